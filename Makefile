@@ -1,0 +1,59 @@
+# Everything runs in a virtual environment of its own; only python3, git and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := buildbot_selfserve demo docs tests setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types docs dist clean
+
+help:
+	@echo "make demo     run a Buildbot with self-serve, and walk through it"
+	@echo "make test     run all tests"
+	@echo "make check    all that CI runs: format, lint, types, docs, dist, tests"
+	@echo "make format   format the code"
+	@echo "make docs     make the generated documents again"
+	@echo "make dist     build the sdist and the wheel, and look into them"
+
+$(VENV)/demo: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	touch $@
+
+$(VENV)/dev: setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,dev]'
+	touch $@
+
+demo: $(VENV)/demo
+	$(BIN)/python -m demo
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+check: lint types dist test
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/python -m docs.generate --check
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+docs: $(VENV)/dev
+	$(BIN)/python -m docs.generate
+
+dist: $(VENV)/dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist . >/dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/check_dist.py dist
+
+clean:
+	rm -rf $(VENV) build dist demo-run *.egg-info

@@ -1,0 +1,66 @@
+"""Whether the master can do anything now, found out in bounded time.
+
+While the database hangs, every call into the master's pool takes one of its few threads for good.
+So one probe at a time asks it, and everybody who wants to know waits for that one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+
+from buildbot_selfserve.errors import Unavailable
+
+#: Seconds after which a database that has not answered counts as gone.
+PROBE_TIMEOUT = 2.0
+
+
+class Availability:
+    """Asks the master and its database whether they can take a job request."""
+
+    def __init__(self, master: Any, clock: IReactorTime) -> None:
+        self.master = master
+        self.clock = clock
+        self._probing = False
+        self._waiters: list[defer.Deferred[None]] = []
+
+    async def check(self) -> None:
+        """Return if the master can do something now.
+
+        :raises Unavailable: it is starting or shutting down, or its database does not answer
+        """
+        master = self.master
+        if master.botmaster.shuttingDown or not master._master_initialized:
+            raise Unavailable("The master is starting or shutting down")
+        if not master.db.pool.running:
+            raise Unavailable("The master is shutting down")
+        waiter: defer.Deferred[None] = defer.Deferred()
+        self._waiters.append(waiter)
+        waiter.addTimeout(PROBE_TIMEOUT, self.clock)
+        if not self._probing:
+            self._probe()
+        try:
+            await waiter
+        except Exception as error:
+            raise Unavailable("The master's database does not answer") from error
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _probe(self) -> None:
+        self._probing = True
+
+        def answered(result: Any) -> None:
+            self._probing = False
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.callback(result)  # a Failure fails them
+
+        self.master.db.pool.do(_ping).addBoth(answered)
+
+
+def _ping(connection: sa.Connection) -> None:
+    connection.execute(sa.select(1)).scalar()

@@ -1,0 +1,133 @@
+"""Looks at build requests as the database has them now, past all caches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+#: The property that tells which job request made a buildset.
+JOB_PROPERTY = "selfserve_job"
+#: The source of that property, as the web UI shows it.
+SOURCE = "Self-serve"
+#: More ids than this in one IN are more than every database takes.
+BATCH = 500
+
+_requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
+_properties = Model.buildset_properties
+
+
+@dataclass(frozen=True)
+class BuildState:
+    """One build of a request.
+
+    :param listens: it has got so far that it hears a stop; one that is told to stop before never
+        ends, and its worker stays busy for ever (buildbot/process/build.py subscribes to the
+        stop topic after the build's row exists)
+    """
+
+    build_id: int
+    complete: bool
+    listens: bool
+
+
+@dataclass(frozen=True)
+class RequestState:
+    """A build request as the database has it."""
+
+    request_id: int
+    buildset_id: int
+    builder_id: int
+    buildername: str
+    claimed: bool
+    complete: bool
+    results: int | None
+    builds: tuple[BuildState, ...]
+
+    @property
+    def build_ids(self) -> tuple[int, ...]:
+        """Return the ids of its builds, oldest first."""
+        return tuple(build.build_id for build in self.builds)
+
+
+async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, RequestState]:
+    """Return the states of the requests that exist, by id."""
+    found: dict[int, RequestState] = {}
+    ids = list(request_ids)
+    for begin in range(0, len(ids), BATCH):
+        wanted = _requests.c.id.in_(ids[begin : begin + BATCH])
+        found.update(await master.db.pool.do(_states, wanted))
+    return found
+
+
+async def made_by(master: Any, job_id: int, since: int) -> dict[int, RequestState]:
+    """Return the requests that the job request *job_id* made, by id.
+
+    :param since: epoch seconds before which it cannot have made any; property values have no
+        index, but buildsets have one on their time
+    """
+    mine = sa.exists().where(
+        _properties.c.buildsetid == Model.buildsets.c.id,
+        _properties.c.property_name == JOB_PROPERTY,
+        _properties.c.property_value == json.dumps([job_id, SOURCE]),
+    )
+    wanted = _requests.c.buildsetid.in_(
+        sa.select(Model.buildsets.c.id).where(Model.buildsets.c.submitted_at >= since, mine)
+    )
+    found: dict[int, RequestState] = await master.db.pool.do(_states, wanted)
+    return found
+
+
+def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
+    query = (
+        sa.select(
+            _requests.c.id,
+            _requests.c.buildsetid,
+            _requests.c.builderid,
+            Model.builders.c.name,
+            _claims.c.claimed_at,
+            _requests.c.complete,
+            _requests.c.results,
+        )
+        .select_from(
+            _requests.join(Model.builders, Model.builders.c.id == _requests.c.builderid).outerjoin(
+                _claims, _claims.c.brid == _requests.c.id
+            )
+        )
+        .where(wanted)
+        .order_by(_requests.c.id)
+    )
+    records = connection.execute(query).fetchall()
+    builds: dict[int, list[BuildState]] = {record.id: [] for record in records}
+    build_query = (
+        sa.select(
+            _builds.c.id, _builds.c.buildrequestid, _builds.c.complete_at, _builds.c.state_string
+        )
+        .where(_builds.c.buildrequestid.in_(list(builds)))
+        .order_by(_builds.c.id)
+    )
+    for record in connection.execute(build_query):
+        builds[record.buildrequestid].append(
+            BuildState(
+                record.id,
+                complete=record.complete_at is not None,
+                listens=record.state_string != "created",
+            )
+        )
+    return {
+        record.id: RequestState(
+            request_id=record.id,
+            buildset_id=record.buildsetid,
+            builder_id=record.builderid,
+            buildername=record.name,
+            claimed=record.claimed_at is not None,
+            complete=bool(record.complete),
+            results=record.results if record.complete else None,
+            builds=tuple(builds[record.id]),
+        )
+        for record in records
+    }

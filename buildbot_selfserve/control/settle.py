@@ -1,0 +1,48 @@
+"""Finds out what a job request that was cut short has really done.
+
+Used when an act fails in the middle, and at start for the jobs that a killed master left open.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import create
+from buildbot_selfserve.control import look
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestOutcome
+
+#: Seconds by which the clocks of a job's row and of its buildsets may differ.
+CLOCK_SLACK = 60
+
+
+async def settle(master: Any, job: Job) -> Effect:
+    """Return what *job* has done, as the database says.
+
+    Requests that it made are made known to their builders: it may have been cut short before.
+    """
+    if "brid" in job.what and job.action.startswith("cancel"):
+        return await _cancelled(master, job.what["brid"])
+    return await _created(master, job)
+
+
+async def _created(master: Any, job: Job) -> Effect:
+    states = await look.made_by(master, job.job_id, job.when - CLOCK_SLACK)
+    for name in {state.buildername for state in states.values()} & set(master.botmaster.builders):
+        master.botmaster.maybeStartBuildsForBuilder(name)
+    return create.created(states, job.what.get("count", 1))
+
+
+async def _cancelled(master: Any, request_id: int) -> Effect:
+    state = (await look.request_states(master, [request_id])).get(request_id)
+    if state is None:
+        return cancel.effect(RequestOutcome(request_id, "", "failed", (), "the request is gone"))
+    if not state.complete:
+        outcome = RequestOutcome(request_id, state.buildername, "failed", state.build_ids)
+        return cancel.effect(outcome)
+    if state.results == CANCELLED and not state.builds:
+        return cancel.effect(RequestOutcome(request_id, state.buildername, "cancelled"))
+    return cancel.effect(cancel.ended(state, set(state.build_ids)))

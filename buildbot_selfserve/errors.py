@@ -1,0 +1,84 @@
+"""What can go wrong with a request, without a word about HTTP.
+
+``web.answering`` holds the one table that turns these into status codes.
+"""
+
+from __future__ import annotations
+
+
+class SelfServeError(Exception):
+    """A refusal that is explained to the client.
+
+    :param msg: what clients see as ``msg``; some of these texts are fixed by the contract
+    :param detail: what would be right instead, in a sentence; may be empty
+    """
+
+    def __init__(self, msg: str, detail: str = "") -> None:
+        super().__init__(msg, detail)
+        self.msg = msg
+        self.detail = detail
+
+
+class BadParameter(SelfServeError):
+    """A parameter is missing or not what it must be.
+
+    :param name: the parameter's name on the wire
+    :param expected: what would be right
+    """
+
+    def __init__(self, name: str, expected: str) -> None:
+        super().__init__(f"Bad {name}", f"{name} must be {expected}")
+
+
+class Refused(SelfServeError):
+    """What was asked for is well-formed but cannot be done with this target."""
+
+
+class BadBody(SelfServeError):
+    """The body of a request cannot be read as what it says it is."""
+
+
+class NotFound(SelfServeError):
+    """Nothing of this name or number exists here."""
+
+
+class Unauthorized(SelfServeError):
+    """Nobody knows who is asking, or the credentials are wrong."""
+
+
+class Forbidden(SelfServeError):
+    """We know who is asking, and they may not."""
+
+
+class MethodNotAllowed(SelfServeError):
+    """The path exists, but not with this method.
+
+    :param allowed: the methods that it has
+    """
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not allowed here", f"allowed: {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+class TooLarge(SelfServeError):
+    """The body of a request is larger than we read."""
+
+
+class WrongType(SelfServeError):
+    """The body of a request is of a type that we do not read."""
+
+
+class Unavailable(SelfServeError):
+    """The master cannot do it now; the request may be sent again.
+
+    :param retry_after: seconds after which trying again makes sense
+    :param job_id: the job request that was begun and whose end is not known yet, if there is one
+    """
+
+    def __init__(
+        self, msg: str, detail: str = "", *, retry_after: int = 5, job_id: int | None = None
+    ) -> None:
+        super().__init__(msg, detail)
+        self.retry_after = retry_after
+        self.job_id = job_id

@@ -1,0 +1,79 @@
+"""Reads Buildbot's tables: branches, revisions, builds and requests of the past and of now.
+
+Every function takes a connection and plain values and returns values of ``model``; none of them
+writes, keeps anything, or knows in which thread or process it runs. Nothing else in the house
+reads Buildbot's tables.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.history import branches
+from buildbot_selfserve.history import builds
+from buildbot_selfserve.history import days
+from buildbot_selfserve.history import revisions
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import Site
+
+
+class History:
+    """The reads of this room, bound to a connection: what GET handlers find in ``ctx.history``."""
+
+    def __init__(self, connection: sa.Connection, site: Site) -> None:
+        self.connection = connection
+        self.site = site
+
+    # -- nouns
+
+    def branch(self, name: str) -> Branch | None:
+        """Return the branch that URLs call *name*, if there is one."""
+        return branches.branch(self.connection, self.site, name)
+
+    def revisions(self, branch: Branch, text: str) -> list[Revision]:
+        """Return the revisions on *branch* that *text* may mean: none, one or several."""
+        return revisions.candidates(self.connection, branch, text)
+
+    def build(self, branch: Branch, build_id: int) -> BuildRow | None:
+        """Return the build of this id if it belongs to *branch*."""
+        return builds.build(self.connection, branch, build_id)
+
+    def request(self, branch: Branch, request_id: int) -> RequestRow | None:
+        """Return the build request of this id if it belongs to *branch*."""
+        return builds.request(self.connection, branch, request_id)
+
+    # -- what is told of them
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Return all branches by name."""
+        return branches.branches(self.connection, self.site)
+
+    def day(self, branch: Branch, date: datetime.date | None) -> Day:
+        """Return what happened on *branch* on *date*, or today."""
+        return days.day(self.connection, branch, date, self.site.timezone)
+
+    def rows_at(self, revision: Revision) -> RevisionRows:
+        """Return everything that was asked for at *revision*."""
+        return revisions.rows_at(self.connection, revision)
+
+    def done(self, revision: Revision, stable_delay: int) -> Done:
+        """Return whether *revision* is done, and how it went."""
+        return revisions.done(self.connection, revision, stable_delay)
+
+    def build_detail(self, build: BuildRow) -> BuildDetail:
+        """Return *build* with the properties of its request."""
+        return builds.build_detail(self.connection, build)
+
+    def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail:
+        """Return *request* with its properties and builds."""
+        return builds.request_detail(self.connection, branch, request)

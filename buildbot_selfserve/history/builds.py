@@ -1,0 +1,57 @@
+"""Single builds and build requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.history import rows
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestRow
+
+_properties = Model.buildset_properties
+
+
+def build(connection: sa.Connection, branch: Branch, build_id: int) -> BuildRow | None:
+    """Return the build *build_id* if it belongs to *branch*."""
+    found = rows.rows_of(connection, branch, rows.builds.c.id == build_id)
+    return next((row for row in found if isinstance(row, BuildRow)), None)
+
+
+def request(connection: sa.Connection, branch: Branch, request_id: int) -> RequestRow | None:
+    """Return the request *request_id* if it belongs to *branch*."""
+    found = rows.rows_of(connection, branch, rows.requests.c.id == request_id)
+    for row in found:
+        return row.request if isinstance(row, BuildRow) else row
+    return None
+
+
+def build_detail(connection: sa.Connection, build: BuildRow) -> BuildDetail:
+    """Return *build* with the properties of its request."""
+    return BuildDetail(build, properties(connection, build.request.buildset_id))
+
+
+def request_detail(connection: sa.Connection, branch: Branch, request: RequestRow) -> RequestDetail:
+    """Return *request* with its properties and its builds, oldest first."""
+    found = rows.rows_of(connection, branch, rows.requests.c.id == request.request_id)
+    its_builds = sorted(
+        (row for row in found if isinstance(row, BuildRow)), key=lambda row: row.build_id
+    )
+    return RequestDetail(request, properties(connection, request.buildset_id), tuple(its_builds))
+
+
+def properties(connection: sa.Connection, buildset_id: int) -> dict[str, Any]:
+    """Return the properties of a buildset by name, without their sources.
+
+    Buildbot stores ``[value, source]`` as JSON (buildbot/db/buildsets.py).
+    """
+    query = sa.select(_properties.c.property_name, _properties.c.property_value).where(
+        _properties.c.buildsetid == buildset_id
+    )
+    return {name: json.loads(value)[0] for name, value in connection.execute(query)}

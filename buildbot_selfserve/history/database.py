@@ -1,0 +1,45 @@
+"""Opens the master's database for reading, beside the master's own pool."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+
+#: Seconds after which a statement that waits for SQLite's lock gives up. Readers wait only while
+#: the database is being recovered or checkpointed.
+LOCK_TIMEOUT = 5.0
+
+
+def is_in_memory(url: sa.URL) -> bool:
+    """Whether *url* is an SQLite database that only the connection that made it can see."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def open_engine(url: sa.URL, connections: int) -> sa.Engine:
+    """Return an engine of our own on *url*.
+
+    :param url: a database that is not in memory; SQLite's path must be absolute
+    :param connections: at most so many connections are open at once
+    """
+    if url.get_backend_name() != "sqlite":
+        # A transaction that is kept open would read the same state for ever under MariaDB's
+        # REPEATABLE READ, and hold back vacuuming on PostgreSQL.
+        return sa.create_engine(
+            url, pool_size=connections, max_overflow=0, isolation_level="AUTOCOMMIT"
+        )
+    uri = Path(url.database or "").absolute().as_uri() + "?mode=ro"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+
+    return sa.create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=sa.pool.QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+    )

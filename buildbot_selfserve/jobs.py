@@ -1,0 +1,269 @@
+"""Runs a job request: journal, act, journal.
+
+What was begun is ended whatever happens to the client that asked for it: an act runs by itself,
+and whoever waits for it only waits. The journal's row is written before the act; when the act is
+over, or was cut short, it is closed with what really happened.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Receipt
+
+#: An act gets so much of the timeout; the rest is for closing its row and answering.
+ACT_SHARE = 0.8
+#: Seconds between attempts to close a row while the database is away; the last one repeats.
+RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+Act = Callable[..., Awaitable[Effect]]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks for a job request, and where from.
+
+    :param via: how they proved it: ``session``, ``basic``, ``remote_user`` or ``anonymous``
+    """
+
+    who: str
+    via: str
+    remote: str
+
+
+class _Running:
+    """A job request on its way; ``job`` gets its id when its row is written."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+
+class Jobs:
+    """Runs job requests of one master, one journal row each.
+
+    :param clock: the reactor
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param check_available: raises :class:`Unavailable` when the master cannot do anything now
+    :param settle: says what a job that was cut short has really done
+    :param masterid: returns the id of this master
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        write: Callable[..., Awaitable[Any]],
+        check_available: Callable[[], Awaitable[None]],
+        settle: Callable[[Job], Awaitable[Effect]],
+        masterid: Callable[[], int],
+    ) -> None:
+        self.clock = clock
+        self.timeout = 10.0
+        self.incarnation = uuid.uuid4().hex
+        self._write = write
+        self._check_available = check_available
+        self._settle = settle
+        self._masterid = masterid
+        self._in_flight: set[defer.Deferred[Any]] = set()
+        self._stopping = False
+
+    def asked_by(self, asker: Asker) -> AskedJobs:
+        """Return what runs job requests for *asker*."""
+        return AskedJobs(self, asker)
+
+    async def run(self, asker: Asker, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
+        """Journal, ``await act(order, *nouns, **params)``, journal; return the receipt.
+
+        :raises Unavailable: the master cannot do it now, or it did not end within the timeout
+        :raises Refused: the act cannot be done with this target; nothing was written
+        """
+        begun = self.clock.seconds()
+        await self._check_available()
+        running = _Running(_asked(asker, action, nouns, params))
+        deadline = begun + self.timeout * ACT_SHARE
+        left = begun + self.timeout - self.clock.seconds()
+        work = self._independent(self._perform(running, deadline, act, nouns, params))
+        return Receipt(await self._wait(running, work, left))
+
+    async def settle_left_open(self) -> int:
+        """Close the rows that earlier lives of this master left open; return how many."""
+        left = await self._write(store.left_open, self._masterid(), self.incarnation)
+        for job in left:
+            await self._close_as_settled(job)
+        return len(left)
+
+    async def finish(self) -> None:
+        """Wait until what runs has ended, for as long as a client would."""
+        self._stopping = True
+        everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
+        try:
+            await _watch(everything, self.timeout, self.clock)
+        except defer.TimeoutError:
+            self.log.warn("selfserve: {n} jobs did not end in time", n=len(self._in_flight))
+
+    # -- one job
+
+    async def _perform(
+        self,
+        running: _Running,
+        deadline: float,
+        act: Act,
+        nouns: tuple[Any, ...],
+        params: dict[str, Any],
+    ) -> Job:
+        job_id = await self._write(store.open_job, running.job, self._masterid(), self.incarnation)
+        job = running.job = replace(running.job, job_id=job_id)
+        order = Order(job_id, job.who, deadline)
+        try:
+            if self.clock.seconds() > deadline:
+                raise Unavailable("The master's database was too slow; nothing was done")
+            effect = await act(order, *nouns, **params)
+        except Refused as refusal:
+            await self._close(_ended(job, Effect(refusal.msg, errors=True)))
+            raise
+        except Exception as error:
+            self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
+            job = await self._close_as_settled(job)
+            if all(outcome.outcome == "failed" for outcome in job.requests):
+                msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
+                raise Unavailable(msg, job.msg, job_id=job_id) from None
+            return job
+        return await self._close(_ended(job, effect))
+
+    async def _close_as_settled(self, job: Job) -> Job:
+        """Close *job* with what it has really done; try until the database says."""
+        return await self._close_with(job, lambda: self._settle(job))
+
+    async def _close(self, job: Job) -> Job:
+        return await self._persist(lambda: self._write_end(job))
+
+    async def _close_with(self, job: Job, find_out: Callable[[], Awaitable[Effect]]) -> Job:
+        async def close() -> Job:
+            return await self._write_end(_ended(job, await find_out()))
+
+        return await self._persist(close)
+
+    async def _write_end(self, job: Job) -> Job:
+        await self._write(store.close_job, job)
+        self.log.info(
+            "selfserve: job {job.job_id} {job.action} by {job.who} ({job.via}, {job.remote})"
+            " on {job.branch}: {job.status}, {job.msg}",
+            job=job,
+        )
+        return job
+
+    async def _persist(self, attempt: Callable[[], Awaitable[Job]]) -> Job:
+        """Repeat *attempt* until it succeeds; while the master stops, it gets one chance."""
+        retries = 0
+        while True:
+            try:
+                return await attempt()
+            except Exception:
+                if self._stopping:
+                    raise  # the next start settles it
+                self.log.failure("selfserve: the journal cannot be written, trying again")
+            await task.deferLater(self.clock, RETRIES[min(retries, len(RETRIES) - 1)])
+            retries += 1
+
+    # -- waiting
+
+    def _independent(self, work: Any) -> defer.Deferred[Job]:
+        """Run *work* so that nobody's going away ends it."""
+        running = defer.Deferred.fromCoroutine(work)
+        self._in_flight.add(running)
+
+        def ended(result: Any) -> Any:
+            self._in_flight.discard(running)
+            return result
+
+        return running.addBoth(ended)
+
+    async def _wait(self, running: _Running, work: defer.Deferred[Job], seconds: float) -> Job:
+        """Wait for *work* at most *seconds*, without ending it."""
+        try:
+            job: Job = await _watch(work, seconds, self.clock)
+            return job
+        except defer.TimeoutError:
+            raise _unfinished(running.job) from None
+
+
+class AskedJobs:
+    """Runs job requests for one asker: ``ctx.jobs`` of a handler."""
+
+    def __init__(self, jobs: Jobs, asker: Asker) -> None:
+        self._jobs = jobs
+        self._asker = asker
+
+    async def run(self, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
+        """Journal, act on *nouns* with *params*, journal; return the receipt."""
+        return await self._jobs.run(self._asker, action, act, *nouns, **params)
+
+
+def _watch(work: defer.Deferred[Any], seconds: float, clock: IReactorTime) -> defer.Deferred[Any]:
+    """Return the result of *work*, or a TimeoutError; cancelling it does not cancel *work*."""
+    waiter: defer.Deferred[Any] = defer.Deferred()
+
+    def over(result: Any) -> None:
+        if not waiter.called:
+            waiter.callback(result)
+        # else nobody waits any more; what happened stands in the journal
+
+    work.addBoth(over)
+    return waiter.addTimeout(seconds, clock)
+
+
+def _asked(asker: Asker, action: str, nouns: tuple[Any, ...], params: dict[str, Any]) -> Job:
+    what: dict[str, Any] = {}
+    for noun in nouns:
+        what.update(noun.asked())
+    what.update(params)
+    return Job(
+        job_id=0,
+        action=action,
+        who=asker.who,
+        via=asker.via,
+        remote=asker.remote,
+        when=int(time.time()),
+        branch=what.get("branch", ""),
+        what=what,
+    )
+
+
+def _ended(job: Job, effect: Effect) -> Job:
+    return replace(
+        job,
+        status="failed" if effect.errors else "ok",
+        completed_at=int(time.time()),
+        errors=effect.errors,
+        msg=effect.msg,
+        requests=effect.requests,
+        buildset_ids=effect.buildset_ids,
+    )
+
+
+def _unfinished(job: Job) -> Unavailable:
+    if not job.job_id:
+        return Unavailable("The master's database does not answer")
+    return Unavailable(
+        f"Job {job.job_id} was begun and has not ended yet",
+        "whether and how it ended will stand in the journal; look there before you ask again",
+        job_id=job.job_id,
+    )

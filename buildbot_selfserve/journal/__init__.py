@@ -1,0 +1,6 @@
+"""The journal: every job request from before the act to its end.
+
+``tables`` says how it is stored, ``migrations`` how the tables came to be, ``schema`` brings a
+database up to date, ``store`` writes and reads rows. All functions take a connection; where they
+run is not their business.
+"""

@@ -1,0 +1,16 @@
+"""What Alembic runs: migrates over the connection that ``schema.upgrade`` holds."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from buildbot_selfserve.journal.schema import VERSION_TABLE
+from buildbot_selfserve.journal.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,54 @@
+"""Brings the journal's tables up to date, also when several masters start at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+#: Our own version table: ``alembic_version`` is Buildbot's.
+VERSION_TABLE = "selfserve_alembic_version"
+
+#: The key of PostgreSQL's advisory lock: any number that nobody else uses ("selfserv" in ASCII).
+_LOCK_KEY = int.from_bytes(b"selfserv", "big")
+_LOCK_NAME = "selfserve_migrations"
+_LOCK_SECONDS = 60
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Create or upgrade the journal's tables in the database of *engine*."""
+    config = Config()
+    config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection, _locked(connection):
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _escaped(path: Path) -> str:
+    # configparser interpolates percent signs
+    return str(path).replace("%", "%%")
+
+
+@contextmanager
+def _locked(connection: sa.Connection) -> Iterator[None]:
+    """Let one master at a time through; what it did is committed when it leaves."""
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        # the driver would begin its transaction only at the first INSERT, after the tables
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif dialect == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
+    elif dialect in ("mysql", "mariadb"):
+        connection.execute(sa.select(sa.func.get_lock(_LOCK_NAME, _LOCK_SECONDS)))
+    try:
+        yield
+        connection.commit()
+    finally:
+        connection.rollback()
+        if dialect in ("mysql", "mariadb"):
+            connection.execute(sa.select(sa.func.release_lock(_LOCK_NAME)))

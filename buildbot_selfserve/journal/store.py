@@ -1,0 +1,136 @@
+"""Rows of the journal: opened before the act, closed after it, looked up for ever."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.journal.tables import NAME_LENGTH
+from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import RequestOutcome
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which jobs to list; ``None`` does not narrow.
+
+    :param since: epoch seconds, inclusive; *until* likewise
+    """
+
+    who: str | None = None
+    action: str | None = None
+    branch: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+def open_job(connection: sa.Connection, job: Job, masterid: int, incarnation: str) -> int:
+    """Write the row of a job request that is about to be done; return its id."""
+    values = {
+        "action": job.action,
+        "who": job.who[:NAME_LENGTH],
+        "via": job.via[:NAME_LENGTH],
+        "remote": job.remote[:NAME_LENGTH],
+        "branch": job.branch[:NAME_LENGTH],
+        "submitted_at": job.when,
+        "what": json.dumps(job.what),
+        "status": job.status,
+        "masterid": masterid,
+        "incarnation": incarnation,
+    }
+    with connection.begin():
+        result = connection.execute(jobs.insert(), values)
+        key = result.inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+
+def close_job(connection: sa.Connection, job: Job) -> bool:
+    """Write how *job* ended; return whether its row was still open.
+
+    A row is closed once: what was written first stands.
+    """
+    result = {
+        "errors": job.errors,
+        "msg": job.msg,
+        "requests": [asdict(outcome) for outcome in job.requests],
+        "buildset_ids": list(job.buildset_ids),
+    }
+    query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.status == "running")
+    with connection.begin():
+        closed = connection.execute(
+            query.values(
+                status=job.status,
+                completed_at=job.completed_at,
+                result=json.dumps(result),
+            )
+        )
+        return closed.rowcount == 1
+
+
+def left_open(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
+    """Return the open jobs that earlier lives of this master left behind, oldest first."""
+    query = (
+        sa.select(jobs)
+        .where(
+            jobs.c.status == "running",
+            jobs.c.masterid == masterid,
+            jobs.c.incarnation != incarnation,
+        )
+        .order_by(jobs.c.id)
+    )
+    return [_job(record) for record in connection.execute(query)]
+
+
+def job(connection: sa.Connection, job_id: int) -> Job | None:
+    """Return the job of this id, or ``None``."""
+    record = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
+    return None if record is None else _job(record)
+
+
+def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters) -> Jobs:
+    """Return at most *num* jobs, newest first, without the *offset* newest."""
+    query = sa.select(jobs).order_by(jobs.c.id.desc()).limit(num + 1).offset(offset)
+    for column, wanted in (
+        (jobs.c.who, filters.who),
+        (jobs.c.action, filters.action),
+        (jobs.c.branch, filters.branch),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if filters.since is not None:
+        query = query.where(jobs.c.submitted_at >= filters.since)
+    if filters.until is not None:
+        query = query.where(jobs.c.submitted_at <= filters.until)
+    found = [_job(record) for record in connection.execute(query)]
+    given = {name: value for name, value in asdict(filters).items() if value is not None}
+    return Jobs(tuple(found[:num]), num, offset, len(found) > num, given)
+
+
+def _job(record: Any) -> Job:
+    result = json.loads(record.result) if record.result else {}
+    return Job(
+        job_id=record.id,
+        action=record.action,
+        who=record.who,
+        via=record.via,
+        remote=record.remote,
+        when=record.submitted_at,
+        branch=record.branch,
+        what=json.loads(record.what),
+        status=record.status,
+        completed_at=record.completed_at,
+        errors=result.get("errors", False),
+        msg=result.get("msg", ""),
+        requests=tuple(
+            RequestOutcome(**{**outcome, "build_ids": tuple(outcome["build_ids"])})
+            for outcome in result.get("requests", ())
+        ),
+        buildset_ids=tuple(result.get("buildset_ids", ())),
+    )

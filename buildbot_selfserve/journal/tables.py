@@ -1,0 +1,41 @@
+"""The tables of the journal; ``migrations`` creates them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+metadata = sa.MetaData()
+
+#: A receipt of a thousand requests is larger than MySQL's TEXT.
+LongText = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+#: Longer names than this are cut when they are written.
+NAME_LENGTH = 256
+
+jobs = sa.Table(
+    "selfserve_jobs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("action", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("who", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("via", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("remote", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("branch", sa.String(NAME_LENGTH), nullable=False),
+    # epoch seconds
+    sa.Column("submitted_at", sa.BigInteger, nullable=False),
+    sa.Column("completed_at", sa.BigInteger),
+    # JSON: what was asked, under the names of the original API
+    sa.Column("what", LongText, nullable=False),
+    # running, ok, failed, unknown
+    sa.Column("status", sa.String(16), nullable=False),
+    # JSON: errors, msg, requests, buildset_ids; NULL while it runs
+    sa.Column("result", LongText),
+    # masters.id of the master that does it, and which of its lives
+    sa.Column("masterid", sa.Integer, nullable=False),
+    sa.Column("incarnation", sa.String(64), nullable=False),
+    sa.Index("selfserve_jobs_status", "status"),
+    sa.Index("selfserve_jobs_who", "who"),
+    sa.Index("selfserve_jobs_submitted_at", "submitted_at"),
+    sqlite_autoincrement=True,
+)

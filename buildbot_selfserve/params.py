@@ -1,0 +1,224 @@
+"""From text to value: every parameter that a route can take, with its message and its schema.
+
+A parameter arrives as text (a form, a query, a path segment) or as a JSON value. ``parse`` turns
+either into the value that the handler gets, or raises :class:`BadParameter`, which names the
+parameter and says what would be right.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from buildbot_selfserve.errors import BadParameter
+
+_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,19})\s*", re.ASCII)
+
+INT32 = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter of a route.
+
+    :param name: its name on the wire
+    :param text: what it means, a sentence
+    :param required: absent is an error
+    :param default: the value when it is absent
+    :param noun: the noun that its value identifies, where the handler wants that noun
+    """
+
+    name: str
+    text: str
+    required: bool = False
+    default: Any = None
+    noun: str | None = None
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> Any:
+        """Return the value of *raw*, which is text or a JSON value.
+
+        :param limits: bounds that the operator configured, by name
+        :raises BadParameter: it is not what this parameter must be
+        """
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the value."""
+        raise NotImplementedError
+
+    def documented(self, where: str) -> dict[str, Any]:
+        """Return what the root page and the documents say of this parameter."""
+        return {
+            "name": self.name,
+            "in": where,
+            "required": self.required,
+            "text": self.text,
+            "schema": self.schema(),
+        }
+
+
+@dataclass(frozen=True)
+class Int(Param):
+    """A whole number between *minimum* and *maximum*, which may be the name of a limit."""
+
+    minimum: int = 0
+    maximum: int | str = INT32
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> int:
+        maximum = limits[self.maximum] if isinstance(self.maximum, str) else self.maximum
+        value = _whole(raw)
+        if value is None or not self.minimum <= value <= maximum:
+            raise BadParameter(self.name, f"a whole number from {self.minimum} to {maximum}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "integer", "minimum": self.minimum}
+        if isinstance(self.maximum, int):
+            schema["maximum"] = self.maximum
+        if self.default is not None:
+            schema["default"] = self.default
+        return schema
+
+
+@dataclass(frozen=True)
+class Date(Param):
+    """A day as ``YYYY-MM-DD``."""
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> datetime.date:
+        try:
+            # fromisoformat of newer Pythons also takes 20240101 and week dates
+            if not isinstance(raw, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", raw):
+                raise ValueError(raw)
+            day = datetime.date.fromisoformat(raw)
+            if not 1970 <= day.year <= 9998:
+                raise ValueError(raw)
+        except ValueError:
+            raise BadParameter(self.name, "a day as YYYY-MM-DD, from 1970 on") from None
+        return day
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date"}
+
+
+@dataclass(frozen=True)
+class Text(Param):
+    """A text of at most *longest* characters, without control characters."""
+
+    longest: int = 256
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> str:
+        if not isinstance(raw, str) or len(raw) > self.longest or not is_plain(raw):
+            raise BadParameter(
+                self.name,
+                f"a text of at most {self.longest} characters, none of them a control character",
+            )
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": self.longest}
+
+
+@dataclass(frozen=True)
+class Choice(Param):
+    """One of a few words."""
+
+    choices: tuple[str, ...] = ()
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> str:
+        if raw not in self.choices:
+            raise BadParameter(self.name, " or ".join(self.choices))
+        return str(raw)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.choices)}
+
+
+def is_plain(text: str) -> bool:
+    """Whether *text* can be stored everywhere: no control characters, no lone surrogates."""
+    return not any(
+        character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
+        for character in text
+    )
+
+
+def _whole(raw: Any) -> int | None:
+    if isinstance(raw, bool):
+        return None
+    if isinstance(raw, int):
+        return raw
+    match = _WHOLE.fullmatch(raw) if isinstance(raw, str) else None
+    return int(match[1]) if match else None
+
+
+def parse_all(
+    params: tuple[Param, ...], given: Mapping[str, Any], limits: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the values of *params*, by name, from what was *given*.
+
+    An empty text counts as absent (contract, section 3): a form sends its empty fields.
+
+    :raises BadParameter: one of them is missing or wrong
+    """
+    values: dict[str, Any] = {}
+    for param in params:
+        raw = given.get(param.name)
+        if raw is not None and raw != "":
+            values[param.name] = param.parse(raw, limits)
+        elif param.required:
+            raise BadParameter(param.name, "given")
+        else:
+            values[param.name] = param.default
+    return values
+
+
+# -- the parameters of this API
+
+PRIORITY = Int(
+    "priority",
+    "Requests of a higher priority are built first.",
+    default=0,
+    minimum=-INT32 - 1,
+)
+COUNT = Int(
+    "count",
+    "How many new builds to make.",
+    default=1,
+    minimum=1,
+    maximum="max_count",
+)
+BUILD_ID = Int("build_id", "The id of the build.", required=True, minimum=1, noun="build")
+STABLE_DELAY = Int(
+    "stableDelay",
+    "Seconds that must have passed since the last build ended.",
+    default=180,
+)
+DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
+NUM = Int("num", "At most so many jobs.", default=100, minimum=1, maximum=10000)
+OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)
+WHO = Text("who", "Only jobs that this user asked for.")
+ACTION = Text("action", "Only jobs of this action.")
+BRANCH_FILTER = Text("branch", "Only jobs on this branch.")
+SINCE = Int("since", "Only jobs asked for at or after this time (epoch seconds).", maximum=2**53)
+UNTIL = Int("until", "Only jobs asked for at or before this time (epoch seconds).", maximum=2**53)
+
+#: Every GET and every job request has it, in its query.
+FORMAT = Choice(
+    "format",
+    "The format of the answer; without it, the Accept header decides.",
+    choices=("json", "html"),
+)
+
+#: What may stand between < and > in a path, and how it is documented. Text that is no number
+#: where one belongs names nothing, so a path is never a bad parameter: it is not found.
+PATH: dict[str, Param] = {
+    "branch": Text("branch", "The branch's name in this API.", required=True),
+    "build": Int("build_id", "The id of the build.", required=True, minimum=1),
+    "request": Int("request_id", "The id of the build request.", required=True, minimum=1),
+    "revision": Text(
+        "revision", "The revision, or at least 6 characters that it begins with.", required=True
+    ),
+    "job": Int("job_id", "The id of the job request.", required=True, minimum=1),
+}

@@ -1,0 +1,311 @@
+"""Puts the house together inside a master, and keeps it together through reconfigs.
+
+``application`` is what Buildbot loads (entry point ``buildbot.www``). It makes a child service of
+the master, which is told of every reconfig and of the master's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.process.properties import Properties
+from buildbot.util.service import AsyncService
+from buildbot.util.service import ReconfigurableServiceMixin
+from buildbot.www.plugin import Application
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet import threads
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.config import configured
+from buildbot_selfserve.control import Control
+from buildbot_selfserve.control.availability import Availability
+from buildbot_selfserve.control.schedulers import watched_branches
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import database
+from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.journal import schema
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.readers import THREADS
+from buildbot_selfserve.readers import Readers
+from buildbot_selfserve.readers import ThreadReaders
+from buildbot_selfserve.web.answering import Reader
+from buildbot_selfserve.web.mounting import Mount
+from buildbot_selfserve.web.pipeline import Pipeline
+
+#: Our key in ``c['www']['plugins']``.
+KEY = "selfserve"
+#: Seconds between attempts to bring the journal's tables up to date.
+SCHEMA_RETRY = 10.0
+
+
+class JournalDatabase:
+    """Where the journal is written: through the master's own pool, or on a database of its own.
+
+    The master's pool has but one thread for SQLite, so that a writer of ours beside it would only
+    make the two wait for each other's locks.
+
+    :param url: ``None`` for the master's own database
+    """
+
+    def __init__(self, master: Any, url: sa.URL | None) -> None:
+        self.master = master
+        self.url = url
+        self._pool: ThreadPool | None = None
+        if url is not None:
+            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0)
+            self._pool = ThreadPool(1, 1, "selfserve-journal")
+            self._pool.start()
+
+    def run(self, function: Any, *arguments: Any) -> defer.Deferred[Any]:
+        """Return what ``function(connection, *arguments)`` returns."""
+        if self._pool is None:
+            done: defer.Deferred[Any] = self.master.db.pool.do(function, *arguments)
+            return done
+
+        def work() -> Any:
+            with self._engine.connect() as connection:
+                return function(connection, *arguments)
+
+        return threads.deferToThreadPool(self.master.reactor, self._pool, work)
+
+    def upgrade(self) -> defer.Deferred[Any]:
+        """Bring the journal's tables up to date."""
+        if self._pool is None:
+            done: defer.Deferred[Any] = self.master.db.pool.do_with_engine(schema.upgrade)
+            return done
+        return threads.deferToThreadPool(
+            self.master.reactor, self._pool, schema.upgrade, self._engine
+        )
+
+    def stop(self) -> None:
+        """End what this started."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._engine.dispose()
+
+
+class SelfServeService(ReconfigurableServiceMixin, AsyncService):
+    """Self-serve in one master: a child service that holds all rooms together.
+
+    :param web_root: the resource at ``/`` of the master's web port
+    :param retired: called when the plugin was taken out of the configuration
+    """
+
+    name = "selfserve"
+    log = Logger()
+    # after everything that pages tell of has its new configuration
+    reconfig_priority = 1
+
+    def __init__(self, master: Any, web_root: Any, config: SelfServe, retired: Any) -> None:
+        self._master = master
+        self._web_root = web_root
+        self._retired = retired
+        self._mount = Mount()
+        self._site: Site | None = None
+        self._readers: Readers | None = None
+        self._journal: JournalDatabase | None = None
+        self._ready = False
+        self.config = config
+        self.control = Control(master)
+        self._availability = Availability(master, master.reactor)
+        self.jobs = Jobs(
+            master.reactor,
+            self._write_journal,
+            self._check_available,
+            self.control.settle,
+            lambda: int(master.masterid),
+        )
+        self._pipeline = Pipeline(master, self)
+        self.configure(config)
+
+    # -- what the pipeline asks for
+
+    @property
+    def site(self) -> Site:
+        """Return what readers must know of the configuration."""
+        if self._site is None:
+            site = _site(self._master, self.config)
+            if not self._master._master_initialized:
+                return site  # schedulers may still be missing
+            self._site = site
+        return self._site
+
+    @property
+    def readers(self) -> Readers:
+        """Return where reads run.
+
+        :raises Unavailable: they have not started yet, or have ended
+        """
+        if self._readers is None:
+            raise Unavailable("Self-serve is starting or shutting down")
+        return self._readers
+
+    # -- life
+
+    def configure(self, config: SelfServe) -> None:
+        """Follow the configuration *config*."""
+        moved = (config.readers, config.timeout, config.db_url) != (
+            self.config.readers,
+            self.config.timeout,
+            self.config.db_url,
+        )
+        self.config = config
+        self.jobs.timeout = config.timeout
+        self._site = None
+        self._mount.move(self._web_root, config.segments, self._pipeline.resource())
+        if moved and self.running:
+            self._restart()
+
+    def startService(self) -> None:
+        """Start the readers, and bring the journal up to date in the background."""
+        super().startService()
+        self._restart()
+
+    @defer.inlineCallbacks
+    def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
+        """Forget what was worked out from the old configuration; go if we are not in the new."""
+        self._site = None
+        if KEY not in (new_config.www.get("plugins") or {}):
+            self._mount.remove()
+            self._retired()
+            yield self.disownServiceParent()
+
+    @defer.inlineCallbacks
+    def stopService(self) -> Any:
+        """End job requests that run, then the readers."""
+        yield super().stopService()
+        self._mount.remove()
+        yield defer.Deferred.fromCoroutine(self.jobs.finish())
+        self._stop_databases()
+
+    def _restart(self) -> None:
+        self._stop_databases()
+        defer.Deferred.fromCoroutine(self._open_databases()).addErrback(
+            lambda failure: self.log.failure("selfserve: cannot start", failure)
+        )
+
+    def _stop_databases(self) -> None:
+        self._ready = False
+        if self._readers is not None:
+            self._readers.stop()
+            self._readers = None
+        if self._journal is not None:
+            self._journal.stop()
+            self._journal = None
+
+    async def _open_databases(self) -> None:
+        url = await _journal_url(self._master, self.config)
+        journal = self._journal = JournalDatabase(self._master, url)
+        self._readers = _readers(self._master, self.config, url)
+        while self._journal is journal:
+            try:
+                await journal.upgrade()
+                break
+            except Exception:
+                self.log.failure("selfserve: the journal's tables cannot be made, trying again")
+                await task.deferLater(self._master.reactor, SCHEMA_RETRY)
+        if self._journal is journal:
+            self._ready = True
+            settled = await self.jobs.settle_left_open()
+            if settled:
+                self.log.info("selfserve: settled {n} jobs that were left open", n=settled)
+
+    # -- what job requests need
+
+    async def _check_available(self) -> None:
+        if not self._ready:
+            raise Unavailable("Self-serve is starting or shutting down")
+        await self._availability.check()
+
+    def _write_journal(self, function: Any, *arguments: Any) -> Awaitable[Any]:
+        if self._journal is None:
+            raise Unavailable("Self-serve is starting or shutting down")
+        return self._journal.run(function, *arguments)
+
+
+class SelfServeApplication(Application):
+    """What Buildbot loads: the static files, and the service in each master that configures us."""
+
+    def __init__(self) -> None:
+        super().__init__("buildbot_selfserve", "Self-serve")
+        self._service: SelfServeService | None = None
+
+    def setMaster(self, master: Any) -> None:
+        """Learn which master it is; another one than before begins anew."""
+        if getattr(self, "master", None) is not master:
+            self._service = None
+        super().setMaster(master)
+
+    def setConfiguration(self, config: object) -> None:
+        """Follow the value of ``c['www']['plugins']['selfserve']``.
+
+        Buildbot calls this twice at start and at every reconfig (buildbot/www/service.py).
+
+        :raises buildbot.config.ConfigErrors: it is no configuration of ours
+        """
+        settings = configured(config)
+        super().setConfiguration(settings)
+        if self._service is not None:
+            self._service.configure(settings)
+            return
+        www = self.master.www
+        web_root = www.apps.get(www.base_plugin_name).resource
+        self._service = SelfServeService(self.master, web_root, settings, self._forget)
+        self._service.setServiceParent(self.master)
+
+    def _forget(self) -> None:
+        self._service = None
+
+
+def _site(master: Any, config: SelfServe) -> Site:
+    configured_branches = config.branches
+    return Site(
+        path=config.path,
+        buildbot_url=master.config.buildbotURL,
+        title=master.config.title,
+        timezone=config.timezone,
+        max_count=config.max_count,
+        branches=None
+        if configured_branches is None
+        else tuple(one.branch for one in configured_branches),
+        hinted_branches=watched_branches(master),
+    )
+
+
+async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
+    if config.db_url is None:
+        return None
+    properties = Properties()
+    properties.master = master
+    url = sa.engine.make_url(await properties.render(config.db_url))
+    if url.get_backend_name() == "sqlite":
+        # Buildbot's own rule: relative means relative to the master's folder
+        url = url.set(database=str(Path(master.basedir, url.database or "")))
+    return url
+
+
+def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:
+    """Return where reads run: threads of our own, or the master's one thread when it must be."""
+    count = THREADS * max(1, config.readers)
+    master_engine = master.db.pool.engine
+    in_memory = database.is_in_memory(master_engine.url)
+    history = master_engine if in_memory else database.open_engine(master_engine.url, count)
+    journal = history if journal_url is None else database.open_engine(journal_url, count)
+    state = Reader(history, journal)
+    if not in_memory:
+        return ThreadReaders.of_our_own(master.reactor, count, state, config.timeout)
+
+    def run(work: Any) -> defer.Deferred[Any]:
+        done: defer.Deferred[Any] = master.db.pool.do_with_engine(lambda engine: work())
+        return done
+
+    return ThreadReaders(master.reactor, run, lambda: None, state, config.timeout)
+
+
+application = SelfServeApplication()

@@ -1,0 +1,27 @@
+"""Branches, and what happened on one."""
+
+from __future__ import annotations
+
+import datetime
+
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import Day
+from buildbot_selfserve.params import DATE
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.routes import declare
+
+
+@declare("GET", "/branches", returns=Branches, template="branches.html")
+def branches(ctx: ReadContext) -> Branches:
+    """The branches, with the repositories that they live in."""
+    return Branches(ctx.history.branches())
+
+
+@declare("GET", "/<branch>", params=(DATE,), returns=Day, template="day.html")
+def branch_day(ctx: ReadContext, branch: Branch, date: datetime.date | None) -> Day:
+    """The builds and requests of one day on this branch: finished, running and pending.
+
+    A build belongs to the day on which it started. What still runs or waits belongs to today.
+    """
+    return ctx.history.day(branch, date)

@@ -1,0 +1,41 @@
+"""Builds: look at one, build it again."""
+
+from __future__ import annotations
+
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.params import BUILD_ID
+from buildbot_selfserve.params import COUNT
+from buildbot_selfserve.params import PRIORITY
+from buildbot_selfserve.permissions import REBUILD_BUILD
+from buildbot_selfserve.resources.context import JobContext
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.routes import declare
+
+
+@declare("GET", "/<branch>/build/<build>", returns=BuildDetail, template="build.html")
+def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDetail:
+    """One build, with the properties of its request."""
+    return ctx.history.build_detail(build)
+
+
+@declare(
+    "POST",
+    "/<branch>/build",
+    params=(BUILD_ID, PRIORITY, COUNT),
+    permission=REBUILD_BUILD,
+    returns=Receipt,
+    template="job.html",
+)
+async def rebuild_build(
+    ctx: JobContext, branch: Branch, build: BuildRow, priority: int, count: int
+) -> Receipt:
+    """Build this build again, count times.
+
+    Each of the new builds has the properties and the sources of the old one.
+    """
+    return await ctx.jobs.run(
+        "rebuild_build", ctx.control.rebuild, build, priority=priority, count=count
+    )

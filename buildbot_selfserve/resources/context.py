@@ -1,0 +1,80 @@
+"""What handlers find in ``ctx``: all that this room knows of the rest of the house."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Awaitable
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol
+
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import RevisionRows
+
+
+class History(Protocol):
+    """What can be read of the builds of this Buildbot."""
+
+    def branches(self) -> tuple[Branch, ...]: ...
+
+    def day(self, branch: Branch, date: datetime.date | None) -> Day: ...
+
+    def rows_at(self, revision: Revision) -> RevisionRows: ...
+
+    def done(self, revision: Revision, stable_delay: int) -> Done: ...
+
+    def build_detail(self, build: BuildRow) -> BuildDetail: ...
+
+    def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail: ...
+
+
+class Journal(Protocol):
+    """What can be read of the journal."""
+
+    def jobs(self, num: int, offset: int, **filters: Any) -> Jobs: ...
+
+
+class ReadContext(Protocol):
+    """The ``ctx`` of a GET handler; it lives outside the reactor."""
+
+    @property
+    def history(self) -> History: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+
+class Control(Protocol):
+    """What can be done in the master; each is given to ``jobs.run``, never called by a handler."""
+
+    rebuild: Callable[..., Awaitable[Any]]
+    cancel_request: Callable[..., Awaitable[Any]]
+
+
+class JobRunner(Protocol):
+    """Runs a job request for whoever asks, and records it."""
+
+    async def run(
+        self, action: str, act: Callable[..., Any], *nouns: Any, **params: Any
+    ) -> Receipt:
+        """Journal, act on *nouns* with *params*, journal; return the receipt."""
+        ...
+
+
+class JobContext(Protocol):
+    """The ``ctx`` of the handler of a job request; it lives in the reactor."""
+
+    @property
+    def control(self) -> Control: ...
+
+    @property
+    def jobs(self) -> JobRunner: ...

@@ -1,0 +1,44 @@
+"""Job requests: the journal."""
+
+from __future__ import annotations
+
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.params import ACTION
+from buildbot_selfserve.params import BRANCH_FILTER
+from buildbot_selfserve.params import NUM
+from buildbot_selfserve.params import OFFSET
+from buildbot_selfserve.params import SINCE
+from buildbot_selfserve.params import UNTIL
+from buildbot_selfserve.params import WHO
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.routes import declare
+
+
+@declare(
+    "GET",
+    "/jobs",
+    params=(NUM, OFFSET, WHO, ACTION, BRANCH_FILTER, SINCE, UNTIL),
+    returns=Jobs,
+    template="jobs.html",
+)
+def jobs(
+    ctx: ReadContext,
+    num: int,
+    offset: int,
+    who: str | None,
+    action: str | None,
+    branch: str | None,
+    since: int | None,
+    until: int | None,
+) -> Jobs:
+    """The job requests: who asked for what, when, and how it ended; the newest first."""
+    return ctx.journal.jobs(
+        num, offset, who=who, action=action, branch=branch, since=since, until=until
+    )
+
+
+@declare("GET", "/jobs/<job>", returns=Job, template="job.html")
+def job_detail(ctx: ReadContext, job: Job) -> Job:
+    """One job request, and how it ended."""
+    return job

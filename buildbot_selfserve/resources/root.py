@@ -1,0 +1,19 @@
+"""The root: this API's own documentation."""
+
+from __future__ import annotations
+
+from buildbot_selfserve.model import Manual
+from buildbot_selfserve.model import RouteText
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.routes import ROUTES
+from buildbot_selfserve.routes import declare
+
+
+@declare("GET", "/", returns=Manual, template="root.html")
+def manual(ctx: ReadContext) -> Manual:
+    """What this API can do, and the branches that it can be done with."""
+    routes = tuple(
+        RouteText(route.method, route.shown_path, route.text, route.parameters())
+        for route in ROUTES
+    )
+    return Manual(routes, ctx.history.branches())

@@ -1,0 +1,171 @@
+"""Declarations: one per route, read by the router, the root page, the documents and the tests.
+
+A declaration that cannot be right is refused when its module is imported.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeVar
+
+from buildbot_selfserve.params import PATH
+from buildbot_selfserve.params import Param
+from buildbot_selfserve.permissions import Permission
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+METHODS = ("GET", "POST", "PUT", "DELETE")
+_SEGMENT = re.compile(r"<([a-z_]+)>|[A-Za-z0-9_.-]+")
+
+
+class BadDeclaration(Exception):
+    """A route was declared in a way that cannot work."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method on one path.
+
+    :param nouns: the names between < and > in the path, in their order
+    :param params: parameters of the query (GET) or of the body
+    :param permission: what one must be allowed to do; only job requests have it
+    :param returns: the type that the handler returns
+    :param template: the page that shows it
+    """
+
+    method: str
+    path: str
+    nouns: tuple[str, ...]
+    params: tuple[Param, ...]
+    permission: Permission | None
+    returns: type
+    template: str
+    handler: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        """Return what tells this route from all others."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def text(self) -> str:
+        """Return the handler's docstring without its indentation."""
+        return inspect.getdoc(self.handler) or ""
+
+    @property
+    def shown_path(self) -> str:
+        """Return the path as the documents write it: ``/{branch}/build/{build_id}``."""
+        return re.sub("<([a-z_]+)>", lambda m: "{" + PATH[m[1]].name + "}", self.path)
+
+    def parameters(self) -> tuple[dict[str, Any], ...]:
+        """Return every parameter with its documentation, those of the path first."""
+        where = "query" if self.method == "GET" else "body"
+        return (
+            *(PATH[noun].documented("path") for noun in self.nouns),
+            *(param.documented(where) for param in self.params),
+        )
+
+
+class Declarations:
+    """The routes that were declared, in their order."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes.values())
+
+    def __getitem__(self, name: str) -> Route:
+        return self._routes[name]
+
+    def declare(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: tuple[Param, ...] = (),
+        permission: Permission | None = None,
+        returns: type,
+        template: str,
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated function as the handler of *method* on *path*.
+
+        A GET handler is a plain function, run outside the reactor; any other is a coroutine. Both
+        get ``ctx``, the nouns of the path and the parameters, by name.
+
+        :raises BadDeclaration: what is declared cannot work
+        """
+
+        def decorate(handler: Handler) -> Handler:
+            nouns = _nouns(path)
+            route = Route(method, path, nouns, params, permission, returns, template, handler)
+            _check(route)
+            if route.name in self._routes:
+                raise BadDeclaration(f"{route.name} is declared twice")
+            self._routes[route.name] = route
+            return handler
+
+        return decorate
+
+
+def _nouns(path: str) -> tuple[str, ...]:
+    if not path.startswith("/"):
+        raise BadDeclaration(f"{path!r} does not begin with a slash")
+    if path == "/":
+        return ()
+    nouns = []
+    for segment in path[1:].split("/"):
+        match = _SEGMENT.fullmatch(segment)
+        if match is None:
+            raise BadDeclaration(f"{path!r}: {segment!r} is neither a word nor a <noun>")
+        if match[1]:
+            nouns.append(match[1])
+    unknown = [noun for noun in nouns if noun not in PATH]
+    if unknown:
+        raise BadDeclaration(f"{path!r}: <{unknown[0]}> is not one of {', '.join(PATH)}")
+    if len(set(nouns)) != len(nouns):
+        raise BadDeclaration(f"{path!r} names a noun twice")
+    return tuple(nouns)
+
+
+def _check(route: Route) -> None:
+    def refuse(why: str) -> None:
+        raise BadDeclaration(f"{route.name}: {why}")
+
+    if route.method not in METHODS:
+        refuse(f"the method must be one of {', '.join(METHODS)}")
+    if not (route.handler.__doc__ or "").strip():
+        refuse("the handler has no docstring, so nobody could read what it does")
+    reads = route.method == "GET"
+    if reads and route.permission is not None:
+        refuse("a GET changes nothing and takes no permission")
+    if not reads and route.permission is None:
+        refuse("a job request needs a permission")
+    if reads == inspect.iscoroutinefunction(route.handler):
+        refuse("a GET handler is a plain function, every other one a coroutine")
+    names = [param.name for param in route.params]
+    if len(set(names)) != len(names):
+        refuse("a parameter is declared twice")
+    if reads and any(param.noun for param in route.params):
+        refuse("a GET has no body: what it is about stands in its path")
+    expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in route.params)]
+    actual = list(inspect.signature(route.handler).parameters)
+    if sorted(expected) != sorted(actual) or actual[0] != "ctx":
+        refuse(f"the handler takes ({', '.join(actual)}), declared is ({', '.join(expected)})")
+    if route.permission and route.permission.noun not in expected:
+        refuse(f"the permission is about a {route.permission.noun}, which this route has not")
+
+
+def snake(name: str) -> str:
+    """Return a wire name as a Python name: ``stableDelay`` is ``stable_delay``."""
+    return re.sub("([A-Z])", lambda m: "_" + m[1].lower(), name)
+
+
+#: The routes of this API; ``buildbot_selfserve.resources`` fills it.
+ROUTES = Declarations()
+declare = ROUTES.declare

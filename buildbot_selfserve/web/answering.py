@@ -1,0 +1,224 @@
+"""Answers a GET: nouns, handler, value, JSON or page, in one call that runs in any reader.
+
+Also holds the one table that turns what went wrong into a status code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+import sqlalchemy as sa
+
+from buildbot_selfserve.errors import BadBody
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import MethodNotAllowed
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import TooLarge
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.history import History
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import as_json
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import snake
+from buildbot_selfserve.web import nouns
+from buildbot_selfserve.web import render
+
+#: What went wrong, as HTTP says it.
+STATUS: dict[type[SelfServeError], int] = {
+    BadParameter: 400,
+    BadBody: 400,
+    Refused: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    TooLarge: 413,
+    WrongType: 415,
+    SelfServeError: 500,
+    Unavailable: 503,
+}
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who looks at a page.
+
+    :param name: ``None`` when nobody knows
+    :param login: where they can say who they are; empty when they cannot
+    """
+
+    name: str | None = None
+    login: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A GET on its way to a reader.
+
+    :param route: its name in ``ROUTES``
+    :param texts: the texts in its path, by noun
+    :param params: the values of its parameters, by name on the wire
+    :param form: ``json`` or ``html``
+    :param query: the query as the client sent it, without ``format``
+    """
+
+    route: str
+    form: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    visitor: Visitor = Visitor()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole response but for what only the reactor knows.
+
+    :param headers: names and values, further to the content type
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Reading:
+    """Reads the master's history and the journal: the ``ctx`` of GET handlers, and the lookup."""
+
+    def __init__(self, history: sa.Connection, journal: sa.Connection, site: Site) -> None:
+        self.history = History(history, site)
+        self.journal = self
+        self._journal = journal
+        self.branch = self.history.branch
+        self.build = self.history.build
+        self.request = self.history.request
+        self.revisions = self.history.revisions
+
+    def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
+        """Return a page of the journal."""
+        return store.list_jobs(self._journal, num, offset, store.Filters(**filters))
+
+    def job(self, job_id: int) -> Job | None:
+        """Return one job request."""
+        return store.job(self._journal, job_id)
+
+
+class Reader:
+    """What one reader has: its engines and its pages.
+
+    :param history: the master's database
+    :param journal: where the journal is, often the same
+    """
+
+    def __init__(self, history: sa.Engine, journal: sa.Engine) -> None:
+        self._history = history
+        self._journal = journal
+        self.templates = render.templates()
+
+    @contextmanager
+    def reading(self, site: Site) -> Iterator[Reading]:
+        """Hold connections for one question.
+
+        :raises Unavailable: a database does not answer
+        """
+        try:
+            with self._connected(site) as reading:
+                yield reading
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            raise Unavailable("The database does not answer") from error
+
+    @contextmanager
+    def _connected(self, site: Site) -> Iterator[Reading]:
+        with self._history.connect() as history:
+            if self._journal is self._history:
+                yield Reading(history, history, site)
+            else:
+                with self._journal.connect() as journal:
+                    yield Reading(history, journal, site)
+
+
+def answer(reader: Reader, site: Site, question: Question) -> Answer:
+    """Answer *question*; what cannot be found is an answer too."""
+    route = ROUTES[question.route]
+    try:
+        with reader.reading(site) as reading:
+            found = nouns.resolve(reading, question.texts)
+            arguments = {snake(name): value for name, value in question.params.items()}
+            value = route.handler(reading, **found, **arguments)
+    except SelfServeError as error:
+        return failure(reader.templates, site, error, question)
+    if question.form == "json":
+        body = render.json_bytes(as_json(value, site))
+        return Answer(200, render.JSON_TYPE, body, _headers(body))
+    context = {**page_context(question), "value": value, **found}
+    body = render.page(reader.templates, route.template, site, context)
+    twin = f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"'
+    return Answer(200, render.HTML_TYPE, body, (*_headers(body), ("Link", twin)))
+
+
+def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the nouns that a job request is about.
+
+    :raises NotFound: one of them does not exist
+    """
+    with reader.reading(site) as reading:
+        return nouns.resolve(reading, texts)
+
+
+def failure(
+    templates: jinja2.Environment, site: Site, error: SelfServeError, question: Question
+) -> Answer:
+    """Return the answer that tells of *error*, in the form that was asked for."""
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    data: dict[str, Any] = {"status": "FAILED", "msg": error.msg}
+    headers: tuple[tuple[str, str], ...] = ()
+    if error.detail:
+        data["detail"] = error.detail
+    if isinstance(error, MethodNotAllowed):
+        headers = (("Allow", ", ".join(error.allowed)),)
+    if isinstance(error, Unavailable):
+        headers = (("Retry-After", str(error.retry_after)),)
+        if error.job_id is not None:
+            data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
+    if question.form == "json":
+        return Answer(status, render.JSON_TYPE, render.json_bytes(data), headers)
+    context = {**page_context(question), "code": status, "error": data}
+    body = render.page(templates, "error.html", site, context)
+    return Answer(status, render.HTML_TYPE, body, headers)
+
+
+def page_context(question: Question) -> dict[str, Any]:
+    """Return what every page finds: who looks at it, its path, its JSON twin."""
+    return {
+        "visitor": question.visitor,
+        "path": question.path,
+        "json_url": twin_url(question),
+    }
+
+
+def twin_url(question: Question) -> str:
+    """Return the URL of the JSON rendering of the same value."""
+    return f"{question.path}?{urlencode([*question.query, ('format', 'json')])}"
+
+
+def _headers(body: bytes) -> tuple[tuple[str, str], ...]:
+    tag = hashlib.blake2b(body, digest_size=16).hexdigest()
+    return (("ETag", f'"{tag}"'),)

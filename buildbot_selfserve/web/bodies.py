@@ -1,0 +1,126 @@
+"""Reads the body of a job request: a form, multipart or a JSON object.
+
+Twisted parses forms for POST only, and mixes them with the query (twisted/web/http.py).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from email.message import EmailMessage
+from typing import Any
+from urllib.parse import parse_qsl
+
+from multipart import MultipartParser
+from twisted.web.server import Request
+
+from buildbot_selfserve.errors import BadBody
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import TooLarge
+from buildbot_selfserve.errors import WrongType
+
+LARGEST = 64 * 1024
+MOST_FIELDS = 64
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """Return the parameters in the body by name; of several of one name, the last.
+
+    :raises TooLarge: more than :data:`LARGEST` bytes
+    :raises WrongType: the content type is none that we read
+    :raises BadBody: it is not what its content type says
+    """
+    data = _read(request)
+    if not data:
+        return {}
+    kind, options = _content_type(request)
+    parsers = {FORM: _form, MULTIPART: _multipart, JSON: _json}
+    if kind not in parsers:
+        raise WrongType(
+            f"A body of type {kind or '(none)'} is not read here",
+            f"send {FORM}, {MULTIPART} or {JSON}",
+        )
+    try:
+        return parsers[kind](data, options)
+    except (ValueError, RecursionError) as error:
+        raise BadBody(f"The body is not {kind}") from error
+
+
+def method_of(request: Request) -> str:
+    """Return the method that is meant: the form of a POST may say PUT or DELETE in ``_method``.
+
+    :raises BadParameter: it says anything else
+    """
+    method = request.method.decode("ascii", "replace").upper()
+    if method != "POST" or _content_type(request)[0] not in (FORM, MULTIPART):
+        return method
+    try:
+        meant = body_of(request).get("_method", "")
+    except (BadBody, TooLarge):
+        return method  # said later, where bodies are read
+    if meant and meant.upper() not in ("POST", "PUT", "DELETE"):
+        raise BadParameter("_method", "PUT or DELETE")
+    return str(meant).upper() or method
+
+
+def _read(request: Request) -> bytes:
+    content = request.content
+    assert content is not None  # it has been received whole
+    content.seek(0, io.SEEK_END)
+    if content.tell() > LARGEST:
+        raise TooLarge("The body is too large", f"at most {LARGEST} bytes are read")
+    content.seek(0)
+    data: bytes = content.read()
+    return data
+
+
+def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:
+    raw = request.getHeader(b"content-type")
+    if not raw:
+        return "", {}
+    message = EmailMessage()
+    try:
+        message["content-type"] = raw.decode("latin-1")
+    except ValueError:
+        return "", {}
+    return message.get_content_type(), dict(message["content-type"].params)
+
+
+def _form(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
+    pairs = parse_qsl(
+        data.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+    )
+    return dict(pairs)
+
+
+def _multipart(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
+    parser = MultipartParser(
+        io.BytesIO(data),
+        options.get("boundary", ""),
+        content_length=len(data),
+        part_limit=MOST_FIELDS,
+        memory_limit=LARGEST,
+        disk_limit=0,
+    )
+    values = {}
+    for part in parser:
+        if part.filename:
+            raise ValueError("a file")
+        values[part.name] = part.raw.decode("utf-8")
+    return values
+
+
+def _json(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
+    value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,76 @@
+"""May they: the operator's own ``www.authz`` rules, asked about a job request.
+
+The rules keep their order and their meaning. Each is asked about the Data API path and action that
+Buildbot's own UI would use for the same thing.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from buildbot.www.authz.authz import Forbidden as NativeForbidden
+from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
+from twisted.internet import defer
+
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.permissions import Permission
+from buildbot_selfserve.web.who import Identity
+
+
+@dataclass(frozen=True)
+class _Act:
+    """What is asked of the rules: a path and an action of Buildbot's Data API."""
+
+    path: tuple[str, ...]
+    action: str
+
+
+async def require_allowed(
+    master: Any,
+    identity: Identity,
+    permission: Permission,
+    target: BuildRow | RequestRow,
+) -> None:
+    """Return if the operator's rules let *identity* do this to *target*.
+
+    *target* exists: rules with a builder filter let pass what does not.
+
+    :raises Forbidden: a rule denies it
+    """
+    target_id = target.build_id if isinstance(target, BuildRow) else target.request_id
+    act = _Act((permission.endpoint, str(target_id)), permission.native)
+    authz = copy.copy(master.www.authz)
+    authz.allowRules = [_Rule(rule, act) for rule in authz.allowRules]
+    try:
+        await authz.assertUserAllowed(act.path, act.action, {}, identity.user_info)
+    except NativeForbidden as error:
+        raise Forbidden(error.message.decode("utf-8", "replace")) from error
+
+
+class _Rule:
+    """A rule of the operator's, asked so that it also covers what it forgot.
+
+    A StopBuildEndpointMatcher means cancelling too, but looks only at an action 'stop' of build
+    requests, while Buildbot's UI sends 'cancel' (buildbot/www/authz/endpointmatchers.py).
+    """
+
+    def __init__(self, rule: Any, act: _Act) -> None:
+        self.rule = rule
+        self.act = act
+        self.role = rule.role
+        self.defaultDeny = rule.defaultDeny
+
+    def match(self, path: Any, action: str, options: Any) -> defer.Deferred[Any]:
+        """Return the rule's match, as ``Authz.assertUserAllowed`` asks for it."""
+        return defer.Deferred.fromCoroutine(self._match())
+
+    async def _match(self) -> Any:
+        found = await self.rule.match(self.act.path, self.act.action, {})
+        forgets = isinstance(self.rule, StopBuildEndpointMatcher) and self.act.action == "cancel"
+        if found is None and forgets:
+            found = await self.rule.match(self.act.path, "stop", {})
+        return found

@@ -1,0 +1,56 @@
+"""JSON or a page, and which kind of client it is."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from twisted.web.server import Request
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.params import FORMAT
+
+MOST_FIELDS = 64
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """Return the parameters of the query by name; of several of one name, the last.
+
+    :raises BadParameter: it is not UTF-8, or endless
+    """
+    raw = request.uri.partition(b"?")[2].decode("latin-1")
+    try:
+        return dict(
+            parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        )
+    except ValueError:
+        raise BadParameter("query", f"UTF-8 and of at most {MOST_FIELDS} parameters") from None
+
+
+def form_of(request: Request, query: dict[str, str]) -> str:
+    """Return ``json`` or ``html``: what ``?format=`` says, or else the Accept header.
+
+    :raises BadParameter: another value of ``format``
+    """
+    if query.get("format", "") != "":
+        return str(FORMAT.parse(query["format"], {}))
+    return accepted_form(request)
+
+
+def accepted_form(request: Request) -> str:
+    """Return ``json`` if the Accept header includes it, else ``html``."""
+    return "json" if "application/json" in _accepted(request) else "html"
+
+
+def is_browser(request: Request) -> bool:
+    """Whether the client asks for pages, as browsers do, and not just for anything."""
+    return "text/html" in _accepted(request)
+
+
+def _accepted(request: Request) -> set[str]:
+    accepted = set()
+    header = (request.getHeader(b"accept") or b"").decode("latin-1")
+    for part in header.split(","):
+        kind, *options = (piece.strip().lower() for piece in part.split(";"))
+        if not any(option in ("q=0", "q=0.0", "q=0.00", "q=0.000") for option in options):
+            accepted.add(kind)
+    return accepted

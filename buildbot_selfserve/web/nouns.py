@@ -1,0 +1,108 @@
+"""What the texts in a path mean: the one place where each noun is said not to be found.
+
+Runs in a reader. Each noun is resolved with those that stand before it in the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import Protocol
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.params import PATH
+
+#: So many candidates of an ambiguous revision are named.
+MOST_CANDIDATES = 20
+
+Nouns = Mapping[str, Any]
+
+
+class Lookup(Protocol):
+    """Where nouns are looked up."""
+
+    def branch(self, name: str) -> Branch | None: ...
+
+    def build(self, branch: Branch, build_id: int) -> BuildRow | None: ...
+
+    def request(self, branch: Branch, request_id: int) -> RequestRow | None: ...
+
+    def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
+
+    def job(self, job_id: int) -> Job | None: ...
+
+
+def resolve(lookup: Lookup, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the *texts* mean, by noun, in the order of the path.
+
+    :raises NotFound: one of them means nothing here
+    """
+    found: dict[str, Any] = {}
+    for noun, text in texts.items():
+        found[noun] = _RESOLVERS[noun](lookup, found, text)
+    return found
+
+
+def _branch(lookup: Lookup, found: Nouns, text: str) -> Branch:
+    branch = lookup.branch(text) if _value("branch", text) is not None else None
+    if branch is None:
+        raise NotFound(f"Branch {text} not found")
+    return branch
+
+
+def _build(lookup: Lookup, found: Nouns, text: str) -> BuildRow:
+    branch, number = found["branch"], _value("build", text)
+    build = lookup.build(branch, number) if number is not None else None
+    if build is None:
+        raise NotFound(f"Build {text} not found on branch {branch.name}")
+    return build
+
+
+def _request(lookup: Lookup, found: Nouns, text: str) -> RequestRow:
+    branch, number = found["branch"], _value("request", text)
+    request = lookup.request(branch, number) if number is not None else None
+    if request is None:
+        raise NotFound(f"Request {text} not found on branch {branch.name}")
+    return request
+
+
+def _revision(lookup: Lookup, found: Nouns, text: str) -> Revision:
+    branch = found["branch"]
+    fitting = lookup.revisions(branch, text) if _value("revision", text) is not None else []
+    if len(fitting) != 1:
+        named = ", ".join(one.revision for one in fitting[:MOST_CANDIDATES])
+        detail = f"several revisions begin so: {named}" if fitting else ""
+        raise NotFound(f"Revision {text} not found on branch {branch.name}", detail)
+    return fitting[0]
+
+
+def _job(lookup: Lookup, found: Nouns, text: str) -> Job:
+    number = _value("job", text)
+    job = lookup.job(number) if number is not None else None
+    if job is None:
+        raise NotFound(f"Job {text} not found")
+    return job
+
+
+def _value(noun: str, text: str) -> Any:
+    """Return the value of *text*, or ``None`` if it can be the name of no such noun."""
+    try:
+        return PATH[noun].parse(text, {})
+    except BadParameter:
+        return None
+
+
+_RESOLVERS: dict[str, Callable[[Lookup, Nouns, str], Any]] = {
+    "branch": _branch,
+    "build": _build,
+    "request": _request,
+    "revision": _revision,
+    "job": _job,
+}

@@ -1,0 +1,244 @@
+"""The way of a request through the house, step by step.
+
+A GET goes to a reader as early as it can; all that happens to it there is ``answering.answer``. A
+job request stays in the reactor, where the master's own APIs are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol
+
+from klein.resource import KleinResource
+from twisted.internet import defer
+from twisted.logger import Logger
+from twisted.web.http import CACHED
+from twisted.web.server import Request
+
+from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.control import Control
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.jobs import AskedJobs
+from buildbot_selfserve.jobs import Asker
+from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import as_json
+from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.readers import Readers
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.routes import snake
+from buildbot_selfserve.web import answering
+from buildbot_selfserve.web import bodies
+from buildbot_selfserve.web import crosssite
+from buildbot_selfserve.web import may
+from buildbot_selfserve.web import negotiation
+from buildbot_selfserve.web import render
+from buildbot_selfserve.web import routing
+from buildbot_selfserve.web import who
+from buildbot_selfserve.web.answering import Answer
+from buildbot_selfserve.web.answering import Question
+from buildbot_selfserve.web.answering import Visitor
+
+ANONYMOUS = "anonymous"
+REALM = "buildbot"
+
+#: Headers of every answer. A page runs only scripts of our own, and nobody may frame it.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
+        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "Vary": "Accept, Cookie",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """The ``ctx`` of a job request's handler."""
+
+    control: Control
+    jobs: AskedJobs
+
+
+class Services(Protocol):
+    """What the pipeline needs of the floors below; a reconfig may change all of it."""
+
+    @property
+    def config(self) -> SelfServe: ...
+
+    @property
+    def site(self) -> Site: ...
+
+    @property
+    def readers(self) -> Readers: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def control(self) -> Control: ...
+
+
+class Pipeline:
+    """Answers every request to this plugin."""
+
+    log = Logger()
+
+    def __init__(self, master: Any, services: Services) -> None:
+        self.master = master
+        self.services = services
+        # for what goes wrong before, beside or behind the readers
+        self._templates = render.templates()
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Return the bounds of parameters that the operator configured."""
+        return {"max_count": self.services.config.max_count}
+
+    def resource(self) -> KleinResource:
+        """Return the resource to mount."""
+        return routing.resource(ROUTES, self.handle, self.refuse, self._root)
+
+    async def handle(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        """Answer a request that matched *route*."""
+        try:
+            if route.method == "GET":
+                return await self._get(route, request, texts)
+            return await self._job(route, request, texts)
+        except SelfServeError as error:
+            return self.refuse(request, error)
+        except defer.CancelledError:
+            raise  # the client is gone
+        except Exception:
+            self.log.failure("selfserve: {route} failed", route=route.name)
+            return self.refuse(request, SelfServeError("Internal error, see the master's log"))
+
+    def refuse(self, request: Request, error: SelfServeError) -> bytes:
+        """Answer with *error*."""
+        form = negotiation.accepted_form(request)
+        try:
+            query = negotiation.query_of(request)
+            form = negotiation.form_of(request, query)
+        except BadParameter:
+            query = {}
+        question = self._question("", form, request, query)
+        answer = answering.failure(self._templates, self.services.site, error, question)
+        challenges = isinstance(error, Unauthorized) and who.takes_passwords(self.master)
+        # a browser would open its own dialogue instead of showing the page
+        if challenges and not negotiation.is_browser(request):
+            request.setHeader("WWW-Authenticate", f'Basic realm="{REALM}"')
+        return self._respond(request, answer)
+
+    # -- GET
+
+    async def _get(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        query = negotiation.query_of(request)
+        form = negotiation.form_of(request, query)
+        params = parse_all(route.params, query, self.limits)
+        question = self._question(route.name, form, request, query, texts, params)
+        answer: Answer = await self.services.readers.ask(
+            answering.answer, self.services.site, question
+        )
+        return self._respond(request, answer)
+
+    # -- job requests
+
+    async def _job(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        assert route.permission is not None  # declare() saw to it
+        query = negotiation.query_of(request)
+        negotiation.form_of(request, query)
+        identity = await who.identify(self.master, request)
+        if identity.name is None and self.services.config.require_login:
+            raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
+        crosssite.require_same_site(self.master, request, identity.via)
+        params = self._body_params(route, request, query)
+        nouns = {param.noun: str(params.pop(param.name)) for param in route.params if param.noun}
+        found = await self.services.readers.ask(
+            answering.resolve, self.services.site, {**texts, **nouns}
+        )
+        target = found[route.permission.noun]
+        await may.require_allowed(self.master, identity, route.permission, target)
+        asker = Asker(identity.name or ANONYMOUS, identity.via, _remote(request))
+        ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
+        arguments = {snake(name): value for name, value in params.items()}
+        receipt: Receipt = await route.handler(ctx, **found, **arguments)
+        return await self._receipt(request, query, receipt)
+
+    def _body_params(self, route: Route, request: Request, query: dict[str, str]) -> dict[str, Any]:
+        for param in route.params:
+            if param.name in query:
+                raise BadParameter(param.name, "in the body of the request, not in its URL")
+        return parse_all(route.params, bodies.body_of(request), self.limits)
+
+    async def _receipt(self, request: Request, query: dict[str, str], receipt: Receipt) -> bytes:
+        site, job_id = self.services.site, receipt.job.job_id
+        location = f"{site.root}/jobs/{job_id}"
+        json = Answer(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
+        if negotiation.form_of(request, query) == "json":
+            return self._respond(request, json)
+        if negotiation.is_browser(request):
+            request.setHeader("Location", location)
+            return self._respond(request, Answer(303, render.HTML_TYPE, b""))
+        question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
+        request.setHeader("Location", location)
+        try:
+            page: Answer = await self.services.readers.ask(answering.answer, site, question)
+        except SelfServeError:
+            return self._respond(request, json)  # what was done must not be lost with its page
+        return self._respond(request, Answer(202, page.content_type, page.body))
+
+    # -- both
+
+    def _question(
+        self,
+        route: str,
+        form: str,
+        request: Request,
+        query: dict[str, str],
+        texts: dict[str, str] | None = None,
+        params: dict[str, Any] | None = None,
+    ) -> Question:
+        kept = tuple((name, value) for name, value in query.items() if name != "format")
+        path = self._path(request)
+        return Question(
+            route, form, texts or {}, params or {}, path, kept, self._visitor(request, path)
+        )
+
+    def _path(self, request: Request) -> str:
+        """Return the path of *request* as its client sees it."""
+        own = request.path.decode("ascii", "replace")
+        return self.services.site.prefix + own
+
+    def _visitor(self, request: Request, path: str) -> Visitor:
+        if request.getHeader(b"cookie") is None:
+            name = None  # asking for a session would make one
+        else:
+            name = who.from_session(self.master, request).name
+        return Visitor(name, who.login_url(self.master, self.services.site, path))
+
+    def _root(self) -> str:
+        return self.services.site.root
+
+    def _respond(self, request: Request, answer: Answer) -> bytes:
+        request.setResponseCode(answer.status)
+        request.setHeader("Content-Type", answer.content_type)
+        for name, value in (*HEADERS.items(), *answer.headers):
+            if name == "ETag":
+                if request.setETag(value.encode()) == CACHED:
+                    return b""
+            else:
+                request.setHeader(name, value)
+        request.setHeader("Content-Length", str(len(answer.body)))
+        return answer.body
+
+
+def _remote(request: Request) -> str:
+    return str(getattr(request.getClientAddress(), "host", ""))

@@ -1,0 +1,80 @@
+"""One value, two renderings: JSON for scripts, a page for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import zoneinfo
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import orjson
+
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import result_name
+
+JSON_TYPE = "application/json"
+HTML_TYPE = "text/html; charset=utf-8"
+
+
+def json_bytes(data: Any) -> bytes:
+    """Return *data* as UTF-8 JSON."""
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        # numbers over 64 bits and lone surrogates, which properties may hold
+        return json.dumps(data, separators=(",", ":")).encode()
+
+
+def templates() -> jinja2.Environment:
+    """Return the pages, with what they may use."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("buildbot_selfserve"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["segment"] = segment
+    environment.filters["duration"] = duration
+    environment.globals["result_name"] = result_name
+    return environment
+
+
+def page(
+    environment: jinja2.Environment, template: str, site: Site, context: Mapping[str, Any]
+) -> bytes:
+    """Return the page of *template* as UTF-8.
+
+    Every template finds ``site``, ``assets`` (the URL of our static files), ``home`` (of Buildbot),
+    ``time`` (epoch seconds to text in the site's timezone) and what *context* has.
+    """
+    zone = zoneinfo.ZoneInfo(site.timezone)
+
+    def time(seconds: int | None) -> str:
+        if seconds is None:
+            return ""
+        return datetime.datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%d %H:%M:%S")
+
+    text = environment.get_template(template).render(
+        site=site, time=time, assets=f"{site.prefix}/plugins/selfserve", **context
+    )
+    return text.encode("utf-8", "replace")
+
+
+def segment(text: object) -> str:
+    """Return *text* as one segment of a path: a slash in it is data."""
+    return quote(str(text), safe="")
+
+
+def duration(seconds: int | None) -> str:
+    """Return seconds as people say them: ``1h 02m 03s``."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02}m {rest:02}s"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

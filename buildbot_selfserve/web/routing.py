@@ -1,0 +1,115 @@
+"""Routes on Klein, where ``%2F`` inside a segment is data and every answer has our shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Coroutine
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+from urllib.parse import unquote
+
+from klein import Klein
+from klein.resource import KleinResource
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
+from werkzeug.routing import UnicodeConverter
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import MethodNotAllowed
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.web import bodies
+
+#: Answers a request that matched a route, with the texts in its path by noun.
+Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]]
+#: Answers a request that can go no further.
+Refuse = Callable[[Request, SelfServeError], bytes]
+
+_PREFIX = "text_of_"
+
+
+def resource(
+    routes: Iterable[Route], endpoint: Endpoint, refuse: Refuse, root: Callable[[], str]
+) -> KleinResource:
+    """Return the resource that hands each request to *endpoint*, or to *refuse*.
+
+    :param root: returns our URL path as clients see it
+    """
+    app = Klein()
+    app.url_map.converters["default"] = _Segment
+    app.url_map.merge_slashes = False
+    for route in routes:
+        # Klein hands the texts over by name, beside a "request" of its own
+        path = route.path.replace("<", f"<{_PREFIX}")
+        # by default Klein goes by a function's name, and the last of one name wins
+        app.route(path, methods=[route.method], endpoint=route.name)(_endpoint(route, endpoint))
+
+    def unmatched(request: Any, failure: Failure) -> Any:
+        return refuse(request, _not_here(request, failure.value))
+
+    app.handle_errors(HTTPException)(unmatched)
+    return _Resource(app, refuse, root)
+
+
+class _Segment(UnicodeConverter):
+    """One segment of a path, still encoded, and the text that it stands for."""
+
+    def to_python(self, value: str) -> str:
+        return unquote(value)
+
+
+def _endpoint(route: Route, endpoint: Endpoint) -> Callable[..., Any]:
+    def handle(request: Request, **texts: str) -> Deferred[bytes]:
+        in_order = {noun: texts[_PREFIX + noun] for noun in route.nouns}
+        return Deferred.fromCoroutine(endpoint(route, request, in_order))
+
+    return handle
+
+
+def _not_here(request: Request, error: BaseException | None) -> SelfServeError:
+    if isinstance(error, WerkzeugMethodNotAllowed):
+        method = request.method.decode("ascii", "replace")
+        return MethodNotAllowed(method, tuple(sorted(error.valid_methods or ())))
+    return NotFound("There is nothing at this URL", "the root page lists what there is")
+
+
+class _Resource(KleinResource):
+    """Prepares a request for Klein: whole segments, no trailing slash, the method that is meant."""
+
+    def __init__(self, app: Klein, refuse: Refuse, root: Callable[[], str]) -> None:
+        super().__init__(app)
+        self._refuse = refuse
+        self._root = root
+
+    def render(self, request: Any) -> Any:
+        try:
+            segments = _segments(request)
+            request.method = bodies.method_of(request).encode("ascii", "replace")
+        except SelfServeError as error:
+            return self._refuse(request, error)
+        if segments and segments[-1] == "" and "" not in segments[:-1]:
+            return self._without_slash(request, segments[:-1])
+        # Twisted has decoded each segment; encoded again, no character in it is structure
+        request.postpath = [quote(text, safe="").encode() for text in segments] or [b""]
+        return super().render(request)
+
+    def _without_slash(self, request: Request, segments: list[str]) -> bytes:
+        path = "/".join([self._root(), *(quote(text, safe="") for text in segments)])
+        _, mark, query = request.uri.partition(b"?")
+        request.setResponseCode(301)
+        request.setHeader(b"location", path.encode() + mark + query)
+        return b""
+
+
+def _segments(request: Request) -> list[str]:
+    try:
+        # Klein wants the host's name as text, too
+        request.getRequestHostname().decode("utf-8")
+        return [segment.decode("utf-8") for segment in request.postpath or ()]
+    except UnicodeDecodeError:
+        raise BadParameter("URL", "UTF-8") from None

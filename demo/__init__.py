@@ -1,0 +1,1 @@
+"""The demo: a real Buildbot that builds a real repository, and a walk through self-serve."""

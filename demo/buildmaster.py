@@ -1,0 +1,105 @@
+"""A Buildbot master from ``master.cfg.example``, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
+#: The command that pip installed beside this Python.
+BUILDBOT = Path(sys.executable).with_name("buildbot")
+FIRST_PORT = 8010
+#: Seconds in which a master has started, or never will.
+PATIENCE = 60
+
+
+class Buildmaster:
+    """A master in *folder* that builds *repository*; ``start`` starts it."""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log = folder / "twistd.log"
+        self._environment = {
+            **os.environ,
+            "SELFSERVE_REPOSITORY": str(repository),
+            "SELFSERVE_PORT": str(self.port),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buildbot("create-master", "--quiet", str(folder))
+        shutil.copy(EXAMPLE, folder / "master.cfg")
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it has polled the repository once."""
+        self._buildbot("checkconfig", str(self.folder))
+        command = [str(BUILDBOT), "start", "--nodaemon", str(self.folder)]
+        self._process = subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder / "stdout.log").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._has_started():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"The master did not start:\n{self._last_words()}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop it as ``buildbot stop`` does."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _has_started(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/self-serve?format=json", timeout=5) as answer:
+                polled = b"gitpoller: processing" in self.log.read_bytes()
+                return answer.status == 200 and polled
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _last_words(self) -> str:
+        logs = [self.folder / "stdout.log", self.log]
+        return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
+
+    def _buildbot(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(BUILDBOT), *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(f"buildbot {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on: the usual one, if it is free."""
+    for port in (*range(FIRST_PORT, FIRST_PORT + 20), 0):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                print(f"Port {port} is taken, trying the next one.")
+                continue
+            found: int = listener.getsockname()[1]
+            return found
+    raise AssertionError("the kernel always has a port")

@@ -1,0 +1,120 @@
+"""Asks self-serve as ``curl`` would, shows that line, and asks Buildbot whether it is true."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import shlex
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+
+USER = "demo:demo"
+#: Seconds in which what the demo waits for happens, or never will.
+PATIENCE = 60
+
+
+class Differs(Exception):
+    """Something is not as it should be."""
+
+
+class Client:
+    """Talks to the master at *url*."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    # -- self-serve
+
+    def get(self, path: str, *, show: bool = True) -> Any:
+        """GET a path below ``/self-serve``; return the JSON."""
+        url = f"{self.url}/self-serve{path}"
+        if show:
+            _show("-H", "Accept: application/json", url)
+        return self._send(urllib.request.Request(url, headers={"Accept": "application/json"}))
+
+    def job(self, method: str, path: str, **fields: Any) -> Any:
+        """Send a job request; return its receipt."""
+        url = f"{self.url}/self-serve{path}"
+        data = [part for name, value in fields.items() for part in ("-d", f"{name}={value}")]
+        verb = [] if method == "POST" else ["-X", method]
+        _show("-H", "Accept: application/json", "-u", USER, *verb, *data, url)
+        request = urllib.request.Request(
+            url,
+            method=method,
+            data=urllib.parse.urlencode(fields).encode() if fields else None,
+            headers={
+                "Accept": "application/json",
+                "Authorization": "Basic " + base64.b64encode(USER.encode()).decode(),
+            },
+        )
+        receipt = self._send(request)
+        print(f"    {receipt['msg']} (job {receipt['job_id']})")
+        return receipt
+
+    # -- Buildbot itself
+
+    def buildbot(self, path: str) -> list[Any]:
+        """Return a collection of Buildbot's own REST API."""
+        request = urllib.request.Request(f"{self.url}/api/v2/{path}")
+        collection = path.partition("?")[0].split("/")[0]
+        for _ in range(5):
+            try:
+                return list(self._send(request, timeout=5)[collection])
+            except (OSError, ValueError, http.client.HTTPException):
+                # Buildbot's REST API writes from a thread, and now and then an answer is lost
+                time.sleep(0.2)
+        raise Differs(f"{request.full_url}: no whole answer in five attempts")
+
+    def buildbot_request(self, request_id: int) -> Any:
+        """Return a build request as Buildbot has it."""
+        return self.buildbot(f"buildrequests/{request_id}")[0]
+
+    def buildbot_builds(self, request_id: int) -> list[Any]:
+        """Return the builds of a request as Buildbot has them."""
+        return self.buildbot(f"builds?buildrequestid={request_id}")
+
+    def _send(self, request: urllib.request.Request, timeout: float = 30) -> Any:
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise Differs(f"{request.full_url}: {error.code} {error.read().decode()}") from None
+
+
+def _show(*arguments: str) -> None:
+    print(f"    $ curl {shlex.join(arguments)}")
+
+
+def title(text: str) -> None:
+    """Begin a step."""
+    print(f"\n{text}")
+
+
+def same(what: str, ours: object, theirs: object) -> None:
+    """Check that self-serve and Buildbot say the same of *what*."""
+    if ours != theirs:
+        raise Differs(f"{what}: self-serve has {ours!r}, it should be {theirs!r}")
+    print(f"    ok: {what}: {_short(ours)}")
+
+
+def wait(what: str, check: Callable[[], Any]) -> Any:
+    """Return the first true answer of *check*."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = check()
+        if answer:
+            return answer
+        time.sleep(0.3)
+    raise Differs(f"{what}: it did not happen within {PATIENCE} seconds")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(str(one) for one in value) or "none"
+    return str(value)

@@ -1,0 +1,77 @@
+"""Builds and installs buildbot-selfserve."""
+
+from pathlib import Path
+
+from setuptools import find_packages
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="buildbot-selfserve",
+    version=(HERE / "buildbot_selfserve" / "VERSION").read_text(encoding="utf-8").strip(),
+    description="Self-serve for Buildbot: see, rebuild, cancel and start builds over HTTP",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="GPL-2.0-or-later",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["buildbot_selfserve", "buildbot_selfserve.*"]),
+    package_data={
+        "buildbot_selfserve": [
+            "VERSION",
+            "py.typed",
+            "journal/migrations/*.mako",
+            "static/*",
+            "templates/*",
+        ]
+    },
+    install_requires=[
+        "alembic>=1.12",
+        "buildbot>=4.3,<5",
+        "buildbot-www>=4.3,<5",
+        "jinja2>=3.1",
+        "klein>=24.8",
+        "multipart>=1.1",
+        "orjson>=3.9",
+        "sqlalchemy>=2.0",
+        "twisted>=22.10",
+        "werkzeug>=2.3",
+    ],
+    extras_require={
+        "demo": ["buildbot-worker>=4.3,<5"],
+        "test": [
+            "buildbot-worker>=4.3,<5",
+            "hypothesis>=6",
+            "pytest>=8",
+            "pytest-twisted>=1.14",
+            "treq>=24",
+        ],
+        "dev": [
+            "build",
+            "mypy>=1.13",
+            "mypy-zope>=1.0",
+            "ruff>=0.8",
+            "towncrier>=24",
+            "twine",
+        ],
+    },
+    entry_points={
+        "buildbot.www": ["selfserve = buildbot_selfserve.plugin:application"],
+        "buildbot.util": [
+            "SelfServe = buildbot_selfserve.config:SelfServe",
+            "SelfServeBranch = buildbot_selfserve.config:SelfServeBranch",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Plugins",
+        "Framework :: Twisted",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Software Development :: Build Tools",
+        "Typing :: Typed",
+    ],
+)

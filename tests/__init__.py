@@ -1,0 +1,1 @@
+"""Tests against real masters with real workers and real databases."""

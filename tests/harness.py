@@ -1,0 +1,285 @@
+"""A real buildmaster in this process, with a real worker, on a real port.
+
+Nothing from ``buildbot.test``: importing it turns every warning of the process into an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import treq
+from buildbot.config.master import MasterConfig
+from buildbot.interfaces import IConfigLoader
+from buildbot.master import BuildMaster
+from buildbot.plugins import schedulers
+from buildbot.plugins import steps
+from buildbot.plugins import util
+from buildbot.plugins import worker
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+from twisted.logger import eventAsText
+from twisted.logger import globalLogPublisher
+from twisted.logger import textFileLogObserver
+from twisted.web.client import Agent
+from twisted.web.client import HTTPConnectionPool
+from zope.interface import implementer
+
+from buildbot_selfserve import plugin
+
+USER, PASSWORD = "ada", "analytical"
+REVISION = "1234567890abcdef1234567890abcdef12345678"
+#: Seconds after which something that a test waits for counts as never happening.
+PATIENCE = 20.0
+
+Config = dict[str, Any]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def builder(name: str, command: str = "true", **more: Any) -> Any:
+    factory = util.BuildFactory([steps.ShellCommand(command=["sh", "-c", command])])
+    return util.BuilderConfig(name=name, workernames=["worker"], factory=factory, **more)
+
+
+def config(selfserve: Any = True, **www: Any) -> Config:
+    """Return the configuration of a small master: a fast builder, a slow one, one user."""
+    return {
+        "buildbotNetUsageData": None,
+        "protocols": {"null": {}},
+        "workers": [worker.LocalWorker("worker")],
+        "builders": [builder("fast"), builder("slow", "sleep 60"), builder("opt/mac #1")],
+        "schedulers": [
+            schedulers.AnyBranchScheduler(name="any", builderNames=["fast"]),
+            schedulers.Triggerable(name="rest", builderNames=["slow", "opt/mac #1"]),
+        ],
+        "www": {
+            "auth": util.UserPasswordAuth({USER: PASSWORD}),
+            "plugins": {} if selfserve is None else {"selfserve": selfserve},
+            "logfileName": None,
+            **www,
+        },
+    }
+
+
+@implementer(IConfigLoader)
+class _Loader:
+    def __init__(self, make: Callable[[], Config], port: int) -> None:
+        self.make = make
+        self.port = port
+
+    def loadConfig(self) -> Any:
+        made = self.make()
+        made["www"].setdefault("port", f"tcp:{self.port}:interface=127.0.0.1")
+        made.setdefault("buildbotURL", f"http://127.0.0.1:{self.port}/")
+        return MasterConfig.loadFromDict(made, "<test>")
+
+
+@dataclass
+class Response:
+    """A whole response."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.body)
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self.headers.getRawHeaders(name, [None])[0]
+        return value
+
+
+@dataclass
+class Master:
+    """A running master and its client."""
+
+    master: Any
+    loader: _Loader
+    agent: Agent
+    errors: list[Any] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.loader.port}"
+
+    async def request(
+        self, method: str, path: str, *, json: bool = True, user: str | None = None, **more: Any
+    ) -> Response:
+        """Send a request; *user* with the right password, *json* with an Accept for it."""
+        headers = dict(more.pop("headers", {}))
+        if json:
+            headers.setdefault("Accept", "application/json")
+        if user is not None:
+            more["auth"] = (user, PASSWORD)
+        response = await treq.request(
+            method,
+            self.url + path,
+            headers=headers,
+            agent=self.agent,
+            allow_redirects=False,
+            **more,
+        )
+        return Response(response.code, response.headers, await response.content())
+
+    async def get(self, path: str, **more: Any) -> Response:
+        return await self.request("GET", path, **more)
+
+    async def post(self, path: str, **more: Any) -> Response:
+        return await self.request("POST", path, **more)
+
+    async def reconfig(self, make: Callable[[], Config]) -> None:
+        self.loader.make = make
+        await self.master.doReconfig()
+
+    # -- making things to look at
+
+    async def add_request(
+        self, builder_name: str = "fast", *, branch: str | None = "main", **more: Any
+    ) -> int:
+        """Ask for a build as a scheduler would; return the id of the request."""
+        stamp = {
+            "branch": branch,
+            "revision": more.pop("revision", REVISION),
+            "repository": "https://example.org/repo",
+            "codebase": "",
+            "project": "",
+        }
+        builder_id = await self.master.data.updates.findBuilderId(builder_name)
+        properties = more.pop("properties", {"branch": (branch, "Change")})
+        _, requests = await self.master.data.updates.addBuildset(
+            waited_for=False,
+            scheduler="any",
+            sourcestamps=more.pop("sourcestamps", [stamp]),
+            reason=more.pop("reason", "a push"),
+            properties=properties,
+            builderids=[builder_id],
+            **more,
+        )
+        request_id: int = requests[builder_id]
+        return request_id
+
+    async def data(self, *path: Any) -> Any:
+        return await self.master.data.get(tuple(str(part) for part in path))
+
+    async def until(self, check: Callable[[], Any], what: str = "") -> Any:
+        """Wait until *check* returns something true, and return that."""
+        deadline = reactor.seconds() + PATIENCE
+        while True:
+            found = check()
+            if hasattr(found, "__await__"):
+                found = await found
+            if found:
+                return found
+            assert reactor.seconds() < deadline, f"it never came true: {what or check}"
+            await task.deferLater(reactor, 0.05)
+
+    async def completed(self, request_id: int) -> Any:
+        """Wait until a request is complete; return it."""
+
+        async def check() -> Any:
+            request = await self.data("buildrequests", request_id)
+            return request if request["complete"] else None
+
+        return await self.until(check, f"request {request_id} complete")
+
+    async def running_build(self, request_id: int) -> Any:
+        """Wait until a build of a request hears a stop; return it."""
+
+        async def check() -> Any:
+            for build in await self.data("buildrequests", request_id, "builds"):
+                if not build["complete"] and build["state_string"] != "created":
+                    return build
+            return None
+
+        return await self.until(check, f"request {request_id} running")
+
+    async def finished_build(self, builder_name: str = "fast", **more: Any) -> Any:
+        """Build something; return its build."""
+        request_id = await self.add_request(builder_name, **more)
+        await self.completed(request_id)
+        builds = await self.data("buildrequests", request_id, "builds")
+        return builds[0]
+
+    def pause(self) -> None:
+        """Let no build start, so that what is asked for waits."""
+        for one in self.master.workers.workers.values():
+            one._paused = True
+
+    def resume(self) -> None:
+        for one in self.master.workers.workers.values():
+            one._paused = False
+        self.master.botmaster.maybeStartBuildsForAllBuilders()
+
+
+@contextlib.asynccontextmanager
+async def running_master(
+    basedir: Path,
+    monkeypatch: Any,
+    make: Callable[[], Config] = config,
+    db_url: str = "sqlite:///state.sqlite",
+) -> AsyncIterator[Master]:
+    """Start a master in *basedir*; stop it at the end."""
+    stopped: list[bool] = []
+    # BuildMaster stops the reactor on a fatal error
+    monkeypatch.setattr(reactor, "stop", lambda: stopped.append(True))
+    loader = _Loader(lambda: {"db_url": db_url, **make()}, free_port())
+    errors: list[Any] = []
+    observer = _log_to(basedir / "twistd.log", errors)
+    globalLogPublisher.addObserver(observer)
+    master = BuildMaster(str(basedir), reactor=reactor, config_loader=loader)
+    master.config.db.db_url = db_url
+    await master.db.setup(check_version=False)
+    await master.db.model.upgrade()
+    master.db.setup = lambda: defer.succeed(None)  # startService must not check again
+    await master.startService()
+    assert not stopped, (basedir / "twistd.log").read_text()
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    running = Master(master, loader, Agent(reactor, pool=pool), errors)
+    if plugin.application._service is not None:
+        await running.until(lambda: plugin.application._service._ready, "the journal is ready")
+    try:
+        yield running
+    finally:
+        await master.stopService()
+        _forget_web_root(master)
+        globalLogPublisher.removeObserver(observer)
+
+
+def _log_to(path: Path, errors: list[str]) -> Any:
+    """Return a log observer that writes to *path* and collects errors."""
+    file = textFileLogObserver(path.open("w"))
+
+    def observe(event: Any) -> None:
+        file(event)
+        if event.get("log_failure") is not None or event.get("isError"):
+            errors.append(eventAsText(event))
+
+    return observe
+
+
+def _forget_web_root(master: Any) -> None:
+    """Empty the tree of web resources: it belongs to the process, not to the master."""
+    root = master.www.apps.get("base").resource
+    for name in list(root.children):
+        root.delEntity(name)
