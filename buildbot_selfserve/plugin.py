@@ -94,7 +94,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     """Self-serve in one master: a child service that holds all rooms together.
 
     :param web_root: the resource at ``/`` of the master's web port
-    :param retired: called when the plugin was taken out of the configuration
+    :param retired: called when this service stops, because its master does or because the plugin
+        was taken out of the configuration
     """
 
     name = "selfserve"
@@ -172,14 +173,13 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         """Forget what was worked out from the old configuration; go if we are not in the new."""
         self._site = None
         if KEY not in (new_config.www.get("plugins") or {}):
-            self._mount.remove()
-            self._retired()
             yield self.disownServiceParent()
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
         """End job requests that run, then the readers."""
         yield super().stopService()
+        self._retired()
         self._mount.remove()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
         self._stop_databases()

@@ -120,6 +120,11 @@ class Master:
     errors: list[Any] = field(default_factory=list)
 
     @property
+    def log(self) -> str:
+        """Return what the master has logged."""
+        return Path(self.master.basedir, "twistd.log").read_text()
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.loader.port}"
 

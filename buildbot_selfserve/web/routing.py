@@ -94,6 +94,8 @@ class _Resource(KleinResource):
             return self._refuse(request, error)
         if segments and segments[-1] == "" and "" not in segments[:-1]:
             return self._without_slash(request, segments[:-1])
+        if "" in segments[:-1] or segments[-1:] == [""]:
+            return self._refuse(request, _not_here(request, None))
         # Twisted has decoded each segment; encoded again, no character in it is structure
         request.postpath = [quote(text, safe="").encode() for text in segments] or [b""]
         return super().render(request)

@@ -1,0 +1,140 @@
+"""A buildmaster in a process of its own, which can be killed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.harness import PASSWORD
+from tests.harness import PATIENCE
+from tests.harness import USER
+from tests.harness import free_port
+
+BUILDBOT = Path(sys.executable).with_name("buildbot")
+
+CONFIG = """
+from tests.harness import config
+c = BuildmasterConfig = config()
+from buildbot.plugins import schedulers, util
+c["db"] = {{"db_url": {db_url!r}}}
+c["www"]["port"] = "tcp:{port}:interface=127.0.0.1"
+c["buildbotURL"] = "http://127.0.0.1:{port}/"
+c["schedulers"].append(schedulers.ForceScheduler(
+    name="force", builderNames=["fast", "slow"],
+    codebases=[util.CodebaseParameter("", branch=util.FixedParameter("branch", default="main"),
+               revision=util.FixedParameter("revision", default="{revision}"))]))
+"""
+REVISION = "c" * 40
+
+
+class ProcessMaster:
+    """A master in *folder*; call ``start``, and in the end ``kill`` or ``stop``."""
+
+    def __init__(self, folder: Path, db_url: str = "sqlite:///state.sqlite") -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buildbot("create-master", "--quiet", "--db", db_url, str(folder))
+        text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION)
+        (folder / "master.cfg").write_text(text)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [str(BUILDBOT), "start", "--nodaemon", str(self.folder)],
+            cwd=Path(__file__).parent.parent,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parent.parent)},
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder / "stdout.log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+        self.until(self._answers, "the master answers")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory is short."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Stop it as ``buildbot stop`` does."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def send(self, method: str, path: str, **fields: Any) -> tuple[int, Any]:
+        """Send a request; return the status and the JSON."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            method=method,
+            data=urllib.parse.urlencode(fields).encode() if fields else None,
+            headers={
+                "Accept": "application/json",
+                "Authorization": "Basic "
+                + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
+            },
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def get(self, path: str) -> Any:
+        return self.send("GET", f"/self-serve{path}")[1]
+
+    def force(self, builder_name: str) -> None:
+        """Ask Buildbot itself for a build."""
+        body = {
+            "jsonrpc": "2.0",
+            "method": "force",
+            "id": 1,
+            "params": {"builderNames": [builder_name], "owner": USER},
+        }
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/v2/forceschedulers/force",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
+
+    def until(self, check: Callable[[], Any], what: str) -> Any:
+        """Return the first true answer of *check*."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            found = check()
+            if found:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"it never came true: {what}\n{self._last_words()}")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._last_words()
+        try:
+            return self.send("GET", "/self-serve/branches")[0] == 200
+        except OSError:
+            return False
+
+    def _last_words(self) -> str:
+        return (self.folder / "twistd.log").read_text()[-4000:]
+
+    def _buildbot(self, *arguments: str) -> None:
+        subprocess.run([str(BUILDBOT), *arguments], check=True, capture_output=True)

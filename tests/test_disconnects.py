@@ -1,0 +1,63 @@
+"""Clients that go away do not leave anything half done."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet import task
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import Protocol
+
+from tests.harness import PASSWORD
+from tests.harness import USER
+
+CLIENTS = 40
+_AUTH = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+
+def rebuild_request(build_id: int) -> bytes:
+    body = f"build_id={build_id}&count=2"
+    return (
+        "POST /self-serve/main/build HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Basic {_AUTH}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+async def hang_up_after(port: int, sent: bytes, seconds: float) -> None:
+    """Send a request, and break the connection after some *seconds*."""
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+    protocol = await connectProtocol(endpoint, Protocol())
+    protocol.transport.write(sent)
+    await task.deferLater(reactor, seconds)
+    protocol.transport.abortConnection()
+
+
+@pytest_twisted.ensureDeferred
+async def test_clients_that_hang_up_leave_nothing_open(master: Any) -> None:
+    build = await master.finished_build()
+    sent = rebuild_request(build["buildid"])
+    for number in range(CLIENTS):
+        await hang_up_after(master.loader.port, sent, number / 1000)
+
+    async def all_closed() -> bool:
+        jobs = (await master.get("/self-serve/jobs")).json
+        return all(job["status"] != "running" for job in jobs)
+
+    await master.until(all_closed, "every journal row is closed")
+    jobs = (await master.get("/self-serve/jobs")).json
+    assert 0 < len(jobs) <= CLIENTS
+    assert {job["status"] for job in jobs} == {"ok"}
+    made = [one["request_id"] for job in jobs for one in job["complete_data"]["body"]["requests"]]
+    assert len(made) == len(set(made)) == 2 * len(jobs)
+    for request_id in made:
+        assert (await master.completed(request_id))["results"] == 0
+    # what was made is what the journal says was made
+    rows = (await master.get("/self-serve/main")).json
+    assert len(rows) == 1 + len(made)
+    assert master.errors == []

@@ -1,0 +1,107 @@
+"""The journal's tables and rows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from buildbot_selfserve.journal import schema
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.journal.tables import metadata
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestOutcome
+
+JOB = Job(0, "rebuild_build", "ada", "basic", "127.0.0.1", 1000, "main", {"bid": 7, "count": 2})
+OUTCOME = RequestOutcome(3, "fast", "created", (4, 5), "hm")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Any:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/journal.sqlite")
+    schema.upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def connection(engine: sa.Engine) -> Any:
+    with engine.connect() as connection:
+        yield connection
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(connection: sa.Connection) -> None:
+    context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+    assert compare_metadata(context, metadata) == []
+
+
+def test_upgrading_again_changes_nothing(engine: sa.Engine, connection: sa.Connection) -> None:
+    job_id = store.open_job(connection, JOB, 1, "a life")
+    schema.upgrade(engine)
+    assert store.job(connection, job_id) == replace(JOB, job_id=job_id)
+
+
+def test_masters_that_start_at_once_do_not_meet(tmp_path: Path) -> None:
+    upgrade = (
+        "import sqlalchemy, sys; from buildbot_selfserve.journal import schema;"
+        "schema.upgrade(sqlalchemy.create_engine(sys.argv[1]))"
+    )
+    url = f"sqlite:///{tmp_path}/shared.sqlite"
+    starting = [
+        subprocess.Popen([sys.executable, "-c", upgrade, url], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for process in starting:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
+    tables = sa.inspect(sa.create_engine(url)).get_table_names()
+    assert tables == ["selfserve_alembic_version", "selfserve_jobs"]
+
+
+def test_a_row_is_closed_once(connection: sa.Connection) -> None:
+    job_id = store.open_job(connection, JOB, 1, "a life")
+    ended = replace(
+        JOB,
+        job_id=job_id,
+        status="failed",
+        completed_at=1010,
+        errors=True,
+        msg="half",
+        requests=(OUTCOME,),
+        buildset_ids=(9,),
+    )
+    assert store.close_job(connection, ended)
+    assert store.job(connection, job_id) == ended
+    connection.rollback()  # ends the transaction of that read
+    assert not store.close_job(connection, replace(ended, msg="again", status="ok"))
+    assert store.job(connection, job_id) == ended
+
+
+def test_rows_of_earlier_lives_are_found_and_no_others(connection: sa.Connection) -> None:
+    mine = store.open_job(connection, JOB, 1, "earlier")
+    store.open_job(connection, JOB, 1, "now")
+    store.open_job(connection, JOB, 2, "earlier")
+    closed = store.open_job(connection, JOB, 1, "earlier")
+    store.close_job(connection, replace(JOB, job_id=closed, status="ok", completed_at=1))
+    assert [job.job_id for job in store.left_open(connection, 1, "now")] == [mine]
+
+
+def test_ids_are_not_used_again(connection: sa.Connection) -> None:
+    first = store.open_job(connection, JOB, 1, "a life")
+    with connection.begin():
+        connection.execute(sa.text("DELETE FROM selfserve_jobs"))
+    assert store.open_job(connection, JOB, 1, "a life") == first + 1
+
+
+def test_long_names_are_cut(connection: sa.Connection) -> None:
+    job_id = store.open_job(connection, replace(JOB, who="x" * 1000), 1, "a life")
+    job = store.job(connection, job_id)
+    assert job is not None
+    assert job.who == "x" * 256

@@ -1,0 +1,98 @@
+"""A master that is killed in the middle of a job request settles it when it starts again."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process_master import REVISION
+from tests.process_master import ProcessMaster
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Any:
+    running = ProcessMaster(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+def send_and_forget(master: ProcessMaster, build_id: int, count: int) -> None:
+    """Send a rebuild without waiting for its answer."""
+    body = f"build_id={build_id}&count={count}"
+    with socket.create_connection(("127.0.0.1", master.port)) as connection:
+        connection.sendall(
+            (
+                "POST /self-serve/main/build HTTP/1.1\r\nHost: x\r\n"
+                "Authorization: Basic YWRhOmFuYWx5dGljYWw=\r\n"
+                "Content-Type: application/x-www-form-urlencoded\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n{body}"
+            ).encode()
+        )
+        time.sleep(0.05)
+
+
+def rows(master: ProcessMaster) -> list[Any]:
+    found = master.get(f"/main/rev/{REVISION}")
+    return found if isinstance(found, list) else []
+
+
+def settled_jobs(master: ProcessMaster) -> list[Any]:
+    jobs = master.get("/jobs")
+    return (
+        jobs if isinstance(jobs, list) and all(job["status"] != "running" for job in jobs) else []
+    )
+
+
+def test_a_rebuild_that_was_cut_short_is_told_truly(master: ProcessMaster) -> None:
+    master.force("fast")
+    build = master.until(lambda: [row for row in rows(master) if row.get("endtime")], "built")[0]
+    send_and_forget(master, build["build_id"], 100)
+    # in the middle: some are made, and the journal's row is open
+    master.until(lambda: len(rows(master)) > 3, "some builds are made")
+    (job,) = master.get("/jobs")
+    assert job["status"] == "running"
+    master.kill()
+    master.start()
+    (job,) = master.until(lambda: settled_jobs(master), "the job is settled")
+    made = [one["request_id"] for one in job["complete_data"]["body"]["requests"]]
+    found = rows(master)
+    assert 3 < len(made) < 100
+    assert {
+        row["requests"][0]["request_id"] if "requests" in row else row["request_id"]
+        for row in found
+    } == {
+        build["requests"][0]["request_id"],
+        *made,
+    }
+    assert job["status"] == "failed"
+    assert job["complete_data"]["body"]["msg"] == f"{len(made)} of 100 builds requested"
+    master.until(
+        lambda: all(row.get("endtime") for row in rows(master)), "all that was made is built"
+    )
+
+
+def test_a_cancel_that_was_cut_short_is_told_truly(master: ProcessMaster) -> None:
+    master.force("slow")
+    row = master.until(lambda: [one for one in rows(master) if "build_id" in one], "it runs")[0]
+    request_id = row["requests"][0]["request_id"]
+    master.kill()
+    # as if it had been killed after the row was written and before anything was done
+    import sqlite3
+
+    with sqlite3.connect(master.folder / "state.sqlite") as database:
+        database.execute(
+            "INSERT INTO selfserve_jobs (action, who, via, remote, branch, submitted_at, what,"
+            " status, masterid, incarnation) VALUES ('cancel_request', 'ada', 'basic', '', 'main',"
+            f" 1, '{{\"brid\": {request_id}}}', 'running', 1, 'an earlier life')"
+        )
+    master.start()
+    (job,) = master.until(lambda: settled_jobs(master), "the job is settled")
+    assert job["status"] == "failed"
+    (outcome,) = job["complete_data"]["body"]["requests"]
+    # the build was lost with the master, and the request waits again or runs again
+    assert (outcome["request_id"], outcome["outcome"]) == (request_id, "failed")
