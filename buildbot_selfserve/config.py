@@ -31,14 +31,20 @@ RESERVED = frozenset(
         "assets",
         "auth",
         "avatar",
+        "browser-warning-list.js",
+        "browser-warning.css",
+        "browser-warning.js",
         "change_hook",
         "config",
         "favicon.ico",
         "fonts",
+        "icon.png",
+        "icon.svg",
         "img",
         "index.html",
         "manifest.json",
         "plugins",
+        "robots.txt",
         "sse",
         "static",
         "ws",
@@ -135,7 +141,7 @@ class SelfServeBranch:
             name,
             "a text of 1 to 256 characters",
         )
-        branches = [name] if branch is _ANY else branch
+        branches = [str(name)] if branch is _ANY else branch
         branches = list(branches) if isinstance(branches, list | tuple) else [branches]
         check.require(
             branches and all(one is None or isinstance(one, str) for one in branches),
@@ -184,12 +190,17 @@ class SelfServeBranch:
         def fine(entry: object) -> bool:
             if isinstance(entry, re.Pattern):
                 return True
-            # a prefix with nothing behind it would silently match no builder
-            return isinstance(entry, str) and bool(entry) and entry not in prefixes
+            if not isinstance(entry, str) or not entry:
+                return False
+            # a prefix with nothing behind it, or where it means nothing, would match no builder
+            return entry not in prefixes and (
+                not entry.startswith("scheduler:") or "scheduler:" in prefixes
+            )
 
         named = " or ".join(f"{prefix}NAME" for prefix in prefixes)
         check.require(
-            entries is None or (isinstance(entries, list | tuple) and all(map(fine, entries))),
+            (entries is None and key == "builders")
+            or (isinstance(entries, list | tuple) and all(map(fine, entries))),
             key,
             entries,
             f"a list of builder names, re.compile(...) or {named}",
@@ -204,8 +215,10 @@ def _is_revlink(revlink: object) -> bool:
     if revlink is None or callable(revlink):
         return True
     try:
-        return isinstance(revlink, str) and revlink.format(revision="r") != revlink
-    except (LookupError, ValueError, AttributeError):
+        return isinstance(revlink, str) and (
+            revlink.format(revision="a") != revlink.format(revision="b")
+        )
+    except (LookupError, ValueError, AttributeError, TypeError):
         return False
 
 
@@ -259,7 +272,7 @@ class SelfServe:
         self.segments = _segments(check, path)
         self.branches = _branches(check, branches)
         check.boolean("require_login", require_login)
-        check.require(not tokens, "tokens", tokens, "empty: API tokens are not supported yet")
+        check.require(not tokens, "tokens", "...", "empty: API tokens are not supported yet")
         check.whole("max_count", max_count, 1, 10000)
         check.number("timeout", timeout, 1, 600)
         check.require(_is_db_url(db_url), "db_url", "...", "a database URL, a renderable or None")
@@ -322,7 +335,8 @@ def _is_db_url(db_url: object) -> bool:
         return True
     try:
         return isinstance(db_url, str) and bool(sa.engine.make_url(db_url))
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
+        # make_url lets the ValueError of a bad port escape
         return False
 
 

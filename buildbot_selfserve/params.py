@@ -184,7 +184,7 @@ PRIORITY = Int(
 )
 COUNT = Int(
     "count",
-    "How many new builds to make.",
+    "How many new builds to make, at most 100 unless this Buildbot is configured otherwise.",
     default=1,
     minimum=1,
     maximum="max_count",

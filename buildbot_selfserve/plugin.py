@@ -220,7 +220,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     async def _check_available(self) -> None:
         if not self._ready:
-            raise Unavailable("Self-serve is starting or shutting down")
+            raise Unavailable("The journal is not ready", "the master's log says why")
         await self._availability.check()
 
     def _write_journal(self, function: Any, *arguments: Any) -> Awaitable[Any]:

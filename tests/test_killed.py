@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,6 @@ def test_a_cancel_that_was_cut_short_is_told_truly(master: ProcessMaster) -> Non
     request_id = row["requests"][0]["request_id"]
     master.kill()
     # as if it had been killed after the row was written and before anything was done
-    import sqlite3
 
     with sqlite3.connect(master.folder / "state.sqlite") as database:
         database.execute(

@@ -134,7 +134,9 @@ async def test_a_proxys_word_is_taken_where_it_is_configured(master: Any) -> Non
     await master.finished_build()
     assert (await rebuild(master)).status == 401
     assert (await rebuild(master, headers={"X-User": "!"})).status == 401
-    assert (await rebuild(master, headers={"X-User": "grace"})).status == 202
+    # a proxy may pass on the password that it checked
+    headers = {"X-User": "grace", "Authorization": "Basic Z3JhY2U6aG9wcGVy"}
+    assert (await rebuild(master, headers=headers)).status == 202
     job = (await master.get("/self-serve/jobs/1")).json
     assert (job["who"], job["via"]) == ("grace", "remote_user")
 
@@ -246,6 +248,15 @@ async def test_the_operators_rules_hold(master: Any, rebuilds: set[str], cancels
     for user in (USER, "bob", "root"):
         assert ((await rebuild(master, user=user)).status == 202) == (user in rebuilds), user
         assert ((await cancel(master, user)).status == 202) == (user in cancels), user
+
+
+@pytest.mark.parametrize("master", [ruled(util.AnyEndpointMatcher(role="devs"))], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_is_closed_in_buildbot_is_closed_here(master: Any) -> None:
+    for path in ("", "/branches", "/jobs", "/main"):
+        assert (await master.get(f"/self-serve{path}")).status == 401
+        assert (await master.get(f"/self-serve{path}", user="bob")).status == 403
+    assert (await master.get("/self-serve/jobs", user=USER)).status == 200
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ async def _cancelled(master: Any, request_id: int) -> Effect:
     state = (await look.request_states(master, [request_id])).get(request_id)
     if state is None:
         return cancel.effect(RequestOutcome(request_id, "", "failed", (), "the request is gone"))
+    # it may have been cut short before the buildset heard of it; if not, this does nothing
+    await master.data.updates.maybeBuildsetComplete(state.buildset_id)
     if not state.complete:
         outcome = RequestOutcome(request_id, state.buildername, "failed", state.build_ids)
         return cancel.effect(outcome)

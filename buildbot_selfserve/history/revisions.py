@@ -73,8 +73,8 @@ def judge(found: Iterable[Row], stable_delay: int, now: float) -> Done:
     last_end: int | None = None
     for row in found:
         if row.endtime is None:
-            is_build = isinstance(row, BuildRow)
-            running, pending = running + is_build, pending + (not is_build)
+            running += row.state == "running"
+            pending += row.state == "pending"
             continue
         last_end = max(last_end or 0, row.endtime)
         builds += isinstance(row, BuildRow)

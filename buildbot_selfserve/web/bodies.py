@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
@@ -86,9 +87,10 @@ def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:
     message = EmailMessage()
     try:
         message["content-type"] = raw.decode("latin-1")
-    except ValueError:
+        return message.get_content_type(), dict(message["content-type"].params)
+    except (ValueError, IndexError):
+        # the standard library's parser gives up on some headers with either
         return "", {}
-    return message.get_content_type(), dict(message["content-type"].params)
 
 
 def _form(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
@@ -116,10 +118,17 @@ def _multipart(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
-    value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _no_constant(name: str) -> None:

@@ -59,4 +59,8 @@ def _is_ours(master: Any, url: bytes) -> bool:
     # the same setting and default as Buildbot's REST API has (buildbot/www/rest.py)
     allowed = master.config.www.get("allowed_origins", [f"{own.scheme}://{own.netloc}"])
     origin = f"{parts.scheme}://{parts.netloc}".lower()
-    return any(fnmatch.fnmatchcase(origin, str(one).lower()) for one in allowed)
+    # an exact match first: the brackets of an IPv6 address are a pattern to fnmatch
+    return any(
+        origin == one or fnmatch.fnmatchcase(origin, one)
+        for one in (str(pattern).lower() for pattern in allowed)
+    )

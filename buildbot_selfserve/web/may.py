@@ -15,10 +15,24 @@ from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from twisted.internet import defer
 
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.web.who import Identity
+
+
+async def require_readable(master: Any, identity: Identity) -> None:
+    """Return if the operator's rules let *identity* read what Buildbot's own API tells of builds.
+
+    :raises Unauthorized: they do not, and nobody knows who it is
+    :raises Forbidden: they do not
+    """
+    try:
+        await master.www.authz.assertUserAllowed(("builds",), "GET", {}, identity.user_info)
+    except NativeForbidden as error:
+        msg = error.message.decode("utf-8", "replace")
+        raise (Forbidden(msg) if identity.name else Unauthorized("Log in first", msg)) from error
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,9 @@ class Pipeline:
     async def _get(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         query = negotiation.query_of(request)
         form = negotiation.form_of(request, query)
+        if self.master.www.authz.allowRules:
+            identity = await who.identify(self.master, request, reads=True)
+            await may.require_readable(self.master, identity)
         params = parse_all(route.params, query, self.limits)
         question = self._question(route.name, form, request, query, texts, params)
         answer: Answer = await self.services.readers.ask(
@@ -181,14 +184,13 @@ class Pipeline:
     async def _receipt(self, request: Request, query: dict[str, str], receipt: Receipt) -> bytes:
         site, job_id = self.services.site, receipt.job.job_id
         location = f"{site.root}/jobs/{job_id}"
+        request.setHeader("Location", location)
         json = Answer(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
         if negotiation.form_of(request, query) == "json":
             return self._respond(request, json)
         if negotiation.is_browser(request):
-            request.setHeader("Location", location)
             return self._respond(request, Answer(303, render.HTML_TYPE, b""))
         question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
-        request.setHeader("Location", location)
         try:
             page: Answer = await self.services.readers.ask(answering.answer, site, question)
         except SelfServeError:
@@ -218,10 +220,7 @@ class Pipeline:
         return self.services.site.prefix + own
 
     def _visitor(self, request: Request, path: str) -> Visitor:
-        if request.getHeader(b"cookie") is None:
-            name = None  # asking for a session would make one
-        else:
-            name = who.from_session(self.master, request).name
+        name = who.from_session(self.master, request).name
         return Visitor(name, who.login_url(self.master, self.services.site, path))
 
     def _root(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import zoneinfo
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +26,18 @@ def json_bytes(data: Any) -> bytes:
         return orjson.dumps(data)
     except TypeError:
         # numbers over 64 bits and lone surrogates, which properties may hold
-        return json.dumps(data, separators=(",", ":")).encode()
+        return json.dumps(_finite(data), separators=(",", ":")).encode()
+
+
+def _finite(data: Any) -> Any:
+    """Return *data* with null for what JSON has no number for, as orjson writes it."""
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data
 
 
 def templates() -> jinja2.Environment:

@@ -48,19 +48,23 @@ class Identity:
         return next((str(name) for name in names if name), None)
 
 
-async def identify(master: Any, request: Request) -> Identity:
+async def identify(master: Any, request: Request, *, reads: bool = False) -> Identity:
     """Return who sent *request*: Basic credentials first, then a proxy's word, then a session.
 
+    :param reads: nobody in particular will do
     :raises Unauthorized: the credentials are wrong, or of a kind that this master does not take
     """
     auth = master.www.auth
     header = request.getHeader(b"authorization")
-    if header is not None:
+    # a proxy that checked a password may pass it on to a master that takes none
+    if header is not None and (takes_passwords(master) or not _is_basic(header)):
         return await _by_header(auth, header)
     try:
         await auth.maybeAutoLogin(request)
     except WebError as error:
         # RemoteUserAuth without the proxy's header
+        if reads:
+            return Identity("anonymous", {"anonymous": True})
         raise Unauthorized("Nobody knows who you are", _text(error.message)) from error
     via = "remote_user" if isinstance(auth, RemoteUserAuth) else "session"
     return from_session(master, request, via)
@@ -68,6 +72,8 @@ async def identify(master: Any, request: Request) -> Identity:
 
 def from_session(master: Any, request: Request, via: str = "session") -> Identity:
     """Return whom Buildbot's session cookie names, if there is one."""
+    if via == "session" and request.getHeader(b"cookie") is None:
+        return Identity("anonymous", {"anonymous": True})  # asking for a session would make one
     user_info = dict(master.www.getUserInfos(request))
     return Identity("anonymous" if user_info.get("anonymous") else via, user_info)
 
@@ -90,7 +96,7 @@ def login_url(master: Any, site: Site, path: str) -> str:
 
 async def _by_header(auth: Any, header: bytes) -> Identity:
     scheme, _, value = header.strip().partition(b" ")
-    if scheme.lower() != b"basic" or not isinstance(auth, TwistedICredAuthBase):
+    if not _is_basic(header):
         raise Unauthorized(
             "These credentials are of a kind that is not taken here",
             f"{_text(scheme)} is not what this master's authentication understands",
@@ -103,6 +109,10 @@ async def _by_header(auth: Any, header: bytes) -> Identity:
     if user_info is None:
         raise Unauthorized("Wrong user name or password")
     return Identity("basic", user_info)
+
+
+def _is_basic(header: bytes) -> bool:
+    return header.strip().partition(b" ")[0].lower() == b"basic"
 
 
 class _IUserName(Interface):

@@ -1,0 +1,73 @@
+"""The values that travel through the house, and the one place where they become JSON.
+
+All of them are frozen and plain, so that they can cross from one process to another. A value knows
+nothing of where it comes from or of who will read it; ``wire`` alone knows the wire format.
+"""
+
+from __future__ import annotations
+
+from buildbot_selfserve.model.jobs import Effect
+from buildbot_selfserve.model.jobs import Job
+from buildbot_selfserve.model.jobs import Jobs
+from buildbot_selfserve.model.jobs import Order
+from buildbot_selfserve.model.jobs import Receipt
+from buildbot_selfserve.model.jobs import RequestOutcome
+from buildbot_selfserve.model.manual import Manual
+from buildbot_selfserve.model.manual import RouteText
+from buildbot_selfserve.model.places import Branch
+from buildbot_selfserve.model.places import Branches
+from buildbot_selfserve.model.places import Revision
+from buildbot_selfserve.model.places import Site
+from buildbot_selfserve.model.results import CANCELLED
+from buildbot_selfserve.model.results import EXCEPTION
+from buildbot_selfserve.model.results import FAILURE
+from buildbot_selfserve.model.results import PASSED
+from buildbot_selfserve.model.results import RESULT_NAMES
+from buildbot_selfserve.model.results import RETRY
+from buildbot_selfserve.model.results import SKIPPED
+from buildbot_selfserve.model.results import SUCCESS
+from buildbot_selfserve.model.results import WARNINGS
+from buildbot_selfserve.model.results import result_name
+from buildbot_selfserve.model.rows import BuildDetail
+from buildbot_selfserve.model.rows import BuildRow
+from buildbot_selfserve.model.rows import Day
+from buildbot_selfserve.model.rows import Done
+from buildbot_selfserve.model.rows import RequestDetail
+from buildbot_selfserve.model.rows import RequestRow
+from buildbot_selfserve.model.rows import RevisionRows
+from buildbot_selfserve.model.rows import Row
+from buildbot_selfserve.model.wire import as_json
+
+__all__ = [
+    "CANCELLED",
+    "EXCEPTION",
+    "FAILURE",
+    "PASSED",
+    "RESULT_NAMES",
+    "RETRY",
+    "SKIPPED",
+    "SUCCESS",
+    "WARNINGS",
+    "Branch",
+    "Branches",
+    "BuildDetail",
+    "BuildRow",
+    "Day",
+    "Done",
+    "Effect",
+    "Job",
+    "Jobs",
+    "Manual",
+    "Order",
+    "Receipt",
+    "RequestDetail",
+    "RequestOutcome",
+    "RequestRow",
+    "Revision",
+    "RevisionRows",
+    "RouteText",
+    "Row",
+    "Site",
+    "as_json",
+    "result_name",
+]

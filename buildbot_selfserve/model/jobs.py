@@ -1,0 +1,92 @@
+"""Job requests: what was asked for, what an act did, what stands in the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RequestOutcome:
+    """What became of one build request, as the database said after the act.
+
+    :param outcome: one of ``created, cancelled, stopped, stop_sent, already_complete,
+        reprioritized, skipped, waiting, denied, failed``
+    """
+
+    request_id: int | None
+    buildername: str
+    outcome: str
+    build_ids: tuple[int, ...] = ()
+    msg: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an act must know of the job request that it belongs to.
+
+    :param deadline: reactor seconds after which nothing new may be begun
+    """
+
+    job_id: int
+    who: str
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an act did: the true outcome for each build request, and what to say of it."""
+
+    msg: str
+    requests: tuple[RequestOutcome, ...] = ()
+    buildset_ids: tuple[int, ...] = ()
+    errors: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job request: one self-serve mutation as the journal knows it.
+
+    :param when: epoch seconds at which it was asked for; ``completed_at`` likewise
+    :param via: how the asker proved who they are
+    :param remote: the address that it came from
+    :param status: ``running``, ``ok``, ``failed`` or ``unknown``
+    :param what: what was asked, under the names of the original API
+    """
+
+    job_id: int
+    action: str
+    who: str
+    via: str
+    remote: str
+    when: int
+    branch: str
+    what: dict[str, Any]
+    status: str = "running"
+    completed_at: int | None = None
+    errors: bool = False
+    msg: str = ""
+    requests: tuple[RequestOutcome, ...] = ()
+    buildset_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """One page of the journal, newest first.
+
+    :param more: there are older ones
+    """
+
+    jobs: tuple[Job, ...]
+    num: int
+    offset: int
+    more: bool
+    filters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The answer to a job request: the job when it has ended."""
+
+    job: Job

@@ -1,0 +1,26 @@
+"""What the root page says of this API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from buildbot_selfserve.model.places import Branch
+
+
+@dataclass(frozen=True)
+class RouteText:
+    """One route as the root page documents it."""
+
+    method: str
+    path: str
+    text: str
+    parameters: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Manual:
+    """The routes of this API and the branches they can be used with."""
+
+    routes: tuple[RouteText, ...]
+    branches: tuple[Branch, ...]

@@ -1,0 +1,95 @@
+"""Where things are built: branches, revisions, and the site that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlparse
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch as it stands in URLs, and the sourcestamps that belong to it.
+
+    :param name: the name in URLs and in rows
+    :param branches: the values of ``sourcestamps.branch`` that match
+    :param codebase: only this codebase, or ``None`` for any; likewise project and repository
+    :param revlink: ``str.format`` template with ``{revision}``, or a callable, or ``None``
+    """
+
+    name: str
+    branches: tuple[str | None, ...]
+    codebase: str | None = None
+    project: str | None = None
+    repository: str | None = None
+    repo: str = ""
+    repo_type: str = "git"
+    revlink: str | Callable[[str], str] | None = None
+
+    def link(self, revision: str | None) -> str | None:
+        """Return the URL of *revision* in the repository's own browser, if one is configured."""
+        if not revision or self.revlink is None:
+            return None
+        if callable(self.revlink):
+            return self.revlink(revision)
+        return self.revlink.format(revision=revision)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a reader must know of the master's configuration, as plain data.
+
+    :param path: our path under Buildbot's root, without slashes around it
+    :param buildbot_url: Buildbot's own URL, with a trailing slash
+    :param title: the title of this Buildbot
+    :param timezone: whose midnight ``date=`` means
+    :param max_count: largest ``count`` of a rebuild
+    :param branches: the configured branches, or ``None`` when the master's own history says
+    :param hinted_branches: branches that the schedulers' change filters name
+    """
+
+    path: str
+    buildbot_url: str
+    title: str = "Buildbot"
+    timezone: str = "UTC"
+    max_count: int = 100
+    branches: tuple[Branch, ...] | None = None
+    hinted_branches: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        """Return the path of Buildbot's root as clients see it, without a trailing slash.
+
+        A proxy that serves Buildbot under a prefix takes it away before we see it.
+        """
+        return urlparse(self.buildbot_url).path.rstrip("/")
+
+    @property
+    def root(self) -> str:
+        """Return the path of our root as clients see it, without a trailing slash."""
+        return f"{self.prefix}/{self.path}"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The branches of this master, in the order of their names."""
+
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A revision that is known on a branch.
+
+    :param revision: the whole revision
+    :param sourcestamps: ids of the sourcestamps that have it on this branch
+    """
+
+    branch: Branch
+    revision: str
+    sourcestamps: tuple[int, ...]
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"branch": self.branch.name, "revision": self.revision}

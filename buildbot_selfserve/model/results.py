@@ -1,0 +1,18 @@
+"""Result codes, as Buildbot has them, and the words for them."""
+
+from __future__ import annotations
+
+# Result codes, as buildbot/process/results.py has them. They are part of Buildbot's database
+# format; repeated here because this floor imports nothing.
+SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
+RESULT_NAMES = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
+
+#: A row that ended like this does not keep a revision from having passed (contract, is_done).
+PASSED = frozenset({SUCCESS, RETRY, SKIPPED})
+
+
+def result_name(status: int | None) -> str:
+    """Return the word for a result code, ``none`` for none."""
+    if status is None or not 0 <= status < len(RESULT_NAMES):
+        return "none"
+    return RESULT_NAMES[status]

@@ -1,0 +1,144 @@
+"""Builds and build requests, alone and in lists, and how far a revision is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from buildbot_selfserve.model.places import Branch
+from buildbot_selfserve.model.places import Revision
+from buildbot_selfserve.model.results import result_name
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """A build request on a branch.
+
+    ``status`` is the result code once the request is complete and ``None`` before; the times are
+    epoch seconds.
+    """
+
+    request_id: int
+    buildername: str
+    builder_id: int
+    branch: str
+    revision: str | None
+    submittime: int
+    complete: int
+    complete_at: int | None
+    priority: int
+    claimed_at: int
+    reason: str | None
+    status: int | None
+    buildset_id: int
+
+    @property
+    def state(self) -> str:
+        """Return ``pending``, ``running`` or the name of the result."""
+        if self.complete:
+            return result_name(self.status)
+        return "running" if self.claimed_at else "pending"
+
+    @property
+    def starttime(self) -> int:
+        return self.submittime
+
+    @property
+    def endtime(self) -> int | None:
+        return self.complete_at if self.complete else None
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"brid": self.request_id, "branch": self.branch}
+
+
+@dataclass(frozen=True)
+class BuildRow:
+    """A build of a request; ``endtime`` and ``status`` are ``None`` while it runs."""
+
+    build_id: int
+    request: RequestRow
+    buildnumber: int
+    buildername: str
+    builder_id: int
+    branch: str
+    revision: str | None
+    starttime: int
+    endtime: int | None
+    status: int | None
+    claimed_by_name: str | None
+    worker: str | None
+    state_string: str
+
+    @property
+    def state(self) -> str:
+        """Return ``running`` or the name of the result."""
+        return "running" if self.endtime is None else result_name(self.status)
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"bid": self.build_id, "branch": self.branch}
+
+
+Row = BuildRow | RequestRow
+
+
+@dataclass(frozen=True)
+class BuildDetail:
+    """One build with the properties of its request."""
+
+    build: BuildRow
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RequestDetail:
+    """One request with its properties and its builds, oldest first."""
+
+    request: RequestRow
+    properties: dict[str, Any]
+    builds: tuple[BuildRow, ...]
+
+
+@dataclass(frozen=True)
+class Day:
+    """What happened on a branch on one day, newest first.
+
+    :param date: ISO date; *earlier* and *later* are those beside it, *later* is ``None`` today
+    """
+
+    branch: Branch
+    date: str
+    earlier: str
+    later: str | None
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class RevisionRows:
+    """Everything that was asked for at a revision, and how far it is.
+
+    :param done: the same question as ``is_done`` asks
+    """
+
+    revision: Revision
+    rows: tuple[Row, ...]
+    done: Done
+
+
+@dataclass(frozen=True)
+class Done:
+    """Whether a revision is done, and how it went (contract, ``is_done``).
+
+    :param stable_delay: seconds that must have passed since the last row ended
+    """
+
+    stable_delay: int
+    job_complete: bool
+    job_passed: bool
+    pending: int = 0
+    running: int = 0
+    builds: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    skipped: int = 0

@@ -1,0 +1,229 @@
+"""Writes what the documents say of the routes: the table in README.md, and docs/api.md.
+
+Both are made from the declarations in ``buildbot_selfserve/resources``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from buildbot_selfserve.params import FORMAT
+from buildbot_selfserve.params import PATH
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
+
+ROOT = Path(__file__).parent.parent
+README = "README.md"
+API = "docs/api.md"
+BEGIN = "<!-- routes -->"
+END = "<!-- end of routes -->"
+#: Where self-serve answers unless the operator says otherwise.
+MOUNT = "/self-serve"
+
+_API_HEAD = """\
+# API reference
+
+<!-- Made by `python -m docs.generate` from the declared routes: change those, then run it. -->
+
+Paths are those of the default configuration; `util.SelfServe(path=...)` changes their first part.
+A slash inside a name is written `%2F`: the branch `feature/x` is `/self-serve/feature%2Fx`.
+A request id is the id of a Buildbot build request, a job id that of a job request in the journal.
+Times are whole epoch seconds.
+
+## Answers
+
+An answer is JSON or a page. `?format=json` and `?format=html` decide; without them the answer is
+JSON if the `Accept` header includes `application/json`, and a page otherwise.
+
+| Status | Meaning |
+|---|---|
+| 200 | a GET was answered |
+| 202 | a job request has been done; the body is its receipt, or the page of the job |
+| 301 | the path ended in a slash; `Location` has it without |
+| 303 | a job request from a browser has been done; `Location` is the page of the job |
+| 304 | the answer is still the one whose `ETag` was sent |
+| 400 | a parameter or the body is wrong, or the target cannot be used for this |
+| 401 | nobody knows who is asking, or the credentials are wrong |
+| 403 | a rule of `www.authz` denies it, or the request may come from a page of another site |
+| 404 | there is no such branch, build, request, revision, job or path |
+| 405 | the path exists, but not with this method |
+| 413 | the body is too large |
+| 415 | the body is neither a form nor JSON |
+| 500 | an error of self-serve's own; the log of the master has it |
+| 503 | not now; `Retry-After` says after how many seconds to try again |
+
+From 400 on, the JSON is `{"status": "FAILED", "msg": ...}`, often with a `detail` that says what
+would be right. A 503 may also carry `job_id` and `job_url`: that job request was begun, and the
+journal tells how it ends.
+
+## Reads
+
+Every GET also takes HEAD, and this parameter:
+
+"""
+
+_JOB_REQUESTS_HEAD = """\
+## Job requests
+
+A job request changes something, and needs a user who may do that ([operators.md](operators.md)
+says how Buildbot's rules are asked). Parameters go into the body: a form, `multipart/form-data` or
+a JSON object. A form that is sent with POST may say `PUT` or `DELETE` in a field `_method`. The
+largest `count` is `max_count` of the configuration.
+
+The receipt is a JSON object: `status` ("OK"), `msg`, `job_id` (also as `request_id`), `job_url`,
+`completed_at`, `requests` and `buildset_ids`. Each of `requests` is a build request with its
+`outcome`, read from the database after the act:
+
+| Outcome | Meaning |
+|---|---|
+| `created` | the request was made |
+| `skipped` | the request was made, and collapsed by the master's own `collapseRequests` |
+| `cancelled` | it was pending and is cancelled |
+| `stopped` | its build was running and has stopped |
+| `stop_sent` | its build was told to stop, and has not stopped yet |
+| `waiting` | its build was about to start, and could not be stopped yet |
+| `already_complete` | it had ended before, or ended on its own; `msg` says how |
+| `failed` | it was not done |
+"""
+
+
+class NoMarkers(Exception):
+    """A document lacks the markers between which its generated part belongs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the documents, or check them; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a document is out of date"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=ROOT, help="the folder of the checkout (default: this one)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        stale = stale_documents(options.root)
+    except NoMarkers as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, text in stale.items():
+        if options.check:
+            print(f"{name} is out of date: run `python -m docs.generate`", file=sys.stderr)
+        else:
+            (options.root / name).write_text(text, encoding="utf-8")
+            print(f"{name} written")
+    return int(options.check and bool(stale))
+
+
+def stale_documents(root: Path) -> dict[str, str]:
+    """Return the documents below *root* that are out of date: what they must be, by name.
+
+    :raises NoMarkers: the README has no place for its table
+    """
+    old = {
+        name: (root / name).read_text(encoding="utf-8") if (root / name).exists() else ""
+        for name in (README, API)
+    }
+    new = {README: _with_table(old[README]), API: api()}
+    return {name: text for name, text in new.items() if text != old[name]}
+
+
+def table() -> str:
+    """Return the table of all routes, as the README has it."""
+    rows = (
+        (route.method, f"`{path_of(route)}`", _cell(route.text.split("\n\n")[0]))
+        for route in ROUTES
+    )
+    return _table(("Method", "Path", "What it does"), rows)
+
+
+def api() -> str:
+    """Return the reference of all routes."""
+    reads = [route for route in ROUTES if route.method == "GET"]
+    job_requests = [route for route in ROUTES if route.method != "GET"]
+    return "\n".join(
+        [
+            _API_HEAD + _parameters((FORMAT.documented("query"),)),
+            *map(_section, reads),
+            _JOB_REQUESTS_HEAD,
+            *map(_section, job_requests),
+        ]
+    )
+
+
+def path_of(route: Route) -> str:
+    """Return the whole path of *route*, as the documents write it."""
+    return MOUNT + route.shown_path.rstrip("/")
+
+
+def _with_table(readme: str) -> str:
+    before, begin, rest = readme.partition(BEGIN + "\n")
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise NoMarkers(f"{README} needs a line {BEGIN} and, below it, a line {END}")
+    return before + begin + table() + end + after
+
+
+def _section(route: Route) -> str:
+    parts = [f"### {route.method} {path_of(route)}\n", route.text + "\n"]
+    permission = route.permission
+    if permission is not None:
+        data_path = f"/{permission.endpoint}/{{{PATH[permission.noun].name}}}"
+        parts.append(
+            f"Recorded in the journal as `{permission.action}`. Needs what `www.authz` asks for"
+            f" `{permission.native}` of `{data_path}`.\n"
+        )
+    if parameters := route.parameters():
+        parts.append(_parameters(parameters))
+    return "\n".join(parts)
+
+
+def _parameters(parameters: Sequence[dict[str, Any]]) -> str:
+    rows = (
+        (
+            f"`{parameter['name']}`",
+            parameter["in"],
+            _type(parameter["schema"]),
+            "required" if parameter["required"] else _default(parameter["schema"]),
+            _cell(parameter["text"]),
+        )
+        for parameter in parameters
+    )
+    return _table(("Parameter", "In", "Type", "Default", "Meaning"), rows)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " or ".join(f"`{choice}`" for choice in schema["enum"])
+    if schema.get("format") == "date":
+        return "`YYYY-MM-DD`"
+    words = {"integer": "whole number", "string": "text"}[schema["type"]]
+    if "maxLength" in schema:
+        return f"{words}, at most {schema['maxLength']} characters"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{words}, {schema['minimum']} to {schema['maximum']}"
+    if "minimum" in schema:
+        return f"{words}, at least {schema['minimum']}"
+    return words
+
+
+def _default(schema: dict[str, Any]) -> str:
+    return f"`{schema['default']}`" if "default" in schema else ""
+
+
+def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

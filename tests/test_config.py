@@ -1,0 +1,444 @@
+"""What master.cfg says: good values are kept, every mistake is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buildbot.config.errors import ConfigErrors
+from buildbot.config.errors import capture_config_errors
+from buildbot.plugins import util
+from buildbot.www.config import serialize_www_frontend_config_dict_to_json
+
+from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.config import SelfServeBranch
+from buildbot_selfserve.config import configured
+from buildbot_selfserve.model import Branch
+
+EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
+
+MASTER_CFG = """
+from buildbot.plugins import schedulers, util, worker
+
+c = BuildmasterConfig = {{
+    "buildbotNetUsageData": None,
+    "protocols": {{"null": {{}}}},
+    "workers": [worker.LocalWorker("worker")],
+    "builders": [
+        util.BuilderConfig(name="fast", workernames=["worker"], factory=util.BuildFactory())
+    ],
+    "schedulers": [schedulers.ForceScheduler(name="force", builderNames=["fast"])],
+    "www": {{"port": 8010, "plugins": {{"selfserve": {selfserve}}}}},
+}}
+"""
+
+
+def mistakes(make: Callable[..., Any], *args: Any, **more: Any) -> list[str]:
+    """Return all that is reported when *make* is called."""
+    with capture_config_errors() as errors:
+        make(*args, **more)
+    reported: list[str] = errors.errors
+    return reported
+
+
+# -- SelfServe
+
+
+def test_everything_has_a_default() -> None:
+    config = SelfServe()
+    assert config.path == "self-serve"
+    assert config.branches is None
+    assert config.require_login is True
+    assert config.max_count == 100
+    assert config.timeout == 10
+    assert config.db_url is None
+    assert config.readers == 1
+    assert config.timezone == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("path", "ci"),
+        ("path", "tools/self-serve"),
+        ("path", "a.b_c~d-1"),
+        ("require_login", True),
+        ("require_login", False),
+        ("max_count", 1),
+        ("max_count", 10000),
+        ("timeout", 1),
+        ("timeout", 2.5),
+        ("timeout", 600),
+        ("db_url", None),
+        ("db_url", "sqlite:///journal.sqlite"),
+        ("db_url", "postgresql://user:pass@db.example.org:5432/journal"),
+        ("db_url", util.Secret("journal")),
+        ("db_url", util.Interpolate("postgresql://%(secret:journal)s@db/journal")),
+        ("readers", 0),
+        ("readers", 16),
+        ("timezone", "UTC"),
+        ("timezone", "Europe/Berlin"),
+    ],
+)
+def test_a_good_argument_is_kept(key: str, value: Any) -> None:
+    assert mistakes(SelfServe, **{key: value}) == []
+    assert getattr(SelfServe(**{key: value}), key) == value
+
+
+@pytest.mark.parametrize("tokens", [None, []])
+def test_no_tokens_are_good_tokens(tokens: Any) -> None:
+    assert mistakes(SelfServe, tokens=tokens) == []
+
+
+def test_slashes_around_the_path_do_not_matter() -> None:
+    assert SelfServe(path="/tools/self-serve/").segments == ("tools", "self-serve")
+
+
+def test_branches_are_kept_in_their_order() -> None:
+    main, beta = SelfServeBranch("main"), SelfServeBranch("beta")
+    assert SelfServe(branches=[main, beta]).branches == (main, beta)
+
+
+PATH = "one or several plain URL segments, such as 'self-serve'"
+ONE_TO_600 = "a number from 1 to 600"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        *(
+            ("path", value, PATH)
+            for value in (
+                "",
+                "/",
+                "a//b",
+                "..",
+                "a/./b",
+                "a b",
+                "ä",
+                "a?b",
+                "a%2Fb",
+                "a\n",
+                None,
+                5,
+            )
+        ),
+        ("path", "api", "another name: this one is Buildbot's own"),
+        ("path", "/auth/self-serve", "another name: this one is Buildbot's own"),
+        ("branches", "main", "a list of util.SelfServeBranch(...) or None"),
+        ("branches", ["main"], "a list of util.SelfServeBranch(...) or None"),
+        ("branches", {"main": {}}, "a list of util.SelfServeBranch(...) or None"),
+        ("require_login", "no", "True or False"),
+        ("require_login", None, "True or False"),
+        ("require_login", 0, "True or False"),
+        *(
+            ("max_count", value, "a whole number from 1 to 10000")
+            for value in (0, -1, 10001, 1.5, "5", None, True)
+        ),
+        *(
+            ("timeout", value, ONE_TO_600)
+            for value in (0, 0.5, 601, float("inf"), "10", None, True)
+        ),
+        *(
+            ("readers", value, "a whole number from 0 to 16")
+            for value in (-1, 17, 1.0, "1", None, False)
+        ),
+        *(
+            ("timezone", value, "a name such as Europe/Berlin")
+            for value in ("", "Berlin/Europe", "Europe", "../x", "/etc/passwd", "\0", None, 1)
+        ),
+    ],
+)
+def test_a_mistake_is_reported_with_key_value_and_what_would_be_right(
+    key: str, value: Any, expected: str
+) -> None:
+    assert mistakes(SelfServe, **{key: value}) == [f"SelfServe: {key}={value!r} must be {expected}"]
+
+
+def test_a_timeout_that_is_no_number_at_all_is_reported() -> None:
+    (mistake,) = mistakes(SelfServe, timeout=float("nan"))
+    assert mistake == f"SelfServe: timeout=nan must be {ONE_TO_600}"
+
+
+@pytest.mark.parametrize(
+    "db_url", ["", "hunter2", 5, b"sqlite://", "postgresql://me:hunter2@db:port/x"]
+)
+def test_a_bad_db_url_is_reported_without_its_text(db_url: Any) -> None:
+    (mistake,) = mistakes(SelfServe, db_url=db_url)
+    assert mistake == "SelfServe: db_url='...' must be a database URL, a renderable or None"
+
+
+def test_tokens_are_refused_without_showing_their_secrets() -> None:
+    (mistake,) = mistakes(SelfServe, tokens=["hunter2"])
+    assert "tokens" in mistake
+    assert "hunter2" not in mistake
+
+
+FILES = sorted(one.name for one in (resources.files("buildbot_www") / "static").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["api", "auth", "avatar", "change_hook", "config", "plugins", "sse", "ws", *FILES],
+)
+def test_a_name_that_is_buildbots_own_is_refused(name: str) -> None:
+    (mistake,) = mistakes(SelfServe, path=name)
+    assert mistake == (f"SelfServe: path={name!r} must be another name: this one is Buildbot's own")
+
+
+def test_two_branches_of_one_name_are_reported() -> None:
+    branches = [SelfServeBranch("main"), SelfServeBranch("beta"), SelfServeBranch("main")]
+    assert mistakes(SelfServe, branches=branches) == [
+        "SelfServe: branches=['main'] must be branches of different names"
+    ]
+
+
+def test_an_argument_that_does_not_exist_is_reported_with_those_that_do() -> None:
+    (mistake,) = mistakes(SelfServe, pth="self-serve")
+    assert mistake == (
+        "SelfServe: there is no argument 'pth'; it takes path, branches, require_login, tokens,"
+        " max_count, timeout, db_url, readers, timezone"
+    )
+
+
+def test_an_argument_without_its_keyword_is_reported() -> None:
+    (mistake,) = mistakes(SelfServe, "ci")
+    assert mistake.startswith("SelfServe: 'ci' needs a keyword; it takes path, branches, ")
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    reported = mistakes(SelfServe, path="", max_count=0, timezone="Mars", readers=99, more=1)
+    assert len(reported) == 5
+    assert all(
+        any(key in one for one in reported)
+        for key in ("path=", "max_count=", "timezone=", "readers=", "'more'")
+    )
+
+
+def test_a_mistake_outside_of_master_cfg_raises() -> None:
+    with pytest.raises(ConfigErrors, match="max_count=0"):
+        SelfServe(max_count=0)
+
+
+# -- SelfServeBranch
+
+
+def test_a_branch_is_all_sourcestamps_of_its_name() -> None:
+    branch = SelfServeBranch("main")
+    assert branch.branch == Branch("main", ("main",))
+    assert (branch.builders, branch.sets) == (None, None)
+
+
+def link(revision: str) -> str:
+    return f"https://example.org/{revision}"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"branch": "refs/heads/main"}, {"branches": ("refs/heads/main",)}),
+        ({"branch": None}, {"branches": (None,)}),
+        ({"branch": ["main", None]}, {"branches": ("main", None)}),
+        ({"codebase": "server"}, {"codebase": "server"}),
+        ({"codebase": ""}, {"codebase": ""}),
+        ({"project": "p"}, {"project": "p"}),
+        ({"repository": "https://example.org/r"}, {"repository": "https://example.org/r"}),
+        ({"repo": "https://example.org/r"}, {"repo": "https://example.org/r"}),
+        ({"repo_type": "hg"}, {"repo_type": "hg"}),
+        ({"revlink": "https://x/{revision}"}, {"revlink": "https://x/{revision}"}),
+        ({"revlink": "{revision:.12}"}, {"revlink": "{revision:.12}"}),
+        ({"revlink": link}, {"revlink": link}),
+    ],
+)
+def test_what_belongs_to_a_branch_is_kept(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    assert mistakes(SelfServeBranch, "main", **given) == []
+    branch = SelfServeBranch("main", **given).branch
+    assert {key: getattr(branch, key) for key in kept} == kept
+
+
+@pytest.mark.parametrize("name", ["main", "feature/x", "ä b", "n" * 256])
+def test_a_good_name_of_a_branch_is_kept(name: str) -> None:
+    assert mistakes(SelfServeBranch, name) == []
+
+
+@pytest.mark.parametrize("builders", [None, [], ("fast",), ["fast", re.compile("^f"), "tag:slow"]])
+def test_good_builders_are_kept(builders: Any) -> None:
+    assert mistakes(SelfServeBranch, "main", builders=builders) == []
+    assert SelfServeBranch("main", builders=builders).builders == builders
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        None,
+        {},
+        {"nightly": ["fast", re.compile("^f"), "tag:slow", "scheduler:nightly"], "a_b-1": []},
+    ],
+)
+def test_good_sets_are_kept(sets: Any) -> None:
+    assert mistakes(SelfServeBranch, "main", sets=sets) == []
+    assert SelfServeBranch("main", sets=sets).sets == sets
+
+
+BRANCH = "a text, None, or a list of those"
+BUILDERS = "a list of builder names, re.compile(...) or tag:NAME"
+SETS = "a dict of names (small letters, digits, - and _) and lists of builders"
+REVLINK = "a text with {revision}, or a callable"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        *(("branch", value, BRANCH) for value in (5, [], ["main", 5], {"main"})),
+        *(("codebase", value, "a text or None") for value in (5, ["a"], "a\x00")),
+        *(("project", value, "a text or None") for value in (5, b"p")),
+        *(("repository", value, "a text or None") for value in (5, "a\n")),
+        *(("repo", value, "a text") for value in (None, 5)),
+        *(("repo_type", value, "a text") for value in (None, 5)),
+        *(("builders", value, BUILDERS) for value in ("fast", 5, [5], [""], ["tag:"], [None])),
+        *(("sets", value, SETS) for value in (["nightly"], "nightly", {"Nightly": []}, {"": []})),
+        *(
+            ("revlink", value, REVLINK)
+            for value in (
+                "",
+                "https://x/",
+                "https://x/{revision}/{branch}",
+                "https://x/{}",
+                "https://x/{revision",
+                "https://x/{{revision}}",
+                "https://x/{revision[a]}",
+                "https://x/{revision.a}",
+                "https://x/{revision:d}",
+                5,
+            )
+        ),
+    ],
+)
+def test_a_mistake_in_a_branch_is_reported(key: str, value: Any, expected: str) -> None:
+    assert mistakes(SelfServeBranch, "main", **{key: value}) == [
+        f"SelfServeBranch('main'): {key}={value!r} must be {expected}"
+    ]
+
+
+@pytest.mark.parametrize("entries", ["fast", 5, [5], [""], ["tag:"], ["scheduler:"]])
+def test_a_mistake_in_a_set_is_reported_with_the_name_of_the_set(entries: Any) -> None:
+    assert mistakes(SelfServeBranch, "main", sets={"pgo": entries, "nightly": ["fast"]}) == [
+        f"SelfServeBranch('main'): sets['pgo']={entries!r} must be {BUILDERS} or scheduler:NAME"
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "n" * 257, "a\x00", "\ud800"])
+def test_a_bad_name_of_a_branch_is_reported(name: str) -> None:
+    assert mistakes(SelfServeBranch, name) == [
+        f"SelfServeBranch({name!r}): name={name!r} must be a text of 1 to 256 characters"
+    ]
+
+
+@pytest.mark.parametrize("name", [None, 5, ["main"]])
+def test_a_name_of_a_branch_that_is_no_text_is_reported(name: Any) -> None:
+    reported = mistakes(SelfServeBranch, name)
+    assert reported[0] == (
+        f"SelfServeBranch({name!r}): name={name!r} must be a text of 1 to 256 characters"
+    )
+
+
+def test_an_argument_that_branches_do_not_have_is_reported() -> None:
+    (mistake,) = mistakes(SelfServeBranch, "main", bulders=["fast"])
+    assert mistake.startswith(
+        "SelfServeBranch('main'): there is no argument 'bulders'; it takes name, branch, "
+    )
+
+
+# -- c['www']['plugins']['selfserve']
+
+
+@pytest.mark.parametrize("value", [True, None, {}])
+def test_true_and_nothing_mean_the_defaults(value: Any) -> None:
+    config = configured(value)
+    assert (config.path, config.branches, config.require_login) == ("self-serve", None, True)
+
+
+def test_a_configuration_stands_for_itself() -> None:
+    config = SelfServe(path="ci")
+    assert configured(config) is config
+
+
+@pytest.mark.parametrize(
+    "value", [{"path": "ci"}, {"db_url": "hunter2"}, False, 1, "ci", [], ["ci"]]
+)
+def test_another_value_is_refused_and_the_message_names_what_is_right(value: Any) -> None:
+    with pytest.raises(
+        ConfigErrors, match=r"must be util\.SelfServe\(\.\.\.\), True or {}"
+    ) as error:
+        configured(value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_another_value_is_refused_also_while_mistakes_are_collected() -> None:
+    with capture_config_errors() as errors:
+        configured({"path": "ci"})
+    assert len(errors.errors) == 1
+
+
+def test_visitors_see_the_path_and_nothing_else() -> None:
+    config = SelfServe(
+        path="ci", db_url="postgresql://me:hunter2@db/x", branches=[SelfServeBranch("secret")]
+    )
+    assert config.getConfigDict() == {"path": "ci"}
+    published = serialize_www_frontend_config_dict_to_json({"plugins": {"selfserve": config}})
+    assert json.loads(published) == {"plugins": {"selfserve": {"path": "ci"}}}
+
+
+@pytest.mark.parametrize("show", [repr, str])
+def test_a_configuration_does_not_show_its_database(show: Callable[[object], str]) -> None:
+    shown = show(SelfServe(path="ci", db_url="postgresql://me:hunter2@db/x"))
+    assert shown == "SelfServe(path='ci')"
+
+
+def test_buildbot_finds_the_classes_by_their_entry_points() -> None:
+    assert util.SelfServe is SelfServe
+    assert util.SelfServeBranch is SelfServeBranch
+
+
+# -- the real thing
+
+
+def checkconfig(directory: Path, master_cfg: str) -> subprocess.CompletedProcess[str]:
+    """Run ``buildbot checkconfig`` as an operator does."""
+    directory.joinpath("master.cfg").write_text(master_cfg, encoding="utf-8")
+    return subprocess.run(
+        [Path(sys.executable).with_name("buildbot"), "checkconfig", "master.cfg"],
+        cwd=directory,
+        env={**os.environ, "SELFSERVE_REPOSITORY": "https://example.org/repo.git"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_checkconfig_names_every_mistake(tmp_path: Path) -> None:
+    selfserve = "util.SelfServe(max_count=0, branches=[util.SelfServeBranch('main', repo=7)])"
+    done = checkconfig(tmp_path, MASTER_CFG.format(selfserve=selfserve))
+    assert done.returncode != 0
+    assert "SelfServe: max_count=0 must be a whole number from 1 to 10000" in done.stdout
+    assert "SelfServeBranch('main'): repo=7 must be a text" in done.stdout
+
+
+def test_checkconfig_likes_the_same_without_the_mistakes(tmp_path: Path) -> None:
+    done = checkconfig(tmp_path, MASTER_CFG.format(selfserve="util.SelfServe(max_count=1)"))
+    assert (done.returncode, done.stdout) == (0, "Config file is good!\n")
+
+
+def test_checkconfig_likes_the_example(tmp_path: Path) -> None:
+    done = checkconfig(tmp_path, EXAMPLE.read_text(encoding="utf-8"))
+    assert (done.returncode, done.stdout) == (0, "Config file is good!\n")

@@ -1,0 +1,155 @@
+"""The documents say what the declared routes say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from urllib.parse import parse_qs
+from urllib.parse import urlsplit
+
+import pytest
+
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
+from docs import generate
+
+JOB_REQUESTS = [route.name for route in ROUTES if route.method != "GET"]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a folder with copies of the generated documents."""
+    for name in (generate.README, generate.API):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(generate.ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def run(root: Path, *arguments: str) -> int:
+    return generate.main(["--root", str(root), *arguments])
+
+
+def test_the_documents_are_up_to_date() -> None:
+    assert generate.stale_documents(generate.ROOT) == {}
+
+
+@pytest.mark.parametrize("name", [generate.README, generate.API])
+def test_a_changed_document_is_found_and_written_again(
+    copy: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = (copy / name).read_text()
+    changed = good.replace("/self-serve/branches", "/self-serve/trunks")
+    assert changed != good
+    if name == generate.README:
+        # only the generated part counts
+        begin = good.index(generate.BEGIN)
+        changed = good[:begin] + changed[changed.index(generate.BEGIN) :]
+    (copy / name).write_text(changed)
+    assert run(copy, "--check") == 1
+    assert capsys.readouterr().err.startswith(f"{name} is out of date")
+    assert (copy / name).read_text() == changed
+    assert run(copy) == 0
+    assert (copy / name).read_text() == good
+    assert run(copy, "--check") == 0
+
+
+def test_what_people_write_in_the_readme_is_kept(copy: Path) -> None:
+    readme = copy / generate.README
+    good = readme.read_text()
+    begin, end = good.index(generate.BEGIN), good.index(generate.END)
+    readme.write_text(f"mine above\n\n{generate.BEGIN}\n{good[end:]}\nmine below\n")
+    assert run(copy) == 0
+    assert readme.read_text() == "mine above\n\n" + good[begin:] + "\nmine below\n"
+
+
+def test_a_missing_document_is_found_and_written(copy: Path) -> None:
+    (copy / generate.API).unlink()
+    assert run(copy, "--check") == 1
+    assert run(copy) == 0
+    assert run(copy, "--check") == 0
+
+
+def test_a_readme_without_markers_is_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / generate.README).write_text("# nothing generated here\n")
+    assert run(copy) == 1
+    assert generate.BEGIN in capsys.readouterr().err
+    assert (copy / generate.README).read_text() == "# nothing generated here\n"
+
+
+@pytest.mark.parametrize("name", [route.name for route in ROUTES])
+def test_every_route_is_documented(name: str) -> None:
+    route = ROUTES[name]
+    path = generate.path_of(route)
+    readme = (generate.ROOT / generate.README).read_text()
+    api = (generate.ROOT / generate.API).read_text()
+    assert readme.count(f"| {route.method} | `{path}` |") == 1
+    heading = f"### {route.method} {path}\n"
+    assert api.count(heading) == 1
+    section = api.partition(heading)[2].partition("\n## ")[0].partition("\n### ")[0]
+    assert route.text in section
+    for parameter in route.parameters():
+        assert f"| `{parameter['name']}` | {parameter['in']} |" in section
+
+
+def test_every_status_code_is_documented() -> None:
+    # here, not above: it imports Buildbot, which installs the reactor
+    from buildbot_selfserve.web.answering import STATUS
+
+    api = (generate.ROOT / generate.API).read_text()
+    assert [code for code in sorted(set(STATUS.values())) if f"| {code} |" not in api] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/operators.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    document = generate.ROOT / name
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert links
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def curl_lines() -> list[tuple[Route, set[str]]]:
+    """Return the route of each curl line in the README, and the parameters that it sends."""
+    readme = (generate.ROOT / generate.README).read_text()
+    return [_parsed(line) for line in re.findall(r"^\$ (curl .*)$", readme, re.MULTILINE)]
+
+
+def _parsed(line: str) -> tuple[Route, set[str]]:
+    words = iter(shlex.split(line)[1:])
+    method, fields, url = "GET", set(), ""
+    for word in words:
+        if word == "-X":
+            method = next(words)
+        elif word == "-d":
+            method = "POST" if method == "GET" else method
+            fields.add(next(words).partition("=")[0])
+        elif word in ("-H", "-u"):
+            next(words)
+        else:
+            url = word
+    parts = urlsplit(url)
+    routes = [route for route in ROUTES if route.method == method and _fits(route, parts.path)]
+    assert routes, f"no route for: {line}"
+    # /jobs fits /<branch> too; the route with the fewest nouns is the one that is meant
+    route = min(routes, key=lambda one: len(one.nouns))
+    return route, fields | set(parse_qs(parts.query))
+
+
+def _fits(route: Route, path: str) -> bool:
+    pattern = generate.MOUNT + re.sub("<[a-z_]+>", "[^/]+", route.path.rstrip("/"))
+    return re.fullmatch(pattern, path) is not None
+
+
+def test_curl_lines_send_declared_parameters() -> None:
+    for route, sent in curl_lines():
+        assert sent <= {param.name for param in route.params}
+
+
+@pytest.mark.parametrize("name", JOB_REQUESTS)
+def test_every_job_request_has_a_curl_line(name: str) -> None:
+    sent = [fields for route, fields in curl_lines() if route.name == name]
+    required = {param.name for param in ROUTES[name].params if param.required}
+    assert any(required <= fields for fields in sent)

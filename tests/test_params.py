@@ -1,0 +1,303 @@
+"""Parameters: from text to value, or a message that names the parameter."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildbot_selfserve import params
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.params import Choice
+from buildbot_selfserve.params import Date
+from buildbot_selfserve.params import Int
+from buildbot_selfserve.params import Param
+from buildbot_selfserve.params import Text
+from buildbot_selfserve.params import is_plain
+from buildbot_selfserve.params import parse_all
+
+INT = Int("n", "A number.", minimum=-5, maximum=100)
+LIMITED = Int("n", "A number.", minimum=1, maximum="most")
+DATE = Date("n", "A day.")
+TEXT = Text("n", "A text.", longest=5)
+CHOICE = Choice("n", "A word.", choices=("json", "html"))
+
+LIMITS = {"most": 7}
+
+
+@pytest.mark.parametrize(
+    ("param", "raw", "value"),
+    [
+        (INT, "42", 42),
+        (INT, 42, 42),
+        (INT, "-5", -5),
+        (INT, -5, -5),
+        (INT, "+1", 1),
+        (INT, " 1 ", 1),
+        (INT, "007", 7),
+        (INT, "100", 100),
+        (INT, "0", 0),
+        (LIMITED, "7", 7),
+        (LIMITED, 1, 1),
+        (DATE, "2024-02-29", datetime.date(2024, 2, 29)),
+        (DATE, "1970-01-01", datetime.date(1970, 1, 1)),
+        (DATE, "9998-12-31", datetime.date(9998, 12, 31)),
+        (TEXT, "ab cd", "ab cd"),
+        (TEXT, "näïve", "näïve"),
+        (TEXT, "\U0001f600", "\U0001f600"),
+        (CHOICE, "json", "json"),
+        (CHOICE, "html", "html"),
+    ],
+)
+def test_a_good_value_is_taken(param: Param, raw: Any, value: Any) -> None:
+    parsed = param.parse(raw, LIMITS)
+    assert (type(parsed), parsed) == (type(value), value)
+
+
+WHOLE = "n must be a whole number from -5 to 100"
+DAY = "n must be a day as YYYY-MM-DD, from 1970 on"
+SHORT = "n must be a text of at most 5 characters, none of them a control character"
+WORD = "n must be json or html"
+
+
+@pytest.mark.parametrize(
+    ("param", "raw", "detail"),
+    [
+        *(
+            (INT, raw, WHOLE)
+            for raw in (
+                "-6",
+                "101",
+                101,
+                "one",
+                "1.0",
+                1.0,
+                1.5,
+                "1e1",
+                "0x1",
+                "1 2",
+                "1_0",
+                "--1",
+                "",
+                " ",
+                "\N{ARABIC-INDIC DIGIT THREE}",
+                "\N{FULLWIDTH DIGIT ONE}",
+                "1\x00",
+                "\N{EM SPACE}1",
+                "9" * 20,
+                "9" * 5000,
+                10**100,
+                float("nan"),
+                float("inf"),
+                True,
+                False,
+                None,
+                [],
+                [1],
+                {},
+                {"n": 1},
+            )
+        ),
+        (LIMITED, "8", "n must be a whole number from 1 to 7"),
+        (LIMITED, 0, "n must be a whole number from 1 to 7"),
+        *(
+            (DATE, raw, DAY)
+            for raw in (
+                "2024-02-30",
+                "2023-02-29",
+                "1969-12-31",
+                "9999-01-01",
+                "0000-01-01",
+                "20240101",
+                "2024-W01-1",
+                "2024-1-1",
+                "2024-01-01T00:00",
+                " 2024-01-01",
+                "2024-01-01\n",
+                "202\N{ARABIC-INDIC DIGIT FOUR}-01-01",
+                "today",
+                "",
+                20240101,
+                True,
+                None,
+                ["2024-01-01"],
+                {},
+            )
+        ),
+        *((TEXT, raw, SHORT) for raw in ("abcdef", "a\n", "\x00", "\x7f", "\x85", "\ud800")),
+        *((TEXT, raw, SHORT) for raw in (1, 1.5, True, None, [], {})),
+        *((CHOICE, raw, WORD) for raw in ("xml", "JSON", " json", "", 0, None, True, ["json"], {})),
+    ],
+)
+def test_a_bad_value_names_the_parameter_and_what_would_be_right(
+    param: Param, raw: Any, detail: str
+) -> None:
+    with pytest.raises(BadParameter) as refusal:
+        param.parse(raw, LIMITS)
+    assert (refusal.value.msg, refusal.value.detail) == ("Bad n", detail)
+
+
+@pytest.mark.parametrize(
+    ("param", "raw", "msg"),
+    [
+        (params.PRIORITY, "high", "Bad priority"),
+        (params.COUNT, "0", "Bad count"),
+        (params.COUNT, "8", "Bad count"),
+        (params.BUILD_ID, "0", "Bad build_id"),
+        (params.STABLE_DELAY, "3m", "Bad stableDelay"),
+        (params.STABLE_DELAY, "-1", "Bad stableDelay"),
+        (params.DATE, "yesterday", "Bad date"),
+        (params.NUM, "0", "Bad num"),
+        (params.NUM, "10001", "Bad num"),
+        (params.OFFSET, "-1", "Bad offset"),
+        (params.WHO, "w" * 257, "Bad who"),
+        (params.SINCE, "2024-01-01", "Bad since"),
+        (params.UNTIL, str(2**53 + 1), "Bad until"),
+        (params.FORMAT, "xml", "Bad format"),
+    ],
+)
+def test_the_message_is_what_clients_rely_on(param: Param, raw: str, msg: str) -> None:
+    with pytest.raises(BadParameter) as refusal:
+        parse_all((param,), {param.name: raw}, {"max_count": 7})
+    assert refusal.value.msg == msg
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        (params.PRIORITY, 2**31 - 1),
+        (params.PRIORITY, -(2**31)),
+        (params.COUNT, 7),
+        (params.BUILD_ID, 2**31 - 1),
+        (params.STABLE_DELAY, 0),
+        (params.SINCE, 2**53),
+    ],
+)
+def test_the_outermost_values_are_taken(param: Param, value: int) -> None:
+    given = {param.name: str(value)}
+    assert parse_all((param,), given, {"max_count": 7}) == {param.name: value}
+
+
+@pytest.mark.parametrize("beyond", [2**31, -(2**31) - 1])
+def test_a_priority_that_no_database_holds_is_refused(beyond: int) -> None:
+    with pytest.raises(BadParameter, match="Bad priority"):
+        params.PRIORITY.parse(beyond, {})
+
+
+@pytest.mark.parametrize("given", [{}, {"priority": ""}, {"priority": None}, {"other": "1"}])
+def test_what_is_empty_is_absent_and_has_its_default(given: dict[str, Any]) -> None:
+    assert parse_all((params.PRIORITY,), given, {}) == {"priority": 0}
+
+
+@pytest.mark.parametrize(
+    ("param", "default"),
+    [(params.COUNT, 1), (params.STABLE_DELAY, 180), (params.NUM, 100), (params.OFFSET, 0)],
+)
+def test_the_defaults_are_those_of_the_contract(param: Param, default: int) -> None:
+    assert parse_all((param,), {}, {}) == {param.name: default}
+
+
+@pytest.mark.parametrize("given", [{}, {"build_id": ""}, {"build_id": None}])
+def test_what_is_required_cannot_be_missing(given: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter) as refusal:
+        parse_all((params.BUILD_ID,), given, {})
+    assert (refusal.value.msg, refusal.value.detail) == ("Bad build_id", "build_id must be given")
+
+
+@pytest.mark.parametrize("given", [{"priority": 0}, {"priority": "0"}])
+def test_zero_is_given_and_not_absent(given: dict[str, Any]) -> None:
+    required = Int("priority", "How soon.", required=True)
+    assert parse_all((required,), given, {}) == {"priority": 0}
+
+
+@pytest.mark.parametrize(
+    ("param", "schema"),
+    [
+        (INT, {"type": "integer", "minimum": -5, "maximum": 100}),
+        (LIMITED, {"type": "integer", "minimum": 1}),
+        (params.COUNT, {"type": "integer", "minimum": 1, "default": 1}),
+        (DATE, {"type": "string", "format": "date"}),
+        (TEXT, {"type": "string", "maxLength": 5}),
+        (CHOICE, {"type": "string", "enum": ["json", "html"]}),
+    ],
+)
+def test_a_parameter_knows_its_schema(param: Param, schema: dict[str, Any]) -> None:
+    assert param.schema() == schema
+    assert param.documented("query") == {
+        "name": param.name,
+        "in": "query",
+        "required": False,
+        "text": param.text,
+        "schema": schema,
+    }
+
+
+@pytest.mark.parametrize("character", ["\x00", "\t", "\n", "\x1f", "\x7f", "\x9f", "\ud800"])
+def test_a_text_that_some_database_cannot_hold_is_not_plain(character: str) -> None:
+    assert not is_plain(f"a{character}b")
+
+
+@pytest.mark.parametrize("character", [" ", "~", "\xa0", "é", "\ue000", "\U0001f600"])
+def test_other_text_is_plain(character: str) -> None:
+    assert is_plain(f"a{character}b")
+
+
+# -- anything at all
+
+ANYTHING = st.one_of(
+    st.text(),
+    st.text(alphabet="0123456789+-. \n"),
+    st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    ),
+)
+
+
+# no parametrize beside given: pytest-twisted wraps a test of Hypothesis again for each set
+
+
+def parsed(param: Param, raw: Any) -> Any:
+    """Return the value of *raw*, ``None`` if it is refused as it should be."""
+    try:
+        return param.parse(raw, {})
+    except BadParameter:
+        return None
+
+
+@given(raw=ANYTHING)
+def test_anything_is_a_whole_number_or_a_bad_parameter(raw: Any) -> None:
+    value = parsed(INT, raw)
+    assert value is None or (type(value) is int and -5 <= value <= 100)
+
+
+@given(raw=ANYTHING)
+def test_anything_is_a_day_or_a_bad_parameter(raw: Any) -> None:
+    value = parsed(DATE, raw)
+    assert value is None or (type(value) is datetime.date and value.year >= 1970)
+
+
+@given(raw=ANYTHING)
+def test_anything_is_a_text_or_a_bad_parameter(raw: Any) -> None:
+    value = parsed(TEXT, raw)
+    assert value is None or (value == raw and len(value) <= 5 and is_plain(value))
+
+
+@given(raw=ANYTHING)
+def test_anything_is_one_of_the_choices_or_a_bad_parameter(raw: Any) -> None:
+    assert parsed(CHOICE, raw) in (None, "json", "html")
+
+
+@given(number=st.integers(-5, 100))
+def test_every_whole_number_in_its_bounds_is_read_from_its_text(number: int) -> None:
+    assert INT.parse(str(number), {}) == INT.parse(number, {}) == number
+
+
+@given(day=st.dates(datetime.date(1970, 1, 1), datetime.date(9998, 12, 31)))
+def test_every_day_is_read_from_its_text(day: datetime.date) -> None:
+    assert DATE.parse(day.isoformat(), {}) == day

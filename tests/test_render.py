@@ -1,0 +1,395 @@
+"""JSON and pages: what is odd is still JSON, what is hostile is still text."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Manual
+from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import RouteText
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.web.answering import Question
+from buildbot_selfserve.web.answering import Visitor
+from buildbot_selfserve.web.answering import failure
+from buildbot_selfserve.web.answering import page_context
+from buildbot_selfserve.web.render import duration
+from buildbot_selfserve.web.render import json_bytes
+from buildbot_selfserve.web.render import page
+from buildbot_selfserve.web.render import segment
+from buildbot_selfserve.web.render import templates
+
+TEMPLATES = templates()
+
+# -- small things
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0, "0s"),
+        (9, "9s"),
+        (59, "59s"),
+        (60, "1m 00s"),
+        (61, "1m 01s"),
+        (3599, "59m 59s"),
+        (3600, "1h 00m 00s"),
+        (3723, "1h 02m 03s"),
+        (360_000, "100h 00m 00s"),
+        (61.9, "1m 01s"),
+        (-5, "0s"),
+    ],
+)
+def test_a_duration_is_what_people_say(seconds: int | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("main", "main"),
+        ("feature/x", "feature%2Fx"),
+        ("a?b#c%d", "a%3Fb%23c%25d"),
+        ("a b+c", "a%20b%2Bc"),
+        ("ä", "%C3%A4"),
+        ("\"'<>&", "%22%27%3C%3E%26"),
+        ("", ""),
+        (7, "7"),
+    ],
+)
+def test_a_segment_of_a_path_holds_any_text(text: object, encoded: str) -> None:
+    assert segment(text) == encoded
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"a": [1, "ä", None, True, 1.5]},
+        {"int64": 2**63 - 1},
+        {"uint64": 2**64 - 1},
+        {"beyond": 2**64},
+        {"negative": -(2**64)},
+        {"googol": 10**100},
+        {"lone": "\ud800"},
+        {"\udfff": "key"},
+        {"mixed": [2**70, "\ud800", "ä"]},
+        [],
+        None,
+    ],
+)
+def test_whatever_properties_hold_becomes_json_that_is_read_back_the_same(data: Any) -> None:
+    assert json.loads(json_bytes(data).decode("utf-8")) == data
+
+
+def test_json_has_no_spaces_and_is_utf_8() -> None:
+    assert json_bytes({"a": [1, "ä"]}) == '{"a":[1,"ä"]}'.encode()
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("beside", [1, 2**70])
+def test_what_is_no_number_is_null(number: float, beside: int) -> None:
+    body = json_bytes({"number": number, "beside": beside})
+    assert json.loads(body, parse_constant=refuse) == {"number": None, "beside": beside}
+
+
+def test_nesting_deeper_than_orjson_takes_is_still_json() -> None:
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    assert json_bytes(nested) == b"[" * 301 + b"]" * 301
+
+
+# -- pages
+
+#: What is shortened to twelve characters still has the whole tag.
+HOSTILE = "\"'><script>alert(1)</script>{{ 7*7 }}&amp;"
+HARMLESS = "harmless-harmless"
+
+
+def site(text: str = "Buildbot", **more: Any) -> Site:
+    return Site("self-serve", "https://ci.example.org/buildbot/", title=text, **more)
+
+
+def branch(text: str) -> Branch:
+    return Branch(
+        text, (text,), repo=text, repo_type=text, revlink="https://example.org/{revision}"
+    )
+
+
+def request(text: str, **more: Any) -> RequestRow:
+    given: dict[str, Any] = {
+        "request_id": 5,
+        "buildername": text,
+        "builder_id": 2,
+        "branch": text,
+        "revision": text,
+        "submittime": 1_700_000_000,
+        "complete": 0,
+        "complete_at": None,
+        "priority": 3,
+        "claimed_at": 0,
+        "reason": text,
+        "status": None,
+        "buildset_id": 1,
+        **more,
+    }
+    return RequestRow(**given)
+
+
+def build(text: str, **more: Any) -> BuildRow:
+    given: dict[str, Any] = {
+        "build_id": 9,
+        "request": request(text, claimed_at=1),
+        "buildnumber": 4,
+        "buildername": text,
+        "builder_id": 2,
+        "branch": text,
+        "revision": text,
+        "starttime": 1_700_000_000,
+        "endtime": None,
+        "status": None,
+        "claimed_by_name": text,
+        "worker": text,
+        "state_string": text,
+        **more,
+    }
+    return BuildRow(**given)
+
+
+def rows(text: str) -> tuple[BuildRow | RequestRow, ...]:
+    """Return a pending request, a running build, a finished one and a cancelled request."""
+    ended = {"complete": 1, "complete_at": 1_700_000_100, "status": CANCELLED}
+    return (
+        request(text),
+        build(text),
+        build(text, endtime=1_700_000_100, status=FAILURE),
+        request(text, **ended),
+    )
+
+
+def properties(text: str) -> dict[str, Any]:
+    return {text: text, f"{text} list": [text, {text: text}], "number": 2**70}
+
+
+def job(text: str, **more: Any) -> Job:
+    outcome = RequestOutcome(6, text, text, (10, 11), text)
+    given: dict[str, Any] = {
+        "job_id": 3,
+        "action": text,
+        "who": text,
+        "via": text,
+        "remote": text,
+        "when": 1_700_000_000,
+        "branch": text,
+        "what": {"bid": 9, "branch": text, text: text, "properties": properties(text)},
+        "status": text,
+        "completed_at": 1_700_000_001,
+        "msg": text,
+        "requests": (outcome,),
+        **more,
+    }
+    return Job(**given)
+
+
+def jobs(text: str) -> Jobs:
+    filters = {"who": text, "action": text, "branch": text}
+    return Jobs((job(text),), num=1, offset=1, more=True, filters=filters)
+
+
+def manual(text: str) -> Manual:
+    schema = {"type": "string", "default": text}
+    parameter = {"name": text, "in": text, "required": True, "text": text, "schema": schema}
+    route = RouteText(text, f"/{text}", f"{text}\n\n{text}", (parameter,))
+    return Manual((route,), (branch(text),))
+
+
+def nouns(text: str) -> dict[str, Any]:
+    """Return what the texts in a path meant."""
+    return {"branch": branch(text), "revision": Revision(branch(text), text, (1,))}
+
+
+DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
+
+
+def contexts(text: str) -> dict[str, dict[str, Any]]:
+    """Return what each page shows, with *text* wherever there is text that others wrote."""
+    revision = Revision(branch(text), text, (1,))
+    return {
+        "root.html": {"value": manual(text)},
+        "branches.html": {"value": Branches((branch(text),))},
+        "day.html": {"value": Day(branch(text), text, text, text, rows(text)), **nouns(text)},
+        "build.html": {
+            "value": BuildDetail(
+                build(text, endtime=1_700_000_100, status=FAILURE), properties(text)
+            ),
+            **nouns(text),
+        },
+        "request.html": {
+            "value": RequestDetail(request(text), properties(text), (build(text),)),
+            **nouns(text),
+        },
+        "revision.html": {"value": RevisionRows(revision, rows(text), DONE), **nouns(text)},
+        "is_done.html": {"value": DONE, **nouns(text)},
+        "jobs.html": {"value": jobs(text)},
+        "job.html": {"value": job(text)},
+        "error.html": {
+            "code": 401,
+            "error": {"msg": text, "detail": text, "job_id": 3, "job_url": text},
+        },
+    }
+
+
+PAGES = tuple(contexts(HARMLESS))
+
+
+def rendered(template: str, text: str, visitor: str | None = None) -> str:
+    """Return a page with *text*, as *visitor* sees it, or else somebody who can log in."""
+    question = Question(
+        text,
+        "html",
+        path=f"/self-serve/{text}",
+        query=(("who", text),),
+        visitor=Visitor(visitor, login=f"/login?{text}"),
+    )
+    context = {**page_context(question), **contexts(text)[template]}
+    return page(TEMPLATES, template, site(text), context).decode("utf-8")
+
+
+class _Structure(HTMLParser):
+    """The tags of a page with the names of their attributes, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, ...]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, *(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def structure(html: str) -> _Structure:
+    parsed = _Structure()
+    parsed.feed(html)
+    parsed.close()
+    return parsed
+
+
+def test_every_page_is_tried_here() -> None:
+    assert set(PAGES) == {route.template for route in ROUTES} | {"error.html"}
+
+
+@pytest.mark.parametrize("visitor", [None, HOSTILE])
+@pytest.mark.parametrize("template", PAGES)
+def test_hostile_text_does_not_change_a_page(template: str, visitor: str | None) -> None:
+    hostile = structure(rendered(template, HOSTILE, visitor))
+    harmless = structure(rendered(template, HARMLESS, visitor and HARMLESS))
+    assert hostile.tags == harmless.tags
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
+    html = rendered(template, HOSTILE, visitor=HOSTILE)
+    assert "<script>alert" not in html
+    assert HOSTILE in "".join(structure(html).text)
+
+
+@pytest.mark.parametrize(
+    ("template", "times"),
+    [
+        ("root.html", 9),
+        ("branches.html", 3),
+        ("day.html", 12),
+        ("revision.html", 10),
+        ("build.html", 5),
+        ("request.html", 6),
+        ("jobs.html", 9),
+        ("job.html", 13),
+        ("error.html", 4),
+    ],
+)
+def test_a_page_leaves_no_text_of_its_value_out(template: str, times: int) -> None:
+    html = rendered(template, HOSTILE, visitor="ada")
+    main = unescape(html.partition("<main")[2].partition("</main>")[0])
+    # more is fine: a page may come to show more
+    assert main.count(HOSTILE) >= times
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_a_page_can_be_shown_with_text_that_is_no_unicode(template: str) -> None:
+    assert "<span>lone ?</span>" in rendered(template, HARMLESS, visitor="lone \ud800")
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_a_page_links_its_json_twin_in_its_head_and_visibly(template: str) -> None:
+    html = rendered(template, HARMLESS)
+    twin = f"/self-serve/{HARMLESS}?who={HARMLESS}&amp;format=json"
+    assert f'<link rel="alternate" type="application/json" href="{twin}">' in html
+    assert f'<a href="{twin}">This page as JSON</a>' in html
+
+
+def test_a_branch_with_a_slash_is_one_segment_in_links() -> None:
+    assert 'href="/buildbot/self-serve/feature%2Fx/build/9"' in rendered("day.html", "feature/x")
+
+
+@pytest.mark.parametrize(
+    ("timezone", "shown"),
+    [("UTC", "2023-11-14 22:13:20"), ("Europe/Berlin", "2023-11-14 23:13:20")],
+)
+def test_times_are_those_of_the_site(timezone: str, shown: str) -> None:
+    context = {**page_context(Question("", "html")), **contexts(HARMLESS)["build.html"]}
+    html = page(TEMPLATES, "build.html", site(timezone=timezone), context).decode()
+    assert f"<dt>Started</dt><dd>{shown}</dd>" in html
+
+
+def test_what_has_not_ended_says_so() -> None:
+    context = {
+        **page_context(Question("", "html")),
+        **nouns(HARMLESS),
+        "value": BuildDetail(build(HARMLESS), {}),
+    }
+    html = page(TEMPLATES, "build.html", site(), context).decode()
+    assert "<dt>Ended</dt><dd>not yet</dd>" in html
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unauthorized(HOSTILE, HOSTILE),
+        Unavailable(HOSTILE, HOSTILE, job_id=3),
+        Unauthorized(HOSTILE),
+    ],
+)
+def test_an_error_is_shown_as_text(error: Unauthorized | Unavailable) -> None:
+    question = Question("", "html", path=f"/{HOSTILE}", visitor=Visitor(None, HOSTILE))
+    html = failure(TEMPLATES, site(HOSTILE), error, question).body.decode()
+    assert "<script>alert" not in html
+    assert f"<h1>{HOSTILE}</h1>" in unescape(html)

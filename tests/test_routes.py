@@ -1,0 +1,232 @@
+"""Declarations: what is refused, and what every route of this API has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from buildbot_selfserve.params import BRANCH_FILTER
+from buildbot_selfserve.params import BUILD_ID
+from buildbot_selfserve.params import COUNT
+from buildbot_selfserve.params import STABLE_DELAY
+from buildbot_selfserve.permissions import CANCEL_REQUEST
+from buildbot_selfserve.permissions import REBUILD_BUILD
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import BadDeclaration
+from buildbot_selfserve.routes import Declarations
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.routes import snake
+
+TEMPLATES = resources.files("buildbot_selfserve") / "templates"
+
+
+def read(ctx: Any, branch: Any) -> None:
+    """Something to read."""
+
+
+def read_root(ctx: Any) -> None:
+    """Something to read."""
+
+
+def read_silently(ctx: Any, branch: Any) -> None:
+    pass
+
+
+def read_blankly(ctx: Any, branch: Any) -> None:
+    pass
+
+
+read_blankly.__doc__ = " "
+
+
+def read_without_ctx(branch: Any) -> None:
+    """Something to read."""
+
+
+def read_with_ctx_last(branch: Any, ctx: Any) -> None:
+    """Something to read."""
+
+
+def read_nothing() -> None:
+    """Something to read."""
+
+
+def read_build(ctx: Any, branch: Any, build: Any) -> None:
+    """Something to read."""
+
+
+def read_delay(ctx: Any, branch: Any, stable_delay: int) -> None:
+    """Something to read."""
+
+
+async def read_slowly(ctx: Any, branch: Any) -> None:
+    """Something to read."""
+
+
+async def act(ctx: Any, branch: Any, build: Any) -> None:
+    """Something to do."""
+
+
+def act_at_once(ctx: Any, branch: Any, build: Any) -> None:
+    """Something to do."""
+
+
+async def act_on_branch(ctx: Any, branch: Any) -> None:
+    """Something to do."""
+
+
+def declare(
+    handler: Callable[..., Any] = read,
+    method: str = "GET",
+    path: str = "/<branch>",
+    **more: Any,
+) -> Declarations:
+    declarations = Declarations()
+    more = {"returns": object, "template": "day.html", **more}
+    declarations.declare(method, path, **more)(handler)
+    return declarations
+
+
+WRITE: dict[str, Any] = {"method": "POST", "params": (BUILD_ID,), "permission": REBUILD_BUILD}
+
+
+def test_a_good_declaration_of_a_get_is_kept() -> None:
+    (route,) = declare(read_delay, path="/<branch>/wait", params=(STABLE_DELAY,))
+    assert (route.name, route.nouns) == ("GET /<branch>/wait", ("branch",))
+    assert route.handler is read_delay
+    assert route.text == "Something to read."
+    assert route.shown_path == "/{branch}/wait"
+    assert [(one["name"], one["in"]) for one in route.parameters()] == [
+        ("branch", "path"),
+        ("stableDelay", "query"),
+    ]
+
+
+def test_a_good_declaration_of_a_job_request_is_kept() -> None:
+    declarations = declare(act, **WRITE)
+    route = declarations["POST /<branch>"]
+    assert route.permission is REBUILD_BUILD
+    assert [(one["name"], one["in"]) for one in route.parameters()] == [
+        ("branch", "path"),
+        ("build_id", "body"),
+    ]
+
+
+def test_the_root_is_a_path() -> None:
+    (route,) = declare(read_root, path="/")
+    assert (route.nouns, route.shown_path) == ((), "/")
+
+
+def test_the_handler_is_handed_back_as_it_was() -> None:
+    declare_read = Declarations().declare("GET", "/<branch>", returns=object, template="day.html")
+    assert declare_read(read) is read
+
+
+@pytest.mark.parametrize(
+    ("handler", "given", "reason"),
+    [
+        (read, {"path": "<branch>"}, "does not begin with a slash"),
+        (read, {"path": ""}, "does not begin with a slash"),
+        (read, {"path": "/<branch>/"}, "'' is neither a word nor a <noun>"),
+        (read, {"path": "//<branch>"}, "'' is neither a word nor a <noun>"),
+        (read, {"path": "/<branch"}, "'<branch' is neither a word nor a <noun>"),
+        (read, {"path": "/x<branch>"}, "'x<branch>' is neither a word nor a <noun>"),
+        (read, {"path": "/<branch>/a b"}, "'a b' is neither a word nor a <noun>"),
+        (read, {"path": "/<planet>"}, "<planet> is not one of branch, "),
+        (read, {"path": "/<branch>/<branch>"}, "names a noun twice"),
+        (read, {"method": "PATCH"}, "the method must be one of GET, POST, PUT, DELETE"),
+        (read, {"method": "get"}, "the method must be one of GET, POST, PUT, DELETE"),
+        (read_silently, {}, "the handler has no docstring"),
+        (read_blankly, {}, "the handler has no docstring"),
+        (read, {"permission": CANCEL_REQUEST}, "a GET changes nothing and takes no permission"),
+        (act, {**WRITE, "permission": None}, "a job request needs a permission"),
+        (read_slowly, {}, "a GET handler is a plain function"),
+        (act_at_once, WRITE, "every other one a coroutine"),
+        (read, {"params": (COUNT, COUNT)}, "a parameter is declared twice"),
+        (read_build, {"params": (BUILD_ID,)}, "a GET has no body"),
+        (read_without_ctx, {}, "takes (branch), declared is (ctx, branch)"),
+        (read_with_ctx_last, {}, "takes (branch, ctx), declared is (ctx, branch)"),
+        (read_nothing, {"path": "/"}, "takes (), declared is (ctx)"),
+        (read_root, {}, "takes (ctx), declared is (ctx, branch)"),
+        (read_build, {}, "takes (ctx, branch, build), declared is (ctx, branch)"),
+        (read, {"params": (COUNT,)}, "declared is (ctx, branch, count)"),
+        (read, {"params": (STABLE_DELAY,)}, "declared is (ctx, branch, stable_delay)"),
+        (read, {"params": (BRANCH_FILTER,)}, "declared is (ctx, branch, branch)"),
+        (
+            act_on_branch,
+            {"method": "DELETE", "permission": CANCEL_REQUEST},
+            "the permission is about a request, which this route has not",
+        ),
+    ],
+)
+def test_a_bad_declaration_is_refused_with_its_reason(
+    handler: Callable[..., Any], given: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(BadDeclaration) as refusal:
+        declare(handler, **given)
+    assert reason in str(refusal.value)
+    assert given.get("path", "/<branch>") in str(refusal.value)
+
+
+def test_a_route_cannot_be_declared_twice() -> None:
+    declarations = declare()
+    with pytest.raises(BadDeclaration, match="GET /<branch> is declared twice"):
+        declarations.declare("GET", "/<branch>", returns=object, template="day.html")(read)
+
+
+def test_what_was_refused_is_not_kept() -> None:
+    declarations = Declarations()
+    with pytest.raises(BadDeclaration):
+        declarations.declare("GET", "/<branch>", returns=object, template="x")(read_silently)
+    assert list(declarations) == []
+
+
+@pytest.mark.parametrize(
+    ("wire", "python"), [("stableDelay", "stable_delay"), ("build_id", "build_id"), ("num", "num")]
+)
+def test_names_on_the_wire_become_python_names(wire: str, python: str) -> None:
+    assert snake(wire) == python
+
+
+# -- every route of this API
+
+every_route = pytest.mark.parametrize("route", list(ROUTES), ids=lambda route: route.name)
+
+
+@every_route
+def test_a_route_is_documented_with_whole_sentences(route: Route) -> None:
+    paragraphs = route.text.split("\n\n")
+    assert all(text[0].isupper() and text.endswith(".") for text in paragraphs)
+
+
+@every_route
+def test_a_route_has_a_template_that_exists(route: Route) -> None:
+    assert TEMPLATES.joinpath(route.template).is_file()
+
+
+@every_route
+def test_a_route_says_what_type_it_returns(route: Route) -> None:
+    annotation = route.handler.__annotations__["return"]
+    assert annotation == route.returns.__name__
+
+
+@every_route
+def test_the_parameters_of_a_route_have_text_and_schema(route: Route) -> None:
+    for parameter in route.parameters():
+        assert parameter["text"].endswith(".")
+        assert parameter["schema"]["type"] in ("integer", "string", "object", "array")
+
+
+@every_route
+def test_what_stands_in_the_path_of_a_route_is_required(route: Route) -> None:
+    in_path = [one for one in route.parameters() if one["in"] == "path"]
+    assert [one["required"] for one in in_path] == [True] * len(route.nouns)
+    assert all("{" + one["name"] + "}" in route.shown_path for one in in_path)
+
+
+def test_no_two_job_requests_share_an_action() -> None:
+    actions = [route.permission.action for route in ROUTES if route.permission]
+    assert sorted(actions) == sorted(set(actions))
