@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SelfServeError(Exception):
     """A refusal that is explained to the client.
@@ -17,6 +19,16 @@ class SelfServeError(Exception):
         super().__init__(msg, detail)
         self.msg = msg
         self.detail = detail
+
+    def __reduce__(self) -> Any:
+        # errors cross from readers; the arguments of a subclass are not ours
+        return _remade, (type(self), self.__dict__)
+
+
+def _remade(kind: type[SelfServeError], state: dict[str, Any]) -> SelfServeError:
+    made = kind.__new__(kind, state["msg"], state["detail"])
+    made.__dict__.update(state)
+    return made
 
 
 class BadParameter(SelfServeError):
@@ -82,3 +94,11 @@ class Unavailable(SelfServeError):
         super().__init__(msg, detail)
         self.retry_after = retry_after
         self.job_id = job_id
+
+
+def too_late(result: object, seconds: float) -> None:
+    """Say that a read took too long; ``Deferred.addTimeout`` takes this as its callback.
+
+    :raises Unavailable: always
+    """
+    raise Unavailable(f"The database did not answer within {seconds:g} seconds")

@@ -31,15 +31,18 @@ from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.readers import THREADS
 from buildbot_selfserve.readers import Readers
-from buildbot_selfserve.readers import ThreadReaders
+from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.readers.threads import ThreadReaders
 from buildbot_selfserve.web.answering import Reader
+from buildbot_selfserve.web.answering import open_reader
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
 
 #: Our key in ``c['www']['plugins']``.
 KEY = "selfserve"
+#: A reader works on so many questions at once: a small one and a large one.
+LANES = 2
 #: Seconds between attempts to bring the journal's tables up to date.
 SCHEMA_RETRY = 10.0
 
@@ -182,7 +185,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._retired()
         self._mount.remove()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
-        self._stop_databases()
+        yield self._stop_databases()
 
     def _restart(self) -> None:
         self._stop_databases()
@@ -190,14 +193,13 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             lambda failure: self.log.failure("selfserve: cannot start", failure)
         )
 
-    def _stop_databases(self) -> None:
+    def _stop_databases(self) -> defer.Deferred[None]:
         self._ready = False
-        if self._readers is not None:
-            self._readers.stop()
-            self._readers = None
+        readers, self._readers = self._readers, None
         if self._journal is not None:
             self._journal.stop()
             self._journal = None
+        return defer.succeed(None) if readers is None else readers.stop()
 
     async def _open_databases(self) -> None:
         url = await _journal_url(self._master, self.config)
@@ -291,21 +293,23 @@ async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
 
 
 def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:
-    """Return where reads run: threads of our own, or the master's one thread when it must be."""
-    count = THREADS * max(1, config.readers)
-    master_engine = master.db.pool.engine
-    in_memory = database.is_in_memory(master_engine.url)
-    history = master_engine if in_memory else database.open_engine(master_engine.url, count)
-    journal = history if journal_url is None else database.open_engine(journal_url, count)
-    state = Reader(history, journal)
-    if not in_memory:
-        return ThreadReaders.of_our_own(master.reactor, count, state, config.timeout)
+    """Return where reads run: processes, threads, or the master's one thread when it must be."""
+    engine = master.db.pool.engine
+    secret = {"hide_password": False}
+    journal = None if journal_url is None else journal_url.render_as_string(**secret)
+    if database.is_in_memory(engine.url):
+        own = engine if journal_url is None else sa.create_engine(journal_url)
 
-    def run(work: Any) -> defer.Deferred[Any]:
-        done: defer.Deferred[Any] = master.db.pool.do_with_engine(lambda engine: work())
-        return done
+        def run(work: Any, large: bool) -> defer.Deferred[Any]:
+            done: defer.Deferred[Any] = master.db.pool.do_with_engine(lambda engine: work())
+            return done
 
-    return ThreadReaders(master.reactor, run, lambda: None, state, config.timeout)
+        return ThreadReaders(master.reactor, run, lambda: None, Reader(engine, own), config.timeout)
+    arguments = (engine.url.render_as_string(**secret), journal, LANES)
+    if config.readers == 0:
+        state = open_reader(*arguments)
+        return ThreadReaders.of_our_own(master.reactor, state, config.timeout)
+    return ProcessReaders(master.reactor, config.readers, open_reader, arguments, config.timeout)
 
 
 application = SelfServeApplication()

@@ -29,6 +29,7 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.history import History
+from buildbot_selfserve.history import database
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
@@ -153,6 +154,19 @@ class Reader:
             else:
                 with self._journal.connect() as journal:
                     yield Reading(history, journal, site)
+
+
+def open_reader(history_url: str, journal_url: str | None, connections: int) -> Reader:
+    """Return what a reader with engines of its own has.
+
+    :param history_url: the master's database, with its password
+    :param journal_url: where the journal is; ``None`` for the same database
+    :param connections: how many threads read at once
+    """
+    history = database.open_engine(sa.engine.make_url(history_url), connections)
+    if journal_url is None:
+        return Reader(history, history)
+    return Reader(history, database.open_engine(sa.engine.make_url(journal_url), connections))
 
 
 def answer(reader: Reader, site: Site, question: Question) -> Answer:

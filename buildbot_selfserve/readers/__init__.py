@@ -1,0 +1,41 @@
+"""Where reads run: outside the reactor, in processes of ours over pipes, or in threads.
+
+A reader gets a function and its arguments, and calls the function with a state of its own (its
+engine, its templates) before them. What the function is about is not its business. Functions,
+arguments and results are plain, picklable values, so that it does not matter whether a reader is
+a thread or a process; two lanes keep small answers from queueing behind large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol
+
+from twisted.internet import defer
+
+#: Questions that wait for a reader; more are refused at once.
+MOST_WAITING = 1000
+
+
+class Readers(Protocol):
+    """Answers questions outside the reactor."""
+
+    def ask(
+        self, function: Callable[..., Any], *arguments: Any, large: bool = False
+    ) -> defer.Deferred[Any]:
+        """Return what ``function(state, *arguments)`` returns.
+
+        :param large: the answer may take long, and must keep no small one waiting
+        :raises Unavailable: it did not answer in time, or too many questions wait
+        :raises SelfServeError: what the function raised
+        """
+        ...
+
+    def stop(self) -> defer.Deferred[None]:
+        """End all that this started; return when it has ended."""
+        ...
+
+
+class ReaderError(Exception):
+    """A function failed in a reader; the text is its traceback."""

@@ -1,0 +1,256 @@
+"""Reader processes, as the master sees them: asked over pipes, replaced when they die or hang."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet import error
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import too_late
+from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.readers import ReaderError
+from buildbot_selfserve.readers import frames
+
+#: A question is asked so often: again when its reader has died under it, once.
+ATTEMPTS = 2
+#: Seconds before a reader that did not live for LONG_LIFE seconds is replaced; the last repeats.
+BACKOFF = (0.1, 0.5, 2.0, 5.0)
+LONG_LIFE = 10.0
+#: Seconds that a reader has to end by itself when the master stops.
+GRACE = 2.0
+
+#: The child finds its modules where we found ours; sys.path[0] would be the master's folder.
+_BOOTSTRAP = (
+    "import sys; sys.path[:] = sys.argv[1:];"
+    " from buildbot_selfserve.readers.child import main; main()"
+)
+
+
+class _Question:
+    """A question on its way.
+
+    :param payload: lane, function and arguments, pickled
+    """
+
+    def __init__(self, number: int, payload: bytes, large: bool) -> None:
+        self.number = number
+        self.payload = payload
+        self.large = large
+        self.attempts = 0
+        self.asked_at = 0.0
+        self.answer: defer.Deferred[Any] = defer.Deferred()
+
+
+class ProcessReaders:
+    """Reads in processes of our own.
+
+    :param reactor: spawns them, and tells the time
+    :param count: how many there are
+    :param open_state: called in each process with *arguments*; returns the first argument of
+        every function that is asked
+    :param timeout: seconds after which a read that has not answered is given up; a reader that
+        has worked on one for so long is replaced
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        count: int,
+        open_state: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        timeout: float,
+    ) -> None:
+        self.reactor = reactor
+        self.timeout = timeout
+        self.first_frame = frames.packed(0, frames.PLAIN, pickle.dumps((open_state, arguments)))
+        self._number = 0
+        self._stopping = False
+        self._readers = [_Reader(self) for _ in range(count)]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that live now."""
+        return [reader.pid for reader in self._readers if reader.pid is not None]
+
+    def ask(
+        self, function: Callable[..., Any], *arguments: Any, large: bool = False
+    ) -> defer.Deferred[Any]:
+        """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
+        reader = min(self._readers, key=lambda one: len(one.questions))
+        if len(reader.questions) >= MOST_WAITING:
+            return defer.fail(Unavailable("Too many questions at once", retry_after=1))
+        self._number = (self._number + 1) % 2**32
+        payload = pickle.dumps((large, function, arguments), pickle.HIGHEST_PROTOCOL)
+        question = _Question(self._number, payload, large)
+        reader.ask(question)
+
+        def ended(result: Any) -> Any:
+            reader.forget(question)
+            return result
+
+        answer = question.answer.addTimeout(self.timeout, self.reactor, too_late)
+        return answer.addBoth(ended)
+
+    def stop(self) -> defer.Deferred[None]:
+        """End the processes; return when they have ended."""
+        self._stopping = True
+        done = defer.DeferredList([reader.stop() for reader in self._readers])
+        return done.addCallback(lambda _: None)
+
+    def died(self, reader: _Reader, lived: float) -> None:
+        """Replace a reader that has died after *lived* seconds."""
+        if self._stopping:
+            return
+        reader.deaths = 0 if lived > LONG_LIFE else reader.deaths + 1
+        wait = BACKOFF[min(reader.deaths, len(BACKOFF)) - 1] if reader.deaths else 0
+        self.log.warn("selfserve: a reader died, another one starts in {wait} s", wait=wait)
+        self.reactor.callLater(wait, self._replace, reader)
+
+    def _replace(self, reader: _Reader) -> None:
+        if not self._stopping:
+            reader.start()
+
+
+class _Reader:
+    """One place for a process, and the questions that it has not answered, in their order."""
+
+    def __init__(self, readers: ProcessReaders) -> None:
+        self.readers = readers
+        self.questions: dict[int, _Question] = {}
+        self.deaths = 0
+        self._pipe: _Pipe | None = None
+        self._started = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._pipe is None else self._pipe.transport.pid
+
+    def start(self) -> None:
+        """Start a process, and ask it what the last one has left."""
+        reactor = self.readers.reactor
+        self._started = reactor.seconds()
+        pipe = self._pipe = _Pipe(self)
+        command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
+        reactor.spawnProcess(pipe, sys.executable, command, env=os.environ)
+        pipe.transport.write(self.readers.first_frame)
+        for question in list(self.questions.values()):
+            self._send(question)
+
+    def ask(self, question: _Question) -> None:
+        """Ask *question* now, or as soon as there is a process."""
+        self.questions[question.number] = question
+        if self._pipe is not None:
+            self._send(question)
+
+    def _send(self, question: _Question) -> None:
+        if question.attempts >= ATTEMPTS:
+            question.answer.errback(Unavailable("The reader of this question died twice"))
+            return
+        assert self._pipe is not None
+        question.attempts += 1
+        question.asked_at = self.readers.reactor.seconds()
+        frame = frames.packed(question.number, frames.PLAIN, question.payload)
+        self._pipe.transport.write(frame)
+
+    def answered(self, number: int, kind: int, payload: bytes) -> None:
+        """Take an answer."""
+        question = self.questions.pop(number, None)
+        if question is None or question.answer.called:
+            return
+        for other in self.questions.values():
+            if other.large == question.large:
+                # it is the next one of its lane, and begins now
+                other.asked_at = self.readers.reactor.seconds()
+                break
+        value = pickle.loads(payload)
+        if kind == frames.PLAIN:
+            question.answer.callback(value)
+        else:
+            raised = value if isinstance(value, SelfServeError) else ReaderError(value)
+            question.answer.errback(Failure(raised))
+
+    def forget(self, question: _Question) -> None:
+        """Let go of a question that nobody waits for any more.
+
+        If it has had the whole time for itself, the process hangs, and is killed.
+        """
+        if self.questions.get(question.number) is not question:
+            return
+        first = next(one for one in self.questions.values() if one.large == question.large)
+        del self.questions[question.number]
+        if self._pipe is None:
+            return
+        had = self.readers.reactor.seconds() - question.asked_at
+        if first is question and had >= self.readers.timeout / 2:
+            self.readers.log.warn("selfserve: a reader hangs and is killed")
+            self._pipe.kill()
+        else:
+            frame = frames.packed(question.number, frames.UNWANTED, b"")
+            self._pipe.transport.write(frame)
+
+    def ended(self) -> None:
+        """Note that the process has ended."""
+        self._pipe = None
+        self.readers.died(self, self.readers.reactor.seconds() - self._started)
+
+    def stop(self) -> defer.Deferred[None]:
+        """End the process; return when it has ended."""
+        for question in list(self.questions.values()):
+            if not question.answer.called:
+                question.answer.errback(Unavailable("Self-serve is shutting down"))
+        return defer.succeed(None) if self._pipe is None else self._pipe.stop()
+
+
+class _Pipe(ProcessProtocol):
+    """The pipes to one process."""
+
+    transport: Any
+    log = Logger()
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._unpacker = frames.Unpacker()
+        self._stopped: defer.Deferred[None] | None = None
+
+    def outReceived(self, data: bytes) -> None:
+        for number, kind, payload in self._unpacker.feed(data):
+            self._reader.answered(number, kind, payload)
+
+    def errReceived(self, data: bytes) -> None:
+        self.log.warn("selfserve: a reader says: {text}", text=data.decode("utf-8", "replace"))
+
+    def processEnded(self, reason: Failure) -> None:
+        self._reader.ended()
+        if self._stopped is not None:
+            self._stopped.callback(None)
+
+    def kill(self) -> None:
+        with contextlib.suppress(error.ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    def stop(self) -> defer.Deferred[None]:
+        """End the process: it ends by itself when its input does."""
+        self._stopped = defer.Deferred()
+        self.transport.closeStdin()
+        overdue = self._reader.readers.reactor.callLater(GRACE, self.kill)
+
+        def ended(result: None) -> None:
+            if overdue.active():
+                overdue.cancel()
+
+        return self._stopped.addCallback(ended)

@@ -1,0 +1,83 @@
+"""Readers in threads: for a database in memory, and for operators who want no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet import threads
+from twisted.python.threadpool import ThreadPool
+
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import too_late
+from buildbot_selfserve.readers import MOST_WAITING
+
+#: Runs a callable in a thread of the lane for small or large answers.
+Run = Callable[[Callable[[], Any], bool], "defer.Deferred[Any]"]
+
+
+class ThreadReaders:
+    """Reads in threads of this process.
+
+    :param clock: the reactor
+    :param run: runs a callable in one of the threads
+    :param stop: ends the threads
+    :param state: first argument of every function that is asked; shared by the threads
+    :param timeout: seconds after which a read that has not answered is given up
+    """
+
+    def __init__(
+        self, clock: Any, run: Run, stop: Callable[[], object], state: Any, timeout: float
+    ) -> None:
+        self.clock = clock
+        self.timeout = timeout
+        self._run = run
+        self._stop = stop
+        self._state = state
+        self._waiting = 0
+
+    @classmethod
+    def of_our_own(cls, clock: Any, state: Any, timeout: float) -> ThreadReaders:
+        """Return readers in two threads that are used for nothing else, one a lane."""
+        lanes = {large: ThreadPool(1, 1, "selfserve-readers") for large in (False, True)}
+        for pool in lanes.values():
+            pool.start()
+
+        def stop_lanes() -> None:
+            for pool in lanes.values():
+                pool.stop()
+
+        # a reactor that stops without the master having been stopped must not wait for them
+        trigger = clock.addSystemEventTrigger("during", "shutdown", stop_lanes)
+
+        def run(work: Callable[[], Any], large: bool) -> defer.Deferred[Any]:
+            return threads.deferToThreadPool(clock, lanes[large], work)
+
+        def stop() -> None:
+            clock.removeSystemEventTrigger(trigger)
+            stop_lanes()
+
+        return cls(clock, run, stop, state, timeout)
+
+    def ask(
+        self, function: Callable[..., Any], *arguments: Any, large: bool = False
+    ) -> defer.Deferred[Any]:
+        """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
+        if self._waiting >= MOST_WAITING:
+            return defer.fail(Unavailable("Too many questions at once", retry_after=1))
+        self._waiting += 1
+        answer: defer.Deferred[Any] = defer.Deferred()
+
+        def answered(result: Any) -> None:
+            self._waiting -= 1
+            if not answer.called:
+                answer.callback(result)
+
+        self._run(lambda: function(self._state, *arguments), large).addBoth(answered)
+        return answer.addTimeout(self.timeout, self.clock, too_late)
+
+    def stop(self) -> defer.Deferred[None]:
+        """End the threads, if they are ours."""
+        self._stop()
+        return defer.succeed(None)
