@@ -181,6 +181,7 @@ class SelfServeBranch:
             repo=repo,
             repo_type=repo_type,
             revlink=revlink,
+            builders=tuple(builders) if isinstance(builders, list | tuple) else None,
         )
 
     @staticmethod

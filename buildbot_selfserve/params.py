@@ -211,6 +211,15 @@ FORMAT = Choice(
     choices=("json", "html"),
 )
 
+LIMIT = Int(
+    "limit",
+    "At most so many rows; the Link header of the answer leads to the next ones.",
+    minimum=1,
+    maximum=50000,
+)
+ROW_OFFSET = Int("offset", "Leave out so many of the newest rows.", default=0)
+PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
+
 #: What may stand between < and > in a path, and how it is documented. Text that is no number
 #: where one belongs names nothing, so a path is never a bad parameter: it is not found.
 PATH: dict[str, Param] = {
@@ -220,5 +229,6 @@ PATH: dict[str, Param] = {
     "revision": Text(
         "revision", "The revision, or at least 6 characters that it begins with.", required=True
     ),
+    "user": Text("user", "The author of changes, or the address in it.", required=True),
     "job": Int("job_id", "The id of the job request.", required=True, minimum=1),
 }

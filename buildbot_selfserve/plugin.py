@@ -25,11 +25,14 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.control.availability import Availability
-from buildbot_selfserve.control.schedulers import watched_branches
+from buildbot_selfserve.control.configured import builder_branches
+from buildbot_selfserve.control.configured import reacting_builders
+from buildbot_selfserve.control.configured import watched_branches
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.journal import schema
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.readers.processes import ProcessReaders
@@ -43,6 +46,8 @@ from buildbot_selfserve.web.pipeline import Pipeline
 KEY = "selfserve"
 #: A reader works on so many questions at once: a small one and a large one.
 LANES = 2
+#: So many branches are remembered with the builders that react to them.
+MOST_REMEMBERED = 1000
 #: Seconds between attempts to bring the journal's tables up to date.
 SCHEMA_RETRY = 10.0
 
@@ -112,6 +117,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._retired = retired
         self._mount = Mount()
         self._site: Site | None = None
+        self._reacting: dict[str, tuple[str, ...]] = {}
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
         self._ready = False
@@ -140,6 +146,19 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self._site = site
         return self._site
 
+    def reacting(self, branch_name: str) -> tuple[str, ...]:
+        """Return the builders whose schedulers would react to a change on the branch."""
+        if branch_name not in self._reacting:
+            if len(self._reacting) >= MOST_REMEMBERED:
+                self._reacting.clear()
+            branch = self._branch(branch_name)
+            self._reacting[branch_name] = reacting_builders(self._master, branch)
+        return self._reacting[branch_name]
+
+    def _branch(self, name: str) -> Branch:
+        named = (one for one in self.site.branches or () if one.name == name)
+        return next(named, Branch(name, (name,)))
+
     @property
     def readers(self) -> Readers:
         """Return where reads run.
@@ -161,7 +180,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         )
         self.config = config
         self.jobs.timeout = config.timeout
-        self._site = None
+        self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
             self._restart()
@@ -174,7 +193,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     @defer.inlineCallbacks
     def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
         """Forget what was worked out from the old configuration; go if we are not in the new."""
-        self._site = None
+        self._forget_configuration()
         if KEY not in (new_config.www.get("plugins") or {}):
             yield self.disownServiceParent()
 
@@ -186,6 +205,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._mount.remove()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
         yield self._stop_databases()
+
+    def _forget_configuration(self) -> None:
+        self._site = None
+        self._reacting.clear()
 
     def _restart(self) -> None:
         self._stop_databases()
@@ -277,6 +300,7 @@ def _site(master: Any, config: SelfServe) -> Site:
         if configured_branches is None
         else tuple(one.branch for one in configured_branches),
         hinted_branches=watched_branches(master),
+        builder_branches=builder_branches(master),
     )
 
 

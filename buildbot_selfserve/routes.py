@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
 
+from buildbot_selfserve.params import PAGING
 from buildbot_selfserve.params import PATH
 from buildbot_selfserve.params import Param
 from buildbot_selfserve.permissions import Permission
@@ -36,6 +37,9 @@ class Route:
     :param permission: what one must be allowed to do; only job requests have it
     :param returns: the type that the handler returns
     :param template: the page that shows it
+    :param large: its answer may take long, and must keep no small one waiting
+    :param paged: it returns ``rows`` of which a client can ask for a part
+    :param needs_reacting: it needs to know which builders would build a change on the branch
     """
 
     method: str
@@ -46,6 +50,9 @@ class Route:
     returns: type
     template: str
     handler: Callable[..., Any]
+    large: bool = False
+    paged: bool = False
+    needs_reacting: bool = False
 
     @property
     def name(self) -> str:
@@ -62,12 +69,17 @@ class Route:
         """Return the path as the documents write it: ``/{branch}/build/{build_id}``."""
         return re.sub("<([a-z_]+)>", lambda m: "{" + PATH[m[1]].name + "}", self.path)
 
+    @property
+    def all_params(self) -> tuple[Param, ...]:
+        """Return the parameters of the handler, and of paging."""
+        return (*self.params, *(PAGING if self.paged else ()))
+
     def parameters(self) -> tuple[dict[str, Any], ...]:
         """Return every parameter with its documentation, those of the path first."""
         where = "query" if self.method == "GET" else "body"
         return (
             *(PATH[noun].documented("path") for noun in self.nouns),
-            *(param.documented(where) for param in self.params),
+            *(param.documented(where) for param in self.all_params),
         )
 
 
@@ -92,6 +104,9 @@ class Declarations:
         permission: Permission | None = None,
         returns: type,
         template: str,
+        large: bool = False,
+        paged: bool = False,
+        needs_reacting: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of *method* on *path*.
 
@@ -103,7 +118,19 @@ class Declarations:
 
         def decorate(handler: Handler) -> Handler:
             nouns = _nouns(path)
-            route = Route(method, path, nouns, params, permission, returns, template, handler)
+            route = Route(
+                method,
+                path,
+                nouns,
+                params,
+                permission,
+                returns,
+                template,
+                handler,
+                large=large,
+                paged=paged,
+                needs_reacting=needs_reacting,
+            )
             _check(route)
             if route.name in self._routes:
                 raise BadDeclaration(f"{route.name} is declared twice")

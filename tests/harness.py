@@ -30,6 +30,8 @@ from twisted.logger import globalLogPublisher
 from twisted.logger import textFileLogObserver
 from twisted.web.client import Agent
 from twisted.web.client import HTTPConnectionPool
+from twisted.web.client import readBody
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from buildbot_selfserve import plugin
@@ -149,6 +151,12 @@ class Master:
 
     async def get(self, path: str, **more: Any) -> Response:
         return await self.request("GET", path, **more)
+
+    async def raw(self, path: str, headers: dict[str, str]) -> Response:
+        """GET with these headers and no others, and do not unpack the answer."""
+        sent = Headers({name: [value] for name, value in headers.items()})
+        response = await self.agent.request(b"GET", (self.url + path).encode(), sent)
+        return Response(response.code, response.headers, await readBody(response))
 
     async def post(self, path: str, **more: Any) -> Response:
         return await self.request("POST", path, **more)

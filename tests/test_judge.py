@@ -56,6 +56,8 @@ def request(request_id: int = 1, status: int | None = None, **more: Any) -> dict
         "claimed_at": None,
         "request_builder": "fast",
         "reason": "a push",
+        "branch": "main",
+        "codebase": "",
         "revision": "a" * 40,
         **more,
     }

@@ -16,6 +16,8 @@ from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
@@ -29,11 +31,14 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.answering import Visitor
 from buildbot_selfserve.web.answering import failure
 from buildbot_selfserve.web.answering import page_context
+from buildbot_selfserve.web.paging import Rows
+from buildbot_selfserve.web.paging import urls
 from buildbot_selfserve.web.render import duration
 from buildbot_selfserve.web.render import json_bytes
 from buildbot_selfserve.web.render import page
@@ -237,13 +242,31 @@ def nouns(text: str) -> dict[str, Any]:
 DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
 
 
+def paged(text: str) -> dict[str, Any]:
+    """Return what the page of a long list has: it is one in the middle."""
+    some = Rows(limit=2, offset=2, total=5)
+    return {"rows": some, "url_of": urls(f"/self-serve/{text}", (("date", text),), some)}
+
+
 def contexts(text: str) -> dict[str, dict[str, Any]]:
     """Return what each page shows, with *text* wherever there is text that others wrote."""
     revision = Revision(branch(text), text, (1,))
     return {
         "root.html": {"value": manual(text)},
         "branches.html": {"value": Branches((branch(text),))},
-        "day.html": {"value": Day(branch(text), text, text, text, rows(text)), **nouns(text)},
+        "day.html": {
+            "value": Day(branch(text), text, text, text, rows(text)),
+            **paged(text),
+            **nouns(text),
+        },
+        "builders.html": {
+            "value": Builders(branch(text), (Builder(1, text),)),
+            **nouns(text),
+        },
+        "user.html": {
+            "value": UserRows(branch(text), text, (build(text),), (build(text),), (request(text),)),
+            **nouns(text),
+        },
         "build.html": {
             "value": BuildDetail(
                 build(text, endtime=1_700_000_100, status=FAILURE), properties(text)
@@ -254,7 +277,11 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "value": RequestDetail(request(text), properties(text), (build(text),)),
             **nouns(text),
         },
-        "revision.html": {"value": RevisionRows(revision, rows(text), DONE), **nouns(text)},
+        "revision.html": {
+            "value": RevisionRows(revision, rows(text), DONE),
+            **paged(text),
+            **nouns(text),
+        },
         "is_done.html": {"value": DONE, **nouns(text)},
         "jobs.html": {"value": jobs(text)},
         "job.html": {"value": job(text)},

@@ -8,15 +8,19 @@ reads Buildbot's tables.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
 from buildbot_selfserve.history import branches
+from buildbot_selfserve.history import builders
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import days
 from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history import users
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
@@ -25,6 +29,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import UserRows
 
 
 class History:
@@ -69,6 +74,14 @@ class History:
     def done(self, revision: Revision, stable_delay: int) -> Done:
         """Return whether *revision* is done, and how it went."""
         return revisions.done(self.connection, revision, stable_delay)
+
+    def builders(self, branch: Branch) -> Builders:
+        """Return the builders of *branch*."""
+        return builders.builders(self.connection, self.site, branch)
+
+    def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:
+        """Return what *user* has built on *branch*, also by asking for *request_ids*."""
+        return users.rows_of_user(self.connection, branch, user, request_ids)
 
     def build_detail(self, build: BuildRow) -> BuildDetail:
         """Return *build* with the properties of its request."""

@@ -29,20 +29,65 @@ def candidates(connection: sa.Connection, branch: Branch, text: str) -> list[Rev
 
     The whole revision means itself, also where others begin with it.
     """
-    revision = rows.stamps.c.revision
-    if len(text) < SHORTEST_PREFIX:
-        fits = revision == text
-    else:
-        fits = revision.startswith(text, autoescape=True)
-    query = sa.select(rows.stamps.c.id, revision).where(rows.belongs(branch), fits)
+    if not text:
+        return []
+    named = _named(connection, branch, text)
+    got = _got(connection, branch, text)
+    wholes = {text} if text in named or text in got else {*named, *got}
+    return [
+        Revision(branch, whole, tuple(named.get(whole, ())), tuple(got.get(whole, ())))
+        for whole in sorted(wholes)
+    ]
+
+
+def _fits(whole: str | None, text: str) -> bool:
+    """Whether *text* may mean the revision *whole*."""
+    if not whole:
+        return False
+    return whole == text or (len(text) >= SHORTEST_PREFIX and whole.startswith(text))
+
+
+def _named(connection: sa.Connection, branch: Branch, text: str) -> dict[str, list[int]]:
+    """Return the sourcestamps on *branch* that name a fitting revision, by revision."""
+    stamps = rows.stamps
+    query = sa.select(stamps.c.id, stamps.c.branch, stamps.c.revision).where(
+        rows.belongs(branch), stamps.c.revision.startswith(text, autoescape=True)
+    )
     found: dict[str, list[int]] = {}
-    for stamp_id, whole in connection.execute(query):
+    for stamp_id, its_branch, whole in connection.execute(query):
         # compared again here: LIKE ignores case on some databases, revisions do not
-        if whole.startswith(text):
+        if its_branch in branch.branches and _fits(whole, text):
             found.setdefault(whole, []).append(stamp_id)
-    if text in found:
-        found = {text: found[text]}
-    return [Revision(branch, whole, tuple(ids)) for whole, ids in sorted(found.items())]
+    return found
+
+
+def _got(connection: sa.Connection, branch: Branch, text: str) -> dict[str, list[int]]:
+    """Return the builds on *branch* that found a fitting revision by themselves, by revision.
+
+    Only builds whose sourcestamp names no revision: others are known under the one it names.
+    """
+    stamps, properties = rows.stamps, rows.properties
+    nameless = sa.select(stamps.c.id).where(
+        rows.belongs(branch), sa.or_(stamps.c.revision.is_(None), stamps.c.revision == "")
+    )
+    stamp_ids = list(connection.execute(nameless).scalars())
+    found: dict[str, list[int]] = {}
+    for ids in rows.in_batches(stamp_ids):
+        query = (
+            sa.select(rows.builds.c.id, properties.c.value, stamps.c.branch, stamps.c.codebase)
+            .select_from(
+                stamps.join(rows.links, rows.links.c.sourcestampid == stamps.c.id)
+                .join(rows.requests, rows.requests.c.buildsetid == rows.links.c.buildsetid)
+                .join(rows.builds, rows.builds.c.buildrequestid == rows.requests.c.id)
+                .join(properties, properties.c.buildid == rows.builds.c.id)
+            )
+            .where(stamps.c.id.in_(ids), properties.c.name == rows.GOT_REVISION)
+        )
+        for build_id, value, its_branch, codebase in connection.execute(query):
+            whole = rows.got_revision(value, codebase)
+            if its_branch in branch.branches and whole and _fits(whole, text):
+                found.setdefault(whole, []).append(build_id)
+    return found
 
 
 def rows_at(connection: sa.Connection, revision: Revision) -> RevisionRows:
@@ -60,8 +105,14 @@ def done(connection: sa.Connection, revision: Revision, stable_delay: int) -> Do
 
 
 def _rows(connection: sa.Connection, revision: Revision) -> list[Row]:
-    at_revision = rows.stamps.c.id.in_(revision.sourcestamps)
-    return rows.rows_of(connection, revision.branch, at_revision)
+    found: list[Row] = []
+    for column, ids in (
+        (rows.stamps.c.id, revision.sourcestamps),
+        (rows.builds.c.id, revision.builds),
+    ):
+        for batch in rows.in_batches(ids):
+            found += rows.rows_of(connection, revision.branch, column.in_(batch))
+    return rows.newest_first(found)
 
 
 def judge(found: Iterable[Row], stable_delay: int, now: float) -> Done:

@@ -7,8 +7,12 @@ sourcestamps (codebases), so several records may make one row.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
+from typing import TypeVar
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
@@ -19,6 +23,8 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Row
 
+RowType = TypeVar("RowType", BuildRow, RequestRow)
+
 stamps = Model.sourcestamps
 links = Model.buildset_sourcestamps
 buildsets = Model.buildsets
@@ -27,8 +33,14 @@ claims = Model.buildrequest_claims
 builds = Model.builds
 workers = Model.workers
 masters = Model.masters
+properties = Model.build_properties
 _request_builder = Model.builders.alias("request_builder")
 _build_builder = Model.builders.alias("build_builder")
+
+#: The property in which a build keeps the revision that it found.
+GOT_REVISION = "got_revision"
+#: So many ids in one IN.
+BATCH = 500
 
 RECORDS = (
     sa.select(
@@ -43,6 +55,8 @@ RECORDS = (
         claims.c.claimed_at,
         _request_builder.c.name.label("request_builder"),
         buildsets.c.reason,
+        stamps.c.branch,
+        stamps.c.codebase,
         stamps.c.revision,
         builds.c.id.label("build_id"),
         builds.c.number,
@@ -91,21 +105,75 @@ def rows_of(
     connection: sa.Connection, branch: Branch, *conditions: sa.ColumnElement[bool]
 ) -> list[Row]:
     """Return the rows of *branch* that meet the *conditions*, the newest first."""
-    records = connection.execute(RECORDS.where(belongs(branch), *conditions))
-    rows = assemble(branch, records)
-    rows.sort(key=lambda row: row.starttime, reverse=True)
-    return rows
+    query = RECORDS.where(belongs(branch), *conditions)
+    # compared again here: some databases take other spellings for equal
+    records = [one for one in connection.execute(query) if one.branch in branch.branches]
+    return newest_first(assemble(branch, records, got_revisions(connection, records)))
 
 
-def assemble(branch: Branch, records: Iterable[Any]) -> list[Row]:
-    """Return the rows that *records* of whole requests make, in their order."""
+def newest_first(rows: Iterable[Row]) -> list[Row]:
+    """Return *rows* by their time, and by their ids where that is the same."""
+    return sorted(rows, key=_age, reverse=True)
+
+
+def _age(row: Row) -> tuple[int, int, int]:
+    if isinstance(row, BuildRow):
+        return row.starttime, row.request.request_id, row.build_id
+    return row.starttime, row.request_id, 0
+
+
+def got_revisions(connection: sa.Connection, records: Iterable[Any]) -> dict[int, str]:
+    """Return the revision that each build got whose sourcestamp named none, by build id."""
+    codebases = {
+        one.build_id: one.codebase
+        for one in records
+        if one.build_id is not None and not one.revision
+    }
+    found: dict[int, str] = {}
+    for ids in in_batches(codebases):
+        query = sa.select(properties.c.buildid, properties.c.value).where(
+            properties.c.name == GOT_REVISION, properties.c.buildid.in_(ids)
+        )
+        for build_id, value in connection.execute(query):
+            revision = got_revision(value, codebases[build_id])
+            if revision:
+                found[build_id] = revision
+    return found
+
+
+def got_revision(value: str, codebase: str) -> str | None:
+    """Return the revision in the JSON *value* of a ``got_revision`` property.
+
+    It is a text, or an object with a text for each codebase (buildbot/steps/source/base.py).
+    """
+    got = json.loads(value)
+    if isinstance(got, dict):
+        got = got.get(codebase)
+    return got if isinstance(got, str) else None
+
+
+def in_batches(ids: Iterable[int]) -> Iterator[list[int]]:
+    """Yield *ids* in lists that every database takes in one IN."""
+    every = list(ids)
+    for begin in range(0, len(every), BATCH):
+        yield every[begin : begin + BATCH]
+
+
+def assemble(
+    branch: Branch, records: Iterable[Any], got: Mapping[int, str] | None = None
+) -> list[Row]:
+    """Return the rows that *records* of whole requests make, in their order.
+
+    :param got: the revisions of builds whose sourcestamp names none, by build id
+    """
     found: dict[int, tuple[RequestRow, dict[int, BuildRow]]] = {}
     for record in records:
         if record.request_id not in found:
             found[record.request_id] = (_request_row(branch, record), {})
         request, its_builds = found[record.request_id]
         if record.build_id is not None and record.build_id not in its_builds:
-            its_builds[record.build_id] = _build_row(request, record)
+            revision = record.revision or (got or {}).get(record.build_id)
+            its_builds[record.build_id] = _build_row(request, record, revision)
     rows: list[Row] = []
     for request, its_builds in found.values():
         rows.extend(its_builds.values())
@@ -132,7 +200,7 @@ def _request_row(branch: Branch, record: Any) -> RequestRow:
         buildername=record.request_builder,
         builder_id=record.request_builder_id,
         branch=branch.name,
-        revision=record.revision,
+        revision=record.revision or None,
         submittime=record.submitted_at,
         complete=int(complete),
         complete_at=record.request_complete_at,
@@ -144,7 +212,7 @@ def _request_row(branch: Branch, record: Any) -> RequestRow:
     )
 
 
-def _build_row(request: RequestRow, record: Any) -> BuildRow:
+def _build_row(request: RequestRow, record: Any, revision: str | None) -> BuildRow:
     running = record.build_complete_at is None
     return BuildRow(
         build_id=record.build_id,
@@ -153,7 +221,7 @@ def _build_row(request: RequestRow, record: Any) -> BuildRow:
         buildername=record.build_builder,
         builder_id=record.build_builder_id,
         branch=request.branch,
-        revision=request.revision,
+        revision=revision,
         starttime=record.started_at,
         endtime=None if running else record.build_complete_at,
         status=None if running else record.build_results,

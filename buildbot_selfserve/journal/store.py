@@ -113,6 +113,21 @@ def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters
     return Jobs(tuple(found[:num]), num, offset, len(found) > num, given)
 
 
+def requests_made_for(connection: sa.Connection, who: str, branch: str, most: int) -> list[int]:
+    """Return the build requests that jobs of *who* on *branch* made.
+
+    :param most: only so many of the newest jobs are looked at
+    """
+    filters = Filters(who=who, branch=branch)
+    found = list_jobs(connection, most, 0, filters).jobs
+    return [
+        outcome.request_id
+        for job in found
+        for outcome in job.requests
+        if job.who == who and outcome.request_id is not None and outcome.outcome == "created"
+    ]
+
+
 def _job(record: Any) -> Job:
     result = json.loads(record.result) if record.result else {}
     return Job(

@@ -16,6 +16,8 @@ from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
+from buildbot_selfserve.model.places import Builder
+from buildbot_selfserve.model.places import Builders
 from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.places import Site
 from buildbot_selfserve.model.results import CANCELLED
@@ -36,6 +38,7 @@ from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
+from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.wire import as_json
 
 __all__ = [
@@ -52,6 +55,8 @@ __all__ = [
     "Branches",
     "BuildDetail",
     "BuildRow",
+    "Builder",
+    "Builders",
     "Day",
     "Done",
     "Effect",
@@ -68,6 +73,7 @@ __all__ = [
     "RouteText",
     "Row",
     "Site",
+    "UserRows",
     "as_json",
     "result_name",
 ]

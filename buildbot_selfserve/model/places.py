@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ class Branch:
     :param branches: the values of ``sourcestamps.branch`` that match
     :param codebase: only this codebase, or ``None`` for any; likewise project and repository
     :param revlink: ``str.format`` template with ``{revision}``, or a callable, or ``None``
+    :param builders: names, regular expressions and ``tag:NAME`` of its builders; ``None``: those
+        are worked out
     """
 
     name: str
@@ -26,6 +29,7 @@ class Branch:
     repo: str = ""
     repo_type: str = "git"
     revlink: str | Callable[[str], str] | None = None
+    builders: tuple[str | re.Pattern[str], ...] | None = None
 
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured."""
@@ -47,6 +51,9 @@ class Site:
     :param max_count: largest ``count`` of a rebuild
     :param branches: the configured branches, or ``None`` when the master's own history says
     :param hinted_branches: branches that the schedulers' change filters name
+    :param builder_branches: names of builders and the value of their property ``branch``
+    :param reacting: names of the builders whose schedulers would react to a change on the branch
+        that is asked about; only there where a route needs it
     """
 
     path: str
@@ -56,6 +63,8 @@ class Site:
     max_count: int = 100
     branches: tuple[Branch, ...] | None = None
     hinted_branches: tuple[str, ...] = ()
+    builder_branches: tuple[tuple[str, str], ...] = ()
+    reacting: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -84,12 +93,30 @@ class Revision:
 
     :param revision: the whole revision
     :param sourcestamps: ids of the sourcestamps that have it on this branch
+    :param builds: ids of builds that found it, though their sourcestamp names no revision
     """
 
     branch: Branch
     revision: str
     sourcestamps: tuple[int, ...]
+    builds: tuple[int, ...] = ()
 
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target (contract, section 3: ``what``)."""
         return {"branch": self.branch.name, "revision": self.revision}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A builder that some master builds for now."""
+
+    builder_id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Builders:
+    """The builders of a branch, by name."""
+
+    branch: Branch
+    builders: tuple[Builder, ...]

@@ -142,3 +142,17 @@ class Done:
     failed: int = 0
     cancelled: int = 0
     skipped: int = 0
+
+
+@dataclass(frozen=True)
+class UserRows:
+    """What somebody has built, is building and waits for on a branch, each the newest first.
+
+    :param user: the name or address that was asked for
+    """
+
+    branch: Branch
+    user: str
+    builds: tuple[BuildRow, ...]
+    running: tuple[BuildRow, ...]
+    pending: tuple[RequestRow, ...]

@@ -12,6 +12,7 @@ from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
+from buildbot_selfserve.model.places import Builders
 from buildbot_selfserve.model.places import Site
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
@@ -20,6 +21,7 @@ from buildbot_selfserve.model.rows import Done
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
+from buildbot_selfserve.model.rows import UserRows
 
 
 @singledispatch
@@ -108,6 +110,20 @@ def _(branch: Branch, site: Site) -> dict[str, Any]:
 @as_json.register(RevisionRows)
 def _(value: Day | RevisionRows, site: Site) -> list[Any]:
     return [as_json(row, site) for row in value.rows]
+
+
+@as_json.register
+def _(value: Builders, site: Site) -> list[str]:
+    return [builder.name for builder in value.builders]
+
+
+@as_json.register
+def _(value: UserRows, site: Site) -> dict[str, Any]:
+    return {
+        "builds": [as_json(row, site) for row in value.builds],
+        "running": [as_json(row, site) for row in value.running],
+        "pending": [as_json(row, site) for row in value.pending],
+    }
 
 
 @as_json.register

@@ -7,11 +7,23 @@ returns a value. Importing this room declares every route.
 from __future__ import annotations
 
 from buildbot_selfserve.resources import branches
+from buildbot_selfserve.resources import builders
 from buildbot_selfserve.resources import builds
 from buildbot_selfserve.resources import jobs
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
+from buildbot_selfserve.resources import users
 from buildbot_selfserve.routes import ROUTES
 
-__all__ = ["ROUTES", "branches", "builds", "jobs", "requests", "revisions", "root"]
+__all__ = [
+    "ROUTES",
+    "branches",
+    "builders",
+    "builds",
+    "jobs",
+    "requests",
+    "revisions",
+    "root",
+    "users",
+]

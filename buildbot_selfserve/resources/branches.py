@@ -18,7 +18,9 @@ def branches(ctx: ReadContext) -> Branches:
     return Branches(ctx.history.branches())
 
 
-@declare("GET", "/<branch>", params=(DATE,), returns=Day, template="day.html")
+@declare(
+    "GET", "/<branch>", params=(DATE,), large=True, paged=True, returns=Day, template="day.html"
+)
 def branch_day(ctx: ReadContext, branch: Branch, date: datetime.date | None) -> Day:
     """The builds and requests of one day on this branch: finished, running and pending.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
@@ -19,6 +21,7 @@ from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import UserRows
 
 
 class History(Protocol):
@@ -32,6 +35,10 @@ class History(Protocol):
 
     def done(self, revision: Revision, stable_delay: int) -> Done: ...
 
+    def builders(self, branch: Branch) -> Builders: ...
+
+    def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows: ...
+
     def build_detail(self, build: BuildRow) -> BuildDetail: ...
 
     def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail: ...
@@ -41,6 +48,8 @@ class Journal(Protocol):
     """What can be read of the journal."""
 
     def jobs(self, num: int, offset: int, **filters: Any) -> Jobs: ...
+
+    def requests_made_for(self, who: str, branch: Branch) -> list[int]: ...
 
 
 class ReadContext(Protocol):

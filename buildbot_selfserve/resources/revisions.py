@@ -11,7 +11,13 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
-@declare("GET", "/<branch>/rev/<revision>", returns=RevisionRows, template="revision.html")
+@declare(
+    "GET",
+    "/<branch>/rev/<revision>",
+    paged=True,
+    returns=RevisionRows,
+    template="revision.html",
+)
 def revision_rows(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionRows:
     """The builds and requests at this revision: finished, running and pending.
 

@@ -5,18 +5,21 @@ Also holds the one table that turns what went wrong into a status code.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
 import sqlalchemy as sa
 
+from buildbot_selfserve import __version__
 from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Forbidden
@@ -31,6 +34,7 @@ from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import database
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Site
@@ -38,6 +42,7 @@ from buildbot_selfserve.model import as_json
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
+from buildbot_selfserve.web import paging
 from buildbot_selfserve.web import render
 
 #: What went wrong, as HTTP says it.
@@ -54,6 +59,14 @@ STATUS: dict[type[SelfServeError], int] = {
     SelfServeError: 500,
     Unavailable: 503,
 }
+
+
+#: So many of the newest jobs of a user are looked at for what they made.
+MOST_JOBS = 1000
+#: A smaller body is sent as it is.
+SMALLEST_PACKED = 1024
+#: Packing quickly matters more than the last percent.
+GZIP_LEVEL = 2
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,9 @@ class Question:
     :param params: the values of its parameters, by name on the wire
     :param form: ``json`` or ``html``
     :param query: the query as the client sent it, without ``format``
+    :param page: which rows, of a route that is paged
+    :param known: tags of answers that the client has already
+    :param gzip: it may be packed
     """
 
     route: str
@@ -86,6 +102,9 @@ class Question:
     path: str = ""
     query: tuple[tuple[str, str], ...] = ()
     visitor: Visitor = Visitor()
+    page: paging.Wanted | None = None
+    known: frozenset[str] = frozenset()
+    gzip: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,10 @@ class Reading:
     def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
         """Return a page of the journal."""
         return store.list_jobs(self._journal, num, offset, store.Filters(**filters))
+
+    def requests_made_for(self, who: str, branch: Branch) -> list[int]:
+        """Return the build requests that job requests of *who* on *branch* made."""
+        return store.requests_made_for(self._journal, who, branch.name, MOST_JOBS)
 
     def job(self, job_id: int) -> Job | None:
         """Return one job request."""
@@ -179,13 +202,23 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
             value = route.handler(reading, **found, **arguments)
     except SelfServeError as error:
         return failure(reader.templates, site, error, question)
+    rows = None
+    if question.page is not None:
+        value, rows = paging.cut(value, question.page, question.form)
+    # the JSON is what tells one value from another, and cheap beside a page
+    json = render.json_bytes(as_json(value, site))
+    tag = _tag(question, json, rows)
+    headers = (("ETag", tag), *paging.links(question.path, question.query, rows))
+    if tag in question.known:
+        return Answer(304, "", b"", headers)
     if question.form == "json":
-        body = render.json_bytes(as_json(value, site))
-        return Answer(200, render.JSON_TYPE, body, _headers(body))
+        return _packed(question, Answer(200, render.JSON_TYPE, json, headers))
     context = {**page_context(question), "value": value, **found}
+    if rows is not None:
+        context |= {"rows": rows, "url_of": paging.urls(question.path, question.query, rows)}
     body = render.page(reader.templates, route.template, site, context)
-    twin = f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"'
-    return Answer(200, render.HTML_TYPE, body, (*_headers(body), ("Link", twin)))
+    twin = ("Link", f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"')
+    return _packed(question, Answer(200, render.HTML_TYPE, body, (*headers, twin)))
 
 
 def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -233,6 +266,17 @@ def twin_url(question: Question) -> str:
     return f"{question.path}?{urlencode([*question.query, ('format', 'json')])}"
 
 
-def _headers(body: bytes) -> tuple[tuple[str, str], ...]:
-    tag = hashlib.blake2b(body, digest_size=16).hexdigest()
-    return (("ETag", f'"{tag}"'),)
+def _tag(question: Question, json: bytes, rows: paging.Rows | None) -> str:
+    """Return the entity tag of an answer: another one for another value, form or reader of it."""
+    digest = hashlib.blake2b(json, digest_size=16)
+    digest.update(repr((question.form, rows, __version__)).encode())
+    if question.form == "html":
+        digest.update(repr((question.visitor, question.path, question.query)).encode())
+    return f'"{digest.hexdigest()}{"-gzip" if question.gzip else ""}"'
+
+
+def _packed(question: Question, answer: Answer) -> Answer:
+    if not question.gzip or len(answer.body) < SMALLEST_PACKED:
+        return answer
+    body = gzip.compress(answer.body, GZIP_LEVEL, mtime=0)
+    return replace(answer, body=body, headers=(*answer.headers, ("Content-Encoding", "gzip")))

@@ -46,9 +46,20 @@ def is_browser(request: Request) -> bool:
     return "text/html" in _accepted(request)
 
 
-def _accepted(request: Request) -> set[str]:
+def takes_gzip(request: Request) -> bool:
+    """Whether the client takes packed answers."""
+    return "gzip" in _accepted(request, b"accept-encoding")
+
+
+def known_tags(request: Request) -> frozenset[str]:
+    """Return the entity tags in If-None-Match, as strong ones."""
+    header = (request.getHeader(b"if-none-match") or b"").decode("latin-1")
+    return frozenset(tag.strip().removeprefix("W/") for tag in header.split(","))
+
+
+def _accepted(request: Request, name: bytes = b"accept") -> set[str]:
     accepted = set()
-    header = (request.getHeader(b"accept") or b"").decode("latin-1")
+    header = (request.getHeader(name) or b"").decode("latin-1")
     for part in header.split(","):
         kind, *options = (piece.strip().lower() for piece in part.split(";"))
         if not any(option in ("q=0", "q=0.0", "q=0.00", "q=0.000") for option in options):

@@ -83,6 +83,11 @@ def _revision(lookup: Lookup, found: Nouns, text: str) -> Revision:
     return fitting[0]
 
 
+def _user(lookup: Lookup, found: Nouns, text: str) -> str:
+    # whoever has built nothing has simply built nothing
+    return text
+
+
 def _job(lookup: Lookup, found: Nouns, text: str) -> Job:
     number = _value("job", text)
     job = lookup.job(number) if number is not None else None
@@ -104,5 +109,6 @@ _RESOLVERS: dict[str, Callable[[Lookup, Nouns, str], Any]] = {
     "build": _build,
     "request": _request,
     "revision": _revision,
+    "user": _user,
     "job": _job,
 }

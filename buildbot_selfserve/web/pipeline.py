@@ -7,13 +7,13 @@ job request stays in the reactor, where the master's own APIs are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 from typing import Protocol
 
 from klein.resource import KleinResource
 from twisted.internet import defer
 from twisted.logger import Logger
-from twisted.web.http import CACHED
 from twisted.web.server import Request
 
 from buildbot_selfserve.config import SelfServe
@@ -43,6 +43,7 @@ from buildbot_selfserve.web import who
 from buildbot_selfserve.web.answering import Answer
 from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.answering import Visitor
+from buildbot_selfserve.web.paging import Wanted
 
 ANONYMOUS = "anonymous"
 REALM = "buildbot"
@@ -55,7 +56,7 @@ HEADERS = {
         " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "same-origin",
-    "Vary": "Accept, Cookie",
+    "Vary": "Accept, Accept-Encoding, Cookie",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -76,6 +77,8 @@ class Services(Protocol):
 
     @property
     def site(self) -> Site: ...
+
+    def reacting(self, branch_name: str) -> tuple[str, ...]: ...
 
     @property
     def readers(self) -> Readers: ...
@@ -145,10 +148,21 @@ class Pipeline:
         if self.master.www.authz.allowRules:
             identity = await who.identify(self.master, request, reads=True)
             await may.require_readable(self.master, identity)
-        params = parse_all(route.params, query, self.limits)
-        question = self._question(route.name, form, request, query, texts, params)
+        params = parse_all(route.all_params, query, self.limits)
+        page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
+        question = replace(
+            self._question(route.name, form, request, query),
+            texts=texts,
+            params=params,
+            page=page,
+            known=negotiation.known_tags(request),
+            gzip=negotiation.takes_gzip(request),
+        )
+        site = self.services.site
+        if route.needs_reacting:
+            site = replace(site, reacting=self.services.reacting(texts["branch"]))
         answer: Answer = await self.services.readers.ask(
-            answering.answer, self.services.site, question
+            answering.answer, site, question, large=route.large
         )
         return self._respond(request, answer)
 
@@ -205,14 +219,11 @@ class Pipeline:
         form: str,
         request: Request,
         query: dict[str, str],
-        texts: dict[str, str] | None = None,
-        params: dict[str, Any] | None = None,
     ) -> Question:
         kept = tuple((name, value) for name, value in query.items() if name != "format")
         path = self._path(request)
-        return Question(
-            route, form, texts or {}, params or {}, path, kept, self._visitor(request, path)
-        )
+        visitor = self._visitor(request, path)
+        return Question(route, form, path=path, query=kept, visitor=visitor)
 
     def _path(self, request: Request) -> str:
         """Return the path of *request* as its client sees it."""
@@ -228,14 +239,14 @@ class Pipeline:
 
     def _respond(self, request: Request, answer: Answer) -> bytes:
         request.setResponseCode(answer.status)
-        request.setHeader("Content-Type", answer.content_type)
         for name, value in (*HEADERS.items(), *answer.headers):
-            if name == "ETag":
-                if request.setETag(value.encode()) == CACHED:
-                    return b""
+            if name == "Link":
+                request.responseHeaders.addRawHeader(name, value)  # there may be several
             else:
                 request.setHeader(name, value)
-        request.setHeader("Content-Length", str(len(answer.body)))
+        if answer.status != 304:
+            request.setHeader("Content-Type", answer.content_type)
+            request.setHeader("Content-Length", str(len(answer.body)))
         return answer.body
 
 
