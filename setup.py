@@ -30,6 +30,7 @@ setup(
         "alembic>=1.12",
         "buildbot>=4.3,<5",
         "buildbot-www>=4.3,<5",
+        "cloudpickle>=2",
         "jinja2>=3.1",
         "klein>=24.8",
         "multipart>=1.1",

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
+import cloudpickle
 import sqlalchemy as sa
 from buildbot import config as buildbot_config
 from buildbot.interfaces import IConfigured
@@ -180,7 +181,7 @@ class SelfServeBranch:
             repository=repository,
             repo=repo,
             repo_type=repo_type,
-            revlink=revlink,
+            revlink=_pickled(check, revlink),
             builders=tuple(builders) if isinstance(builders, list | tuple) else None,
         )
 
@@ -221,6 +222,22 @@ def _is_revlink(revlink: object) -> bool:
         )
     except (LookupError, ValueError, AttributeError, TypeError):
         return False
+
+
+def _pickled(check: _Checker, revlink: str | Callable[[str], str] | None) -> str | bytes | None:
+    """Return *revlink* so that it can go to a reader process.
+
+    Functions of master.cfg are in no module that a process could import; cloudpickle takes along
+    what they are.
+    """
+    if not callable(revlink):
+        return revlink
+    try:
+        pickled: bytes = cloudpickle.dumps(revlink)
+    except Exception as error:
+        check.require(False, "revlink", revlink, f"a callable that can be pickled ({error})")
+        return None
+    return pickled
 
 
 @implementer(IConfigured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from tests.harness import USER
 from tests.harness import free_port
 
 BUILDBOT = Path(sys.executable).with_name("buildbot")
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
 
 CONFIG = """
 from tests.harness import config
@@ -50,13 +53,39 @@ class ProcessMaster:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [str(BUILDBOT), "start", "--nodaemon", str(self.folder)],
-            cwd=Path(__file__).parent.parent,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parent.parent)},
+            cwd=ROOT,
+            env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=(self.folder / "stdout.log").open("ab"),
             stderr=subprocess.STDOUT,
         )
         self.until(self._answers, "the master answers")
+
+    def start_daemon(self) -> int:
+        """Start it as ``buildbot start`` does, in the background; return its pid."""
+        self.command("start")
+        self.until(lambda: self.get("/branches") == {}, "the daemon answers")
+        return int((self.folder / "twistd.pid").read_text())
+
+    def command(self, name: str) -> None:
+        """Run a ``buildbot`` command on the master."""
+        done = subprocess.run(
+            [str(BUILDBOT), name, str(self.folder)],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def reconfig(self) -> None:
+        """Send the signal that ``buildbot reconfig`` sends."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "twistd.log").read_text()
 
     @property
     def pid(self) -> int:
@@ -72,6 +101,8 @@ class ProcessMaster:
     def stop(self) -> None:
         """Stop it as ``buildbot stop`` does."""
         assert self._process is not None
+        if self._process.poll() is not None:
+            return
         self._process.terminate()
         try:
             self._process.wait(PATIENCE)
@@ -96,6 +127,8 @@ class ProcessMaster:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
+        except OSError as error:
+            return 0, str(error)  # nobody listens
 
     def get(self, path: str) -> Any:
         return self.send("GET", f"/self-serve{path}")[1]
@@ -134,7 +167,7 @@ class ProcessMaster:
             return False
 
     def _last_words(self) -> str:
-        return (self.folder / "twistd.log").read_text()[-4000:]
+        return self.log[-4000:]
 
     def _buildbot(self, *arguments: str) -> None:
         subprocess.run([str(BUILDBOT), *arguments], check=True, capture_output=True)

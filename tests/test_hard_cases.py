@@ -201,6 +201,32 @@ async def test_a_master_that_is_gone_keeps_its_name(master: Any) -> None:
     assert row["claimed_by_name"] == "gone:/away"
 
 
+BASE = "https://example.org/r/"
+
+
+def linked() -> Any:
+    base = BASE
+    return config(
+        util.SelfServe(
+            branches=[
+                util.SelfServeBranch("main", revlink=lambda revision: base + revision),
+                util.SelfServeBranch("other", revlink="https://example.org/t/{revision}"),
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize("master", [linked], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_revision_is_linked_by_a_template_or_a_function_of_master_cfg(master: Any) -> None:
+    await master.finished_build()
+    await master.finished_build(branch="other")
+    page = await master.get(f"/self-serve/main/rev/{REVISION}", json=False)
+    assert f'href="{BASE}{REVISION}"' in page.text
+    page = await master.get(f"/self-serve/other/rev/{REVISION}", json=False)
+    assert f'href="https://example.org/t/{REVISION}"' in page.text
+
+
 # -- builders
 
 

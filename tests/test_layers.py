@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "errors": (1, frozenset()),
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
-    "config": (3, frozenset({"buildbot", "sqlalchemy", "zope"})),
+    "config": (3, frozenset({"buildbot", "cloudpickle", "sqlalchemy", "zope"})),
     "params": (2, frozenset()),
     "routes": (3, frozenset()),
     "resources": (4, frozenset()),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
 
@@ -16,7 +18,7 @@ class Branch:
     :param name: the name in URLs and in rows
     :param branches: the values of ``sourcestamps.branch`` that match
     :param codebase: only this codebase, or ``None`` for any; likewise project and repository
-    :param revlink: ``str.format`` template with ``{revision}``, or a callable, or ``None``
+    :param revlink: ``str.format`` template with ``{revision}``, or a pickled callable, or ``None``
     :param builders: names, regular expressions and ``tag:NAME`` of its builders; ``None``: those
         are worked out
     """
@@ -28,16 +30,22 @@ class Branch:
     repository: str | None = None
     repo: str = ""
     repo_type: str = "git"
-    revlink: str | Callable[[str], str] | None = None
+    revlink: str | bytes | None = None
     builders: tuple[str | re.Pattern[str], ...] | None = None
 
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured."""
         if not revision or self.revlink is None:
             return None
-        if callable(self.revlink):
-            return self.revlink(revision)
+        if isinstance(self.revlink, bytes):
+            return _unpickled(self.revlink)(revision)
         return self.revlink.format(revision=revision)
+
+
+@lru_cache(maxsize=100)
+def _unpickled(function: bytes) -> Callable[[str], str]:
+    unpickled: Callable[[str], str] = pickle.loads(function)
+    return unpickled
 
 
 @dataclass(frozen=True)

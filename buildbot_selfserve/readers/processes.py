@@ -27,6 +27,8 @@ ATTEMPTS = 2
 #: Seconds before a reader that did not live for LONG_LIFE seconds is replaced; the last repeats.
 BACKOFF = (0.1, 0.5, 2.0, 5.0)
 LONG_LIFE = 10.0
+#: Seconds by which a timer may be early.
+TOLERANCE = 0.01
 #: Seconds that a reader has to end by itself when the master stops.
 GRACE = 2.0
 
@@ -158,9 +160,6 @@ class _Reader:
             self._send(question)
 
     def _send(self, question: _Question) -> None:
-        if question.attempts >= ATTEMPTS:
-            question.answer.errback(Unavailable("The reader of this question died twice"))
-            return
         assert self._pipe is not None
         question.attempts += 1
         question.asked_at = self.readers.reactor.seconds()
@@ -187,25 +186,30 @@ class _Reader:
     def forget(self, question: _Question) -> None:
         """Let go of a question that nobody waits for any more.
 
-        If it has had the whole time for itself, the process hangs, and is killed.
+        The one that the process works on stays until its answer comes; if it has had the whole
+        time for itself, the process hangs, and is killed.
         """
-        if self.questions.get(question.number) is not question:
+        if self._pipe is None or self.questions.get(question.number) is not question:
             return
-        first = next(one for one in self.questions.values() if one.large == question.large)
-        del self.questions[question.number]
-        if self._pipe is None:
-            return
-        had = self.readers.reactor.seconds() - question.asked_at
-        if first is question and had >= self.readers.timeout / 2:
+        worked_on = next(one for one in self.questions.values() if one.large == question.large)
+        had = self.readers.reactor.seconds() - worked_on.asked_at
+        if had >= self.readers.timeout - TOLERANCE:
             self.readers.log.warn("selfserve: a reader hangs and is killed")
             self._pipe.kill()
-        else:
+        elif worked_on is not question:
+            del self.questions[question.number]
             frame = frames.packed(question.number, frames.UNWANTED, b"")
             self._pipe.transport.write(frame)
 
     def ended(self) -> None:
-        """Note that the process has ended."""
+        """Note that the process has ended, and give up the questions that outlived two."""
         self._pipe = None
+        for question in list(self.questions.values()):
+            if question.answer.called:
+                del self.questions[question.number]
+            elif question.attempts >= ATTEMPTS:
+                del self.questions[question.number]
+                question.answer.errback(Unavailable("The reader of this question died twice"))
         self.readers.died(self, self.readers.reactor.seconds() - self._started)
 
     def stop(self) -> defer.Deferred[None]:

@@ -1,0 +1,289 @@
+"""Readers: processes that are asked over pipes, and threads that are asked in the same way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import psutil
+import pytest
+import pytest_twisted
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+
+from buildbot_selfserve import errors
+from buildbot_selfserve.readers import ReaderError
+from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.readers.threads import ThreadReaders
+from tests.process_master import ProcessMaster
+
+TIMEOUT = 3.0
+
+
+# -- what readers are asked here: they run in another process, and so are functions of a module
+
+
+def open_state(name: str) -> dict[str, Any]:
+    return {"name": name, "pid": os.getpid()}
+
+
+def greet(state: dict[str, Any], word: str) -> str:
+    return f"{word}, {state['name']}"
+
+
+def where(state: dict[str, Any]) -> int:
+    pid: int = state["pid"]
+    return pid
+
+
+def large_answer(state: dict[str, Any], size: int) -> bytes:
+    return b"x" * size
+
+
+def wait(state: dict[str, Any], seconds: float) -> str:
+    time.sleep(seconds)
+    return "waited"
+
+
+def refuse(state: dict[str, Any]) -> None:
+    raise errors.NotFound("Nothing here", "nor there")
+
+
+def refuse_parameter(state: dict[str, Any]) -> None:
+    raise errors.BadParameter("count", "a number")
+
+
+def fail(state: dict[str, Any]) -> None:
+    raise ZeroDivisionError("on purpose")
+
+
+def die(state: dict[str, Any]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def chatter(state: dict[str, Any]) -> str:
+    print("this is not an answer")  # noqa: T201
+    return "quiet"
+
+
+def die_once(state: dict[str, Any], marker: str) -> str:
+    if not os.path.exists(marker):  # noqa: PTH110
+        open(marker, "w").close()  # noqa: PTH123
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@pytest_twisted.async_yield_fixture(params=["processes", "threads"])
+async def readers(request: Any) -> Any:
+    if request.param == "processes":
+        made: Any = ProcessReaders(reactor, 1, open_state, ("Ada",), TIMEOUT)
+    else:
+        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), TIMEOUT)
+    yield made
+    await made.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def processes() -> Any:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), TIMEOUT)
+    yield made
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_question_is_answered(readers: Any) -> None:
+    assert await readers.ask(greet, "Hello") == "Hello, Ada"
+    assert await readers.ask(greet, "Grüß dich") == "Grüß dich, Ada"
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_answers_arrive_whole(readers: Any) -> None:
+    for size in (0, 1, 65536, 5_000_000):
+        assert await readers.ask(large_answer, size, large=True) == b"x" * size
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_questions_at_once_get_each_its_answer(readers: Any) -> None:
+    asked = [readers.ask(greet, str(number), large=number % 3 == 0) for number in range(300)]
+    assert await defer.gatherResults(asked) == [f"{number}, Ada" for number in range(300)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_function_raises_arrives_as_it_was(readers: Any) -> None:
+    with pytest.raises(errors.NotFound) as refusal:
+        await readers.ask(refuse)
+    assert (refusal.value.msg, refusal.value.detail) == ("Nothing here", "nor there")
+    with pytest.raises(errors.BadParameter) as bad:
+        await readers.ask(refuse_parameter)
+    assert (bad.value.msg, bad.value.detail) == ("Bad count", "count must be a number")
+    with pytest.raises((ReaderError, ZeroDivisionError), match="on purpose"):
+        await readers.ask(fail)
+    assert await readers.ask(greet, "Still") == "Still, Ada"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_small_answer_does_not_wait_for_a_large_one(readers: Any) -> None:
+    await readers.ask(greet, "Hello")
+    large = readers.ask(wait, 1.5, large=True)
+    begun = time.monotonic()
+    for _ in range(20):
+        await readers.ask(greet, "Hello")
+    assert time.monotonic() - begun < 1.2
+    assert not large.called
+    assert await large == "waited"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_question_that_takes_too_long_is_given_up(readers: Any) -> None:
+    await readers.ask(greet, "Hello")
+    with pytest.raises(errors.Unavailable, match="did not answer within 3 seconds"):
+        await readers.ask(wait, TIMEOUT + 1)
+    assert await readers.ask(greet, "Again") == "Again, Ada"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_hangs_is_replaced(processes: Any) -> None:
+    first = await processes.ask(where)
+    with pytest.raises(errors.Unavailable):
+        await processes.ask(wait, 3600)
+    second = await processes.ask(where)
+    assert second != first
+    assert not psutil.pid_exists(first)
+
+
+@pytest_twisted.ensureDeferred
+async def test_waiting_behind_others_is_no_hanging(processes: Any) -> None:
+    first = await processes.ask(where)
+    waiting = [processes.ask(wait, 0.8) for _ in range(6)]
+    results = await defer.DeferredList(waiting, consumeErrors=True)
+    assert [fine for fine, _ in results] == [True, True, True, False, False, False]
+    assert await processes.ask(where) == first
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_question_whose_reader_is_killed_is_asked_again(
+    processes: Any, tmp_path: Any
+) -> None:
+    assert await processes.ask(die_once, str(tmp_path / "marker")) == "alive"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_question_that_kills_its_readers_is_given_up(processes: Any) -> None:
+    with pytest.raises(errors.Unavailable, match="died twice"):
+        await processes.ask(die)
+    assert await processes.ask(greet, "Still") == "Still, Ada"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_printed_is_no_answer(processes: Any) -> None:
+    assert await processes.ask(chatter) == "quiet"
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_is_left_when_they_are_stopped() -> None:
+    made = ProcessReaders(reactor, 2, open_state, ("Ada",), TIMEOUT)
+    (pid, other) = made.pids
+    await made.ask(greet, "Hello")
+    hanging = made.ask(wait, 3600)
+    await made.stop()
+    with pytest.raises(errors.Unavailable, match="shutting down"):
+        await hanging
+    assert not psutil.pid_exists(pid)
+    assert not psutil.pid_exists(other)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_goes_away_takes_its_question_along(processes: Any) -> None:
+    await processes.ask(greet, "Hello")
+    first = processes.ask(wait, 0.5)
+    unwanted = processes.ask(wait, 3600)
+    unwanted.addErrback(lambda failure: failure.trap(defer.CancelledError))
+    unwanted.cancel()
+    assert await first == "waited"
+    assert await processes.ask(greet, "Still") == "Still, Ada"
+
+
+# -- in a master
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [one for one in found if "readers.child" in " ".join(one.cmdline())]
+
+
+@pytest.fixture
+def master(tmp_path: Any) -> Any:
+    running = ProcessMaster(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_master_has_one_reader_that_ends_with_it(master: ProcessMaster) -> None:
+    (reader,) = children_of(master.pid)
+    assert "state.sqlite" not in " ".join(reader.cmdline())
+    master.stop()
+    psutil.wait_procs([reader], 5)
+    assert not reader.is_running()
+    master.start()
+    (reader,) = children_of(master.pid)
+    master.kill()
+    psutil.wait_procs([reader], 5)
+    assert not reader.is_running()
+    master.start()
+
+
+def test_reconfigs_leave_the_reader_alone(master: ProcessMaster) -> None:
+    (reader,) = children_of(master.pid)
+    for number in range(1, 4):
+        master.reconfig()
+        master.until(lambda: master.log.count("configuration update complete") == number, "done")  # noqa: B023
+    assert children_of(master.pid) == [reader]
+    assert master.get("/branches") == {}
+
+
+def test_a_reader_that_is_killed_is_replaced(master: ProcessMaster) -> None:
+    (reader,) = children_of(master.pid)
+    reader.kill()
+    assert master.get("/branches") == {}
+    (other,) = children_of(master.pid)
+    assert other.pid != reader.pid
+
+
+def test_a_daemon_has_its_reader_too(tmp_path: Any) -> None:
+    master = ProcessMaster(tmp_path)
+    pid = master.start_daemon()
+    (reader,) = children_of(pid)
+    assert master.get("/branches") == {}
+    master.command("restart")
+    psutil.wait_procs([reader], 10)
+    assert not reader.is_running()
+    pid = int((tmp_path / "twistd.pid").read_text())
+    (reader,) = master.until(lambda: children_of(pid), "the reader starts")
+    assert master.until(lambda: master.get("/branches") == {}, "it answers")
+    master.command("stop")
+    psutil.wait_procs([reader], 10)
+    assert not reader.is_running()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_costs_the_reactor_nothing_while_it_works(processes: Any) -> None:
+    """The reactor turns while a reader is busy: not a timing, but that it turns at all."""
+    await processes.ask(greet, "Hello")
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+
+    turning = task.LoopingCall(turn)
+    turning.start(0.01)
+    await processes.ask(wait, 0.5)
+    turning.stop()
+    assert turns > 10
