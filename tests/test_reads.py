@@ -12,6 +12,8 @@ from buildbot.plugins import util
 from tests.harness import REVISION
 from tests.harness import config
 
+EVERY_DATABASE = True
+
 REQUEST_FIELDS = {
     "request_id",
     "buildername",

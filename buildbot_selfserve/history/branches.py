@@ -18,11 +18,8 @@ def branch(connection: sa.Connection, site: Site, name: str) -> Branch | None:
         return next((one for one in site.branches if one.name == name), None)
     if name in site.hinted_branches:
         return _unconfigured(name)
-    for column in _SEEN:
-        seen = connection.execute(sa.select(column).where(column == name).limit(1)).scalar()
-        # compared again here: a database may take other spellings for equal
-        if seen == name:
-            return _unconfigured(name)
+    if any(name in _names(connection, column, column == name) for column in _SEEN):
+        return _unconfigured(name)
     return None
 
 
@@ -32,10 +29,22 @@ def branches(connection: sa.Connection, site: Site) -> tuple[Branch, ...]:
         return tuple(sorted(site.branches, key=lambda one: one.name))
     names = set(site.hinted_branches)
     for column in _SEEN:
-        names.update(
-            name for name in connection.execute(sa.select(column).distinct()).scalars() if name
-        )
+        names |= _names(connection, column, column != "")
     return tuple(_unconfigured(name) for name in sorted(names))
+
+
+def _names(
+    connection: sa.Connection, column: sa.Column[str], condition: sa.ColumnElement[bool]
+) -> set[str]:
+    """Return the different names in *column*, each in its own spelling.
+
+    MariaDB and MySQL take spellings in upper and lower case for equal, also in a DISTINCT.
+    """
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        query = sa.select(column).where(condition).distinct()
+        return {str(name) for name in connection.execute(query).scalars()}
+    raw = sa.select(sa.cast(column, sa.BINARY)).where(condition).distinct()
+    return {bytes(name).decode() for name in connection.execute(raw).scalars()}
 
 
 def _unconfigured(name: str) -> Branch:
