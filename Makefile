@@ -30,7 +30,7 @@ demo: $(VENV)/demo
 	$(BIN)/python -m demo
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: lint types dist test
 

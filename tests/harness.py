@@ -6,6 +6,7 @@ Nothing from ``buildbot.test``: importing it turns every warning of the process 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from collections.abc import Callable
@@ -25,6 +26,9 @@ from buildbot.plugins import worker
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import eventAsText
 from twisted.logger import globalLogPublisher
 from twisted.logger import textFileLogObserver
@@ -112,6 +116,20 @@ class Response:
         return value
 
 
+class _Received(Protocol):
+    """Collects all that the other side sends."""
+
+    def __init__(self) -> None:
+        self.whole: defer.Deferred[bytes] = defer.Deferred()
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.whole.callback(self._data)
+
+
 @dataclass
 class Master:
     """A running master and its client."""
@@ -157,6 +175,17 @@ class Master:
         sent = Headers({name: [value] for name, value in headers.items()})
         response = await self.agent.request(b"GET", (self.url + path).encode(), sent)
         return Response(response.code, response.headers, await readBody(response))
+
+    async def content_length(self, method: str, path: str) -> int:
+        """Return the Content-Length of an answer, which clients do not show for HEAD."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.loader.port)
+        received = await connectProtocol(endpoint, _Received())
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        received.transport.write(head.encode())
+        whole = await received.whole
+        (length,) = re.findall(rb"(?i)\r\ncontent-length: ([0-9]+)\r\n", whole)
+        assert whole.endswith(b"\r\n\r\n")
+        return int(length)
 
     async def post(self, path: str, **more: Any) -> Response:
         return await self.request("POST", path, **more)

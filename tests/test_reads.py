@@ -153,29 +153,29 @@ async def test_a_revision_is_known_by_its_beginning(master: Any) -> None:
         assert (await master.get(f"/self-serve/main/rev/{text.replace('%', '%25')}")).status == 404
 
 
-@pytest.mark.parametrize(
-    ("path", "msg"),
-    [
-        ("/nowhere", "Branch nowhere not found"),
-        ("/nowhere/build/1", "Branch nowhere not found"),
-        ("/main/build/4711", "Build 4711 not found on branch main"),
-        ("/main/build/x", "Build x not found on branch main"),
-        ("/main/build/99999999999999999999", "Build 99999999999999999999 not found on branch main"),
-        ("/main/request/4711", "Request 4711 not found on branch main"),
-        ("/main/rev/4711", "Revision 4711 not found on branch main"),
-        ("/main/rev/4711/is_done", "Revision 4711 not found on branch main"),
-        ("/jobs/4711", "Job 4711 not found"),
-        ("/main/rev/%00%EF%BF%BF", "Revision \x00\uffff not found on branch main"),
-    ],
-)
+MISSING = {
+    "/nowhere": "Branch nowhere not found",
+    "/nowhere/build/1": "Branch nowhere not found",
+    "/main/build/4711": "Build 4711 not found on branch main",
+    "/main/build/x": "Build x not found on branch main",
+    "/main/build/99999999999999999999": "Build 99999999999999999999 not found on branch main",
+    "/main/request/4711": "Request 4711 not found on branch main",
+    "/main/rev/4711": "Revision 4711 not found on branch main",
+    "/main/rev/4711/is_done": "Revision 4711 not found on branch main",
+    "/jobs/4711": "Job 4711 not found",
+    "/main/rev/%00%EF%BF%BF": "Revision \x00\uffff not found on branch main",
+}
+
+
 @pytest_twisted.ensureDeferred
-async def test_what_does_not_exist_is_named(master: Any, path: str, msg: str) -> None:
+async def test_what_does_not_exist_is_named(master: Any) -> None:
     await master.finished_build()
-    answer = await master.get(f"/self-serve{path}")
-    assert (answer.status, answer.json) == (404, {"status": "FAILED", "msg": msg})
-    page = await master.get(f"/self-serve{path}", json=False)
-    assert page.status == 404
-    assert page.header("content-type") == "text/html; charset=utf-8"
+    for path, msg in MISSING.items():
+        answer = await master.get(f"/self-serve{path}")
+        assert (answer.status, answer.json) == (404, {"status": "FAILED", "msg": msg})
+        page = await master.get(f"/self-serve{path}", json=False)
+        assert page.status == 404
+        assert page.header("content-type") == "text/html; charset=utf-8"
 
 
 @pytest_twisted.ensureDeferred

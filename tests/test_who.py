@@ -40,24 +40,24 @@ async def test_nobody_is_refused_with_a_challenge(master: Any) -> None:
     assert await is_untouched(master)
 
 
-@pytest.mark.parametrize(
-    "credentials",
-    [
-        "Basic " + base64.b64encode(b"ada:wrong").decode(),
-        "Basic " + base64.b64encode(b"eve:analytical").decode(),
-        "Basic " + base64.b64encode(b"ada").decode(),
-        "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
-        "Basic !!!",
-        "Basic",
-        "Bearer abc",
-        "",
-    ],
+WRONG = (
+    "Basic " + base64.b64encode(b"ada:wrong").decode(),
+    "Basic " + base64.b64encode(b"eve:analytical").decode(),
+    "Basic " + base64.b64encode(b"ada").decode(),
+    "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
+    "Basic !!!",
+    "Basic",
+    "Bearer abc",
+    "",
 )
+
+
 @pytest_twisted.ensureDeferred
-async def test_wrong_credentials_are_refused(master: Any, credentials: str) -> None:
+async def test_wrong_credentials_are_refused(master: Any) -> None:
     await master.finished_build()
-    answer = await rebuild(master, headers={"Authorization": credentials})
-    assert answer.status == 401
+    for credentials in WRONG:
+        answer = await rebuild(master, headers={"Authorization": credentials})
+        assert answer.status == 401, credentials
     assert await is_untouched(master)
 
 

@@ -1,0 +1,190 @@
+"""What holds of every route, whatever it does: driven by the declarations.
+
+A route with a noun, a parameter or a permission that this module does not know fails here, so that
+none can be added without being tried.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import pytest_twisted
+
+from buildbot_selfserve.params import Choice
+from buildbot_selfserve.params import Date
+from buildbot_selfserve.params import Int
+from buildbot_selfserve.params import Param
+from buildbot_selfserve.params import Text
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
+from tests.harness import REVISION
+from tests.harness import USER
+
+EVERY_DATABASE = True
+
+#: A text for each noun that exists in the master here, one that does not, and what is then said.
+EXISTING = {
+    "branch": "main",
+    "build": "1",
+    "request": "1",
+    "revision": REVISION,
+    "job": "1",
+    "user": USER,
+}
+MISSING = {
+    "branch": ("no/where", "Branch no/where not found"),
+    "build": ("4711", "Build 4711 not found on branch main"),
+    "request": ("4711", "Request 4711 not found on branch main"),
+    "revision": ("4711", "Revision 4711 not found on branch main"),
+    "job": ("4711", "Job 4711 not found"),
+    # a user without builds has none; nobody knows all users
+    "user": None,
+}
+#: Values that a parameter of a type must refuse; Text takes everything that can be stored.
+BAD: dict[type[Param], list[str]] = {
+    Int: ["x", "1.5", "-99999999999", "99999999999999999999", "\u0663"],
+    Date: ["x", "2026-13-01", "20260101", "2026-W01-1", "1000-01-01"],
+    Text: ["x" * 300, "a\nb"],
+    Choice: ["x"],
+}
+METHODS = ("GET", "POST", "PUT", "DELETE")
+
+
+def path_of(route: Route, **other: str) -> str:
+    """Return the path of *route* to what exists, but for the *other* nouns."""
+    texts = {**EXISTING, **other}
+    path = re.sub("<([a-z]+)>", lambda match: quote(texts[match[1]], safe=""), route.path)
+    return f"/self-serve{path}".rstrip("/")
+
+
+def body_of(route: Route) -> dict[str, str]:
+    """Return what the route needs in its body to be well-formed."""
+    return {param.name: EXISTING[param.noun] for param in route.params if param.noun}
+
+
+async def furnish(master: Any) -> None:
+    """Make what EXISTING names, and let nothing change any more."""
+    build = await master.finished_build()
+    assert (build["buildid"], build["buildrequestid"]) == (1, 1)
+    answer = await master.post("/self-serve/main/build", user=USER, data={"build_id": 1})
+    await master.completed(answer.json["requests"][0]["request_id"])
+
+
+def reads() -> list[Route]:
+    return [route for route in ROUTES if route.method == "GET"]
+
+
+def job_requests() -> list[Route]:
+    return [route for route in ROUTES if route.method != "GET"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_read_has_two_renderings_of_one_value(master: Any) -> None:
+    await furnish(master)
+    for route in reads():
+        path = path_of(route)
+        json = await master.get(path)
+        assert (json.status, json.header("content-type")) == (200, "application/json"), path
+        assert json.json is not None
+        page = await master.get(path, json=False)
+        assert (page.status, page.header("content-type")) == (200, "text/html; charset=utf-8")
+        assert page.text.startswith("<!DOCTYPE html>")
+        links = ", ".join(page.headers.getRawHeaders("link", []))
+        twin = f"{path}?format=json"
+        assert f'<{twin}>; rel="alternate"; type="application/json"' in links
+        assert f'href="{twin}"' in page.text
+        assert (await master.get(twin, json=False)).json == json.json
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_read_answers_head_tags_and_packs(master: Any) -> None:
+    await furnish(master)
+    for route in reads():
+        path = path_of(route)
+        for form in ("json", "html"):
+            url = f"{path}?format={form}"
+            whole = await master.raw(url, {})
+            head = await master.request("HEAD", url)
+            assert (head.status, head.body) == (200, b"")
+            tag = str(whole.header("etag"))
+            assert (await master.raw(url, {"If-None-Match": f'"x", {tag}'})).status == 304, url
+            assert (await master.raw(url, {"If-None-Match": '"x"'})).status == 200
+            length = await master.content_length("HEAD", url)
+            assert length == len(whole.body), url
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_noun_that_is_missing_is_named(master: Any) -> None:
+    await furnish(master)
+    for route in ROUTES:
+        for noun in route.nouns:
+            if MISSING[noun] is None:
+                continue
+            text, msg = MISSING[noun]  # type: ignore[misc]
+            path = path_of(route, **{noun: text})
+            answer = await master.request(route.method, path, user=USER, data=body_of(route))
+            assert (answer.status, answer.header("content-type")) == (404, "application/json")
+            assert answer.json == {"status": "FAILED", "msg": msg}, path
+            page = await master.request(
+                route.method, path, user=USER, json=False, data=body_of(route)
+            )
+            assert (page.status, page.header("content-type")) == (404, "text/html; charset=utf-8")
+            assert msg in page.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_bad_value_of_every_parameter_is_named(master: Any) -> None:
+    await furnish(master)
+    for route in ROUTES:
+        for param in route.all_params:
+            for bad in BAD[type(param)]:
+                path, more = path_of(route), {}
+                if route.method == "GET":
+                    path += f"?{param.name}={quote(bad)}"
+                else:
+                    more = {"data": {**body_of(route), param.name: bad}}
+                answer = await master.request(route.method, path, user=USER, **more)
+                what = f"{route.name} {param.name}={bad!r}"
+                assert answer.status == 400, what
+                assert answer.json["msg"] == f"Bad {param.name}", what
+                assert answer.json["status"] == "FAILED"
+        answer = await master.request(route.method, path_of(route) + "?format=xml", user=USER)
+        assert (answer.status, answer.json["msg"]) == (400, "Bad format"), route.name
+    assert len((await master.get("/self-serve/jobs")).json) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_path_refuses_the_methods_that_it_has_not(master: Any) -> None:
+    await furnish(master)
+    methods: dict[str, set[str]] = {}
+    for route in ROUTES:
+        methods.setdefault(route.path, set()).add(route.method)
+    for route in ROUTES:
+        has = methods[route.path]
+        allowed = sorted(has | ({"HEAD"} if "GET" in has else set()))
+        for method in sorted({*METHODS, "PATCH", "OPTIONS"} - has):
+            answer = await master.request(method, path_of(route), user=USER)
+            assert answer.status == 405, f"{method} {route.path}"
+            assert answer.header("allow") == ", ".join(allowed)
+            assert answer.json["status"] == "FAILED"
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_job_request_is_for_known_users_only(master: Any) -> None:
+    await furnish(master)
+    for route in job_requests():
+        assert route.permission is not None
+        for headers in ({}, {"Authorization": "Basic YWRhOndyb25n"}):
+            answer = await master.request(
+                route.method, path_of(route), data=body_of(route), headers=headers
+            )
+            assert answer.status == 401, route.name
+            assert answer.header("www-authenticate") == 'Basic realm="buildbot"'
+        headers = {"Origin": "https://evil.example"}
+        answer = await master.request(
+            route.method, path_of(route), user=USER, data=body_of(route), headers=headers
+        )
+        assert answer.status == 403, route.name
+    assert len((await master.get("/self-serve/jobs")).json) == 1
