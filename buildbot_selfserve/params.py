@@ -190,6 +190,12 @@ COUNT = Int(
     maximum="max_count",
 )
 BUILD_ID = Int("build_id", "The id of the build.", required=True, minimum=1, noun="build")
+REVISION = Text(
+    "revision",
+    "The revision, or at least 6 characters that it begins with.",
+    required=True,
+    noun="revision",
+)
 STABLE_DELAY = Int(
     "stableDelay",
     "Seconds that must have passed since the last build ended.",

@@ -178,8 +178,6 @@ def _check(route: Route) -> None:
     names = [param.name for param in route.params]
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")
-    if reads and any(param.noun for param in route.params):
-        refuse("a GET has no body: what it is about stands in its path")
     expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in route.params)]
     actual = list(inspect.signature(route.handler).parameters)
     if sorted(expected) != sorted(actual) or actual[0] != "ctx":

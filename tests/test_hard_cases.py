@@ -385,6 +385,8 @@ async def test_a_user_is_an_author_or_the_address_of_one(master: Any) -> None:
     assert await builds_of(master, "grace@example.org", "other") == ["4" * 40]
     for nobody in ("GRACE@example.org", "grace@example", "%25", "%25grace%25", "Grace Hopper"):
         assert await builds_of(master, nobody) == []
+    (row,) = (await master.get(f"/self-serve/main/rev?revision={'2' * 6}")).json
+    assert row["requests"][0]["owner"] == "grace@example.org"
     page = await master.get("/self-serve/main/user/grace@example.org", json=False)
     assert "Finished (2)" in page.text
 
@@ -397,6 +399,8 @@ async def test_a_user_has_also_what_was_asked_for_here(master: Any) -> None:
     receipt = (await master.post("/self-serve/main/build", user=USER, data=fields)).json
     await master.completed(receipt["requests"][0]["request_id"])
     assert await builds_of(master, USER) == [REVISION]
+    (row,) = (await master.get(f"/self-serve/main/user/{USER}")).json["builds"]
+    assert row["requests"][0]["owner"] == USER
     master.pause()
     await master.post("/self-serve/main/build", user=USER, data=fields)
     mine = (await master.get(f"/self-serve/main/user/{USER}")).json

@@ -57,6 +57,8 @@ def request(request_id: int = 1, status: int | None = None, **more: Any) -> dict
         "request_builder": "fast",
         "reason": "a push",
         "branch": "main",
+        "owner": None,
+        "author": None,
         "codebase": "",
         "revision": "a" * 40,
         **more,

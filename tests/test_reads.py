@@ -39,6 +39,7 @@ BUILD_FIELDS = {
     "claimed_by_name",
 }
 ADDITIVE = {"url", "builder_id", "worker"}
+ADDITIVE_REQUEST = {"url", "builder_id", "owner"}
 
 
 @pytest_twisted.ensureDeferred
@@ -56,7 +57,7 @@ async def test_a_finished_build_is_a_build_row(master: Any) -> None:
     assert row["status"] == 0
     assert row["claimed_by_name"] == master.master.name
     (request,) = row["requests"]
-    assert set(request) == REQUEST_FIELDS | {"url", "builder_id", "status", "endtime"}
+    assert set(request) == REQUEST_FIELDS | ADDITIVE_REQUEST | {"status", "endtime"}
     assert request["request_id"] == build["buildrequestid"]
     assert request["complete"] == 1
     assert request["reason"] == "a push"
@@ -78,7 +79,7 @@ async def test_a_pending_request_has_neither_key(master: Any) -> None:
     master.pause()
     request_id = await master.add_request(priority=7)
     (row,) = (await master.get(f"/self-serve/main/rev/{REVISION}")).json
-    assert set(row) == REQUEST_FIELDS | {"url", "builder_id"}
+    assert set(row) == REQUEST_FIELDS | ADDITIVE_REQUEST
     assert row["request_id"] == request_id
     assert row["complete"] == 0
     assert row["claimed_at"] == 0

@@ -146,7 +146,6 @@ def test_the_handler_is_handed_back_as_it_was() -> None:
         (read_slowly, {}, "a GET handler is a plain function"),
         (act_at_once, WRITE, "every other one a coroutine"),
         (read, {"params": (COUNT, COUNT)}, "a parameter is declared twice"),
-        (read_build, {"params": (BUILD_ID,)}, "a GET has no body"),
         (read_without_ctx, {}, "takes (branch), declared is (ctx, branch)"),
         (read_with_ctx_last, {}, "takes (branch, ctx), declared is (ctx, branch)"),
         (read_nothing, {"path": "/"}, "takes (), declared is (ctx)"),

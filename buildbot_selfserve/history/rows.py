@@ -35,10 +35,14 @@ workers = Model.workers
 masters = Model.masters
 properties = Model.build_properties
 _request_builder = Model.builders.alias("request_builder")
+_owners = Model.buildset_properties
+_changes = Model.changes
 _build_builder = Model.builders.alias("build_builder")
 
 #: The property in which a build keeps the revision that it found.
 GOT_REVISION = "got_revision"
+#: The property in which a buildset keeps who asked for it (buildbot/www/authz uses it, too).
+OWNER = "owner"
 #: So many ids in one IN.
 BATCH = 500
 
@@ -66,6 +70,17 @@ RECORDS = (
         builds.c.complete_at.label("build_complete_at"),
         builds.c.results.label("build_results"),
         builds.c.state_string,
+        sa.select(_owners.c.property_value)
+        .where(_owners.c.buildsetid == buildsets.c.id, _owners.c.property_name == OWNER)
+        .limit(1)
+        .scalar_subquery()
+        .label("owner"),
+        sa.select(_changes.c.author)
+        .where(_changes.c.sourcestampid == stamps.c.id)
+        .order_by(_changes.c.changeid.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("author"),
         workers.c.name.label("worker"),
         masters.c.name.label("master"),
     )
@@ -209,7 +224,14 @@ def _request_row(branch: Branch, record: Any) -> RequestRow:
         reason=record.reason,
         status=record.request_results if complete else None,
         buildset_id=record.buildsetid,
+        owner=_owner(record),
     )
+
+
+def _owner(record: Any) -> str | None:
+    """Return who asked for it, or else whose change it is."""
+    asked = json.loads(record.owner)[0] if record.owner else None
+    return asked if isinstance(asked, str) else record.author
 
 
 def _build_row(request: RequestRow, record: Any, revision: str | None) -> BuildRow:

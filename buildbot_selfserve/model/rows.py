@@ -14,8 +14,8 @@ from buildbot_selfserve.model.results import result_name
 class RequestRow:
     """A build request on a branch.
 
-    ``status`` is the result code once the request is complete and ``None`` before; the times are
-    epoch seconds.
+    ``owner`` is who asked for it, or else the author of the newest of its changes. ``status`` is
+    the result code once the request is complete and ``None`` before; the times are epoch seconds.
     """
 
     request_id: int
@@ -31,6 +31,7 @@ class RequestRow:
     reason: str | None
     status: int | None
     buildset_id: int
+    owner: str | None = None
 
     @property
     def state(self) -> str:

@@ -46,6 +46,7 @@ def _(row: RequestRow, site: Site) -> dict[str, Any]:
         "priority": row.priority,
         "claimed_at": row.claimed_at,
         "reason": row.reason,
+        "owner": row.owner,
         "builder_id": row.builder_id,
         "url": f"{site.buildbot_url}#/buildrequests/{row.request_id}",
     }

@@ -6,6 +6,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.params import REVISION
 from buildbot_selfserve.params import STABLE_DELAY
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -23,6 +24,19 @@ def revision_rows(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
 
     The first six or more characters of a revision will do, as long as no other begins so.
     """
+    return ctx.history.rows_at(revision)
+
+
+@declare(
+    "GET",
+    "/<branch>/rev",
+    params=(REVISION,),
+    paged=True,
+    returns=RevisionRows,
+    template="revision.html",
+)
+def revision_lookup(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionRows:
+    """The same for a revision that is looked up: a form can put it only into the query."""
     return ctx.history.rows_at(revision)
 
 

@@ -152,7 +152,7 @@ class Pipeline:
         page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
         question = replace(
             self._question(route.name, form, request, query),
-            texts=texts,
+            texts={**texts, **_taken_nouns(route, params)},
             params=params,
             page=page,
             known=negotiation.known_tags(request),
@@ -177,10 +177,8 @@ class Pipeline:
             raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
         crosssite.require_same_site(self.master, request, identity.via)
         params = self._body_params(route, request, query)
-        nouns = {param.noun: str(params.pop(param.name)) for param in route.params if param.noun}
-        found = await self.services.readers.ask(
-            answering.resolve, self.services.site, {**texts, **nouns}
-        )
+        texts = {**texts, **_taken_nouns(route, params)}
+        found = await self.services.readers.ask(answering.resolve, self.services.site, texts)
         target = found[route.permission.noun]
         await may.require_allowed(self.master, identity, route.permission, target)
         asker = Asker(identity.name or ANONYMOUS, identity.via, _remote(request))
@@ -248,6 +246,11 @@ class Pipeline:
             request.setHeader("Content-Type", answer.content_type)
             request.setHeader("Content-Length", str(len(answer.body)))
         return answer.body
+
+
+def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
+    """Take the parameters that identify a noun out of *params*; return their texts by noun."""
+    return {param.noun: str(params.pop(param.name)) for param in route.params if param.noun}
 
 
 def _remote(request: Request) -> str:
