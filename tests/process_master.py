@@ -26,8 +26,8 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
 
 CONFIG = """
 from tests.harness import config
-c = BuildmasterConfig = config()
 from buildbot.plugins import schedulers, util
+c = BuildmasterConfig = config({selfserve})
 c["db"] = {{"db_url": {db_url!r}}}
 c["www"]["port"] = "tcp:{port}:interface=127.0.0.1"
 c["buildbotURL"] = "http://127.0.0.1:{port}/"
@@ -42,12 +42,14 @@ REVISION = "c" * 40
 class ProcessMaster:
     """A master in *folder*; call ``start``, and in the end ``kill`` or ``stop``."""
 
-    def __init__(self, folder: Path, db_url: str = "sqlite:///state.sqlite") -> None:
+    def __init__(
+        self, folder: Path, db_url: str = "sqlite:///state.sqlite", selfserve: str = "True"
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._buildbot("create-master", "--quiet", "--db", db_url, str(folder))
-        text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION)
+        text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION, selfserve=selfserve)
         (folder / "master.cfg").write_text(text)
 
     def start(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,19 @@ def master(tmp_path: Path) -> Any:
     running.stop()
 
 
-def send_and_forget(master: ProcessMaster, build_id: int, count: int) -> None:
-    """Send a rebuild without waiting for its answer."""
+def begin_rebuild(master: ProcessMaster, build_id: int, count: int) -> socket.socket:
+    """Send a rebuild; return the connection on which its answer would come."""
     body = f"build_id={build_id}&count={count}"
-    with socket.create_connection(("127.0.0.1", master.port)) as connection:
-        connection.sendall(
-            (
-                "POST /self-serve/main/build HTTP/1.1\r\nHost: x\r\n"
-                "Authorization: Basic YWRhOmFuYWx5dGljYWw=\r\n"
-                "Content-Type: application/x-www-form-urlencoded\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n{body}"
-            ).encode()
-        )
-        time.sleep(0.05)
+    connection = socket.create_connection(("127.0.0.1", master.port))
+    connection.sendall(
+        (
+            "POST /self-serve/main/build HTTP/1.1\r\nHost: x\r\n"
+            "Authorization: Basic YWRhOmFuYWx5dGljYWw=\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+    )
+    return connection
 
 
 def rows(master: ProcessMaster) -> list[Any]:
@@ -52,12 +51,12 @@ def settled_jobs(master: ProcessMaster) -> list[Any]:
 def test_a_rebuild_that_was_cut_short_is_told_truly(master: ProcessMaster) -> None:
     master.force("fast")
     build = master.until(lambda: [row for row in rows(master) if row.get("endtime")], "built")[0]
-    send_and_forget(master, build["build_id"], 100)
-    # in the middle: some are made, and the journal's row is open
-    master.until(lambda: len(rows(master)) > 3, "some builds are made")
-    (job,) = master.get("/jobs")
-    assert job["status"] == "running"
-    master.kill()
+    with begin_rebuild(master, build["build_id"], 100):
+        # in the middle: some are made, and the journal's row is open
+        master.until(lambda: len(rows(master)) > 3, "some builds are made")
+        (job,) = master.get("/jobs")
+        assert job["status"] == "running"
+        master.kill()
     master.start()
     (job,) = master.until(lambda: settled_jobs(master), "the job is settled")
     made = [one["request_id"] for one in job["complete_data"]["body"]["requests"]]
