@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,9 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=Path("demo-run"), help="made anew (default: demo-run)"
     )
+    # ended from outside, it still ends the master
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     folder = parser.parse_args().folder.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "master").mkdir(parents=True)
