@@ -11,6 +11,7 @@ import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.errors import BadParameter
@@ -196,6 +197,10 @@ REVISION = Text(
     required=True,
     noun="revision",
 )
+REQUEST_ID = Int(
+    "request_id", "The id of the build request.", required=True, minimum=1, noun="request"
+)
+NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
 STABLE_DELAY = Int(
     "stableDelay",
     "Seconds that must have passed since the last build ended.",

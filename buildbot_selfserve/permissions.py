@@ -28,4 +28,8 @@ class Permission:
 
 
 REBUILD_BUILD = Permission("rebuild_build", "build", "builds", "rebuild")
+CANCEL_BUILD = Permission("cancel_build", "build", "builds", "stop")
+#: Buildbot's UI rebuilds builds only; web.may asks its Rebuild rules about requests, too.
+REBUILD_REQUEST = Permission("rebuild_request", "request", "buildrequests", "rebuild")
 CANCEL_REQUEST = Permission("cancel_request", "request", "buildrequests", "cancel")
+REPRIORITIZE = Permission("reprioritize", "request", "buildrequests", "set_priority")

@@ -50,6 +50,8 @@ BAD: dict[type[Param], list[str]] = {
     Text: ["x" * 300, "a\nb"],
     Choice: ["x"],
 }
+#: A value for each parameter that must be given and names no noun.
+NEEDED = {"priority": "1"}
 METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -69,7 +71,11 @@ def url_of(route: Route, query: dict[str, str] | None = None, **other: str) -> s
 
 def body_of(route: Route) -> dict[str, str]:
     """Return what the route needs in its body to be well-formed."""
-    return {param.name: EXISTING[param.noun] for param in route.params if param.noun}
+    return {
+        param.name: EXISTING[param.noun] if param.noun else NEEDED[param.name]
+        for param in route.params
+        if param.required
+    }
 
 
 async def furnish(master: Any) -> None:

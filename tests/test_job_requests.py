@@ -192,6 +192,67 @@ async def test_a_builder_that_is_gone_is_a_clear_refusal(master: Any) -> None:
     assert (job["status"], job["complete_data"]["body"]["errors"]) == ("failed", True)
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_request_is_rebuilt_also_while_it_waits(master: Any) -> None:
+    master.pause()
+    request_id = await master.add_request()
+    fields = {"request_id": request_id, "count": 2, "priority": 3}
+    receipt = (await master.post("/self-serve/main/request", user=USER, data=fields)).json
+    assert [one["outcome"] for one in receipt["requests"]] == ["created"] * 2
+    job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
+    assert (job["action"], job["what"]["brid"]) == ("rebuild_request", request_id)
+    master.resume()
+    for one in (request_id, *(outcome["request_id"] for outcome in receipt["requests"])):
+        assert (await master.completed(one))["results"] == SUCCESS
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_is_cancelled_while_it_runs(master: Any) -> None:
+    build = await master.running_build(await master.add_request("slow"))
+    path = f"/self-serve/main/build/{build['buildid']}"
+    answer = await master.request("DELETE", path, user=USER)
+    (outcome,) = answer.json["requests"]
+    assert (outcome["outcome"], outcome["build_ids"]) == ("stopped", [build["buildid"]])
+    job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+    assert (job["action"], job["what"]["bid"]) == ("cancel_build", build["buildid"])
+    answer = await master.request("DELETE", path, user=USER)
+    assert [one["outcome"] for one in answer.json["requests"]] == ["already_complete"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pending_request_is_built_sooner(master: Any) -> None:
+    master.pause()
+    later = await master.add_request(revision="1" * 40)
+    sooner = await master.add_request(revision="2" * 40)
+    path = f"/self-serve/main/request/{sooner}"
+    answer = await master.request("PUT", path, user=USER, data={"priority": "5"})
+    assert (answer.status, answer.json["requests"][0]["outcome"]) == (202, "reprioritized")
+    assert (await master.get(path)).json["priority"] == 5
+    job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+    assert job["what"] == {"brid": sooner, "branch": "main", "priority": 5}
+    form = {"_method": "PUT", "priority": "6"}
+    assert (await master.post(path, user=USER, data=form)).status == 202
+    master.resume()
+    first, second = await master.completed(sooner), await master.completed(later)
+    assert first["claimed_at"] <= second["claimed_at"]
+    builds = await master.data("builds")
+    assert [build["buildrequestid"] for build in builds] == [sooner, later]
+    answer = await master.request("PUT", path, user=USER, data={"priority": "5"})
+    assert (answer.status, answer.json["msg"]) == (400, "Request already complete")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_running_request_keeps_its_priority(master: Any) -> None:
+    request_id = await master.add_request("slow")
+    await master.running_build(request_id)
+    path = f"/self-serve/main/request/{request_id}"
+    answer = await master.request("PUT", path, user=USER, data={"priority": "5"})
+    assert (answer.status, answer.json["msg"]) == (400, "Request is already running")
+    for fields in ({}, {"priority": ""}, {"priority": "high"}):
+        answer = await master.request("PUT", path, user=USER, data=fields)
+        assert (answer.status, answer.json["msg"]) == (400, "Bad priority")
+
+
 # -- what is asked for
 
 

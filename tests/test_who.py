@@ -260,6 +260,36 @@ async def test_what_is_closed_in_buildbot_is_closed_here(master: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "master",
+    [ruled(util.RebuildBuildEndpointMatcher(builder="fa*", role="devs"))],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_about_rebuilding_builds_holds_for_requests(master: Any) -> None:
+    master.pause()
+    fast, slow = await master.add_request(), await master.add_request("slow")
+    for user, request_id, status in (
+        ("bob", fast, 403),
+        (USER, fast, 202),
+        ("bob", slow, 202),
+    ):
+        fields = {"request_id": request_id}
+        answer = await master.post("/self-serve/main/request", user=user, data=fields)
+        assert answer.status == status, user
+
+
+@pytest.mark.parametrize(
+    "master", [ruled(util.StopBuildEndpointMatcher(role="devs"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_about_stopping_builds_holds_for_cancelling_them(master: Any) -> None:
+    build = await master.running_build(await master.add_request("slow"))
+    path = f"/self-serve/main/build/{build['buildid']}"
+    assert (await master.request("DELETE", path, user="bob")).status == 403
+    assert (await master.request("DELETE", path, user=USER)).status == 202
+
+
+@pytest.mark.parametrize(
     "master", [ruled(util.StopBuildEndpointMatcher(role="owner"))], indirect=True
 )
 @pytest_twisted.ensureDeferred

@@ -17,6 +17,7 @@ from twisted.internet import task
 
 from buildbot_selfserve.control import look
 from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestOutcome
@@ -33,6 +34,24 @@ async def cancel_request(master: Any, order: Order, request: RequestRow) -> Effe
     """Cancel *request* while it waits, or stop its build; wait for it until the deadline."""
     outcome = await _end(master, order, request.request_id, request.buildername)
     return effect(outcome)
+
+
+async def cancel_build(master: Any, order: Order, build: BuildRow) -> Effect:
+    """Stop *build* and cancel its request, so that it is not built again."""
+    state = (await look.request_states(master, [build.request.request_id])).get(
+        build.request.request_id
+    )
+    runs = state is not None and any(
+        one.build_id == build.build_id and not one.complete for one in state.builds
+    )
+    if state is not None and not runs:
+        msg = f"build {build.build_id} has ended before"
+        return effect(
+            RequestOutcome(
+                state.request_id, state.buildername, "already_complete", (build.build_id,), msg
+            )
+        )
+    return await cancel_request(master, order, build.request)
 
 
 def effect(outcome: RequestOutcome) -> Effect:

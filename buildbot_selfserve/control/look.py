@@ -46,6 +46,7 @@ class RequestState:
     claimed: bool
     complete: bool
     results: int | None
+    priority: int
     builds: tuple[BuildState, ...]
 
     @property
@@ -62,6 +63,12 @@ async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, R
         wanted = _requests.c.id.in_(ids[begin : begin + BATCH])
         found.update(await master.db.pool.do(_states, wanted))
     return found
+
+
+async def request_of_build(master: Any, build_id: int) -> int | None:
+    """Return the request of a build, ``None`` if there is no such build."""
+    build = await master.db.builds.getBuild(build_id)
+    return None if build is None else int(build.buildrequestid)
 
 
 async def made_by(master: Any, job_id: int, since: int) -> dict[int, RequestState]:
@@ -92,6 +99,7 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
             _claims.c.claimed_at,
             _requests.c.complete,
             _requests.c.results,
+            _requests.c.priority,
         )
         .select_from(
             _requests.join(Model.builders, Model.builders.c.id == _requests.c.builderid).outerjoin(
@@ -127,6 +135,7 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
             claimed=record.claimed_at is not None,
             complete=bool(record.complete),
             results=record.results if record.complete else None,
+            priority=record.priority,
             builds=tuple(builds[record.id]),
         )
         for record in records

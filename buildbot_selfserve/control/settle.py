@@ -5,11 +5,13 @@ Used when an act fails in the middle, and at start for the jobs that a killed ma
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import create
 from buildbot_selfserve.control import look
+from buildbot_selfserve.control import priorities
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
@@ -24,9 +26,7 @@ async def settle(master: Any, job: Job) -> Effect:
 
     Requests that it made are made known to their builders: it may have been cut short before.
     """
-    if "brid" in job.what and job.action.startswith("cancel"):
-        return await _cancelled(master, job.what["brid"])
-    return await _created(master, job)
+    return await _SETTLERS.get(job.action, _created)(master, job)
 
 
 async def _created(master: Any, job: Job) -> Effect:
@@ -36,7 +36,21 @@ async def _created(master: Any, job: Job) -> Effect:
     return create.created(states, job.what.get("count", 1))
 
 
-async def _cancelled(master: Any, request_id: int) -> Effect:
+async def _cancelled_build(master: Any, job: Job) -> Effect:
+    request_id = await look.request_of_build(master, job.what["bid"])
+    return await _cancelled(master, replace(job, what={"brid": request_id or 0}))
+
+
+async def _reprioritized(master: Any, job: Job) -> Effect:
+    request_id = job.what["brid"]
+    state = (await look.request_states(master, [request_id])).get(request_id)
+    if state is None:
+        return cancel.effect(RequestOutcome(request_id, "", "failed", (), "the request is gone"))
+    return priorities.effect(state, job.what["priority"])
+
+
+async def _cancelled(master: Any, job: Job) -> Effect:
+    request_id = job.what["brid"]
     state = (await look.request_states(master, [request_id])).get(request_id)
     if state is None:
         return cancel.effect(RequestOutcome(request_id, "", "failed", (), "the request is gone"))
@@ -48,3 +62,10 @@ async def _cancelled(master: Any, request_id: int) -> Effect:
     if state.results == CANCELLED and not state.builds:
         return cancel.effect(RequestOutcome(request_id, state.buildername, "cancelled"))
     return cancel.effect(cancel.ended(state, set(state.build_ids)))
+
+
+_SETTLERS = {
+    "cancel_build": _cancelled_build,
+    "cancel_request": _cancelled,
+    "reprioritize": _reprioritized,
+}

@@ -1,4 +1,4 @@
-"""Builds: look at one, build it again."""
+"""Builds: look at one, build it again, cancel it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.params import BUILD_ID
 from buildbot_selfserve.params import COUNT
 from buildbot_selfserve.params import PRIORITY
+from buildbot_selfserve.permissions import CANCEL_BUILD
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
@@ -39,3 +40,15 @@ async def rebuild_build(
     return await ctx.jobs.run(
         "rebuild_build", ctx.control.rebuild, build, priority=priority, count=count
     )
+
+
+@declare(
+    "DELETE",
+    "/<branch>/build/<build>",
+    permission=CANCEL_BUILD,
+    returns=Receipt,
+    template="job.html",
+)
+async def cancel_build(ctx: JobContext, branch: Branch, build: BuildRow) -> Receipt:
+    """Cancel this build: stop it, and let its request not be built again."""
+    return await ctx.jobs.run("cancel_build", ctx.control.cancel_build, build)

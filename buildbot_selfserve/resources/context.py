@@ -66,7 +66,9 @@ class Control(Protocol):
     """What can be done in the master; each is given to ``jobs.run``, never called by a handler."""
 
     rebuild: Callable[..., Awaitable[Any]]
+    cancel_build: Callable[..., Awaitable[Any]]
     cancel_request: Callable[..., Awaitable[Any]]
+    reprioritize: Callable[..., Awaitable[Any]]
 
 
 class JobRunner(Protocol):

@@ -1,4 +1,4 @@
-"""Build requests: look at one, cancel it."""
+"""Build requests: look at one, build it again, cancel it, build it sooner or later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.params import COUNT
+from buildbot_selfserve.params import NEW_PRIORITY
+from buildbot_selfserve.params import PRIORITY
+from buildbot_selfserve.params import REQUEST_ID
 from buildbot_selfserve.permissions import CANCEL_REQUEST
+from buildbot_selfserve.permissions import REBUILD_REQUEST
+from buildbot_selfserve.permissions import REPRIORITIZE
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -28,3 +34,41 @@ def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> Req
 async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -> Receipt:
     """Cancel this build request, or stop its build when it runs already."""
     return await ctx.jobs.run("cancel_request", ctx.control.cancel_request, request)
+
+
+@declare(
+    "POST",
+    "/<branch>/request",
+    params=(REQUEST_ID, PRIORITY, COUNT),
+    permission=REBUILD_REQUEST,
+    returns=Receipt,
+    template="job.html",
+)
+async def rebuild_request(
+    ctx: JobContext, branch: Branch, request: RequestRow, priority: int, count: int
+) -> Receipt:
+    """Build this build request again, count times.
+
+    Each of the new builds has the properties and the sources of the old request.
+    """
+    return await ctx.jobs.run(
+        "rebuild_request", ctx.control.rebuild, request, priority=priority, count=count
+    )
+
+
+@declare(
+    "PUT",
+    "/<branch>/request/<request>",
+    params=(NEW_PRIORITY,),
+    permission=REPRIORITIZE,
+    returns=Receipt,
+    template="job.html",
+)
+async def reprioritize(
+    ctx: JobContext, branch: Branch, request: RequestRow, priority: int
+) -> Receipt:
+    """Give this pending build request another priority.
+
+    Requests of a higher priority are built first; most have 0.
+    """
+    return await ctx.jobs.run("reprioritize", ctx.control.reprioritize, request, priority=priority)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildbot.www.authz.authz import Forbidden as NativeForbidden
+from buildbot.www.authz.endpointmatchers import Match
+from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from twisted.internet import defer
 
@@ -37,10 +39,14 @@ async def require_readable(master: Any, identity: Identity) -> None:
 
 @dataclass(frozen=True)
 class _Act:
-    """What is asked of the rules: a path and an action of Buildbot's Data API."""
+    """What is asked of the rules: a path and an action of Buildbot's Data API.
+
+    :param request: the target, where it is a build request
+    """
 
     path: tuple[str, ...]
     action: str
+    request: RequestRow | None
 
 
 async def require_allowed(
@@ -55,8 +61,9 @@ async def require_allowed(
 
     :raises Forbidden: a rule denies it
     """
+    request = None if isinstance(target, BuildRow) else target
     target_id = target.build_id if isinstance(target, BuildRow) else target.request_id
-    act = _Act((permission.endpoint, str(target_id)), permission.native)
+    act = _Act((permission.endpoint, str(target_id)), permission.native, request)
     authz = copy.copy(master.www.authz)
     authz.allowRules = [_Rule(rule, act) for rule in authz.allowRules]
     try:
@@ -69,7 +76,8 @@ class _Rule:
     """A rule of the operator's, asked so that it also covers what it forgot.
 
     A StopBuildEndpointMatcher means cancelling too, but looks only at an action 'stop' of build
-    requests, while Buildbot's UI sends 'cancel' (buildbot/www/authz/endpointmatchers.py).
+    requests, while Buildbot's UI sends 'cancel'; a RebuildBuildEndpointMatcher knows of builds
+    only, because that UI rebuilds no requests (buildbot/www/authz/endpointmatchers.py).
     """
 
     def __init__(self, rule: Any, act: _Act) -> None:
@@ -84,7 +92,18 @@ class _Rule:
 
     async def _match(self) -> Any:
         found = await self.rule.match(self.act.path, self.act.action, {})
-        forgets = isinstance(self.rule, StopBuildEndpointMatcher) and self.act.action == "cancel"
-        if found is None and forgets:
-            found = await self.rule.match(self.act.path, "stop", {})
-        return found
+        if found is not None or self.act.request is None:
+            return found
+        if isinstance(self.rule, StopBuildEndpointMatcher) and self.act.action == "cancel":
+            return await self.rule.match(self.act.path, "stop", {})
+        if isinstance(self.rule, RebuildBuildEndpointMatcher) and self.act.action == "rebuild":
+            return await self._match_rebuild(self.act.request)
+        return None
+
+    async def _match_rebuild(self, request: RequestRow) -> Any:
+        named = self.rule.builder is None or await self.rule.matchFromBuilderId(request.builder_id)
+        if not named:
+            return None
+        master = self.rule.master
+        data = await master.data.get(("buildrequests", str(request.request_id)))
+        return Match(master, buildrequest=data)

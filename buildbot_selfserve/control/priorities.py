@@ -1,0 +1,57 @@
+"""Lets what waits be built sooner or later.
+
+Buildbot's own ``set_priority`` raises a TypeError on SQLAlchemy 2, always
+(buildbot/db/buildrequests.py, set_build_requests_priority).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.control import look
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import RequestRow
+
+_requests, _claims = Model.buildrequests, Model.buildrequest_claims
+
+
+async def reprioritize(master: Any, request: RequestRow, priority: int) -> Effect:
+    """Give a pending *request* another priority.
+
+    :raises Refused: it does not wait any more
+    """
+    request_id = request.request_id
+    if not await master.db.pool.do(_set_if_pending, request_id, priority):
+        state = (await look.request_states(master, [request_id])).get(request_id)
+        if state is not None and not state.complete:
+            raise Refused("Request is already running")
+        raise Refused("Request already complete")
+    await master.data.rtypes.buildrequest.generateEvent([request_id], "update")
+    return effect((await look.request_states(master, [request_id]))[request_id], priority)
+
+
+def effect(state: look.RequestState, priority: int) -> Effect:
+    """Say whether a request has the *priority* that it was to get."""
+    has_it = state.priority == priority
+    outcome = RequestOutcome(
+        state.request_id,
+        state.buildername,
+        "reprioritized" if has_it else "failed",
+        state.build_ids,
+    )
+    msg = f"Request {state.request_id} has priority {state.priority}"
+    return Effect(msg, (outcome,), errors=not has_it)
+
+
+def _set_if_pending(connection: sa.Connection, request_id: int, priority: int) -> bool:
+    claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
+    query = _requests.update().where(
+        _requests.c.id == request_id, _requests.c.complete == 0, ~claimed
+    )
+    with connection.begin():
+        return bool(connection.execute(query.values(priority=priority)).rowcount == 1)
