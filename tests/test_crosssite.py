@@ -44,6 +44,7 @@ def refusal(
     [
         {"Origin": "https://ci.example.org"},
         {"Origin": "HTTPS://CI.Example.Org"},
+        {"Origin": "https://ci.example.org:443"},
         {"Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
         {"Sec-Fetch-Site": "Same-Origin"},
@@ -79,14 +80,12 @@ def test_a_page_of_this_site_may(via: str, headers: dict[str, str]) -> None:
         ({"Origin": "https://ci.example.or\xe9"}, ORIGIN),
         ({"Sec-Fetch-Site": "cross-site"}, FETCH),
         ({"Sec-Fetch-Site": "same-site"}, FETCH),
-        ({"Sec-Fetch-Site": ""}, FETCH),
         ({"Sec-Fetch-Site": "anything"}, FETCH),
         ({"Referer": "https://evil.example/https://ci.example.org/"}, REFERER),
         ({"Referer": "https://evil.example/?https://ci.example.org/"}, REFERER),
         ({"Referer": "https://ci.example.org:pass@evil.example/"}, REFERER),
         ({"Referer": "http://ci.example.org/"}, REFERER),
         ({"Referer": "about:blank"}, REFERER),
-        ({"Referer": ""}, REFERER),
         # the first header that is there decides
         ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, ORIGIN),
         ({"Origin": "https://evil.example", "Referer": "https://ci.example.org/"}, ORIGIN),

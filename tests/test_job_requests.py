@@ -301,6 +301,11 @@ async def test_bodies_of_every_kind_are_read(master: Any) -> None:
     ):
         answer = await master.post("/self-serve/main/build", user=USER, **more)
         assert answer.status == 202, answer.text
+    # as bare http.client sends it
+    bare = {"data": f"build_id={build_id}".encode(), "headers": {"Content-Type": ""}}
+    assert (await master.post("/self-serve/main/build", user=USER, **bare)).status == 202
+    packed = {"data": {"build_id": build_id}, "headers": {"Content-Encoding": "gzip"}}
+    assert (await master.post("/self-serve/main/build", user=USER, **packed)).status == 415
     wrong = {"data": b"<x/>", "headers": {"Content-Type": "text/xml"}}
     assert (await master.post("/self-serve/main/build", user=USER, **wrong)).status == 415
     large = {"data": {"build_id": build_id, "x": "y" * 70000}}

@@ -159,6 +159,8 @@ MISSING = {
     "/nowhere/build/1": "Branch nowhere not found",
     "/main/build/4711": "Build 4711 not found on branch main",
     "/main/build/x": "Build x not found on branch main",
+    "/main/build/01": "Build 01 not found on branch main",
+    "/main/build/+1": "Build +1 not found on branch main",
     "/main/build/99999999999999999999": "Build 99999999999999999999 not found on branch main",
     "/main/request/4711": "Request 4711 not found on branch main",
     "/main/rev/4711": "Revision 4711 not found on branch main",
@@ -223,6 +225,9 @@ async def test_one_trailing_slash_leads_to_the_path_without(master: Any) -> None
     for path in ("/self-serve", "/self-serve/feature%2Fx", "/self-serve/jobs"):
         answer = await master.get(f"{path}/?num=3")
         assert (answer.status, answer.header("location")) == (301, f"{path}?num=3")
+    # a client must not take the answer of another request for that of its own
+    answer = await master.request("DELETE", "/self-serve/main/request/1/", user="ada")
+    assert (answer.status, answer.header("location")) == (308, "/self-serve/main/request/1")
     assert (await master.get("/self-serve/jobs//")).status == 404
     assert (await master.get("/self-serve//jobs")).status == 404
 
@@ -246,6 +251,8 @@ async def test_an_unchanged_answer_is_not_sent_again(master: Any) -> None:
     first = await master.get("/self-serve/branches")
     headers = {"If-None-Match": first.header("etag")}
     assert (await master.get("/self-serve/branches", headers=headers)).status == 304
+    anything = {"If-None-Match": "*"}
+    assert (await master.get("/self-serve/branches", headers=anything)).status == 304
     await master.finished_build()
     assert (await master.get("/self-serve/branches", headers=headers)).status == 200
 

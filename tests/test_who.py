@@ -34,6 +34,9 @@ async def test_nobody_is_refused_with_a_challenge(master: Any) -> None:
     answer = await rebuild(master)
     assert (answer.status, answer.json["status"]) == (401, "FAILED")
     assert answer.header("www-authenticate") == 'Basic realm="buildbot"'
+    # a browser would open its own dialogue over the page that asks
+    script = await rebuild(master, headers={"X-Requested-With": "XMLHttpRequest"})
+    assert (script.status, script.header("www-authenticate")) == (401, None)
     page = await rebuild(master, json=False, headers={"Accept": BROWSER})
     assert (page.status, page.header("www-authenticate")) == (401, None)
     assert "/auth/login?redirect=%2Fself-serve%2Fmain%2Fbuild" in page.text
@@ -58,6 +61,8 @@ async def test_wrong_credentials_are_refused(master: Any) -> None:
     for credentials in WRONG:
         answer = await rebuild(master, headers={"Authorization": credentials})
         assert answer.status == 401, credentials
+    answer = await rebuild(master, headers={"Authorization": "a-secret-without-a-scheme"})
+    assert (answer.status, "secret" in answer.text) == (401, False)
     assert await is_untouched(master)
 
 
@@ -81,6 +86,15 @@ async def test_a_session_of_buildbot_is_good_here(master: Any) -> None:
     assert (answer.status, answer.header("location")) == (303, "/self-serve/jobs/1")
     job = (await master.get("/self-serve/jobs/1")).json
     assert (job["who"], job["via"]) == (USER, "session")
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_is_given_a_session_that_they_did_not_ask_for(master: Any) -> None:
+    for method, path in (("GET", "/self-serve"), ("POST", "/self-serve/main/build")):
+        for json in (True, False):
+            headers = {"Cookie": "a=b"}
+            answer = await master.request(method, path, json=json, headers=headers)
+            assert answer.header("set-cookie") is None
 
 
 @pytest_twisted.ensureDeferred

@@ -44,6 +44,8 @@ class Availability:
             self._probe()
         try:
             await waiter
+        except defer.CancelledError:
+            raise
         except Exception as error:
             raise Unavailable("The master's database does not answer") from error
         finally:

@@ -76,10 +76,8 @@ async def _end(master: Any, order: Order, request_id: int, buildername: str) -> 
             return RequestOutcome(request_id, buildername, "failed", (), "the request is gone")
         if state.complete:
             return ended(state, told)
-        if not state.claimed:
-            if await _cancel_pending(master, request_id):
-                return RequestOutcome(request_id, buildername, "cancelled", state.build_ids)
-            continue
+        if not state.claimed and await _cancel_pending(master, request_id):
+            return RequestOutcome(request_id, buildername, "cancelled", state.build_ids)
         for build in state.builds:
             if build.listens and not build.complete and build.build_id not in told:
                 told.add(build.build_id)

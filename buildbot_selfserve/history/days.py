@@ -11,6 +11,9 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Day
 
+#: There is nothing to see before the epoch.
+FIRST_DAY = datetime.date(1970, 1, 1)
+
 
 def day(
     connection: sa.Connection, branch: Branch, date: datetime.date | None, timezone: str
@@ -37,7 +40,7 @@ def day(
     return Day(
         branch=branch,
         date=date.isoformat(),
-        earlier=(date - datetime.timedelta(days=1)).isoformat(),
+        earlier=(date - datetime.timedelta(days=1)).isoformat() if date > FIRST_DAY else None,
         later=(date + datetime.timedelta(days=1)).isoformat() if date < today else None,
         rows=tuple(
             row

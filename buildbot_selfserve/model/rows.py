@@ -105,12 +105,12 @@ class RequestDetail:
 class Day:
     """What happened on a branch on one day, newest first.
 
-    :param date: ISO date; *earlier* and *later* are those beside it, *later* is ``None`` today
+    :param date: ISO date; *earlier* and *later* are those beside it, ``None`` where there is none
     """
 
     branch: Branch
     date: str
-    earlier: str
+    earlier: str | None
     later: str | None
     rows: tuple[Row, ...]
 

@@ -209,7 +209,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     json = render.json_bytes(as_json(value, site))
     tag = _tag(question, json, rows)
     headers = (("ETag", tag), *paging.links(question.path, question.query, rows))
-    if tag in question.known:
+    if tag in question.known or "*" in question.known:
         return Answer(304, "", b"", headers)
     if question.form == "json":
         return _packed(question, Answer(200, render.JSON_TYPE, json, headers))

@@ -39,6 +39,8 @@ def body_of(request: Request) -> dict[str, Any]:
     data = _read(request)
     if not data:
         return {}
+    if request.getHeader(b"content-encoding") not in (None, b"", b"identity"):
+        raise WrongType("A packed body is not read here", "send it as it is")
     kind, options = _content_type(request)
     parsers = {FORM: _form, MULTIPART: _multipart, JSON: _json}
     if kind not in parsers:
@@ -83,7 +85,7 @@ def _read(request: Request) -> bytes:
 def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:
     raw = request.getHeader(b"content-type")
     if not raw:
-        return "", {}
+        return FORM, {}  # clients of the original often said nothing
     message = EmailMessage()
     try:
         message["content-type"] = raw.decode("latin-1")

@@ -14,6 +14,9 @@ from twisted.web.server import Request
 
 from buildbot_selfserve.errors import Forbidden
 
+#: Browsers leave these out of an Origin.
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 def require_same_site(master: Any, request: Request, via: str) -> None:
     """Return if no foreign page can have sent *request*.
@@ -24,16 +27,17 @@ def require_same_site(master: Any, request: Request, via: str) -> None:
     :param via: how the asker proved who they are
     :raises Forbidden: a foreign page sent it, or may have
     """
-    origin = request.getHeader(b"origin")
-    if origin is not None:
-        _require(_is_ours(master, origin), "its Origin is not this site")
+    origins = request.requestHeaders.getRawHeaders(b"origin")
+    if origins:
+        fine = all(_is_ours(master, origin) for origin in origins)
+        _require(fine, "its Origin is not this site")
         return
     site = request.getHeader(b"sec-fetch-site")
-    if site is not None:
+    if site:
         _require(site.lower() in (b"same-origin", b"none"), "its Sec-Fetch-Site says so")
         return
     referer = request.getHeader(b"referer")
-    if referer is not None:
+    if referer:
         _require(_is_ours(master, referer), "its Referer is not this site")
         return
     if via == "session" and request.getHeader(b"x-requested-with") is None:
@@ -51,16 +55,29 @@ def _require(fine: bool, why: str) -> None:
 
 
 def _is_ours(master: Any, url: bytes) -> bool:
-    try:
-        parts = urlparse(url.decode("latin-1"))
-    except ValueError:
+    origin = _origin(url.decode("latin-1"))
+    if origin is None:
         return False
-    own = urlparse(master.config.buildbotURL)
     # the same setting and default as Buildbot's REST API has (buildbot/www/rest.py)
-    allowed = master.config.www.get("allowed_origins", [f"{own.scheme}://{own.netloc}"])
-    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    allowed = master.config.www.get("allowed_origins")
+    if allowed is None:
+        return origin == _origin(master.config.buildbotURL)
     # an exact match first: the brackets of an IPv6 address are a pattern to fnmatch
     return any(
-        origin == one or fnmatch.fnmatchcase(origin, one)
-        for one in (str(pattern).lower() for pattern in allowed)
+        origin == _origin(pattern) or fnmatch.fnmatchcase(origin, pattern)
+        for pattern in (str(one).lower() for one in allowed)
     )
+
+
+def _origin(url: str) -> str | None:
+    """Return scheme, host and port of *url* as browsers write them, ``None`` if it has none."""
+    try:
+        parts = urlparse(url.lower())
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.scheme or not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    usual = port is None or port == DEFAULT_PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + ("" if usual else f":{port}")

@@ -46,6 +46,12 @@ def is_browser(request: Request) -> bool:
     return "text/html" in _accepted(request)
 
 
+def has_a_page(request: Request) -> bool:
+    """Whether a browser waits for the answer, be it a person's or a script's in a page."""
+    from_script = request.getHeader(b"x-requested-with") or request.getHeader(b"sec-fetch-mode")
+    return is_browser(request) or bool(from_script)
+
+
 def takes_gzip(request: Request) -> bool:
     """Whether the client takes packed answers."""
     return "gzip" in _accepted(request, b"accept-encoding")

@@ -99,9 +99,11 @@ def _job(lookup: Lookup, found: Nouns, text: str) -> Job:
 def _value(noun: str, text: str) -> Any:
     """Return the value of *text*, or ``None`` if it can be the name of no such noun."""
     try:
-        return PATH[noun].parse(text, {})
+        value = PATH[noun].parse(text, {})
     except BadParameter:
         return None
+    # one name for one thing: +1 and 01 are not the build 1
+    return value if str(value) == text else None
 
 
 _RESOLVERS: dict[str, Callable[[Lookup, Nouns, str], Any]] = {

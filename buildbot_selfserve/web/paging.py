@@ -36,7 +36,8 @@ class Rows:
     @property
     def later(self) -> int | None:
         """Return the offset of the rows before these, ``None`` if there are none."""
-        return max(0, self.offset - self.limit) if self.offset else None
+        before = min(self.offset, self.total) - self.limit
+        return max(0, before) if self.offset else None
 
     @property
     def earlier(self) -> int | None:

@@ -6,6 +6,7 @@ job request stays in the reactor, where the master's own APIs are.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
@@ -115,7 +116,7 @@ class Pipeline:
         try:
             if route.method == "GET":
                 return await self._get(route, request, texts)
-            return await self._job(route, request, texts)
+            return await _unhurried(self._job(route, request, texts))
         except SelfServeError as error:
             return self.refuse(request, error)
         except defer.CancelledError:
@@ -136,7 +137,7 @@ class Pipeline:
         answer = answering.failure(self._templates, self.services.site, error, question)
         challenges = isinstance(error, Unauthorized) and who.takes_passwords(self.master)
         # a browser would open its own dialogue instead of showing the page
-        if challenges and not negotiation.is_browser(request):
+        if challenges and not negotiation.has_a_page(request):
             request.setHeader("WWW-Authenticate", f'Basic realm="{REALM}"')
         return self._respond(request, answer)
 
@@ -220,7 +221,7 @@ class Pipeline:
     ) -> Question:
         kept = tuple((name, value) for name, value in query.items() if name != "format")
         path = self._path(request)
-        visitor = self._visitor(request, path)
+        visitor = self._visitor(request, path) if form == "html" else Visitor()
         return Question(route, form, path=path, query=kept, visitor=visitor)
 
     def _path(self, request: Request) -> str:
@@ -246,6 +247,21 @@ class Pipeline:
             request.setHeader("Content-Type", answer.content_type)
             request.setHeader("Content-Length", str(len(answer.body)))
         return answer.body
+
+
+def _unhurried(work: Coroutine[Any, Any, bytes]) -> defer.Deferred[bytes]:
+    """Return the result of *work*, which goes on if nobody waits for it any more.
+
+    Klein cancels the handler of a client that has gone. Job requests that were received are done.
+    """
+    waiter: defer.Deferred[bytes] = defer.Deferred()
+
+    def done(result: Any) -> None:
+        if not waiter.called:
+            waiter.callback(result)
+
+    defer.Deferred.fromCoroutine(work).addBoth(done)
+    return waiter
 
 
 def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:

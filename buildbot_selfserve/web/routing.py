@@ -103,7 +103,8 @@ class _Resource(KleinResource):
     def _without_slash(self, request: Request, segments: list[str]) -> bytes:
         path = "/".join([self._root(), *(quote(text, safe="") for text in segments)])
         _, mark, query = request.uri.partition(b"?")
-        request.setResponseCode(301)
+        # after a 301 clients send a GET, and would take its answer for that of a job request
+        request.setResponseCode(301 if request.method in (b"GET", b"HEAD") else 308)
         request.setHeader(b"location", path.encode() + mark + query)
         return b""
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from buildbot.www.auth import NoAuth
 from buildbot.www.auth import RemoteUserAuth
 from buildbot.www.auth import TwistedICredAuthBase
+from buildbot.www.auth import build_cookie_name
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
@@ -55,7 +56,7 @@ async def identify(master: Any, request: Request, *, reads: bool = False) -> Ide
     :raises Unauthorized: the credentials are wrong, or of a kind that this master does not take
     """
     auth = master.www.auth
-    header = request.getHeader(b"authorization")
+    header = (request.getHeader(b"authorization") or b"").strip() or None
     # a proxy that checked a password may pass it on to a master that takes none
     if header is not None and (takes_passwords(master) or not _is_basic(header)):
         return await _by_header(auth, header)
@@ -72,7 +73,9 @@ async def identify(master: Any, request: Request, *, reads: bool = False) -> Ide
 
 def from_session(master: Any, request: Request, via: str = "session") -> Identity:
     """Return whom Buildbot's session cookie names, if there is one."""
-    if via == "session" and request.getHeader(b"cookie") is None:
+    sitepath = getattr(request, "sitepath", [])  # Twisted sets it when it looks for the resource
+    cookie = build_cookie_name(request.isSecure(), sitepath)
+    if via == "session" and request.getCookie(cookie) is None:
         return Identity("anonymous", {"anonymous": True})  # asking for a session would make one
     user_info = dict(master.www.getUserInfos(request))
     return Identity("anonymous" if user_info.get("anonymous") else via, user_info)
@@ -95,12 +98,11 @@ def login_url(master: Any, site: Site, path: str) -> str:
 
 
 async def _by_header(auth: Any, header: bytes) -> Identity:
-    scheme, _, value = header.strip().partition(b" ")
+    _, *values = header.split(None, 1)
     if not _is_basic(header):
-        raise Unauthorized(
-            "These credentials are of a kind that is not taken here",
-            f"{_text(scheme)} is not what this master's authentication understands",
-        )
+        # without their first word: it may be the secret itself
+        raise Unauthorized("These credentials are of a kind that is not taken here")
+    value = values[0] if values else b""
     try:
         user, colon, password = base64.b64decode(value.strip(), validate=True).partition(b":")
     except binascii.Error:
@@ -112,7 +114,7 @@ async def _by_header(auth: Any, header: bytes) -> Identity:
 
 
 def _is_basic(header: bytes) -> bool:
-    return header.strip().partition(b" ")[0].lower() == b"basic"
+    return header.lower().split(None, 1)[:1] == [b"basic"]
 
 
 class _IUserName(Interface):
