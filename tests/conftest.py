@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +57,14 @@ async def master(tmp_path: Any, monkeypatch: Any, request: Any, db_url: str) -> 
     make = getattr(request, "param", harness.config)
     async with harness.running_master(tmp_path, monkeypatch, make, db_url) as running:
         yield running
+
+
+@pytest.fixture
+def process_master(tmp_path: Path) -> Iterator[Any]:
+    """Run a master in a process of its own."""
+    from tests.process_master import ProcessMaster
+
+    running = ProcessMaster(tmp_path)
+    running.start()
+    yield running
+    running.stop()

@@ -224,9 +224,11 @@ class Master:
     async def data(self, *path: Any) -> Any:
         return await self.master.data.get(tuple(str(part) for part in path))
 
-    async def until(self, check: Callable[[], Any], what: str = "") -> Any:
+    async def until(
+        self, check: Callable[[], Any], what: str = "", patience: float = PATIENCE
+    ) -> Any:
         """Wait until *check* returns something true, and return that."""
-        deadline = reactor.seconds() + PATIENCE
+        deadline = reactor.seconds() + patience
         while True:
             found = check()
             if hasattr(found, "__await__"):

@@ -18,6 +18,7 @@ from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import metadata
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
+from tests.conftest import EVERY
 
 JOB = Job(0, "rebuild_build", "ada", "basic", "127.0.0.1", 1000, "main", {"bid": 7, "count": 2})
 OUTCOME = RequestOutcome(3, "fast", "created", (4, 5), "hm")
@@ -48,12 +49,13 @@ def test_upgrading_again_changes_nothing(engine: sa.Engine, connection: sa.Conne
     assert store.job(connection, job_id) == replace(JOB, job_id=job_id)
 
 
-def test_masters_that_start_at_once_do_not_meet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("db_url", EVERY, indirect=True)
+def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> None:
     upgrade = (
         "import sqlalchemy, sys; from buildbot_selfserve.journal import schema;"
         "schema.upgrade(sqlalchemy.create_engine(sys.argv[1]))"
     )
-    url = f"sqlite:///{tmp_path}/shared.sqlite"
+    url = db_url.replace("sqlite:///", f"sqlite:///{tmp_path}/")
     starting = [
         subprocess.Popen([sys.executable, "-c", upgrade, url], stderr=subprocess.PIPE)
         for _ in range(4)
@@ -62,7 +64,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors.decode()
     tables = sa.inspect(sa.create_engine(url)).get_table_names()
-    assert tables == ["selfserve_alembic_version", "selfserve_jobs"]
+    assert sorted(tables) == ["selfserve_alembic_version", "selfserve_jobs"]
 
 
 def test_a_row_is_closed_once(connection: sa.Connection) -> None:

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
-
-
-@pytest.fixture
-def master(tmp_path: Path) -> Any:
-    running = ProcessMaster(tmp_path)
-    running.start()
-    yield running
-    running.stop()
 
 
 def begin_rebuild(master: ProcessMaster, build_id: int, count: int) -> socket.socket:
@@ -41,6 +30,14 @@ def rows(master: ProcessMaster) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
+def builds(master: ProcessMaster) -> list[Any]:
+    return [row for row in rows(master) if "build_id" in row]
+
+
+def ended(master: ProcessMaster) -> list[Any]:
+    return [row for row in rows(master) if row.get("endtime")]
+
+
 def settled_jobs(master: ProcessMaster) -> list[Any]:
     jobs = master.get("/jobs")
     return (
@@ -48,19 +45,19 @@ def settled_jobs(master: ProcessMaster) -> list[Any]:
     )
 
 
-def test_a_rebuild_that_was_cut_short_is_told_truly(master: ProcessMaster) -> None:
-    master.force("fast")
-    build = master.until(lambda: [row for row in rows(master) if row.get("endtime")], "built")[0]
-    with begin_rebuild(master, build["build_id"], 100):
+def test_a_rebuild_that_was_cut_short_is_told_truly(process_master: ProcessMaster) -> None:
+    process_master.force("fast")
+    build = process_master.until(lambda: ended(process_master), "something is built")[0]
+    with begin_rebuild(process_master, build["build_id"], 100):
         # in the middle: some are made, and the journal's row is open
-        master.until(lambda: len(rows(master)) > 3, "some builds are made")
-        (job,) = master.get("/jobs")
+        process_master.until(lambda: len(rows(process_master)) > 3, "some builds are made")
+        (job,) = process_master.get("/jobs")
         assert job["status"] == "running"
-        master.kill()
-    master.start()
-    (job,) = master.until(lambda: settled_jobs(master), "the job is settled")
+        process_master.kill()
+    process_master.start()
+    (job,) = process_master.until(lambda: settled_jobs(process_master), "the job is settled")
     made = [one["request_id"] for one in job["complete_data"]["body"]["requests"]]
-    found = rows(master)
+    found = rows(process_master)
     assert 3 < len(made) < 100
     assert {
         row["requests"][0]["request_id"] if "requests" in row else row["request_id"]
@@ -71,26 +68,27 @@ def test_a_rebuild_that_was_cut_short_is_told_truly(master: ProcessMaster) -> No
     }
     assert job["status"] == "failed"
     assert job["complete_data"]["body"]["msg"] == f"{len(made)} of 100 builds requested"
-    master.until(
-        lambda: all(row.get("endtime") for row in rows(master)), "all that was made is built"
+    process_master.until(
+        lambda: all(row.get("endtime") for row in rows(process_master)),
+        "all that was made is built",
     )
 
 
-def test_a_cancel_that_was_cut_short_is_told_truly(master: ProcessMaster) -> None:
-    master.force("slow")
-    row = master.until(lambda: [one for one in rows(master) if "build_id" in one], "it runs")[0]
+def test_a_cancel_that_was_cut_short_is_told_truly(process_master: ProcessMaster) -> None:
+    process_master.force("slow")
+    row = process_master.until(lambda: builds(process_master), "it runs")[0]
     request_id = row["requests"][0]["request_id"]
-    master.kill()
+    process_master.kill()
     # as if it had been killed after the row was written and before anything was done
 
-    with sqlite3.connect(master.folder / "state.sqlite") as database:
+    with sqlite3.connect(process_master.folder / "state.sqlite") as database:
         database.execute(
             "INSERT INTO selfserve_jobs (action, who, via, remote, branch, submitted_at, what,"
             " status, masterid, incarnation) VALUES ('cancel_request', 'ada', 'basic', '', 'main',"
             f" 1, '{{\"brid\": {request_id}}}', 'running', 1, 'an earlier life')"
         )
-    master.start()
-    (job,) = master.until(lambda: settled_jobs(master), "the job is settled")
+    process_master.start()
+    (job,) = process_master.until(lambda: settled_jobs(process_master), "the job is settled")
     assert job["status"] == "failed"
     (outcome,) = job["complete_data"]["body"]["requests"]
     # the build was lost with the master, and the request waits again or runs again

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psutil
@@ -217,42 +219,42 @@ def children_of(pid: int) -> list[psutil.Process]:
     return [one for one in found if "readers.child" in " ".join(one.cmdline())]
 
 
-@pytest.fixture
-def master(tmp_path: Any) -> Any:
-    running = ProcessMaster(tmp_path)
-    running.start()
-    yield running
-    running.stop()
-
-
-def test_a_master_has_one_reader_that_ends_with_it(master: ProcessMaster) -> None:
-    (reader,) = children_of(master.pid)
+def test_a_master_has_one_reader_that_ends_with_it(process_master: ProcessMaster) -> None:
+    (reader,) = children_of(process_master.pid)
     assert "state.sqlite" not in " ".join(reader.cmdline())
-    master.stop()
+    process_master.stop()
     psutil.wait_procs([reader], 5)
     assert not reader.is_running()
-    master.start()
-    (reader,) = children_of(master.pid)
-    master.kill()
+    process_master.start()
+    (reader,) = children_of(process_master.pid)
+    process_master.kill()
     psutil.wait_procs([reader], 5)
     assert not reader.is_running()
-    master.start()
+    process_master.start()
 
 
-def test_reconfigs_leave_the_reader_alone(master: ProcessMaster) -> None:
-    (reader,) = children_of(master.pid)
+def test_reconfigs_leave_the_reader_alone(process_master: ProcessMaster) -> None:
+    (reader,) = children_of(process_master.pid)
+
+    def reconfigs() -> int:
+        return process_master.log.count("configuration update complete")
+
     for number in range(1, 4):
-        master.reconfig()
-        master.until(lambda: master.log.count("configuration update complete") == number, "done")  # noqa: B023
-    assert children_of(master.pid) == [reader]
-    assert master.get("/branches") == {}
+        process_master.reconfig()
+        process_master.until(partial(_is, reconfigs, number), "the reconfig is done")
+    assert children_of(process_master.pid) == [reader]
+    assert process_master.get("/branches") == {}
 
 
-def test_a_reader_that_is_killed_is_replaced(master: ProcessMaster) -> None:
-    (reader,) = children_of(master.pid)
+def _is(count: Callable[[], int], number: int) -> bool:
+    return count() == number
+
+
+def test_a_reader_that_is_killed_is_replaced(process_master: ProcessMaster) -> None:
+    (reader,) = children_of(process_master.pid)
     reader.kill()
-    assert master.get("/branches") == {}
-    (other,) = children_of(master.pid)
+    assert process_master.get("/branches") == {}
+    (other,) = children_of(process_master.pid)
     assert other.pid != reader.pid
 
 

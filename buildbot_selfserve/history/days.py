@@ -28,7 +28,7 @@ def day(
     zone = zoneinfo.ZoneInfo(timezone)
     today = datetime.datetime.now(zone).date()
     date = date or today
-    begin, end = _midnight(date, zone), _midnight(date + datetime.timedelta(days=1), zone)
+    begin, end = midnight(date, zone), midnight(date + datetime.timedelta(days=1), zone)
     started, asked = rows.builds.c.started_at, rows.requests.c.submitted_at
     on_the_day = sa.or_(
         sa.and_(started >= begin, started < end),
@@ -50,5 +50,6 @@ def day(
     )
 
 
-def _midnight(date: datetime.date, zone: zoneinfo.ZoneInfo) -> int:
+def midnight(date: datetime.date, zone: zoneinfo.ZoneInfo) -> int:
+    """Return when *date* begins in *zone*, in epoch seconds."""
     return int(datetime.datetime.combine(date, datetime.time(), tzinfo=zone).timestamp())
