@@ -15,6 +15,7 @@ from typing import Protocol
 from klein.resource import KleinResource
 from twisted.internet import defer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from buildbot_selfserve.config import SelfServe
@@ -259,6 +260,8 @@ def _unhurried(work: Coroutine[Any, Any, bytes]) -> defer.Deferred[bytes]:
     def done(result: Any) -> None:
         if not waiter.called:
             waiter.callback(result)
+        elif isinstance(result, Failure) and not result.check(SelfServeError):
+            Pipeline.log.failure("selfserve: failed after its client had gone", result)
 
     defer.Deferred.fromCoroutine(work).addBoth(done)
     return waiter
