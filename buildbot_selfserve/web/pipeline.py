@@ -207,8 +207,10 @@ class Pipeline:
         question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
         try:
             page: Answer = await self.services.readers.ask(answering.answer, site, question)
-        except SelfServeError:
-            return self._respond(request, json)  # what was done must not be lost with its page
+        except Exception:
+            # what was done must not be lost with its page
+            self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)
+            return self._respond(request, json)
         return self._respond(request, Answer(202, page.content_type, page.body))
 
     # -- both
