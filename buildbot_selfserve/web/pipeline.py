@@ -49,6 +49,8 @@ from buildbot_selfserve.web.paging import Wanted
 
 ANONYMOUS = "anonymous"
 REALM = "buildbot"
+#: A page of more jobs than this is no small answer.
+MOST_SMALL = 1000
 
 #: Headers of every answer. A page runs only scripts of our own, and nobody may frame it.
 HEADERS = {
@@ -163,8 +165,9 @@ class Pipeline:
         site = self.services.site
         if route.needs_reacting:
             site = replace(site, reacting=self.services.reacting(texts["branch"]))
+        large = route.large or (params.get("num") or 0) > MOST_SMALL
         answer: Answer = await self.services.readers.ask(
-            answering.answer, site, question, large=route.large
+            answering.answer, site, question, large=large
         )
         return self._respond(request, answer)
 
