@@ -27,6 +27,7 @@ from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.waiting import independent
 
 #: An act gets so much of the timeout; the rest is for closing its row and answering.
 ACT_SHARE = 0.8
@@ -115,7 +116,7 @@ class Jobs:
         self._stopping = True
         everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
         try:
-            await _watch(everything, self.timeout, self.clock)
+            await independent(everything).addTimeout(self.timeout, self.clock)
         except defer.TimeoutError:
             self.log.warn("selfserve: {n} jobs did not end in time", n=len(self._in_flight))
 
@@ -199,8 +200,8 @@ class Jobs:
     async def _wait(self, running: _Running, work: defer.Deferred[Job], seconds: float) -> Job:
         """Wait for *work* at most *seconds*, without ending it."""
         try:
-            job: Job = await _watch(work, seconds, self.clock)
-            return job
+            # when nobody waits any more, what happened stands in the journal
+            return await independent(work).addTimeout(seconds, self.clock)
         except defer.TimeoutError:
             raise _unfinished(running.job) from None
 
@@ -215,19 +216,6 @@ class AskedJobs:
     async def run(self, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
         """Journal, act on *nouns* with *params*, journal; return the receipt."""
         return await self._jobs.run(self._asker, action, act, *nouns, **params)
-
-
-def _watch(work: defer.Deferred[Any], seconds: float, clock: IReactorTime) -> defer.Deferred[Any]:
-    """Return the result of *work*, or a TimeoutError; cancelling it does not cancel *work*."""
-    waiter: defer.Deferred[Any] = defer.Deferred()
-
-    def over(result: Any) -> None:
-        if not waiter.called:
-            waiter.callback(result)
-        # else nobody waits any more; what happened stands in the journal
-
-    work.addBoth(over)
-    return waiter.addTimeout(seconds, clock)
 
 
 def _asked(asker: Asker, action: str, nouns: tuple[Any, ...], params: dict[str, Any]) -> Job:

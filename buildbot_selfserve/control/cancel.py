@@ -38,9 +38,7 @@ async def cancel_request(master: Any, order: Order, request: RequestRow) -> Effe
 
 async def cancel_build(master: Any, order: Order, build: BuildRow) -> Effect:
     """Stop *build* and cancel its request, so that it is not built again."""
-    state = (await look.request_states(master, [build.request.request_id])).get(
-        build.request.request_id
-    )
+    state = await look.request_state(master, build.request.request_id)
     runs = state is not None and any(
         one.build_id == build.build_id and not one.complete for one in state.builds
     )
@@ -71,9 +69,9 @@ def effect(outcome: RequestOutcome) -> Effect:
 async def _end(master: Any, order: Order, request_id: int, buildername: str) -> RequestOutcome:
     told: set[int] = set()
     while True:
-        state = (await look.request_states(master, [request_id])).get(request_id)
+        state = await look.request_state(master, request_id)
         if state is None:
-            return RequestOutcome(request_id, buildername, "failed", (), "the request is gone")
+            return gone(request_id, buildername)
         if state.complete:
             return ended(state, told)
         if not state.claimed and await _cancel_pending(master, request_id):
@@ -89,6 +87,11 @@ async def _end(master: Any, order: Order, request_id: int, buildername: str) -> 
             outcome = "stop_sent" if told else "waiting"
             return RequestOutcome(request_id, buildername, outcome, state.build_ids)
         await task.deferLater(master.reactor, POLL_INTERVAL)
+
+
+def gone(request_id: int, buildername: str = "") -> RequestOutcome:
+    """Say that a request does not exist any more."""
+    return RequestOutcome(request_id, buildername, "failed", (), "the request is gone")
 
 
 def ended(state: look.RequestState, told: set[int]) -> RequestOutcome:
@@ -120,10 +123,7 @@ def _complete_unclaimed(
     connection: sa.Connection, request_id: int, master_id: int, now: int
 ) -> bool:
     """Complete and claim a request in one transaction; do nothing if it is not pending."""
-    claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
-    complete = _requests.update().where(
-        _requests.c.id == request_id, _requests.c.complete == 0, ~claimed
-    )
+    complete = _requests.update().where(look.still_pending(request_id))
     with connection.begin() as transaction:
         values = {"complete": 1, "results": CANCELLED, "complete_at": now}
         if connection.execute(complete.values(values)).rowcount != 1:

@@ -65,6 +65,17 @@ async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, R
     return found
 
 
+async def request_state(master: Any, request_id: int) -> RequestState | None:
+    """Return the state of one request, ``None`` if there is no such request."""
+    return (await request_states(master, [request_id])).get(request_id)
+
+
+def still_pending(request_id: int) -> sa.ColumnElement[bool]:
+    """Return the condition on a build request that it waits: not complete, claimed by nobody."""
+    claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
+    return sa.and_(_requests.c.id == request_id, _requests.c.complete == 0, ~claimed)
+
+
 async def request_of_build(master: Any, build_id: int) -> int | None:
     """Return the request of a build, ``None`` if there is no such build."""
     build = await master.db.builds.getBuild(build_id)

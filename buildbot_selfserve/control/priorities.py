@@ -17,7 +17,7 @@ from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
 
-_requests, _claims = Model.buildrequests, Model.buildrequest_claims
+_requests = Model.buildrequests
 
 
 async def reprioritize(master: Any, request: RequestRow, priority: int) -> Effect:
@@ -27,7 +27,7 @@ async def reprioritize(master: Any, request: RequestRow, priority: int) -> Effec
     """
     request_id = request.request_id
     if not await master.db.pool.do(_set_if_pending, request_id, priority):
-        state = (await look.request_states(master, [request_id])).get(request_id)
+        state = await look.request_state(master, request_id)
         if state is not None and not state.complete:
             raise Refused("Request is already running")
         raise Refused("Request already complete")
@@ -49,9 +49,6 @@ def effect(state: look.RequestState, priority: int) -> Effect:
 
 
 def _set_if_pending(connection: sa.Connection, request_id: int, priority: int) -> bool:
-    claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
-    query = _requests.update().where(
-        _requests.c.id == request_id, _requests.c.complete == 0, ~claimed
-    )
+    query = _requests.update().where(look.still_pending(request_id))
     with connection.begin():
         return bool(connection.execute(query.values(priority=priority)).rowcount == 1)

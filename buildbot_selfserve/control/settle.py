@@ -5,7 +5,6 @@ Used when an act fails in the middle, and at start for the jobs that a killed ma
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.control import cancel
@@ -36,24 +35,18 @@ async def _created(master: Any, job: Job) -> Effect:
     return create.created(states, job.what.get("count", 1))
 
 
+async def _cancelled_request(master: Any, job: Job) -> Effect:
+    return await _cancelled(master, job.what["brid"])
+
+
 async def _cancelled_build(master: Any, job: Job) -> Effect:
-    request_id = await look.request_of_build(master, job.what["bid"])
-    return await _cancelled(master, replace(job, what={"brid": request_id or 0}))
+    return await _cancelled(master, await look.request_of_build(master, job.what["bid"]) or 0)
 
 
-async def _reprioritized(master: Any, job: Job) -> Effect:
-    request_id = job.what["brid"]
-    state = (await look.request_states(master, [request_id])).get(request_id)
+async def _cancelled(master: Any, request_id: int) -> Effect:
+    state = await look.request_state(master, request_id)
     if state is None:
-        return cancel.effect(RequestOutcome(request_id, "", "failed", (), "the request is gone"))
-    return priorities.effect(state, job.what["priority"])
-
-
-async def _cancelled(master: Any, job: Job) -> Effect:
-    request_id = job.what["brid"]
-    state = (await look.request_states(master, [request_id])).get(request_id)
-    if state is None:
-        return cancel.effect(RequestOutcome(request_id, "", "failed", (), "the request is gone"))
+        return cancel.effect(cancel.gone(request_id))
     # it may have been cut short before the buildset heard of it; if not, this does nothing
     await master.data.updates.maybeBuildsetComplete(state.buildset_id)
     if not state.complete:
@@ -64,8 +57,15 @@ async def _cancelled(master: Any, job: Job) -> Effect:
     return cancel.effect(cancel.ended(state, set(state.build_ids)))
 
 
+async def _reprioritized(master: Any, job: Job) -> Effect:
+    state = await look.request_state(master, job.what["brid"])
+    if state is None:
+        return cancel.effect(cancel.gone(job.what["brid"]))
+    return priorities.effect(state, job.what["priority"])
+
+
 _SETTLERS = {
     "cancel_build": _cancelled_build,
-    "cancel_request": _cancelled,
+    "cancel_request": _cancelled_request,
     "reprioritize": _reprioritized,
 }

@@ -12,6 +12,7 @@ from twisted.python.threadpool import ThreadPool
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.waiting import independent
 
 #: Runs a callable in a thread of the lane for small or large answers.
 Run = Callable[[Callable[[], Any], bool], "defer.Deferred[Any]"]
@@ -67,15 +68,13 @@ class ThreadReaders:
         if self._waiting >= MOST_WAITING:
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
         self._waiting += 1
-        answer: defer.Deferred[Any] = defer.Deferred()
 
-        def answered(result: Any) -> None:
+        def answered(result: Any) -> Any:
             self._waiting -= 1
-            if not answer.called:
-                answer.callback(result)
+            return result
 
-        self._run(lambda: function(self._state, *arguments), large).addBoth(answered)
-        return answer.addTimeout(self.timeout, self.clock, too_late)
+        work = self._run(lambda: function(self._state, *arguments), large).addBoth(answered)
+        return independent(work).addTimeout(self.timeout, self.clock, too_late)
 
     def stop(self) -> defer.Deferred[None]:
         """End the threads, if they are ours."""

@@ -34,6 +34,7 @@ from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
+from buildbot_selfserve.waiting import independent
 from buildbot_selfserve.web import answering
 from buildbot_selfserve.web import bodies
 from buildbot_selfserve.web import crosssite
@@ -260,16 +261,12 @@ def _unhurried(work: Coroutine[Any, Any, bytes]) -> defer.Deferred[bytes]:
 
     Klein cancels the handler of a client that has gone. Job requests that were received are done.
     """
-    waiter: defer.Deferred[bytes] = defer.Deferred()
 
-    def done(result: Any) -> None:
-        if not waiter.called:
-            waiter.callback(result)
-        elif isinstance(result, Failure) and not result.check(SelfServeError):
+    def unwanted(result: bytes | Failure) -> None:
+        if isinstance(result, Failure) and not result.check(SelfServeError):
             Pipeline.log.failure("selfserve: failed after its client had gone", result)
 
-    defer.Deferred.fromCoroutine(work).addBoth(done)
-    return waiter
+    return independent(defer.Deferred.fromCoroutine(work), unwanted)
 
 
 def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:

@@ -98,10 +98,10 @@ def login_url(master: Any, site: Site, path: str) -> str:
 
 
 async def _by_header(auth: Any, header: bytes) -> Identity:
-    _, *values = header.split(None, 1)
     if not _is_basic(header):
         # without their first word: it may be the secret itself
         raise Unauthorized("These credentials are of a kind that is not taken here")
+    _, *values = header.split(None, 1)
     value = values[0] if values else b""
     try:
         user, colon, password = base64.b64decode(value.strip(), validate=True).partition(b":")
