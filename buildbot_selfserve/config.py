@@ -171,8 +171,6 @@ class SelfServeBranch:
             _is_revlink(revlink), "revlink", revlink, "a text with {revision}, or a callable"
         )
         self.name = name
-        self.builders = builders
-        self.sets = sets
         self.branch = Branch(
             name=name,
             branches=tuple(branches),
@@ -183,6 +181,11 @@ class SelfServeBranch:
             repo_type=repo_type,
             revlink=_pickled(check, revlink),
             builders=tuple(builders) if isinstance(builders, list | tuple) else None,
+            sets=tuple(
+                (key, tuple(entries))
+                for key, entries in (sets.items() if isinstance(sets, dict) else ())
+                if isinstance(entries, list | tuple)
+            ),
         )
 
     @staticmethod

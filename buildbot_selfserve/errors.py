@@ -46,6 +46,10 @@ class Refused(SelfServeError):
     """What was asked for is well-formed but cannot be done with this target."""
 
 
+class KeyTaken(SelfServeError):
+    """An Idempotency-Key stands for another job request already."""
+
+
 class BadBody(SelfServeError):
     """The body of a request cannot be read as what it says it is."""
 

@@ -19,18 +19,25 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import Target
 from buildbot_selfserve.waiting import independent
 
 #: An act gets so much of the timeout; the rest is for closing its row and answering.
 ACT_SHARE = 0.8
+#: Seconds between two looks at a job request that was sent again while it runs.
+AGAIN_INTERVAL = 0.2
 #: Seconds between attempts to close a row while the database is away; the last one repeats.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -42,11 +49,15 @@ class Asker:
     """Who asks for a job request, and where from.
 
     :param via: how they proved it: ``session``, ``basic``, ``remote_user`` or ``anonymous``
+    :param may: says whether they may do what they ask for to one of several targets
+    :param attempt: the key under which they may send it again, if they gave one
     """
 
     who: str
     via: str
     remote: str
+    may: Callable[[Target], Awaitable[bool]]
+    attempt: Attempt | None = None
 
 
 class _Running:
@@ -63,6 +74,7 @@ class Jobs:
     :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
     :param check_available: raises :class:`Unavailable` when the master cannot do anything now
     :param settle: says what a job that was cut short has really done
+    :param follow: waits until what a job told to stop has ended; says how
     :param masterid: returns the id of this master
     """
 
@@ -74,6 +86,7 @@ class Jobs:
         write: Callable[..., Awaitable[Any]],
         check_available: Callable[[], Awaitable[None]],
         settle: Callable[[Job], Awaitable[Effect]],
+        follow: Callable[[Job], Awaitable[Effect]],
         masterid: Callable[[], int],
     ) -> None:
         self.clock = clock
@@ -82,8 +95,10 @@ class Jobs:
         self._write = write
         self._check_available = check_available
         self._settle = settle
+        self._follow = follow
         self._masterid = masterid
         self._in_flight: set[defer.Deferred[Any]] = set()
+        self._followed: set[defer.Deferred[Any]] = set()
         self._stopping = False
 
     def asked_by(self, asker: Asker) -> AskedJobs:
@@ -101,11 +116,16 @@ class Jobs:
         running = _Running(_asked(asker, action, nouns, params))
         deadline = begun + self.timeout * ACT_SHARE
         left = begun + self.timeout - self.clock.seconds()
-        work = self._independent(self._perform(running, deadline, act, nouns, params))
+        work = self._independent(self._perform(running, asker, deadline, act, nouns, params))
         return Receipt(await self._wait(running, work, left))
 
     async def settle_left_open(self) -> int:
-        """Close the rows that earlier lives of this master left open; return how many."""
+        """Close the rows that earlier lives of this master left open; return how many.
+
+        What they were following is followed on.
+        """
+        for job in await self._write(store.left_followed, self._masterid(), self.incarnation):
+            self._follow_on(job)
         left = await self._write(store.left_open, self._masterid(), self.incarnation)
         for job in left:
             await self._close_as_settled(job)
@@ -114,6 +134,8 @@ class Jobs:
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""
         self._stopping = True
+        for follower in list(self._followed):
+            follower.cancel()  # the next start follows on
         everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
         try:
             await independent(everything).addTimeout(self.timeout, self.clock)
@@ -125,29 +147,94 @@ class Jobs:
     async def _perform(
         self,
         running: _Running,
+        asker: Asker,
         deadline: float,
         act: Act,
         nouns: tuple[Any, ...],
         params: dict[str, Any],
     ) -> Job:
-        job_id = await self._write(store.open_job, running.job, self._masterid(), self.incarnation)
-        job = running.job = replace(running.job, job_id=job_id)
-        order = Order(job_id, job.who, deadline)
+        earlier = await self._open(running, asker, deadline)
+        if earlier is not None:
+            return earlier
+        job = running.job
+        order = Order(job.job_id, job.who, deadline, asker.may)
         try:
             if self.clock.seconds() > deadline:
                 raise Unavailable("The master's database was too slow; nothing was done")
             effect = await act(order, *nouns, **params)
-        except Refused as refusal:
+        except (Refused, Forbidden) as refusal:
             await self._close(_ended(job, Effect(refusal.msg, errors=True)))
             raise
         except Exception as error:
             self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
             job = await self._close_as_settled(job)
-            if all(outcome.outcome == "failed" for outcome in job.requests):
+            if not job.did_something:
                 msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
-                raise Unavailable(msg, job.msg, job_id=job_id) from None
+                raise Unavailable(msg, job.msg, job_id=job.job_id) from None
             return job
-        return await self._close(_ended(job, effect))
+        job = await self._close(_ended(job, effect))
+        if job.unsettled and not self._stopping:
+            self._follow_on(job)
+        return job
+
+    async def _open(self, running: _Running, asker: Asker, deadline: float) -> Job | None:
+        """Write the row of a job that is to be done now; return the one that was done before.
+
+        That is one of the same Idempotency-Key, when it has ended and has done something.
+
+        :raises KeyTaken: the key was given to another job request
+        :raises Unavailable: the earlier one has not ended yet
+        """
+        asked = running.job
+        while True:
+            opened = await self._write(
+                store.open_job,
+                asked,
+                self._masterid(),
+                self.incarnation,
+                asker.attempt,
+            )
+            running.job = opened.job
+            if opened.new:
+                return None
+            if asker.attempt is None or opened.fingerprint != asker.attempt.fingerprint:
+                raise KeyTaken(
+                    f"This Idempotency-Key belongs to job {opened.job.job_id}",
+                    "which asked for something else; take another key",
+                )
+            if opened.job.status != "running":
+                return running.job
+            if self.clock.seconds() > deadline:
+                raise _unfinished(running.job)
+            await task.deferLater(self.clock, AGAIN_INTERVAL)
+
+    # -- what goes on after the answer
+
+    def _follow_on(self, job: Job) -> None:
+        """Follow what *job* told to stop, in the background."""
+        following = defer.Deferred.fromCoroutine(self._until_settled(job))
+        self._followed.add(following)
+
+        def over(result: Any) -> None:
+            self._followed.discard(following)
+            if isinstance(result, Failure) and not result.check(defer.CancelledError):
+                self.log.failure("selfserve: job {job_id} lost sight of", result, job_id=job.job_id)
+
+        following.addBoth(over)
+
+    async def _until_settled(self, job: Job) -> None:
+        while job.unsettled:
+            try:
+                job = _ended(job, await self._follow(job))
+                await self._write(store.amend_job, job)
+            except defer.CancelledError:
+                raise
+            except Exception:
+                self.log.failure("selfserve: job {job_id} cannot be followed", job_id=job.job_id)
+                await task.deferLater(self.clock, RETRIES[-1])
+        self._log_end(job)
+
+    # -- closing
 
     async def _close_as_settled(self, job: Job) -> Job:
         """Close *job* with what it has really done; try until the database says."""
@@ -164,12 +251,15 @@ class Jobs:
 
     async def _write_end(self, job: Job) -> Job:
         await self._write(store.close_job, job)
+        self._log_end(job)
+        return job
+
+    def _log_end(self, job: Job) -> None:
         self.log.info(
             "selfserve: job {job.job_id} {job.action} by {job.who} ({job.via}, {job.remote})"
             " on {job.branch}: {job.status}, {job.msg}",
             job=job,
         )
-        return job
 
     async def _persist(self, attempt: Callable[[], Awaitable[Job]]) -> Job:
         """Repeat *attempt* until it succeeds; while the master stops, it gets one chance."""
@@ -222,7 +312,7 @@ def _asked(asker: Asker, action: str, nouns: tuple[Any, ...], params: dict[str, 
     what: dict[str, Any] = {}
     for noun in nouns:
         what.update(noun.asked())
-    what.update(params)
+    what.update({name: value for name, value in params.items() if value is not None})
     return Job(
         job_id=0,
         action=action,

@@ -8,6 +8,8 @@ parameter and says what would be right.
 from __future__ import annotations
 
 import datetime
+import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from buildbot_selfserve.errors import BadParameter
 _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,19})\s*", re.ASCII)
 
 INT32 = 2**31 - 1
+#: JSON may be nested so deeply.
+DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,12 @@ class Text(Param):
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> str:
         if not isinstance(raw, str) or len(raw) > self.longest or not is_plain(raw):
-            raise BadParameter(
-                self.name,
-                f"a text of at most {self.longest} characters, none of them a control character",
-            )
+            raise BadParameter(self.name, self.expected())
         return raw
+
+    def expected(self) -> str:
+        """Return what would be right."""
+        return f"a text of at most {self.longest} characters, none of them a control character"
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "maxLength": self.longest}
@@ -135,6 +140,103 @@ class Choice(Param):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.choices)}
+
+
+@dataclass(frozen=True)
+class JsonObject(Param):
+    """A JSON object of properties: a text that holds one, or the object itself.
+
+    :param reserved: names that it may not have
+    """
+
+    reserved: frozenset[str] = frozenset()
+    longest: int = 256
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> dict[str, Any]:
+        value = _json(raw)
+        if not isinstance(value, dict):
+            raise BadParameter(self.name, "a JSON object")
+        for name in value:
+            if not 0 < len(name) <= self.longest or not is_plain(name):
+                raise BadParameter(
+                    self.name, f"a JSON object whose names have 1 to {self.longest} characters"
+                )
+            if name in self.reserved:
+                raise BadParameter(self.name, f"without {name!r}, which is not yours to set")
+        if not all(map(_is_storable, value.values())):
+            raise BadParameter(
+                self.name,
+                f"at most {DEEPEST} levels deep, without NUL characters and lone surrogates",
+            )
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+@dataclass(frozen=True)
+class TextList(Param):
+    """A JSON list of texts: a text that holds one, or the list itself."""
+
+    most: int = 1000
+    longest: int = 1024
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> list[str]:
+        value = _json(raw)
+        fine = isinstance(value, list) and len(value) <= self.most
+        if not fine or not all(self._is_fine(one) for one in value):
+            raise BadParameter(
+                self.name,
+                f"a JSON list of at most {self.most} texts, each of 1 to {self.longest} characters",
+            )
+        return list(value)
+
+    def _is_fine(self, one: object) -> bool:
+        return isinstance(one, str) and 0 < len(one) <= self.longest and is_plain(one)
+
+    def schema(self) -> dict[str, Any]:
+        text = {"type": "string", "minLength": 1, "maxLength": self.longest}
+        return {"type": "array", "maxItems": self.most, "items": text}
+
+
+def strict_json(text: str) -> Any:
+    """Return what *text* says in JSON.
+
+    :raises ValueError: it is not JSON, or has a number that JSON cannot have or that is too large
+    :raises RecursionError: it is nested too deeply
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _json(raw: Any) -> Any:
+    """Return what a text says in JSON, or ``None``; what is no text stays as it is."""
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return strict_json(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_storable(value: Any, depth: int = 0) -> bool:
+    """Whether steps and databases can take a JSON value; newlines in its texts are fine."""
+    if isinstance(value, str):
+        return not any(one == "\0" or "\ud800" <= one <= "\udfff" for one in value)
+    if isinstance(value, list | dict) and depth == DEEPEST:
+        return False
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    return not isinstance(value, list | dict) or all(_is_storable(one, depth + 1) for one in inner)
 
 
 def is_plain(text: str) -> bool:
@@ -200,6 +302,42 @@ REVISION = Text(
 REQUEST_ID = Int(
     "request_id", "The id of the build request.", required=True, minimum=1, noun="request"
 )
+#: Another text than a known revision is taken as it is (contract, section 3).
+ANY_REVISION = replace(
+    REVISION,
+    text="The revision; the beginning of one that is known is completed, any other taken as it is.",
+    noun="any_revision",
+)
+BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
+#: Without one, a scheduler gives its own.
+SCHEDULED_PRIORITY = replace(
+    PRIORITY,
+    text="Requests of a higher priority are built first; if absent, each scheduler gives its own.",
+    default=None,
+)
+#: What Buildbot or self-serve itself sets: a build with another value would be another's, or go
+#: elsewhere (``virtual_builder_name``: buildbot/process/builder.py).
+RESERVED_PROPERTIES = frozenset(
+    {
+        "virtual_builder_name",
+        "scheduler",
+        "owner",
+        "selfserve_job",
+        "selfserve_key",
+        "buildid",
+        "builduid",
+    }
+)
+PROPERTIES = JsonObject(
+    "properties",
+    "Properties of the new build, by name.",
+    reserved=RESERVED_PROPERTIES,
+)
+FILES = TextList(
+    "files",
+    "Names of changed files, for the steps that look at them. They belong to the revision: all"
+    " builds there see the newest list.",
+)
 NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
 STABLE_DELAY = Int(
     "stableDelay",
@@ -222,6 +360,13 @@ FORMAT = Choice(
     choices=("json", "html"),
 )
 
+#: A header of job requests.
+IDEMPOTENCY_KEY = Text(
+    "Idempotency-Key",
+    "Makes sending again safe: the same key, from the same user and with the same content, is"
+    " answered with the receipt of the first.",
+)
+
 LIMIT = Int(
     "limit",
     "At most so many rows; the Link header of the answer leads to the next ones.",
@@ -239,6 +384,15 @@ PATH: dict[str, Param] = {
     "request": Int("request_id", "The id of the build request.", required=True, minimum=1),
     "revision": Text(
         "revision", "The revision, or at least 6 characters that it begins with.", required=True
+    ),
+    "any_revision": Text(
+        "revision",
+        "The revision; the beginning of one that is known is completed, any other taken as it is.",
+        required=True,
+    ),
+    "builder": Text("builder_name", "The name of the builder.", required=True),
+    "builder_set": Text(
+        "set", "The name of a set: nightly, pgo or one of your own.", required=True
     ),
     "user": Text("user", "The author of changes, or the address in it.", required=True),
     "job": Int("job_id", "The id of the job request.", required=True, minimum=1),

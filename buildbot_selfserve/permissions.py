@@ -16,13 +16,15 @@ class Permission:
     """One thing that a person may or may not do.
 
     :param action: our name of the job request, as the journal writes it
-    :param noun: which resolved noun of the route it is about: ``build`` or ``request``
-    :param endpoint: the first element of the Data API path, ``builds`` or ``buildrequests``
+    :param noun: which resolved noun of the route it is about: ``build``, ``request`` or
+        ``builder``; ``None`` where there may be many targets, and the act asks about each
+    :param endpoint: the first element of the Data API path, ``builds``, ``buildrequests`` or
+        ``forceschedulers``
     :param native: the Data API action that Buildbot's own UI would send there
     """
 
     action: str
-    noun: str
+    noun: str | None
     endpoint: str
     native: str
 
@@ -32,4 +34,8 @@ CANCEL_BUILD = Permission("cancel_build", "build", "builds", "stop")
 #: Buildbot's UI rebuilds builds only; web.may asks its Rebuild rules about requests, too.
 REBUILD_REQUEST = Permission("rebuild_request", "request", "buildrequests", "rebuild")
 CANCEL_REQUEST = Permission("cancel_request", "request", "buildrequests", "cancel")
+CANCEL_REVISION = Permission("cancel_revision", None, "buildrequests", "cancel")
+NEW_BUILD_AT_REVISION = Permission("new_build_at_revision", None, "forceschedulers", "force")
+NEW_SET_AT_REVISION = Permission("new_set_at_revision", None, "forceschedulers", "force")
+NEW_BUILD_FOR_BUILDER = Permission("new_build_for_builder", "builder", "forceschedulers", "force")
 REPRIORITIZE = Permission("reprioritize", "request", "buildrequests", "set_priority")

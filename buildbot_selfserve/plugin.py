@@ -25,14 +25,14 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.control.availability import Availability
-from buildbot_selfserve.control.configured import builder_branches
-from buildbot_selfserve.control.configured import reacting_builders
+from buildbot_selfserve.control.configured import setup
 from buildbot_selfserve.control.configured import watched_branches
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.readers.processes import ProcessReaders
@@ -117,18 +117,19 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._retired = retired
         self._mount = Mount()
         self._site: Site | None = None
-        self._reacting: dict[str, tuple[str, ...]] = {}
+        self._setups: dict[str, Setup] = {}
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
         self._ready = False
         self.config = config
-        self.control = Control(master)
+        self.control = Control(master, self._branch)
         self._availability = Availability(master, master.reactor)
         self.jobs = Jobs(
             master.reactor,
             self._write_journal,
             self._check_available,
             self.control.settle,
+            self.control.follow,
             lambda: int(master.masterid),
         )
         self._pipeline = Pipeline(master, self)
@@ -146,14 +147,13 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self._site = site
         return self._site
 
-    def reacting(self, branch_name: str) -> tuple[str, ...]:
-        """Return the builders whose schedulers would react to a change on the branch."""
-        if branch_name not in self._reacting:
-            if len(self._reacting) >= MOST_REMEMBERED:
-                self._reacting.clear()
-            branch = self._branch(branch_name)
-            self._reacting[branch_name] = reacting_builders(self._master, branch)
-        return self._reacting[branch_name]
+    def setup(self, branch_name: str) -> Setup:
+        """Return what is configured to build the branch."""
+        if branch_name not in self._setups:
+            if len(self._setups) >= MOST_REMEMBERED:
+                self._setups.clear()
+            self._setups[branch_name] = setup(self._master, self._branch(branch_name))
+        return self._setups[branch_name]
 
     def _branch(self, name: str) -> Branch:
         named = (one for one in self.site.branches or () if one.name == name)
@@ -208,7 +208,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     def _forget_configuration(self) -> None:
         self._site = None
-        self._reacting.clear()
+        self._setups.clear()
 
     def _restart(self) -> None:
         self._stop_databases()
@@ -300,7 +300,6 @@ def _site(master: Any, config: SelfServe) -> Site:
         if configured_branches is None
         else tuple(one.branch for one in configured_branches),
         hinted_branches=watched_branches(master),
-        builder_branches=builder_branches(master),
     )
 
 

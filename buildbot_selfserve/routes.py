@@ -39,7 +39,7 @@ class Route:
     :param template: the page that shows it
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
-    :param needs_reacting: it needs to know which builders would build a change on the branch
+    :param needs_setup: it needs to know what is configured to build the branch
     """
 
     method: str
@@ -52,7 +52,7 @@ class Route:
     handler: Callable[..., Any]
     large: bool = False
     paged: bool = False
-    needs_reacting: bool = False
+    needs_setup: bool = False
 
     @property
     def name(self) -> str:
@@ -106,7 +106,7 @@ class Declarations:
         template: str,
         large: bool = False,
         paged: bool = False,
-        needs_reacting: bool = False,
+        needs_setup: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of *method* on *path*.
 
@@ -129,7 +129,7 @@ class Declarations:
                 handler,
                 large=large,
                 paged=paged,
-                needs_reacting=needs_reacting,
+                needs_setup=needs_setup,
             )
             _check(route)
             if route.name in self._routes:
@@ -182,7 +182,7 @@ def _check(route: Route) -> None:
     actual = list(inspect.signature(route.handler).parameters)
     if sorted(expected) != sorted(actual) or actual[0] != "ctx":
         refuse(f"the handler takes ({', '.join(actual)}), declared is ({', '.join(expected)})")
-    if route.permission and route.permission.noun not in expected:
+    if route.permission and route.permission.noun not in (None, *expected):
         refuse(f"the permission is about a {route.permission.noun}, which this route has not")
 
 

@@ -236,7 +236,7 @@ def test_a_mistake_outside_of_master_cfg_raises() -> None:
 def test_a_branch_is_all_sourcestamps_of_its_name() -> None:
     branch = SelfServeBranch("main")
     assert branch.branch == Branch("main", ("main",))
-    assert (branch.builders, branch.sets) == (None, None)
+    assert (branch.branch.builders, branch.branch.sets) == (None, ())
 
 
 def link(revision: str) -> str:
@@ -288,7 +288,8 @@ def test_a_good_name_of_a_branch_is_kept(name: str) -> None:
 @pytest.mark.parametrize("builders", [None, [], ("fast",), ["fast", re.compile("^f"), "tag:slow"]])
 def test_good_builders_are_kept(builders: Any) -> None:
     assert mistakes(SelfServeBranch, "main", builders=builders) == []
-    assert SelfServeBranch("main", builders=builders).builders == builders
+    kept = SelfServeBranch("main", builders=builders).branch.builders
+    assert kept == (None if builders is None else tuple(builders))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,8 @@ def test_good_builders_are_kept(builders: Any) -> None:
 )
 def test_good_sets_are_kept(sets: Any) -> None:
     assert mistakes(SelfServeBranch, "main", sets=sets) == []
-    assert SelfServeBranch("main", sets=sets).sets == sets
+    kept = SelfServeBranch("main", sets=sets).branch.sets
+    assert dict(kept) == {name: tuple(entries) for name, entries in (sets or {}).items()}
 
 
 BRANCH = "a text, None, or a list of those"

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import metadata
+from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 from tests.conftest import EVERY
@@ -38,13 +39,20 @@ def connection(engine: sa.Engine) -> Any:
         yield connection
 
 
+def opened(connection: sa.Connection, job: Job, masterid: int, incarnation: str) -> int:
+    """Open a job as a client without an Idempotency-Key would; return its id."""
+    opened = store.open_job(connection, job, masterid, incarnation)
+    assert opened.new
+    return opened.job.job_id
+
+
 def test_the_migrations_make_the_tables_that_the_code_uses(connection: sa.Connection) -> None:
     context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
     assert compare_metadata(context, metadata) == []
 
 
 def test_upgrading_again_changes_nothing(engine: sa.Engine, connection: sa.Connection) -> None:
-    job_id = store.open_job(connection, JOB, 1, "a life")
+    job_id = opened(connection, JOB, 1, "a life")
     schema.upgrade(engine)
     assert store.job(connection, job_id) == replace(JOB, job_id=job_id)
 
@@ -68,7 +76,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
 
 
 def test_a_row_is_closed_once(connection: sa.Connection) -> None:
-    job_id = store.open_job(connection, JOB, 1, "a life")
+    job_id = opened(connection, JOB, 1, "a life")
     ended = replace(
         JOB,
         job_id=job_id,
@@ -87,23 +95,60 @@ def test_a_row_is_closed_once(connection: sa.Connection) -> None:
 
 
 def test_rows_of_earlier_lives_are_found_and_no_others(connection: sa.Connection) -> None:
-    mine = store.open_job(connection, JOB, 1, "earlier")
-    store.open_job(connection, JOB, 1, "now")
-    store.open_job(connection, JOB, 2, "earlier")
-    closed = store.open_job(connection, JOB, 1, "earlier")
+    mine = opened(connection, JOB, 1, "earlier")
+    opened(connection, JOB, 1, "now")
+    opened(connection, JOB, 2, "earlier")
+    closed = opened(connection, JOB, 1, "earlier")
     store.close_job(connection, replace(JOB, job_id=closed, status="ok", completed_at=1))
     assert [job.job_id for job in store.left_open(connection, 1, "now")] == [mine]
 
 
 def test_ids_are_not_used_again(connection: sa.Connection) -> None:
-    first = store.open_job(connection, JOB, 1, "a life")
+    first = opened(connection, JOB, 1, "a life")
     with connection.begin():
         connection.execute(sa.text("DELETE FROM selfserve_jobs"))
-    assert store.open_job(connection, JOB, 1, "a life") == first + 1
+    assert opened(connection, JOB, 1, "a life") == first + 1
 
 
 def test_long_names_are_cut(connection: sa.Connection) -> None:
-    job_id = store.open_job(connection, replace(JOB, who="x" * 1000), 1, "a life")
+    job_id = opened(connection, replace(JOB, who="x" * 1000), 1, "a life")
     job = store.job(connection, job_id)
     assert job is not None
     assert job.who == "x" * 256
+
+
+ATTEMPT = Attempt("key", "what")
+
+
+def test_a_key_has_one_row_that_has_done_something(connection: sa.Connection) -> None:
+    first = store.open_job(connection, JOB, 1, "a life", ATTEMPT)
+    assert (first.new, first.job) == (True, replace(JOB, job_id=1))
+    again = store.open_job(connection, replace(JOB, when=2000), 2, "another", ATTEMPT)
+    assert (again.new, again.fingerprint, again.job) == (False, "what", first.job)
+    # another user, another case, another key are others
+    assert store.open_job(connection, replace(JOB, who="eve"), 1, "a life", ATTEMPT).new
+    assert store.open_job(connection, JOB, 1, "a life", replace(ATTEMPT, key="KEY")).new
+    ended = replace(first.job, status="ok", completed_at=1010, requests=(OUTCOME,))
+    assert store.close_job(connection, ended)
+    assert store.open_job(connection, JOB, 1, "a life", ATTEMPT).job == ended
+
+
+def test_a_key_is_free_again_when_nothing_was_done(connection: sa.Connection) -> None:
+    first = store.open_job(connection, JOB, 1, "a life", ATTEMPT)
+    store.close_job(connection, replace(first.job, status="failed", completed_at=1, errors=True))
+    assert store.open_job(connection, JOB, 1, "a life", ATTEMPT).new
+
+
+def test_a_row_that_is_followed_is_amended(connection: sa.Connection) -> None:
+    job_id = opened(connection, JOB, 1, "earlier")
+    sent = replace(OUTCOME, outcome="stop_sent")
+    closed = replace(JOB, job_id=job_id, status="ok", completed_at=1, requests=(sent,))
+    assert not store.amend_job(connection, closed)
+    assert store.close_job(connection, closed)
+    assert store.left_followed(connection, 1, "now") == [closed]
+    connection.rollback()  # ends the transaction of that read
+    ended = replace(closed, completed_at=9, requests=(replace(OUTCOME, outcome="stopped"),))
+    assert store.amend_job(connection, ended)
+    assert not store.amend_job(connection, closed)
+    assert store.job(connection, job_id) == ended
+    assert store.left_followed(connection, 1, "now") == []

@@ -29,7 +29,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "routes": (3, frozenset()),
     "resources": (4, frozenset()),
     "history": (4, frozenset({"sqlalchemy", "buildbot"})),
-    "control": (4, frozenset({"buildbot", "twisted", "sqlalchemy"})),
+    "control": (4, frozenset({"buildbot", "twisted", "sqlalchemy", "zope"})),
     "journal": (4, frozenset({"sqlalchemy", "alembic"})),
     "jobs": (5, frozenset({"twisted"})),
     "readers": (5, frozenset({"twisted"})),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -13,17 +14,20 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Manual
+from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
@@ -31,6 +35,7 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.web.answering import Question
@@ -143,7 +148,12 @@ def site(text: str = "Buildbot", **more: Any) -> Site:
 
 def branch(text: str) -> Branch:
     return Branch(
-        text, (text,), repo=text, repo_type=text, revlink="https://example.org/{revision}"
+        text,
+        (text,),
+        repo=text,
+        repo_type=text,
+        revlink="https://example.org/{revision}",
+        sets=((text, ()),),
     )
 
 
@@ -204,6 +214,7 @@ def properties(text: str) -> dict[str, Any]:
 
 def job(text: str, **more: Any) -> Job:
     outcome = RequestOutcome(6, text, text, (10, 11), text)
+    denied = RequestOutcome(None, text, text)
     given: dict[str, Any] = {
         "job_id": 3,
         "action": text,
@@ -216,7 +227,7 @@ def job(text: str, **more: Any) -> Job:
         "status": text,
         "completed_at": 1_700_000_001,
         "msg": text,
-        "requests": (outcome,),
+        "requests": (outcome, denied),
         **more,
     }
     return Job(**given)
@@ -237,6 +248,15 @@ def manual(text: str) -> Manual:
 def nouns(text: str) -> dict[str, Any]:
     """Return what the texts in a path meant."""
     return {"branch": branch(text), "revision": Revision(branch(text), text, (1,))}
+
+
+def possible(text: str) -> Possible:
+    """Return what can be built: a set with builders, one without."""
+    where = Sourcestamp(text, text, text, text)
+    revision = AnyRevision(branch(text), text, False, (where,))
+    builder = Builder(1, text)
+    sets = (BuilderSet(branch(text), text, (builder,)), BuilderSet(branch(text), "pgo", ()))
+    return Possible(revision, (text,), sets, (builder,))
 
 
 DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
@@ -278,10 +298,11 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             **nouns(text),
         },
         "revision.html": {
-            "value": RevisionRows(revision, rows(text), DONE),
+            "value": RevisionRows(revision, rows(text), replace(DONE, pending=2, running=1)),
             **paged(text),
             **nouns(text),
         },
+        "new.html": {"value": possible(text), **nouns(text)},
         "is_done.html": {"value": DONE, **nouns(text)},
         "jobs.html": {"value": jobs(text)},
         "job.html": {"value": job(text)},

@@ -226,6 +226,7 @@ def test_what_stands_in_the_path_of_a_route_is_required(route: Route) -> None:
     assert all("{" + one["name"] + "}" in route.shown_path for one in in_path)
 
 
-def test_no_two_job_requests_share_an_action() -> None:
-    actions = [route.permission.action for route in ROUTES if route.permission]
+def test_no_two_permissions_share_an_action() -> None:
+    permissions = {route.permission for route in ROUTES if route.permission}
+    actions = [permission.action for permission in permissions]
     assert sorted(actions) == sorted(set(actions))

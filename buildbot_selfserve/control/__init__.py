@@ -7,25 +7,38 @@ changes anything of Buildbot's; ``availability`` says whether the master can do 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import chosen
 from buildbot_selfserve.control import create
 from buildbot_selfserve.control import priorities
+from buildbot_selfserve.control import scheduled
 from buildbot_selfserve.control import settle
+from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Row
 
 
 class Control:
-    """The acts of this room, bound to a master: what handlers find in ``ctx.control``."""
+    """The acts of this room, bound to a master: what handlers find in ``ctx.control``.
 
-    def __init__(self, master: Any) -> None:
+    :param branch_named: returns the branch that URLs call so
+    """
+
+    def __init__(self, master: Any, branch_named: Callable[[str], Branch]) -> None:
         self.master = master
+        self._branch_named = branch_named
 
     async def rebuild(self, order: Order, row: Row, *, priority: int, count: int) -> Effect:
         """Make *count* new requests like *row*, or like the one that a build was made for."""
@@ -40,10 +53,51 @@ class Control:
         """Cancel *request*, or stop its build."""
         return await cancel.cancel_request(self.master, order, request)
 
+    async def cancel_revision(self, order: Order, revision: Revision) -> Effect:
+        """Cancel what waits at *revision*, then stop what runs there."""
+        return await cancel.cancel_revision(self.master, order, revision)
+
+    async def new_builds(
+        self, order: Order, revision: AnyRevision, *, priority: int | None
+    ) -> Effect:
+        """Build *revision* as the schedulers that watch its branch would."""
+        return await scheduled.new_builds(self.master, order, revision, priority=priority)
+
+    async def build_set(
+        self, order: Order, revision: AnyRevision, builder_set: BuilderSet, *, priority: int
+    ) -> Effect:
+        """Build *revision* with a set of builders."""
+        return await chosen.build_set(self.master, order, revision, builder_set, priority=priority)
+
+    async def build(
+        self,
+        order: Order,
+        revision: AnyRevision,
+        builder: Builder,
+        *,
+        priority: int,
+        properties: Mapping[str, Any] | None,
+        files: list[str] | None,
+    ) -> Effect:
+        """Build *revision* with one builder."""
+        return await chosen.build(
+            self.master,
+            order,
+            revision,
+            builder,
+            priority=priority,
+            properties=properties,
+            files=files,
+        )
+
     async def reprioritize(self, order: Order, request: RequestRow, *, priority: int) -> Effect:
         """Give a pending *request* another priority."""
         return await priorities.reprioritize(self.master, request, priority)
 
     async def settle(self, job: Job) -> Effect:
         """Say what a job that was cut short has really done."""
-        return await settle.settle(self.master, job)
+        return await settle.settle(self.master, job, self._branch_named(job.branch))
+
+    async def follow(self, job: Job) -> Effect:
+        """Go on with a cancelling that was answered before it had ended; say how it ended."""
+        return await cancel.follow(self.master, job)

@@ -7,15 +7,23 @@ straight into the database, followed by the same events (buildbot/data/buildsets
 
 from __future__ import annotations
 
+import datetime
+import uuid
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 from buildbot.util import epoch2datetime
 
+from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import SKIPPED
+from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestOutcome
@@ -28,8 +36,26 @@ REASON_LENGTH = 256
 #: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
 KEY_PROPERTY = "selfserve_key"
 KEY_SOURCE = "Scheduler"
+#: So many buildsets are announced together.
+BATCH = 25
 
 Properties = Mapping[str, tuple[Any, str]]
+
+
+@dataclass(frozen=True)
+class NewBuildset:
+    """A buildset to be made.
+
+    :param sourcestamps: one a codebase: ids, or what ``db.sourcestamps.findSourceStampId`` takes
+    :param more: further columns, as ``db.buildsets.addBuildset`` takes them
+    """
+
+    sourcestamps: Sequence[int | Mapping[str, Any]]
+    builder_ids: Sequence[int]
+    properties: Properties
+    reason: str
+    priority: int
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def rebuild(
@@ -49,31 +75,39 @@ async def rebuild(
     rebuilt_build_id = buildset.rebuilt_buildid
     if rebuilt_build_id is None and builds:
         rebuilt_build_id = builds[0].id
-    made = []
-    for number in range(count):
-        if master.reactor.seconds() > order.deadline:
-            raise Unavailable(f"The time was over after {number} of {count} builds")
-        made += await add_buildset(
-            master,
+    plans = (
+        NewBuildset(
             sourcestamps=list(buildset.sourcestamps),
-            reason=f"Self-serve: Rebuilt by {order.who}",
-            properties={**properties, **marks(order, number)},
             builder_ids=[request.builder_id],
+            properties={**properties, **marks(order, number)},
+            reason=f"Self-serve: Rebuilt by {order.who}",
             priority=priority,
-            external_idstring=buildset.external_idstring,
-            rebuilt_buildid=rebuilt_build_id,
-            parent_buildid=buildset.parent_buildid,
-            parent_relationship=buildset.parent_relationship,
+            more={
+                "external_idstring": buildset.external_idstring,
+                "rebuilt_buildid": rebuilt_build_id,
+                "parent_buildid": buildset.parent_buildid,
+                "parent_relationship": buildset.parent_relationship,
+            },
         )
+        for number in range(count)
+    )
+    made = await add_buildsets(master, order, plans)
+    if len(made) < count:
+        raise Unavailable(f"The time was over after {len(made)} of {count} builds")
     return created(await look.request_states(master, made))
 
 
-def created(states: Mapping[int, look.RequestState], wanted: int | None = None) -> Effect:
+def created(
+    states: Mapping[int, look.RequestState],
+    wanted: int | None = None,
+    denied: Iterable[Builder] = (),
+) -> Effect:
     """Say what became of requests that were made.
 
     :param wanted: how many there should be, where that is not certain
+    :param denied: builders that the asker may not build with
     """
-    outcomes = tuple(
+    outcomes = [
         RequestOutcome(
             state.request_id,
             state.buildername,
@@ -83,11 +117,13 @@ def created(states: Mapping[int, look.RequestState], wanted: int | None = None) 
             "collapsed by this master's collapseRequests" if state.results == SKIPPED else "",
         )
         for state in states.values()
-    )
+    ]
+    refused = [RequestOutcome(None, builder.name, "denied") for builder in denied]
     of = "" if wanted is None or wanted == len(outcomes) else f" of {wanted}"
+    msg = f"{len(outcomes)}{of} build{'' if len(outcomes) == 1 else 's'} requested"
     return Effect(
-        f"{len(outcomes)}{of} build{'' if len(outcomes) == 1 else 's'} requested",
-        outcomes,
+        msg + (f", {len(refused)} denied" if refused else ""),
+        (*outcomes, *refused),
         tuple(sorted({state.buildset_id for state in states.values()})),
         errors=wanted is not None and len(outcomes) < wanted,
     )
@@ -100,6 +136,21 @@ def marks(order: Order, number: int) -> dict[str, tuple[Any, str]]:
         look.JOB_PROPERTY: (order.job_id, look.SOURCE),
         KEY_PROPERTY: (f"{order.job_id}/{number}", KEY_SOURCE),
     }
+
+
+def new_marks(order: Order, number: int) -> dict[str, tuple[Any, str]]:
+    """Return the properties of requests that copy no others: also the ids of the original API."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        **marks(order, number),
+        "buildid": (now.strftime("%Y%m%d%H%M%S"), look.SOURCE),
+        "builduid": (uuid.uuid4().hex, look.SOURCE),
+    }
+
+
+def requested_by(order: Order) -> str:
+    """Return the reason of builds that copy no others."""
+    return f"Self-serve: Requested by {order.who}"[:REASON_LENGTH]
 
 
 async def require_configured(master: Any, builder_id: int, name: str) -> None:
@@ -115,62 +166,37 @@ async def require_configured(master: Any, builder_id: int, name: str) -> None:
         )
 
 
-async def add_buildset(
-    master: Any,
-    *,
-    sourcestamps: list[int],
-    reason: str,
-    properties: Properties,
-    builder_ids: list[int],
-    priority: int,
-    **more: Any,
-) -> list[int]:
-    """Add a buildset that takes no part in collapsing, and announce it; return its request ids.
+async def add_buildsets(master: Any, order: Order, plans: Iterable[NewBuildset]) -> list[int]:
+    """Add buildsets that take no part in collapsing, and announce them; return their request ids.
 
-    :param sourcestamps: ids of sourcestamps, one a codebase
-    :param more: further columns of the buildset, as ``db.buildsets.addBuildset`` takes them
+    Those are fewer than were planned when the deadline came first.
     """
-    submitted_at = int(master.reactor.seconds())
-    reason = reason[:REASON_LENGTH]
-    buildset_id, by_builder = await master.db.buildsets.addBuildset(
-        sourcestamps=sourcestamps,
-        reason=reason,
-        properties=dict(properties),
-        builderids=builder_ids,
-        waited_for=False,
-        submitted_at=epoch2datetime(submitted_at),
-        priority=priority,
-        **more,
-    )
-    request_ids: list[int] = list(by_builder.values())
-    await _announce(master, buildset_id, request_ids, submitted_at, reason, more)
-    return request_ids
+    made: list[int] = []
+    unannounced: dict[int, list[int]] = {}
+    for plan in plans:
+        if master.reactor.seconds() > order.deadline:
+            break
+        buildset_id, by_builder = await master.db.buildsets.addBuildset(
+            sourcestamps=list(plan.sourcestamps),
+            reason=plan.reason[:REASON_LENGTH],
+            properties=dict(plan.properties),
+            builderids=list(plan.builder_ids),
+            waited_for=False,
+            submitted_at=epoch2datetime(int(master.reactor.seconds())),
+            priority=plan.priority,
+            **plan.more,
+        )
+        unannounced[buildset_id] = list(by_builder.values())
+        made += by_builder.values()
+        if len(unannounced) == BATCH:
+            await _announce(master, unannounced)
+            unannounced = {}
+    await _announce(master, unannounced)
+    return made
 
 
-async def _announce(
-    master: Any,
-    buildset_id: int,
-    request_ids: list[int],
-    submitted_at: int,
-    reason: str,
-    more: Mapping[str, Any],
-) -> None:
+async def _announce(master: Any, made: Mapping[int, list[int]]) -> None:
     """Send the events that ``data.updates.addBuildset`` sends; builders start on the first."""
-    await master.data.rtypes.buildrequest.generateEvent(request_ids, "new")
-    buildset = await master.data.get(("buildsets", str(buildset_id)))
-    master.data.rtypes.buildset.produceEvent(
-        {
-            "bsid": buildset_id,
-            "external_idstring": more.get("external_idstring"),
-            "reason": reason,
-            "parent_buildid": more.get("parent_buildid"),
-            "rebuilt_buildid": more.get("rebuilt_buildid"),
-            "submitted_at": submitted_at,
-            "complete": False,
-            "complete_at": None,
-            "results": None,
-            "scheduler": "selfserve",
-            "sourcestamps": [dict(stamp) for stamp in buildset["sourcestamps"]],
-        },
-        "new",
-    )
+    request_ids = [request_id for its_requests in made.values() for request_id in its_requests]
+    await events.requests(master, request_ids, "new")
+    await events.buildsets(master, list(made), "new")

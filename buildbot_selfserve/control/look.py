@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import Branch
+
 #: The property that tells which job request made a buildset.
 JOB_PROPERTY = "selfserve_job"
 #: The source of that property, as the web UI shows it.
 SOURCE = "Self-serve"
+#: Seconds by which the clocks of a job's row and of its buildsets may differ.
+CLOCK_SLACK = 60
 #: More ids than this in one IN are more than every database takes.
 BATCH = 500
 
 _requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
+#: Ids that are filled in when a query is run.
+_IDS: sa.BindParameter[int] = sa.bindparam("ids", expanding=True)
 _properties = Model.buildset_properties
 
 
@@ -58,11 +66,15 @@ class RequestState:
 async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, RequestState]:
     """Return the states of the requests that exist, by id."""
     found: dict[int, RequestState] = {}
-    ids = list(request_ids)
-    for begin in range(0, len(ids), BATCH):
-        wanted = _requests.c.id.in_(ids[begin : begin + BATCH])
-        found.update(await master.db.pool.do(_states, wanted))
+    for batch in _batches(request_ids):
+        found.update(await master.db.pool.do(_states, _requests.c.id.in_(batch)))
     return found
+
+
+def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
+    every = list(ids)
+    for begin in range(0, len(every), BATCH):
+        yield every[begin : begin + BATCH]
 
 
 async def request_state(master: Any, request_id: int) -> RequestState | None:
@@ -70,10 +82,70 @@ async def request_state(master: Any, request_id: int) -> RequestState | None:
     return (await request_states(master, [request_id])).get(request_id)
 
 
-def still_pending(request_id: int) -> sa.ColumnElement[bool]:
-    """Return the condition on a build request that it waits: not complete, claimed by nobody."""
+async def open_requests(
+    master: Any, sourcestamp_ids: Iterable[int], build_ids: Iterable[int]
+) -> list[RequestState]:
+    """Return the requests that are not complete, for these sourcestamps or with these builds."""
+    links = Model.buildset_sourcestamps
+    found: dict[int, RequestState] = {}
+    for column, inner, ids in (
+        (
+            _requests.c.buildsetid,
+            sa.select(links.c.buildsetid).where(links.c.sourcestampid.in_(_IDS)),
+            sourcestamp_ids,
+        ),
+        (
+            _requests.c.id,
+            sa.select(_builds.c.buildrequestid).where(_builds.c.id.in_(_IDS)),
+            build_ids,
+        ),
+    ):
+        wanted = sa.and_(_requests.c.complete == 0, column.in_(inner))
+        for batch in _batches(ids):
+            found.update(await master.db.pool.do(_states, wanted.params(ids=batch)))
+    return [found[request_id] for request_id in sorted(found)]
+
+
+async def requests_at(master: Any, branch: Branch, revision: str, since: int) -> list[int]:
+    """Return the requests for *revision* that are open, or were cancelled *since* then.
+
+    :param since: epoch seconds
+    """
+    ids: list[int] = await master.db.pool.do(_requests_at, branch, revision, since)
+    return ids
+
+
+def _requests_at(connection: sa.Connection, branch: Branch, revision: str, since: int) -> list[int]:
+    links, stamps = Model.buildset_sourcestamps, Model.sourcestamps
+    query = (
+        sa.select(_requests.c.id, stamps.c.branch, stamps.c.revision)
+        .select_from(
+            stamps.join(links, links.c.sourcestampid == stamps.c.id).join(
+                _requests, _requests.c.buildsetid == links.c.buildsetid
+            )
+        )
+        .where(
+            stamps.c.revision == revision,
+            sa.or_(
+                _requests.c.complete == 0,
+                sa.and_(_requests.c.results == CANCELLED, _requests.c.complete_at >= since),
+            ),
+        )
+    )
+    # compared again here: some databases take other spellings for equal
+    return sorted(
+        {
+            record.id
+            for record in connection.execute(query)
+            if record.branch in branch.branches and record.revision == revision
+        }
+    )
+
+
+def still_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
+    """Return the condition on build requests that they wait: not complete, claimed by nobody."""
     claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
-    return sa.and_(_requests.c.id == request_id, _requests.c.complete == 0, ~claimed)
+    return sa.and_(_requests.c.id.in_(list(request_ids)), _requests.c.complete == 0, ~claimed)
 
 
 async def request_of_build(master: Any, build_id: int) -> int | None:
@@ -121,22 +193,7 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
         .order_by(_requests.c.id)
     )
     records = connection.execute(query).fetchall()
-    builds: dict[int, list[BuildState]] = {record.id: [] for record in records}
-    build_query = (
-        sa.select(
-            _builds.c.id, _builds.c.buildrequestid, _builds.c.complete_at, _builds.c.state_string
-        )
-        .where(_builds.c.buildrequestid.in_(list(builds)))
-        .order_by(_builds.c.id)
-    )
-    for record in connection.execute(build_query):
-        builds[record.buildrequestid].append(
-            BuildState(
-                record.id,
-                complete=record.complete_at is not None,
-                listens=record.state_string != "created",
-            )
-        )
+    builds = _build_states(connection, [record.id for record in records])
     return {
         record.id: RequestState(
             request_id=record.id,
@@ -151,3 +208,21 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
         )
         for record in records
     }
+
+
+def _build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int, list[BuildState]]:
+    """Return the builds of each request, oldest first."""
+    query = sa.select(
+        _builds.c.id, _builds.c.buildrequestid, _builds.c.complete_at, _builds.c.state_string
+    ).order_by(_builds.c.id)
+    found: dict[int, list[BuildState]] = {request_id: [] for request_id in request_ids}
+    for batch in _batches(request_ids):
+        for record in connection.execute(query.where(_builds.c.buildrequestid.in_(batch))):
+            found[record.buildrequestid].append(
+                BuildState(
+                    record.id,
+                    complete=record.complete_at is not None,
+                    listens=record.state_string != "created",
+                )
+            )
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import Effect
@@ -31,7 +32,7 @@ async def reprioritize(master: Any, request: RequestRow, priority: int) -> Effec
         if state is not None and not state.complete:
             raise Refused("Request is already running")
         raise Refused("Request already complete")
-    await master.data.rtypes.buildrequest.generateEvent([request_id], "update")
+    await events.requests(master, [request_id], "update")
     return effect((await look.request_states(master, [request_id]))[request_id], priority)
 
 
@@ -49,6 +50,6 @@ def effect(state: look.RequestState, priority: int) -> Effect:
 
 
 def _set_if_pending(connection: sa.Connection, request_id: int, priority: int) -> bool:
-    query = _requests.update().where(look.still_pending(request_id))
+    query = _requests.update().where(look.still_pending([request_id]))
     with connection.begin():
         return bool(connection.execute(query.values(priority=priority)).rowcount == 1)

@@ -18,16 +18,21 @@ from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import days
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import users
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import UserRows
 
@@ -57,6 +62,25 @@ class History:
         """Return the build request of this id if it belongs to *branch*."""
         return builds.request(self.connection, branch, request_id)
 
+    def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]:
+        """Return the revisions that may be built when *text* is asked for: one, or several."""
+        return revisions.to_build(self.connection, branch, text)
+
+    def builder(self, branch: Branch, name: str) -> Builder | None:
+        """Return the builder of this name if one may ask for it on *branch*."""
+        every = builders.allowed(self.connection, self._setup, branch)
+        return next((one for one in every if one.name == name), None)
+
+    def builder_set(self, branch: Branch, name: str) -> BuilderSet | None:
+        """Return the set of builders of this name on *branch*."""
+        every = builders.builder_sets(self.connection, self._setup, branch)
+        return next((one for one in every if one.name == name), None)
+
+    @property
+    def _setup(self) -> Setup:
+        assert self.site.setup is not None, "the route does not say that it needs the setup"
+        return self.site.setup
+
     # -- what is told of them
 
     def branches(self) -> tuple[Branch, ...]:
@@ -77,7 +101,17 @@ class History:
 
     def builders(self, branch: Branch) -> Builders:
         """Return the builders of *branch*."""
-        return builders.builders(self.connection, self.site, branch)
+        return builders.builders(self.connection, self._setup, branch)
+
+    def possible(self, revision: AnyRevision) -> Possible:
+        """Return what can be built at *revision*."""
+        branch = revision.branch
+        return Possible(
+            revision,
+            self._setup.reacting,
+            tuple(builders.builder_sets(self.connection, self._setup, branch)),
+            builders.allowed(self.connection, self._setup, branch),
+        )
 
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:
         """Return what *user* has built on *branch*, also by asking for *request_ids*."""

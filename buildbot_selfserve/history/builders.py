@@ -1,9 +1,10 @@
-"""The builders of a branch."""
+"""The builders of a branch, and its named groups of them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
@@ -11,16 +12,23 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderEntry
 from buildbot_selfserve.model import Builders
-from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import BuilderSet
+from buildbot_selfserve.model import Setup
 
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
 
 TAG = "tag:"
+SCHEDULER = "scheduler:"
+#: The sets of every branch (contract, section 1). What their builders are, unless the branch is
+#: configured with sets of these names: those tagged so, and for ``nightly`` those of the branch's
+#: Nightly schedulers.
+NIGHTLY, PGO = "nightly", "pgo"
 
 
-def builders(connection: sa.Connection, site: Site, branch: Branch) -> Builders:
+def builders(connection: sa.Connection, setup: Setup, branch: Branch) -> Builders:
     """Return the builders of *branch* that exist on a master now.
 
     The first of these that names any: those that are configured for the branch; those whose
@@ -29,15 +37,59 @@ def builders(connection: sa.Connection, site: Site, branch: Branch) -> Builders:
     """
     existing = _existing(connection)
     if branch.builders is not None:
-        named = _configured(connection, existing, branch.builders)
+        named = _named(connection, setup, existing, branch.builders)
     else:
         named = (
-            {name for name, value in site.builder_branches if value in branch.branches}
+            {name for name, value in setup.builder_branches if value in branch.branches}
             & set(existing)
-            or set(site.reacting) & set(existing)
+            or set(setup.reacting) & set(existing)
             or _have_built(connection, branch) & set(existing)
         )
-    return Builders(branch, tuple(existing[name] for name in sorted(named)))
+    return Builders(branch, _sorted(existing, named))
+
+
+def allowed(connection: sa.Connection, setup: Setup, branch: Branch) -> tuple[Builder, ...]:
+    """Return the builders that one may ask for on *branch*, by name.
+
+    Those that it is configured with, or else all but those that belong to other branches.
+    """
+    existing = _existing(connection)
+    if branch.builders is not None:
+        named = _named(connection, setup, existing, branch.builders)
+    else:
+        named = set(existing) - _of_others(setup, branch)
+    return _sorted(existing, named)
+
+
+def builder_sets(connection: sa.Connection, setup: Setup, branch: Branch) -> list[BuilderSet]:
+    """Return the sets of *branch* by name; a set that is not configured may have no builders."""
+    configured = dict(branch.sets)
+    existing = _existing(connection)
+    found = []
+    for name in sorted({NIGHTLY, PGO, *configured}):
+        if name in configured:
+            entries = configured[name]
+            named = _named(connection, setup, existing, entries)
+        else:
+            entries = (f"{TAG}{name}",)
+            named = _named(connection, setup, existing, entries)
+            named |= set(setup.nightly) & set(existing) if name == NIGHTLY else set()
+            named -= _of_others(setup, branch)
+        schedulers = tuple(
+            entry.removeprefix(SCHEDULER)
+            for entry in entries
+            if isinstance(entry, str) and entry.startswith(SCHEDULER)
+        )
+        found.append(BuilderSet(branch, name, _sorted(existing, named), schedulers))
+    return found
+
+
+def _of_others(setup: Setup, branch: Branch) -> set[str]:
+    return {name for name, value in setup.builder_branches if value not in branch.branches}
+
+
+def _sorted(existing: Mapping[str, Builder], named: Iterable[str]) -> tuple[Builder, ...]:
+    return tuple(existing[name] for name in sorted(named))
 
 
 def _existing(connection: sa.Connection) -> dict[str, Builder]:
@@ -54,18 +106,23 @@ def _existing(connection: sa.Connection) -> dict[str, Builder]:
     return {name: Builder(builder_id, name) for builder_id, name in connection.execute(query)}
 
 
-def _configured(
+def _named(
     connection: sa.Connection,
+    setup: Setup,
     existing: Iterable[str],
-    entries: Iterable[str | re.Pattern[str]],
+    entries: Iterable[BuilderEntry],
 ) -> set[str]:
+    """Return the existing builders that *entries* of the configuration mean."""
     tagged = _names_by_tag(connection)
+    of_schedulers = dict(setup.schedulers)
     named: set[str] = set()
     for entry in entries:
         if isinstance(entry, re.Pattern):
             named.update(name for name in existing if entry.search(name))
         elif entry.startswith(TAG):
             named.update(tagged.get(entry.removeprefix(TAG), ()))
+        elif entry.startswith(SCHEDULER):
+            named.update(of_schedulers.get(entry.removeprefix(SCHEDULER), ()))
         else:
             named.add(entry)
     return named & set(existing)

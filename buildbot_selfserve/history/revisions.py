@@ -11,17 +11,27 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import PASSED
 from buildbot_selfserve.model import SKIPPED
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
+from buildbot_selfserve.model import Sourcestamp
 
 #: A shorter text must be the whole revision (contract, section 2).
 SHORTEST_PREFIX = 6
 #: is_done without a stableDelay waits so many seconds (contract, section 2).
 STABLE_DELAY = 180
+
+
+#: So many of the newest sourcestamps tell where a branch is.
+NEWEST = 1000
+
+_PLACES = sa.select(
+    rows.stamps.c.branch, rows.stamps.c.codebase, rows.stamps.c.repository, rows.stamps.c.project
+)
 
 
 def candidates(connection: sa.Connection, branch: Branch, text: str) -> list[Revision]:
@@ -88,6 +98,57 @@ def _got(connection: sa.Connection, branch: Branch, text: str) -> dict[str, list
             if its_branch in branch.branches and whole and _fits(whole, text):
                 found.setdefault(whole, []).append(build_id)
     return found
+
+
+def to_build(connection: sa.Connection, branch: Branch, text: str) -> list[AnyRevision]:
+    """Return the revisions that *text* may mean to somebody who wants to build one.
+
+    A text that means no known revision is one by itself.
+    """
+    found = [_known(connection, one) for one in candidates(connection, branch, text)]
+    return found or [AnyRevision(branch, text, False, _places(connection, branch))]
+
+
+def _known(connection: sa.Connection, revision: Revision) -> AnyRevision:
+    stamps = rows.stamps
+    of_builds = (
+        sa.select(rows.links.c.sourcestampid)
+        .join(rows.requests, rows.requests.c.buildsetid == rows.links.c.buildsetid)
+        .join(rows.builds, rows.builds.c.buildrequestid == rows.requests.c.id)
+    )
+    ids = set(revision.sourcestamps)
+    for batch in rows.in_batches(revision.builds):
+        ids.update(connection.execute(of_builds.where(rows.builds.c.id.in_(batch))).scalars())
+    by_codebase: dict[str, Sourcestamp] = {}
+    for batch in rows.in_batches(sorted(ids)):
+        query = _PLACES.where(stamps.c.id.in_(batch), rows.belongs(revision.branch))
+        # the newest is the last one, and stands for its codebase
+        for record in connection.execute(query.order_by(stamps.c.id)):
+            if record.branch in revision.branch.branches:
+                by_codebase[record.codebase] = Sourcestamp(*record)
+    places = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
+    return AnyRevision(revision.branch, revision.revision, True, places)
+
+
+def _places(connection: sa.Connection, branch: Branch) -> tuple[Sourcestamp, ...]:
+    """Return where *branch* is, as far as its newest sourcestamps tell."""
+    stamps = rows.stamps
+    newest = (
+        _PLACES.add_columns(stamps.c.id)
+        .where(rows.belongs(branch), stamps.c.revision.is_not(None), stamps.c.revision != "")
+        .order_by(stamps.c.id.desc())
+        .limit(NEWEST)
+        .subquery()
+    )
+    columns = (newest.c.branch, newest.c.codebase, newest.c.repository, newest.c.project)
+    found = {
+        Sourcestamp(*record)
+        for record in connection.execute(sa.select(*columns).distinct())
+        if record.branch in branch.branches
+    }
+    # who asks for a build by hand often leaves the repository out
+    whole = {one for one in found if one.repository} or found
+    return tuple(sorted(whole, key=lambda one: (one.codebase, one.repository, one.project)))
 
 
 def rows_at(connection: sa.Connection, revision: Revision) -> RevisionRows:

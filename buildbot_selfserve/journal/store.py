@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import RequestOutcome
@@ -30,8 +33,28 @@ class Filters:
     until: int | None = None
 
 
-def open_job(connection: sa.Connection, job: Job, masterid: int, incarnation: str) -> int:
-    """Write the row of a job request that is about to be done; return its id."""
+@dataclass(frozen=True)
+class Opened:
+    """A job request that is about to be done, or was sent before.
+
+    :param job: the row that stands for it
+    :param new: it was written now; otherwise it is what an earlier sending of the same key wrote
+    :param fingerprint: of what the row was written for
+    """
+
+    job: Job
+    new: bool
+    fingerprint: str | None = None
+
+
+def open_job(
+    connection: sa.Connection,
+    job: Job,
+    masterid: int,
+    incarnation: str,
+    attempt: Attempt | None = None,
+) -> Opened:
+    """Write the row of a job request that is about to be done, unless its key has one already."""
     values = {
         "action": job.action,
         "who": job.who[:NAME_LENGTH],
@@ -44,11 +67,30 @@ def open_job(connection: sa.Connection, job: Job, masterid: int, incarnation: st
         "masterid": masterid,
         "incarnation": incarnation,
     }
+    if attempt is None:
+        return Opened(_insert(connection, job, values), True)
+    values |= {"idempotency": _key(job.who, attempt.key), "fingerprint": attempt.fingerprint}
+    while True:
+        try:
+            return Opened(_insert(connection, job, values), True)
+        except sa.exc.IntegrityError:
+            query = sa.select(jobs).where(jobs.c.idempotency == values["idempotency"])
+            record = connection.execute(query).first()
+            connection.rollback()
+            if record is not None:
+                return Opened(_job(record), False, record.fingerprint)
+            # it was given free meanwhile
+
+
+def _insert(connection: sa.Connection, job: Job, values: dict[str, Any]) -> Job:
     with connection.begin():
-        result = connection.execute(jobs.insert(), values)
-        key = result.inserted_primary_key
+        key = connection.execute(jobs.insert(), values).inserted_primary_key
         assert key is not None
-        return int(key[0])
+        return replace(job, job_id=int(key[0]))
+
+
+def _key(who: str, key: str) -> str:
+    return hashlib.sha256(json.dumps([who, key]).encode()).hexdigest()
 
 
 def close_job(connection: sa.Connection, job: Job) -> bool:
@@ -56,33 +98,50 @@ def close_job(connection: sa.Connection, job: Job) -> bool:
 
     A row is closed once: what was written first stands.
     """
+    return _write_end(connection, job, jobs.c.status == "running")
+
+
+def amend_job(connection: sa.Connection, job: Job) -> bool:
+    """Write how *job* ended in the end; return whether its row was still followed."""
+    return _write_end(connection, job, jobs.c.followed == 1)
+
+
+def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[bool]) -> bool:
     result = {
         "errors": job.errors,
         "msg": job.msg,
         "requests": [asdict(outcome) for outcome in job.requests],
         "buildset_ids": list(job.buildset_ids),
     }
-    query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.status == "running")
+    values = {
+        "status": job.status,
+        "completed_at": job.completed_at,
+        "result": json.dumps(result),
+        "followed": int(job.unsettled),
+    }
+    if not job.did_something:
+        values["idempotency"] = None
+    query = jobs.update().where(jobs.c.id == job.job_id, condition)
     with connection.begin():
-        closed = connection.execute(
-            query.values(
-                status=job.status,
-                completed_at=job.completed_at,
-                result=json.dumps(result),
-            )
-        )
-        return closed.rowcount == 1
+        return connection.execute(query.values(values)).rowcount == 1
 
 
 def left_open(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
     """Return the open jobs that earlier lives of this master left behind, oldest first."""
+    return _left(connection, masterid, incarnation, jobs.c.status == "running")
+
+
+def left_followed(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
+    """Return the jobs that earlier lives of this master were following, oldest first."""
+    return _left(connection, masterid, incarnation, jobs.c.followed == 1)
+
+
+def _left(
+    connection: sa.Connection, masterid: int, incarnation: str, condition: sa.ColumnElement[bool]
+) -> list[Job]:
     query = (
         sa.select(jobs)
-        .where(
-            jobs.c.status == "running",
-            jobs.c.masterid == masterid,
-            jobs.c.incarnation != incarnation,
-        )
+        .where(condition, jobs.c.masterid == masterid, jobs.c.incarnation != incarnation)
         .order_by(jobs.c.id)
     )
     return [_job(record) for record in connection.execute(query)]

@@ -34,7 +34,15 @@ jobs = sa.Table(
     # masters.id of the master that does it, and which of its lives
     sa.Column("masterid", sa.Integer, nullable=False),
     sa.Column("incarnation", sa.String(64), nullable=False),
+    # hashes of who asked and their Idempotency-Key, and of what they asked for; NULL without a key,
+    # and once it is sure that nothing was done, so that the same key may be tried again
+    sa.Column("idempotency", sa.String(64)),
+    sa.Column("fingerprint", sa.String(64)),
+    # 1 while somebody waits for builds to end that were told to stop; the row may change once more
+    sa.Column("followed", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Index("selfserve_jobs_status", "status"),
+    sa.Index("selfserve_jobs_followed", "followed"),
+    sa.Index("selfserve_jobs_idempotency", "idempotency", unique=True),
     sa.Index("selfserve_jobs_who", "who"),
     sa.Index("selfserve_jobs_submitted_at", "submitted_at"),
     sqlite_autoincrement=True,

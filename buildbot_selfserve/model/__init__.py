@@ -6,20 +6,29 @@ nothing of where it comes from or of who will read it; ``wire`` alone knows the 
 
 from __future__ import annotations
 
+from buildbot_selfserve.model.jobs import UNSETTLED
+from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
 from buildbot_selfserve.model.jobs import Job
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import Order
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
+from buildbot_selfserve.model.jobs import Target
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
+from buildbot_selfserve.model.places import AnyRevision
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
 from buildbot_selfserve.model.places import Builder
+from buildbot_selfserve.model.places import BuilderEntry
 from buildbot_selfserve.model.places import Builders
+from buildbot_selfserve.model.places import BuilderSet
+from buildbot_selfserve.model.places import Possible
 from buildbot_selfserve.model.places import Revision
+from buildbot_selfserve.model.places import Setup
 from buildbot_selfserve.model.places import Site
+from buildbot_selfserve.model.places import Sourcestamp
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILURE
@@ -50,12 +59,17 @@ __all__ = [
     "RETRY",
     "SKIPPED",
     "SUCCESS",
+    "UNSETTLED",
     "WARNINGS",
+    "AnyRevision",
+    "Attempt",
     "Branch",
     "Branches",
     "BuildDetail",
     "BuildRow",
     "Builder",
+    "BuilderEntry",
+    "BuilderSet",
     "Builders",
     "Day",
     "Done",
@@ -64,6 +78,7 @@ __all__ = [
     "Jobs",
     "Manual",
     "Order",
+    "Possible",
     "Receipt",
     "RequestDetail",
     "RequestOutcome",
@@ -72,7 +87,10 @@ __all__ = [
     "RevisionRows",
     "RouteText",
     "Row",
+    "Setup",
     "Site",
+    "Sourcestamp",
+    "Target",
     "UserRows",
     "as_json",
     "result_name",

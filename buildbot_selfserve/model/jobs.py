@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,29 @@ class RequestOutcome:
     msg: str = ""
 
 
+#: Outcomes that are not the last word: what was told to end may still do so, or not.
+UNSETTLED = frozenset({"stop_sent", "waiting"})
+
+
+class Target(Protocol):
+    """Something that a job request is about; what it has tells its kind."""
+
+    @property
+    def builder_id(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Order:
     """What an act must know of the job request that it belongs to.
 
     :param deadline: reactor seconds after which nothing new may be begun
+    :param may: says whether the asker may do this to one of several targets
     """
 
     job_id: int
     who: str
     deadline: float
+    may: Callable[[Target], Awaitable[bool]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,28 @@ class Job:
     msg: str = ""
     requests: tuple[RequestOutcome, ...] = ()
     buildset_ids: tuple[int, ...] = ()
+
+    @property
+    def did_something(self) -> bool:
+        """Whether any build request is now what the job wanted it to be, or may become so."""
+        return any(one.outcome not in ("failed", "denied") for one in self.requests)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether an outcome is not the last word."""
+        return any(one.outcome in UNSETTLED for one in self.requests)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One sending of a job request that its client may send again.
+
+    :param key: the text of its Idempotency-Key
+    :param fingerprint: the hash of what it asks for
+    """
+
+    key: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)

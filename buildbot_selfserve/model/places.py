@@ -10,6 +10,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
 
+#: A builder's name, a regular expression, ``tag:NAME`` or ``scheduler:NAME``.
+BuilderEntry = str | re.Pattern[str]
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -21,6 +24,7 @@ class Branch:
     :param revlink: ``str.format`` template with ``{revision}``, or a pickled callable, or ``None``
     :param builders: names, regular expressions and ``tag:NAME`` of its builders; ``None``: those
         are worked out
+    :param sets: named groups of builders; an entry may also be ``scheduler:NAME``
     """
 
     name: str
@@ -31,7 +35,8 @@ class Branch:
     repo: str = ""
     repo_type: str = "git"
     revlink: str | bytes | None = None
-    builders: tuple[str | re.Pattern[str], ...] | None = None
+    builders: tuple[BuilderEntry, ...] | None = None
+    sets: tuple[tuple[str, tuple[BuilderEntry, ...]], ...] = ()
 
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured."""
@@ -49,6 +54,22 @@ def _unpickled(function: bytes) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What this master is configured to build on one branch, as plain data.
+
+    :param builder_branches: names of builders and the value of their property ``branch``
+    :param reacting: names of the builders whose schedulers would react to a change on the branch
+    :param nightly: names of the builders of the ``Nightly`` schedulers of the branch
+    :param schedulers: names of all schedulers and of their builders
+    """
+
+    builder_branches: tuple[tuple[str, str], ...] = ()
+    reacting: tuple[str, ...] = ()
+    nightly: tuple[str, ...] = ()
+    schedulers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
 class Site:
     """What a reader must know of the master's configuration, as plain data.
 
@@ -59,9 +80,8 @@ class Site:
     :param max_count: largest ``count`` of a rebuild
     :param branches: the configured branches, or ``None`` when the master's own history says
     :param hinted_branches: branches that the schedulers' change filters name
-    :param builder_branches: names of builders and the value of their property ``branch``
-    :param reacting: names of the builders whose schedulers would react to a change on the branch
-        that is asked about; only there where a route needs it
+    :param setup: what is configured to build the branch that is asked about; only there where a
+        route needs it
     """
 
     path: str
@@ -71,8 +91,7 @@ class Site:
     max_count: int = 100
     branches: tuple[Branch, ...] | None = None
     hinted_branches: tuple[str, ...] = ()
-    builder_branches: tuple[tuple[str, str], ...] = ()
-    reacting: tuple[str, ...] = ()
+    setup: Setup | None = None
 
     @property
     def prefix(self) -> str:
@@ -115,11 +134,79 @@ class Revision:
 
 
 @dataclass(frozen=True)
+class Sourcestamp:
+    """Where the source of a revision is, as Buildbot's sourcestamps say it."""
+
+    branch: str | None
+    codebase: str
+    repository: str
+    project: str
+
+
+@dataclass(frozen=True)
+class AnyRevision:
+    """A revision to build at, whether anything was asked for at it before or not.
+
+    :param revision: the whole revision of one that is known, or else the text as it was given
+    :param sourcestamps: where it is, one a codebase; of a revision that is not known, where this
+        branch is: none when nobody knows, several when it can be any of them
+    """
+
+    branch: Branch
+    revision: str
+    known: bool
+    sourcestamps: tuple[Sourcestamp, ...]
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"branch": self.branch.name, "revision": self.revision}
+
+
+@dataclass(frozen=True)
 class Builder:
     """A builder that some master builds for now."""
 
     builder_id: int
     name: str
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"builder_name": self.name}
+
+
+@dataclass(frozen=True)
+class BuilderSet:
+    """A named group of builders of a branch, such as ``nightly``.
+
+    :param schedulers: names of the schedulers that it was taken from; their properties are its own
+    """
+
+    branch: Branch
+    name: str
+    builders: tuple[Builder, ...]
+    schedulers: tuple[str, ...] = ()
+
+    @property
+    def action(self) -> str:
+        """Return what the journal calls building this set (contract, section 3)."""
+        return f"new_{'pgobuild' if self.name == 'pgo' else self.name}_at_revision"
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target: the action does."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Possible:
+    """What can be built at a revision.
+
+    :param reacting: names of the builders that a change on the branch would be built by
+    """
+
+    revision: AnyRevision
+    reacting: tuple[str, ...]
+    sets: tuple[BuilderSet, ...]
+    builders: tuple[Builder, ...]
 
 
 @dataclass(frozen=True)

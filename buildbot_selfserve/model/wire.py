@@ -13,6 +13,7 @@ from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
 from buildbot_selfserve.model.places import Builders
+from buildbot_selfserve.model.places import Possible
 from buildbot_selfserve.model.places import Site
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
@@ -116,6 +117,18 @@ def _(value: Day | RevisionRows, site: Site) -> list[Any]:
 @as_json.register
 def _(value: Builders, site: Site) -> list[str]:
     return [builder.name for builder in value.builders]
+
+
+@as_json.register
+def _(value: Possible, site: Site) -> dict[str, Any]:
+    return {
+        "branch": value.revision.branch.name,
+        "revision": value.revision.revision,
+        "known": value.revision.known,
+        "reacting": list(value.reacting),
+        "sets": {one.name: [builder.name for builder in one.builders] for one in value.sets},
+        "builders": [builder.name for builder in value.builders],
+    }
 
 
 @as_json.register

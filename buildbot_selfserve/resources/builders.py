@@ -1,9 +1,22 @@
-"""Builders: those of a branch."""
+"""Builders: those of a branch, and one build of any of them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.params import ANY_REVISION
+from buildbot_selfserve.params import BUILDER_NAME
+from buildbot_selfserve.params import FILES
+from buildbot_selfserve.params import PRIORITY
+from buildbot_selfserve.params import PROPERTIES
+from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
+from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
@@ -11,7 +24,7 @@ from buildbot_selfserve.routes import declare
 @declare(
     "GET",
     "/<branch>/builders",
-    needs_reacting=True,
+    needs_setup=True,
     returns=Builders,
     template="builders.html",
 )
@@ -22,3 +35,72 @@ def builders(ctx: ReadContext, branch: Branch) -> Builders:
     only those that some master builds for now.
     """
     return ctx.history.builders(branch)
+
+
+@declare(
+    "POST",
+    "/<branch>/builders/<builder>/<any_revision>",
+    params=(PRIORITY, PROPERTIES, FILES),
+    permission=NEW_BUILD_FOR_BUILDER,
+    needs_setup=True,
+    returns=Receipt,
+    template="job.html",
+)
+async def new_build_for_builder(
+    ctx: JobContext,
+    branch: Branch,
+    builder: Builder,
+    any_revision: AnyRevision,
+    priority: int,
+    properties: dict[str, Any] | None,
+    files: list[str] | None,
+) -> Receipt:
+    """Build this revision once, with this builder.
+
+    Properties may repeat the branch and the revision, but not name others.
+    """
+    _require_same(properties or {}, any_revision)
+    given = {"priority": priority, "properties": properties, "files": files}
+    return await ctx.jobs.run(
+        "new_build_for_builder", ctx.control.build, any_revision, builder, **given
+    )
+
+
+@declare(
+    "POST",
+    "/<branch>/builders",
+    params=(BUILDER_NAME, ANY_REVISION, PRIORITY, PROPERTIES, FILES),
+    permission=NEW_BUILD_FOR_BUILDER,
+    needs_setup=True,
+    returns=Receipt,
+    template="job.html",
+)
+async def new_build_for_named_builder(
+    ctx: JobContext,
+    branch: Branch,
+    builder: Builder,
+    any_revision: AnyRevision,
+    priority: int,
+    properties: dict[str, Any] | None,
+    files: list[str] | None,
+) -> Receipt:
+    """The same for a form, which can put the builder and the revision only into its body."""
+    return await new_build_for_builder(
+        ctx, branch, builder, any_revision, priority, properties, files
+    )
+
+
+def _require_same(properties: dict[str, Any], revision: AnyRevision) -> None:
+    """Return if *properties* name no other branch and revision than the path.
+
+    Clients of the original repeat them (contract, section 3).
+
+    :raises BadParameter: they do
+    """
+    branch, text = properties.get("branch"), properties.get("revision")
+    if branch is not None and branch not in (revision.branch.name, *revision.branch.branches):
+        raise BadParameter("properties", f"without another branch than {revision.branch.name}")
+    if text is not None and not (
+        isinstance(text, str) and text and revision.revision.startswith(text)
+    ):
+        raise BadParameter("properties", f"without another revision than {revision.revision}")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
@@ -16,6 +17,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
@@ -36,6 +38,8 @@ class History(Protocol):
     def done(self, revision: Revision, stable_delay: int) -> Done: ...
 
     def builders(self, branch: Branch) -> Builders: ...
+
+    def possible(self, revision: AnyRevision) -> Possible: ...
 
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows: ...
 
@@ -68,7 +72,11 @@ class Control(Protocol):
     rebuild: Callable[..., Awaitable[Any]]
     cancel_build: Callable[..., Awaitable[Any]]
     cancel_request: Callable[..., Awaitable[Any]]
+    cancel_revision: Callable[..., Awaitable[Any]]
     reprioritize: Callable[..., Awaitable[Any]]
+    new_builds: Callable[..., Awaitable[Any]]
+    build_set: Callable[..., Awaitable[Any]]
+    build: Callable[..., Awaitable[Any]]
 
 
 class JobRunner(Protocol):

@@ -1,13 +1,24 @@
-"""Revisions: what was asked for at one, and whether it is done."""
+"""Revisions: what was asked for at one, whether it is done, cancel it all, build more."""
 
 from __future__ import annotations
 
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.params import ANY_REVISION
+from buildbot_selfserve.params import PRIORITY
 from buildbot_selfserve.params import REVISION
+from buildbot_selfserve.params import SCHEDULED_PRIORITY
 from buildbot_selfserve.params import STABLE_DELAY
+from buildbot_selfserve.permissions import CANCEL_REVISION
+from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
+from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
+from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
@@ -53,3 +64,73 @@ def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: 
     It is complete when the last of it ended at least stableDelay seconds ago.
     """
     return ctx.history.done(revision, stable_delay)
+
+
+@declare(
+    "GET",
+    "/<branch>/new",
+    params=(ANY_REVISION,),
+    needs_setup=True,
+    returns=Possible,
+    template="new.html",
+)
+def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Possible:
+    """What can be built at a revision, whether it is known or not: sets and builders.
+
+    The page has the forms that ask for it.
+    """
+    return ctx.history.possible(any_revision)
+
+
+@declare(
+    "DELETE",
+    "/<branch>/rev/<revision>",
+    permission=CANCEL_REVISION,
+    returns=Receipt,
+    template="job.html",
+)
+async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -> Receipt:
+    """Cancel everything that is pending at this revision, then stop everything that runs."""
+    return await ctx.jobs.run("cancel_revision", ctx.control.cancel_revision, revision)
+
+
+@declare(
+    "POST",
+    "/<branch>/rev/<any_revision>",
+    params=(SCHEDULED_PRIORITY,),
+    permission=NEW_BUILD_AT_REVISION,
+    returns=Receipt,
+    template="job.html",
+)
+async def new_build_at_revision(
+    ctx: JobContext, branch: Branch, any_revision: AnyRevision, priority: int | None
+) -> Receipt:
+    """Build this revision: at once, all that the schedulers of the branch would build."""
+    return await ctx.jobs.run(
+        "new_build_at_revision", ctx.control.new_builds, any_revision, priority=priority
+    )
+
+
+@declare(
+    "POST",
+    "/<branch>/rev/<any_revision>/<builder_set>",
+    params=(PRIORITY,),
+    permission=NEW_SET_AT_REVISION,
+    needs_setup=True,
+    returns=Receipt,
+    template="job.html",
+)
+async def new_set_at_revision(
+    ctx: JobContext,
+    branch: Branch,
+    any_revision: AnyRevision,
+    builder_set: BuilderSet,
+    priority: int,
+) -> Receipt:
+    """Build this revision with a set of builders, in one buildset.
+
+    Every branch has the sets nightly and pgo, and those that it is configured with.
+    """
+    return await ctx.jobs.run(
+        builder_set.action, ctx.control.build_set, any_revision, builder_set, priority=priority
+    )

@@ -23,6 +23,7 @@ from buildbot_selfserve import __version__
 from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import MethodNotAllowed
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import Refused
@@ -56,6 +57,7 @@ STATUS: dict[type[SelfServeError], int] = {
     MethodNotAllowed: 405,
     TooLarge: 413,
     WrongType: 415,
+    KeyTaken: 422,
     SelfServeError: 500,
     Unavailable: 503,
 }
@@ -131,6 +133,9 @@ class Reading:
         self.build = self.history.build
         self.request = self.history.request
         self.revisions = self.history.revisions
+        self.any_revision = self.history.any_revision
+        self.builder = self.history.builder
+        self.builder_set = self.history.builder_set
 
     def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
         """Return a page of the journal."""

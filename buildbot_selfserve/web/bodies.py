@@ -6,8 +6,6 @@ Twisted parses forms for POST only, and mixes them with the query (twisted/web/h
 from __future__ import annotations
 
 import io
-import json
-import math
 from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
@@ -20,6 +18,7 @@ from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.params import strict_json
 
 LARGEST = 64 * 1024
 MOST_FIELDS = 64
@@ -120,18 +119,7 @@ def _multipart(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
-    value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+    value = strict_json(data.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large")
-    return number
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

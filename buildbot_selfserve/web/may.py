@@ -7,10 +7,14 @@ Buildbot's own UI would use for the same thing.
 from __future__ import annotations
 
 import copy
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from buildbot.www.authz.authz import Forbidden as NativeForbidden
+from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import Match
 from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
@@ -18,10 +22,14 @@ from twisted.internet import defer
 
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuildRow
-from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Target
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.web.who import Identity
+
+#: Stands for the ForceScheduler that self-serve has not: operators' rules are about builders.
+FORCE_SCHEDULER = "selfserve"
 
 
 async def require_readable(master: Any, identity: Identity) -> None:
@@ -41,19 +49,29 @@ async def require_readable(master: Any, identity: Identity) -> None:
 class _Act:
     """What is asked of the rules: a path and an action of Buildbot's Data API.
 
-    :param request: the target, where it is a build request
+    :param options: what Buildbot's own UI would send along
+    :param request_id: the target, where it is a build request; *builder_id* and *builder* likewise
     """
 
     path: tuple[str, ...]
     action: str
-    request: RequestRow | None
+    options: Mapping[str, Any]
+    request_id: int | None = None
+    builder_id: int | None = None
+    builder: str | None = None
+
+
+async def is_allowed(ask: Callable[[Target], Awaitable[None]], target: Target) -> bool:
+    """Whether *ask*, which is :func:`require_allowed` for somebody, lets them do it."""
+    try:
+        await ask(target)
+    except Forbidden:
+        return False
+    return True
 
 
 async def require_allowed(
-    master: Any,
-    identity: Identity,
-    permission: Permission,
-    target: BuildRow | RequestRow,
+    master: Any, identity: Identity, permission: Permission, target: Target
 ) -> None:
     """Return if the operator's rules let *identity* do this to *target*.
 
@@ -61,15 +79,26 @@ async def require_allowed(
 
     :raises Forbidden: a rule denies it
     """
-    request = None if isinstance(target, BuildRow) else target
-    target_id = target.build_id if isinstance(target, BuildRow) else target.request_id
-    act = _Act((permission.endpoint, str(target_id)), permission.native, request)
+    act = _act(permission, target)
     authz = copy.copy(master.www.authz)
     authz.allowRules = [_Rule(rule, act) for rule in authz.allowRules]
     try:
-        await authz.assertUserAllowed(act.path, act.action, {}, identity.user_info)
+        await authz.assertUserAllowed(act.path, act.action, act.options, identity.user_info)
     except NativeForbidden as error:
         raise Forbidden(error.message.decode("utf-8", "replace")) from error
+
+
+def _act(permission: Permission, target: Target) -> _Act:
+    if isinstance(target, Builder):
+        path = (permission.endpoint, FORCE_SCHEDULER)
+        options = {"builderNames": [target.name]}
+        return _Act(path, permission.native, options, builder=target.name)
+    if isinstance(target, BuildRow):
+        return _Act((permission.endpoint, str(target.build_id)), permission.native, {})
+    request_id = getattr(target, "request_id", None)
+    assert isinstance(request_id, int), f"nobody can be allowed anything about {target!r}"
+    path = (permission.endpoint, str(request_id))
+    return _Act(path, permission.native, {}, request_id, target.builder_id)
 
 
 class _Rule:
@@ -77,7 +106,8 @@ class _Rule:
 
     A StopBuildEndpointMatcher means cancelling too, but looks only at an action 'stop' of build
     requests, while Buildbot's UI sends 'cancel'; a RebuildBuildEndpointMatcher knows of builds
-    only, because that UI rebuilds no requests (buildbot/www/authz/endpointmatchers.py).
+    only, because that UI rebuilds no requests; a ForceBuildEndpointMatcher with a builder lets
+    pass what no ForceScheduler of the operator's offers (buildbot/www/authz/endpointmatchers.py).
     """
 
     def __init__(self, rule: Any, act: _Act) -> None:
@@ -91,19 +121,23 @@ class _Rule:
         return defer.Deferred.fromCoroutine(self._match())
 
     async def _match(self) -> Any:
-        found = await self.rule.match(self.act.path, self.act.action, {})
-        if found is not None or self.act.request is None:
+        act, rule = self.act, self.rule
+        if act.builder is not None and isinstance(rule, ForceBuildEndpointMatcher):
+            named = rule.builder is None or rule.authz.match(act.builder, rule.builder)
+            return Match(rule.master) if named else None
+        found = await rule.match(act.path, act.action, act.options)
+        if found is not None or act.request_id is None:
             return found
-        if isinstance(self.rule, StopBuildEndpointMatcher) and self.act.action == "cancel":
-            return await self.rule.match(self.act.path, "stop", {})
-        if isinstance(self.rule, RebuildBuildEndpointMatcher) and self.act.action == "rebuild":
-            return await self._match_rebuild(self.act.request)
+        if isinstance(rule, StopBuildEndpointMatcher) and act.action == "cancel":
+            return await rule.match(act.path, "stop", {})
+        if isinstance(rule, RebuildBuildEndpointMatcher) and act.action == "rebuild":
+            return await self._match_rebuild(act.request_id)
         return None
 
-    async def _match_rebuild(self, request: RequestRow) -> Any:
-        named = self.rule.builder is None or await self.rule.matchFromBuilderId(request.builder_id)
+    async def _match_rebuild(self, request_id: int) -> Any:
+        named = self.rule.builder is None or await self.rule.matchFromBuilderId(self.act.builder_id)
         if not named:
             return None
         master = self.rule.master
-        data = await master.data.get(("buildrequests", str(request.request_id)))
+        data = await master.data.get(("buildrequests", str(request_id)))
         return Match(master, buildrequest=data)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestRow
@@ -35,6 +39,12 @@ class Lookup(Protocol):
     def request(self, branch: Branch, request_id: int) -> RequestRow | None: ...
 
     def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
+
+    def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]: ...
+
+    def builder(self, branch: Branch, name: str) -> Builder | None: ...
+
+    def builder_set(self, branch: Branch, name: str) -> BuilderSet | None: ...
 
     def job(self, job_id: int) -> Job | None: ...
 
@@ -77,10 +87,40 @@ def _revision(lookup: Lookup, found: Nouns, text: str) -> Revision:
     branch = found["branch"]
     fitting = lookup.revisions(branch, text) if _value("revision", text) is not None else []
     if len(fitting) != 1:
-        named = ", ".join(one.revision for one in fitting[:MOST_CANDIDATES])
-        detail = f"several revisions begin so: {named}" if fitting else ""
-        raise NotFound(f"Revision {text} not found on branch {branch.name}", detail)
+        raise _ambiguous(branch, text, fitting)
     return fitting[0]
+
+
+def _any_revision(lookup: Lookup, found: Nouns, text: str) -> AnyRevision:
+    branch = found["branch"]
+    # the only noun that need not exist, so that a text which cannot be one is a mistake
+    PATH["any_revision"].parse(text, {})
+    fitting = lookup.any_revision(branch, text)
+    if len(fitting) != 1:
+        raise _ambiguous(branch, text, fitting)
+    return fitting[0]
+
+
+def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevision]) -> NotFound:
+    named = ", ".join(one.revision for one in fitting[:MOST_CANDIDATES])
+    detail = f"several revisions begin so: {named}" if fitting else ""
+    return NotFound(f"Revision {text} not found on branch {branch.name}", detail)
+
+
+def _builder(lookup: Lookup, found: Nouns, text: str) -> Builder:
+    branch = found["branch"]
+    builder = lookup.builder(branch, text) if _value("builder", text) is not None else None
+    if builder is None:
+        raise NotFound(f"Builder {text} not found on branch {branch.name}")
+    return builder
+
+
+def _builder_set(lookup: Lookup, found: Nouns, text: str) -> BuilderSet:
+    branch = found["branch"]
+    named = lookup.builder_set(branch, text) if _value("builder_set", text) is not None else None
+    if named is None:
+        raise NotFound(f"Set {text} not found on branch {branch.name}")
+    return named
 
 
 def _user(lookup: Lookup, found: Nouns, text: str) -> str:
@@ -111,6 +151,9 @@ _RESOLVERS: dict[str, Callable[[Lookup, Nouns, str], Any]] = {
     "build": _build,
     "request": _request,
     "revision": _revision,
+    "any_revision": _any_revision,
+    "builder": _builder,
+    "builder_set": _builder_set,
     "user": _user,
     "job": _job,
 }

@@ -6,9 +6,12 @@ job request stays in the reactor, where the master's own APIs are.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from typing import Protocol
 
@@ -26,9 +29,12 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.jobs import AskedJobs
 from buildbot_selfserve.jobs import Asker
 from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import as_json
+from buildbot_selfserve.params import IDEMPOTENCY_KEY
 from buildbot_selfserve.params import parse_all
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.resources import ROUTES
@@ -83,7 +89,7 @@ class Services(Protocol):
     @property
     def site(self) -> Site: ...
 
-    def reacting(self, branch_name: str) -> tuple[str, ...]: ...
+    def setup(self, branch_name: str) -> Setup: ...
 
     @property
     def readers(self) -> Readers: ...
@@ -163,9 +169,7 @@ class Pipeline:
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
         )
-        site = self.services.site
-        if route.needs_reacting:
-            site = replace(site, reacting=self.services.reacting(texts["branch"]))
+        site = self._site(route, texts)
         large = route.large or (params.get("num") or 0) > MOST_SMALL
         answer: Answer = await self.services.readers.ask(
             answering.answer, site, question, large=large
@@ -184,10 +188,18 @@ class Pipeline:
         crosssite.require_same_site(self.master, request, identity.via)
         params = self._body_params(route, request, query)
         texts = {**texts, **_taken_nouns(route, params)}
-        found = await self.services.readers.ask(answering.resolve, self.services.site, texts)
-        target = found[route.permission.noun]
-        await may.require_allowed(self.master, identity, route.permission, target)
-        asker = Asker(identity.name or ANONYMOUS, identity.via, _remote(request))
+        site = self._site(route, texts)
+        found = await self.services.readers.ask(answering.resolve, site, texts)
+        ask = partial(may.require_allowed, self.master, identity, route.permission)
+        if route.permission.noun is not None:
+            await ask(found[route.permission.noun])
+        asker = Asker(
+            identity.name or ANONYMOUS,
+            identity.via,
+            _remote(request),
+            partial(may.is_allowed, ask),
+            _attempt(route, request, texts, params),
+        )
         ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
         arguments = {snake(name): value for name, value in params.items()}
         receipt: Receipt = await route.handler(ctx, **found, **arguments)
@@ -203,9 +215,9 @@ class Pipeline:
         site, job_id = self.services.site, receipt.job.job_id
         location = f"{site.root}/jobs/{job_id}"
         request.setHeader("Location", location)
-        json = Answer(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
+        receipt_json = Answer(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
         if negotiation.form_of(request, query) == "json":
-            return self._respond(request, json)
+            return self._respond(request, receipt_json)
         if negotiation.is_browser(request):
             return self._respond(request, Answer(303, render.HTML_TYPE, b""))
         question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
@@ -214,10 +226,16 @@ class Pipeline:
         except Exception:
             # what was done must not be lost with its page
             self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)
-            return self._respond(request, json)
+            return self._respond(request, receipt_json)
         return self._respond(request, Answer(202, page.content_type, page.body))
 
     # -- both
+
+    def _site(self, route: Route, texts: dict[str, str]) -> Site:
+        site = self.services.site
+        if not route.needs_setup:
+            return site
+        return replace(site, setup=self.services.setup(texts["branch"]))
 
     def _question(
         self,
@@ -272,6 +290,24 @@ def _unhurried(work: Coroutine[Any, Any, bytes]) -> defer.Deferred[bytes]:
 def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
     """Take the parameters that identify a noun out of *params*; return their texts by noun."""
     return {param.noun: str(params.pop(param.name)) for param in route.params if param.noun}
+
+
+def _attempt(
+    route: Route, request: Request, texts: dict[str, str], params: dict[str, Any]
+) -> Attempt | None:
+    """Return what makes sending *request* again safe, if its client gave it a key.
+
+    :raises BadParameter: a key that is none
+    """
+    raw = request.getHeader(b"idempotency-key")
+    if raw is None:
+        return None
+    text = raw.decode("utf-8", "replace").strip()
+    if not text:
+        raise BadParameter(IDEMPOTENCY_KEY.name, IDEMPOTENCY_KEY.expected())
+    asked = json.dumps([route.name, texts, params], sort_keys=True)
+    fingerprint = hashlib.sha256(asked.encode()).hexdigest()
+    return Attempt(IDEMPOTENCY_KEY.parse(text, {}), fingerprint)
 
 
 def _remote(request: Request) -> str:

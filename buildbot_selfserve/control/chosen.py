@@ -1,0 +1,134 @@
+"""New builds at a revision with builders that somebody chose: a set of them, or one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from buildbot.process.properties import Properties
+
+from buildbot_selfserve.control import changes
+from buildbot_selfserve.control import create
+from buildbot_selfserve.control import look
+from buildbot_selfserve.control import places
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderSet
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Sourcestamp
+
+#: The source of properties that somebody gave, as the web UI shows it.
+GIVEN = "Self-serve: given"
+
+
+async def build_set(
+    master: Any, order: Order, revision: AnyRevision, chosen: BuilderSet, *, priority: int
+) -> Effect:
+    """Build *revision* with a set of builders, in one buildset.
+
+    It has the properties of the schedulers that the set was taken from.
+
+    :raises Refused: the set has no builders
+    :raises Forbidden: the asker may build with none of them
+    """
+    if not chosen.builders:
+        raise Refused(
+            f"Set {chosen.name} of branch {chosen.branch.name} has no builders",
+            f"tag some with {chosen.name!r}, or configure sets= of its SelfServeBranch",
+        )
+    allowed = [builder for builder in chosen.builders if await order.may(builder)]
+    if not allowed:
+        raise Forbidden("You may build with none of the builders")
+    named = [one for one in master.allSchedulers() if one.name in chosen.schedulers]
+    properties: dict[str, tuple[Any, str]] = {}
+    for scheduler in named:
+        properties |= await _rendered(master, scheduler.properties.asDict())
+    related = named or _building_with(master, allowed)
+    _, stamps = await places.sourcestamps(revision, related)
+    denied = [builder for builder in chosen.builders if builder not in allowed]
+    return await _one_buildset(master, order, stamps, allowed, properties, priority, denied)
+
+
+async def build(
+    master: Any,
+    order: Order,
+    revision: AnyRevision,
+    builder: Builder,
+    *,
+    priority: int,
+    properties: Mapping[str, Any] | None,
+    files: list[str] | None,
+) -> Effect:
+    """Build *revision* with one builder.
+
+    :param properties: of the build, by name
+    :param files: names of changed files; they reach steps only through a change of the revision
+    """
+    await create.require_configured(master, builder.builder_id, builder.name)
+    where, stamps = await places.sourcestamps(revision, _building_with(master, [builder]))
+    if files is not None:
+        await _tell_files(master, order, revision.revision, where, files)
+    given = {name: (value, GIVEN) for name, value in (properties or {}).items()}
+    return await _one_buildset(master, order, stamps, [builder], given, priority)
+
+
+async def _one_buildset(
+    master: Any,
+    order: Order,
+    stamps: Sequence[Mapping[str, Any]],
+    builders: Sequence[Builder],
+    properties: create.Properties,
+    priority: int,
+    denied: Iterable[Builder] = (),
+) -> Effect:
+    plan = create.NewBuildset(
+        sourcestamps=stamps,
+        builder_ids=[builder.builder_id for builder in builders],
+        properties={**properties, **create.new_marks(order, 0)},
+        reason=create.requested_by(order),
+        priority=priority,
+    )
+    made = await create.add_buildsets(master, order, [plan])
+    if not made:
+        raise Unavailable("The time was over before anything was begun")
+    return create.created(await look.request_states(master, made), denied=denied)
+
+
+async def _tell_files(
+    master: Any,
+    order: Order,
+    revision: str,
+    where: Sequence[Sourcestamp],
+    files: list[str],
+) -> None:
+    """See to it that the newest change of *revision* names the *files*."""
+    for place in where:
+        newest = await changes.newest(master, revision, place)
+        if newest is None or sorted(newest.files) != sorted(files):
+            await changes.record(master, order, revision, place, files)
+
+
+def _building_with(master: Any, builders: Iterable[Builder]) -> list[Any]:
+    """Return the schedulers that name one of *builders*."""
+    names = {builder.name for builder in builders}
+    return [
+        scheduler
+        for scheduler in master.allSchedulers()
+        if hasattr(scheduler, "getCodebaseDict")
+        and isinstance(scheduler.builderNames, list | tuple)
+        and names.intersection(name for name in scheduler.builderNames if isinstance(name, str))
+    ]
+
+
+async def _rendered(master: Any, properties: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Return a scheduler's properties as its buildsets have them."""
+    renderer = Properties.fromDict(dict(properties))
+    renderer.master = master
+    rendered: dict[str, tuple[Any, str]] = await renderer.render(dict(properties))
+    return rendered

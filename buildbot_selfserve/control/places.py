@@ -1,0 +1,84 @@
+"""Where a revision is: the sourcestamps of builds that are made at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Sourcestamp
+
+
+def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, ...]:
+    """Return where *revision* is, one a codebase.
+
+    :param schedulers: those that may build it; they tell which codebases there are, where neither
+        the configuration nor the past of the branch does
+    :raises Refused: it could be in several places
+    """
+    if revision.known or len(revision.sourcestamps) == 1:
+        return revision.sourcestamps
+    if revision.sourcestamps:
+        named = ", ".join(
+            one.repository or f"codebase {one.codebase!r}" for one in revision.sourcestamps
+        )
+        raise _ambiguous(revision, named)
+    branch = revision.branch
+    defaults = {
+        codebase: values
+        for scheduler in schedulers
+        for codebase, values in getattr(scheduler, "codebases", {}).items()
+    }
+    codebases = [branch.codebase] if branch.codebase is not None else sorted(defaults) or [""]
+    if len(codebases) > 1:
+        raise _ambiguous(revision, ", ".join(f"codebase {one!r}" for one in codebases))
+    (codebase,) = codebases
+    repository = branch.repository or defaults.get(codebase, {}).get("repository") or ""
+    return (Sourcestamp(branch.branches[0], codebase, repository, branch.project or ""),)
+
+
+def _ambiguous(revision: AnyRevision, named: str) -> Refused:
+    return Refused(
+        f"Revision {revision.revision} is not known, and could be in several places",
+        f"{named}; a SelfServeBranch with codebase= or repository= says which",
+    )
+
+
+def sourcestamp(revision: str, place: Sourcestamp) -> dict[str, Any]:
+    """Return *revision* as ``db.sourcestamps.findSourceStampId`` takes it."""
+    return {
+        "branch": place.branch,
+        "revision": revision,
+        "repository": place.repository,
+        "project": place.project,
+        "codebase": place.codebase,
+    }
+
+
+async def sourcestamps(
+    revision: AnyRevision, schedulers: Iterable[Any]
+) -> tuple[tuple[Sourcestamp, ...], list[dict[str, Any]]]:
+    """Return where *revision* is, and the sourcestamps of a build there.
+
+    A build that needs further codebases gets what its schedulers would use for them: without one
+    of its codebases, its source step fails.
+
+    :param schedulers: those that build with the same builders
+    """
+    where = of(revision, schedulers)
+    stamps = {place.codebase: sourcestamp(revision.revision, place) for place in where}
+    for scheduler in schedulers:
+        codebases = getattr(scheduler, "codebases", {})
+        if not stamps.keys() & codebases.keys():
+            continue
+        for codebase in codebases.keys() - stamps.keys():
+            defaults = await scheduler.getCodebaseDict(codebase)
+            stamps[codebase] = {
+                "branch": defaults.get("branch"),
+                "revision": defaults.get("revision"),
+                "repository": defaults.get("repository", ""),
+                "project": "",
+                "codebase": codebase,
+            }
+    return where, [stamps[codebase] for codebase in sorted(stamps)]

@@ -1,0 +1,198 @@
+"""New builds at a revision: what the schedulers that watch its branch would build, at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+from buildbot.interfaces import IRenderable
+from buildbot.process.properties import Properties
+from twisted.internet import defer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from buildbot_selfserve.control import changes
+from buildbot_selfserve.control import create
+from buildbot_selfserve.control import look
+from buildbot_selfserve.control import places
+from buildbot_selfserve.control.configured import builds_changes
+from buildbot_selfserve.control.configured import takes
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import RequestOutcome
+
+_log = Logger()
+
+
+async def new_builds(
+    master: Any, order: Order, revision: AnyRevision, *, priority: int | None
+) -> Effect:
+    """Let the schedulers that watch the branch build *revision*, with their properties.
+
+    The change that Buildbot has of the revision is used, or one is recorded. The schedulers are
+    asked directly: a change that is announced would make them build later, and nothing would tell
+    that none did.
+
+    :param priority: ``None`` for what each scheduler gives
+    :raises Refused: no scheduler would build it
+    :raises Forbidden: the asker may build with none of the builders
+    """
+    begun = int(time.time())
+    chosen = _Allowed(order, await _builder_ids(master))
+    failures: list[RequestOutcome] = []
+    made: list[int] = []
+    for number, (scheduler, change_ids) in enumerate(await _takers(master, order, revision)):
+        if master.reactor.seconds() > order.deadline:
+            raise Unavailable("The time was over before every scheduler was asked")
+        marks = create.new_marks(order, number)
+        properties = Properties()
+        for name, (value, source) in marks.items():
+            properties.setProperty(name, value, source)
+        try:
+            _, by_builder = await scheduler.addBuildsetForChanges(
+                reason=create.requested_by(order),
+                changeids=change_ids,
+                builderNames=_BuilderNames(scheduler.builderNames, chosen, marks),
+                properties=properties,
+                priority=priority,
+            )
+            made += by_builder.values()
+        except _NothingAllowed:
+            continue
+        except Exception:
+            # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
+            _log.failure("selfserve: scheduler {name} could not build", name=scheduler.name)
+            msg = f"scheduler {scheduler.name} failed, see the master's log"
+            failures.append(RequestOutcome(None, "", "failed", (), msg))
+    if chosen.denied and not made and not failures:
+        raise Forbidden("You may build with none of the builders")
+    if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
+        states = await look.made_by(master, order.job_id, begun - look.CLOCK_SLACK)
+    else:
+        states = await look.request_states(master, made)
+    found = create.created(states, denied=chosen.denied.values())
+    return Effect(
+        found.msg + (f", {len(failures)} schedulers failed" if failures else ""),
+        (*found.requests, *failures),
+        found.buildset_ids,
+        errors=bool(failures),
+    )
+
+
+async def _takers(master: Any, order: Order, revision: AnyRevision) -> list[tuple[Any, list[int]]]:
+    """Return the schedulers that would take a change of *revision*, with those changes' ids.
+
+    A change is recorded where there is none, once it is sure that somebody takes it.
+
+    :raises Refused: no scheduler would
+    """
+    text = revision.revision
+    watching = await _watching(master)
+    takers: dict[str, list[Any]] = {}
+    models: dict[Any, Any] = {}
+    for place in places.of(revision, watching):
+        models[place] = await changes.newest(master, text, place)
+        change = await changes.as_change(master, order, models[place], text, place)
+        for scheduler in watching:
+            if takes(scheduler, change):
+                takers.setdefault(scheduler.name, []).append(place)
+    if not takers:
+        raise Refused(
+            f"No scheduler builds revision {text} on branch {revision.branch.name}",
+            "none that is enabled has a change filter that takes it",
+        )
+    ids: dict[Any, int] = {}
+    for place in {place for taken in takers.values() for place in taken}:
+        model = models[place]
+        ids[place] = (
+            await changes.record(master, order, text, place) if model is None else model.changeid
+        )
+    by_name = {scheduler.name: scheduler for scheduler in watching}
+    return [(by_name[name], [ids[place] for place in taken]) for name, taken in takers.items()]
+
+
+async def _watching(master: Any) -> list[Any]:
+    """Return the schedulers that changes make build, and that are enabled.
+
+    The database knows: an instance learns of it only in the master where it is active.
+    """
+    disabled = {row["name"] for row in await master.data.get(("schedulers",)) if not row["enabled"]}
+    return [
+        scheduler
+        for scheduler in master.allSchedulers()
+        if builds_changes(scheduler) and scheduler.name not in disabled
+    ]
+
+
+async def _builder_ids(master: Any) -> dict[str, int]:
+    return {row["name"]: row["builderid"] for row in await master.data.get(("builders",))}
+
+
+class _NothingAllowed(Exception):
+    """None of a scheduler's builders may be used."""
+
+
+class _Allowed:
+    """Which builders the asker may build with.
+
+    :param ids: the ids of all builders, by name
+    """
+
+    def __init__(self, order: Order, ids: Mapping[str, int]) -> None:
+        self._order = order
+        self._ids = ids
+        self.denied: dict[str, Builder] = {}
+
+    async def of(self, names: Iterable[str]) -> list[str]:
+        """Return those of *names* that may be used.
+
+        :raises _NothingAllowed: none of them; without builders, a buildset succeeds at once
+        """
+        allowed = []
+        for name in names:
+            if name not in self._ids:
+                continue
+            builder = Builder(self._ids[name], name)
+            if await self._order.may(builder):
+                allowed.append(name)
+            else:
+                self.denied[name] = builder
+        if not allowed:
+            raise _NothingAllowed()
+        return allowed
+
+
+@implementer(IRenderable)
+class _BuilderNames:
+    """The names of a scheduler's builders, less those that the asker may not build with.
+
+    A scheduler renders it in place of its own names, with the properties of the buildset that it
+    is about to add; whatever else has set them, our marks have the last word there
+    (buildbot/schedulers/base.py, addBuildsetForSourceStamps).
+    """
+
+    def __init__(self, names: Any, allowed: _Allowed, marks: create.Properties) -> None:
+        self._names = names
+        self._allowed = allowed
+        self._marks = marks
+
+    def __iter__(self) -> Iterator[Any]:
+        # for a priority that is a function of the names
+        return iter(self._names)
+
+    def getRenderingFor(self, properties: Any) -> defer.Deferred[list[str]]:
+        """Return the names."""
+        return defer.Deferred.fromCoroutine(self._rendered(properties))
+
+    async def _rendered(self, properties: Any) -> list[str]:
+        for name, (value, source) in self._marks.items():
+            properties.setProperty(name, value, source)
+        return await self._allowed.of(await properties.render(self._names))
