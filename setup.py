@@ -68,6 +68,7 @@ setup(
         "buildbot.util": [
             "SelfServe = buildbot_selfserve.config:SelfServe",
             "SelfServeBranch = buildbot_selfserve.config:SelfServeBranch",
+            "collapse_spare = buildbot_selfserve.collapse:collapse_spare",
         ],
     },
     classifiers=[

@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "errors": (1, frozenset()),
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
+    "collapse": (1, frozenset({"twisted"})),
     "waiting": (1, frozenset({"twisted"})),
     "config": (3, frozenset({"buildbot", "cloudpickle", "sqlalchemy", "zope"})),
     "params": (2, frozenset()),

@@ -18,6 +18,7 @@ from typing import Any
 
 from buildbot.util import epoch2datetime
 
+from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
 from buildbot_selfserve.errors import Refused
@@ -133,7 +134,7 @@ def marks(order: Order, number: int) -> dict[str, tuple[Any, str]]:
     """Return the properties that every request of a job carries; *number* counts them."""
     return {
         "owner": (order.who, look.SOURCE),
-        look.JOB_PROPERTY: (order.job_id, look.SOURCE),
+        JOB_PROPERTY: (order.job_id, look.SOURCE),
         KEY_PROPERTY: (f"{order.job_id}/{number}", KEY_SOURCE),
     }
 

@@ -11,11 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import Branch
 
-#: The property that tells which job request made a buildset.
-JOB_PROPERTY = "selfserve_job"
 #: The source of that property, as the web UI shows it.
 SOURCE = "Self-serve"
 #: Seconds by which the clocks of a job's row and of its buildsets may differ.

@@ -1,0 +1,200 @@
+"""Cancelling everything at a revision, and what is told to stop but does not at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import schedulers
+from buildbot.plugins import util
+from buildbot.process.buildstep import BuildStep
+from twisted.internet import reactor
+from twisted.internet import task
+
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import config
+
+EVERY_DATABASE = True
+SUCCESS, CANCELLED = 0, 6
+AT = f"/self-serve/main/rev/{REVISION}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_everything_at_the_revision_ends_and_nothing_else(master: Any) -> None:
+    running = await master.add_request("slow")
+    build = await master.running_build(running)
+    master.pause()
+    pending = [
+        await master.add_request("fast", properties={"n": (n, "Scheduler")}) for n in range(3)
+    ]
+    behind = await master.add_request("slow", properties={"n": (1, "Scheduler")})
+    elsewhere = await master.add_request("fast", branch="other")
+    later = await master.add_request("fast", revision="e" * 40, properties={"n": (9, "Scheduler")})
+    seen: list[Any] = []
+    consumer = await master.master.mq.startConsuming(
+        lambda key, event: seen.append(key), (None, None, "complete")
+    )
+    answer = await master.request("DELETE", AT, user=USER)
+    consumer.stopConsuming()
+    assert answer.status == 202, answer.text
+    outcomes = {one["request_id"]: one["outcome"] for one in answer.json["requests"]}
+    assert outcomes == {
+        **dict.fromkeys([*pending, behind], "cancelled"),
+        running: "stopped",
+    }
+    assert answer.json["msg"] == "5 requests: 4 cancelled, 1 stopped"
+    for request_id in outcomes:
+        request = await master.data("buildrequests", request_id)
+        assert (request["complete"], request["results"]) == (True, CANCELLED)
+        assert (await master.data("buildsets", request["buildsetid"]))["results"] == CANCELLED
+        assert ("buildrequests", str(request_id), "complete") in seen
+        assert ("buildsets", str(request["buildsetid"]), "complete") in seen
+    # of what waited, nothing came to run in between
+    assert [one["buildid"] for one in await master.data("builds")] == [build["buildid"]]
+    master.resume()
+    for request_id in (elsewhere, later):
+        assert (await master.completed(request_id))["results"] == SUCCESS
+    job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+    assert (job["action"], job["what"]) == (
+        "cancel_revision",
+        {"branch": "main", "revision": REVISION},
+    )
+    again = await master.request("DELETE", AT[:-30], user=USER)
+    assert (again.status, again.json["requests"]) == (202, [])
+    assert again.json["msg"] == "Nothing was left to end"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_buildset_of_several_requests_completes_with_the_last(master: Any) -> None:
+    master.pause()
+    ids = [await master.master.data.updates.findBuilderId(name) for name in ("fast", "slow")]
+    stamp = {
+        "branch": "main",
+        "revision": REVISION,
+        "repository": "",
+        "codebase": "",
+        "project": "",
+    }
+    buildset_id, requests = await master.master.data.updates.addBuildset(
+        waited_for=False, scheduler="any", sourcestamps=[stamp], reason="", builderids=ids
+    )
+    path = f"/self-serve/main/request/{requests[ids[0]]}"
+    await master.request("DELETE", path, user=USER)
+    assert not (await master.data("buildsets", buildset_id))["complete"]
+    await master.request("DELETE", AT, user=USER)
+    buildset = await master.data("buildsets", buildset_id)
+    assert (buildset["complete"], buildset["results"]) == (True, CANCELLED)
+
+
+def ruled() -> Any:
+    """Only builds of the fast builder may be stopped by ada, and only it be forced."""
+    made = config()
+    rules = [
+        util.StopBuildEndpointMatcher(builder="fast", role="devs"),
+        util.StopBuildEndpointMatcher(role="nobody"),
+        util.ForceBuildEndpointMatcher(builder="fast", role="devs"),
+        util.ForceBuildEndpointMatcher(role="nobody"),
+    ]
+    made["www"]["authz"] = util.Authz(
+        allowRules=rules,
+        roleMatchers=[util.RolesFromUsername(roles=["devs"], usernames=[USER])],
+    )
+    made["builders"][1].tags = made["builders"][0].tags = ["nightly"]
+    made["schedulers"][0] = schedulers.AnyBranchScheduler(
+        name="any", builderNames=["fast", "slow"]
+    )
+    return made
+
+
+@pytest.mark.parametrize("master", [ruled], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_one_may_not_do_is_denied_and_the_rest_is_done(master: Any) -> None:
+    master.pause()
+    fast, slow = await master.add_request("fast"), await master.add_request("slow")
+    answer = await master.request("DELETE", AT, user=USER)
+    outcomes = {one["request_id"]: one["outcome"] for one in answer.json["requests"]}
+    assert (answer.status, outcomes) == (202, {fast: "cancelled", slow: "denied"})
+    assert not (await master.data("buildrequests", slow))["complete"]
+    answer = await master.request("DELETE", AT, user=USER)
+    assert (answer.status, answer.json["msg"]) == (403, "You may cancel nothing at this revision")
+    for path in (AT, f"{AT}/nightly"):
+        answer = await master.post(path, user=USER)
+        assert answer.status == 202, answer.text
+        made = {one["buildername"]: one["outcome"] for one in answer.json["requests"]}
+        assert made == {"fast": "created", "slow": "denied"}
+    answer = await master.post(f"/self-serve/main/builders/slow/{REVISION}", user=USER)
+    assert answer.status == 403
+    answer = await master.post(f"/self-serve/main/builders/fast/{REVISION}", user=USER)
+    assert answer.status == 202
+    slow_ones = [one for one in await master.data("buildrequests") if one["buildrequestid"] == slow]
+    assert len(await master.data("buildrequests")) == 5
+    assert len(slow_ones) == 1
+
+
+# -- what is followed
+
+
+class Deaf(BuildStep):
+    """A step that minds no interrupt, and ends when the test lets it."""
+
+    name = "deaf"
+    may_end = False
+
+    async def run(self) -> int:
+        while not Deaf.may_end:
+            await task.deferLater(reactor, 0.05)
+        return SUCCESS
+
+    async def interrupt(self, reason: Any) -> None:
+        pass
+
+
+def stubborn() -> Any:
+    made = config(util.SelfServe(timeout=1))
+    made["builders"][0].factory = util.BuildFactory([Deaf()])
+    Deaf.may_end = False
+    return made
+
+
+async def told_to_stop(master: Any) -> tuple[int, Any]:
+    """Cancel a request whose build does not end; return its id and that of the job."""
+    request_id = await master.add_request()
+    build = await master.running_build(request_id)
+
+    async def in_step() -> bool:
+        steps = await master.data("builds", build["buildid"], "steps")
+        return any(step["name"] == "deaf" and step["started_at"] for step in steps)
+
+    await master.until(in_step, "the step runs")
+    answer = await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
+    assert [one["outcome"] for one in answer.json["requests"]] == ["stop_sent"]
+    return request_id, answer.json["job_id"]
+
+
+async def final_outcome(master: Any, job_id: int) -> Any:
+    async def outcome() -> Any:
+        job = (await master.get(f"/self-serve/jobs/{job_id}")).json
+        (one,) = job["complete_data"]["body"]["requests"]
+        return one if one["outcome"] != "stop_sent" else None
+
+    return await master.until(outcome, "the journal tells how it ended")
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_the_journal_tells_when_a_stop_came_late(master: Any) -> None:
+    request_id, job_id = await told_to_stop(master)
+    page = await master.get(f"/self-serve/jobs/{job_id}", json=False)
+    assert '<meta http-equiv="refresh"' in page.text
+    Deaf.may_end = True
+    outcome = await final_outcome(master, job_id)
+    assert (outcome["outcome"], outcome["request_id"]) == ("stopped", request_id)
+    job = (await master.get(f"/self-serve/jobs/{job_id}")).json
+    assert (job["status"], job["complete_data"]["body"]["msg"]) == (
+        "ok",
+        f"Request {request_id} is stopped",
+    )
+    page = await master.get(f"/self-serve/jobs/{job_id}", json=False)
+    assert '<meta http-equiv="refresh"' not in page.text

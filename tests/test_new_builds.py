@@ -1,0 +1,407 @@
+"""New builds at a revision: by the schedulers that watch the branch, by a set, by one builder."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import schedulers
+from buildbot.plugins import util
+from buildbot.process.buildstep import BuildStep
+
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import builder
+from tests.harness import config
+
+EVERY_DATABASE = True
+SUCCESS = 0
+OTHER = "fedcba0987654321fedcba0987654321fedcba09"
+
+
+def at(revision: str = REVISION, branch: str = "main") -> str:
+    return f"/self-serve/{branch}/rev/{revision}"
+
+
+async def changes_of(master: Any, revision: str) -> list[Any]:
+    return [one for one in await master.data("changes") if one["revision"] == revision]
+
+
+async def buildset_of(master: Any, outcome: Any) -> Any:
+    request = await master.data("buildrequests", outcome["request_id"])
+    return await master.data("buildsets", request["buildsetid"])
+
+
+async def properties_of(master: Any, outcome: Any) -> Any:
+    buildset = await buildset_of(master, outcome)
+    return await master.data("buildsets", buildset["bsid"], "properties")
+
+
+async def nothing_was_made(master: Any) -> None:
+    assert await master.data("buildsets") == []
+    assert await master.data("changes") == []
+
+
+# -- what the schedulers would build
+
+
+def watched() -> Any:
+    """A master with schedulers of every kind that may or may not build a change on main."""
+    made = config()
+    made["builders"] = [builder(f"b{number}") for number in range(8)]
+    made["codebaseGenerator"] = lambda change: "app"
+
+    @util.renderer
+    def by_branch(properties: Any) -> list[str]:
+        return ["b2", "b3"]
+
+    both = {"app": {"repository": "https://example.org/app"}, "lib": {"branch": "stable"}}
+    made["schedulers"] = [
+        schedulers.SingleBranchScheduler(
+            name="main",
+            branch="main",
+            treeStableTimer=3600,
+            builderNames=["b0", "b1"],
+            codebases=both,
+            properties={"kind": "full", "owner": "nobody"},
+        ),
+        schedulers.AnyBranchScheduler(name="late", builderNames=by_branch, codebases=["app"]),
+        schedulers.SingleBranchScheduler(
+            name="other", branch="other", builderNames=["b4"], codebases=["app"]
+        ),
+        schedulers.SingleBranchScheduler(
+            name="lib", branch="main", builderNames=["b5"], codebases=["lib"]
+        ),
+        schedulers.Nightly(
+            name="nightly", branch="main", builderNames=["b6"], codebases=["app"], hour=3
+        ),
+        schedulers.Triggerable(name="triggered", builderNames=["b7"], codebases=["app"]),
+    ]
+    branch = util.SelfServeBranch(
+        "main", codebase="app", repository="https://example.org/app", project="p"
+    )
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+@pytest.mark.parametrize("master", [watched], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_schedulers_build_a_revision_that_nobody_knows(master: Any) -> None:
+    answer = await master.post(at(), user=USER, data={"priority": "4"})
+    assert answer.status == 202, answer.text
+    receipt = answer.json
+    made = {one["buildername"]: one for one in receipt["requests"]}
+    assert sorted(made) == ["b0", "b1", "b2", "b3"]
+    assert {one["outcome"] for one in receipt["requests"]} == {"created"}
+    assert len(receipt["buildset_ids"]) == 2
+    (change,) = await changes_of(master, REVISION)
+    assert (change["author"], change["branch"], change["codebase"]) == (USER, "main", "app")
+    assert (change["repository"], change["project"]) == ("https://example.org/app", "p")
+    stamps = {
+        one["codebase"]: one for one in (await buildset_of(master, made["b0"]))["sourcestamps"]
+    }
+    assert stamps["app"]["revision"] == REVISION
+    assert (stamps["lib"]["branch"], stamps["lib"]["revision"]) == ("stable", None)
+    for name, one in made.items():
+        request = await master.completed(one["request_id"])
+        assert (request["results"], request["priority"]) == (SUCCESS, 4)
+        buildset = await buildset_of(master, one)
+        assert buildset["reason"] == "Self-serve: Requested by ada"
+        properties = await properties_of(master, one)
+        assert properties["owner"][0] == USER
+        assert properties["selfserve_job"][0] == receipt["job_id"]
+        assert re.fullmatch("[0-9]{14}", properties["buildid"][0])
+        assert re.fullmatch("[0-9a-f]{32}", properties["builduid"][0])
+        assert properties["scheduler"][0] == ("main" if name in ("b0", "b1") else "late")
+    assert (await properties_of(master, made["b0"]))["kind"] == ("full", "Scheduler")
+    job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
+    assert job["action"] == "new_build_at_revision"
+    assert job["what"] == {"branch": "main", "revision": REVISION, "priority": 4}
+
+
+@pytest.mark.parametrize("master", [watched], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_asking_twice_builds_twice_at_the_change_that_there_is(master: Any) -> None:
+    master.pause()
+    change_id = await master.master.db.changes.addChange(
+        author="eve",
+        branch="main",
+        revision=REVISION,
+        repository="https://example.org/app",
+        codebase="app",
+        project="p",
+        files=["a.c"],
+    )
+    receipts = [(await master.post(at(REVISION[:8]), user=USER)).json for _ in range(2)]
+    assert [len(one["requests"]) for one in receipts] == [4, 4]
+    (change,) = await changes_of(master, REVISION)
+    assert change["changeid"] == change_id
+    # what is asked for twice is not collapsed
+    assert len(await master.data("buildrequests")) == 8
+    master.resume()
+    for one in (*receipts[0]["requests"], *receipts[1]["requests"]):
+        assert (await master.completed(one["request_id"]))["results"] == SUCCESS
+    assert len((await master.get(at())).json) == 8
+
+
+@pytest.mark.parametrize("master", [watched], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_schedulers_that_are_disabled_build_nothing(master: Any) -> None:
+    for row in await master.data("schedulers"):
+        if row["name"] in ("main", "late"):
+            await master.master.data.control(
+                "enable", {"enabled": row["name"] == "main"}, ("schedulers", row["schedulerid"])
+            )
+    receipt = (await master.post(at(), user=USER)).json
+    assert sorted(one["buildername"] for one in receipt["requests"]) == ["b0", "b1"]
+
+
+def unwatched() -> Any:
+    made = config()
+    made["schedulers"] = [
+        schedulers.SingleBranchScheduler(name="one", branch="one", builderNames=["fast"]),
+        schedulers.Triggerable(name="rest", builderNames=["slow", "opt/mac #1"]),
+    ]
+    branches = [util.SelfServeBranch("main"), util.SelfServeBranch("one")]
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=branches)}
+    return made
+
+
+@pytest.mark.parametrize("master", [unwatched], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_no_scheduler_is_a_clear_refusal(master: Any) -> None:
+    answer = await master.post(at(), user=USER)
+    assert answer.status == 400
+    assert answer.json["msg"] == f"No scheduler builds revision {REVISION} on branch main"
+    await nothing_was_made(master)
+    (job,) = (await master.get("/self-serve/jobs")).json
+    assert (job["status"], job["complete_data"]["body"]["requests"]) == ("failed", [])
+
+
+def broken() -> Any:
+    """Two schedulers watch the branch; one cannot say its builders."""
+    made = config()
+
+    @util.renderer
+    def no_names(properties: Any) -> list[str]:
+        raise ValueError("an operator's mistake")
+
+    made["schedulers"].append(schedulers.AnyBranchScheduler(name="broken", builderNames=no_names))
+    return made
+
+
+@pytest.mark.parametrize("master", [broken], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_one_scheduler_that_fails_is_told_of_and_the_others_build(master: Any) -> None:
+    await master.finished_build()
+    receipt = (await master.post(at(), user=USER)).json
+    assert receipt["status"] == "FAILED"
+    outcomes = {one["outcome"]: one for one in receipt["requests"]}
+    assert outcomes["created"]["buildername"] == "fast"
+    assert outcomes["failed"]["msg"] == "scheduler broken failed, see the master's log"
+    assert outcomes["failed"]["request_id"] is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_that_could_be_in_two_places_is_refused(master: Any) -> None:
+    for repository in ("https://example.org/a", "https://example.org/b"):
+        stamp = {"branch": "main", "revision": OTHER, "repository": repository, "codebase": ""}
+        await master.add_request(sourcestamps=[{**stamp, "project": ""}])
+    answer = await master.post(at("not-known"), user=USER)
+    assert answer.status == 400
+    assert answer.json["msg"] == "Revision not-known is not known, and could be in several places"
+    assert "https://example.org/a, https://example.org/b" in answer.json["detail"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_that_cannot_be_one_is_refused(master: Any) -> None:
+    await master.finished_build()
+    for text in ("x" * 257, "a%0Ab"):
+        answer = await master.post(at(text), user=USER)
+        assert (answer.status, answer.json["msg"]) == (400, "Bad revision")
+    answer = await master.post(at(branch="nowhere"), user=USER)
+    assert (answer.status, answer.json["msg"]) == (404, "Branch nowhere not found")
+
+
+# -- sets
+
+
+def with_sets() -> Any:
+    made = config()
+    made["builders"] = [
+        builder("n1", tags=["nightly"]),
+        builder("n2", tags=["nightly"], properties={"branch": "other"}),
+        builder("p1", tags=["pgo"]),
+        builder("timed"),
+        builder("re1"),
+        builder("re2"),
+    ]
+    made["schedulers"] = [
+        schedulers.Nightly(
+            name="night",
+            codebases={"": {"branch": "main"}},
+            builderNames=["timed"],
+            properties={"nightly": True},
+            hour=3,
+        ),
+        schedulers.Triggerable(
+            name="all", builderNames=["n1", "n2", "p1", "re1", "re2"], properties={"kind": "all"}
+        ),
+    ]
+    branches = [
+        util.SelfServeBranch("main"),
+        util.SelfServeBranch(
+            "set",
+            sets={"nightly": ["scheduler:night", re.compile("^re")], "empty": ["gone"]},
+        ),
+    ]
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=branches)}
+    return made
+
+
+@pytest.mark.parametrize("master", [with_sets], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_set_is_built_in_one_buildset(master: Any) -> None:
+    for path, action, names in (
+        (at() + "/nightly", "new_nightly_at_revision", ["n1", "timed"]),
+        (at() + "/pgo", "new_pgobuild_at_revision", ["p1"]),
+        (at(branch="set") + "/nightly", "new_nightly_at_revision", ["re1", "re2", "timed"]),
+    ):
+        answer = await master.post(path, user=USER, data={"priority": 3})
+        assert answer.status == 202, answer.text
+        receipt = answer.json
+        assert [one["buildername"] for one in receipt["requests"]] == names
+        assert len(receipt["buildset_ids"]) == 1
+        for one in receipt["requests"]:
+            assert one["outcome"] == "created"
+            request = await master.completed(one["request_id"])
+            assert (request["results"], request["priority"]) == (SUCCESS, 3)
+        (stamp,) = (await buildset_of(master, receipt["requests"][0]))["sourcestamps"]
+        assert (stamp["branch"], stamp["revision"]) == (path.split("/")[2], REVISION)
+        job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
+        assert job["action"] == action
+    # the properties of a scheduler that the set names are its own
+    properties = await properties_of(master, receipt["requests"][0])
+    assert properties["nightly"] == (True, "Scheduler")
+    assert properties["owner"][0] == USER
+    assert (await master.data("changes")) == []
+
+
+@pytest.mark.parametrize("master", [with_sets], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_set_that_is_empty_or_unknown_is_refused(master: Any) -> None:
+    answer = await master.post(at(branch="set") + "/empty", user=USER)
+    assert (answer.status, answer.json["msg"]) == (400, "Set empty of branch set has no builders")
+    answer = await master.post(at() + "/empty", user=USER)
+    assert (answer.status, answer.json["msg"]) == (404, "Set empty not found on branch main")
+    await nothing_was_made(master)
+    possible = (await master.get(f"/self-serve/set/new?revision={REVISION}")).json
+    assert possible["sets"] == {"empty": [], "nightly": ["re1", "re2", "timed"], "pgo": ["p1"]}
+    assert possible["known"] is False
+
+
+# -- one builder
+
+
+class Curious(BuildStep):
+    """Remembers what it finds."""
+
+    name = "curious"
+    found: dict[str, Any] = {}
+
+    async def run(self) -> int:
+        assert self.build is not None
+        files = sorted(name for change in self.build.allChanges() for name in change.files)
+        Curious.found = {
+            "files": files,
+            "x": self.getProperty("x"),
+            "rev": self.getProperty("revision"),
+        }
+        return SUCCESS
+
+
+def curious() -> Any:
+    made = config()
+    made["builders"][2].factory = util.BuildFactory([Curious()])
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[util.SelfServeBranch("main")])}
+    return made
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_any_builder_builds_with_properties_and_files(master: Any) -> None:
+    path = f"/self-serve/main/builders/opt%2Fmac%20%231/{REVISION}"
+    properties = {"x": [1, {"y": "ä\n"}], "branch": "main", "revision": REVISION[:12]}
+    fields = {"properties": json.dumps(properties), "files": '["http://x/a.zip", "b"]'}
+    answer = await master.post(path, user=USER, data={**fields, "priority": "-2"})
+    assert answer.status == 202, answer.text
+    (one,) = answer.json["requests"]
+    request = await master.completed(one["request_id"])
+    assert (request["results"], request["priority"]) == (SUCCESS, -2)
+    assert Curious.found == {
+        "files": ["b", "http://x/a.zip"],
+        "x": properties["x"],
+        "rev": REVISION,
+    }
+    stored = await properties_of(master, one)
+    assert stored["owner"][0] == USER
+    assert re.fullmatch("[0-9a-f]{32}", stored["builduid"][0])
+    job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+    assert job["action"] == "new_build_for_builder"
+    assert job["what"] == {
+        "branch": "main",
+        "revision": REVISION,
+        "builder_name": "opt/mac #1",
+        "priority": -2,
+        "properties": properties,
+        "files": ["http://x/a.zip", "b"],
+    }
+    # the same files need no other change; other files do
+    assert len(await changes_of(master, REVISION)) == 1
+    await master.post(path, user=USER, data=fields)
+    assert len(await changes_of(master, REVISION)) == 1
+    body = {"properties": {"x": 2}, "files": ["c"], "builder_name": "opt/mac #1"}
+    answer = await master.post(
+        "/self-serve/main/builders",
+        user=USER,
+        data=json.dumps({**body, "revision": REVISION[:6]}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status == 202, answer.text
+    await master.completed(answer.json["requests"][0]["request_id"])
+    assert Curious.found["files"] == ["c"]
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_bad_properties_and_files_are_named_and_nothing_is_written(master: Any) -> None:
+    path = f"/self-serve/main/builders/fast/{REVISION}"
+    deep = "[" * 30 + "]" * 30
+    for name, value in (
+        ("properties", "["),
+        ("properties", "[]"),
+        ("properties", '{"owner": "eve"}'),
+        ("properties", '{"scheduler": "x"}'),
+        ("properties", '{"virtual_builder_name": "slow"}'),
+        ("properties", '{"selfserve_job": 1}'),
+        ("properties", '{"branch": "other"}'),
+        ("properties", json.dumps({"revision": OTHER})),
+        ("properties", json.dumps({"x" * 257: 1})),
+        ("properties", '{"x": 1e999}'),
+        ("properties", f'{{"x": {deep}}}'),
+        ("properties", '{"x": ' + "[" * 10000),
+        ("files", "{}"),
+        ("files", '["a", 1]'),
+        ("files", '"a"'),
+    ):
+        answer = await master.post(path, user=USER, data={name: value})
+        assert (answer.status, answer.json["msg"]) == (400, f"Bad {name}"), value[:80]
+    answer = await master.post(f"/self-serve/main/builders/gone/{REVISION}", user=USER)
+    assert (answer.status, answer.json["msg"]) == (404, "Builder gone not found on branch main")
+    await nothing_was_made(master)
+    # and no builder came to be because somebody named it
+    assert "gone" not in [row["name"] for row in await master.data("builders")]
+    assert (await master.get("/self-serve/jobs")).json == []
