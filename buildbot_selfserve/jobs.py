@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
@@ -98,7 +99,8 @@ class Jobs:
         self._follow = follow
         self._masterid = masterid
         self._in_flight: set[defer.Deferred[Any]] = set()
-        self._followed: set[defer.Deferred[Any]] = set()
+        self._background: set[defer.Deferred[Any]] = set()
+        self._open_ids: set[int] = set()
         self._stopping = False
 
     def asked_by(self, asker: Asker) -> AskedJobs:
@@ -116,7 +118,9 @@ class Jobs:
         running = _Running(_asked(asker, action, nouns, params))
         deadline = begun + self.timeout * ACT_SHARE
         left = begun + self.timeout - self.clock.seconds()
-        work = self._independent(self._perform(running, asker, deadline, act, nouns, params))
+        work = self._independent(
+            running, self._perform(running, asker, deadline, act, nouns, params)
+        )
         return Receipt(await self._wait(running, work, left))
 
     async def settle_left_open(self) -> int:
@@ -134,8 +138,8 @@ class Jobs:
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""
         self._stopping = True
-        for follower in list(self._followed):
-            follower.cancel()  # the next start follows on
+        for going_on in list(self._background):
+            going_on.cancel()  # the next start goes on with it
         everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
         try:
             await independent(everything).addTimeout(self.timeout, self.clock)
@@ -187,13 +191,7 @@ class Jobs:
         """
         asked = running.job
         while True:
-            opened = await self._write(
-                store.open_job,
-                asked,
-                self._masterid(),
-                self.incarnation,
-                asker.attempt,
-            )
+            opened = await self._open_row(asked, asker)
             running.job = opened.job
             if opened.new:
                 return None
@@ -208,19 +206,63 @@ class Jobs:
                 raise _unfinished(running.job)
             await task.deferLater(self.clock, AGAIN_INTERVAL)
 
+    async def _open_row(self, job: Job, asker: Asker) -> store.Opened:
+        """Write the row of *job*, or find the one that its key has.
+
+        :raises Unavailable: the database failed; whatever it may have written is closed later
+        """
+        try:
+            opened: store.Opened = await self._write(
+                store.open_job, job, self._masterid(), self.incarnation, asker.attempt
+            )
+        except Exception:
+            self.log.failure("selfserve: the row of a job request cannot be written")
+            self._in_background(self._close_orphans())
+            raise Unavailable("The master's database does not answer; nothing was done") from None
+        if opened.new:
+            self._open_ids.add(opened.job.job_id)
+        return opened
+
+    async def _close_orphans(self) -> None:
+        """Close rows that were written though their writing failed: nobody does those jobs.
+
+        A connection that breaks at the wrong moment does that. A row counts as such when it is
+        there twice, because another's may have been written just now.
+        """
+        seen: set[int] | None = None
+        while True:
+            await task.deferLater(self.clock, RETRIES[1])
+            try:
+                rows = await self._write(store.open_now, self._masterid(), self.incarnation)
+            except defer.CancelledError:
+                raise  # the master stops
+            except Exception:
+                self.log.failure("selfserve: the journal cannot be read, trying again")
+                continue
+            orphans = {row.job_id: row for row in rows if row.job_id not in self._open_ids}
+            if seen is not None:
+                for job_id in seen & orphans.keys():
+                    await self._close_as_settled(orphans[job_id])
+                return
+            seen = set(orphans)
+
     # -- what goes on after the answer
 
     def _follow_on(self, job: Job) -> None:
         """Follow what *job* told to stop, in the background."""
-        following = defer.Deferred.fromCoroutine(self._until_settled(job))
-        self._followed.add(following)
+        self._in_background(self._until_settled(job))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run *work* until it ends, or the master does."""
+        going_on = defer.Deferred.fromCoroutine(work)
+        self._background.add(going_on)
 
         def over(result: Any) -> None:
-            self._followed.discard(following)
+            self._background.discard(going_on)
             if isinstance(result, Failure) and not result.check(defer.CancelledError):
-                self.log.failure("selfserve: job {job_id} lost sight of", result, job_id=job.job_id)
+                self.log.failure("selfserve: gave up on what went on in the background", result)
 
-        following.addBoth(over)
+        going_on.addBoth(over)
 
     async def _until_settled(self, job: Job) -> None:
         while job.unsettled:
@@ -228,7 +270,7 @@ class Jobs:
                 job = _ended(job, await self._follow(job))
                 await self._write(store.amend_job, job)
             except defer.CancelledError:
-                raise
+                raise  # the master stops
             except Exception:
                 self.log.failure("selfserve: job {job_id} cannot be followed", job_id=job.job_id)
                 await task.deferLater(self.clock, RETRIES[-1])
@@ -276,13 +318,14 @@ class Jobs:
 
     # -- waiting
 
-    def _independent(self, work: Any) -> defer.Deferred[Job]:
-        """Run *work* so that nobody's going away ends it."""
+    def _independent(self, job: _Running, work: Any) -> defer.Deferred[Job]:
+        """Run *work*, which does *job*, so that nobody's going away ends it."""
         running = defer.Deferred.fromCoroutine(work)
         self._in_flight.add(running)
 
         def ended(result: Any) -> Any:
             self._in_flight.discard(running)
+            self._open_ids.discard(job.job.job_id)
             return result
 
         return running.addBoth(ended)

@@ -14,6 +14,8 @@ from typing import Any
 
 from buildbot_selfserve.params import FORMAT
 from buildbot_selfserve.params import PATH
+from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
+from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 
@@ -54,6 +56,7 @@ JSON if the `Accept` header includes `application/json`, and a page otherwise.
 | 405 | the path exists, but not with this method |
 | 413 | the body is too large |
 | 415 | the body is neither a form nor JSON |
+| 422 | the `Idempotency-Key` belongs to a job request that asked for something else |
 | 500 | an error of self-serve's own; the log of the master has it |
 | 503 | not now; `Retry-After` says after how many seconds to try again |
 
@@ -173,14 +176,26 @@ def _section(route: Route) -> str:
     parts = [f"### {route.method} {path_of(route)}\n", route.text + "\n"]
     permission = route.permission
     if permission is not None:
-        data_path = f"/{permission.endpoint}/{{{PATH[permission.noun].name}}}"
-        parts.append(
-            f"Recorded in the journal as `{permission.action}`. Needs what `www.authz` asks for"
-            f" `{permission.native}` of `{data_path}`.\n"
-        )
+        parts.append(_permission(permission))
     if parameters := route.parameters():
         parts.append(_parameters(parameters))
     return "\n".join(parts)
+
+
+def _permission(permission: Permission) -> str:
+    action = permission.action
+    if permission is NEW_SET_AT_REVISION:
+        action = "new_<set>_at_revision`, for PGO `new_pgobuild_at_revision"
+    if permission.endpoint == "forceschedulers":
+        of_what = "`/forceschedulers/selfserve`, with the name of each builder"
+    elif permission.noun is None:
+        of_what = f"`/{permission.endpoint}/{{request_id}}` for each request"
+    else:
+        of_what = f"`/{permission.endpoint}/{{{PATH[permission.noun].name}}}`"
+    return (
+        f"Recorded in the journal as `{action}`. Needs what `www.authz` asks for"
+        f" `{permission.native}` of {of_what}.\n"
+    )
 
 
 def _parameters(parameters: Sequence[dict[str, Any]]) -> str:
@@ -202,6 +217,10 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(f"`{choice}`" for choice in schema["enum"])
     if schema.get("format") == "date":
         return "`YYYY-MM-DD`"
+    if schema["type"] == "object":
+        return "JSON object"
+    if schema["type"] == "array":
+        return f"JSON list of at most {schema['maxItems']} texts"
     words = {"integer": "whole number", "string": "text"}[schema["type"]]
     if "maxLength" in schema:
         return f"{words}, at most {schema['maxLength']} characters"

@@ -40,17 +40,24 @@ REVISION = "c" * 40
 
 
 class ProcessMaster:
-    """A master in *folder*; call ``start``, and in the end ``kill`` or ``stop``."""
+    """A master in *folder*; call ``start``, and in the end ``kill`` or ``stop``.
+
+    :param more: what stands at the end of its master.cfg
+    """
 
     def __init__(
-        self, folder: Path, db_url: str = "sqlite:///state.sqlite", selfserve: str = "True"
+        self,
+        folder: Path,
+        db_url: str = "sqlite:///state.sqlite",
+        selfserve: str = "True",
+        more: str = "",
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._buildbot("create-master", "--quiet", "--db", db_url, str(folder))
         text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION, selfserve=selfserve)
-        (folder / "master.cfg").write_text(text)
+        (folder / "master.cfg").write_text(text + more)
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -112,8 +119,10 @@ class ProcessMaster:
             self.kill()
             raise
 
-    def send(self, method: str, path: str, **fields: Any) -> tuple[int, Any]:
-        """Send a request; return the status and the JSON."""
+    def send(
+        self, method: str, path: str, *, key: str | None = None, **fields: Any
+    ) -> tuple[int, Any]:
+        """Send a request, with *key* as its Idempotency-Key; return the status and the JSON."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
@@ -122,6 +131,7 @@ class ProcessMaster:
                 "Accept": "application/json",
                 "Authorization": "Basic "
                 + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
+                **({} if key is None else {"Idempotency-Key": key}),
             },
         )
         try:
@@ -135,20 +145,29 @@ class ProcessMaster:
     def get(self, path: str) -> Any:
         return self.send("GET", f"/self-serve{path}")[1]
 
-    def force(self, builder_name: str) -> None:
-        """Ask Buildbot itself for a build."""
-        body = {
-            "jsonrpc": "2.0",
-            "method": "force",
-            "id": 1,
-            "params": {"builderNames": [builder_name], "owner": USER},
-        }
+    def data(self, path: str) -> Any:
+        """Return what Buildbot's own REST API says."""
+        status, answer = self.send("GET", f"/api/v2/{path}")
+        assert status == 200, answer
+        return answer
+
+    def control(self, path: str, method: str, **params: Any) -> Any:
+        """Ask Buildbot's own REST API to do something; return what came of it."""
+        body = {"jsonrpc": "2.0", "method": method, "id": 1, "params": params}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/v2/forceschedulers/force",
+            f"http://127.0.0.1:{self.port}/api/v2/{path}",
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(request, timeout=PATIENCE).close()
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)["result"]
+
+    def force(self, builder_name: str) -> int:
+        """Ask Buildbot itself for a build; return the id of its request."""
+        params = {"builderNames": [builder_name], "owner": USER}
+        _, requests = self.control("forceschedulers/force", "force", **params)
+        (request_id,) = requests.values()
+        return int(request_id)
 
     def until(self, check: Callable[[], Any], what: str) -> Any:
         """Return the first true answer of *check*."""

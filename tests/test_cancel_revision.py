@@ -102,9 +102,7 @@ def ruled() -> Any:
         roleMatchers=[util.RolesFromUsername(roles=["devs"], usernames=[USER])],
     )
     made["builders"][1].tags = made["builders"][0].tags = ["nightly"]
-    made["schedulers"][0] = schedulers.AnyBranchScheduler(
-        name="any", builderNames=["fast", "slow"]
-    )
+    made["schedulers"][0] = schedulers.AnyBranchScheduler(name="any", builderNames=["fast", "slow"])
     return made
 
 

@@ -131,6 +131,20 @@ def left_open(connection: sa.Connection, masterid: int, incarnation: str) -> lis
     return _left(connection, masterid, incarnation, jobs.c.status == "running")
 
 
+def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
+    """Return the open jobs of this life of this master, oldest first."""
+    query = (
+        sa.select(jobs)
+        .where(
+            jobs.c.status == "running",
+            jobs.c.masterid == masterid,
+            jobs.c.incarnation == incarnation,
+        )
+        .order_by(jobs.c.id)
+    )
+    return [_job(record) for record in connection.execute(query)]
+
+
 def left_followed(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
     """Return the jobs that earlier lives of this master were following, oldest first."""
     return _left(connection, masterid, incarnation, jobs.c.followed == 1)

@@ -84,7 +84,7 @@ async def new_build_for_named_builder(
     properties: dict[str, Any] | None,
     files: list[str] | None,
 ) -> Receipt:
-    """The same for a form, which can put the builder and the revision only into its body."""
+    """Build a revision once with a builder, both named in the body, as forms send them."""
     return await new_build_for_builder(
         ctx, branch, builder, any_revision, priority, properties, files
     )
