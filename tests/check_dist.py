@@ -25,11 +25,13 @@ SOURCES = (
     "LICENSE",
     "Makefile",
     "README.md",
+    "benchmarks/*",
     "demo/*.py",
     "docs/*",
     "master.cfg.example",
     "newsfragments/*.md",
     "pyproject.toml",
+    "requirements-crossbar.txt",
     "setup.py",
     "tests/**/*.py",
 )
