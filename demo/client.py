@@ -42,7 +42,8 @@ class Client:
         """Send a job request; return its receipt."""
         url = f"{self.url}/self-serve{path}"
         data = [part for name, value in fields.items() for part in ("-d", f"{name}={value}")]
-        verb = [] if method == "POST" else ["-X", method]
+        # with data, curl sends a POST by itself
+        verb = [] if method == "POST" and data else ["-X", method]
         _show("-H", "Accept: application/json", "-u", USER, *verb, *data, url)
         request = urllib.request.Request(
             url,

@@ -15,7 +15,7 @@ CANCELLED = 6
 
 
 def walk(client: Client, repository: Repository) -> None:
-    """Walk through all that self-serve does so far.
+    """Walk through what self-serve does.
 
     :raises Differs: something is not as Buildbot has it
     """
@@ -25,6 +25,9 @@ def walk(client: Client, repository: Repository) -> None:
     _done(client, repository)
     _rebuild(client, revision)
     _cancel_pending(client, revision)
+    _build_anew(client, revision)
+    _one_builder(client, revision)
+    _cancel_everything(client, revision)
     _journal(client)
 
 
@@ -131,11 +134,50 @@ def _one_runs(client: Client, requests: list[int]) -> tuple[int, int] | None:
     return (running[0], pending[0]) if len(running) == 1 else None
 
 
+def _build_anew(client: Client, revision: str) -> None:
+    title("Build the revision anew: as on the push, and then the nightly set in one buildset")
+    for path in (f"/main/rev/{revision}", f"/main/rev/{revision}/nightly"):
+        receipt = client.job("POST", path)
+        builders = sorted(outcome["buildername"] for outcome in receipt["requests"])
+        same("builders", builders, ["long-tests", "tests"])
+        (buildset_id,) = receipt["buildset_ids"]
+        (buildset,) = client.buildbot(f"buildsets/{buildset_id}")
+        same("reason in Buildbot", buildset["reason"], "Self-serve: Requested by demo")
+        same("revision in Buildbot", buildset["sourcestamps"][0]["revision"], revision)
+
+
+def _one_builder(client: Client, revision: str) -> None:
+    title("Build it with one builder, with a property")
+    receipt = client.job("POST", f"/main/builders/tests/{revision}", properties='{"level": 3}')
+    (outcome,) = receipt["requests"]
+    wait("it is built", lambda: client.buildbot_request(outcome["request_id"])["complete"])
+    (build,) = client.buildbot(f"builds?buildrequestid={outcome['request_id']}&property=level")
+    same("the property in Buildbot", build["properties"]["level"][0], 3)
+
+
+def _cancel_everything(client: Client, revision: str) -> None:
+    title("Cancel everything at the revision: what waits first, then what runs")
+    waiting = wait("only long-tests is left", lambda: _only_long_tests(client))
+    receipt = client.job("DELETE", f"/main/rev/{revision}")
+    ended = {outcome["request_id"] for outcome in receipt["requests"]}
+    same("requests", sorted(ended), sorted(one["buildrequestid"] for one in waiting))
+    results = {client.buildbot_request(one)["results"] for one in ended}
+    same("results in Buildbot", results, {CANCELLED})
+    done = client.get(f"/main/rev/{revision}/is_done?stableDelay=0")
+    same("done", done["job_complete"], True)
+
+
+def _only_long_tests(client: Client) -> list[Any]:
+    """Return the requests that are not complete when one builder has them all, else none."""
+    waiting = client.buildbot("buildrequests?complete=false")
+    return waiting if len({one["builderid"] for one in waiting}) == 1 else []
+
+
 def _journal(client: Client) -> None:
     title("The journal has it all")
     jobs = client.get("/jobs")
     for job in jobs:
         msg = job["complete_data"]["body"]["msg"]
-        print(f"    {job['job_id']}  {job['who']}  {job['action']:15} {job['status']}  {msg}")
-    same("jobs in the journal", [job["job_id"] for job in jobs], [5, 4, 3, 2, 1])
+        print(f"    {job['job_id']}  {job['who']}  {job['action']:24} {job['status']}  {msg}")
+    same("jobs in the journal", [job["job_id"] for job in jobs], list(range(9, 0, -1)))
     same("jobs that did not end well", [job for job in jobs if job["status"] != "ok"], [])
