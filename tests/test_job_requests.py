@@ -17,6 +17,7 @@ from tests.harness import USER
 from tests.harness import builder
 from tests.harness import config
 
+EVERY_DATABASE = True
 SUCCESS, SKIPPED, CANCELLED = 0, 3, 6
 
 

@@ -23,8 +23,6 @@ CLOCK_SLACK = 60
 BATCH = 500
 
 _requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
-#: Ids that are filled in when a query is run.
-_IDS: sa.BindParameter[int] = sa.bindparam("ids", expanding=True)
 _properties = Model.buildset_properties
 
 
@@ -86,22 +84,22 @@ async def open_requests(
 ) -> list[RequestState]:
     """Return the requests that are not complete, for these sourcestamps or with these builds."""
     links = Model.buildset_sourcestamps
+    of_sourcestamps = sa.select(links.c.buildsetid)
+    of_builds = sa.select(_builds.c.buildrequestid)
+    conditions = [
+        *(
+            _requests.c.buildsetid.in_(of_sourcestamps.where(links.c.sourcestampid.in_(batch)))
+            for batch in _batches(sourcestamp_ids)
+        ),
+        *(
+            _requests.c.id.in_(of_builds.where(_builds.c.id.in_(batch)))
+            for batch in _batches(build_ids)
+        ),
+    ]
     found: dict[int, RequestState] = {}
-    for column, inner, ids in (
-        (
-            _requests.c.buildsetid,
-            sa.select(links.c.buildsetid).where(links.c.sourcestampid.in_(_IDS)),
-            sourcestamp_ids,
-        ),
-        (
-            _requests.c.id,
-            sa.select(_builds.c.buildrequestid).where(_builds.c.id.in_(_IDS)),
-            build_ids,
-        ),
-    ):
-        wanted = sa.and_(_requests.c.complete == 0, column.in_(inner))
-        for batch in _batches(ids):
-            found.update(await master.db.pool.do(_states, wanted.params(ids=batch)))
+    for condition in conditions:
+        wanted = sa.and_(_requests.c.complete == 0, condition)
+        found.update(await master.db.pool.do(_states, wanted))
     return [found[request_id] for request_id in sorted(found)]
 
 

@@ -1,0 +1,212 @@
+"""The forms on the pages, sent as a browser sends them: what is asked for happens, and is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import schedulers
+from buildbot.plugins import util
+from lxml import html
+
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import Config
+from tests.harness import config
+
+CANCELLED = 6
+#: What Chromium sends when somebody presses a button.
+NAVIGATION = {
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+}
+AT = f"/self-serve/main/rev/{REVISION}"
+NEW = f"/self-serve/main/new?revision={REVISION}"
+
+
+def with_nightly() -> Config:
+    made = config(
+        util.SelfServe(
+            branches=[util.SelfServeBranch("main", sets={"nightly": ["fast", "opt/mac #1"]})]
+        )
+    )
+    made["schedulers"][0] = schedulers.AnyBranchScheduler(name="any", builderNames=["fast"])
+    return made
+
+
+async def page(master: Any, path: str) -> Any:
+    """Return a page, parsed."""
+    answer = await master.get(path, json=False, headers=NAVIGATION)
+    assert answer.status == 200, answer.text
+    return html.fromstring(answer.text, base_url=master.url + path)
+
+
+def form_with(document: Any, button: str) -> Any:
+    """Return the form with this button."""
+    (found,) = (one for one in document.forms if one.xpath(".//button")[0].text_content() == button)
+    return found
+
+
+async def press(master: Any, document: Any, button: str, **fields: str) -> tuple[Any, str]:
+    """Fill *fields* into the form with this *button*, send it, and follow to the job.
+
+    :returns: the job as JSON, and its page
+    """
+    form = form_with(document, button)
+    assert not form.xpath(".//button[@disabled]")
+    for name, text in fields.items():
+        form.inputs[name].value = text
+    assert form.method == "POST"
+    answer = await master.post(
+        form.get("action"),
+        user=USER,
+        json=False,
+        headers={**NAVIGATION, "Origin": master.url},
+        data=form.form_values(),
+    )
+    assert answer.status == 303, answer.text
+    location = answer.header("location")
+    shown = await master.get(location, json=False, headers=NAVIGATION)
+    assert shown.status == 200
+    return (await master.get(location)).json, shown.text
+
+
+def outcomes(job: Any) -> list[tuple[str, str]]:
+    """Return builder and outcome of each request."""
+    requests = job["complete_data"]["body"]["requests"]
+    return sorted((one["buildername"], one["outcome"]) for one in requests)
+
+
+def is_linked(job: Any, shown: str) -> bool:
+    """Say whether the page of a job links each of its requests."""
+    requests = job["complete_data"]["body"]["requests"]
+    return bool(requests) and all(
+        f'href="/self-serve/main/request/{one["request_id"]}"' in shown for one in requests
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_is_built_again(master: Any) -> None:
+    build = await master.finished_build()
+    master.pause()
+    document = await page(master, f"/self-serve/main/build/{build['buildid']}")
+    job, shown = await press(master, document, "Rebuild", count="3", priority="7")
+    assert (job["action"], outcomes(job)) == ("rebuild_build", [("fast", "created")] * 3)
+    assert is_linked(job, shown)
+    pending = await master.data("buildrequests")
+    assert [one["priority"] for one in pending if not one["complete"]] == [7, 7, 7]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_running_build_is_cancelled(master: Any) -> None:
+    build = await master.running_build(await master.add_request("slow"))
+    document = await page(master, f"/self-serve/main/build/{build['buildid']}")
+    job, shown = await press(master, document, "Cancel this build")
+    assert (job["action"], outcomes(job)) == ("cancel_build", [("slow", "stopped")])
+    assert is_linked(job, shown)
+    assert (await master.data("builds", build["buildid"]))["results"] == CANCELLED
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_waits_longer_is_doubled_and_cancelled(master: Any) -> None:
+    master.pause()
+    path = f"/self-serve/main/request/{await master.add_request()}"
+    job, _ = await press(master, await page(master, path), "Set priority", priority="-3")
+    assert (job["action"], outcomes(job)) == ("reprioritize", [("fast", "reprioritized")])
+    assert form_with(await page(master, path), "Set priority").fields["priority"] == "-3"
+    job, _ = await press(master, await page(master, path), "Rebuild")
+    assert (job["action"], outcomes(job)) == ("rebuild_request", [("fast", "created")])
+    job, shown = await press(master, await page(master, path), "Cancel")
+    assert (job["action"], outcomes(job)) == ("cancel_request", [("fast", "cancelled")])
+    assert is_linked(job, shown)
+    # what has ended can be built again, and no more
+    (only,) = (await page(master, path)).forms
+    assert only.get("action") == "/self-serve/main/request"
+
+
+@pytest.mark.parametrize("master", [with_nightly], indirect=True)
+@pytest.mark.parametrize("path", [AT, NEW])
+@pytest_twisted.ensureDeferred
+async def test_a_revision_is_built_anew_and_with_sets(master: Any, path: str) -> None:
+    await master.finished_build()
+    master.pause()
+    job, shown = await press(master, await page(master, path), "New builds", priority="")
+    assert (job["action"], outcomes(job)) == ("new_build_at_revision", [("fast", "created")])
+    assert is_linked(job, shown)
+    job, shown = await press(master, await page(master, path), "nightly", priority="2")
+    assert (job["action"], job["what"]["priority"]) == ("new_nightly_at_revision", 2)
+    assert outcomes(job) == [("fast", "created"), ("opt/mac #1", "created")]
+    assert is_linked(job, shown)
+
+
+@pytest.mark.parametrize("master", [with_nightly], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_set_without_builders_cannot_be_pressed(master: Any) -> None:
+    await master.finished_build()
+    form = form_with(await page(master, NEW), "pgo")
+    assert form.xpath(".//button[@disabled]")
+    assert "has no builders" in form.text_content()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_builder_builds_any_revision_with_properties(master: Any) -> None:
+    await master.finished_build()
+    master.pause()
+    # from the form on the page of the branch
+    day = await page(master, "/self-serve/main")
+    choose = form_with(day, "Choose what")
+    choose.inputs["revision"].value = "never seen"
+    assert (choose.method, choose.get("action")) == ("GET", "/self-serve/main/new")
+    document = await page(master, "/self-serve/main/new?revision=never+seen")
+    assert "was asked for at this revision" in document.text_content()
+    job, shown = await press(
+        master,
+        document,
+        "Build",
+        builder_name="fast",
+        properties='{"level": 3}',
+        files='["a/b.c"]',
+    )
+    assert (job["action"], outcomes(job)) == ("new_build_for_builder", [("fast", "created")])
+    assert (job["what"]["revision"], job["what"]["files"]) == ("never seen", ["a/b.c"])
+    assert is_linked(job, shown)
+    (request,) = job["complete_data"]["body"]["requests"]
+    found = (await master.get(f"/self-serve/main/request/{request['request_id']}")).json
+    assert (found["properties"]["level"], found["revision"]) == (3, "never seen")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_property_is_a_page_that_says_so(master: Any) -> None:
+    await master.finished_build()
+    form = form_with(await page(master, NEW), "Build")
+    form.inputs["properties"].value = "level = 3"
+    answer = await master.post(
+        form.get("action"), user=USER, json=False, headers=NAVIGATION, data=form.form_values()
+    )
+    assert answer.status == 400
+    assert "Bad properties" in answer.text
+    assert (await master.get("/self-serve/jobs")).json == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_at_a_revision_is_cancelled_after_a_word_of_how_much(master: Any) -> None:
+    await master.running_build(await master.add_request("slow"))
+    master.pause()
+    await master.add_request("fast")
+    document = await page(master, AT)
+    (confirmation,) = form_with(document, "Cancel all 2").xpath("./p")
+    told = " ".join(confirmation.text_content().split())
+    assert told.startswith("This cancels 1 pending and stops 1 running at this revision")
+    job, shown = await press(master, document, "Cancel all 2")
+    assert job["action"] == "cancel_revision"
+    assert outcomes(job) == [("fast", "cancelled"), ("slow", "stopped")]
+    assert is_linked(job, shown)
+    buttons = [
+        button.text_content()
+        for form in (await page(master, AT)).forms
+        for button in form.xpath(".//button")
+    ]
+    assert not [text for text in buttons if text.startswith("Cancel")]
