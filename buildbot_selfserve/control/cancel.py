@@ -41,6 +41,9 @@ from buildbot_selfserve.model import result_name
 POLL_INTERVAL, LATER_INTERVAL = 0.1, 2.0
 #: So many requests are cancelled in one transaction, and announced together.
 BATCH = 50
+#: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
+#: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
+_WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
 
 _requests, _claims = Model.buildrequests, Model.buildrequest_claims
 _buildsets = Model.buildsets
@@ -241,10 +244,12 @@ async def _cancel(master: Any, request_ids: Sequence[int]) -> list[int]:
 def _complete_unclaimed(
     connection: sa.Connection, request_ids: Sequence[int], master_id: int, now: int
 ) -> dict[int, int]:
-    """Complete and claim, in one transaction, the requests that are pending.
+    """Claim and complete, in one transaction, the requests that are pending.
 
     :returns: the buildsets of those that were, by request id
     """
+    if len(request_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
+        return _one_by_one(connection, request_ids, master_id, now)
     pending = (
         sa.select(_requests.c.id, _requests.c.buildsetid)
         .where(look.still_pending(request_ids))
@@ -255,19 +260,26 @@ def _complete_unclaimed(
         with connection.begin():
             found = {row.id: row.buildsetid for row in connection.execute(pending)}
             if found:
-                values = {"complete": 1, "results": CANCELLED, "complete_at": now}
-                theirs = _requests.c.id.in_(list(found))
-                connection.execute(_requests.update().where(theirs).values(values))
                 claims = [
                     {"brid": request_id, "masterid": master_id, "claimed_at": now}
                     for request_id in found
                 ]
+                # this first: it fails if a distributor was faster
                 connection.execute(_claims.insert(), claims)
+                values = {"complete": 1, "results": CANCELLED, "complete_at": now}
+                ours = _requests.c.id.in_(list(found))
+                connection.execute(_requests.update().where(ours).values(values))
             return found
     except sa.exc.IntegrityError:
         # a distributor claimed one of them between the statements: do the others alone
         if len(request_ids) == 1:
             return {}
+    return _one_by_one(connection, request_ids, master_id, now)
+
+
+def _one_by_one(
+    connection: sa.Connection, request_ids: Sequence[int], master_id: int, now: int
+) -> dict[int, int]:
     done: dict[int, int] = {}
     for request_id in request_ids:
         done |= _complete_unclaimed(connection, [request_id], master_id, now)
