@@ -1,0 +1,85 @@
+"""Cancelling exactly when a builder claims: nothing is wedged, and the receipt is true.
+
+Buildbot's own ``control('cancel')`` completes the request under the feet of the builder now and
+then; its build never ends, its worker stays busy, and the master does not stop.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import schedulers
+from buildbot.plugins import util
+from buildbot.plugins import worker
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+
+from tests.harness import USER
+from tests.harness import Config
+from tests.harness import config
+
+SUCCESS, CANCELLED = 0, 6
+BUILDERS, ROUNDS = 4, 50
+#: Seconds within which a builder claims a request that was just made.
+WINDOW = 0.06
+
+
+def four_builders() -> Config:
+    """Return a master with builders that have a worker each, and build at once."""
+    names = [f"builder{number}" for number in range(BUILDERS)]
+    made = config(util.SelfServe(timeout=20))
+    made["workers"] = [worker.LocalWorker(f"worker-{name}") for name in names]
+    made["builders"] = [
+        util.BuilderConfig(name=name, workernames=[f"worker-{name}"], factory=util.BuildFactory([]))
+        for name in names
+    ]
+    made["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=names)]
+    return made
+
+
+async def one_builder(master: Any, name: str, choose: random.Random) -> list[str]:
+    """Make requests and cancel each as its builder claims it; return the outcomes."""
+    outcomes = []
+    for number in range(ROUNDS):
+        request_id = await master.add_request(name, properties={"n": (number, "Scheduler")})
+        await task.deferLater(reactor, choose.uniform(0, WINDOW))
+        answer = await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
+        assert answer.status == 202, answer.text
+        (one,) = answer.json["requests"]
+        # what it says is what the database has
+        request = await master.data("buildrequests", request_id)
+        assert request["complete"], one
+        expected = {"cancelled": {CANCELLED}, "stopped": {CANCELLED}}
+        assert request["results"] in expected.get(one["outcome"], {SUCCESS}), one
+        outcomes.append(one["outcome"])
+    return outcomes
+
+
+@pytest.mark.parametrize("db_url", ["sqlite", "postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("master", [four_builders], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_no_builder_is_wedged(master: Any) -> None:
+    names = [f"builder{number}" for number in range(BUILDERS)]
+    working = [
+        defer.Deferred.fromCoroutine(one_builder(master, name, random.Random(name)))
+        for name in names
+    ]
+    every = [outcome for outcomes in await defer.gatherResults(working) for outcome in outcomes]
+    assert len(every) == BUILDERS * ROUNDS
+    # the moment was met from both sides
+    assert {"cancelled", "already_complete"} <= set(every)
+    assert set(every) <= {"cancelled", "already_complete", "stopped"}
+    for name in names:
+        assert (await master.completed(await master.add_request(name)))["results"] == SUCCESS
+    for build in await master.data("builds"):
+        assert build["complete"], build
+    states = {
+        str(attached.state)
+        for builder in master.master.botmaster.builders.values()
+        for attached in builder.workers
+    }
+    assert states == {"AVAILABLE"} or states == {"States.AVAILABLE"}, states
