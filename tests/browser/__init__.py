@@ -1,0 +1,1 @@
+"""Tests that use the pages as people do: in Chromium."""
