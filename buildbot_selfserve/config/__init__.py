@@ -1,0 +1,14 @@
+"""What master.cfg says, checked while it is read.
+
+Mistakes are reported through ``buildbot.config.error``, so that ``buildbot checkconfig`` names all
+of them at once. Nothing here may leak: Buildbot publishes the values of ``c['www']['plugins']`` to
+every visitor, and of ours only ``getConfigDict()``, which is the path.
+"""
+
+from __future__ import annotations
+
+from buildbot_selfserve.config.branches import SelfServeBranch
+from buildbot_selfserve.config.selfserve import SelfServe
+from buildbot_selfserve.config.selfserve import configured
+
+__all__ = ["SelfServe", "SelfServeBranch", "configured"]

@@ -1,0 +1,187 @@
+"""What master.cfg says of self-serve as a whole."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot import config as buildbot_config
+from buildbot.interfaces import IConfigured
+from buildbot.interfaces import IRenderable
+from zope.interface import implementer
+
+from buildbot_selfserve.config.branches import SelfServeBranch
+from buildbot_selfserve.config.checker import Checker
+
+#: First segments under the web root that are Buildbot's own (buildbot/www/service.py, setupSite,
+#: and the files of buildbot-www).
+RESERVED = frozenset(
+    {
+        "api",
+        "assets",
+        "auth",
+        "avatar",
+        "browser-warning-list.js",
+        "browser-warning.css",
+        "browser-warning.js",
+        "change_hook",
+        "config",
+        "favicon.ico",
+        "fonts",
+        "icon.png",
+        "icon.svg",
+        "img",
+        "index.html",
+        "manifest.json",
+        "plugins",
+        "robots.txt",
+        "sse",
+        "static",
+        "ws",
+    }
+)
+_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
+
+
+@implementer(IConfigured)
+class SelfServe:
+    """The value of ``c['www']['plugins']['selfserve']``; every argument has a default.
+
+    :param path: where it answers under the master's web root; several segments are allowed
+    :param branches: list of :class:`SelfServeBranch`; ``None``: the branches this master knows
+    :param require_login: job requests need a known user, also under ``NoAuth``
+    :param tokens: API tokens (none yet)
+    :param max_count: largest ``count`` of a rebuild
+    :param timeout: seconds after which a job request that cannot be finished is answered
+    :param db_url: where the journal lives; ``None``: in the master's own database
+    :param readers: how many readers run beside the reactor; ``0``: threads in the master
+    :param timezone: whose midnight ``date=`` means
+    """
+
+    _KEYS = (
+        "path",
+        "branches",
+        "require_login",
+        "tokens",
+        "max_count",
+        "timeout",
+        "db_url",
+        "readers",
+        "timezone",
+    )
+
+    def __init__(
+        self,
+        *unexpected: Any,
+        path: str = "self-serve",
+        branches: list[SelfServeBranch] | None = None,
+        require_login: bool = True,
+        tokens: list[Any] | None = None,
+        max_count: int = 100,
+        timeout: float = 10,
+        db_url: str | None = None,
+        readers: int = 1,
+        timezone: str = "UTC",
+        **unknown: Any,
+    ) -> None:
+        check = Checker("SelfServe")
+        if unexpected:
+            buildbot_config.error(
+                f"SelfServe: {unexpected[0]!r} needs a keyword; it takes {', '.join(self._KEYS)}"
+            )
+        check.unknown(unknown, self._KEYS)
+        self.segments = _segments(check, path)
+        self.branches = _branches(check, branches)
+        check.boolean("require_login", require_login)
+        check.require(not tokens, "tokens", "...", "empty: API tokens are not supported yet")
+        check.whole("max_count", max_count, 1, 10000)
+        check.number("timeout", timeout, 1, 600)
+        check.require(_is_db_url(db_url), "db_url", "...", "a database URL, a renderable or None")
+        check.whole("readers", readers, 0, 16)
+        check.require(_is_timezone(timezone), "timezone", timezone, "a name such as Europe/Berlin")
+        self.require_login = require_login
+        self.max_count = max_count
+        self.timeout = timeout
+        self.db_url = db_url
+        self.readers = readers
+        self.timezone = timezone
+
+    @property
+    def path(self) -> str:
+        """Return the mount path without slashes around it."""
+        return "/".join(self.segments)
+
+    def getConfigDict(self) -> dict[str, Any]:
+        """Return all that visitors may see (buildbot/www/config.py publishes it)."""
+        return {"path": self.path}
+
+    def __repr__(self) -> str:
+        # Buildbot may print its configuration; db_url can hold a password
+        return f"SelfServe(path={self.path!r})"
+
+
+def _segments(check: Checker, path: object) -> tuple[str, ...]:
+    segments = tuple(path.strip("/").split("/")) if isinstance(path, str) else ()
+    fine = segments and all(
+        _SEGMENT.fullmatch(segment) and segment not in (".", "..") for segment in segments
+    )
+    check.require(fine, "path", path, "one or several plain URL segments, such as 'self-serve'")
+    check.require(
+        not segments or segments[0] not in RESERVED,
+        "path",
+        path,
+        "another name: this one is Buildbot's own",
+    )
+    return segments
+
+
+def _branches(check: Checker, branches: object) -> tuple[SelfServeBranch, ...] | None:
+    if branches is None:
+        return None
+    fine = isinstance(branches, list | tuple) and all(
+        isinstance(one, SelfServeBranch) for one in branches
+    )
+    check.require(fine, "branches", branches, "a list of util.SelfServeBranch(...) or None")
+    if not fine:
+        return ()
+    assert isinstance(branches, list | tuple)
+    names = [one.name for one in branches]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    check.require(not twice, "branches", twice, "branches of different names")
+    return tuple(branches)
+
+
+def _is_db_url(db_url: object) -> bool:
+    if db_url is None or IRenderable.providedBy(db_url):
+        return True
+    try:
+        return isinstance(db_url, str) and bool(sa.engine.make_url(db_url))
+    except (sa.exc.ArgumentError, ValueError):
+        # make_url lets the ValueError of a bad port escape
+        return False
+
+
+def _is_timezone(timezone: object) -> bool:
+    try:
+        return isinstance(timezone, str) and bool(zoneinfo.ZoneInfo(timezone))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+def configured(value: object) -> SelfServe:
+    """Return the configuration that *value* of ``c['www']['plugins']['selfserve']`` stands for.
+
+    :raises buildbot.config.ConfigErrors: it is none
+    """
+    if isinstance(value, SelfServe):
+        return value
+    if value is True or value is None or value == {}:
+        return SelfServe()
+    buildbot_config.error(
+        "c['www']['plugins']['selfserve'] must be util.SelfServe(...), True or {}: "
+        "other values would be published to every visitor",
+        always_raise=True,
+    )
+    raise AssertionError("unreachable")
