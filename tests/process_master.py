@@ -87,10 +87,18 @@ class ProcessMaster:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def signal(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(what)
+
     def reconfig(self) -> None:
         """Send the signal that ``buildbot reconfig`` sends."""
+        self.signal(signal.SIGHUP)
+
+    def wait(self) -> None:
+        """Wait until it has ended by itself."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
+        self._process.wait(PATIENCE)
 
     @property
     def url(self) -> str:
@@ -173,9 +181,9 @@ class ProcessMaster:
         (request_id,) = requests.values()
         return int(request_id)
 
-    def until(self, check: Callable[[], Any], what: str) -> Any:
+    def until(self, check: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
         """Return the first true answer of *check*."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             found = check()
             if found:

@@ -1,0 +1,107 @@
+"""A reconfig, a clean shutdown or a stop in the middle of a job request loses and doubles nothing."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process_master import REVISION
+from tests.process_master import ProcessMaster
+
+EVERY_DATABASE = True
+
+COUNT = 100
+KEY = "sent again until it is answered"
+#: Seconds in which so many builds are built, also on a busy machine.
+PATIENCE = 60.0
+
+#: Builds of no steps take little time.
+MORE = """
+c["builders"][0] = util.BuilderConfig(
+    name="fast", workernames=["worker"], factory=util.BuildFactory())
+"""
+
+
+@pytest.fixture
+def running(tmp_path: Path, db_url: str) -> Any:
+    """A master with a build that has ended."""
+    master = ProcessMaster(tmp_path, db_url, more=MORE)
+    master.start()
+    master.force("fast")
+    master.until(lambda: [row for row in rows(master) if row.get("endtime")], "something is built")
+    yield master
+    master.stop()
+
+
+def rows(master: ProcessMaster) -> list[Any]:
+    found = master.get(f"/main/rev/{REVISION}")
+    return found if isinstance(found, list) else []
+
+
+def is_done(master: ProcessMaster) -> bool:
+    return bool(master.get(f"/main/rev/{REVISION}/is_done?stableDelay=0")["job_complete"])
+
+
+def requests_in(found: list[Any]) -> list[int]:
+    """Return the request of each row, a request of several builds several times."""
+    return [
+        row["requests"][0]["request_id"] if "build_id" in row else row["request_id"]
+        for row in found
+    ]
+
+
+def rebuild(master: ProcessMaster) -> tuple[int, Any]:
+    fields = {"build_id": 1, "count": COUNT}
+    return master.send("POST", "/self-serve/main/build", key=KEY, **fields)
+
+
+def begin(master: ProcessMaster, pool: ThreadPoolExecutor) -> Future[tuple[int, Any]]:
+    """Ask for many builds; return when some of them are made."""
+    sent = pool.submit(rebuild, master)
+    master.until(lambda: len(rows(master)) > 3 or sent.done(), "some are made")
+    assert not sent.done(), "it was over before it could be disturbed"
+    return sent
+
+
+def check_all_is_there_once(master: ProcessMaster, receipt: Any) -> None:
+    """Everything that was asked for is built once, and the journal says so."""
+    made = [one["request_id"] for one in receipt["requests"]]
+    assert len(set(made)) == COUNT
+    assert {one["outcome"] for one in receipt["requests"]} == {"created"}
+    (job,) = master.get("/jobs")
+    assert (job["job_id"], job["status"]) == (receipt["job_id"], "ok")
+    master.until(lambda: is_done(master), "all that was made is built", PATIENCE)
+    found = [row for row in rows(master) if row["status"] != 5]  # RETRY: it was built again
+    assert sorted(requests_in(found)) == [1, *sorted(made)]
+
+
+def test_a_reconfig_in_the_middle_changes_nothing(running: ProcessMaster) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sent = begin(running, pool)
+        running.reconfig()
+        status, receipt = sent.result()
+    assert status == 202, receipt
+    running.until(lambda: "configuration update complete" in running.log, "it has reconfigured")
+    check_all_is_there_once(running, receipt)
+
+
+@pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGTERM], ids=["clean", "at once"])
+def test_a_master_that_stops_in_the_middle_ends_it_first(
+    running: ProcessMaster, how: signal.Signals
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sent = begin(running, pool)
+        running.signal(how)
+        first = sent.result()
+    running.wait()
+    assert first[0] in (0, 202), first
+    running.start()
+    status, receipt = rebuild(running)
+    assert status == 202, receipt
+    assert first[0] == 0 or first[1] == receipt
+    check_all_is_there_once(running, receipt)
