@@ -57,6 +57,8 @@ setup(
             "pytest>=8",
             "pytest-twisted>=1.14",
             "pytest-xdist>=3.6",
+            # what scripts for the original API were written with
+            "requests>=2.28",
             "treq>=24",
         ],
         "dev": [

@@ -1,4 +1,4 @@
-"""A reconfig, a clean shutdown or a stop in the middle of a job request loses and doubles nothing."""
+"""A reconfig or a stop in the middle of a job request loses nothing, and does nothing twice."""
 
 from __future__ import annotations
 
