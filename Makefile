@@ -7,7 +7,7 @@ CROSSBAR := .venv-crossbar
 SOURCES := benchmarks buildbot_selfserve demo docs tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types docs dist bench-writes clean
+.PHONY: help demo test check format lint types docs examples dist bench-writes clean
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
@@ -15,6 +15,7 @@ help:
 	@echo "make check    all that CI runs: format, lint, types, docs, dist, tests"
 	@echo "make format   format the code"
 	@echo "make docs     make the generated documents again"
+	@echo "make examples   record the examples of the documents anew, on a real master"
 	@echo "make bench-writes   measure bulk job requests beside Buildbot's own way, in minutes"
 	@echo "make dist     build the sdist and the wheel, and look into them"
 
@@ -61,6 +62,9 @@ format: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(BIN)/python -m docs.generate
+
+examples: $(VENV)/dev
+	$(BIN)/python -m tests.record_examples
 
 dist: $(VENV)/dev
 	rm -rf dist

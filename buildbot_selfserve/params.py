@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from buildbot_selfserve.errors import BadParameter
@@ -21,6 +22,8 @@ from buildbot_selfserve.errors import BadParameter
 _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,19})\s*", re.ASCII)
 
 INT32 = 2**31 - 1
+#: No operator has said anything, as in the documents.
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 #: JSON may be nested so deeply.
 DEEPEST = 20
 
@@ -50,9 +53,23 @@ class Param:
         """
         raise NotImplementedError
 
-    def schema(self) -> dict[str, Any]:
-        """Return the JSON schema of the value."""
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        """Return the JSON schema of the value.
+
+        :param limits: bounds that the operator configured, by name
+        """
         raise NotImplementedError
+
+    def form_schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        """Return the JSON schema of the value as it stands in a form."""
+        schema = self.schema(limits)
+        if schema["type"] in ("object", "array"):
+            return {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": schema,
+            }
+        return schema
 
     def documented(self, where: str) -> dict[str, Any]:
         """Return what the root page and the documents say of this parameter."""
@@ -79,10 +96,11 @@ class Int(Param):
             raise BadParameter(self.name, f"a whole number from {self.minimum} to {maximum}")
         return value
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "integer", "minimum": self.minimum}
-        if isinstance(self.maximum, int):
-            schema["maximum"] = self.maximum
+        maximum = limits.get(self.maximum) if isinstance(self.maximum, str) else self.maximum
+        if maximum is not None:
+            schema["maximum"] = maximum
         if self.default is not None:
             schema["default"] = self.default
         return schema
@@ -104,7 +122,7 @@ class Date(Param):
             raise BadParameter(self.name, "a day as YYYY-MM-DD, from 1970 on") from None
         return day
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         return {"type": "string", "format": "date"}
 
 
@@ -123,7 +141,7 @@ class Text(Param):
         """Return what would be right."""
         return f"a text of at most {self.longest} characters, none of them a control character"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         return {"type": "string", "maxLength": self.longest}
 
 
@@ -138,7 +156,7 @@ class Choice(Param):
             raise BadParameter(self.name, " or ".join(self.choices))
         return str(raw)
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.choices)}
 
 
@@ -170,7 +188,7 @@ class JsonObject(Param):
             )
         return value
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         return {"type": "object"}
 
 
@@ -194,7 +212,7 @@ class TextList(Param):
     def _is_fine(self, one: object) -> bool:
         return isinstance(one, str) and 0 < len(one) <= self.longest and is_plain(one)
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         text = {"type": "string", "minLength": 1, "maxLength": self.longest}
         return {"type": "array", "maxItems": self.most, "items": text}
 

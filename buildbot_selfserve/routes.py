@@ -36,7 +36,7 @@ class Route:
     :param params: parameters of the query (GET) or of the body
     :param permission: what one must be allowed to do; only job requests have it
     :param returns: the type that the handler returns
-    :param template: the page that shows it
+    :param template: the page that shows it; ``None`` for what is JSON whoever asks
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
@@ -48,7 +48,7 @@ class Route:
     params: tuple[Param, ...]
     permission: Permission | None
     returns: type
-    template: str
+    template: str | None
     handler: Callable[..., Any]
     large: bool = False
     paged: bool = False
@@ -103,7 +103,7 @@ class Declarations:
         params: tuple[Param, ...] = (),
         permission: Permission | None = None,
         returns: type,
-        template: str,
+        template: str | None,
         large: bool = False,
         paged: bool = False,
         needs_setup: bool = False,
@@ -173,6 +173,8 @@ def _check(route: Route) -> None:
         refuse("a GET changes nothing and takes no permission")
     if not reads and route.permission is None:
         refuse("a job request needs a permission")
+    if route.template is None and not reads:
+        refuse("a job request needs a page: browsers are led to it")
     if reads == inspect.iscoroutinefunction(route.handler):
         refuse("a GET handler is a plain function, every other one a coroutine")
     names = [param.name for param in route.params]

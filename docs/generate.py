@@ -18,6 +18,7 @@ from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
+from buildbot_selfserve.web.openapi import STATUS_TEXTS
 
 ROOT = Path(__file__).parent.parent
 README = "README.md"
@@ -42,24 +43,7 @@ Times are whole epoch seconds.
 An answer is JSON or a page. `?format=json` and `?format=html` decide; without them the answer is
 JSON if the `Accept` header includes `application/json`, and a page otherwise.
 
-| Status | Meaning |
-|---|---|
-| 200 | a GET was answered |
-| 202 | a job request has been done; the body is its receipt, or the page of the job |
-| 301 | the path ended in a slash; `Location` has it without |
-| 303 | a job request from a browser has been done; `Location` is the page of the job |
-| 304 | the answer is still the one whose `ETag` was sent |
-| 400 | a parameter or the body is wrong, or the target cannot be used for this |
-| 401 | nobody knows who is asking, or the credentials are wrong |
-| 403 | a rule of `www.authz` denies it, or the request may come from a page of another site |
-| 404 | there is no such branch, build, request, revision, job or path |
-| 405 | the path exists, but not with this method |
-| 413 | the body is too large |
-| 415 | the body is neither a form nor JSON |
-| 422 | the `Idempotency-Key` belongs to a job request that asked for something else |
-| 500 | an error of self-serve's own; the log of the master has it |
-| 503 | not now; `Retry-After` says after how many seconds to try again |
-
+{statuses}
 From 400 on, the JSON is `{"status": "FAILED", "msg": ...}`, often with a `detail` that says what
 would be right. A 503 may also carry `job_id` and `job_url`: that job request was begun, and the
 journal tells how it ends.
@@ -151,7 +135,8 @@ def api() -> str:
     job_requests = [route for route in ROUTES if route.method != "GET"]
     return "\n".join(
         [
-            _API_HEAD + _parameters((FORMAT.documented("query"),)),
+            _API_HEAD.replace("{statuses}", _statuses())
+            + _parameters((FORMAT.documented("query"),)),
             *map(_section, reads),
             _JOB_REQUESTS_HEAD,
             *map(_section, job_requests),
@@ -170,6 +155,11 @@ def _with_table(readme: str) -> str:
     if not begin or not end:
         raise NoMarkers(f"{README} needs a line {BEGIN} and, below it, a line {END}")
     return before + begin + table() + end + after
+
+
+def _statuses() -> str:
+    rows = ((str(code), text) for code, text in STATUS_TEXTS.items())
+    return _table(("Status", "Meaning"), rows)
 
 
 def _section(route: Route) -> str:

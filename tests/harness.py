@@ -39,6 +39,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from buildbot_selfserve import plugin
+from tests import validating
 
 USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
@@ -165,7 +166,10 @@ class Master:
             allow_redirects=False,
             **more,
         )
-        return Response(response.code, response.headers, await response.content())
+        answer = Response(response.code, response.headers, await response.content())
+        kind = answer.header("content-type") or ""
+        validating.check(method, path, answer.status, kind, answer.body)
+        return answer
 
     async def get(self, path: str, **more: Any) -> Response:
         return await self.request("GET", path, **more)

@@ -115,6 +115,8 @@ def job_requests() -> list[Route]:
 async def test_every_read_has_two_renderings_of_one_value(master: Any) -> None:
     await furnish(master)
     for route in reads():
+        if route.template is None:
+            continue
         path = url_of(route)
         json = await master.get(path)
         assert (json.status, json.header("content-type")) == (200, "application/json"), path
@@ -133,7 +135,7 @@ async def test_every_read_has_two_renderings_of_one_value(master: Any) -> None:
 async def test_every_read_answers_head_tags_and_packs(master: Any) -> None:
     await furnish(master)
     for route in reads():
-        for form in ("json", "html"):
+        for form in ("json", "html") if route.template else ("json",):
             url = url_of(route, {"format": form})
             whole = await master.raw(url, {})
             head = await master.request("HEAD", url)

@@ -15,6 +15,7 @@ from buildbot_selfserve.model.jobs import Order
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import Target
+from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
 from buildbot_selfserve.model.places import AnyRevision
@@ -62,6 +63,7 @@ __all__ = [
     "UNSETTLED",
     "WARNINGS",
     "AnyRevision",
+    "ApiDocument",
     "Attempt",
     "Branch",
     "Branches",

@@ -24,3 +24,10 @@ class Manual:
 
     routes: tuple[RouteText, ...]
     branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class ApiDocument:
+    """This API as an OpenAPI document."""
+
+    document: dict[str, Any]

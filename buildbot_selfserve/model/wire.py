@@ -1,4 +1,7 @@
-"""The wire format: the one place where values become JSON (contract, sections 2 and 3)."""
+"""The wire format: the one place where values become JSON (contract, sections 2 and 3).
+
+``schemas`` says the same as JSON schemas: what is added here gets its line there.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from buildbot_selfserve.model.jobs import Job
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
+from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
@@ -230,3 +234,8 @@ def _(manual: Manual, site: Site) -> dict[str, Any]:
         ],
         "branches": [branch.name for branch in manual.branches],
     }
+
+
+@as_json.register
+def _(value: ApiDocument, site: Site) -> dict[str, Any]:
+    return value.document

@@ -65,6 +65,10 @@ class ReadContext(Protocol):
     @property
     def journal(self) -> Journal: ...
 
+    def openapi(self) -> dict[str, Any]:
+        """Return this API as an OpenAPI document."""
+        ...
+
 
 class Control(Protocol):
     """What can be done in the master; each is given to ``jobs.run``, never called by a handler."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.model import ApiDocument
 from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.resources.context import ReadContext
@@ -17,3 +18,12 @@ def manual(ctx: ReadContext) -> Manual:
         for route in ROUTES
     )
     return Manual(routes, ctx.history.branches())
+
+
+@declare("GET", "/openapi.json", returns=ApiDocument, template=None)
+def openapi(ctx: ReadContext) -> ApiDocument:
+    """This API as an OpenAPI 3.1 document, for tools and generators of clients.
+
+    It is JSON whatever the Accept header says.
+    """
+    return ApiDocument(ctx.openapi())

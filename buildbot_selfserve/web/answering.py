@@ -46,6 +46,7 @@ from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
+from buildbot_selfserve.web import openapi
 from buildbot_selfserve.web import paging
 from buildbot_selfserve.web import render
 
@@ -133,6 +134,7 @@ class Reading:
     def __init__(self, history: sa.Connection, journal: sa.Connection, site: Site) -> None:
         self.history = History(history, site)
         self.journal = self
+        self._site = site
         self._journal = journal
         self.branch = self.history.branch
         self.build = self.history.build
@@ -149,6 +151,10 @@ class Reading:
     def requests_made_for(self, who: str, branch: Branch) -> list[int]:
         """Return the build requests that job requests of *who* on *branch* made."""
         return store.requests_made_for(self._journal, who, branch.name, MOST_JOBS)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return this API as an OpenAPI document."""
+        return openapi.document(self._site, STATUS)
 
     def job(self, job_id: int) -> Job | None:
         """Return one job request."""
@@ -225,6 +231,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
         return Answer(304, "", b"", headers)
     if question.form == "json":
         return _packed(question, Answer(200, render.JSON_TYPE, json, headers))
+    assert route.template is not None  # the pipeline asks for JSON of what has no page
     context = {**page_context(question), "value": value, **found}
     if rows is not None:
         context |= {"rows": rows, "url_of": paging.urls(question.path, question.query, rows)}

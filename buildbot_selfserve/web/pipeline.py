@@ -34,6 +34,7 @@ from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import as_json
+from buildbot_selfserve.params import FORMAT
 from buildbot_selfserve.params import IDEMPOTENCY_KEY
 from buildbot_selfserve.params import parse_all
 from buildbot_selfserve.readers import Readers
@@ -155,7 +156,7 @@ class Pipeline:
 
     async def _get(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         query = negotiation.query_of(request)
-        form = negotiation.form_of(request, query)
+        form = _form_of(route, request, query)
         if self.master.www.authz.allowRules:
             identity = await who.identify(self.master, request, reads=True)
             await may.require_readable(self.master, identity)
@@ -285,6 +286,18 @@ def _unhurried(work: Coroutine[Any, Any, bytes]) -> defer.Deferred[bytes]:
             Pipeline.log.failure("selfserve: failed after its client had gone", result)
 
     return independent(defer.Deferred.fromCoroutine(work), unwanted)
+
+
+def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
+    """Return the form of the answer to a GET.
+
+    :raises BadParameter: ``format`` asks for one that there is not
+    """
+    if route.template is not None:
+        return negotiation.form_of(request, query)
+    if query.get("format", "json") not in ("json", ""):
+        raise BadParameter(FORMAT.name, "json: this has no page")
+    return "json"
 
 
 def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,234 @@
+"""Records the examples of the documents on a real master: ``python -m tests.record_examples``.
+
+Writes ``buildbot_selfserve/web/examples.json``. What differs from run to run (times, ports, keys)
+is replaced, so that a new recording shows only what has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from urllib.parse import urlencode
+
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
+from tests.process_master import REVISION
+from tests.process_master import ProcessMaster
+
+EXAMPLES = Path(__file__).parent.parent / "buildbot_selfserve" / "web" / "examples.json"
+SELFSERVE = """util.SelfServe(branches=[util.SelfServeBranch(
+    "main", repo="https://example.org/project.git", sets={"nightly": ["fast"]})])"""
+
+#: Rows of a list that look alike are shown so often.
+MOST_ALIKE = 2
+#: Lists of names and the like are shown so far.
+MOST = 10
+#: The first second of what was recorded.
+EPOCH = 1_795_447_740
+_TIME = range(1_600_000_000, 4_000_000_000)
+_BUILDBOT_URL = "https://buildbot.example.org/"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is sent to a route."""
+
+    path: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+#: What is read once all is done, by name of the route.
+READS = {
+    "GET /": Asked(),
+    "GET /branches": Asked(),
+    "GET /<branch>": Asked({"branch": "main"}),
+    "GET /<branch>/builders": Asked({"branch": "main"}),
+    "GET /<branch>/build/<build>": Asked({"branch": "main", "build_id": 1}),
+    "GET /<branch>/request/<request>": Asked({"branch": "main", "request_id": 1}),
+    "GET /<branch>/rev/<revision>": Asked({"branch": "main", "revision": REVISION}),
+    "GET /<branch>/rev": Asked({"branch": "main"}, {"revision": REVISION}),
+    "GET /<branch>/rev/<revision>/is_done": Asked(
+        {"branch": "main", "revision": REVISION}, {"stableDelay": 0}
+    ),
+    "GET /<branch>/new": Asked({"branch": "main"}, {"revision": REVISION}),
+    "GET /<branch>/user/<user>": Asked({"branch": "main", "user": "ada"}),
+    "GET /jobs": Asked({}, {"num": 2}),
+    "GET /jobs/<job>": Asked({"job_id": 1}),
+}
+#: The document would hold itself.
+WITHOUT = {"GET /openapi.json"}
+
+
+def main() -> int:
+    """Record; return 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        master = ProcessMaster(Path(folder), selfserve=SELFSERVE)
+        master.start()
+        try:
+            recorded = record(master)
+        finally:
+            master.stop()
+    text = json.dumps(recorded, indent=1, ensure_ascii=False) + "\n"
+    EXAMPLES.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{len(recorded)} examples written\n")
+    return 0
+
+
+def record(master: ProcessMaster) -> dict[str, Any]:
+    """Return what was sent to each route and what it answered, by its name, normalised."""
+    recorded: dict[str, Any] = {}
+
+    def ask(name: str, asked: Asked) -> Any:
+        recorded[name] = _ask(master, ROUTES[name], asked)
+        return recorded[name]["answer"]
+
+    _act(master, ask)
+    master.until(lambda: not _waiting(master), "everything has ended")
+    for name, asked in READS.items():
+        ask(name, asked)
+    ordered = {route.name: recorded[route.name] for route in ROUTES if route.name in recorded}
+    result: dict[str, Any] = normalised(ordered, f"http://127.0.0.1:{master.port}/")
+    return result
+
+
+def _act(master: ProcessMaster, ask: Any) -> None:
+    """Send a job request to each route that takes one."""
+    here = {"branch": "main"}
+    at = {**here, "revision": REVISION}
+    first = master.force("fast")
+    master.until(lambda: not _waiting(master), "the first build has ended")
+    ask("POST /<branch>/build", Asked(here, body={"build_id": 1, "count": 2}))
+    ask("POST /<branch>/request", Asked(here, body={"request_id": first, "priority": 5}))
+    ask("POST /<branch>/rev/<any_revision>", Asked(at))
+    ask("POST /<branch>/rev/<any_revision>/<builder_set>", Asked({**at, "set": "nightly"}))
+    given = {"priority": 1, "properties": {"level": 3}, "files": ["src/adder.c"]}
+    ask(
+        "POST /<branch>/builders/<builder>/<any_revision>",
+        Asked({**at, "builder_name": "fast"}, body=given),
+    )
+    named = {"builder_name": "fast", "revision": REVISION}
+    ask("POST /<branch>/builders", Asked(here, body=named))
+    _cancel(master, ask)
+
+
+def _cancel(master: ProcessMaster, ask: Any) -> None:
+    here = {"branch": "main"}
+    master.until(lambda: not _waiting(master), "all builds have ended")
+    build = _running_build(master, master.force("slow"))
+    pending = master.force("slow")
+    of_pending = {**here, "request_id": pending}
+    ask("PUT /<branch>/request/<request>", Asked(of_pending, body={"priority": 7}))
+    ask("DELETE /<branch>/request/<request>", Asked(of_pending))
+    ask("DELETE /<branch>/build/<build>", Asked({**here, "build_id": build}))
+    _running_build(master, master.force("slow"))
+    master.force("slow")
+    ask("DELETE /<branch>/rev/<revision>", Asked({**here, "revision": REVISION}))
+
+
+def _running_build(master: ProcessMaster, request_id: int) -> int:
+    """Wait until a build of a request hears a stop; return its id."""
+
+    def running() -> int | None:
+        for build in master.data(f"builds?buildrequestid={request_id}")["builds"]:
+            if build["state_string"] != "created":
+                return int(build["buildid"])
+        return None
+
+    return int(master.until(running, f"request {request_id} runs"))
+
+
+def _waiting(master: ProcessMaster) -> list[Any]:
+    requests: list[Any] = master.data("buildrequests?complete=false")["buildrequests"]
+    return requests
+
+
+def _ask(master: ProcessMaster, route: Route, asked: Asked) -> dict[str, Any]:
+    texts = {name: quote(str(text), safe="") for name, text in asked.path.items()}
+    path = "/self-serve" + route.shown_path.format(**texts).rstrip("/")
+    query = f"?{urlencode(asked.query)}" if asked.query else ""
+    fields = {
+        name: value if isinstance(value, str | int) else json.dumps(value)
+        for name, value in asked.body.items()
+    }
+    status, answer = master.send(route.method, path + query, **fields)
+    assert status in (200, 202), (route.name, status, answer)
+    sent = {"path": asked.path, "query": asked.query, "body": asked.body}
+    return {**{key: value for key, value in sent.items() if value}, "answer": answer}
+
+
+# -- what differs from run to run
+
+
+def normalised(data: Any, url: str) -> Any:
+    """Return recorded *data* as it would be in any other run.
+
+    :param url: where the master was
+    """
+    times = sorted({number for number in _numbers(data) if number in _TIME})
+    stable = {time: EPOCH + index for index, time in enumerate(times)}
+    return _normal(data, stable, url)
+
+
+def _normal(data: Any, times: dict[int, int], url: str) -> Any:
+    if isinstance(data, dict):
+        normal = {key: _normal(value, times, url) for key, value in data.items()}
+        if "claimed_by_name" in normal:
+            normal["claimed_by_name"] = "buildbot:/srv/buildbot/master"
+        return normal
+    if isinstance(data, list):
+        return _shortened([_normal(one, times, url) for one in data])
+    if isinstance(data, str):
+        return _normal_text(data.replace(url, _BUILDBOT_URL))
+    return times.get(data, data) if isinstance(data, int) else data
+
+
+def _normal_text(text: str) -> str:
+    text = re.sub(r"\b[0-9a-f]{32}\b", "0123456789abcdef0123456789abcdef", text)
+    text = re.sub(r"\b[0-9]+:[0-9a-f]{16,}\b", "1:0123456789abcdef", text)
+    return re.sub(r"\b20[0-9]{12}\b", "20261123152900", text)
+
+
+def _shortened(data: list[Any]) -> list[Any]:
+    """Return a list with as many rows of each shape as are shown."""
+    kept: list[Any] = []
+    seen: dict[str, int] = {}
+    for one in data[: MOST if data and not isinstance(data[0], dict) else None]:
+        alike = json.dumps(sorted(map(str, paths(one)))) if isinstance(one, dict) else ""
+        seen[alike] = seen.get(alike, 0) + 1
+        if not isinstance(one, dict) or seen[alike] <= MOST_ALIKE:
+            kept.append(one)
+    return kept
+
+
+def _numbers(data: Any) -> Iterator[int]:
+    if isinstance(data, dict | list):
+        for one in data.values() if isinstance(data, dict) else data:
+            yield from _numbers(one)
+    elif isinstance(data, int):
+        yield data
+
+
+def paths(data: Any, above: str = "") -> set[str]:
+    """Return the shape of JSON: the path of every member with the type of its value.
+
+    What is null says nothing of its type. Members of a list have one path.
+    """
+    if isinstance(data, dict):
+        found = {path for key, value in data.items() for path in paths(value, f"{above}.{key}")}
+        return found or {above}
+    if isinstance(data, list):
+        return {path for one in data for path in paths(one, f"{above}[]")} or {above}
+    return {above if data is None else f"{above}: {type(data).__name__}"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

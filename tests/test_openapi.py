@@ -1,0 +1,197 @@
+"""The OpenAPI document: valid, complete, true, and good enough for tools that nobody here wrote.
+
+That real answers are as it says is tried by ``tests/harness.py`` on every answer of every test.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import pytest_twisted
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import as_json
+from buildbot_selfserve.model import schemas
+from buildbot_selfserve.params import PRIORITY
+from buildbot_selfserve.params import PROPERTIES
+from buildbot_selfserve.resources import ROUTES
+from tests import record_examples
+from tests import validating
+from tests.process_master import ProcessMaster
+
+METHODS = ("get", "post", "put", "delete")
+
+
+def document(site: Site = validating.SITE) -> dict[str, Any]:
+    from buildbot_selfserve.web import openapi
+    from buildbot_selfserve.web.answering import STATUS
+
+    return openapi.document(site, STATUS)
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, operation)
+        for path, item in document()["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+def test_it_is_valid() -> None:
+    errors = list(OpenAPIV31SpecValidator(document()).iter_errors())
+    assert errors == []
+
+
+def test_every_route_stands_in_it_once() -> None:
+    paths = document()["paths"]
+    for route in ROUTES:
+        assert paths[route.shown_path][route.method.lower()]["summary"]
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(names)) == len(names)
+
+
+def test_every_wire_type_has_a_schema_and_no_other_has() -> None:
+    wire = {kind.__name__ for kind in as_json.registry if kind is not object}  # type: ignore[attr-defined]
+    assert set(schemas.schemas()) == wire | {schemas.FAILURE}
+
+
+@pytest.mark.parametrize("name", [route.name for route in ROUTES])
+def test_the_schema_of_what_a_route_returns_exists(name: str) -> None:
+    assert schemas.schema_name(ROUTES[name].returns) in schemas.schemas()
+
+
+def test_every_status_is_described_and_can_come_from_some_route() -> None:
+    from buildbot_selfserve.web.answering import STATUS
+    from buildbot_selfserve.web.openapi import STATUS_TEXTS
+
+    codes = set(STATUS.values())
+    assert codes <= set(STATUS_TEXTS)
+    listed = {int(code) for _, _, operation in operations() for code in operation["responses"]}
+    assert codes - listed == {405, 500}
+
+
+def test_a_job_request_needs_credentials_and_takes_three_kinds_of_body() -> None:
+    for path, method, operation in operations():
+        if method == "get":
+            assert "security" not in operation
+            continue
+        assert {} not in operation["security"], path
+        if "requestBody" in operation and not operation["operationId"].endswith("_by_form"):
+            content = operation["requestBody"]["content"]
+            assert sorted(content) == [
+                "application/json",
+                "application/x-www-form-urlencoded",
+                "multipart/form-data",
+            ]
+
+
+def test_every_other_method_can_be_had_by_a_form() -> None:
+    for path, item in document()["paths"].items():
+        meant = [method.upper() for method in ("put", "delete") if method in item]
+        if meant:
+            form = item["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+            assert form["properties"]["_method"]["enum"] == meant, path
+            required = "_method" in form.get("required", [])
+            assert required == (f"POST {path}" not in {_shown(route) for route in ROUTES})
+
+
+def _shown(route: Any) -> str:
+    return f"{route.method} {route.shown_path}"
+
+
+def test_a_form_has_json_as_text() -> None:
+    schema = PROPERTIES.form_schema()
+    assert (schema["type"], schema["contentSchema"]) == ("string", {"type": "object"})
+    assert PRIORITY.form_schema() == PRIORITY.schema()
+
+
+def test_what_the_operator_configured_stands_in_it() -> None:
+    site = Site("tools/ci", "https://example.org/buildbot/", max_count=7)
+    whole = document(site)
+    assert whole["servers"] == [{"url": "/buildbot/tools/ci"}]
+    body = whole["paths"]["/{branch}/build"]["post"]["requestBody"]
+    count = body["content"]["application/json"]["schema"]["properties"]["count"]
+    assert (count["minimum"], count["maximum"], count["default"]) == (1, 7, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_served_as_json_to_everybody(master: Any) -> None:
+    expected = json.loads(json.dumps(document(Site("self-serve", f"{master.url}/"))))
+    for path, as_script in (
+        ("/self-serve/openapi.json", True),
+        ("/self-serve/openapi.json", False),
+        ("/self-serve/openapi.json?format=json", False),
+    ):
+        answer = await master.get(path, json=as_script)
+        assert (answer.status, answer.header("content-type")) == (200, "application/json")
+        assert answer.json == expected
+    answer = await master.get("/self-serve/openapi.json?format=html")
+    assert answer.status == 400
+    assert "Bad format" in answer.text
+
+
+# -- examples
+
+
+def test_every_route_has_an_example() -> None:
+    from buildbot_selfserve.web.openapi import examples
+
+    missing = {route.name for route in ROUTES if route.template} - set(examples())
+    assert missing == set(), "tests/record_examples.py does not say how to ask for these"
+
+
+@pytest.mark.parametrize(
+    "name", [route.name for route in ROUTES if route.name not in record_examples.WITHOUT]
+)
+def test_an_example_is_as_the_schemas_say(name: str) -> None:
+    from buildbot_selfserve.web.openapi import examples
+
+    route, example = ROUTES[name], examples()[name]
+    operation = document()["paths"][route.shown_path][route.method.lower()]
+    good = operation["responses"]["200" if route.method == "GET" else "202"]
+    _validate(good["content"]["application/json"]["schema"], example["answer"])
+    if "body" in example:
+        content = operation["requestBody"]["content"]
+        _validate(content["application/json"]["schema"], example["body"])
+    for parameter in operation["parameters"]:
+        if "example" in parameter:
+            _validate(parameter["schema"], parameter["example"])
+    given = {parameter["name"] for parameter in operation["parameters"] if "example" in parameter}
+    assert given == {*example.get("path", {}), *example.get("query", {})}
+
+
+def _validate(schema: dict[str, Any], value: Any) -> None:
+    errors = list(validating.validator(json.dumps(schema)).iter_errors(value))
+    assert errors == []
+
+
+def test_the_examples_have_the_shape_of_what_a_master_answers_now(tmp_path: Any) -> None:
+    from buildbot_selfserve.web.openapi import examples
+
+    master = ProcessMaster(tmp_path, selfserve=record_examples.SELFSERVE)
+    master.start()
+    try:
+        recorded = record_examples.record(master)
+    finally:
+        master.stop()
+    assert set(recorded) == set(examples())
+    for name, example in recorded.items():
+        now, then = record_examples.paths(example), record_examples.paths(examples()[name])
+        assert now == then, f"{name} answers otherwise than recorded: run `make examples`"
+
+
+def test_a_wrong_answer_would_be_found() -> None:
+    good = {"status": "FAILED", "msg": "Branch x not found"}
+    check = validating.check
+    check("GET", "/self-serve/x", 404, "application/json", json.dumps(good).encode())
+    for status, kind, body in (
+        (404, "application/json", {**good, "news": 1}),
+        (404, "application/json", {"status": "FAILED"}),
+        (404, "text/plain", good),
+        (418, "application/json", good),
+    ):
+        with pytest.raises(AssertionError):
+            check("GET", "/self-serve/x", status, kind, json.dumps(body).encode())
