@@ -28,6 +28,6 @@ class Manual:
 
 @dataclass(frozen=True)
 class ApiDocument:
-    """This API as an OpenAPI document."""
+    """The OpenAPI document of this API."""
 
     document: dict[str, Any]

@@ -91,7 +91,10 @@ def _by_name(of: Schema | bool, text: str) -> Schema:
 _BUILDERNAME = _text("The name of the builder.")
 _BRANCH = _text("The name of the branch in this API.")
 _REVISION = _or_null(_text("The whole revision; null when nobody knows it."))
-_RESULT = "Buildbot's result code: 0 success, 1 warnings, 2 failure, 3 skipped, 4 exception, 5 retry, 6 cancelled."
+_RESULT = (
+    "Buildbot's result code: 0 success, 1 warnings, 2 failure, 3 skipped, 4 exception, 5 retry,"
+    " 6 cancelled."
+)
 _PROPERTIES = _by_name(True, "Its properties by name.")
 _NAMES_OF_BUILDERS = _list({"type": "string"}, "Names of builders.")
 

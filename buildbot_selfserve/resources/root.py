@@ -22,7 +22,7 @@ def manual(ctx: ReadContext) -> Manual:
 
 @declare("GET", "/openapi.json", returns=ApiDocument, template=None)
 def openapi(ctx: ReadContext) -> ApiDocument:
-    """This API as an OpenAPI 3.1 document, for tools and generators of clients.
+    """The OpenAPI 3.1 document of this API, for tools and generators of clients.
 
     It is JSON whatever the Accept header says.
     """
