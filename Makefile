@@ -21,12 +21,12 @@ help:
 
 $(VENV)/demo: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,demo]'
 	touch $@
 
 $(VENV)/dev: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,demo,test,dev]'
 	touch $@
 
 # The message router of the tests with two masters wants other versions of some packages. Where it

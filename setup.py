@@ -6,6 +6,9 @@ from setuptools import find_packages
 from setuptools import setup
 
 HERE = Path(__file__).parent
+#: What `selfserve` and the client need. requests: it is kept up, everybody knows it, and it brings
+#: proxies, private CAs and keeping connections, which urllib leaves to us.
+CLI = ["click>=8.1", "requests>=2.32", "rich>=13.7", "treq>=24"]
 
 setup(
     name="buildbot-selfserve",
@@ -41,6 +44,7 @@ setup(
         "werkzeug>=2.3",
     ],
     extras_require={
+        "cli": CLI,
         "demo": ["buildbot-worker>=4.3,<5"],
         "test": [
             # drives the Chromium of the machine; axe-core looks for what hinders people
@@ -61,9 +65,7 @@ setup(
             "pytest>=8",
             "pytest-twisted>=1.14",
             "pytest-xdist>=3.6",
-            # what scripts for the original API were written with
-            "requests>=2.28",
-            "treq>=24",
+            *CLI,
         ],
         "dev": [
             "build",
@@ -75,6 +77,7 @@ setup(
         ],
     },
     entry_points={
+        "console_scripts": ["selfserve = buildbot_selfserve.__main__:main"],
         "buildbot.www": ["selfserve = buildbot_selfserve.plugin:application"],
         "buildbot.util": [
             "SelfServe = buildbot_selfserve.config:SelfServe",

@@ -50,6 +50,9 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
             }
         ),
     ),
+    # outside the house: it talks with it over HTTP only
+    "client": (1, frozenset({"click", "requests", "rich", "treq", "twisted"})),
+    "__main__": (2, frozenset()),
     "plugin": (7, frozenset({"buildbot", "twisted", "sqlalchemy"})),
 }
 
@@ -155,6 +158,12 @@ def test_imports_inside_a_room_form_no_circle(room: str) -> None:
 def test_resources_know_nothing_of_http_sql_and_the_master(module: str) -> None:
     packages = {name.partition(".")[0] for name in imports(SOURCES[module], module, set(SOURCES))}
     assert packages.isdisjoint({"klein", "twisted", "sqlalchemy", "buildbot"})
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if room_of(name) != "client"])
+def test_nothing_of_the_house_knows_the_client(module: str) -> None:
+    rooms = {room_of(name) for name in imports(SOURCES[module], module, set(SOURCES))}
+    assert "client" not in rooms or room_of(module) == "__main__"
 
 
 # -- the checker itself

@@ -1,0 +1,26 @@
+"""The command ``selfserve``.
+
+``group`` has what all commands share: options, errors and exit statuses. ``reads`` and ``acts``
+have the commands; ``show`` and ``waiting`` say to people what came of them.
+"""
+
+from __future__ import annotations
+
+from buildbot_selfserve.client.command import acts
+from buildbot_selfserve.client.command import reads
+from buildbot_selfserve.client.command.group import Group
+from buildbot_selfserve.client.command.group import run_group
+
+__all__ = ["run", "selfserve"]
+
+#: The command with all its commands.
+selfserve = Group(
+    "selfserve",
+    commands=[*reads.COMMANDS, *acts.COMMANDS],
+    help="See, rebuild, cancel and start builds of a Buildbot that has self-serve.",
+)
+
+
+def run() -> int:
+    """Run the command with the arguments of this process; return its exit status."""
+    return run_group(selfserve)

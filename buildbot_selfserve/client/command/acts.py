@@ -1,0 +1,202 @@
+"""The commands that have something done: job requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from buildbot_selfserve.client.command import completion
+from buildbot_selfserve.client.command.group import DONE
+from buildbot_selfserve.client.command.group import FAILED
+from buildbot_selfserve.client.command.group import Command
+from buildbot_selfserve.client.command.group import command
+from buildbot_selfserve.client.command.group import invocation
+from buildbot_selfserve.client.command.reads import branch_argument
+from buildbot_selfserve.client.command.reads import revision_argument
+from buildbot_selfserve.client.rows import Receipt
+from buildbot_selfserve.client.rows import went_wrong
+
+_ID = click.IntRange(min=1)
+build_option = click.option("--build", "build_id", type=_ID, metavar="ID", help="A build.")
+request_option = click.option(
+    "--request", "request_id", type=_ID, metavar="ID", help="A build request."
+)
+priority_option = click.option(
+    "--priority", type=int, help="The higher, the sooner; most requests have 0."
+)
+
+
+def named_value(text: str) -> tuple[str, Any]:
+    """Return a property: ``NAME=TEXT``, or ``NAME:=JSON`` for anything but a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.rstrip(":"):
+        raise click.BadParameter(f"{text!r} is not like NAME=TEXT or NAME:=JSON")
+    if not name.endswith(":"):
+        return name, value
+    try:
+        return name[:-1], json.loads(value)
+    except ValueError:
+        raise click.BadParameter(f"what follows {name}= is not JSON") from None
+
+
+def _one_of(**given: object) -> None:
+    """Return if exactly one of some options is given.
+
+    :raises click.UsageError: there are none, or several
+    """
+    if sum(value is not None for value in given.values()) != 1:
+        raise click.UsageError(f"Give one of {', '.join(f'--{name}' for name in given)}.")
+
+
+def _shown(receipt: Receipt) -> int:
+    invocation().screen.receipt(receipt)
+    return FAILED if went_wrong(receipt) else DONE
+
+
+@command("rebuild", example="selfserve rebuild main --build 2 --count 2")
+@branch_argument
+@build_option
+@request_option
+@click.option("--count", type=_ID, help="How many times; once unless you say.")
+@priority_option
+def rebuild(
+    branch: str,
+    build_id: int | None,
+    request_id: int | None,
+    count: int | None,
+    priority: int | None,
+) -> int:
+    """Build a build or a request again."""
+    _one_of(build=build_id, request=request_id)
+    client = invocation().client()
+    if build_id is not None:
+        return _shown(client.rebuild_build(branch, build_id, count=count, priority=priority))
+    assert request_id is not None
+    return _shown(client.rebuild_request(branch, request_id, count=count, priority=priority))
+
+
+@command("cancel", example="selfserve cancel main --request 7")
+@branch_argument
+@build_option
+@request_option
+@click.option("--revision", metavar="REVISION", help="Everything at a revision.")
+def cancel(branch: str, build_id: int | None, request_id: int | None, revision: str | None) -> int:
+    """Cancel a build, a request or a revision.
+
+    Of a revision, that is everything that waits or runs. A build is stopped.
+    """
+    _one_of(build=build_id, request=request_id, revision=revision)
+    client = invocation().client()
+    if build_id is not None:
+        return _shown(client.cancel_build(branch, build_id))
+    if request_id is not None:
+        return _shown(client.cancel_request(branch, request_id))
+    assert revision is not None
+    return _shown(client.cancel_revision(branch, revision))
+
+
+# a negative priority looks like an option
+@command(
+    "reprioritize",
+    example="selfserve reprioritize main --request 8 5",
+    context_settings={"ignore_unknown_options": True},
+)
+@branch_argument
+@click.option("--request", "request_id", type=_ID, metavar="ID", required=True, help="Which one.")
+@click.argument("priority", type=int)
+def reprioritize(branch: str, request_id: int, priority: int) -> int:
+    """Give a pending request another priority.
+
+    The higher, the sooner; most requests have 0.
+    """
+    return _shown(invocation().client().reprioritize(branch, request_id, priority))
+
+
+@command(
+    "build",
+    example="selfserve build main 9d92304f --builder tests --property mode=full --file a.c",
+)
+@branch_argument
+@revision_argument
+@click.option("--builder", help="Only with this one.", shell_complete=completion.builders)
+@click.option(
+    "--property",
+    "properties",
+    type=named_value,
+    metavar="NAME=TEXT",
+    multiple=True,
+    help="A property of the build; NAME:=JSON for anything but a text. Needs --builder.",
+)
+@click.option("--file", "files", multiple=True, help="The name of a changed file. Needs --builder.")
+@priority_option
+def build(
+    branch: str,
+    revision: str,
+    builder: str | None,
+    properties: tuple[tuple[str, Any], ...],
+    files: tuple[str, ...],
+    priority: int | None,
+) -> int:
+    """Build a revision.
+
+    Without --builder, that is all that the schedulers would build on a push of it.
+    """
+    if builder is None and (properties or files):
+        raise click.UsageError("--property and --file need --builder.")
+    client = invocation().client()
+    if builder is None:
+        return _shown(client.build(branch, revision, priority=priority))
+    given = dict(properties)
+    if len(given) < len(properties):
+        raise click.UsageError("A property is given twice.")
+    receipt = client.build_with(
+        branch,
+        revision,
+        builder,
+        properties=given or None,
+        files=files or None,
+        priority=priority,
+    )
+    return _shown(receipt)
+
+
+def _set_command(name: str) -> Command:
+    @command(name, example=f"selfserve {name} main 9d92304f")
+    @branch_argument
+    @revision_argument
+    @priority_option
+    def build_named(branch: str, revision: str, priority: int | None) -> int:
+        return _built(branch, revision, name, priority)
+
+    build_named.help = f"Build a revision with the set {name}."
+    return build_named
+
+
+@command("set", example="selfserve set weekly main 9d92304f")
+@click.argument("name")
+@branch_argument
+@revision_argument
+@priority_option
+def build_set(name: str, branch: str, revision: str, priority: int | None) -> int:
+    """Build a revision with a set of builders.
+
+    NAME is nightly, pgo or a set that the branch is configured with.
+    """
+    return _built(branch, revision, name, priority)
+
+
+def _built(branch: str, revision: str, name: str, priority: int | None) -> int:
+    return _shown(invocation().client().build_set(branch, revision, name, priority=priority))
+
+
+COMMANDS = [
+    rebuild,
+    cancel,
+    reprioritize,
+    build,
+    _set_command("nightly"),
+    _set_command("pgo"),
+    build_set,
+]

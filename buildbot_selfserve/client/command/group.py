@@ -1,0 +1,208 @@
+"""What all commands share: options, errors, exit statuses, help with an example."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from typing import TypeVar
+
+import click
+
+from buildbot_selfserve import __version__
+from buildbot_selfserve.client import settings
+from buildbot_selfserve.client.command.show import Screen
+from buildbot_selfserve.client.errors import BadRequest
+from buildbot_selfserve.client.errors import ClientError
+from buildbot_selfserve.client.errors import Denied
+from buildbot_selfserve.client.errors import Misconfigured
+from buildbot_selfserve.client.errors import NotFound
+from buildbot_selfserve.client.errors import NotSelfServe
+from buildbot_selfserve.client.errors import Unavailable
+from buildbot_selfserve.client.errors import Unreachable
+from buildbot_selfserve.client.errors import WaitTimedOut
+from buildbot_selfserve.client.sync import Client
+
+DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
+#: A mistake of ours, and an end by Ctrl-C: neither says anything of builds.
+BROKEN, INTERRUPTED = 70, 130
+
+#: What went wrong, as an exit status.
+STATUS: dict[type[ClientError], int] = {
+    Misconfigured: USAGE,
+    WaitTimedOut: TIMED_OUT,
+    Denied: REFUSED,
+    Unavailable: NOT_NOW,
+    Unreachable: NOT_NOW,
+    NotFound: NOT_FOUND,
+    NotSelfServe: NOT_FOUND,
+    BadRequest: NOT_FOUND,
+}
+
+EPILOG = """\
+SELFSERVE_URL says where self-serve is; SELFSERVE_TOKEN, or SELFSERVE_USER and SELFSERVE_PASSWORD,
+say who asks. So can a configuration file and netrc.
+
+\b
+Exit status:
+  0   done, or the builds passed
+  1   the builds failed, or part of what was asked was not done
+  2   wrong usage, or wrong settings
+  3   the wait timed out
+  4   refused: nobody knows who asks, or they may not
+  5   the server cannot be reached, or cannot do it now
+  6   not found, or a bad request
+"""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Invocation:
+    """One run of the command: its options, and what it talks with."""
+
+    def __init__(self) -> None:
+        self.url: str | None = None
+        self.config: Path | None = None
+        self.patience = 30.0
+        self.json = False
+
+    @property
+    def screen(self) -> Screen:
+        """Return what to show things on."""
+        return Screen(self.json)
+
+    def client(self) -> Client:
+        """Return a client of the server that was meant.
+
+        :raises Misconfigured: nobody says where it is, or something is said wrongly
+        """
+        screen = self.screen
+        found = settings.load(self.url, self.config, warn=screen.complain)
+        client = Client.from_settings(found, patience=self.patience)
+        client.pause = screen.pause
+        return client
+
+
+def invocation() -> Invocation:
+    """Return the run of the command that goes on."""
+    found = click.get_current_context().find_object(Invocation)
+    assert found is not None  # the group made it
+    return found
+
+
+def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+    kept = context.ensure_object(Invocation)
+    # an option of the group is not undone by the default of its command
+    if value is not None and value is not False and option.name is not None:
+        setattr(kept, option.name, value)
+
+
+def _common(*, hidden: bool) -> list[click.Parameter]:
+    """Return the options that may stand before the name of a command and after it."""
+    shared: dict[str, Any] = {"callback": _keep, "expose_value": False, "default": None}
+    return [
+        click.Option(["--json"], is_flag=True, help="Write the JSON of the server.", **shared),
+        click.Option(
+            ["--url"], hidden=hidden, help="Where self-serve is. [env: SELFSERVE_URL]", **shared
+        ),
+        click.Option(
+            ["--config"],
+            type=click.Path(path_type=Path),
+            hidden=hidden,
+            help="The configuration file. [env: SELFSERVE_CONFIG]",
+            **shared,
+        ),
+        click.Option(
+            ["--patience"],
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            hidden=hidden,
+            help="Ask a server that cannot answer again for so long; 30 unless you say.",
+            **shared,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command with the common options, and an example at the end of its help."""
+
+    def __init__(self, *args: Any, example: str, **more: Any) -> None:
+        more["params"] = [*more["params"], *_common(hidden=True)]
+        super().__init__(*args, **more)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            formatter.write_text(self.example)
+
+
+def command(
+    name: str, *, example: str, **more: Any
+) -> Callable[[Callable[..., int | None]], Command]:
+    """Return a decorator that makes a command of a function, which returns the exit status.
+
+    :param example: a line that may be typed as it is
+    """
+
+    def made(function: Callable[..., int | None]) -> Command:
+        params = getattr(function, "__click_params__", [])[::-1]
+        return Command(
+            name,
+            callback=function,
+            example=example,
+            params=params,
+            help=(function.__doc__ or "").strip(),
+            **more,
+        )
+
+    return made
+
+
+class Group(click.Group):
+    """All commands."""
+
+    def __init__(self, name: str, commands: list[Command], help: str) -> None:
+        version = click.version_option(__version__, message="%(prog)s %(version)s")
+        super().__init__(
+            name,
+            commands=commands,
+            help=help,
+            epilog=EPILOG,
+            params=_common(hidden=False),
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        )
+        version(self)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def run_group(group: Group) -> int:
+    """Run *group* with the arguments of this process; return the exit status."""
+    kept = Invocation()
+    try:
+        status = group.main(standalone_mode=False, prog_name="selfserve", obj=kept)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except ClientError as error:
+        kept.screen.complain(_told(error))
+        return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    except BrokenPipeError:
+        # whoever read our output has read enough; Python must not write the rest at exit
+        sys.stdout = None
+        return DONE
+    except Exception:
+        traceback.print_exc()
+        return BROKEN
+    return status if isinstance(status, int) else DONE
+
+
+def _told(error: ClientError) -> str:
+    if error.job_id is None:
+        return str(error)
+    return f"{error} (selfserve job {error.job_id} tells how it ends)"

@@ -1,0 +1,183 @@
+"""The commands that ask."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from buildbot_selfserve.client.command import completion
+from buildbot_selfserve.client.command.group import DONE
+from buildbot_selfserve.client.command.group import FAILED
+from buildbot_selfserve.client.command.group import TIMED_OUT
+from buildbot_selfserve.client.command.group import Function
+from buildbot_selfserve.client.command.group import command
+from buildbot_selfserve.client.command.group import invocation
+from buildbot_selfserve.client.command.waiting import progress
+from buildbot_selfserve.client.errors import WaitTimedOut
+from buildbot_selfserve.client.rows import Done
+
+branch_argument = click.argument("branch", shell_complete=completion.branches)
+revision_argument = click.argument("revision")
+_WHOLE = click.IntRange(min=0)
+
+
+def moment(text: str) -> int:
+    """Return epoch seconds, which *text* is, or an ISO date or time of this place."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return int(datetime.datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        msg = f"{text!r} is neither epoch seconds nor like 2026-11-24T10:30"
+        raise click.BadParameter(msg) from None
+
+
+def _moment_option(name: str, help: str) -> Callable[[Function], Function]:
+    return click.option(name, type=moment, metavar="TIME", help=help)
+
+
+@command("branches", example="selfserve branches")
+def branches() -> None:
+    """List the branches."""
+    asked = invocation()
+    found = asked.client().branches()
+    if asked.json:
+        asked.screen.value(found)
+        return
+    columns = ("BRANCH", "TYPE", "REPOSITORY")
+    rows = ((name, one["repo_type"], one["repo"]) for name, one in found.items())
+    asked.screen.table(columns, rows)
+
+
+@command("builders", example="selfserve builders main")
+@branch_argument
+def builders(branch: str) -> None:
+    """List the builders of a branch."""
+    asked = invocation()
+    asked.screen.names(asked.client().builders(branch))
+
+
+@command("builds", example="selfserve builds main --date 2026-11-24")
+@branch_argument
+@click.option("--date", metavar="YYYY-MM-DD", help="Another day than today.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
+def builds(branch: str, date: str | None, limit: int | None) -> None:
+    """List what was built on a day, the newest first."""
+    asked = invocation()
+    asked.screen.rows(asked.client().builds(branch, date=date, limit=limit))
+
+
+@command("rev", example="selfserve rev main 9d92304f")
+@branch_argument
+@revision_argument
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
+def rev(branch: str, revision: str, limit: int | None) -> None:
+    """List the builds and requests at a revision.
+
+    The first six characters of the revision will do.
+    """
+    asked = invocation()
+    asked.screen.rows(asked.client().revision(branch, revision, limit=limit))
+
+
+@command("user", example="selfserve user main ada@example.org")
+@branch_argument
+@click.argument("user")
+def user(branch: str, user: str) -> None:
+    """List what somebody has built.
+
+    These are the builds of their changes, and those that they asked for.
+    """
+    asked = invocation()
+    found = asked.client().user(branch, user)
+    if asked.json:
+        asked.screen.value(found)
+        return
+    asked.screen.rows([*found["pending"], *found["running"], *found["builds"]])
+
+
+@command("is-done", example="selfserve is-done main 9d92304f --stable-delay 0 --wait 600")
+@branch_argument
+@revision_argument
+@click.option(
+    "--stable-delay",
+    type=_WHOLE,
+    metavar="SECONDS",
+    help="Count it as done so long after its last build; the server's default is 180.",
+)
+@click.option("--wait", type=_WHOLE, default=0, metavar="SECONDS", help="Wait for it so long.")
+@click.option(
+    "--appear",
+    type=_WHOLE,
+    default=0,
+    metavar="SECONDS",
+    help="While waiting: so long, it may still be unknown, as after a push.",
+)
+def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, appear: int) -> int:
+    """Tell whether a revision is done, and passed.
+
+    It is done when everything at it has ended. The exit status is 0 if it passed, 1 if it failed,
+    and 3 if it was not done in time; without --wait, there is no time.
+    """
+    asked = invocation()
+    client, screen = asked.client(), asked.screen
+    try:
+        if wait:
+            with progress(screen) as say:
+                done = client.wait(
+                    branch,
+                    revision,
+                    timeout=wait,
+                    stable_delay=stable_delay,
+                    appear=appear,
+                    progress=say,
+                )
+        else:
+            done = client.is_done(branch, revision, stable_delay=stable_delay)
+    except WaitTimedOut as late:
+        screen.done(branch, revision, late.done)
+        raise
+    screen.done(branch, revision, done)
+    return _status(done)
+
+
+def _status(done: Done) -> int:
+    if not done["job_complete"]:
+        return TIMED_OUT
+    return DONE if done["job_passed"] else FAILED
+
+
+@command("jobs", example="selfserve jobs --who ada --since 2026-11-24")
+@click.option("--num", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--offset", type=_WHOLE, help="Leave out so many of the newest.")
+@click.option("--who", help="Only what this user asked for.")
+@click.option("--action", help="Only this action, such as rebuild_build.")
+@click.option("--branch", help="Only on this branch.", shell_complete=completion.branches)
+@_moment_option("--since", "Only what was asked for then or later.")
+@_moment_option("--until", "Only what was asked for then or earlier.")
+def jobs(**filters: Any) -> None:
+    """List the job requests, the newest first.
+
+    They tell who asked for what, and how it ended.
+    """
+    asked = invocation()
+    asked.screen.jobs(asked.client().jobs(**filters))
+
+
+@command("job", example="selfserve job 6")
+@click.argument("job_id", metavar="ID", type=_WHOLE)
+def job(job_id: int) -> int:
+    """Show one job request.
+
+    The exit status is 1 if it failed, and 3 if it has not ended.
+    """
+    asked = invocation()
+    found = asked.client().job(job_id)
+    asked.screen.job(found)
+    return {"ok": DONE, "running": TIMED_OUT}.get(found["status"], FAILED)
+
+
+COMMANDS = [branches, builders, builds, rev, user, is_done, jobs, job]

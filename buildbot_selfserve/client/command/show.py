@@ -1,0 +1,247 @@
+"""Shows answers: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import Outcome
+from buildbot_selfserve.client.rows import Receipt
+from buildbot_selfserve.client.rows import request_of
+from buildbot_selfserve.client.rows import state
+
+#: So much of a revision tells it from others.
+SHORT_REVISION = 12
+#: Columns of what is not a terminal: a line is never broken there.
+ENDLESS = 100_000
+
+_STYLES = {
+    "success": "green",
+    "warnings": "yellow",
+    "failure": "red",
+    "exception": "magenta",
+    "retry": "blue",
+    "cancelled": "magenta",
+    "skipped": "blue",
+    "running": "cyan",
+    "pending": "dim",
+    "ok": "green",
+    "failed": "red",
+    "denied": "red",
+    "unknown": "magenta",
+}
+
+
+class Screen:
+    """Where answers go, and what is to be said beside them.
+
+    :param as_json: answers are for scripts
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
+
+    # -- beside the answers
+
+    def complain(self, text: str) -> None:
+        """Say what went wrong, or may."""
+        self.err.print(Text(f"selfserve: {clean(text)}"), soft_wrap=True)
+
+    def pause(self, seconds: float, why: str) -> None:
+        """Wait, and say why if something went wrong."""
+        if why:
+            self.complain(f"{why}; trying again in {seconds:g} seconds")
+        time.sleep(seconds)
+
+    # -- answers
+
+    def value(self, value: Any) -> None:
+        """Write the JSON of *value*."""
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=not _writes_unicode()) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Show a line."""
+        self.out.print(Text(clean(text)), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Show a table; away from terminals without a frame, each row on a line."""
+        table = Table(box=box.SIMPLE_HEAD if self.out.is_terminal else None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(_cell, row))
+        if self.out.is_terminal:
+            self.out.print(table)
+            return
+        with self.out.capture() as written:
+            self.out.print(table)
+        lines = (line.rstrip() for line in written.get().splitlines())
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Show builds and build requests."""
+        if self.as_json:
+            self.value(rows)
+            return
+        columns = ("BUILD", "REQUEST", "BUILDER", "REVISION", "STATE", "SINCE", "TOOK", "OWNER")
+        self.table(columns, map(_row, rows))
+
+    def done(self, branch: str, revision: str, done: Done) -> None:
+        """Show whether a revision is done."""
+        if self.as_json:
+            self.value(done)
+            return
+        verdict = "not done"
+        if done["job_complete"]:
+            verdict = "passed" if done["job_passed"] else "failed"
+        self.line(f"{branch} {revision}: {verdict} ({counts(done)})")
+
+    def receipt(self, receipt: Receipt) -> None:
+        """Show what came of a job request."""
+        if self.as_json:
+            self.value(receipt)
+            return
+        self.line(f"{receipt['msg']} (job {receipt['job_id']})")
+        self._outcomes(receipt["requests"])
+
+    def jobs(self, jobs: Sequence[Job]) -> None:
+        """Show a page of the journal."""
+        if self.as_json:
+            self.value(jobs)
+            return
+        columns = ("JOB", "WHEN", "WHO", "ACTION", "BRANCH", "STATUS", "RESULT")
+        self.table(columns, map(_job, jobs))
+
+    def job(self, job: Job) -> None:
+        """Show one job request, and how it ended."""
+        if self.as_json:
+            self.value(job)
+            return
+        self.line(f"Job {job['job_id']}: {job['action']} by {job['who']} ({job['via']})")
+        self.line(f"asked for at {moment(job['when'])}, from {job['remote']}")
+        for name, value in job["what"].items():
+            self.line(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+        ended = f", ended at {moment(job['completed_at'])}" if job["completed_at"] else ""
+        self.line(f"{job['status']}{ended}: {_ending(job)}")
+        if job["complete_data"] is not None:
+            self._outcomes(job["complete_data"]["body"]["requests"])
+
+    def names(self, names: Sequence[str]) -> None:
+        """Show names, one a line."""
+        if self.as_json:
+            self.value(names)
+            return
+        for name in names:
+            self.line(name)
+
+    def _outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        if outcomes:
+            columns = ("REQUEST", "BUILDER", "OUTCOME", "BUILDS", "URL", "NOTE")
+            self.table(columns, map(_outcome, outcomes))
+
+
+def counts(done: Done) -> str:
+    """Return how far a revision is, in figures."""
+    words = ("pending", "running", "done", "failed", "cancelled")
+    figures: list[int] = [
+        done["pending"],
+        done["running"],
+        done["builds"],
+        done["failed"],
+        done["cancelled"],
+    ]
+    return ", ".join(f"{figure} {word}" for word, figure in zip(words, figures, strict=True))
+
+
+def moment(seconds: int) -> str:
+    """Return epoch seconds in the time of this place."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def clean(text: str) -> str:
+    """Return *text* without what could tell the terminal to do anything.
+
+    The names of builders and branches, reasons and messages are others' texts.
+    """
+    return "".join(
+        "\ufffd" if unicodedata.category(one) in ("Cc", "Cf", "Cs") and one != "\n" else one
+        for one in text
+    )
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(
+            stderr=stderr, highlight=False, markup=False, emoji=False, width=ENDLESS, no_color=True
+        )
+    return console
+
+
+def _writes_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _cell(value: object) -> Text:
+    text = "" if value is None else clean(str(value)).replace("\n", " ")
+    return Text(text, style=_STYLES.get(text, ""))
+
+
+def _row(row: Mapping[str, Any]) -> tuple[object, ...]:
+    request = request_of(row)
+    begun, ended = row.get("starttime"), row.get("endtime")
+    return (
+        row.get("build_id"),
+        request["request_id"],
+        row["buildername"],
+        (row["revision"] or "")[:SHORT_REVISION],
+        state(row),
+        moment(begun or request["submittime"]),
+        _span(ended - begun) if begun and ended else None,
+        request.get("owner"),
+    )
+
+
+def _span(seconds: int) -> str:
+    minutes, rest = divmod(max(0, seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _outcome(one: Outcome) -> tuple[object, ...]:
+    builds = " ".join(map(str, one["build_ids"]))
+    names = (one["request_id"], one["buildername"], one["outcome"])
+    return (*names, builds, one["url"], one["msg"])
+
+
+def _job(job: Job) -> tuple[object, ...]:
+    return (
+        job["job_id"],
+        moment(job["when"]),
+        job["who"],
+        job["action"],
+        job["branch"],
+        job["status"],
+        _ending(job),
+    )
+
+
+def _ending(job: Job) -> str:
+    return "" if job["complete_data"] is None else job["complete_data"]["body"]["msg"]

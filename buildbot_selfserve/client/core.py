@@ -1,0 +1,379 @@
+"""Everything that can be asked, each once, for every kind of client."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from typing import TypeVar
+
+from buildbot_selfserve import __version__
+from buildbot_selfserve.client import settings
+from buildbot_selfserve.client.errors import BadRequest
+from buildbot_selfserve.client.errors import Misconfigured
+from buildbot_selfserve.client.errors import NotFound
+from buildbot_selfserve.client.errors import WaitTimedOut
+from buildbot_selfserve.client.exchange import Answer
+from buildbot_selfserve.client.exchange import Pause
+from buildbot_selfserve.client.exchange import Question
+from buildbot_selfserve.client.exchange import Server
+from buildbot_selfserve.client.exchange import Steps
+from buildbot_selfserve.client.exchange import ask
+from buildbot_selfserve.client.rows import BranchInfo
+from buildbot_selfserve.client.rows import BuildRow
+from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import Possible
+from buildbot_selfserve.client.rows import Receipt
+from buildbot_selfserve.client.rows import RequestRow
+from buildbot_selfserve.client.rows import Row
+from buildbot_selfserve.client.rows import UserRows
+
+#: Seconds for which one question of a wait asks the server to hold its answer. Proxies often
+#: hang up after a minute.
+LONGEST_HOLD = 20
+#: Seconds between two looks at a server that does not hold its answers: from, at most.
+FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
+
+C = TypeVar("C", bound="Configured")
+
+
+class Core:
+    """The questions of the API, as steps. The arguments of each are those of both clients."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    # -- reads
+
+    def branches(self) -> Steps[dict[str, BranchInfo]]:
+        """Return the branches, by name."""
+        return self._get(dict, "branches")
+
+    def builds(
+        self, branch: str, *, date: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> Steps[list[Row]]:
+        """Return the rows of one day on a branch, the newest first.
+
+        :param date: ``YYYY-MM-DD``; ``None`` for today, as the server sees it
+        :param limit: at most so many rows; ``None`` for all
+        :param offset: without so many of the newest
+        """
+        return self._rows((branch,), limit, offset, date=date)
+
+    def builders(self, branch: str) -> Steps[list[str]]:
+        """Return the names of the builders of a branch."""
+        return self._get(list, branch, "builders")
+
+    def build_row(self, branch: str, build_id: int) -> Steps[BuildRow]:
+        """Return one build; its request has properties."""
+        return self._get(dict, branch, "build", str(build_id))
+
+    def request_row(self, branch: str, request_id: int) -> Steps[RequestRow]:
+        """Return one build request, with its properties and the ids of its builds."""
+        return self._get(dict, branch, "request", str(request_id))
+
+    def revision(
+        self, branch: str, revision: str, *, limit: int | None = None, offset: int = 0
+    ) -> Steps[list[Row]]:
+        """Return the rows at a revision, the newest first.
+
+        :param revision: the whole revision, or six or more characters that it begins with
+        :param limit: at most so many rows; ``None`` for all
+        """
+        return self._rows((branch, "rev", revision), limit, offset)
+
+    def is_done(
+        self, branch: str, revision: str, *, stable_delay: int | None = None
+    ) -> Steps[Done]:
+        """Return whether a revision is done, and how it went.
+
+        :param stable_delay: seconds that must have passed since the last build ended; ``None`` for
+            what is usual there
+        """
+        return self._get(dict, branch, "rev", revision, "is_done", stableDelay=stable_delay)
+
+    def possible(self, branch: str, revision: str) -> Steps[Possible]:
+        """Return what can be built at a revision: sets and builders."""
+        return self._get(dict, branch, "new", revision=revision)
+
+    def user(self, branch: str, user: str) -> Steps[UserRows]:
+        """Return what somebody has built, is building and waits for on a branch.
+
+        :param user: the author of changes, or the address in it
+        """
+        return self._get(dict, branch, "user", user)
+
+    def jobs(
+        self,
+        *,
+        num: int | None = None,
+        offset: int | None = None,
+        who: str | None = None,
+        action: str | None = None,
+        branch: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> Steps[list[Job]]:
+        """Return job requests of the journal, the newest first.
+
+        :param num: at most so many; ``None`` for as many as are usual there
+        :param since: epoch seconds; ``until`` likewise, and both belong to what is asked for
+        """
+        return self._get(
+            list,
+            "jobs",
+            num=num,
+            offset=offset,
+            who=who,
+            action=action,
+            branch=branch,
+            since=since,
+            until=until,
+        )
+
+    def job(self, job_id: int) -> Steps[Job]:
+        """Return one job request."""
+        return self._get(dict, "jobs", str(job_id))
+
+    # -- waiting
+
+    def wait(
+        self,
+        branch: str,
+        revision: str,
+        *,
+        timeout: float,
+        stable_delay: int | None = None,
+        appear: float = 0,
+        progress: Callable[[Done], object] | None = None,
+    ) -> Steps[Done]:
+        """Return how a revision went, as soon as it is done.
+
+        A server that can hold its answer is asked to; any other is asked again and again, ever
+        more gently. One that goes away for a while is waited for.
+
+        :param timeout: seconds
+        :param stable_delay: as for ``is_done``
+        :param appear: seconds in which the revision may become known
+        :param progress: called with each answer
+        :raises WaitTimedOut: it was not done when the time was over; the exception knows how far
+        :raises NotFound: nobody knows the revision, or not in time
+        """
+        begun = time.monotonic()
+        look, holds = FIRST_LOOK, True
+        while True:
+            asked = time.monotonic()
+            left = max(0.0, begun + timeout - asked)
+            hold = min(int(left), LONGEST_HOLD) if holds else 0
+            try:
+                done = yield from self._held(branch, revision, stable_delay, hold, left)
+            except BadRequest as error:
+                # an older server does not know this parameter
+                if hold and error.msg == "Bad wait":
+                    holds = False
+                    continue
+                raise
+            except NotFound:
+                if asked - begun >= min(appear, timeout):
+                    raise
+                yield Pause(min(look, appear), "the revision is not known yet")
+                continue
+            if progress is not None:
+                progress(done)
+            if done["job_complete"]:
+                return done
+            now = time.monotonic()
+            if now - begun >= timeout:
+                raise WaitTimedOut(f"Not done after {timeout:g} seconds", done)
+            if now - asked < hold / 2 or not hold:
+                # it did not hold its answer
+                yield Pause(min(look, begun + timeout - now))
+                look = min(look * 1.5, LONGEST_LOOK)
+
+    def _held(
+        self, branch: str, revision: str, stable_delay: int | None, hold: int, left: float
+    ) -> Steps[Done]:
+        question = Question(
+            "GET",
+            (branch, "rev", revision, "is_done"),
+            query={"stableDelay": stable_delay, "wait": hold or None},
+            holds=hold,
+            patience=max(left, self.server.patience),
+        )
+        done, _ = yield from ask(self.server, question, dict)
+        found: Done = done
+        return found
+
+    # -- job requests
+
+    def rebuild_build(
+        self, branch: str, build_id: int, *, count: int | None = None, priority: int | None = None
+    ) -> Steps[Receipt]:
+        """Build a build again.
+
+        :param count: how many times; ``None`` for once
+        :param priority: the higher, the sooner; ``None`` for what is usual
+        """
+        return self._job("POST", branch, "build", build_id=build_id, count=count, priority=priority)
+
+    def rebuild_request(
+        self, branch: str, request_id: int, *, count: int | None = None, priority: int | None = None
+    ) -> Steps[Receipt]:
+        """Build a build request again; the arguments are those of ``rebuild_build``."""
+        return self._job(
+            "POST", branch, "request", request_id=request_id, count=count, priority=priority
+        )
+
+    def cancel_build(self, branch: str, build_id: int) -> Steps[Receipt]:
+        """Cancel a build: stop it, and let its request not be built again."""
+        return self._job("DELETE", branch, "build", str(build_id))
+
+    def cancel_request(self, branch: str, request_id: int) -> Steps[Receipt]:
+        """Cancel a build request, or stop its build."""
+        return self._job("DELETE", branch, "request", str(request_id))
+
+    def cancel_revision(self, branch: str, revision: str) -> Steps[Receipt]:
+        """Cancel everything at a revision: what waits, then what runs."""
+        return self._job("DELETE", branch, "rev", revision)
+
+    def reprioritize(self, branch: str, request_id: int, priority: int) -> Steps[Receipt]:
+        """Give a pending build request another priority."""
+        return self._job("PUT", branch, "request", str(request_id), priority=priority)
+
+    def build(self, branch: str, revision: str, *, priority: int | None = None) -> Steps[Receipt]:
+        """Build a revision: at once, all that the schedulers of the branch would build."""
+        return self._job("POST", branch, "rev", revision, priority=priority)
+
+    def build_set(
+        self, branch: str, revision: str, name: str, *, priority: int | None = None
+    ) -> Steps[Receipt]:
+        """Build a revision with a set of builders.
+
+        :param name: ``nightly``, ``pgo`` or a set that the server is configured with
+        """
+        return self._job("POST", branch, "rev", revision, name, priority=priority)
+
+    def build_with(
+        self,
+        branch: str,
+        revision: str,
+        builder: str,
+        *,
+        properties: Mapping[str, Any] | None = None,
+        files: Sequence[str] | None = None,
+        priority: int | None = None,
+    ) -> Steps[Receipt]:
+        """Build a revision once, with one builder.
+
+        :param properties: properties of the build, JSON-able, by name
+        :param files: names of changed files, for the steps that look at them
+        """
+        return self._job(
+            "POST",
+            branch,
+            "builders",
+            builder,
+            revision,
+            properties=None if properties is None else dict(properties),
+            files=None if files is None else list(files),
+            priority=priority,
+        )
+
+    # -- how all of them are asked
+
+    def _get(self, kind: type, *path: str, **query: Any) -> Steps[Any]:
+        value, _ = yield from ask(self.server, Question("GET", path, query=query), kind)
+        return value
+
+    def _rows(
+        self, path: tuple[str, ...], limit: int | None, offset: int, **query: Any
+    ) -> Steps[list[Any]]:
+        """Return the rows of a list; without a limit, also those that come with later answers."""
+        rows: list[Any] = []
+        while True:
+            part = {**query, "limit": limit, "offset": (offset + len(rows)) or None}
+            value, came = yield from ask(self.server, Question("GET", path, query=part), list)
+            rows += value
+            if limit is not None or not value or not _has_more(came):
+                return rows
+
+    def _job(self, method: str, *path: str, **body: Any) -> Steps[Any]:
+        receipt, _ = yield from ask(self.server, Question(method, path, body=body), dict)
+        return receipt
+
+
+class Configured:
+    """What every client has: a server, and who asks it.
+
+    :param url: of self-serve, such as ``https://ci.example.org/self-serve``
+    :param token: who asks; or *user* and *password*; or nobody in particular
+    :param patience: seconds for which a server that cannot answer now is asked again
+    :param timeout: seconds for which it may be silent
+    :raises Misconfigured: one of them is wrong
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        patience: float = 30.0,
+        timeout: float = 60.0,
+    ) -> None:
+        credentials = None
+        if not (token is user is password is None):
+            credentials = settings.Credentials(token, user, password)
+        if patience < 0 or timeout <= 0:
+            raise Misconfigured("patience and timeout are numbers of seconds")
+        agent = f"buildbot-selfserve/{__version__}"
+        whole = settings.complete_url(url)
+        self._core = Core(Server(whole, credentials, patience, timeout, agent))
+
+    @classmethod
+    def from_settings(
+        cls: type[C],
+        found: settings.Settings | None = None,
+        *,
+        patience: float = 30.0,
+        timeout: float = 60.0,
+    ) -> C:
+        """Return a client of the server that the settings name.
+
+        :param found: ``None`` for those of the environment, the configuration file and netrc
+        :raises Misconfigured: they are wrong, or nobody says where self-serve is
+        """
+        found = settings.load() if found is None else found
+        made = cls(found.url, patience=patience, timeout=timeout)
+        made._core = Core(replace(made._core.server, credentials=found.credentials))
+        return made
+
+    @property
+    def url(self) -> str:
+        """Return the URL of self-serve."""
+        return self._core.server.url
+
+
+def described(method: Callable[..., Any], question: Callable[..., Any], returns: str) -> None:
+    """Give *method* the name, the text and the arguments of *question*.
+
+    :param returns: the annotation of what it returns, with ``{}`` for what the steps end in
+    """
+    functools.update_wrapper(method, question)
+    signature = inspect.signature(question)
+    value = str(signature.return_annotation).removeprefix("Steps[").removesuffix("]")
+    # so that help() of a client's bound method leaves out self, as of any other
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        return_annotation=returns.format(value)
+    )
+
+
+def _has_more(came: Answer) -> bool:
+    return 'rel="next"' in came.headers.get("link", "")

@@ -1,0 +1,132 @@
+"""The client for programs that run in Twisted's reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import Concatenate
+from typing import ParamSpec
+from typing import TypeVar
+
+import treq
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.error import DNSLookupError
+from twisted.web.client import Agent
+from twisted.web.client import HTTPConnectionPool
+from twisted.web.client import RequestTransmissionFailed
+from twisted.web.client import ResponseFailed
+from twisted.web.http_headers import Headers
+
+from buildbot_selfserve.client.core import Configured
+from buildbot_selfserve.client.core import Core
+from buildbot_selfserve.client.core import described
+from buildbot_selfserve.client.exchange import Answer
+from buildbot_selfserve.client.exchange import Lost
+from buildbot_selfserve.client.exchange import Send
+from buildbot_selfserve.client.exchange import Steps
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _deferring(
+    question: Callable[Concatenate[Core, P], Steps[T]],
+) -> Callable[Concatenate[TwistedClient, P], defer.Deferred[T]]:
+    def method(self: TwistedClient, /, *args: P.args, **kwargs: P.kwargs) -> defer.Deferred[T]:
+        steps = question(self._core, *args, **kwargs)
+        return defer.Deferred.fromCoroutine(self._carry_out(steps))
+
+    described(method, question, "Deferred[{}]")
+    return method
+
+
+class TwistedClient(Configured):
+    """Asks self-serve, and returns a Deferred for each answer; cancelling it hangs up.
+
+    What was cancelled may have been done: a job request belongs to the server once it is sent.
+    """
+
+    #: Carries the requests; ``None`` for one of our own, which keeps no connections.
+    agent: Any = None
+    #: ``None`` for the global one.
+    reactor: Any = None
+
+    branches = _deferring(Core.branches)
+    builds = _deferring(Core.builds)
+    builders = _deferring(Core.builders)
+    build_row = _deferring(Core.build_row)
+    request_row = _deferring(Core.request_row)
+    revision = _deferring(Core.revision)
+    is_done = _deferring(Core.is_done)
+    possible = _deferring(Core.possible)
+    user = _deferring(Core.user)
+    jobs = _deferring(Core.jobs)
+    job = _deferring(Core.job)
+    wait = _deferring(Core.wait)
+    rebuild_build = _deferring(Core.rebuild_build)
+    rebuild_request = _deferring(Core.rebuild_request)
+    cancel_build = _deferring(Core.cancel_build)
+    cancel_request = _deferring(Core.cancel_request)
+    cancel_revision = _deferring(Core.cancel_revision)
+    reprioritize = _deferring(Core.reprioritize)
+    build = _deferring(Core.build)
+    build_set = _deferring(Core.build_set)
+    build_with = _deferring(Core.build_with)
+
+    async def _carry_out(self, steps: Steps[T]) -> T:
+        reactor = self._reactor()
+        came: Answer | Lost | None = None
+        while True:
+            try:
+                step = steps.send(came)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if isinstance(step, Send):
+                came = await self._sent(reactor, step)
+            else:
+                await task.deferLater(reactor, step.seconds)
+                came = None
+
+    async def _sent(self, reactor: Any, send: Send) -> Answer | Lost:
+        agent = self.agent
+        if agent is None:
+            agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        try:
+            whole = defer.Deferred.fromCoroutine(_exchanged(agent, send))
+            return await whole.addTimeout(send.timeout, reactor)
+        except (ConnectError, DNSLookupError) as error:
+            return Lost(str(error), sent=False)
+        except defer.TimeoutError:
+            return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
+        except (ResponseFailed, RequestTransmissionFailed) as error:
+            return Lost("; ".join(reason.getErrorMessage() for reason in error.reasons), sent=True)
+        except ConnectionClosed as error:
+            return Lost(str(error), sent=True)
+
+    def _reactor(self) -> Any:
+        if self.reactor is not None:
+            return self.reactor
+        # here, not above: importing it installs it
+        from twisted.internet import reactor
+
+        return reactor
+
+
+async def _exchanged(agent: Any, send: Send) -> Answer:
+    response = await treq.request(
+        send.method,
+        send.url,
+        headers=Headers({name: [value] for name, value in send.headers.items()}),
+        data=send.body,
+        agent=agent,
+        allow_redirects=False,
+    )
+    raw = response.headers.getAllRawHeaders()
+    headers = {
+        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1") for name, values in raw
+    }
+    return Answer(response.code, headers, await response.content())

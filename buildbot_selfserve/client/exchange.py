@@ -1,0 +1,278 @@
+"""One question and its answer, without a word about who carries them.
+
+Each function that returns ``Steps`` says what to do next, one step at a time: send this, or wait so
+long. Whoever carries out the steps says what came of each. So the clients of this room share
+everything but the carrying.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+import uuid
+from collections.abc import Generator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import TypeVar
+from urllib.parse import quote
+from urllib.parse import urlencode
+from urllib.parse import urljoin
+from urllib.parse import urlsplit
+
+from buildbot_selfserve.client.errors import BadRequest
+from buildbot_selfserve.client.errors import ClientError
+from buildbot_selfserve.client.errors import Forbidden
+from buildbot_selfserve.client.errors import NotFound
+from buildbot_selfserve.client.errors import NotSelfServe
+from buildbot_selfserve.client.errors import RedirectRefused
+from buildbot_selfserve.client.errors import Unauthorized
+from buildbot_selfserve.client.errors import Unavailable
+from buildbot_selfserve.client.errors import Unreachable
+from buildbot_selfserve.client.settings import Credentials
+from buildbot_selfserve.client.settings import origin
+
+#: Statuses that may be others soon. The 502 and 504 are those of a proxy whose master restarts.
+NOT_NOW = frozenset({429, 502, 503, 504})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 5
+#: Seconds between attempts when the server does not say: from, at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+#: Seconds for which a server that was never reached is tried; a wrong URL should not take longer.
+FIRST_CONTACT = 3.0
+
+_ERRORS: dict[int, type[ClientError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+
+
+@dataclass(frozen=True)
+class Send:
+    """A step: send this request, and say what came back; follow no redirect.
+
+    :param timeout: seconds for which the server may be silent
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A step: wait so many seconds.
+
+    :param why: what went wrong before
+    """
+
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    :param headers: by name in lower case
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Nothing came back.
+
+    :param sent: the request may have arrived
+    """
+
+    why: str
+    sent: bool
+
+
+T = TypeVar("T")
+Steps = Generator[Send | Pause, Answer | Lost | None, T]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where self-serve is, who asks, and with how much patience.
+
+    :param url: of self-serve, without a slash at the end
+    :param patience: seconds for which a server that cannot answer is asked again
+    :param timeout: seconds for which it may be silent
+    """
+
+    url: str
+    credentials: Credentials | None
+    patience: float
+    timeout: float
+    agent: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request of the API.
+
+    :param path: the segments below the URL of self-serve, as text
+    :param query: what is ``None`` is left out; likewise in the body
+    :param holds: seconds for which the server may think before it answers
+    :param patience: seconds; ``None``: that of the server
+    """
+
+    method: str
+    path: tuple[str, ...]
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    holds: float = 0.0
+    patience: float | None = None
+
+
+def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answer]]:
+    """Return the JSON that answers *question*, which is of *kind*, and the answer that it came in.
+
+    A job request gets a key of its own, the same for every attempt: however often it is sent, it
+    is done once.
+
+    :raises ClientError: one of them; ``errors`` has them all
+    """
+    send = _first(server, question)
+    patience = server.patience if question.patience is None else question.patience
+    begun, pause, reached = time.monotonic(), FIRST_PAUSE, False
+    while True:
+        came = yield from _follow(server, send)
+        if isinstance(came, Answer) and came.status not in NOT_NOW:
+            return _parsed(server, came, kind), came
+        reached = reached or isinstance(came, Answer) or came.sent
+        seconds = max(pause, _retry_after(came) or 0.0)
+        allowed = patience if reached else min(patience, FIRST_CONTACT)
+        if time.monotonic() + seconds - begun > allowed:
+            raise _given_up(server, came)
+        yield Pause(seconds, str(_given_up(server, came)))
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def segment(text: str) -> str:
+    """Return *text* as one segment of a path, whatever is in it.
+
+    :raises BadRequest: no path can have it
+    """
+    if text in ("", ".", ".."):
+        raise BadRequest(f"{text!r} cannot stand in a URL")
+    return quote(text, safe="", errors="surrogatepass")
+
+
+def _first(server: Server, question: Question) -> Send:
+    url = "/".join([server.url, *map(segment, question.path)])
+    query = _given(question.query)
+    headers = {"Accept": "application/json", "User-Agent": server.agent}
+    if server.credentials is not None:
+        headers["Authorization"] = server.credentials.header()
+    body = None
+    if question.method != "GET":
+        headers["Idempotency-Key"] = uuid.uuid4().hex
+        headers["Content-Type"] = "application/json"
+        body = json.dumps(_given(question.body)).encode()
+    return Send(
+        question.method,
+        f"{url}?{urlencode(query)}" if query else url,
+        headers,
+        body,
+        server.timeout + question.holds,
+    )
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _follow(server: Server, send: Send) -> Generator[Send, Any, Answer | Lost]:
+    """Send, and follow redirects that keep to the server."""
+    for _ in range(MOST_REDIRECTS):
+        came: Answer | Lost = yield send
+        if isinstance(came, Lost) or came.status not in REDIRECTS:
+            return came
+        send = _redirected(server, send, came)
+    raise NotSelfServe(f"{server.url} redirects without an end")
+
+
+def _redirected(server: Server, send: Send, came: Answer) -> Send:
+    url = urljoin(send.url, came.headers.get("location", ""))
+    old, new = urlsplit(send.url), urlsplit(url)
+    safe_upgrade = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
+    if server.credentials is not None and origin(old) != origin(new) and not safe_upgrade:
+        raise RedirectRefused(
+            f"{server.url} redirects to {new.scheme}://{new.netloc}",
+            "your credentials are not sent there; if self-serve is there, say so in its URL",
+            status=came.status,
+        )
+    if send.method != "GET" and came.status not in (307, 308):
+        raise RedirectRefused(
+            f"{server.url} redirects to {url}",
+            "a job request cannot follow there; say so in the URL of self-serve",
+            status=came.status,
+        )
+    return Send(send.method, url, send.headers, send.body, send.timeout)
+
+
+def _parsed(server: Server, came: Answer, kind: type) -> Any:
+    try:
+        value = json.loads(came.body)
+    except ValueError:
+        value = None
+    if came.status < 300 and isinstance(value, kind):
+        return value
+    if came.status >= 400:
+        raise _failure(server, came, value)
+    raise _stranger(server, came)
+
+
+def _failure(server: Server, came: Answer, value: Any) -> ClientError:
+    """Return what a status from 400 on means."""
+    usual = Unavailable if came.status >= 500 or came.status in NOT_NOW else BadRequest
+    error = _ERRORS.get(came.status, usual)
+    if not isinstance(value, dict) or not isinstance(value.get("msg"), str):
+        if error is NotFound:
+            return _stranger(server, came)
+        return error(f"{server.url} answers with status {came.status}", status=came.status)
+    job_id = value.get("job_id")
+    return error(
+        value["msg"],
+        str(value.get("detail", "")),
+        status=came.status,
+        job_id=job_id if isinstance(job_id, int) else None,
+    )
+
+
+def _stranger(server: Server, came: Answer) -> ClientError:
+    return NotSelfServe(
+        f"What answers at {server.url} is not self-serve",
+        "its URL ends in the path of self-serve, as in https://ci.example.org/self-serve",
+        status=came.status,
+    )
+
+
+def _given_up(server: Server, came: Answer | Lost) -> ClientError:
+    """Return what it means when this is the last word."""
+    if isinstance(came, Lost):
+        return Unreachable(f"{server.url} cannot be reached", came.why)
+    try:
+        value = json.loads(came.body)
+    except ValueError:
+        value = None
+    return _failure(server, came, value)
+
+
+def _retry_after(came: Answer | Lost) -> float | None:
+    """Return the seconds after which the server wants to be asked again, if it says."""
+    text = came.headers.get("retry-after", "") if isinstance(came, Answer) else ""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,244 @@
+"""Where self-serve is, and who asks: arguments, environment, configuration file, netrc.
+
+What is said first in that order holds. The password or token of a file goes only to the server
+that the file names.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import logging
+import netrc
+import os
+import re
+import stat
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from urllib.parse import SplitResult
+from urllib.parse import urlsplit
+
+from buildbot_selfserve.client.errors import Misconfigured
+
+#: Where self-serve answers on a master unless its operator says otherwise.
+USUAL_PATH = "/self-serve"
+SECTION = "selfserve"
+KEYS = ("url", "token", "user", "password")
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who asks: a token, or a user and a password. What is secret is not shown.
+
+    :raises Misconfigured: neither of them, or a text that no header can carry
+    """
+
+    token: str | None = field(default=None, repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.token is not None:
+            if not re.fullmatch(r"[\x21-\x7e]+", self.token):
+                raise Misconfigured("A token is made of visible ASCII characters, without blanks")
+        elif not self.user or self.password is None:
+            raise Misconfigured("Credentials are a token, or a user and a password")
+        elif ":" in self.user:
+            raise Misconfigured("A user's name has no colon")
+
+    def header(self) -> str:
+        """Return the value of the Authorization header."""
+        if self.token is not None:
+            return f"Bearer {self.token}"
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where self-serve is, and who asks.
+
+    :param url: the URL of self-serve itself, without a slash at the end
+    :param credentials: ``None`` for nobody in particular
+    """
+
+    url: str
+    credentials: Credentials | None = None
+
+
+def load(
+    url: str | None = None,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    warn: Callable[[str], object] = _log.warning,
+) -> Settings:
+    """Find out where self-serve is, and who asks.
+
+    :param url: what the environment and the file say of the place does not count then
+    :param config: the configuration file; ``None``: what ``SELFSERVE_CONFIG`` names, or the usual
+        one, which need not exist
+    :param environ: ``None`` for that of this process
+    :param warn: called with a sentence about a file that others can read
+    :raises Misconfigured: nobody says where it is, or something is said wrongly
+    """
+    environ = os.environ if environ is None else environ
+    path, must_exist = _config_path(config, environ)
+    written = _read_config(path, must_exist, warn)
+    given = url or environ.get("SELFSERVE_URL") or written.get("url")
+    if not given:
+        raise Misconfigured(
+            "Nobody says where self-serve is",
+            f"set SELFSERVE_URL, or url in {path}, to something like"
+            " https://ci.example.org/self-serve",
+        )
+    whole = complete_url(given)
+    credentials = (
+        _of_environment(environ)
+        or _of_file(written, whole, path)
+        or _of_netrc(whole, environ, warn)
+    )
+    return Settings(whole, credentials)
+
+
+def complete_url(url: str) -> str:
+    """Return *url* as the URL of self-serve; of a server without a path, that of its usual place.
+
+    :raises Misconfigured: it is no URL, or has more in it than a place
+    """
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        raise Misconfigured("The URL of self-serve is no URL") from None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise Misconfigured("The URL of self-serve must begin with http:// or https:// and a host")
+    if parts.username is not None or parts.query or parts.fragment:
+        # without the URL itself: a password may stand in it
+        raise Misconfigured(
+            "The URL of self-serve holds more than a place",
+            "leave out user, password, query and fragment",
+        )
+    path = parts.path.rstrip("/") or USUAL_PATH
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def origin(parts: SplitResult) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL."""
+    return (
+        parts.scheme,
+        parts.hostname or "",
+        parts.port or _DEFAULT_PORTS.get(parts.scheme),
+    )
+
+
+def _config_path(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """Return the path of the configuration file, and whether it must exist."""
+    if config is not None:
+        return config, True
+    if environ.get("SELFSERVE_CONFIG"):
+        return Path(environ["SELFSERVE_CONFIG"]).expanduser(), True
+    base = environ.get("XDG_CONFIG_HOME", "")
+    # a relative path counts as none (XDG Base Directory Specification)
+    folder = Path(base) if base.startswith("/") else _home(environ) / ".config"
+    return folder / "selfserve" / "config.ini", False
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
+
+
+def _read_config(path: Path, must_exist: bool, warn: Callable[[str], object]) -> Mapping[str, str]:
+    # a percent sign in a password is one
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        if must_exist:
+            raise Misconfigured(f"There is no {path}") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} cannot be read", _reason(error)) from None
+    except configparser.Error as error:
+        # without its text, which repeats the line
+        line = getattr(error, "lineno", None) or next(
+            (number for number, _ in getattr(error, "errors", ())), None
+        )
+        where = f"line {line}" if line else "its structure"
+        raise Misconfigured(
+            f"{path} is no configuration file", f"look at {where}; it begins with [{SECTION}]"
+        ) from None
+    values = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+    unknown = sorted(set(values) - set(KEYS)) + sorted(set(parser.sections()) - {SECTION})
+    if unknown:
+        raise Misconfigured(
+            f"{path} has {unknown[0]!r}",
+            f"it can have {', '.join(KEYS)}, in a section [{SECTION}]",
+        )
+    if "token" in values or "password" in values:
+        _warn_of_readers(path, warn)
+    return values
+
+
+def _of_environment(environ: Mapping[str, str]) -> Credentials | None:
+    names = {key: f"SELFSERVE_{key.upper()}" for key in KEYS}
+    return _credentials({key: environ.get(name) for key, name in names.items()}, names)
+
+
+def _of_file(written: Mapping[str, str], url: str, path: Path) -> Credentials | None:
+    """Return the credentials in the file, if they are for the server that is asked."""
+    credentials = _credentials(written, {key: f"{key} in {path}" for key in KEYS})
+    if credentials is None:
+        return None
+    if not written.get("url"):
+        raise Misconfigured(f"{path} has credentials but no url", "say whom they are for")
+    theirs = urlsplit(complete_url(written["url"]))
+    return credentials if origin(theirs) == origin(urlsplit(url)) else None
+
+
+def _credentials(values: Mapping[str, str | None], names: Mapping[str, str]) -> Credentials | None:
+    """Return the credentials in *values*: a token before a user and a password.
+
+    :param names: how to call each to people
+    :raises Misconfigured: one of user and password is missing
+    """
+    if values.get("token"):
+        return Credentials(token=values["token"])
+    missing = [key for key in ("user", "password") if not values.get(key)]
+    if len(missing) == 1:
+        raise Misconfigured(f"{names[missing[0]]} is missing", "a password goes with a user")
+    return None if missing else Credentials(user=values["user"], password=values["password"])
+
+
+def _of_netrc(
+    url: str, environ: Mapping[str, str], warn: Callable[[str], object]
+) -> Credentials | None:
+    named = environ.get("NETRC")
+    path = Path(named).expanduser() if named else _home(environ) / ".netrc"
+    try:
+        entry = netrc.netrc(str(path)).authenticators(urlsplit(url).hostname or "")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} cannot be read", _reason(error)) from None
+    except netrc.NetrcParseError as error:
+        # without its text, which may repeat a password
+        raise Misconfigured(f"{path} cannot be read", f"look at line {error.lineno}") from None
+    if entry is None or not entry[0] or not entry[2]:
+        return None
+    _warn_of_readers(path, warn)
+    return Credentials(user=entry[0], password=entry[2])
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8"
+
+
+def _warn_of_readers(path: Path, warn: Callable[[str], object]) -> None:
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        warn(f"{path} holds a secret, and others than you may open it: chmod 600 {path}")

@@ -1,0 +1,124 @@
+"""The client that waits for its answers."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Concatenate
+from typing import ParamSpec
+from typing import TypeVar
+
+import requests
+from requests.auth import AuthBase
+
+from buildbot_selfserve.client.core import Configured
+from buildbot_selfserve.client.core import Core
+from buildbot_selfserve.client.core import described
+from buildbot_selfserve.client.exchange import Answer
+from buildbot_selfserve.client.exchange import Lost
+from buildbot_selfserve.client.exchange import Send
+from buildbot_selfserve.client.exchange import Steps
+
+#: Seconds for making a connection.
+CONNECT_TIMEOUT = 10.0
+
+#: What tells that no connection was made.
+_NEVER_SENT = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _AsItIs(AuthBase):
+    """Leaves the headers alone: without it, requests lets a netrc replace our credentials."""
+
+    def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        return prepared
+
+
+def _waiting(
+    question: Callable[Concatenate[Core, P], Steps[T]],
+) -> Callable[Concatenate[Client, P], T]:
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._carry_out(question(self._core, *args, **kwargs))
+
+    described(method, question, "{}")
+    return method
+
+
+class Client(Configured):
+    """Asks self-serve, and waits for each answer. Not to be shared between threads.
+
+    :param pause: called with the seconds to wait for before trying again, and why
+    """
+
+    pause: Callable[[float, str], object] = staticmethod(lambda seconds, why: time.sleep(seconds))
+
+    branches = _waiting(Core.branches)
+    builds = _waiting(Core.builds)
+    builders = _waiting(Core.builders)
+    build_row = _waiting(Core.build_row)
+    request_row = _waiting(Core.request_row)
+    revision = _waiting(Core.revision)
+    is_done = _waiting(Core.is_done)
+    possible = _waiting(Core.possible)
+    user = _waiting(Core.user)
+    jobs = _waiting(Core.jobs)
+    job = _waiting(Core.job)
+    wait = _waiting(Core.wait)
+    rebuild_build = _waiting(Core.rebuild_build)
+    rebuild_request = _waiting(Core.rebuild_request)
+    cancel_build = _waiting(Core.cancel_build)
+    cancel_request = _waiting(Core.cancel_request)
+    cancel_revision = _waiting(Core.cancel_revision)
+    reprioritize = _waiting(Core.reprioritize)
+    build = _waiting(Core.build)
+    build_set = _waiting(Core.build_set)
+    build_with = _waiting(Core.build_with)
+
+    def _carry_out(self, steps: Steps[T]) -> T:
+        came: Answer | Lost | None = None
+        with requests.Session() as session:
+            while True:
+                try:
+                    step = steps.send(came)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                if isinstance(step, Send):
+                    came = _sent(session, step)
+                else:
+                    self.pause(step.seconds, step.why)
+                    came = None
+
+
+def _sent(session: requests.Session, send: Send) -> Answer | Lost:
+    try:
+        answer = session.request(
+            send.method,
+            send.url,
+            headers=dict(send.headers),
+            data=send.body,
+            auth=_AsItIs(),
+            timeout=(min(CONNECT_TIMEOUT, send.timeout), send.timeout),
+            allow_redirects=False,
+        )
+    except requests.exceptions.ConnectTimeout:
+        return Lost("no connection in time", sent=False)
+    except requests.exceptions.Timeout:
+        return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
+    except requests.exceptions.RequestException as error:
+        cause = _innermost(error)
+        why = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        return Lost(why, sent=not isinstance(cause, _NEVER_SENT))
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(answer.status_code, headers, answer.content)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what is at the bottom of *error*: requests and urllib3 wrap it several times."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
