@@ -17,7 +17,7 @@ from tests.harness import USER
 from tests.harness import config
 
 EVERY_DATABASE = True
-SUCCESS, CANCELLED = 0, 6
+SUCCESS, RETRY, CANCELLED = 0, 5, 6
 AT = f"/self-serve/main/rev/{REVISION}"
 
 
@@ -198,3 +198,18 @@ async def test_the_journal_tells_when_a_stop_came_late(master: Any) -> None:
     )
     page = await master.get(f"/self-serve/jobs/{job_id}", json=False)
     assert '<meta http-equiv="refresh"' not in page.text
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_stop_that_a_lost_worker_undoes_is_followed_up(master: Any) -> None:
+    request_id, job_id = await told_to_stop(master)
+    # Buildbot gives such a build the result RETRY and lets its request wait again
+    master.master.workers.workers["worker"].conn.loseConnection()
+    Deaf.may_end = True
+    outcome = await final_outcome(master, job_id)
+    assert (outcome["outcome"], outcome["request_id"]) == ("cancelled", request_id)
+    request = await master.data("buildrequests", request_id)
+    assert (request["complete"], request["results"]) == (True, CANCELLED)
+    (build,) = await master.data("buildrequests", request_id, "builds")
+    assert build["results"] == RETRY
