@@ -52,6 +52,7 @@ class Asker:
     """Who asks for a job request, and where from.
 
     :param via: how they proved it: ``session``, ``basic``, ``remote_user`` or ``anonymous``
+    :param begun: when they asked, in reactor seconds; from then on the timeout counts
     :param may: says whether they may do what they ask for to one of several targets
     :param attempt: the key under which they may send it again, if they gave one
     """
@@ -59,6 +60,7 @@ class Asker:
     who: str
     via: str
     remote: str
+    begun: float
     may: Callable[[Target], Awaitable[bool]]
     attempt: Attempt | None = None
 
@@ -115,11 +117,10 @@ class Jobs:
         :raises Unavailable: the master cannot do it now, or it did not end within the timeout
         :raises Refused: the act cannot be done with this target; nothing was written
         """
-        begun = self.clock.seconds()
         await self._check_available()
         running = _Running(_asked(asker, action, nouns, params))
-        deadline = begun + self.timeout * ACT_SHARE
-        left = begun + self.timeout - self.clock.seconds()
+        deadline = asker.begun + self.timeout * ACT_SHARE
+        left = max(0.0, asker.begun + self.timeout - self.clock.seconds())
         work = self._independent(
             running, self._perform(running, asker, deadline, act, nouns, params)
         )

@@ -181,6 +181,7 @@ class Pipeline:
 
     async def _job(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         assert route.permission is not None  # declare() saw to it
+        begun = self.master.reactor.seconds()
         query = negotiation.query_of(request)
         negotiation.form_of(request, query)
         identity = await who.identify(self.master, request)
@@ -198,13 +199,15 @@ class Pipeline:
             identity.name or ANONYMOUS,
             identity.via,
             _remote(request),
+            begun,
             partial(may.is_allowed, ask),
             _attempt(route, request, texts, params),
         )
         ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
         arguments = {snake(name): value for name, value in params.items()}
         receipt: Receipt = await route.handler(ctx, **found, **arguments)
-        return await self._receipt(request, query, receipt)
+        left = begun + self.services.config.timeout - self.master.reactor.seconds()
+        return await self._receipt(request, query, receipt, left)
 
     def _body_params(self, route: Route, request: Request, query: dict[str, str]) -> dict[str, Any]:
         for param in route.params:
@@ -212,7 +215,10 @@ class Pipeline:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
         return parse_all(route.params, bodies.body_of(request), self.limits)
 
-    async def _receipt(self, request: Request, query: dict[str, str], receipt: Receipt) -> bytes:
+    async def _receipt(
+        self, request: Request, query: dict[str, str], receipt: Receipt, left: float
+    ) -> bytes:
+        """Answer with *receipt*; as a page, if that is made in the seconds that are *left*."""
         site, job_id = self.services.site, receipt.job.job_id
         location = f"{site.root}/jobs/{job_id}"
         request.setHeader("Location", location)
@@ -223,7 +229,8 @@ class Pipeline:
             return self._respond(request, Answer(303, render.HTML_TYPE, b""))
         question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
         try:
-            page: Answer = await self.services.readers.ask(answering.answer, site, question)
+            asked = self.services.readers.ask(answering.answer, site, question)
+            page: Answer = await asked.addTimeout(max(0.0, left), self.master.reactor)
         except Exception:
             # what was done must not be lost with its page
             self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)
