@@ -81,6 +81,7 @@ setup(
         "buildbot.www": ["selfserve = buildbot_selfserve.plugin:application"],
         "buildbot.util": [
             "SelfServe = buildbot_selfserve.config:SelfServe",
+            "SelfServeLimits = buildbot_selfserve.config:SelfServeLimits",
             "SelfServeBranch = buildbot_selfserve.config:SelfServeBranch",
             "collapse_spare = buildbot_selfserve.collapse:collapse_spare",
         ],

@@ -85,18 +85,31 @@ class WrongType(SelfServeError):
     """The body of a request is of a type that we do not read."""
 
 
-class Unavailable(SelfServeError):
-    """The master cannot do it now; the request may be sent again.
+class NotNow(SelfServeError):
+    """It cannot be done now, but later perhaps.
 
     :param retry_after: seconds after which trying again makes sense
+    """
+
+    def __init__(self, msg: str, detail: str = "", *, retry_after: int = 5) -> None:
+        super().__init__(msg, detail)
+        self.retry_after = retry_after
+
+
+class TooMany(NotNow):
+    """The asker has asked for as much as they may for now."""
+
+
+class Unavailable(NotNow):
+    """The master cannot do it now; the request may be sent again.
+
     :param job_id: the job request that was begun and whose end is not known yet, if there is one
     """
 
     def __init__(
         self, msg: str, detail: str = "", *, retry_after: int = 5, job_id: int | None = None
     ) -> None:
-        super().__init__(msg, detail)
-        self.retry_after = retry_after
+        super().__init__(msg, detail, retry_after=retry_after)
         self.job_id = job_id
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -25,11 +26,15 @@ from twisted.python.failure import Failure
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Limits
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Target
@@ -96,6 +101,7 @@ class Jobs:
     ) -> None:
         self.clock = clock
         self.timeout = 10.0
+        self.limits: Limits = NO_LIMITS
         self.incarnation = uuid.uuid4().hex
         self._write = write
         self._check_available = check_available
@@ -116,6 +122,7 @@ class Jobs:
 
         :raises Unavailable: the master cannot do it now, or it did not end within the timeout
         :raises Refused: the act cannot be done with this target; nothing was written
+        :raises TooMany: the asker has no budget left for it; nothing was done
         """
         await self._check_available()
         running = _Running(_asked(asker, action, nouns, params))
@@ -164,12 +171,12 @@ class Jobs:
         if earlier is not None:
             return earlier
         job = running.job
-        order = Order(job.job_id, job.who, deadline, asker.may)
+        order = Order(job.job_id, job.who, deadline, asker.may, partial(self._take_builds, job))
         try:
             if self.clock.seconds() > deadline:
                 raise Unavailable("The master's database was too slow; nothing was done")
             effect = await act(order, *nouns, **params)
-        except (Refused, Forbidden) as refusal:
+        except (Refused, Forbidden, TooMany) as refusal:
             await self._close(_ended(job, Effect(refusal.msg, errors=True)))
             raise
         except Exception as error:
@@ -183,6 +190,14 @@ class Jobs:
         if job.unsettled and not self._stopping:
             self._follow_on(job)
         return job
+
+    async def _take_builds(self, job: Job, number: int) -> None:
+        limit = self.limits.builds_per_hour
+        if limit is None:
+            return
+        refusal: TooMany | None = await self._write(budgets.take_builds, job, number, limit)
+        if refusal is not None:
+            raise refusal
 
     async def _open(self, running: _Running, asker: Asker, deadline: float) -> Job | None:
         """Write the row of a job that is to be done now; return the one that was done before.
@@ -212,16 +227,24 @@ class Jobs:
     async def _open_row(self, job: Job, asker: Asker) -> store.Opened:
         """Write the row of *job*, or find the one that its key has.
 
+        :raises TooMany: the asker sends too many of them; nothing was written
         :raises Unavailable: the database failed; whatever it may have written is closed later
         """
         try:
-            opened: store.Opened = await self._write(
-                store.open_job, job, self._masterid(), self.incarnation, asker.attempt
+            opened: store.Opened | TooMany = await self._write(
+                store.open_job,
+                job,
+                self._masterid(),
+                self.incarnation,
+                asker.attempt,
+                self.limits.job_requests_per_minute,
             )
         except Exception:
             self.log.failure("selfserve: the row of a job request cannot be written")
             self._in_background(self._close_orphans())
             raise Unavailable("The master's database does not answer; nothing was done") from None
+        if isinstance(opened, TooMany):
+            raise opened
         if opened.new:
             self._open_ids.add(opened.job.job_id)
         return opened

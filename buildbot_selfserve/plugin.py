@@ -180,6 +180,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         )
         self.config = config
         self.jobs.timeout = config.timeout
+        self.jobs.limits = config.limits
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
@@ -296,6 +297,7 @@ def _site(master: Any, config: SelfServe) -> Site:
         title=master.config.title,
         timezone=config.timezone,
         max_count=config.max_count,
+        limits=config.limits,
         branches=None
         if configured_branches is None
         else tuple(one.branch for one in configured_branches),

@@ -22,8 +22,11 @@ from buildbot.www.config import serialize_www_frontend_config_dict_to_json
 
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import SelfServeBranch
+from buildbot_selfserve.config import SelfServeLimits
 from buildbot_selfserve.config import configured
+from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Limits
 
 EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
 
@@ -207,7 +210,7 @@ def test_an_argument_that_does_not_exist_is_reported_with_those_that_do() -> Non
     (mistake,) = mistakes(SelfServe, pth="self-serve")
     assert mistake == (
         "SelfServe: there is no argument 'pth'; it takes path, branches, require_login, tokens,"
-        " max_count, timeout, db_url, readers, timezone"
+        " max_count, limits, timeout, db_url, readers, timezone"
     )
 
 
@@ -460,3 +463,34 @@ def test_checkconfig_likes_the_same_without_the_mistakes(tmp_path: Path) -> None
 def test_checkconfig_likes_the_example(tmp_path: Path) -> None:
     done = checkconfig(tmp_path, EXAMPLE.read_text(encoding="utf-8"))
     assert (done.returncode, done.stdout) == (0, "Config file is good!\n")
+
+
+# -- SelfServeLimits
+
+
+def test_without_limits_there_are_none() -> None:
+    assert SelfServe().limits == NO_LIMITS == SelfServeLimits().limits
+    limits = SelfServeLimits(builds_per_hour=100, job_requests_per_minute=10)
+    assert SelfServe(limits=limits).limits == Limits(100, 10)
+
+
+@pytest.mark.parametrize("key", ["builds_per_hour", "job_requests_per_minute"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", True, 1_000_001])
+def test_a_limit_that_is_none_is_reported(key: str, value: object) -> None:
+    assert mistakes(SelfServeLimits, **{key: value}) == [
+        f"SelfServeLimits: {key}={value!r} must be a whole number from 1 to 1000000"
+    ]
+
+
+@pytest.mark.parametrize("value", [{"builds_per_hour": 5}, 5, [SelfServeLimits()]])
+def test_limits_that_are_no_limits_are_reported(value: object) -> None:
+    (mistake,) = mistakes(SelfServe, limits=value)
+    assert mistake.endswith("must be util.SelfServeLimits(...) or None")
+
+
+def test_other_arguments_of_limits_are_reported() -> None:
+    assert mistakes(SelfServeLimits, 5, per_day=1) == [
+        "SelfServeLimits: 5 needs a keyword; it takes builds_per_hour, job_requests_per_minute",
+        "SelfServeLimits: there is no argument 'per_day'; it takes builds_per_hour,"
+        " job_requests_per_minute",
+    ]

@@ -72,7 +72,11 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors.decode()
     tables = sa.inspect(sa.create_engine(url)).get_table_names()
-    assert sorted(tables) == ["selfserve_alembic_version", "selfserve_jobs"]
+    assert sorted(tables) == [
+        "selfserve_alembic_version",
+        "selfserve_askers",
+        "selfserve_jobs",
+    ]
 
 
 def test_a_row_is_closed_once(connection: sa.Connection) -> None:

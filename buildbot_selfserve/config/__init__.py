@@ -8,7 +8,8 @@ every visitor, and of ours only ``getConfigDict()``, which is the path.
 from __future__ import annotations
 
 from buildbot_selfserve.config.branches import SelfServeBranch
+from buildbot_selfserve.config.limits import SelfServeLimits
 from buildbot_selfserve.config.selfserve import SelfServe
 from buildbot_selfserve.config.selfserve import configured
 
-__all__ = ["SelfServe", "SelfServeBranch", "configured"]
+__all__ = ["SelfServe", "SelfServeBranch", "SelfServeLimits", "configured"]

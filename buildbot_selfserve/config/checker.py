@@ -28,6 +28,16 @@ class Checker:
                 f"{self.owner}: there is no argument {key!r}; it takes {', '.join(known)}"
             )
 
+    def keywords(
+        self, unexpected: tuple[object, ...], unknown: Mapping[str, object], known: Iterable[str]
+    ) -> None:
+        """Report arguments without a keyword, and those that do not exist."""
+        for value in unexpected[:1]:
+            buildbot_config.error(
+                f"{self.owner}: {value!r} needs a keyword; it takes {', '.join(known)}"
+            )
+        self.unknown(unknown, known)
+
     def boolean(self, key: str, value: object) -> None:
         """Report *value* of *key* unless it is True or False."""
         self.require(isinstance(value, bool), key, value, "True or False")

@@ -14,6 +14,8 @@ from zope.interface import implementer
 
 from buildbot_selfserve.config.branches import SelfServeBranch
 from buildbot_selfserve.config.checker import Checker
+from buildbot_selfserve.config.limits import SelfServeLimits
+from buildbot_selfserve.model import NO_LIMITS
 
 #: First segments under the web root that are Buildbot's own (buildbot/www/service.py, setupSite,
 #: and the files of buildbot-www).
@@ -54,6 +56,7 @@ class SelfServe:
     :param require_login: job requests need a known user, also under ``NoAuth``
     :param tokens: API tokens (none yet)
     :param max_count: largest ``count`` of a rebuild
+    :param limits: :class:`SelfServeLimits`; ``None``: everybody may ask for as much as they like
     :param timeout: seconds after which a job request that cannot be finished is answered
     :param db_url: where the journal lives; ``None``: in the master's own database
     :param readers: how many readers run beside the reactor; ``0``: threads in the master
@@ -66,6 +69,7 @@ class SelfServe:
         "require_login",
         "tokens",
         "max_count",
+        "limits",
         "timeout",
         "db_url",
         "readers",
@@ -80,6 +84,7 @@ class SelfServe:
         require_login: bool = True,
         tokens: list[Any] | None = None,
         max_count: int = 100,
+        limits: SelfServeLimits | None = None,
         timeout: float = 10,
         db_url: str | None = None,
         readers: int = 1,
@@ -87,22 +92,25 @@ class SelfServe:
         **unknown: Any,
     ) -> None:
         check = Checker("SelfServe")
-        if unexpected:
-            buildbot_config.error(
-                f"SelfServe: {unexpected[0]!r} needs a keyword; it takes {', '.join(self._KEYS)}"
-            )
-        check.unknown(unknown, self._KEYS)
+        check.keywords(unexpected, unknown, self._KEYS)
         self.segments = _segments(check, path)
         self.branches = _branches(check, branches)
         check.boolean("require_login", require_login)
         check.require(not tokens, "tokens", "...", "empty: API tokens are not supported yet")
         check.whole("max_count", max_count, 1, 10000)
+        check.require(
+            limits is None or isinstance(limits, SelfServeLimits),
+            "limits",
+            limits,
+            "util.SelfServeLimits(...) or None",
+        )
         check.number("timeout", timeout, 1, 600)
         check.require(_is_db_url(db_url), "db_url", "...", "a database URL, a renderable or None")
         check.whole("readers", readers, 0, 16)
         check.require(_is_timezone(timezone), "timezone", timezone, "a name such as Europe/Berlin")
         self.require_login = require_login
         self.max_count = max_count
+        self.limits = limits.limits if isinstance(limits, SelfServeLimits) else NO_LIMITS
         self.timeout = timeout
         self.db_url = db_url
         self.readers = readers

@@ -52,6 +52,7 @@ async def build_set(
     related = named or _building_with(master, allowed)
     _, stamps = await places.sourcestamps(revision, related)
     denied = [builder for builder in chosen.builders if builder not in allowed]
+    await order.take_builds(len(allowed))
     return await _one_buildset(master, order, stamps, allowed, properties, priority, denied)
 
 
@@ -72,6 +73,7 @@ async def build(
     """
     await create.require_configured(master, builder.builder_id, builder.name)
     where, stamps = await places.sourcestamps(revision, _building_with(master, [builder]))
+    await order.take_builds(1)
     if files is not None:
         await _tell_files(master, order, revision.revision, where, files)
     given = {name: (value, GIVEN) for name, value in (properties or {}).items()}

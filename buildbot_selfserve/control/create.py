@@ -69,6 +69,7 @@ async def rebuild(
     :raises Refused: the builder is on no master any more, so that nothing would ever build them
     """
     await require_configured(master, request.builder_id, request.buildername)
+    await order.take_builds(count)
     buildset = await master.db.buildsets.getBuildset(request.buildset_id)
     builds = await master.db.builds.getBuilds(buildrequestid=request.request_id)
     # a copy: what Buildbot hands out is its cached object, shared with everyone

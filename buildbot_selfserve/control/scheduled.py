@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from buildbot.interfaces import IRenderable
@@ -22,12 +23,14 @@ from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import Sourcestamp
 
 _log = Logger()
 
@@ -44,12 +47,16 @@ async def new_builds(
     :param priority: ``None`` for what each scheduler gives
     :raises Refused: no scheduler would build it
     :raises Forbidden: the asker may build with none of the builders
+    :raises TooMany: the asker has not so many builds left
     """
     begun = int(time.time())
     chosen = _Allowed(order, await _builder_ids(master))
+    takers = await _takers(master, order, revision)
+    await chosen.prepare(scheduler.builderNames for scheduler in takers.schedulers)
     failures: list[RequestOutcome] = []
     made: list[int] = []
-    for number, (scheduler, change_ids) in enumerate(await _takers(master, order, revision)):
+    change_ids_of = await takers.change_ids(master, order, revision.revision)
+    for number, (scheduler, change_ids) in enumerate(change_ids_of):
         if master.reactor.seconds() > order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
         marks = create.new_marks(order, number)
@@ -67,6 +74,8 @@ async def new_builds(
             made += by_builder.values()
         except _NothingAllowed:
             continue
+        except TooMany as error:
+            failures.append(RequestOutcome(None, "", "failed", (), error.msg))
         except Exception:
             # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
             _log.failure("selfserve: scheduler {name} could not build", name=scheduler.name)
@@ -87,17 +96,45 @@ async def new_builds(
     )
 
 
-async def _takers(master: Any, order: Order, revision: AnyRevision) -> list[tuple[Any, list[int]]]:
-    """Return the schedulers that would take a change of *revision*, with those changes' ids.
+@dataclass(frozen=True)
+class _Takers:
+    """The schedulers that would take changes of a revision.
 
-    A change is recorded where there is none, once it is sure that somebody takes it.
+    :param schedulers: in the order of the configuration; *places* says where each takes it from
+    :param models: the change that Buildbot has there, ``None`` without one
+    """
+
+    schedulers: list[Any]
+    places: Mapping[str, list[Sourcestamp]]
+    models: Mapping[Sourcestamp, Any]
+
+    async def change_ids(
+        self, master: Any, order: Order, revision: str
+    ) -> list[tuple[Any, list[int]]]:
+        """Return the schedulers with the ids of their changes; record those that are missing."""
+        ids: dict[Sourcestamp, int] = {}
+        for place in {place for taken in self.places.values() for place in taken}:
+            model = self.models[place]
+            ids[place] = (
+                await changes.record(master, order, revision, place)
+                if model is None
+                else model.changeid
+            )
+        return [
+            (scheduler, [ids[place] for place in self.places[scheduler.name]])
+            for scheduler in self.schedulers
+        ]
+
+
+async def _takers(master: Any, order: Order, revision: AnyRevision) -> _Takers:
+    """Return the schedulers that would take a change of *revision*.
 
     :raises Refused: no scheduler would
     """
     text = revision.revision
     watching = await _watching(master)
-    takers: dict[str, list[Any]] = {}
-    models: dict[Any, Any] = {}
+    takers: dict[str, list[Sourcestamp]] = {}
+    models: dict[Sourcestamp, Any] = {}
     for place in places.of(revision, watching):
         models[place] = await changes.newest(master, text, place)
         change = await changes.as_change(master, order, models[place], text, place)
@@ -109,14 +146,7 @@ async def _takers(master: Any, order: Order, revision: AnyRevision) -> list[tupl
             f"No scheduler builds revision {text} on branch {revision.branch.name}",
             "none that is enabled has a change filter that takes it",
         )
-    ids: dict[Any, int] = {}
-    for place in {place for taken in takers.values() for place in taken}:
-        model = models[place]
-        ids[place] = (
-            await changes.record(master, order, text, place) if model is None else model.changeid
-        )
-    by_name = {scheduler.name: scheduler for scheduler in watching}
-    return [(by_name[name], [ids[place] for place in taken]) for name, taken in takers.items()]
+    return _Takers([one for one in watching if one.name in takers], takers, models)
 
 
 async def _watching(master: Any) -> list[Any]:
@@ -151,23 +181,57 @@ class _Allowed:
         self._ids = ids
         self.denied: dict[str, Builder] = {}
 
-    async def of(self, names: Iterable[str]) -> list[str]:
+    async def prepare(self, names_of: Iterable[Any]) -> None:
+        """Take what the *names_of* schedulers will make from the asker's budget, before all else.
+
+        Names that a scheduler works out when it builds cannot be known here; they take when they
+        are.
+
+        :raises Forbidden: none of the builders may be used
+        :raises TooMany: the asker has not so many builds left
+        """
+        number = 0
+        known = True
+        for names in names_of:
+            if _is_known(names):
+                number += len(await self._usable(names))
+            else:
+                known = False
+        if known and not number and self.denied:
+            raise Forbidden("You may build with none of the builders")
+        if number:
+            await self._order.take_builds(number)
+
+    async def of(self, names: Iterable[str], *, known: bool) -> list[str]:
         """Return those of *names* that may be used.
 
+        :param known: :meth:`prepare` has taken them from the budget
         :raises _NothingAllowed: none of them; without builders, a buildset succeeds at once
+        :raises TooMany: the asker has not so many builds left
         """
-        allowed = []
+        usable = await self._usable(names)
+        if not usable:
+            raise _NothingAllowed()
+        if not known:
+            await self._order.take_builds(len(usable))
+        return usable
+
+    async def _usable(self, names: Iterable[str]) -> list[str]:
+        usable = []
         for name in names:
             if name not in self._ids:
                 continue
             builder = Builder(self._ids[name], name)
             if await self._order.may(builder):
-                allowed.append(name)
+                usable.append(name)
             else:
                 self.denied[name] = builder
-        if not allowed:
-            raise _NothingAllowed()
-        return allowed
+        return usable
+
+
+def _is_known(names: Any) -> bool:
+    """Whether a scheduler's builders stand in its configuration, and are not worked out later."""
+    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
 
 
 @implementer(IRenderable)
@@ -195,4 +259,5 @@ class _BuilderNames:
     async def _rendered(self, properties: Any) -> list[str]:
         for name, (value, source) in self._marks.items():
             properties.setProperty(name, value, source)
-        return await self._allowed.of(await properties.render(self._names))
+        names = await properties.render(self._names)
+        return await self._allowed.of(names, known=_is_known(self._names))

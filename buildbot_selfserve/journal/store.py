@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
@@ -11,12 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import asker_key
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,13 @@ def open_job(
     masterid: int,
     incarnation: str,
     attempt: Attempt | None = None,
-) -> Opened:
-    """Write the row of a job request that is about to be done, unless its key has one already."""
+    per_minute: int | None = None,
+) -> Opened | TooMany:
+    """Write the row of a job request that is about to be done, unless its key has one already.
+
+    :param per_minute: so many job requests an asker may send in a minute
+    :return: what was written or found; or why the asker may not send another, with nothing written
+    """
     values = {
         "action": job.action,
         "who": job.who[:NAME_LENGTH],
@@ -66,27 +75,42 @@ def open_job(
         "status": job.status,
         "masterid": masterid,
         "incarnation": incarnation,
+        "asker": asker_key(job.who, job.via),
     }
     if attempt is None:
-        return Opened(_insert(connection, job, values), True)
+        return _insert(connection, job, values, per_minute)
     values |= {"idempotency": _key(job.who, attempt.key), "fingerprint": attempt.fingerprint}
     while True:
-        try:
-            return Opened(_insert(connection, job, values), True)
-        except sa.exc.IntegrityError:
-            query = sa.select(jobs).where(jobs.c.idempotency == values["idempotency"])
-            record = connection.execute(query).first()
-            connection.rollback()
-            if record is not None:
-                return Opened(_job(record), False, record.fingerprint)
-            # it was given free meanwhile
+        written: Opened | TooMany | None = None
+        with suppress(sa.exc.IntegrityError):
+            written = _insert(connection, job, values, per_minute)
+        if isinstance(written, Opened):
+            return written
+        query = sa.select(jobs).where(jobs.c.idempotency == values["idempotency"])
+        record = connection.execute(query).first()
+        connection.rollback()
+        if record is not None:
+            return Opened(_job(record), False, record.fingerprint)
+        if written is not None:
+            return written
+        # the key was given free meanwhile
 
 
-def _insert(connection: sa.Connection, job: Job, values: dict[str, Any]) -> Job:
-    with connection.begin():
-        key = connection.execute(jobs.insert(), values).inserted_primary_key
-        assert key is not None
-        return replace(job, job_id=int(key[0]))
+def _insert(
+    connection: sa.Connection, job: Job, values: dict[str, Any], per_minute: int | None
+) -> Opened | TooMany:
+    if per_minute is None:
+        with connection.begin():
+            return _inserted(connection, job, values)
+    with budgets.turn(connection, values["asker"]):
+        refusal = budgets.one_too_many(connection, values["asker"], job.when, per_minute)
+        return refusal or _inserted(connection, job, values)
+
+
+def _inserted(connection: sa.Connection, job: Job, values: dict[str, Any]) -> Opened:
+    key = connection.execute(jobs.insert(), values).inserted_primary_key
+    assert key is not None
+    return Opened(replace(job, job_id=int(key[0])), True)
 
 
 def _key(who: str, key: str) -> str:
@@ -118,6 +142,7 @@ def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[
         "completed_at": job.completed_at,
         "result": json.dumps(result),
         "followed": int(job.unsettled),
+        "builds": sum(one.outcome == "created" for one in job.requests),
     }
     if not job.did_something:
         values["idempotency"] = None

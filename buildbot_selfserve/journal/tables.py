@@ -40,10 +40,23 @@ jobs = sa.Table(
     sa.Column("fingerprint", sa.String(64)),
     # 1 while somebody waits for builds to end that were told to stop; the row may change once more
     sa.Column("followed", sa.SmallInteger, nullable=False, server_default="0"),
+    # hash of the user or the token; rows of before there were budgets have none
+    sa.Column("asker", sa.String(64)),
+    # builds that it may make, and when it is closed those that it has made
+    sa.Column("builds", sa.Integer, nullable=False, server_default="0"),
     sa.Index("selfserve_jobs_status", "status"),
     sa.Index("selfserve_jobs_followed", "followed"),
     sa.Index("selfserve_jobs_idempotency", "idempotency", unique=True),
     sa.Index("selfserve_jobs_who", "who"),
     sa.Index("selfserve_jobs_submitted_at", "submitted_at"),
+    sa.Index("selfserve_jobs_asker", "asker", "submitted_at"),
     sqlite_autoincrement=True,
+)
+
+#: One row for each asker under a limit, which is locked while their budgets are looked at.
+askers = sa.Table(
+    "selfserve_askers",
+    metadata,
+    sa.Column("asker", sa.String(64), primary_key=True),
+    sa.Column("turns", sa.Integer, nullable=False),
 )

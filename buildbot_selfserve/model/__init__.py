@@ -15,6 +15,10 @@ from buildbot_selfserve.model.jobs import Order
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import Target
+from buildbot_selfserve.model.limits import NO_LIMITS
+from buildbot_selfserve.model.limits import Budget
+from buildbot_selfserve.model.limits import Limits
+from buildbot_selfserve.model.limits import asker_key
 from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
@@ -55,6 +59,7 @@ __all__ = [
     "CANCELLED",
     "EXCEPTION",
     "FAILURE",
+    "NO_LIMITS",
     "PASSED",
     "RESULT_NAMES",
     "RETRY",
@@ -67,6 +72,7 @@ __all__ = [
     "Attempt",
     "Branch",
     "Branches",
+    "Budget",
     "BuildDetail",
     "BuildRow",
     "Builder",
@@ -78,6 +84,7 @@ __all__ = [
     "Effect",
     "Job",
     "Jobs",
+    "Limits",
     "Manual",
     "Order",
     "Possible",
@@ -95,5 +102,6 @@ __all__ = [
     "Target",
     "UserRows",
     "as_json",
+    "asker_key",
     "result_name",
 ]

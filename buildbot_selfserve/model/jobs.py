@@ -42,12 +42,15 @@ class Order:
 
     :param deadline: reactor seconds after which nothing new may be begun
     :param may: says whether the asker may do this to one of several targets
+    :param take_builds: takes so many builds from the asker's budget, before they are made; raises
+        :class:`~buildbot_selfserve.errors.TooMany` when so many are not left
     """
 
     job_id: int
     who: str
     deadline: float
     may: Callable[[Target], Awaitable[bool]]
+    take_builds: Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True)

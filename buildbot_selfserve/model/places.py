@@ -10,6 +10,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
 
+from buildbot_selfserve.model.limits import NO_LIMITS
+from buildbot_selfserve.model.limits import Limits
+
 #: A builder's name, a regular expression, ``tag:NAME`` or ``scheduler:NAME``.
 BuilderEntry = str | re.Pattern[str]
 
@@ -78,6 +81,7 @@ class Site:
     :param title: the title of this Buildbot
     :param timezone: whose midnight ``date=`` means
     :param max_count: largest ``count`` of a rebuild
+    :param limits: what each user and each token may ask for
     :param branches: the configured branches, or ``None`` when the master's own history says
     :param hinted_branches: branches that the schedulers' change filters name
     :param setup: what is configured to build the branch that is asked about; only there where a
@@ -89,6 +93,7 @@ class Site:
     title: str = "Buildbot"
     timezone: str = "UTC"
     max_count: int = 100
+    limits: Limits = NO_LIMITS
     branches: tuple[Branch, ...] | None = None
     hinted_branches: tuple[str, ...] = ()
     setup: Setup | None = None

@@ -28,16 +28,20 @@ from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import MethodNotAllowed
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
+from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import database
+from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Site
@@ -62,6 +66,7 @@ STATUS: dict[type[SelfServeError], int] = {
     TooLarge: 413,
     WrongType: 415,
     KeyTaken: 422,
+    TooMany: 429,
     SelfServeError: 500,
     Unavailable: 503,
 }
@@ -155,6 +160,10 @@ class Reading:
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
         return openapi.document(self._site, STATUS)
+
+    def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
+        """Return what is left to an asker of each limit."""
+        return budgets.budgets(self._journal, who, via, self._site.limits)
 
     def job(self, job_id: int) -> Job | None:
         """Return one job request."""
@@ -267,10 +276,10 @@ def failure(
         data["detail"] = error.detail
     if isinstance(error, MethodNotAllowed):
         headers = (("Allow", ", ".join(error.allowed)),)
-    if isinstance(error, Unavailable):
+    if isinstance(error, NotNow):
         headers = (("Retry-After", str(error.retry_after)),)
-        if error.job_id is not None:
-            data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
+    if isinstance(error, Unavailable) and error.job_id is not None:
+        data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
     if question.form == "json":
         return Answer(status, render.JSON_TYPE, render.json_bytes(data), headers)
     context = {**page_context(question), "code": status, "error": data}

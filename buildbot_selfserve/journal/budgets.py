@@ -1,0 +1,138 @@
+"""What each asker has asked for lately, counted in the journal, so that all masters count together.
+
+A row says how many builds its job request may make, from before the first is made, and how many it
+has made once it is closed. Whoever takes from a budget holds the asker's row in
+``selfserve_askers`` meanwhile: of job requests sent at once each sees what the others have taken,
+so that a limit is never exceeded.
+
+What is too much is returned, not raised: the master's database pool logs what is raised in it as a
+fatal error, with its traceback (buildbot/db/pool.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.journal.tables import askers
+from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.model import Budget
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Limits
+from buildbot_selfserve.model import asker_key
+
+MINUTE = 60
+HOUR = 3600
+
+#: What a job request takes from each budget.
+_ONE: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
+_BUILDS: sa.ColumnElement[int] = jobs.c.builds
+
+
+@contextmanager
+def turn(connection: sa.Connection, asker: str) -> Iterator[None]:
+    """Begin a transaction in which nobody else takes from the budgets of *asker*."""
+    # an UPDATE locks on every database, and is what makes SQLite begin to write
+    take = askers.update().where(askers.c.asker == asker).values(turns=askers.c.turns + 1)
+    while True:
+        with connection.begin():
+            if connection.execute(take).rowcount:
+                yield
+                return
+        try:
+            with connection.begin():
+                connection.execute(askers.insert().values(asker=asker, turns=0))
+        except sa.exc.IntegrityError:
+            pass  # another was quicker
+
+
+def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) -> TooMany | None:
+    """Return why *asker* may not send one more job request.
+
+    :param limit: job requests a minute
+    """
+    taken = _taken(connection, asker, _ONE, now - MINUTE)
+    if sum(number for _, number in taken) < limit:
+        return None
+    return TooMany(
+        f"More than {limit} job requests in a minute",
+        "that is what this Buildbot allows each user and each token",
+        retry_after=_free_in(taken, 1, limit, MINUTE, now),
+    )
+
+
+def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) -> TooMany | None:
+    """Take *number* builds from the budget of whoever asks for *job*, before they are made.
+
+    :param limit: builds an hour
+    :return: why they may not make so many; then nothing is taken
+    """
+    asker = asker_key(job.who, job.via)
+    with turn(connection, asker):
+        taken = _taken(connection, asker, _BUILDS, job.when - HOUR)
+        left = max(0, limit - sum(builds for _, builds in taken))
+        if number > left:
+            return TooMany(
+                f"{number} builds asked for, {left} left of {limit} an hour",
+                "nothing was built; "
+                + ("ask again later" if number <= limit else "so many are never allowed at once"),
+                retry_after=_free_in(taken, number, limit, HOUR, job.when),
+            )
+        query = jobs.update().where(jobs.c.id == job.job_id)
+        connection.execute(query.values(builds=jobs.c.builds + number))
+    return None
+
+
+def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tuple[Budget, ...]:
+    """Return what is left to an asker of each limit that there is.
+
+    :param who: the name that the journal writes; *via* likewise
+    """
+    asker, now = asker_key(who, via), int(time.time())
+    return tuple(
+        _budget(name, limit, _taken(connection, asker, amount, now - window), window, now)
+        for name, limit, amount, window in (
+            ("builds_per_hour", limits.builds_per_hour, _BUILDS, HOUR),
+            ("job_requests_per_minute", limits.job_requests_per_minute, _ONE, MINUTE),
+        )
+        if limit is not None
+    )
+
+
+#: Times and amounts, oldest first.
+_Taken = list[tuple[int, int]]
+
+
+def _taken(
+    connection: sa.Connection, asker: str, amount: sa.ColumnElement[int], after: int
+) -> _Taken:
+    query = (
+        sa.select(jobs.c.submitted_at, sa.func.sum(amount))
+        .where(jobs.c.asker == asker, jobs.c.submitted_at > after)
+        .group_by(jobs.c.submitted_at)
+        .order_by(jobs.c.submitted_at)
+    )
+    found: Any = connection.execute(query)
+    return [(when, int(number)) for when, number in found if number]
+
+
+def _budget(name: str, limit: int, taken: _Taken, window: int, now: int) -> Budget:
+    left = max(0, limit - sum(number for _, number in taken))
+    return Budget(name, limit, left, max(1, taken[-1][0] + window - now) if taken else 0)
+
+
+def _free_in(taken: _Taken, wanted: int, limit: int, window: int, now: int) -> int:
+    """Return the seconds after which *wanted* are left, or all of the budget if it never has so
+    many.
+    """
+    left = limit - sum(number for _, number in taken)
+    for when, number in taken:
+        left += number
+        if left >= wanted:
+            return max(1, when + window - now)
+    return window if not taken else max(1, taken[-1][0] + window - now)
