@@ -394,6 +394,16 @@ LIMIT = Int(
 ROW_OFFSET = Int("offset", "Leave out so many of the newest rows.", default=0)
 PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
 
+#: Held answers are held back so long at most, in seconds.
+LONGEST_WAIT = 600
+WAIT = Int(
+    "wait",
+    "Hold the answer back until there is nothing to wait for any more, but for no more seconds than"
+    " this.",
+    default=0,
+    maximum=LONGEST_WAIT,
+)
+
 #: What may stand between < and > in a path, and how it is documented. Text that is no number
 #: where one belongs names nothing, so a path is never a bad parameter: it is not found.
 PATH: dict[str, Param] = {

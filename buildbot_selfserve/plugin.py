@@ -31,6 +31,7 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.journal import schema
+from buildbot_selfserve.live import Live
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
@@ -122,6 +123,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._journal: JournalDatabase | None = None
         self._ready = False
         self.config = config
+        self.live = Live(master.reactor)
         self.control = Control(master, self._branch)
         self._availability = Availability(master, master.reactor)
         self.jobs = Jobs(
@@ -189,6 +191,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
         super().startService()
+        self.live.start(self._master.mq.startConsuming)
         self._restart()
 
     @defer.inlineCallbacks
@@ -204,12 +207,16 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         yield super().stopService()
         self._retired()
         self._mount.remove()
+        yield defer.Deferred.fromCoroutine(self.live.stop())
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
         yield self._stop_databases()
 
     def _forget_configuration(self) -> None:
         self._site = None
         self._setups.clear()
+        self.live.seats.most = self.config.max_waiting
+        self.live.seats.most_of_one = self.config.max_waiting_per_client
+        self.live.release()
 
     def _restart(self) -> None:
         self._stop_databases()

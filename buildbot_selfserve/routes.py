@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
 
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.params import PAGING
 from buildbot_selfserve.params import PATH
+from buildbot_selfserve.params import WAIT
 from buildbot_selfserve.params import Param
 from buildbot_selfserve.permissions import Permission
 
@@ -40,6 +42,8 @@ class Route:
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
+    :param held: what its answer can be held back for: run as the handler is, it says what has to
+        end before it is worth asking the handler
     """
 
     method: str
@@ -53,6 +57,7 @@ class Route:
     large: bool = False
     paged: bool = False
     needs_setup: bool = False
+    held: Callable[..., Outlook] | None = None
 
     @property
     def name(self) -> str:
@@ -71,8 +76,12 @@ class Route:
 
     @property
     def all_params(self) -> tuple[Param, ...]:
-        """Return the parameters of the handler, and of paging."""
-        return (*self.params, *(PAGING if self.paged else ()))
+        """Return the parameters of the handler, of paging and of waiting."""
+        return (
+            *self.params,
+            *(PAGING if self.paged else ()),
+            *((WAIT,) if self.held is not None else ()),
+        )
 
     def parameters(self) -> tuple[dict[str, Any], ...]:
         """Return every parameter with its documentation, those of the path first."""
@@ -107,6 +116,7 @@ class Declarations:
         large: bool = False,
         paged: bool = False,
         needs_setup: bool = False,
+        held: Callable[..., Outlook] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of *method* on *path*.
 
@@ -130,6 +140,7 @@ class Declarations:
                 large=large,
                 paged=paged,
                 needs_setup=needs_setup,
+                held=held,
             )
             _check(route)
             if route.name in self._routes:
@@ -177,13 +188,16 @@ def _check(route: Route) -> None:
         refuse("a job request needs a page: browsers are led to it")
     if reads == inspect.iscoroutinefunction(route.handler):
         refuse("a GET handler is a plain function, every other one a coroutine")
+    if route.held is not None and not reads:
+        refuse("only the answer of a GET is held back")
     names = [param.name for param in route.params]
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")
     expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in route.params)]
-    actual = list(inspect.signature(route.handler).parameters)
-    if sorted(expected) != sorted(actual) or actual[0] != "ctx":
-        refuse(f"the handler takes ({', '.join(actual)}), declared is ({', '.join(expected)})")
+    for what, function in (("the handler", route.handler), ("what it is held for", route.held)):
+        actual = expected if function is None else list(inspect.signature(function).parameters)
+        if sorted(expected) != sorted(actual) or actual[0] != "ctx":
+            refuse(f"{what} takes ({', '.join(actual)}), declared is ({', '.join(expected)})")
     if route.permission and route.permission.noun not in (None, *expected):
         refuse(f"the permission is about a {route.permission.noun}, which this route has not")
 

@@ -67,6 +67,8 @@ def test_everything_has_a_default() -> None:
     assert config.db_url is None
     assert config.readers == 1
     assert config.timezone == "UTC"
+    assert config.max_waiting == 1000
+    assert config.max_waiting_per_client == 600
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,8 @@ def test_everything_has_a_default() -> None:
         ("require_login", False),
         ("max_count", 1),
         ("max_count", 10000),
+        ("max_waiting", 0),
+        ("max_waiting_per_client", 100000),
         ("timeout", 1),
         ("timeout", 2.5),
         ("timeout", 600),
@@ -157,6 +161,11 @@ ONE_TO_600 = "a number from 1 to 600"
             for value in (-1, 17, 1.0, "1", None, False)
         ),
         *(
+            (key, value, "a whole number from 0 to 100000")
+            for key in ("max_waiting", "max_waiting_per_client")
+            for value in (-1, 100001, 1.5, "5", None, True)
+        ),
+        *(
             ("timezone", value, "a name such as Europe/Berlin")
             for value in ("", "Berlin/Europe", "Europe", "../x", "/etc/passwd", "\0", None, 1)
         ),
@@ -210,7 +219,8 @@ def test_an_argument_that_does_not_exist_is_reported_with_those_that_do() -> Non
     (mistake,) = mistakes(SelfServe, pth="self-serve")
     assert mistake == (
         "SelfServe: there is no argument 'pth'; it takes path, branches, require_login, tokens,"
-        " max_count, limits, timeout, db_url, readers, timezone"
+        " max_count, limits, timeout, db_url, readers, timezone, max_waiting,"
+        " max_waiting_per_client"
     )
 
 

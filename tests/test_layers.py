@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "control": (4, frozenset({"buildbot", "twisted", "sqlalchemy", "zope"})),
     "journal": (4, frozenset({"sqlalchemy", "alembic"})),
     "jobs": (5, frozenset({"twisted"})),
+    "live": (5, frozenset({"twisted"})),
     "readers": (5, frozenset({"twisted"})),
     "web": (
         6,

@@ -61,6 +61,8 @@ class SelfServe:
     :param db_url: where the journal lives; ``None``: in the master's own database
     :param readers: how many readers run beside the reactor; ``0``: threads in the master
     :param timezone: whose midnight ``date=`` means
+    :param max_waiting: how many clients may wait at once for something to happen
+    :param max_waiting_per_client: how many of those may come from one address
     """
 
     _KEYS = (
@@ -74,6 +76,8 @@ class SelfServe:
         "db_url",
         "readers",
         "timezone",
+        "max_waiting",
+        "max_waiting_per_client",
     )
 
     def __init__(
@@ -89,6 +93,8 @@ class SelfServe:
         db_url: str | None = None,
         readers: int = 1,
         timezone: str = "UTC",
+        max_waiting: int = 1000,
+        max_waiting_per_client: int = 600,
         **unknown: Any,
     ) -> None:
         check = Checker("SelfServe")
@@ -108,6 +114,8 @@ class SelfServe:
         check.require(_is_db_url(db_url), "db_url", "...", "a database URL, a renderable or None")
         check.whole("readers", readers, 0, 16)
         check.require(_is_timezone(timezone), "timezone", timezone, "a name such as Europe/Berlin")
+        check.whole("max_waiting", max_waiting, 0, 100000)
+        check.whole("max_waiting_per_client", max_waiting_per_client, 0, 100000)
         self.require_login = require_login
         self.max_count = max_count
         self.limits = limits.limits if isinstance(limits, SelfServeLimits) else NO_LIMITS
@@ -115,6 +123,8 @@ class SelfServe:
         self.db_url = db_url
         self.readers = readers
         self.timezone = timezone
+        self.max_waiting = max_waiting
+        self.max_waiting_per_client = max_waiting_per_client
 
     @property
     def path(self) -> str:

@@ -27,6 +27,7 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
@@ -98,6 +99,10 @@ class History:
     def done(self, revision: Revision, stable_delay: int) -> Done:
         """Return whether *revision* is done, and how it went."""
         return revisions.done(self.connection, revision, stable_delay)
+
+    def outlook(self, revision: Revision, stable_delay: int) -> Outlook:
+        """Return what *revision* waits for before it is done."""
+        return revisions.outlook(self.connection, revision, stable_delay)
 
     def builders(self, branch: Branch) -> Builders:
         """Return the builders of *branch*."""

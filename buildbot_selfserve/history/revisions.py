@@ -15,6 +15,7 @@ from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
@@ -174,6 +175,32 @@ def _rows(connection: sa.Connection, revision: Revision) -> list[Row]:
         for batch in rows.in_batches(ids):
             found += rows.rows_of(connection, revision.branch, column.in_(batch))
     return rows.newest_first(found)
+
+
+def outlook(connection: sa.Connection, revision: Revision, stable_delay: int) -> Outlook:
+    """Return what *revision* waits for before it is done."""
+    return foresee(_rows(connection, revision), stable_delay, time.time())
+
+
+def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:
+    """Return what of *found* has to end, or else how long the last end must lie back after *now*.
+
+    A request that has a build ends with it or after it, so both have to.
+    """
+    requests: set[int] = set()
+    builds: set[int] = set()
+    last_end = 0
+    for row in found:
+        request = row.request if isinstance(row, BuildRow) else row
+        if row.endtime is not None:
+            last_end = max(last_end, row.endtime)
+            continue
+        if isinstance(row, BuildRow):
+            builds.add(row.build_id)
+        if not request.complete:
+            requests.add(request.request_id)
+    waits_for = [("buildrequests", one) for one in requests] + [("builds", one) for one in builds]
+    return Outlook(frozenset(waits_for), max(0, last_end + stable_delay - now))
 
 
 def judge(found: Iterable[Row], stable_delay: int, now: float) -> Done:

@@ -48,6 +48,7 @@ from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
 from buildbot_selfserve.model.rows import Done
+from buildbot_selfserve.model.rows import Outlook
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
@@ -87,6 +88,7 @@ __all__ = [
     "Limits",
     "Manual",
     "Order",
+    "Outlook",
     "Possible",
     "Receipt",
     "RequestDetail",

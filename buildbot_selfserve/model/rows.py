@@ -146,6 +146,18 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """When it is worth looking at something again that somebody waits for.
+
+    :param open: what has to end first, each ``builds`` or ``buildrequests`` and an id
+    :param seconds: when nothing has to end any more: after so many seconds, 0 for now
+    """
+
+    open: frozenset[tuple[str, int]] = frozenset()
+    seconds: float = 0
+
+
+@dataclass(frozen=True)
 class UserRows:
     """What somebody has built, is building and waits for on a branch, each the newest first.
 

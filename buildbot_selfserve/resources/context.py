@@ -17,6 +17,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
@@ -36,6 +37,8 @@ class History(Protocol):
     def rows_at(self, revision: Revision) -> RevisionRows: ...
 
     def done(self, revision: Revision, stable_delay: int) -> Done: ...
+
+    def outlook(self, revision: Revision, stable_delay: int) -> Outlook: ...
 
     def builders(self, branch: Branch) -> Builders: ...
 

@@ -6,6 +6,7 @@ from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
@@ -51,17 +52,24 @@ def revision_lookup(ctx: ReadContext, branch: Branch, revision: Revision) -> Rev
     return ctx.history.rows_at(revision)
 
 
+def until_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int) -> Outlook:
+    """Say what has to end before this revision is done."""
+    return ctx.history.outlook(revision, stable_delay)
+
+
 @declare(
     "GET",
     "/<branch>/rev/<revision>/is_done",
     params=(STABLE_DELAY,),
+    held=until_done,
     returns=Done,
     template="is_done.html",
 )
 def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int) -> Done:
     """Whether everything at this revision has ended, and whether it passed.
 
-    It is complete when the last of it ended at least stableDelay seconds ago.
+    It is complete when the last of it ended at least stableDelay seconds ago. With wait, the answer
+    comes when it is complete, or when the time is over, and then says what is not.
     """
     return ctx.history.done(revision, stable_delay)
 

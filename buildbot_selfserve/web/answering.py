@@ -44,10 +44,10 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.resources import ROUTES
-from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
 from buildbot_selfserve.web import openapi
@@ -118,6 +118,11 @@ class Question:
     page: paging.Wanted | None = None
     known: frozenset[str] = frozenset()
     gzip: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return what two questions share that have the same answer."""
+        return repr(self)
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     """Answer *question*; what cannot be found is an answer too."""
     route = ROUTES[question.route]
     try:
-        found, value = reader.read(site, partial(_value, route, question))
+        found, value = reader.read(site, partial(_value, route.handler, question))
     except SelfServeError as error:
         return failure(reader.templates, site, error, question)
     rows = None
@@ -249,11 +254,24 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     return _packed(question, Answer(200, render.HTML_TYPE, body, (*headers, twin)))
 
 
-def _value(route: Route, question: Question, reading: Reading) -> tuple[dict[str, Any], Any]:
-    """Return the nouns of *question*, and the value that answers it."""
+def _value(
+    handler: Callable[..., Any], question: Question, reading: Reading
+) -> tuple[dict[str, Any], Any]:
+    """Return the nouns of *question*, and what *handler* says of them."""
     found = nouns.resolve(reading, question.texts)
     arguments = {snake(name): value for name, value in question.params.items()}
-    return found, route.handler(reading, **found, **arguments)
+    return found, handler(reading, **found, **arguments)
+
+
+def outlook(reader: Reader, site: Site, question: Question) -> Outlook:
+    """Say what the answer to *question* waits for.
+
+    :raises NotFound: it is about something that does not exist
+    """
+    look = ROUTES[question.route].held
+    assert look is not None  # it is asked of routes that are held only
+    found: Outlook = reader.read(site, partial(_value, look, question))[1]
+    return found
 
 
 def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, Any]:

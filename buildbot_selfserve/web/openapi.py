@@ -21,6 +21,7 @@ from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
+from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
@@ -141,6 +142,8 @@ def statuses_of(route: Route, statuses: Mapping[type[SelfServeError], int]) -> l
     impossible = list(_OF_NO_ROUTE)
     if route.method == "GET":
         impossible += _JOB_REQUESTS_ONLY
+        if route.held is None:
+            impossible.append(TooMany)
     if not route.nouns and not any(param.noun for param in route.params):
         impossible.append(NotFound)
     return sorted({code for kind, code in statuses.items() if kind not in impossible})

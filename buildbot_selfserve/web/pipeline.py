@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Awaitable
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
@@ -29,7 +30,9 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.jobs import AskedJobs
 from buildbot_selfserve.jobs import Asker
 from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.live import Live
 from buildbot_selfserve.model import Attempt
+from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
@@ -41,6 +44,7 @@ from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
+from buildbot_selfserve.waiting import Moment
 from buildbot_selfserve.waiting import independent
 from buildbot_selfserve.web import answering
 from buildbot_selfserve.web import bodies
@@ -100,6 +104,9 @@ class Services(Protocol):
 
     @property
     def control(self) -> Control: ...
+
+    @property
+    def live(self) -> Live: ...
 
 
 class Pipeline:
@@ -162,6 +169,7 @@ class Pipeline:
             await may.require_readable(self.master, identity)
         params = parse_all(route.all_params, query, self.limits)
         page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
+        wait = params.pop("wait") if route.held is not None else 0
         question = replace(
             self._question(route.name, form, request, query),
             texts={**texts, **_taken_nouns(route, params)},
@@ -170,12 +178,25 @@ class Pipeline:
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
         )
-        site = self._site(route, texts)
+        moment = await self._held(request, question, wait) if wait else Moment()
         large = route.large or (params.get("num") or 0) > MOST_SMALL
-        answer: Answer = await self.services.readers.ask(
-            answering.answer, site, question, large=large
+        answer: Answer = await moment.ask(
+            question.key,
+            # what is configured may be another after a wait
+            lambda: self.services.readers.ask(
+                answering.answer, self._site(route, texts), question, large=large
+            ),
         )
         return self._respond(request, answer)
+
+    def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
+        """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
+        asked = Question(question.route, "", texts=question.texts, params=question.params)
+
+        def look() -> defer.Deferred[Outlook]:
+            return self.services.readers.ask(answering.outlook, self.services.site, asked)
+
+        return self.services.live.hold(_remote(request), asked.key, look, seconds)
 
     # -- job requests
 

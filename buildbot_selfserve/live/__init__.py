@@ -1,0 +1,77 @@
+"""Lets clients wait: answers that are held back until something has ended, and who listens.
+
+Runs in the reactor and is driven by Buildbot's own events, of this master and of the others. It
+knows nothing of HTTP and nothing of SQL: what it must look up it asks readers for, through
+functions that it is given, once for all who wait for the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Hashable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from buildbot_selfserve.live.events import Event
+from buildbot_selfserve.live.events import Events
+from buildbot_selfserve.live.holding import Holder
+from buildbot_selfserve.live.seats import Seats
+from buildbot_selfserve.model import Outlook
+from buildbot_selfserve.waiting import Moment
+
+
+class Live:
+    """Everybody who waits at one master.
+
+    :param clock: the reactor
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.seats = Seats()
+        self._holder = Holder(clock)
+        self._events = Events(self._happened)
+
+    @property
+    def held(self) -> int:
+        """Return how many answers are held back now."""
+        return self._holder.waiting
+
+    def start(self, start_consuming: Callable[..., Any]) -> None:
+        """Hear of what happens.
+
+        :param start_consuming: that of the master's message queue
+        """
+        self._events.start(start_consuming)
+
+    def release(self) -> None:
+        """Let everybody go: what they wait for may have got another meaning."""
+        self._holder.release()
+
+    async def stop(self) -> None:
+        """Turn everybody away, and hear of nothing any more."""
+        self._holder.stop()
+        await self._events.stop()
+
+    async def hold(
+        self,
+        client: str,
+        key: Hashable,
+        look: Callable[[], Awaitable[Outlook]],
+        seconds: float,
+    ) -> Moment:
+        """Return when the answer to *key* is worth asking for, or after so many *seconds*.
+
+        :param client: who waits, so that no one takes all places
+        :param look: asks a reader how things are; called once for all who wait for *key*
+        :raises TooMany: this client waits too often already
+        :raises Unavailable: too many wait, or the master stops
+        :raises SelfServeError: what the first look raised
+        """
+        with self.seats.taken(client):
+            return await self._holder.hold(key, look, seconds)
+
+    def _happened(self, event: Event) -> None:
+        if event.ends:
+            self._holder.ended(event.what)

@@ -1,0 +1,412 @@
+"""Answers that are held back: what lets them go, and what they cost while they wait."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import util
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import connectProtocol
+
+from buildbot_selfserve import plugin
+from buildbot_selfserve.live import holding
+from buildbot_selfserve.live.holding import Holder
+from buildbot_selfserve.model import Outlook
+from buildbot_selfserve.waiting import Moment
+from buildbot_selfserve.web import answering
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import _Received
+from tests.harness import config
+
+EVERY_DATABASE = True
+AT = f"/self-serve/main/rev/{REVISION}"
+
+
+def is_done(wait: int, stable_delay: int = 0) -> str:
+    return f"{AT}/is_done?stableDelay={stable_delay}&wait={wait}"
+
+
+def live() -> Any:
+    assert plugin.application._service is not None
+    return plugin.application._service.live
+
+
+def later(work: Any) -> defer.Deferred[Any]:
+    return defer.Deferred.fromCoroutine(work)
+
+
+async def held(master: Any, path: str) -> defer.Deferred[Any]:
+    """Ask for *path*; return when the answer is held back, with what it will be."""
+    before = live().held
+    answer = later(master.get(path))
+    await master.until(lambda: live().held > before, f"{path} is held")
+    return answer
+
+
+def counted(monkeypatch: Any) -> list[str]:
+    """Return a list that gets the name of each function that the readers are asked."""
+    asked: list[str] = []
+    readers = plugin.application._service.readers  # type: ignore[union-attr]
+    original = readers.ask
+
+    def ask(function: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append(function.__name__)
+        return original(function, *arguments, **more)
+
+    monkeypatch.setattr(readers, "ask", ask)
+    return asked
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_answer_comes_when_the_revision_is_done(master: Any) -> None:
+    master.pause()
+    request_id = await master.add_request()
+    answer = await held(master, is_done(60))
+    await task.deferLater(reactor, 0.3)
+    assert not answer.called
+    begun = time.monotonic()
+    master.resume()
+    response = await answer
+    assert (response.status, response.json["job_complete"], response.json["job_passed"]) == (
+        200,
+        True,
+        True,
+    )
+    assert time.monotonic() - begun < 10
+    # the same answer as always
+    plain = await master.get(f"{AT}/is_done?stableDelay=0")
+    assert (plain.json, plain.header("etag")) == (response.json, response.header("etag"))
+    await master.completed(request_id)
+    assert live().held == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_comes_at_once_when_there_is_nothing_to_wait_for(master: Any) -> None:
+    await master.finished_build()
+    begun = time.monotonic()
+    assert (await master.get(is_done(60))).json["job_complete"] is True
+    page = await master.get(is_done(60), json=False)
+    assert (page.status, page.header("content-type")) == (200, "text/html; charset=utf-8")
+    assert time.monotonic() - begun < 5
+    for path in (
+        "/self-serve/main/rev/beefbeef/is_done?wait=60",
+        "/self-serve/x/rev/y12345/is_done",
+    ):
+        assert (await master.get(path)).status == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_comes_when_the_time_is_over_and_says_what_is_not_done(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    begun = time.monotonic()
+    response = await master.get(is_done(1))
+    assert 0.9 < time.monotonic() - begun < 10
+    assert (response.status, response.json["job_complete"], response.json["pending"]) == (
+        200,
+        False,
+        1,
+    )
+    assert live().held == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_stable_delay_is_waited_for(master: Any) -> None:
+    build = await master.finished_build()
+    response = await master.get(is_done(60, stable_delay=3))
+    assert response.json["job_complete"] is True
+    assert time.time() >= build["complete_at"].timestamp() + 3 - 1
+    # nothing happens any more: it was the time that let it go
+    response = await master.get(is_done(1, stable_delay=600))
+    assert response.json["job_complete"] is False
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_comes_in_between_is_waited_for_too(master: Any) -> None:
+    master.pause()
+    first = await master.add_request()
+    answer = await held(master, is_done(60))
+    second = await master.add_request("opt/mac #1", properties={"branch": ("main", "Change")})
+    for request_id in (first, second):
+        assert not answer.called
+        receipt = await master.request(
+            "DELETE", f"/self-serve/main/request/{request_id}", user=USER
+        )
+        assert [one["outcome"] for one in receipt.json["requests"]] == ["cancelled"]
+    response = await answer
+    assert (response.json["job_complete"], response.json["cancelled"]) == (True, 2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stopped_build_lets_it_go(master: Any) -> None:
+    request_id = await master.add_request("slow")
+    await master.running_build(request_id)
+    answer = await held(master, is_done(60))
+    await master.request("DELETE", AT, user=USER)
+    assert (await answer).json["job_complete"] is True
+
+
+def impatient() -> Any:
+    return config(util.SelfServe(timeout=4))
+
+
+@pytest.mark.parametrize("master", [impatient], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_it_outlives_the_timeout_of_reads(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    response = await master.get(is_done(6))
+    assert (response.status, response.json["job_complete"]) == (200, False)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lost_event_is_made_up_for(master: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(holding, "POLL", 0.5)
+    master.pause()
+    await master.add_request()
+    answer = await held(master, is_done(60))
+    await live()._events.stop()
+    master.resume()
+    assert (await answer).json["job_complete"] is True
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_hangs_up_is_forgotten(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
+    clients = []
+    for _ in range(3):
+        client = await connectProtocol(endpoint, _Received())
+        client.transport.write(f"GET {is_done(60)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        clients.append(client)
+    await master.until(lambda: live().held == 3, "three wait")
+    for client in clients:
+        client.transport.abortConnection()
+    await master.until(lambda: live().held == 0, "they are forgotten")
+    assert live().seats._taken.total() == 0
+    assert live()._holder._holds == {}
+    assert live()._holder._waiting_for == {}
+    assert master.errors == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reconfig_lets_all_go(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    answer = await held(master, is_done(60))
+    await master.reconfig(config)
+    response = await answer
+    assert (response.status, response.json["job_complete"]) == (200, False)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_end_of_the_plugin_turns_all_away(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    answer = await held(master, is_done(60))
+    before = list(live()._events._consumers)
+    assert len(before) == 2
+    await plugin.application._service.disownServiceParent()  # type: ignore[union-attr]
+    response = await answer
+    assert (response.status, response.header("retry-after")) == (503, "5")
+    assert [consumer.callback for consumer in before] == [None, None]
+
+
+def crowded() -> Any:
+    return config(util.SelfServe(max_waiting=3, max_waiting_per_client=2))
+
+
+@pytest.mark.parametrize("master", [crowded], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_places_are_limited(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    answers = [await held(master, is_done(60)) for _ in range(2)]
+    refused = await master.get(is_done(60))
+    assert (refused.status, refused.header("retry-after")) == (429, "5")
+    assert refused.json["msg"] == "You wait here too often already"
+    # who does not wait is answered
+    assert (await master.get(is_done(0))).status == 200
+    with live().seats.taken("another client"):
+        refused = await master.get(is_done(60))
+        assert (refused.status, refused.header("retry-after")) == (503, "5")
+    master.resume()
+    for answer in answers:
+        assert (await answer).json["job_complete"] is True
+    assert (await master.get(is_done(60))).status == 200
+
+
+@pytest.mark.parametrize("wait", ["x", "-1", "601", "1.5"])
+@pytest_twisted.ensureDeferred
+async def test_a_bad_wait_is_named(master: Any, wait: str) -> None:
+    await master.finished_build()
+    response = await master.get(f"{AT}/is_done?wait={wait}")
+    assert (response.status, response.json["msg"]) == (400, "Bad wait")
+
+
+@pytest_twisted.ensureDeferred
+async def test_500_clients_cost_nearly_nothing(master: Any, monkeypatch: Any) -> None:
+    """They share the looks at the database, and the answer; events of others cost no look."""
+    master.pause()
+    await master.add_request()
+    asked = counted(monkeypatch)
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
+    head = f"GET {is_done(120)} HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n"
+    clients = []
+    for _ in range(500):
+        client = await connectProtocol(endpoint, _Received())
+        client.transport.write(f"{head}Connection: close\r\n\r\n".encode())
+        clients.append(client)
+    await master.until(lambda: live().held == 500, "500 wait")
+    assert asked.count("outlook") == 1
+    for number in range(200):
+        for event in ("new", "claimed", "unclaimed", "complete"):
+            master.master.mq.produce(("buildrequests", str(1000 + number), event), None)
+    await task.deferLater(reactor, 1)
+    assert asked.count("outlook") == 1
+    begun = time.monotonic()
+    master.resume()
+    for client in clients:
+        whole = await client.whole
+        assert json.loads(whole.partition(b"\r\n\r\n")[2])["job_complete"] is True
+    assert time.monotonic() - begun < 20
+    # those who waited together had one answer
+    assert asked.count("outlook") <= 4
+    assert asked.count("answer") == 1
+    assert live().held == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_fails_in_between_is_asked_again(master: Any, monkeypatch: Any) -> None:
+    master.pause()
+    await master.add_request()
+    answer = await held(master, is_done(60))
+    await master.until(
+        lambda: all(hold.known for hold in live()._holder._holds.values()), "it has looked"
+    )
+    original, failed = answering.outlook, []
+    readers = plugin.application._service.readers  # type: ignore[union-attr]
+    ask = readers.ask
+
+    def failing(function: Any, *arguments: Any, **more: Any) -> Any:
+        if function is original and not failed:
+            failed.append(function)
+            return defer.fail(holding.Unavailable("The database is away", retry_after=1))
+        return ask(function, *arguments, **more)
+
+    monkeypatch.setattr(readers, "ask", failing)
+    master.resume()
+    assert (await answer).json["job_complete"] is True
+    assert failed
+
+
+# -- without a master: time is ours
+
+
+class Looks:
+    """What looks find, one after another; the last one again and again."""
+
+    def __init__(self, *found: Any) -> None:
+        self.found = list(found)
+        self.count = 0
+
+    def __call__(self) -> defer.Deferred[Outlook]:
+        self.count += 1
+        found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
+        return defer.fail(found) if isinstance(found, Exception) else defer.succeed(found)
+
+
+WAITS = Outlook(frozenset({("builds", 1), ("buildrequests", 2)}))
+DONE = Outlook()
+
+
+def begun(holder: Holder, looks: Looks, seconds: float = 600) -> defer.Deferred[Moment]:
+    return later(holder.hold("key", looks, seconds))
+
+
+def test_one_look_follows_when_the_last_has_ended() -> None:
+    clock, looks = task.Clock(), Looks(WAITS, DONE)
+    holder = Holder(clock)
+    waiters = [begun(holder, looks) for _ in range(5)]
+    clock.advance(0)
+    assert (looks.count, holder.waiting) == (1, 5)
+    clock.advance(1)
+    holder.ended(("builds", 1))
+    holder.ended(("builds", 7))
+    clock.advance(1)
+    assert looks.count == 1
+    holder.ended(("buildrequests", 2))
+    clock.advance(0)
+    assert (looks.count, holder.waiting) == (2, 0)
+    moments = {waiter.result for waiter in waiters}  # type: ignore[attr-defined]
+    assert len(moments) == 1
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_storm_of_ends_is_looked_at_a_few_times() -> None:
+    clock = task.Clock()
+    looks = Looks(*(Outlook(frozenset({("builds", number)})) for number in range(400)), DONE)
+    holder = Holder(clock)
+    begun(holder, looks)
+    for number in range(100):
+        holder.ended(("builds", number))
+        clock.advance(0.01)
+    assert looks.count <= 1 / holding.SHORTEST + 2
+
+
+def test_what_ends_during_a_look_is_not_missed() -> None:
+    clock, first = task.Clock(), defer.Deferred[Outlook]()
+    answers = [first, defer.succeed(DONE)]
+    holder = Holder(clock)
+    waiter = later(holder.hold("key", lambda: answers.pop(0), 600))
+    clock.advance(0)
+    holder.ended(("builds", 1))
+    holder.ended(("buildrequests", 2))
+    first.callback(WAITS)
+    assert not waiter.called
+    clock.advance(holding.SHORTEST)
+    assert waiter.called
+
+
+def test_the_delay_is_slept_through() -> None:
+    clock, looks = task.Clock(), Looks(Outlook(seconds=20), DONE)
+    waiter = begun(Holder(clock), looks)
+    clock.advance(0)
+    clock.advance(19)
+    assert (looks.count, waiter.called) == (1, False)
+    clock.advance(1)
+    assert (looks.count, waiter.called) == (2, True)
+
+
+def test_who_asks_for_what_does_not_exist_is_told_so() -> None:
+    clock = task.Clock()
+    waiter = begun(Holder(clock), Looks(ValueError("no")))
+    clock.advance(0)
+    waiter.addErrback(lambda failure: failure.trap(ValueError))
+    assert waiter.result is ValueError  # type: ignore[attr-defined]
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_several_ask_at_one_moment_is_asked_once() -> None:
+    moment, work, asked = Moment(), defer.Deferred[int](), []
+
+    def question() -> defer.Deferred[int]:
+        asked.append(1)
+        return work
+
+    waiters = [moment.ask("key", question) for _ in range(3)]
+    waiters[0].addErrback(lambda failure: None)
+    waiters[0].cancel()
+    work.callback(5)
+    assert [waiter.result for waiter in waiters[1:]] == [5, 5]  # type: ignore[attr-defined]
+    assert moment.ask("key", question).result == 5  # type: ignore[attr-defined]
+    assert len(asked) == 1
