@@ -25,7 +25,8 @@ def branches(ctx: click.Context, param: click.Parameter, typed: str) -> list[Com
 
 def builders(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
     """Offer the builders of the branch."""
-    branch = ctx.params.get("branch")
+    # an option whose value is being typed keeps click from telling the arguments apart
+    branch = ctx.params.get("branch") or next(iter(ctx.args), None)
     return _offered(ctx, typed, lambda client: client.builders(branch) if branch else ())
 
 

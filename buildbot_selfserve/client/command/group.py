@@ -135,7 +135,8 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Example"):
-            formatter.write_text(self.example)
+            # not write_text: a line that is broken cannot be pasted
+            formatter.write(f"{'':>{formatter.current_indent}}{self.example}\n")
 
 
 def command(

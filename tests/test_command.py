@@ -1,0 +1,731 @@
+"""The command ``selfserve``, as people and scripts run it, against a master of its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from buildbot_selfserve.client.command import selfserve
+from tests.harness import PASSWORD
+from tests.harness import PATIENCE
+from tests.harness import USER
+from tests.harness import free_port
+from tests.process_master import REVISION
+from tests.process_master import ProcessMaster
+from tests.unreliable import DONE_BUT_LOST
+from tests.unreliable import LOST
+from tests.unreliable import Fault
+from tests.unreliable import Unreliable
+from tests.unreliable import unreliable
+
+SELFSERVE = Path(sys.executable).with_name("selfserve")
+DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
+
+#: A builder that fails, sets, and two users, of whom one may not stop builds.
+MORE = """
+from tests.harness import builder
+from buildbot.plugins import schedulers, util
+c["builders"].append(builder("broken", "false"))
+c["schedulers"].append(schedulers.Triggerable(name="others", builderNames=["broken"]))
+c["www"]["auth"] = util.UserPasswordAuth({"ada": "analytical", "bob": "builder"})
+c["www"]["authz"] = util.Authz(
+    allowRules=[util.StopBuildEndpointMatcher(role="admins")],
+    roleMatchers=[util.RolesFromUsername(roles=["admins"], usernames=["ada"])])
+c["www"]["plugins"]["selfserve"] = util.SelfServe(branches=[
+    util.SelfServeBranch(
+        "main", builders=["fast", "slow", "broken"],
+        sets={"nightly": ["fast", "broken"], "weekly": ["fast"]}),
+    util.SelfServeBranch("feature/x", branch="main")])
+"""
+
+
+@dataclass
+class Ran:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs the command with the environment of somebody who may do everything."""
+
+    def __init__(self, master: ProcessMaster, home: Path) -> None:
+        self.master = master
+        self.environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(home),
+            "LC_ALL": "C.UTF-8",
+            "SELFSERVE_URL": f"http://127.0.0.1:{master.port}/self-serve",
+            "SELFSERVE_USER": USER,
+            "SELFSERVE_PASSWORD": PASSWORD,
+        }
+
+    def __call__(self, *arguments: str, **environment: str | None) -> Ran:
+        merged = {**self.environment, **environment}
+        done = subprocess.run(
+            [str(SELFSERVE), *arguments],
+            env={name: value for name, value in merged.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *arguments: str) -> Any:
+        """Run it with ``--json``; return that."""
+        ran = self(*arguments, "--json")
+        assert ran.status == DONE, ran
+        return ran.json
+
+    def build(self, builder: str, revision: str) -> int:
+        """Have a revision built; return the id of the build once it has begun."""
+        _, receipt = self.master.send("POST", f"/self-serve/main/builders/{builder}/{revision}")
+        (request,) = receipt["requests"]
+        path = f"/main/request/{request['request_id']}"
+        found = self.master.until(lambda: self.master.get(path)["build_ids"], "it is built")
+        return int(found[0])
+
+    def settled(self, revision: str) -> Any:
+        """Return the rows at a revision once everything there has ended."""
+        path = f"/main/rev/{revision}"
+        done = f"{path}/is_done?stableDelay=0"
+        self.master.until(lambda: self.master.get(done)["job_complete"], "it is done")
+        return self.master.get(path)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: Any) -> Iterator[ProcessMaster]:
+    """Run one master for all tests that do not break it."""
+    running = ProcessMaster(tmp_path_factory.mktemp("master"), more=MORE)
+    running.start()
+    running.force("fast")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def shell(running: ProcessMaster, tmp_path: Path) -> Shell:
+    return Shell(running, tmp_path)
+
+
+@pytest.fixture
+def proxy(running: ProcessMaster) -> Iterator[Unreliable]:
+    with unreliable(running.port) as one:
+        yield one
+
+
+def revision(letter: str) -> str:
+    """Return a revision that no other test builds."""
+    return letter * 40
+
+
+# -- what is asked
+
+
+def test_branches_builders_and_rows(shell: Shell) -> None:
+    assert shell.ok("branches")["main"]["graph_branches"] == ["main"]
+    assert "broken" in shell.ok("builders", "main")
+    build_id = shell.build("fast", revision("1"))
+    shell.settled(revision("1"))
+    (row,) = shell.ok("rev", "main", "111111")
+    assert (row["build_id"], row["revision"]) == (build_id, revision("1"))
+    assert row in shell.ok("builds", "main")
+    assert row in shell.ok("user", "main", USER)["builds"]
+    assert shell.ok("builds", "main", "--date", "2001-01-01") == []
+    assert len(shell.ok("builds", "main", "--limit", "1")) == 1
+
+
+def test_a_slash_in_a_branch_is_a_part_of_its_name(shell: Shell) -> None:
+    assert shell.ok("builders", "feature/x")
+    assert {row["branch"] for row in shell.ok("builds", "feature/x")} == {"feature/x"}
+
+
+def test_tables_are_plain_where_there_is_no_terminal(shell: Shell) -> None:
+    build_id = shell.build("fast", revision("2"))
+    shell.settled(revision("2"))
+    ran = shell("rev", "main", revision("2"))
+    head, line = ran.out.splitlines()
+    assert head.split() == [
+        "BUILD", "REQUEST", "BUILDER", "REVISION", "STATE", "SINCE", "TOOK", "OWNER"
+    ]  # fmt: skip
+    words = line.split()
+    assert (words[0], words[2:5]) == (str(build_id), ["fast", "222222222222", "success"])
+    assert words[-1] == USER
+    assert "\x1b" not in ran.out
+    assert all(line == line.rstrip() for line in ran.out.splitlines())
+
+
+def test_a_terminal_gets_colours_and_no_orders_from_others(shell: Shell, proxy: Unreliable) -> None:
+    shell.build("fast", revision("3"))
+    (row,) = shell.settled(revision("3"))
+    row["buildername"] = "\x1b[31mred\x07\u202e"
+    proxy.always = Fault(200, {}, json.dumps([row]).encode())
+    rev = ("--url", proxy.url, "rev", "main", revision("3"))
+    assert "\x1b" not in shell(*rev).out
+    assert " \ufffd[31mred\ufffd\ufffd " in shell(*rev).out
+    shown = in_terminal(shell, *rev)
+    assert "\x1b[32msuccess\x1b[0m" in shown
+    assert "\x1b[31m" not in shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", in_terminal(shell, *rev, NO_COLOR="1"))
+
+
+def in_terminal(shell: Shell, *arguments: str, **environment: str) -> str:
+    """Run the command in a terminal of 120 columns; return what that was sent."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [str(SELFSERVE), *arguments],
+        env={**shell.environment, "TERM": "xterm", "COLUMNS": "120", **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the last of its ends is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    process.wait(PATIENCE)
+    return shown.decode()
+
+
+# -- what is done
+
+
+def test_rebuild_cancel_and_the_journal(shell: Shell) -> None:
+    build_id = shell.build("slow", revision("4"))
+    receipt = shell.ok("cancel", "main", "--build", str(build_id))
+    assert [one["outcome"] for one in receipt["requests"]] == ["stopped"]
+    receipt = shell.ok("rebuild", "main", "--build", str(build_id), "--count", "2")
+    made = [str(one["request_id"]) for one in receipt["requests"]]
+    assert len(made) == 2
+    ran = shell("cancel", "main", "--request", made[1])
+    assert ran.status == DONE
+    assert re.search(rf"^{made[1]} +slow +(cancelled|stopped)", ran.out, re.MULTILINE)
+    shell.ok("rebuild", "main", "--request", made[0], "--priority", "-3")
+    receipt = shell.ok("cancel", "main", "--revision", revision("4"))
+    assert len(receipt["requests"]) == 2
+    journal = shell.ok("jobs", "--who", USER, "--num", "2", "--since", "2026-01-01")
+    assert [job["action"] for job in journal] == ["cancel_revision", "rebuild_request"]
+    assert journal[1]["what"]["priority"] == -3
+    assert shell.ok("jobs", "--until", "1") == []
+    ran = shell("job", str(journal[1]["job_id"]))
+    assert (ran.status, ran.err) == (DONE, "")
+    assert f"rebuild_request by {USER} (basic)" in ran.out
+    assert "  priority: -3" in ran.out
+
+
+def test_reprioritize_takes_a_negative_priority(shell: Shell) -> None:
+    running_id = shell.build("slow", revision("5"))
+    receipt = shell.ok("build", "main", revision("5"), "--builder", "slow")
+    (waiting,) = receipt["requests"]
+    request_id = str(waiting["request_id"])
+    receipt = shell.ok("reprioritize", "main", "--request", request_id, "-7")
+    assert [one["outcome"] for one in receipt["requests"]] == ["reprioritized"]
+    rows = shell.ok("rev", "main", revision("5"))
+    assert [row["priority"] for row in rows if "build_id" not in row] == [-7]
+    shell.ok("cancel", "main", "--revision", revision("5"))
+    ran = shell("reprioritize", "main", "--request", request_id, "1")
+    assert (ran.status, ran.err) == (NOT_FOUND, "selfserve: Request already complete\n")
+    assert running_id
+
+
+def test_properties_and_files_reach_the_build(shell: Shell, running: ProcessMaster) -> None:
+    receipt = shell.ok(
+        "build", "main", revision("6"), "--builder", "fast", "--property", "mode=a=b c",
+        "--property", 'level:={"n": [1]}', "--file", "a.c", "--file", "dir/ü.c", "--priority", "2",
+    )  # fmt: skip
+    (one,) = receipt["requests"]
+    job = shell.ok("job", str(receipt["job_id"]))
+    assert job["what"]["files"] == ["a.c", "dir/ü.c"]
+    request = running.get(f"/main/request/{one['request_id']}")
+    assert request["priority"] == 2
+    assert request["properties"]["mode"] == "a=b c"
+    assert request["properties"]["level"] == {"n": [1]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "builders"),
+    [
+        (("nightly", "main"), {"fast", "broken"}),
+        (("set", "weekly", "main"), {"fast"}),
+        (("build", "main"), {"fast"}),
+    ],
+)
+def test_sets_and_what_a_push_would_build(
+    shell: Shell, arguments: tuple[str, ...], builders: set[str]
+) -> None:
+    receipt = shell.ok(*arguments, revision("7"))
+    assert {one["buildername"] for one in receipt["requests"]} == builders
+
+
+# -- exit statuses
+
+
+def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
+    wait = ("--stable-delay", "0", "--wait", "20")
+    shell.build("fast", revision("8"))
+    passed = shell("is-done", "main", revision("8"), *wait)
+    assert (passed.status, passed.out) == (
+        DONE,
+        f"main {revision('8')}: passed (0 pending, 0 running, 1 done, 0 failed, 0 cancelled)\n",
+    )
+    shell.build("broken", revision("8"))
+    failed = shell("is-done", "main", revision("8"), *wait)
+    assert (failed.status, failed.out) == (
+        FAILED,
+        f"main {revision('8')}: failed (0 pending, 0 running, 2 done, 1 failed, 0 cancelled)\n",
+    )
+    # nobody waits, and by the default of the server it is not done yet
+    assert shell("is-done", "main", revision("8")).status == TIMED_OUT
+
+
+def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> None:
+    shell.build("slow", revision("9"))
+    begun = time.monotonic()
+    ran = shell("is-done", "main", revision("9"), "--wait", "2", "--stable-delay", "0")
+    took = time.monotonic() - begun
+    assert ran.status == TIMED_OUT
+    assert 2 <= took < 6
+    assert "not done (0 pending, 1 running, 0 done, 0 failed, 0 cancelled)" in ran.out
+    assert ran.err.splitlines() == [
+        "selfserve: 0 pending, 1 running, 0 done, 0 failed, 0 cancelled",
+        "selfserve: Not done after 2 seconds",
+    ]
+    in_json = shell("is-done", "main", revision("9"), "--wait", "1", "--json")
+    assert (in_json.status, in_json.json["running"]) == (TIMED_OUT, 1)
+    shown = in_terminal(shell, "is-done", "main", revision("9"), "--wait", "1")
+    assert "0 pending, 1 running, 0 done" in shown
+    shell.ok("cancel", "main", "--revision", revision("9"))
+
+
+def test_a_wait_ends_when_the_builds_do(shell: Shell) -> None:
+    shell.build("slow", revision("a"))
+    command = [str(SELFSERVE), "is-done", "main", revision("a"), "--wait=60", "--stable-delay=0"]
+    process = subprocess.Popen(
+        command, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "1 running" in process.stderr.readline()
+    shell.ok("cancel", "main", "--revision", revision("a"))
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == FAILED
+    assert "0 pending, 0 running, 1 done, 0 failed, 1 cancelled" in out + err
+
+
+def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
+    unknown = shell("is-done", "main", revision("b"), "--wait", "20")
+    assert (unknown.status, unknown.err) == (
+        NOT_FOUND,
+        f"selfserve: Revision {revision('b')} not found on branch main\n",
+    )
+    command = [
+        str(SELFSERVE), "is-done", "main", revision("b"),
+        "--wait=30", "--appear=20", "--stable-delay=0",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "not known yet" in process.stderr.readline()
+    shell.build("fast", revision("b"))
+    out, _ = process.communicate(timeout=PATIENCE * 2)
+    assert process.returncode == DONE
+    assert "passed" in out
+    late = shell("is-done", "main", revision("0"), "--wait", "20", "--appear", "1")
+    assert late.status == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Usage: selfserve"),
+        (("rebuild", "main"), "one of --build, --request"),
+        (("rebuild", "main", "--build", "1", "--request", "2"), "one of --build, --request"),
+        (("cancel", "main"), "one of --build, --request, --revision"),
+        (("rebuild", "main", "--build", "x"), "'x' is not a valid integer"),
+        (("build", "main", "r", "--property", "a=b"), "need --builder"),
+        (("build", "main", "r", "--builder", "b", "--property", "a"), "NAME=TEXT"),
+        (("build", "main", "r", "--builder", "b", "--property", "a:=b"), "not JSON"),
+        (("build", "main", "r", "--builder=b", "--property=a=1", "--property=a=2"), "twice"),
+        (("jobs", "--since", "yesterday"), "neither epoch seconds nor"),
+        (("reprioritize", "main", "--request", "1"), "PRIORITY"),
+        (("fly",), "No such command"),
+    ],
+)
+def test_2_tells_of_wrong_usage(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
+    ran = shell(*arguments)
+    assert ran.status == USAGE
+    assert said in ran.err
+
+
+def test_2_tells_of_wrong_settings(shell: Shell) -> None:
+    ran = shell("branches", SELFSERVE_URL=None)
+    assert ran.status == USAGE
+    assert "SELFSERVE_URL" in ran.err
+    assert shell("branches", SELFSERVE_PASSWORD=None).status == USAGE
+
+
+def test_4_tells_of_a_refusal(shell: Shell) -> None:
+    build_id = str(shell.build("slow", revision("c") + "4"))
+    cancel = ("cancel", "main", "--build", build_id)
+    wrong = shell(*cancel, SELFSERVE_PASSWORD="wrong-password")
+    assert (wrong.status, wrong.err) == (REFUSED, "selfserve: Wrong user name or password\n")
+    assert shell(*cancel, SELFSERVE_USER=None, SELFSERVE_PASSWORD=None).status == REFUSED
+    denied = shell(*cancel, SELFSERVE_USER="bob", SELFSERVE_PASSWORD="builder")
+    assert denied.status == REFUSED
+    assert "builder" not in denied.err.replace("builders", "")
+    assert shell(*cancel).status == DONE
+
+
+def test_5_tells_that_nobody_answers(shell: Shell) -> None:
+    begun = time.monotonic()
+    ran = shell("branches", SELFSERVE_URL=f"http://127.0.0.1:{free_port()}")
+    assert ran.status == NOT_NOW
+    assert "cannot be reached: Connection refused" in ran.err
+    # a wrong URL is not tried for as long as a master that restarts
+    assert time.monotonic() - begun < 10
+
+
+def test_5_tells_that_a_master_that_stops_takes_no_more(tmp_path: Path) -> None:
+    (tmp_path / "master").mkdir()
+    master = ProcessMaster(tmp_path / "master")
+    master.start()
+    try:
+        shell = Shell(master, tmp_path)
+        master.force("fast")
+        shell.build("slow", revision("d"))
+        os.kill(master.pid, signal.SIGUSR1)  # the running build is waited for
+        master.until(
+            lambda: shell("--patience=0", "build", "main", revision("d")).status == NOT_NOW,
+            "it takes no more",
+        )
+        ran = shell("--patience", "0", "build", "main", revision("d"))
+        assert "shutting down" in ran.err
+    finally:
+        master.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("rev", "nowhere", REVISION), "Branch nowhere not found"),
+        (("rev", "main", "fedcba98"), "not found on branch main"),
+        (("rebuild", "main", "--build", "99999"), "Build 99999 not found on branch main"),
+        (("job", "99999"), "Job 99999 not found"),
+        (("rebuild", "main", "--build", "1", "--count", "101"), "Bad count"),
+        (("builds", "main", "--date", "tomorrow"), "Bad date"),
+        (("build", "main", REVISION, "--builder", "nobody"), "not found on branch main"),
+        (("builders", ".."), "cannot stand in a URL"),
+    ],
+)
+def test_6_tells_what_is_not_there_or_not_right(
+    shell: Shell, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = shell(*arguments)
+    assert ran.status == NOT_FOUND
+    assert said in ran.err
+    assert ran.out == ""
+
+
+def test_6_tells_that_the_url_is_that_of_something_else(shell: Shell) -> None:
+    origin = shell.environment["SELFSERVE_URL"].removesuffix("/self-serve")
+    ran = shell("branches", SELFSERVE_URL=f"{origin}/api/v2")
+    assert ran.status == NOT_FOUND
+    assert "is not self-serve" in ran.err
+
+
+# -- again
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Fault(503, {"Retry-After": "1"}, b'{"status": "FAILED", "msg": "not now"}')],
+        [Fault(429, {"Retry-After": "1"}, b'{"status": "FAILED", "msg": "too many"}')],
+        [Fault(502, {}, b"<h1>Bad gateway</h1>")],
+        [LOST],
+        [DONE_BUT_LOST],
+        [LOST, DONE_BUT_LOST, Fault(503)],
+    ],
+)
+def test_what_failed_is_sent_again_with_one_key_and_done_once(
+    shell: Shell, proxy: Unreliable, faults: list[Any]
+) -> None:
+    before = len(shell.ok("jobs"))
+    proxy.faults = list(faults)
+    begun = time.monotonic()
+    ran = shell("build", "main", revision("e"), "--builder", "fast", SELFSERVE_URL=proxy.url)
+    assert ran.status == DONE
+    assert "trying again in" in ran.err
+    assert len(shell.ok("jobs")) == before + 1
+    assert len(proxy.seen) == len(faults) + 1
+    assert len({one.headers["idempotency-key"] for one in proxy.seen}) == 1
+    if isinstance(faults[0], Fault) and "Retry-After" in faults[0].headers:
+        assert time.monotonic() - begun >= 1
+
+
+def test_another_job_request_has_another_key(shell: Shell, proxy: Unreliable) -> None:
+    for _ in range(2):
+        shell("build", "main", revision("e"), SELFSERVE_URL=proxy.url)
+    assert len({one.headers["idempotency-key"] for one in proxy.seen}) == 2
+
+
+def test_patience_ends(shell: Shell, proxy: Unreliable) -> None:
+    proxy.always = Fault(503, {"Retry-After": "1"}, b'{"status": "FAILED", "msg": "not now"}')
+    begun = time.monotonic()
+    ran = shell("--patience", "3", "branches", SELFSERVE_URL=proxy.url)
+    assert ran.status == NOT_NOW
+    assert ran.err.splitlines()[-1] == "selfserve: not now"
+    assert 2 <= time.monotonic() - begun < 6
+    assert 2 <= len(proxy.seen) <= 4
+
+
+def test_a_server_that_says_to_come_back_much_later_is_taken_at_its_word(
+    shell: Shell, proxy: Unreliable
+) -> None:
+    proxy.always = Fault(429, {"Retry-After": "1800"}, b'{"status": "FAILED", "msg": "limit"}')
+    ran = shell("branches", SELFSERVE_URL=proxy.url)
+    assert (ran.status, len(proxy.seen)) == (NOT_NOW, 1)
+
+
+def test_a_job_whose_end_is_unknown_is_named(shell: Shell, proxy: Unreliable) -> None:
+    body = b'{"status": "FAILED", "msg": "Job 7 was begun", "detail": "look", "job_id": 7}'
+    proxy.always = Fault(503, {"Retry-After": "9"}, body)
+    ran = shell("--patience=1", "build", "main", revision("e"), SELFSERVE_URL=proxy.url)
+    assert ran.status == NOT_NOW
+    assert "selfserve job 7 tells how it ends" in ran.err
+
+
+# -- redirects
+
+
+def test_credentials_do_not_follow_to_another_host(shell: Shell, proxy: Unreliable) -> None:
+    with unreliable(proxy.upstream) as other:
+        elsewhere = f"http://localhost:{other.server_port}/self-serve/branches"
+        proxy.faults = [Fault(301, {"Location": elsewhere})]
+        ran = shell("branches", SELFSERVE_URL=proxy.url)
+        assert ran.status == USAGE
+        assert f"redirects to http://localhost:{other.server_port}" in ran.err
+        assert other.seen == []
+        # who is nobody has nothing to lose
+        proxy.faults = [Fault(301, {"Location": elsewhere})]
+        nobody = {"SELFSERVE_USER": None, "SELFSERVE_PASSWORD": None}
+        assert shell("branches", SELFSERVE_URL=proxy.url, **nobody).status == DONE
+        assert "authorization" not in other.seen[0].headers
+
+
+def test_a_redirect_that_stays_is_followed(shell: Shell, proxy: Unreliable) -> None:
+    proxy.faults = [Fault(302, {"Location": "/self-serve/branches?again=1"})]
+    ran = shell("branches", SELFSERVE_URL=proxy.url)
+    assert (ran.status, len(proxy.seen)) == (DONE, 2)
+    proxy.always = Fault(302, {"Location": "/self-serve/branches"})
+    assert shell("branches", SELFSERVE_URL=proxy.url).status == NOT_FOUND
+
+
+def test_a_job_request_does_not_become_a_get(shell: Shell, proxy: Unreliable) -> None:
+    proxy.faults = [Fault(302, {"Location": "/self-serve/jobs"})]
+    ran = shell("build", "main", revision("e"), SELFSERVE_URL=proxy.url)
+    assert (ran.status, len(proxy.seen)) == (USAGE, 1)
+    proxy.faults = [Fault(308, {"Location": proxy.seen[0].path + "?x=1"})]
+    assert shell("build", "main", revision("e"), SELFSERVE_URL=proxy.url).status == DONE
+
+
+# -- where and who
+
+
+def test_behind_a_proxy_with_a_prefix(shell: Shell, running: ProcessMaster) -> None:
+    with unreliable(running.port, prefix="/ci/buildbot") as proxy:
+        ran = shell("builds", "feature/x", SELFSERVE_URL=f"{proxy.url}/")
+        assert ran.status == DONE
+        assert proxy.seen[0].path == "/ci/buildbot/self-serve/feature%2Fx"
+
+
+def test_netrc_and_the_file_say_who(shell: Shell, tmp_path: Path) -> None:
+    nobody = {"SELFSERVE_USER": None, "SELFSERVE_PASSWORD": None}
+    build = ("build", "main", revision("f"), "--builder", "fast")
+    assert shell(*build, **nobody).status == REFUSED
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login bob password builder\n")
+    netrc.chmod(0o600)
+    assert shell(*build, **nobody).status == DONE
+    assert shell.ok("jobs", "--num", "1")[0]["who"] == "bob"
+    # what the environment says is not replaced by the netrc
+    assert shell(*build).status == DONE
+    assert shell.ok("jobs", "--num", "1")[0]["who"] == USER
+    url = shell.environment["SELFSERVE_URL"]
+    file = tmp_path / "selfserve.ini"
+    file.write_text(f"[selfserve]\nurl = {url}\nuser = {USER}\npassword = {PASSWORD}\n")
+    file.chmod(0o644)
+    ran = shell(*build, "--config", str(file), SELFSERVE_URL=None, **nobody)
+    assert ran.status == DONE
+    assert f"{file} holds a secret" in ran.err
+    assert shell.ok("jobs", "--num", "1")[0]["who"] == USER
+
+
+def test_a_token_is_sent_as_bearer(shell: Shell, proxy: Unreliable) -> None:
+    shell("branches", SELFSERVE_URL=proxy.url, SELFSERVE_TOKEN="geheim")
+    assert proxy.seen[0].headers["authorization"] == "Bearer geheim"
+
+
+@pytest.mark.parametrize("secret", ["SELFSERVE_TOKEN", "SELFSERVE_PASSWORD"])
+def test_no_error_shows_a_secret(shell: Shell, proxy: Unreliable, secret: str) -> None:
+    for fault in (LOST, Fault(500), Fault(401), Fault(302, {"Location": "http://localhost:1/"})):
+        proxy.always = fault
+        ran = shell(
+            "--patience=0", "cancel", "main", "--build=1",
+            SELFSERVE_URL=proxy.url, **{secret: "geheim"},
+        )  # fmt: skip
+        assert ran.status not in (DONE, FAILED)
+        assert "geheim" not in ran.out + ran.err
+
+
+# -- waiting
+
+
+def looks(proxy: Unreliable) -> list[str]:
+    return [one.path for one in proxy.seen if "is_done" in one.path]
+
+
+def test_a_server_that_knows_no_wait_is_polled_gently(shell: Shell, proxy: Unreliable) -> None:
+    shell.build("slow", revision("0") + "1")
+    proxy.faults = [Fault(400, {}, b'{"status": "FAILED", "msg": "Bad wait"}')]
+    ran = shell("is-done", "main", revision("0") + "1", "--wait", "5", SELFSERVE_URL=proxy.url)
+    assert ran.status == TIMED_OUT
+    first, *others = looks(proxy)
+    assert "wait=" in first
+    assert 2 <= len(others) <= 6
+    assert not [path for path in others if "wait=" in path]
+    shell.ok("cancel", "main", "--revision", revision("0") + "1")
+
+
+def test_a_wait_outlives_a_master_that_is_away(shell: Shell, proxy: Unreliable) -> None:
+    shell.build("fast", revision("0") + "2")
+    proxy.faults = [Fault(502), LOST, Fault(503, {"Retry-After": "1"})]
+    ran = shell(
+        "--patience=0", "is-done", "main", revision("0") + "2",
+        "--wait=30", "--stable-delay=0", SELFSERVE_URL=proxy.url,
+    )  # fmt: skip
+    assert ran.status == DONE
+
+
+def test_ctrl_c_says_nothing_of_builds(shell: Shell) -> None:
+    shell.build("slow", revision("0") + "3")
+    process = subprocess.Popen(
+        [str(SELFSERVE), "is-done", "main", revision("0") + "3", "--wait=60"],
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "1 running" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    shell.ok("cancel", "main", "--revision", revision("0") + "3")
+
+
+# -- help and completion
+
+
+def test_help_lists_every_command_in_whole_sentences(shell: Shell) -> None:
+    told = shell("--help").out
+    listed = told.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == list(selfserve.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+    assert "Exit status:\n  0   done, or the builds passed\n" in told
+
+
+def test_the_command_has_what_was_promised() -> None:
+    promised = (
+        "branches builds rev is-done rebuild cancel reprioritize build nightly pgo jobs job set"
+    )
+    assert set(promised.split()) <= set(selfserve.commands)
+
+
+@pytest.mark.parametrize("name", selfserve.commands)
+def test_help_ends_in_an_example_that_may_be_typed_as_it_is(shell: Shell, name: str) -> None:
+    told = selfserve.commands[name].get_help(click.Context(selfserve.commands[name]))
+    (example,) = re.findall(r"^Example:\n  selfserve (.*)$", told, re.MULTILINE)
+    assert example.split()[0] == name
+    # what is wrong with it, only the server can say
+    assert shell(*example.split()).status in (DONE, TIMED_OUT, NOT_FOUND)
+
+
+def test_options_may_stand_before_and_after_the_command(shell: Shell) -> None:
+    url = shell.environment["SELFSERVE_URL"]
+    before = shell("--url", url, "--json", "branches", SELFSERVE_URL=None)
+    after = shell("branches", "--json", "--url", url, SELFSERVE_URL=None)
+    assert before.json == after.json
+
+
+@pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: Shell, kind: str) -> None:
+    ran = shell(_SELFSERVE_COMPLETE=f"{kind}_source")
+    assert (ran.status, "selfserve" in ran.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("selfserve re", ["rev", "rebuild", "reprioritize"]),
+        ("selfserve rev fea", ["feature/x"]),
+        ("selfserve build main abc --builder bro", ["broken"]),
+    ],
+)
+def test_completion_knows_commands_branches_and_builders(
+    shell: Shell, words: str, offered: list[str]
+) -> None:
+    position = str(len(words.split()) - 1)
+    ran = shell(_SELFSERVE_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=position)
+    assert [line.partition(",")[2] for line in ran.out.splitlines()] == offered
+
+
+def test_completion_is_silent_when_nobody_answers(shell: Shell) -> None:
+    ran = shell(
+        _SELFSERVE_COMPLETE="bash_complete",
+        COMP_WORDS="selfserve rev m",
+        COMP_CWORD="2",
+        SELFSERVE_URL=f"http://127.0.0.1:{free_port()}",
+    )
+    assert (ran.out.strip(), ran.err) == ("", "")
+
+
+def test_it_is_a_module_too_and_says_what_is_missing(shell: Shell, tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "buildbot_selfserve"]
+    done = subprocess.run([*module, "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("selfserve ")
+    # a stranger's environment, in which the extra is not installed
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')\n")
+    done = subprocess.run(module, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == USAGE
+    assert "pip install 'buildbot-selfserve[cli]'" in done.stderr
