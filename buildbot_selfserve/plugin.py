@@ -116,7 +116,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._master = master
         self._web_root = web_root
         self._retired = retired
-        self._mount = Mount()
         self._site: Site | None = None
         self._setups: dict[str, Setup] = {}
         self._readers: Readers | None = None
@@ -135,6 +134,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             lambda: int(master.masterid),
         )
         self._pipeline = Pipeline(master, self)
+        self._mount = Mount(self._pipeline.nothing())
         self.configure(config)
 
     # -- what the pipeline asks for

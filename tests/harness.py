@@ -117,7 +117,7 @@ class Response:
         return value
 
 
-class _Received(Protocol):
+class Received(Protocol):
     """Collects all that the other side sends."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class Master:
     async def content_length(self, method: str, path: str) -> int:
         """Return the Content-Length of an answer, which clients do not show for HEAD."""
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.loader.port)
-        received = await connectProtocol(endpoint, _Received())
+        received = await connectProtocol(endpoint, Received())
         head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         received.transport.write(head.encode())
         whole = await received.whole

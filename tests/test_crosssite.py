@@ -134,7 +134,13 @@ def test_without_a_word_of_its_page_a_session_is_not_enough(
         ("https://b.example", ["https://a.example", "https://b.example"], True),
         ("http://localhost:3000", ["http://localhost:3000"], True),
         ("http://localhost:3001", ["http://localhost:300?"], True),
-        ("https://anything.example", ["*"], True),
+        ("https://tools.example.org", ["https://*.org"], True),
+        # what everybody fits names nobody in particular
+        ("https://anything.example", ["*"], False),
+        ("https://anything.example", ["https://*"], False),
+        ("http://anything.example", ["*://*"], False),
+        ("https://anything.example", ["*", "https://anything.example"], True),
+        ("https://ci.example.org", ["*"], True),
         ("https://ci.example.org", [], False),
         # the setting takes the place of the default, as it does for Buildbot's REST API
         ("https://ci.example.org", ["https://tools.example.org"], False),

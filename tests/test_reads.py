@@ -275,7 +275,7 @@ async def test_every_answer_keeps_browsers_from_mischief(master: Any) -> None:
         assert answer.header("x-content-type-options") == "nosniff"
         assert answer.header("referrer-policy") == "same-origin"
         assert answer.header("cache-control") == "no-store"
-        assert answer.header("vary") == "Accept, Accept-Encoding, Cookie"
+        assert answer.header("vary") == "Accept, Accept-Encoding, Cookie, Origin"
 
 
 def configured_branches() -> Any:

@@ -7,6 +7,7 @@ page anywhere posts to us.
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlparse
 
@@ -16,6 +17,8 @@ from buildbot_selfserve.errors import Forbidden
 
 #: Browsers leave these out of an Origin.
 DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Sites that are nobody's (RFC 2606): what fits one of them fits everybody.
+ANYBODY = ("http://anybody.invalid", "https://anybody.invalid", "https://anybody.invalid:1")
 
 
 def require_same_site(master: Any, request: Request, via: str) -> None:
@@ -29,7 +32,7 @@ def require_same_site(master: Any, request: Request, via: str) -> None:
     """
     origins = request.requestHeaders.getRawHeaders(b"origin")
     if origins:
-        fine = all(_is_ours(master, origin) for origin in origins)
+        fine = all(is_trusted(master, origin.decode("latin-1")) for origin in origins)
         _require(fine, "its Origin is not this site")
         return
     site = request.getHeader(b"sec-fetch-site")
@@ -38,7 +41,7 @@ def require_same_site(master: Any, request: Request, via: str) -> None:
         return
     referer = request.getHeader(b"referer")
     if referer:
-        _require(_is_ours(master, referer), "its Referer is not this site")
+        _require(is_trusted(master, referer.decode("latin-1")), "its Referer is not this site")
         return
     if via == "session" and request.getHeader(b"x-requested-with") is None:
         raise Forbidden(
@@ -54,19 +57,50 @@ def _require(fine: bool, why: str) -> None:
         )
 
 
-def _is_ours(master: Any, url: bytes) -> bool:
-    origin = _origin(url.decode("latin-1"))
+def origin_of(request: Request) -> str | None:
+    """Return where the page is that sent *request*, if that is said, and said once."""
+    origins = request.requestHeaders.getRawHeaders(b"origin", [])
+    return origins[0].decode("latin-1") if len(origins) == 1 else None
+
+
+def is_trusted(master: Any, url: str) -> bool:
+    """Whether a page at *url* may act as whoever looks at it.
+
+    It may if it is ours, as long as ``allowed_origins`` lets it, or if a pattern there names it. A
+    pattern that everybody fits names nobody.
+    """
+    origin = _origin(url)
     if origin is None:
         return False
+    patterns = _patterns(master)
+    if origin == _origin(master.config.buildbotURL):
+        return _fits(origin, patterns)
+    return _fits(origin, [one for one in patterns if not _fits_everybody(one)])
+
+
+def may_read(master: Any, url: str) -> bool:
+    """Whether scripts of a page at *url* may read what anybody may read."""
+    origin = _origin(url)
+    return origin is not None and _fits(origin, _patterns(master))
+
+
+def _patterns(master: Any) -> list[str]:
     # the same setting and default as Buildbot's REST API has (buildbot/www/rest.py)
     allowed = master.config.www.get("allowed_origins")
     if allowed is None:
-        return origin == _origin(master.config.buildbotURL)
+        return [_origin(master.config.buildbotURL) or ""]
+    return [str(one).lower() for one in allowed]
+
+
+def _fits(origin: str, patterns: Iterable[str]) -> bool:
     # an exact match first: the brackets of an IPv6 address are a pattern to fnmatch
     return any(
-        origin == _origin(pattern) or fnmatch.fnmatchcase(origin, pattern)
-        for pattern in (str(one).lower() for one in allowed)
+        origin == _origin(pattern) or fnmatch.fnmatchcase(origin, pattern) for pattern in patterns
     )
+
+
+def _fits_everybody(pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(anybody, pattern) for anybody in ANYBODY)
 
 
 def _origin(url: str) -> str | None:

@@ -8,22 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.web.resource import IResource
-from twisted.web.resource import NoResource
 from twisted.web.resource import Resource
 
 
 class _Directory(Resource):
     """A segment on the way to us; nothing answers there."""
 
-    def render(self, request: Any) -> bytes:
-        page: bytes = NoResource().render(request)
-        return page
+    def __init__(self, nothing: IResource) -> None:
+        Resource.__init__(self)
+        self._nothing = nothing
+
+    def getChild(self, path: bytes, request: Any) -> IResource:
+        return self._nothing
+
+    def render(self, request: Any) -> Any:
+        return self._nothing.render(request)
 
 
 class Mount:
-    """Where a resource is mounted now, if anywhere."""
+    """Where a resource is mounted now, if anywhere.
 
-    def __init__(self) -> None:
+    :param nothing: answers at the segments on the way to it
+    """
+
+    def __init__(self, nothing: IResource) -> None:
+        self._nothing = nothing
         self._where: tuple[Resource, bytes, IResource] | None = None
 
     def move(self, web_root: Resource, segments: tuple[str, ...], resource: IResource) -> None:
@@ -34,7 +43,7 @@ class Mount:
         for name in directories:
             child = parent.children.get(name)
             if not isinstance(child, _Directory):
-                child = _Directory()
+                child = _Directory(self._nothing)
                 parent.putChild(name, child)
             parent = child
         parent.putChild(last, resource)

@@ -20,6 +20,7 @@ from klein.resource import KleinResource
 from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from buildbot_selfserve.config import SelfServe
@@ -49,6 +50,7 @@ from buildbot_selfserve.waiting import independent
 from buildbot_selfserve.web import answering
 from buildbot_selfserve.web import bodies
 from buildbot_selfserve.web import crosssite
+from buildbot_selfserve.web import headers
 from buildbot_selfserve.web import may
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
@@ -63,18 +65,6 @@ ANONYMOUS = "anonymous"
 REALM = "buildbot"
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
-
-#: Headers of every answer. A page runs only scripts of our own, and nobody may frame it.
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
-        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-    "Vary": "Accept, Accept-Encoding, Cookie",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,11 @@ class Pipeline:
 
     def resource(self) -> KleinResource:
         """Return the resource to mount."""
-        return routing.resource(ROUTES, self.handle, self.refuse, self._root)
+        return routing.resource(ROUTES, self.handle, self.refuse, self._root, self._begin)
+
+    def nothing(self) -> IResource:
+        """Return the resource for paths near ours at which there is nothing."""
+        return routing.Nothing(self.refuse, self._begin)
 
     async def handle(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a request that matched *route*."""
@@ -158,6 +152,9 @@ class Pipeline:
         if challenges and not negotiation.has_a_page(request):
             request.setHeader("WWW-Authenticate", f'Basic realm="{REALM}"')
         return self._respond(request, answer)
+
+    def _begin(self, request: Request) -> None:
+        headers.put_on(self.master, request)
 
     # -- GET
 
@@ -292,7 +289,7 @@ class Pipeline:
 
     def _respond(self, request: Request, answer: Answer) -> bytes:
         request.setResponseCode(answer.status)
-        for name, value in (*HEADERS.items(), *answer.headers):
+        for name, value in answer.headers:
             if name == "Link":
                 request.responseHeaders.addRawHeader(name, value)  # there may be several
             else:

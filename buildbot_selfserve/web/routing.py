@@ -13,6 +13,7 @@ from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
@@ -24,6 +25,7 @@ from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.web import bodies
+from buildbot_selfserve.web import headers
 
 #: Answers a request that matched a route, with the texts in its path by noun.
 Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]]
@@ -34,11 +36,16 @@ _PREFIX = "text_of_"
 
 
 def resource(
-    routes: Iterable[Route], endpoint: Endpoint, refuse: Refuse, root: Callable[[], str]
+    routes: Iterable[Route],
+    endpoint: Endpoint,
+    refuse: Refuse,
+    root: Callable[[], str],
+    begin: Callable[[Request], None],
 ) -> KleinResource:
     """Return the resource that hands each request to *endpoint*, or to *refuse*.
 
     :param root: returns our URL path as clients see it
+    :param begin: called first with every request
     """
     app = Klein()
     app.url_map.converters["default"] = _Segment
@@ -50,10 +57,31 @@ def resource(
         app.route(path, methods=[route.method], endpoint=route.name)(_endpoint(route, endpoint))
 
     def unmatched(request: Any, failure: Failure) -> Any:
-        return refuse(request, _not_here(request, failure.value))
+        error = _not_here(request, failure.value)
+        if request.method == b"OPTIONS" and isinstance(error, MethodNotAllowed):
+            return headers.answer_options(request, error.allowed)
+        return refuse(request, error)
 
     app.handle_errors(HTTPException)(unmatched)
-    return _Resource(app, refuse, root)
+    return _Resource(app, refuse, root, begin)
+
+
+class Nothing(Resource):
+    """Answers wherever there is nothing of ours.
+
+    :param begin: called first with every request
+    """
+
+    def __init__(self, refuse: Refuse, begin: Callable[[Request], None]) -> None:
+        Resource.__init__(self)
+        self.isLeaf = True
+        self._refuse = refuse
+        self._begin = begin
+
+    def render(self, request: Any) -> bytes:
+        """Say so."""
+        self._begin(request)
+        return self._refuse(request, _not_here(request, None))
 
 
 class _Segment(UnicodeConverter):
@@ -74,19 +102,27 @@ def _endpoint(route: Route, endpoint: Endpoint) -> Callable[..., Any]:
 def _not_here(request: Request, error: BaseException | None) -> SelfServeError:
     if isinstance(error, WerkzeugMethodNotAllowed):
         method = request.method.decode("ascii", "replace")
-        return MethodNotAllowed(method, tuple(sorted(error.valid_methods or ())))
+        return MethodNotAllowed(method, tuple(sorted({*(error.valid_methods or ()), "OPTIONS"})))
     return NotFound("There is nothing at this URL", "the root page lists what there is")
 
 
 class _Resource(KleinResource):
     """Prepares a request for Klein: whole segments, no trailing slash, the method that is meant."""
 
-    def __init__(self, app: Klein, refuse: Refuse, root: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        app: Klein,
+        refuse: Refuse,
+        root: Callable[[], str],
+        begin: Callable[[Request], None],
+    ) -> None:
         super().__init__(app)
         self._refuse = refuse
         self._root = root
+        self._begin = begin
 
     def render(self, request: Any) -> Any:
+        self._begin(request)
         try:
             segments = _segments(request)
             request.method = bodies.method_of(request).encode("ascii", "replace")

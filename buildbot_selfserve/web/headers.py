@@ -1,0 +1,67 @@
+"""Headers that every answer has, whatever it is, and those that let other sites read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.web.server import Request
+
+from buildbot_selfserve.web import crosssite
+
+#: A page runs only scripts of our own, and nobody may frame it; nobody keeps a copy.
+EVERY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
+        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "Vary": "Accept, Accept-Encoding, Cookie, Origin",
+    "X-Content-Type-Options": "nosniff",
+}
+#: What scripts of other sites may see of an answer, beyond what they always may.
+EXPOSED = ("ETag", "Link", "Location", "Retry-After", "WWW-Authenticate")
+#: What they may send.
+ACCEPTED = (
+    "Accept",
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "X-Requested-With",
+)
+#: Seconds for which a browser need not ask again what it may send.
+REMEMBERED = 600
+
+
+def put_on(master: Any, request: Request) -> None:
+    """Give the answer to *request* the headers that every answer has.
+
+    Scripts of a page elsewhere may read it if ``c['www']['allowed_origins']`` names their site; of
+    the visitor's own credentials they have the use only where that names it in particular.
+    """
+    for name, value in EVERY.items():
+        request.setHeader(name, value)
+    origin = crosssite.origin_of(request)
+    if origin is None or not crosssite.may_read(master, origin):
+        return
+    request.setHeader("Access-Control-Allow-Origin", origin)
+    request.setHeader("Access-Control-Expose-Headers", ", ".join(EXPOSED))
+    if crosssite.is_trusted(master, origin):
+        request.setHeader("Access-Control-Allow-Credentials", "true")
+
+
+def answer_options(request: Request, methods: Iterable[str]) -> bytes:
+    """Answer OPTIONS: which *methods* there are; and to a browser's question beforehand, what a
+    script of a site that may read us may send.
+    """
+    allowed = ", ".join(methods)
+    request.setResponseCode(204)
+    request.setHeader("Allow", allowed)
+    asks = request.getHeader(b"access-control-request-method")
+    if asks and request.responseHeaders.hasHeader("Access-Control-Allow-Origin"):
+        request.setHeader("Access-Control-Allow-Methods", allowed)
+        request.setHeader("Access-Control-Allow-Headers", ", ".join(ACCEPTED))
+        request.setHeader("Access-Control-Max-Age", str(REMEMBERED))
+    return b""
