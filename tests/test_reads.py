@@ -240,7 +240,7 @@ async def test_head_and_the_wrong_method(master: Any) -> None:
     assert head.header("etag") == whole.header("etag")
     wrong = await master.request("PUT", "/self-serve/branches", user="ada")
     assert wrong.status == 405
-    assert wrong.header("allow") == "GET, HEAD"
+    assert wrong.header("allow") == "GET, HEAD, OPTIONS"
     assert wrong.json["status"] == "FAILED"
     wrong = await master.get("/self-serve/main/build")
     assert (wrong.status, wrong.header("allow")) == (405, "POST")
