@@ -662,7 +662,7 @@ def test_help_lists_every_command_in_whole_sentences(shell: Shell) -> None:
     listed = told.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == list(selfserve.commands)
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
-    assert "Exit status:\n  0   done, or the builds passed\n" in told
+    assert "Exit status:\n    0   done, or the builds passed\n" in told
 
 
 def test_the_command_has_what_was_promised() -> None:
