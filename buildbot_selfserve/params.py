@@ -123,7 +123,9 @@ class Date(Param):
         return day
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        return {"type": "string", "format": "date"}
+        # the pattern keeps to years that every database can have
+        pattern = "^(19[7-9]|[2-8][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}$"
+        return {"type": "string", "format": "date", "pattern": pattern}
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class Text(Param):
         return f"a text of at most {self.longest} characters, none of them a control character"
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        return {"type": "string", "maxLength": self.longest}
+        schema = {"type": "string", "maxLength": self.longest, "pattern": PLAIN}
+        return {**schema, "minLength": 1} if self.required else schema
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ class TextList(Param):
         return isinstance(one, str) and 0 < len(one) <= self.longest and is_plain(one)
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        text = {"type": "string", "minLength": 1, "maxLength": self.longest}
+        text = {"type": "string", "minLength": 1, "maxLength": self.longest, "pattern": PLAIN}
         return {"type": "array", "maxItems": self.most, "items": text}
 
 
@@ -263,6 +266,10 @@ def is_plain(text: str) -> bool:
         character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
         for character in text
     )
+
+
+#: The same in JSON schema, whose texts have no surrogates anyway.
+PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 
 
 def _whole(raw: Any) -> int | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from buildbot_selfserve import params
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.params import PLAIN
 from buildbot_selfserve.params import Choice
 from buildbot_selfserve.params import Date
 from buildbot_selfserve.params import Int
@@ -219,8 +220,8 @@ def test_zero_is_given_and_not_absent(given: dict[str, Any]) -> None:
         (INT, {"type": "integer", "minimum": -5, "maximum": 100}),
         (LIMITED, {"type": "integer", "minimum": 1}),
         (params.COUNT, {"type": "integer", "minimum": 1, "default": 1}),
-        (DATE, {"type": "string", "format": "date"}),
-        (TEXT, {"type": "string", "maxLength": 5}),
+        (DATE, {"type": "string", "format": "date", "pattern": DATE.schema()["pattern"]}),
+        (TEXT, {"type": "string", "maxLength": 5, "pattern": PLAIN}),
         (CHOICE, {"type": "string", "enum": ["json", "html"]}),
     ],
 )

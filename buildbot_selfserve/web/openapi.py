@@ -29,7 +29,6 @@ from buildbot_selfserve.params import FORMAT
 from buildbot_selfserve.params import IDEMPOTENCY_KEY
 from buildbot_selfserve.params import PATH
 from buildbot_selfserve.params import Param
-from buildbot_selfserve.params import Text
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 
@@ -76,11 +75,20 @@ _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _JSON = "application/json"
 _HTML = "text/html"
 
-#: Sends a job request from a page with the session cookie alone (``web/crosssite.py``).
-_REQUESTED_WITH = Text(
-    "X-Requested-With",
-    "Any text. A session cookie needs it where none of Origin, Sec-Fetch-Site and Referer is sent.",
-)
+#: Text that a header keeps as it is.
+_HEADER = "^[!-~]([ -~]*[!-~])?$"
+#: A job request from a page needs it when it has the session cookie and nothing else
+#: (``web/crosssite.py``).
+_REQUESTED_WITH: Object = {
+    "name": "X-Requested-With",
+    "in": "header",
+    "description": (
+        "Any text. A session cookie needs it where none of Origin, Sec-Fetch-Site and Referer is"
+        " sent."
+    ),
+    "schema": {"type": "string"},
+    "required": False,
+}
 
 
 def document(site: Site, statuses: Mapping[type[SelfServeError], int]) -> Object:
@@ -156,8 +164,8 @@ def _paths(
     for route in ROUTES:
         operation = _operation(route, limits, statuses)
         paths.setdefault(route.shown_path, {})[route.method.lower()] = operation
-    for path, operations in paths.items():
-        _add_method_override(path, operations, limits)
+    for operations in paths.values():
+        _add_method_override(operations)
     return paths
 
 
@@ -188,18 +196,17 @@ def _tag(route: Route) -> str:
 def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
     sent = examples().get(route.name, {})
     for noun in route.nouns:
-        param = PATH[noun]
-        schema = {**param.schema(limits)}
-        if schema["type"] == "string":
-            schema["minLength"] = 1
+        schema = PATH[noun].schema(limits)
         if taken := _taken(route):
-            schema["not"] = {"enum": taken}
-        yield _parameter(param, "path", schema, sent.get("path", {}))
+            schema = {**schema, "not": {"enum": taken}}
+        yield _parameter(PATH[noun], "path", schema, sent.get("path", {}))
     query = route.all_params if route.method == "GET" else ()
     for param in (*query, *(() if route.template is None else (FORMAT,))):
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
-    for param in () if route.method == "GET" else (IDEMPOTENCY_KEY, _REQUESTED_WITH):
-        yield _parameter(param, "header", param.schema(limits), {})
+    if route.method != "GET":
+        key = {**IDEMPOTENCY_KEY.schema(limits), "minLength": 1, "pattern": _HEADER}
+        yield _parameter(IDEMPOTENCY_KEY, "header", key, {})
+        yield _REQUESTED_WITH
 
 
 def _taken(route: Route) -> list[str]:
@@ -259,8 +266,8 @@ def _fields(
     return {**schema, "required": required} if required else schema
 
 
-def _add_method_override(path: str, operations: Object, limits: Mapping[str, int]) -> None:
-    """Say that the other methods of *path* can be had with a POST, too, whose form names them."""
+def _add_method_override(operations: Object) -> None:
+    """Say that the other methods of a path can be had with a POST, too, whose form names them."""
     meant = [method for method in ("PUT", "DELETE") if method.lower() in operations]
     if not meant:
         return
@@ -278,15 +285,14 @@ def _add_method_override(path: str, operations: Object, limits: Mapping[str, int
             }
         return
     first = operations[meant[0].lower()]
-    bodies = [operations[one.lower()].get("requestBody") for one in meant]
-    properties: Object = {}
-    for body in filter(None, bodies):
-        properties |= body["content"][_FORMS[0]]["schema"]["properties"]
-    schema = {
-        "type": "object",
-        "properties": {"_method": override, **properties},
-        "required": ["_method"],
-    }
+    schema: Object = {"type": "object", "properties": {"_method": override}}
+    schema["required"] = ["_method"]
+    for one in meant:
+        if "requestBody" in operations[one.lower()]:
+            fields = operations[one.lower()]["requestBody"]["content"][_FORMS[0]]["schema"]
+            schema["properties"] |= fields["properties"]
+            schema["if"] = {"properties": {"_method": {"const": one}}}
+            schema["then"] = {"required": fields.get("required", [])}
     names = "_or_".join(operations[one.lower()]["operationId"] for one in meant)
     operations["post"] = {
         **{key: value for key, value in first.items() if key not in ("description", "requestBody")},
@@ -296,6 +302,8 @@ def _add_method_override(path: str, operations: Object, limits: Mapping[str, int
             "content": {kind: {"schema": schema} for kind in _FORMS},
             "required": True,
         },
+        # a POST that does not say what it means is no method of this path
+        "responses": {**first["responses"], "405": {"$ref": "#/components/responses/405"}},
     }
 
 
@@ -342,7 +350,7 @@ def _content(route: Route) -> Object:
 
 
 def _failures(statuses: Mapping[type[SelfServeError], int]) -> Object:
-    codes = sorted({code for route in ROUTES for code in statuses_of(route, statuses)})
+    codes = sorted({405, *(code for route in ROUTES for code in statuses_of(route, statuses))})
     headers = {
         401: {"WWW-Authenticate": _header("How to say who one is.")},
         429: {"Retry-After": _header("Seconds after which to try again.")},
