@@ -107,9 +107,7 @@ def test_a_generated_client_talks_to_a_master(
     assert refused.msg == "Build 4711 not found on branch main"
 
 
-def generated_client(
-    master: ProcessMaster, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Any:
+def generated_client(master: ProcessMaster, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Generate a client into *folder*, and return one that talks to *master* as a known user."""
     (folder / "openapi.json").write_text(json.dumps(master.get("/openapi.json")))
     # the hooks that it would run are formatters
@@ -133,13 +131,12 @@ def generated_client(
     monkeypatch.syspath_prepend(str(folder))
     import httpx
 
-    client = importlib.import_module("generated.client").Client(
+    return importlib.import_module("generated.client").Client(
         base_url=f"http://127.0.0.1:{master.port}/self-serve",
         headers={"Accept": "application/json"},
         timeout=httpx.Timeout(30),
         httpx_args={"auth": (USER, PASSWORD)},
     )
-    return client
 
 
 def call(name: str, client: Any, *path: Any, **more: Any) -> Any:
