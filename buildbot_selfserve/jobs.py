@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from buildbot_selfserve import loglines
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import Refused
@@ -340,11 +341,17 @@ class Jobs:
         return job
 
     def _log_end(self, job: Job) -> None:
-        self.log.info(
-            "selfserve: job {job.job_id} {job.action} by {job.who} ({job.via}, {job.remote})"
-            " on {job.branch}: {job.status}, {job.msg}",
-            job=job,
+        ended = loglines.fields(
+            job_id=job.job_id,
+            action=job.action,
+            who=job.who,
+            via=job.via,
+            remote=job.remote,
+            branch=job.branch,
+            outcome=job.status,
+            msg=job.msg,
         )
+        self.log.info("selfserve: job ended {ended}", ended=ended)
 
     async def _persist(self, attempt: Callable[[], Awaitable[Job]]) -> Job:
         """Repeat *attempt* until it succeeds; while the master stops, it gets one chance."""

@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
     "collapse": (1, frozenset({"twisted"})),
+    "loglines": (1, frozenset()),
     "waiting": (1, frozenset({"twisted"})),
     "config": (3, frozenset({"buildbot", "cloudpickle", "sqlalchemy", "zope"})),
     "params": (2, frozenset()),

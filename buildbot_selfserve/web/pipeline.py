@@ -60,6 +60,7 @@ from buildbot_selfserve.web.answering import Answer
 from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.answering import Visitor
 from buildbot_selfserve.web.paging import Wanted
+from buildbot_selfserve.web.told import Told
 
 ANONYMOUS = "anonymous"
 REALM = "buildbot"
@@ -128,7 +129,7 @@ class Pipeline:
         try:
             if route.method == "GET":
                 return await self._get(route, request, texts)
-            return await _unhurried(self._job(route, request, texts))
+            return await _unhurried(self._logged(route, request, texts))
         except SelfServeError as error:
             return self.refuse(request, error)
         except defer.CancelledError:
@@ -197,17 +198,40 @@ class Pipeline:
 
     # -- job requests
 
-    async def _job(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+    async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        """Do a job request; write the line of the log that tells of it, whatever came of it."""
         assert route.permission is not None  # declare() saw to it
-        begun = self.master.reactor.seconds()
+        told = Told(self.master.reactor.seconds(), _remote(request), dict(texts))
+        try:
+            answer = await self._job(route, request, texts, told)
+            told.outcome = told.job.status if told.job else None
+            return answer
+        except SelfServeError as error:
+            told.outcome = type(error).__name__
+            told.msg = error.msg
+            told.job_id = getattr(error, "job_id", None)
+            raise
+        finally:
+            self.log.info(
+                "selfserve: job request {request}",
+                request=told.line(route.permission.action, self.master.reactor.seconds()),
+            )
+
+    async def _job(
+        self, route: Route, request: Request, texts: dict[str, str], told: Told
+    ) -> bytes:
+        assert route.permission is not None  # declare() saw to it
+        begun = told.begun
         query = negotiation.query_of(request)
         negotiation.form_of(request, query)
         identity = await who.identify(self.master, request)
+        told.who, told.via = identity.name or ANONYMOUS, identity.via
         if identity.name is None and self.services.config.require_login:
             raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
         crosssite.require_same_site(self.master, request, identity.via)
         params = self._body_params(route, request, query)
         texts = {**texts, **_taken_nouns(route, params)}
+        told.target = texts
         site = self._site(route, texts)
         found = await self.services.readers.ask(answering.resolve, site, texts)
         ask = partial(may.require_allowed, self.master, identity, route.permission)
@@ -224,6 +248,7 @@ class Pipeline:
         ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
         arguments = {snake(name): value for name, value in params.items()}
         receipt: Receipt = await route.handler(ctx, **found, **arguments)
+        told.job = receipt.job
         left = begun + self.services.config.timeout - self.master.reactor.seconds()
         return await self._receipt(request, query, receipt, left)
 
