@@ -55,7 +55,14 @@ class BadBody(SelfServeError):
 
 
 class NotFound(SelfServeError):
-    """Nothing of this name or number exists here."""
+    """Nothing of this name or number exists here.
+
+    :param links: where what was meant may be: texts, and URLs relative to our root
+    """
+
+    def __init__(self, msg: str, detail: str = "", links: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(msg, detail)
+        self.links = links
 
 
 class Unauthorized(SelfServeError):

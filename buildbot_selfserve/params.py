@@ -129,6 +129,25 @@ class Date(Param):
 
 
 @dataclass(frozen=True)
+class Moment(Param):
+    """A time as epoch seconds, or a whole day as ``YYYY-MM-DD``, which stays a day."""
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> int | datetime.date:
+        value = _whole(raw)
+        if value is not None and 0 <= value <= 2**53:
+            return value
+        try:
+            return Date(self.name, self.text).parse(raw, limits)
+        except BadParameter:
+            expected = "a time in epoch seconds, or a day as YYYY-MM-DD, from 1970 on"
+            raise BadParameter(self.name, expected) from None
+
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        seconds = {"type": "integer", "minimum": 0, "maximum": 2**53}
+        return {"oneOf": [seconds, {"type": "string", "format": "date"}]}
+
+
+@dataclass(frozen=True)
 class Text(Param):
     """A text of at most *longest* characters, without control characters."""
 
@@ -375,8 +394,12 @@ OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)
 WHO = Text("who", "Only jobs that this user asked for.")
 ACTION = Text("action", "Only jobs of this action.")
 BRANCH_FILTER = Text("branch", "Only jobs on this branch.")
-SINCE = Int("since", "Only jobs asked for at or after this time (epoch seconds).", maximum=2**53)
-UNTIL = Int("until", "Only jobs asked for at or before this time (epoch seconds).", maximum=2**53)
+SINCE = Moment(
+    "since", "Only jobs asked for at or after this time (epoch seconds), or on or after this day."
+)
+UNTIL = Moment(
+    "until", "Only jobs asked for at or before this time (epoch seconds), or on or before this day."
+)
 
 #: Every GET and every job request has it, in its query.
 FORMAT = Choice(

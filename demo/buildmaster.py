@@ -1,4 +1,4 @@
-"""A Buildbot master from ``master.cfg.example``, in a process of its own."""
+"""A Buildbot master in a process of its own, from ``master.cfg.example`` unless told otherwise."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ PATIENCE = 60
 
 
 class Buildmaster:
-    """A master in *folder* that builds *repository*; ``start`` starts it."""
+    """A master in *folder* that builds *repository*; ``start`` starts it.
 
-    def __init__(self, folder: Path, repository: Path) -> None:
+    :param config: its master.cfg
+    :param polls: it has started when it has polled the repository once
+    """
+
+    def __init__(
+        self, folder: Path, repository: Path, config: Path = EXAMPLE, *, polls: bool = True
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.log = folder / "twistd.log"
@@ -34,14 +40,15 @@ class Buildmaster:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._buildbot("create-master", "--quiet", str(folder))
-        shutil.copy(EXAMPLE, folder / "master.cfg")
+        shutil.copy(config, folder / "master.cfg")
+        self._polls = polls
 
     @property
     def url(self) -> str:
         return f"http://localhost:{self.port}"
 
     def start(self) -> None:
-        """Start it, and wait until it has polled the repository once."""
+        """Start it, and wait until it has started."""
         self._buildbot("checkconfig", str(self.folder))
         command = [str(BUILDBOT), "start", "--nodaemon", str(self.folder)]
         self._process = subprocess.Popen(
@@ -72,7 +79,7 @@ class Buildmaster:
         try:
             with urllib.request.urlopen(f"{self.url}/self-serve?format=json", timeout=5) as answer:
                 polled = b"gitpoller: processing" in self.log.read_bytes()
-                return answer.status == 200 and polled
+                return answer.status == 200 and (polled or not self._polls)
         except (urllib.error.URLError, OSError):
             return False
 

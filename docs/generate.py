@@ -205,6 +205,8 @@ def _parameters(parameters: Sequence[dict[str, Any]]) -> str:
 def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{choice}`" for choice in schema["enum"])
+    if "oneOf" in schema:
+        return " or ".join(_type(one) for one in schema["oneOf"])
     if schema.get("format") == "date":
         return "`YYYY-MM-DD`"
     if schema["type"] == "object":

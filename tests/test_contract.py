@@ -17,6 +17,7 @@ from buildbot_selfserve.params import Choice
 from buildbot_selfserve.params import Date
 from buildbot_selfserve.params import Int
 from buildbot_selfserve.params import JsonObject
+from buildbot_selfserve.params import Moment
 from buildbot_selfserve.params import Param
 from buildbot_selfserve.params import Text
 from buildbot_selfserve.params import TextList
@@ -55,6 +56,7 @@ MISSING = {
 #: Values that a parameter of a type must refuse; Text takes everything that can be stored.
 BAD: dict[type[Param], list[str]] = {
     Int: ["x", "1.5", "-99999999999", "99999999999999999999", "\u0663"],
+    Moment: ["x", "-1", "1.5", "2026-13-01", "20260101T", "1000-01-01"],
     Date: ["x", "2026-13-01", "20260101", "2026-W01-1", "1000-01-01"],
     Text: ["x" * 300, "a\nb"],
     Choice: ["x"],

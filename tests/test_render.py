@@ -223,7 +223,7 @@ def job(text: str, **more: Any) -> Job:
         "remote": text,
         "when": 1_700_000_000,
         "branch": text,
-        "what": {"bid": 9, "branch": text, text: text, "properties": properties(text)},
+        "what": {"bid": 9, "branch": text, f"zz{text}": text, "properties": properties(text)},
         "status": text,
         "completed_at": 1_700_000_001,
         "msg": text,
@@ -265,7 +265,11 @@ DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
 def paged(text: str) -> dict[str, Any]:
     """Return what the page of a long list has: it is one in the middle."""
     some = Rows(limit=2, offset=2, total=5)
-    return {"rows": some, "url_of": urls(f"/self-serve/{text}", (("date", text),), some)}
+    return {
+        "rows": some,
+        "url_of": urls(f"/self-serve/{text}", (("date", text),), some),
+        "every": rows(text),
+    }
 
 
 def contexts(text: str) -> dict[str, dict[str, Any]]:
@@ -275,7 +279,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "root.html": {"value": manual(text)},
         "branches.html": {"value": Branches((branch(text),))},
         "day.html": {
-            "value": Day(branch(text), text, text, text, rows(text)),
+            "value": Day(branch(text), "2023-11-14", "2023-11-13", "2023-11-15", rows(text)),
             **paged(text),
             **nouns(text),
         },
@@ -309,6 +313,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "error.html": {
             "code": 401,
             "error": {"msg": text, "detail": text, "job_id": 3, "job_url": text},
+            "links": ((text, segment(text)),),
         },
     }
 
@@ -375,7 +380,7 @@ def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
     [
         ("root.html", 9),
         ("branches.html", 3),
-        ("day.html", 12),
+        ("day.html", 9),
         ("revision.html", 10),
         ("build.html", 5),
         ("request.html", 6),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.params import ACTION
@@ -29,8 +31,8 @@ def jobs(
     who: str | None,
     action: str | None,
     branch: str | None,
-    since: int | None,
-    until: int | None,
+    since: int | datetime.date | None,
+    until: int | datetime.date | None,
 ) -> Jobs:
     """The job requests: who asked for what, when, and how it ended; the newest first."""
     return ctx.journal.jobs(

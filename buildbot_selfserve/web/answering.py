@@ -5,8 +5,10 @@ Also holds the one table that turns what went wrong into a status code.
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import hashlib
+import zoneinfo
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -38,6 +40,7 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import database
+from buildbot_selfserve.history import days
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Branch
@@ -88,10 +91,12 @@ class Visitor:
 
     :param name: ``None`` when nobody knows
     :param login: where they can say who they are; empty when they cannot
+    :param logout: where they can take it back; likewise
     """
 
     name: str | None = None
     login: str = ""
+    logout: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,7 @@ class Reading:
         self._site = site
         self._journal = journal
         self.branch = self.history.branch
+        self.branches = self.history.branches
         self.build = self.history.build
         self.request = self.history.request
         self.revisions = self.history.revisions
@@ -155,7 +161,15 @@ class Reading:
         self.builder_set = self.history.builder_set
 
     def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
-        """Return a page of the journal."""
+        """Return a page of the journal.
+
+        :param filters: as ``store.Filters`` has them; a day counts as its begin, or as its end
+        """
+        zone = zoneinfo.ZoneInfo(self._site.timezone)
+        for name, days_later in (("since", 0), ("until", 1)):
+            if isinstance(filters.get(name), datetime.date):
+                day = filters[name] + datetime.timedelta(days=days_later)
+                filters[name] = days.midnight(day, zone) - days_later
         return store.list_jobs(self._journal, num, offset, store.Filters(**filters))
 
     def requests_made_for(self, who: str, branch: Branch) -> list[int]:
@@ -234,7 +248,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
         found, value = reader.read(site, partial(_value, route.handler, question))
     except SelfServeError as error:
         return failure(reader.templates, site, error, question)
-    rows = None
+    rows, whole = None, value
     if question.page is not None:
         value, rows = paging.cut(value, question.page, question.form)
     # the JSON is what tells one value from another, and cheap beside a page
@@ -248,7 +262,8 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     assert route.template is not None  # the pipeline asks for JSON of what has no page
     context = {**page_context(question), "value": value, **found}
     if rows is not None:
-        context |= {"rows": rows, "url_of": paging.urls(question.path, question.query, rows)}
+        url_of = paging.urls(question.path, question.query, rows)
+        context |= {"rows": rows, "url_of": url_of, "every": whole.rows}
     body = render.page(reader.templates, route.template, site, context)
     twin = ("Link", f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"')
     return _packed(question, Answer(200, render.HTML_TYPE, body, (*headers, twin)))
@@ -300,7 +315,8 @@ def failure(
         data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
     if question.form == "json":
         return Answer(status, render.JSON_TYPE, render.json_bytes(data), headers)
-    context = {**page_context(question), "code": status, "error": data}
+    links = error.links if isinstance(error, NotFound) else ()
+    context = {**page_context(question), "code": status, "error": data, "links": links}
     body = render.page(templates, "error.html", site, context)
     return Answer(status, render.HTML_TYPE, body, headers)
 

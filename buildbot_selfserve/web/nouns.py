@@ -5,11 +5,14 @@ Runs in a reader. Each noun is resolved with those that stand before it in the p
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
+from urllib.parse import quote
+from urllib.parse import urlencode
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
@@ -25,6 +28,9 @@ from buildbot_selfserve.params import PATH
 
 #: So many candidates of an ambiguous revision are named.
 MOST_CANDIDATES = 20
+#: A branch that is not found is compared with so many others, and so many like it are named.
+MOST_COMPARED = 2000
+MOST_LIKE = 5
 
 Nouns = Mapping[str, Any]
 
@@ -33,6 +39,8 @@ class Lookup(Protocol):
     """Where nouns are looked up."""
 
     def branch(self, name: str) -> Branch | None: ...
+
+    def branches(self) -> tuple[Branch, ...]: ...
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None: ...
 
@@ -63,7 +71,11 @@ def resolve(lookup: Lookup, texts: Mapping[str, str]) -> dict[str, Any]:
 def _branch(lookup: Lookup, found: Nouns, text: str) -> Branch:
     branch = lookup.branch(text) if _value("branch", text) is not None else None
     if branch is None:
-        raise NotFound(f"Branch {text} not found")
+        names = [one.name for one in lookup.branches()[:MOST_COMPARED]]
+        like = difflib.get_close_matches(text, names, MOST_LIKE)
+        detail = f"similar names: {', '.join(like)}" if like else ""
+        links = tuple((name, _url(name)) for name in like)
+        raise NotFound(f"Branch {text} not found", detail, links)
     return branch
 
 
@@ -71,7 +83,7 @@ def _build(lookup: Lookup, found: Nouns, text: str) -> BuildRow:
     branch, number = found["branch"], _value("build", text)
     build = lookup.build(branch, number) if number is not None else None
     if build is None:
-        raise NotFound(f"Build {text} not found on branch {branch.name}")
+        raise NotFound(f"Build {text} not found on branch {branch.name}", links=_today(branch))
     return build
 
 
@@ -79,7 +91,7 @@ def _request(lookup: Lookup, found: Nouns, text: str) -> RequestRow:
     branch, number = found["branch"], _value("request", text)
     request = lookup.request(branch, number) if number is not None else None
     if request is None:
-        raise NotFound(f"Request {text} not found on branch {branch.name}")
+        raise NotFound(f"Request {text} not found on branch {branch.name}", links=_today(branch))
     return request
 
 
@@ -104,7 +116,27 @@ def _any_revision(lookup: Lookup, found: Nouns, text: str) -> AnyRevision:
 def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevision]) -> NotFound:
     named = ", ".join(one.revision for one in fitting[:MOST_CANDIDATES])
     detail = f"several revisions begin so: {named}" if fitting else ""
-    return NotFound(f"Revision {text} not found on branch {branch.name}", detail)
+    links = tuple(
+        (one.revision, _url(branch.name, "rev", one.revision)) for one in fitting[:MOST_CANDIDATES]
+    )
+    anyway = (
+        "Build it all the same",
+        f"{_url(branch.name, 'new')}?{urlencode({'revision': text})}",
+    )
+    return NotFound(
+        f"Revision {text} not found on branch {branch.name}",
+        detail,
+        links or (anyway, *_today(branch)),
+    )
+
+
+def _today(branch: Branch) -> tuple[tuple[str, str], ...]:
+    return ((f"Today on {branch.name}", _url(branch.name)),)
+
+
+def _url(*segments: str) -> str:
+    """Return a URL relative to our root; a slash in a segment is data."""
+    return "/".join(quote(one, safe="") for one in segments)
 
 
 def _builder(lookup: Lookup, found: Nouns, text: str) -> Builder:

@@ -307,7 +307,11 @@ class Pipeline:
 
     def _visitor(self, request: Request, path: str) -> Visitor:
         name = who.from_session(self.master, request).name
-        return Visitor(name, who.login_url(self.master, self.services.site, path))
+        login, logout = (
+            who.door_url(self.master, self.services.site, path, door)
+            for door in ("login", "logout")
+        )
+        return Visitor(name, login, logout)
 
     def _root(self) -> str:
         return self.services.site.root

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import time as clock
 import zoneinfo
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +14,32 @@ from urllib.parse import quote
 import jinja2
 import orjson
 
+from buildbot_selfserve import __version__
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.model import result_name
+from buildbot_selfserve.web import charts
+from buildbot_selfserve.web import glance
 
 JSON_TYPE = "application/json"
 HTML_TYPE = "text/html; charset=utf-8"
+
+#: What every template finds: where everything is, our static files and their version, epoch
+#: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows;
+#: and of the question who asks, its path, the URL of the JSON twin.
+ALWAYS = frozenset(
+    {
+        "site",
+        "assets",
+        "version",
+        "now",
+        "time",
+        "timeline",
+        "load",
+        "glance",
+        "visitor",
+        "path",
+        "json_url",
+    }
+)
 
 
 def json_bytes(data: Any) -> bytes:
@@ -51,7 +73,6 @@ def templates() -> jinja2.Environment:
     )
     environment.filters["segment"] = segment
     environment.filters["duration"] = duration
-    environment.globals["result_name"] = result_name
     return environment
 
 
@@ -60,25 +81,33 @@ def page(
 ) -> bytes:
     """Return the page of *template* as UTF-8.
 
-    Every template finds ``site``, ``assets`` (the URL of our static files), ``home`` (of Buildbot),
-    ``time`` (epoch seconds to text in the site's timezone) and what *context* has.
+    Every template finds what ALWAYS names, and what *context* has.
     """
     zone = zoneinfo.ZoneInfo(site.timezone)
+    now = int(clock.time())
 
-    def time(seconds: int | None) -> str:
+    def time(seconds: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
         if seconds is None:
             return ""
-        return datetime.datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.datetime.fromtimestamp(seconds, zone).strftime(form)
 
-    text = environment.get_template(template).render(
-        site=site, time=time, assets=f"{site.prefix}/plugins/selfserve", **context
-    )
+    always = {
+        "site": site,
+        "assets": f"{site.prefix}/plugins/selfserve",
+        "version": __version__,
+        "now": now,
+        "time": time,
+        "timeline": lambda rows: charts.timeline(rows, now),
+        "load": lambda rows, date: charts.load(rows, date, site.timezone, now),
+        "glance": glance.glance,
+    }
+    text = environment.get_template(template).render(always, **context)
     return text.encode("utf-8", "replace")
 
 
 def segment(text: object) -> str:
     """Return *text* as one segment of a path: a slash in it is data."""
-    return quote(str(text), safe="")
+    return quote(str(text), safe="", errors="replace")
 
 
 def duration(seconds: int | None) -> str:

@@ -86,15 +86,17 @@ def takes_passwords(master: Any) -> bool:
     return isinstance(master.www.auth, TwistedICredAuthBase)
 
 
-def login_url(master: Any, site: Site, path: str) -> str:
-    """Return where a visitor of *path* can log in; empty where Buildbot has no login page.
+def door_url(master: Any, site: Site, path: str, door: str) -> str:
+    """Return where a visitor of *path* can log in or out; empty where Buildbot has no such page.
 
-    Buildbot's login ends in its own pages; the script in ``static`` leads from there to *path*.
+    Both end in Buildbot's own pages; the script in ``static`` leads from there to *path*.
+
+    :param door: ``login`` or ``logout``
     """
     if isinstance(master.www.auth, NoAuth | RemoteUserAuth):
         return ""
     back = "/self-serve" + path.removeprefix(site.root)
-    return f"{site.prefix}/auth/login?redirect={quote(back, safe='')}"
+    return f"{site.prefix}/auth/{door}?redirect={quote(back, safe='')}"
 
 
 async def _by_header(auth: Any, header: bytes) -> Identity:

@@ -1,0 +1,236 @@
+/* What the pages can do beyond what they do without it: tables sort and filter, and what is under
+   way is shown as it goes on. Nothing here is needed to read a page or to press a button. */
+(function () {
+  "use strict";
+
+  /* Fewer rows than this are seen at a glance. */
+  var FEW_ROWS = 6;
+  /* Milliseconds. Changes come in swarms, and a page is not asked for more often than this. */
+  var PAUSE = 400, LEAST = 2000, POLL = 15000;
+
+  /* How each table is sorted and filtered, by its id: it outlives the table, which is swapped. */
+  var sorted = {}, filters = {};
+
+  function make(name, attributes, text) {
+    var element = document.createElement(name);
+    Object.keys(attributes || {}).forEach(function (key) {
+      element.setAttribute(key, attributes[key]);
+    });
+    if (text !== undefined) { element.textContent = text; }
+    return element;
+  }
+
+  // -- tables
+
+  function valueOf(row, column) {
+    var cell = row.cells[column];
+    if (!cell) { return ""; }
+    return cell.dataset.sort !== undefined ? Number(cell.dataset.sort) : cell.textContent.trim();
+  }
+
+  function compare(one, other) {
+    if (typeof one === "number" && typeof other === "number") { return one - other; }
+    return String(one).localeCompare(String(other), undefined, {numeric: true});
+  }
+
+  function sort(table, column, direction) {
+    var body = table.tBodies[0];
+    var rows = Array.from(body.rows).map(function (row) {
+      return {row: row, value: valueOf(row, column)};
+    });
+    rows.sort(function (one, other) { return direction * compare(one.value, other.value); });
+    rows.forEach(function (one) { body.appendChild(one.row); });
+    Array.from(table.tHead.rows[0].cells).forEach(function (cell, index) {
+      if (index === column) {
+        cell.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+      } else {
+        cell.removeAttribute("aria-sort");
+      }
+    });
+    sorted[table.id] = {column: column, direction: direction};
+  }
+
+  function addSorting(table) {
+    Array.from(table.tHead.rows[0].cells).forEach(function (cell, column) {
+      if (cell.hasAttribute("data-plain")) { return; }
+      var button = make("button", {type: "button", "class": "sort"}, cell.textContent.trim());
+      button.addEventListener("click", function () {
+        var now = sorted[table.id];
+        sort(table, column, now && now.column === column ? -now.direction : 1);
+      });
+      cell.textContent = "";
+      cell.appendChild(button);
+    });
+    var wanted = sorted[table.id];
+    if (wanted) { sort(table, wanted.column, wanted.direction); }
+  }
+
+  function filter(table, bar) {
+    var words = bar.input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    var shown = 0, rows = Array.from(table.tBodies[0].rows);
+    rows.forEach(function (row) {
+      var text = row.textContent.toLowerCase();
+      row.hidden = !words.every(function (word) { return text.indexOf(word) >= 0; });
+      shown += row.hidden ? 0 : 1;
+    });
+    bar.count.textContent = words.length ? shown + " of " + rows.length + " rows" : "";
+  }
+
+  function addFilter(table) {
+    var bar = filters[table.id];
+    if (!bar) {
+      if (table.tBodies[0].rows.length < FEW_ROWS) { return; }
+      var caption = table.caption ? table.caption.textContent.trim() : "";
+      bar = filters[table.id] = {
+        box: make("div", {"class": "filter"}),
+        // no search field: the pages have one for revisions already
+        input: make("input", {type: "text", autocomplete: "off", spellcheck: "false",
+                              "aria-label": "Filter the rows of: " + caption}),
+        count: make("span", {"class": "faint", role: "status"})
+      };
+      var label = make("label", {}, "Filter");
+      label.appendChild(bar.input);
+      bar.box.appendChild(label);
+      bar.box.appendChild(bar.count);
+      bar.input.addEventListener("input", function () { filter(bar.table, bar); });
+    }
+    bar.table = table;
+    var place = table.closest(".scroll") || table;
+    place.parentNode.insertBefore(bar.box, place);
+    filter(table, bar);
+  }
+
+  function furnish(part) {
+    part.querySelectorAll("table[data-sortable]").forEach(function (table) {
+      addSorting(table);
+      addFilter(table);
+    });
+  }
+
+  // -- what is under way
+
+  /* What the server sent for each live part, to see whether it has changed. */
+  var sent = new WeakMap();
+
+  function parts(root) { return Array.from(root.querySelectorAll("[data-live][id]")); }
+
+  /* Somebody writes something there: they must not lose it. */
+  function inUse(part) {
+    var focus = document.activeElement;
+    if (focus && part.contains(focus) && focus.form && focus.form.method === "post") { return true; }
+    return Array.from(part.querySelectorAll("form input, form textarea")).some(function (field) {
+      return field.value !== field.defaultValue;
+    });
+  }
+
+  function swap(part, fresh) {
+    var focus = part.contains(document.activeElement) ? document.activeElement : null;
+    var href = focus && focus.getAttribute("href");
+    var opened = Array.from(part.querySelectorAll("details[id][open]"), function (one) {
+      return one.id;
+    });
+    part.replaceChildren.apply(part, Array.from(fresh.childNodes));
+    ["data-again"].forEach(function (name) {
+      if (fresh.hasAttribute(name)) { part.setAttribute(name, fresh.getAttribute(name)); }
+      else { part.removeAttribute(name); }
+    });
+    opened.forEach(function (id) {
+      var one = document.getElementById(id);
+      if (one) { one.open = true; }
+    });
+    furnish(part);
+    if (!focus) { return; }
+    if (!href) { focus.focus(); return; }
+    var same = Array.from(part.querySelectorAll("a[href]")).find(function (link) {
+      return link.getAttribute("href") === href;
+    });
+    if (same) { same.focus(); }
+  }
+
+  function show(page) {
+    parts(document).forEach(function (part) {
+      var fresh = page.getElementById(part.id);
+      if (!fresh || fresh.innerHTML === sent.get(part) || inUse(part)) { return; }
+      sent.set(part, fresh.innerHTML);
+      swap(part, document.importNode(fresh, true));
+    });
+    document.title = page.title || document.title;
+  }
+
+  var asking = false, timer = null, last = Date.now();
+
+  function ask() {
+    timer = null;
+    if (asking || document.hidden) { return; }
+    asking = true;
+    last = Date.now();
+    fetch(window.location.href, {headers: {Accept: "text/html"}, credentials: "same-origin"})
+      .then(function (answer) { return answer.ok ? answer.text() : null; })
+      .then(function (text) {
+        if (text) { show(new DOMParser().parseFromString(text, "text/html")); }
+      })
+      .catch(function () { /* the master is away; it is asked again */ })
+      .then(function () { asking = false; plan(); });
+  }
+
+  function askSoon() {
+    if (timer === null) {
+      timer = window.setTimeout(ask, Math.max(PAUSE, last + LEAST - Date.now()));
+    }
+  }
+
+  // -- when to ask
+
+  var source = null, silent = true, opened = false, poll = null;
+
+  /* Plans the next look, where nobody tells of changes or something asks for it. */
+  function plan() {
+    window.clearTimeout(poll);
+    var wishes = Array.from(document.querySelectorAll("[data-again]"), function (part) {
+      return Number(part.dataset.again) * 1000;
+    });
+    if (silent && document.querySelector(".state.running, .state.pending")) { wishes.push(POLL); }
+    if (wishes.length && !document.hidden) {
+      poll = window.setTimeout(ask, Math.min.apply(null, wishes));
+    }
+  }
+
+  function listen() {
+    var url = document.body.dataset.events;
+    if (!url || !window.EventSource || source) { return; }
+    source = new EventSource(url);
+    source.addEventListener("change", askSoon);
+    source.onopen = function () {
+      silent = false;
+      // what happened while it was closed was told to nobody
+      if (opened) { askSoon(); }
+      opened = true;
+      plan();
+    };
+    source.onerror = function () {
+      silent = true;
+      // refused for good; otherwise the browser tries again by itself
+      if (source && source.readyState === EventSource.CLOSED) { source = null; }
+      plan();
+    };
+  }
+
+  /* A browser has few connections to one host: a page that nobody sees keeps none. */
+  function attend() {
+    if (document.hidden) {
+      if (source) { source.close(); source = null; silent = true; }
+      window.clearTimeout(poll);
+    } else {
+      listen();
+      askSoon();
+    }
+  }
+
+  parts(document).forEach(function (part) { sent.set(part, part.innerHTML); });
+  furnish(document);
+  if (parts(document).length) {
+    listen();
+    plan();
+    document.addEventListener("visibilitychange", attend);
+  }
+})();

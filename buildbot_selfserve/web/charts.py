@@ -1,0 +1,322 @@
+"""What the charts on the pages show: when rows waited and ran, as parts of a width.
+
+Plain numbers, which the templates draw as SVG. It all happens in readers, with the page.
+"""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buildbot_selfserve.model import PASSED
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Row
+
+#: A timeline of more bars than this is not looked at.
+MOST_BARS = 50
+#: A stretch in which nothing happened is cut when it is longer than this part of all the others...
+LONGEST_IDLE = 0.15
+#: ...and then as wide as this part of them.
+CUT = 0.03
+#: Labels of a timeline stand at these parts of its width, where the time is not cut.
+TICKS = (0, 1 / 3, 2 / 3, 1)
+#: A day is drawn in so many columns of five minutes.
+COLUMNS = 288
+#: The drawing of a day is so high; the page stretches it.
+HEIGHT = 100
+HOURS = (0, 6, 12, 18, 24)
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a row waited and when it ran, in epoch seconds.
+
+    :param begun: ``None``: it never ran
+    :param ended: ``None``: it still waits or runs
+    """
+
+    row: Row
+    asked: int
+    begun: int | None
+    ended: int | None
+
+
+def spans(rows: Iterable[Row]) -> list[Span]:
+    """Return when each of *rows* waited and ran.
+
+    A request whose build ended with RETRY waits again from there on.
+    """
+    found = []
+    since: dict[int, int] = {}
+    for row in sorted(rows, key=lambda row: (not isinstance(row, BuildRow), row.starttime)):
+        request = row.request if isinstance(row, BuildRow) else row
+        asked = since.get(request.request_id, request.submittime)
+        if isinstance(row, BuildRow):
+            found.append(Span(row, min(asked, row.starttime), row.starttime, row.endtime))
+            since[request.request_id] = row.endtime or row.starttime
+        else:
+            # claimed, and its build has not been written yet
+            begun = None if request.complete else request.claimed_at or None
+            found.append(Span(row, asked, begun, row.endtime))
+    return found
+
+
+# -- a revision
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a timeline; places and widths are percents of its width.
+
+    :param run: where it ran, ``None`` if it did not
+    :param waited: seconds; *ran* likewise
+    """
+
+    row: Row
+    wait: tuple[float, float]
+    run: tuple[float, float] | None
+    waited: int
+    ran: int | None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """How long each row waited and ran.
+
+    :param ticks: places, and the times there
+    :param clock: how times are written (strftime)
+    :param cuts: places and widths of stretches in which nothing happened, which are not to scale
+    :param left_out: so many rows have no bar
+    """
+
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, int], ...]
+    clock: str
+    cuts: tuple[tuple[float, float], ...]
+    left_out: int
+
+
+def timeline(rows: Iterable[Row], now: int) -> Timeline:
+    """Return the timeline of *rows*.
+
+    :param now: epoch seconds, where what has not ended yet is cut off
+    """
+    every = spans(rows)
+    shown = sorted(_most_telling(every), key=lambda span: (span.asked, span.begun or now))
+    scale = _Scale([(span.asked, max(span.asked, span.ended or now)) for span in shown])
+    return Timeline(
+        tuple(_bar(span, scale, now) for span in shown),
+        scale.ticks(),
+        _clock(scale.begin, scale.end),
+        scale.cuts,
+        len(every) - len(shown),
+    )
+
+
+def _most_telling(every: list[Span]) -> list[Span]:
+    """Return what waits, runs or did not pass, and then what took longest."""
+
+    def rank(span: Span) -> tuple[bool, bool, int]:
+        open_ = span.ended is None
+        return open_, not open_ and span.row.status not in PASSED, (span.ended or 0) - span.asked
+
+    return sorted(every, key=rank, reverse=True)[:MOST_BARS]
+
+
+def _bar(span: Span, scale: _Scale, now: int) -> Bar:
+    end = max(span.asked, span.ended or now)
+    begun = end if span.begun is None else span.begun
+    ran = span.begun is not None
+    # a request that ended without a build has its result where it ended
+    return Bar(
+        span.row,
+        scale.part(span.asked, begun),
+        scale.part(begun, end) if ran or span.ended is not None else None,
+        begun - span.asked,
+        end - begun if ran else None,
+    )
+
+
+class _Scale:
+    """Places times on a width of 100, without the stretches in which nothing happened."""
+
+    def __init__(self, busy: Sequence[tuple[int, int]]) -> None:
+        pieces = list(_merged(busy))
+        # something to divide by, also where all happened within a second
+        whole = sum(end - begin for begin, end in pieces) or 1
+        # times and widths of all stretches, in turn
+        stretches: list[tuple[int, int, float]] = []
+        idle: list[bool] = []
+        for begin, end in pieces:
+            if stretches:
+                gap = begin - stretches[-1][1]
+                long = gap > whole * LONGEST_IDLE
+                stretches.append((stretches[-1][1], begin, whole * CUT if long else gap))
+                idle.append(long)
+            stretches.append((begin, end, end - begin))
+            idle.append(False)
+        total = sum(width for _, _, width in stretches) or 1
+        self._stretches: list[tuple[int, int, float, float]] = []
+        place = 0.0
+        for begin, end, width in stretches:
+            self._stretches.append((begin, end, place, width * 100 / total))
+            place += width * 100 / total
+        self.begin = stretches[0][0] if stretches else 0
+        self.end = stretches[-1][1] if stretches else 0
+        self._cuts = [one for one, cut in zip(self._stretches, idle, strict=True) if cut]
+        self.cuts = tuple((_short(place), _short(width)) for _, _, place, width in self._cuts)
+
+    def at(self, time: int) -> float:
+        """Return the place of *time*."""
+        for begin, end, place, width in self._stretches:
+            if time <= end:
+                return place + width * max(0, time - begin) / ((end - begin) or 1)
+        return 100.0
+
+    def part(self, begin: int, end: int) -> tuple[float, float]:
+        """Return place and width of a stretch of time."""
+        place = self.at(begin)
+        return _short(place), _short(self.at(end) - place)
+
+    def ticks(self) -> tuple[tuple[float, int], ...]:
+        """Return places for labels, and the times there."""
+        found = []
+        for tick in TICKS:
+            time = self._time_at(tick * 100)
+            if time is not None:
+                found.append((_short(tick * 100), time))
+        return tuple(found)
+
+    def _time_at(self, wanted: float) -> int | None:
+        for begin, end, place, width in self._stretches:
+            if wanted <= place + width + 0.001:
+                if (begin, end, place, width) in self._cuts:
+                    return None
+                return round(begin + (end - begin) * (wanted - place) / (width or 1))
+        return None
+
+
+def _merged(busy: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield stretches of time that do not touch, for those that may."""
+    current: tuple[int, int] | None = None
+    for begin, end in sorted(busy):
+        if current is None or begin > current[1]:
+            if current is not None:
+                yield current
+            current = begin, end
+        else:
+            current = current[0], max(current[1], end)
+    if current is not None:
+        yield current
+
+
+def _short(place: float) -> float:
+    return round(place, 2)
+
+
+def _clock(begin: int, end: int) -> str:
+    if end - begin > 20 * 3600:
+        return "%m-%d %H:%M"
+    return "%H:%M" if end - begin > 600 else "%H:%M:%S"
+
+
+# -- a day
+
+
+@dataclass(frozen=True)
+class Strip:
+    """How many rows were in a state, over a day.
+
+    :param path: the outline as SVG writes it, in a box of ``COLUMNS`` by ``HEIGHT``
+    :param most: the largest number
+    :param at: epoch seconds when it was first reached, ``None`` when it never was more than none
+    """
+
+    path: str
+    most: int
+    at: int | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many of the rows of a day waited and ran.
+
+    :param hours: places of labels in percent, and the times there
+    """
+
+    pending: Strip
+    running: Strip
+    hours: tuple[tuple[float, int], ...]
+
+
+def load(rows: Iterable[Row], date: str, timezone: str, now: int) -> Load:
+    """Return how many of *rows* waited and ran over the day *date*.
+
+    :param date: ISO date
+    :param timezone: whose midnight counts, as an IANA name
+    :param now: epoch seconds, after which nothing is known
+    """
+    zone = zoneinfo.ZoneInfo(timezone)
+    day = datetime.date.fromisoformat(date)
+    begin = _at(day, 0, zone)
+    end = _at(day, 24, zone)
+    every = spans(rows)
+    waits = [(span.asked, span.ended if span.begun is None else span.begun) for span in every]
+    runs = [(span.begun, span.ended) for span in every if span.begun is not None]
+    seen = begin, max(begin, min(end, now))
+    hours = tuple(_at(day, hour, zone) for hour in HOURS)
+    # a day may have 23 hours, or 25
+    places = (_short(100 * (hour - begin) / (end - begin)) for hour in hours)
+    return Load(
+        _strip(waits, seen, end), _strip(runs, seen, end), tuple(zip(places, hours, strict=True))
+    )
+
+
+def _at(day: datetime.date, hour: int, zone: zoneinfo.ZoneInfo) -> int:
+    day += datetime.timedelta(days=hour // 24)
+    time = datetime.time(hour % 24)
+    return int(datetime.datetime.combine(day, time, tzinfo=zone).timestamp())
+
+
+def _strip(parts: Iterable[tuple[int, int | None]], seen: tuple[int, int], end: int) -> Strip:
+    """Count *parts*, which begin and may end, in each column of what was *seen* of the day."""
+    begin, last = seen
+    changes: list[tuple[int, int]] = []
+    for first, second in parts:
+        until = last if second is None else min(second, last)
+        if max(first, begin) < until:
+            changes.append((max(first, begin), 1))
+            changes.append((until, -1))
+    width = end - begin
+    # the highest number in each column: a short peak is not lost
+    columns = [0] * -(-(last - begin) * COLUMNS // width)
+    now, most, at, column = 0, 0, None, 0
+    # at one time, what ends comes first
+    for time, change in sorted(changes):
+        reached = (time - begin) * COLUMNS // width
+        for passed in range(column, min(reached + 1, len(columns))):
+            columns[passed] = max(columns[passed], now)
+        column = reached
+        now += change
+        if column < len(columns):
+            columns[column] = max(columns[column], now)
+        if now > most:
+            most, at = now, time
+    return Strip(_outline(columns, most), most, at)
+
+
+def _outline(columns: Sequence[int], most: int) -> str:
+    if not most:
+        return ""
+    path = [f"M0 {HEIGHT}"]
+    before = 0
+    for column, number in enumerate(columns):
+        if number != before:
+            path.append(f"H{column}V{round(HEIGHT - HEIGHT * number / most, 1):g}")
+            before = number
+    path.append(f"H{len(columns)}V{HEIGHT}Z")
+    return "".join(path)
