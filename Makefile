@@ -7,7 +7,8 @@ CROSSBAR := .venv-crossbar
 SOURCES := benchmarks buildbot_selfserve demo docs tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types docs examples dist bench-writes clean
+.PHONY: help demo test check format lint types docs examples dist
+.PHONY: bench bench-report bench-writes clean
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
@@ -16,6 +17,7 @@ help:
 	@echo "make format   format the code"
 	@echo "make docs     make the generated documents again"
 	@echo "make examples   record the examples of the documents anew, on a real master"
+	@echo "make bench    measure reads and the reactor beside Buildbot's own REST API, in minutes"
 	@echo "make bench-writes   measure bulk job requests beside Buildbot's own way, in minutes"
 	@echo "make dist     build the sdist and the wheel, and look into them"
 
@@ -26,7 +28,7 @@ $(VENV)/demo: setup.py
 
 $(VENV)/dev: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,demo,test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,demo,test,dev,bench]'
 	touch $@
 
 # The message router of the tests with two masters wants other versions of some packages. Where it
@@ -71,6 +73,15 @@ dist: $(VENV)/dev
 	$(BIN)/python -m build --outdir dist . >/dev/null
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python tests/check_dist.py dist
+
+# BUILDS=1000000 takes half an hour; BENCH has more options, see python -m benchmarks --help
+BUILDS ?= 100000
+bench: $(VENV)/dev
+	$(BIN)/python -W ignore -m benchmarks --builds $(BUILDS) $(BENCH)
+	$(BIN)/python -m benchmarks.report
+
+bench-report: $(VENV)/dev
+	$(BIN)/python -m benchmarks.report
 
 bench-writes: $(VENV)/dev
 	$(BIN)/python -W ignore -m benchmarks.writes

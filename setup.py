@@ -71,6 +71,8 @@ setup(
             "schemathesis>=4.20",
             *CLI,
         ],
+        # draws docs/performance.md's plots
+        "bench": ["matplotlib>=3.8"],
         "dev": [
             "build",
             "mypy>=1.13",

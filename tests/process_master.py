@@ -59,7 +59,7 @@ class ProcessMaster:
         text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION, selfserve=selfserve)
         (folder / "master.cfg").write_text(text + more)
 
-    def start(self) -> None:
+    def start(self, patience: float = PATIENCE) -> None:
         self._process = subprocess.Popen(
             [str(BUILDBOT), "start", "--nodaemon", str(self.folder)],
             cwd=ROOT,
@@ -68,7 +68,7 @@ class ProcessMaster:
             stdout=(self.folder / "stdout.log").open("ab"),
             stderr=subprocess.STDOUT,
         )
-        self.until(self._answers, "the master answers")
+        self.until(self._answers, "the master answers", patience)
 
     def start_daemon(self) -> int:
         """Start it as ``buildbot start`` does, in the background; return its pid."""

@@ -5,7 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import runs
+from benchmarks import wanted
+from benchmarks.history.cases import pick
+from benchmarks.history.plan import BRANCHES
+from benchmarks.history.plan import Sizes
+from benchmarks.history.plan import plan
+from benchmarks.history.tables import tables
+from buildbot_selfserve.model import RETRY
+from buildbot_selfserve.model import SKIPPED
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,3 +45,111 @@ def test_bulk_job_requests_are_measured(tmp_path: Path) -> None:
     assert [row.split("|")[1:3] for row in rows] == [[" sqlite ", " 30 "], [" sqlite ", " 0 "]]
     assert "**" in rows[0]
     assert len({line.count("|") for line in (head, *rows)}) == 1
+
+
+def test_a_history_is_made_up_as_said() -> None:
+    history = plan(Sizes(20_000))
+    assert len(history.builds) == pytest.approx(20_000, rel=0.05)
+    requests = Counter(
+        one.buildset.got.revision
+        for one in history.requests
+        if one.buildset.scheduler not in ("nightly", "rebuild")
+    )
+    late = {one.got.revision for one in history.buildsets[-500:]}  # what they trigger may miss
+    assert {count for revision, count in requests.items() if revision not in late} == set(
+        range(15, 26)
+    )
+    pushes = Counter(
+        BRANCHES[one.branch] for one in history.buildsets if one.scheduler.startswith("push-")
+    )
+    assert [name for name, _ in pushes.most_common(2)] == ["main", "try"]
+    pending = [one for one in history.requests if not one.claimed]
+    running = [one for one in history.builds if one.ended is None]
+    assert (len(pending), len(running)) == (1000, 100)
+    assert min(one.request_id for one in pending) > len(history.requests) * 0.8
+    assert {RETRY} < {one.results for one in history.builds}
+    assert SKIPPED in {one.results for one in history.requests}
+
+
+def test_a_history_is_the_same_for_everybody() -> None:
+    one, same, other = (plan(Sizes(1000, seed)) for seed in (1, 1, 2))
+    assert _rows(one) == _rows(same)
+    assert _rows(one) != _rows(other)
+    assert pick(one) == pick(same)
+
+
+def _rows(history: Any) -> dict[str, list[Any]]:
+    return {rows.table.name: list(rows.rows()) for rows in tables(history)}
+
+
+def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
+    results, document = tmp_path / "results", tmp_path / "performance.md"
+    arguments = "--builds 1000 --database sqlite --parts reads reactor --rounds 1 --windows 1"
+    limits = f"--stock-seconds 0 --seconds 0.5 --folder {tmp_path} --results {results}"
+    measured = _run("benchmarks", f"{arguments} {limits}", timeout=400)
+    for figures in ("**falls short**", "| revision |", "| 8 clients, revisions |"):
+        assert figures in measured.stdout
+    assert "[ 50%" in measured.stderr
+    (run,) = runs.load(results)
+    assert run.counts["buildrequests"] >= 1000
+    for cells in run.reads.values():
+        assert all(cell["rows"] > 0 for cell in cells.values())
+    assert all(sum(one[0]["late_bars"]) > 0 for one in run.reactor.values())
+    _run("benchmarks.report", f"--results {results} --document {document}")
+    assert "## SQLite, 1,000 builds" in document.read_text()
+    plots = {path.name for path in (tmp_path / "images").iterdir()}
+    assert plots == {"reads-sqlite.svg", "stalls-sqlite.svg"}
+
+
+def _run(module: str, arguments: str, timeout: float = 100) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", module, *arguments.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_what_falls_short_is_marked() -> None:
+    cell = {"rows": 1, "raw": 1.0, "ours": 2.0, "stock": 3000.0}
+    questions = (*wanted.RATIOS["postgresql"], "request", "pending", "builders")
+    figures = {"late_p99": 1.0, "late_max": 9.0, "pool_p50": 1.0, "pool_p99": 13.0, "cores": 0.5}
+    window = {**figures, "crowd": {"answers_s": 999.0}, "alone": {"p50": 9.9}}
+    run = runs.Run(
+        "postgresql",
+        wanted.BUILDS,
+        {},
+        reads={"a case": {question: dict(cell) for question in questions}},
+        reactor={"idle": [window], **{scene: [window] for scene in wanted.BOUNDS}},
+    )
+    smaller = runs.Run("postgresql", wanted.SMALLER, {}, reads={"a case": {}})
+    smaller.reads["a case"] = {question: {**cell, "ours": 1.9} for question in questions}
+    run.reads["a case"]["revision"]["ours"] = 3.0
+    run.reads["a case"]["is_done"]["ours"] = 10.0
+    act, stock = {"requests": 100, "seconds": 1.0}, {"requests": 2, "seconds": 1.0}
+    writes = [
+        {
+            "database": "postgresql",
+            "rebuild": act,
+            "cancel": {**act, "requests": 10},
+            "stock": stock,
+        }
+    ]
+    short = {one.what for one in wanted.checks(run, [smaller], writes) if not one.met}
+    assert short == {
+        "is_done: quicker than REST, worst case",
+        "revision: over SQL alone, worst case",
+        "is_done: over SQL alone, worst case",
+        "revision: growth from 100k builds, worst case",
+        "is_done: growth from 100k builds, worst case",
+        "50 revisions a second: stalls, worst (ms)",
+        "8 clients, revisions: answers a second",
+        *(
+            f"8 clients, {what}: database pool, p99 (ms)"
+            for what in ("revisions", "days as JSON", "days as pages")
+        ),
+        "cancel in bulk: quicker than Buildbot's own way",
+    }

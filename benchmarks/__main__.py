@@ -1,0 +1,115 @@
+"""Measures a master with a long history: ``python -m benchmarks``, or ``make bench``.
+
+For each database a history is made up (or taken from an earlier run), a master runs on a copy of
+it, and questions are asked of self-serve, of Buildbot's own REST API and of the database alone;
+then its reactor is watched while crowds of clients ask. At the end tables say what was measured,
+beside what is wanted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import master
+from benchmarks import ours
+from benchmarks import reactor
+from benchmarks import reads
+from benchmarks import report
+from benchmarks import runs
+from benchmarks.history import keep
+from benchmarks.history.plan import Sizes
+from benchmarks.progress import Progress
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("memory", "reads", "reactor", "writes")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what *arguments* ask for."""
+    options = _parser().parse_args(arguments)
+    sizes = Sizes(options.builds, options.seed)
+    measured = [_measure(options, sizes, database) for database in options.database]
+    if "writes" in options.parts:
+        _writes(options)
+    known, writes = runs.load(options.results), runs.load_writes(options.results)
+    for run in measured:
+        print(report.summary(run, known, writes))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+
+    def add(name: str, default: Any, text: str, **more: Any) -> None:
+        kind = more.pop("type", type(default))
+        parser.add_argument(name, default=default, type=kind, help=f"{text} (%(default)s)", **more)
+
+    add("--builds", 100_000, "builds in the history")
+    add("--seed", 1, "of the history")
+    add("--database", keep.DATABASES, "", type=str, choices=keep.DATABASES, nargs="+")
+    add("--parts", PARTS, "what is measured", type=str, choices=PARTS, nargs="+")
+    add("--rounds", 3, "of each question; the quietest counts")
+    add("--stock-seconds", 10.0, "after so many seconds a question is asked of REST no more")
+    add("--windows", 3, "in which the reactor is watched; the quietest counts")
+    add("--seconds", 12.0, "of each window")
+    add("--folder", ROOT / ".bench-data", "where histories are kept")
+    add("--results", runs.RESULTS, "where results are written")
+    return parser
+
+
+def _measure(options: argparse.Namespace, sizes: Sizes, database: str) -> runs.Run:
+    cells = 4 * len(ours.PATHS) if "reads" in options.parts else 0
+    scenes = reactor.SCENES if "reactor" in options.parts else 0
+    progress = Progress(2 + cells + scenes)
+    progress.what = f"{database}, {options.builds:,} builds: "
+    run = runs.Run(database, options.builds, runs.machine())
+    if "memory" in options.parts:
+        progress.say("a master without a history")
+        with (
+            keep.lend_empty(options.folder, database) as url,
+            master.running(url, f"{ours.ROOT}/branches") as empty,
+        ):
+            run.megabytes["empty"] = empty.megabytes()
+    progress.done += 1
+    with keep.lend(options.folder, database, sizes, progress.say) as lent:
+        run.counts, run.size, run.made_in = lent.counts, lent.size, lent.made_in
+        progress.say("starting a master")
+        with master.running(lent.url, ours.PATHS["is_done"](lent.cases.cases[0])) as measured:
+            progress.done += 1
+            _measure_master(options, run, lent, measured, progress)
+    run.save(options.results)
+    return run
+
+
+def _measure_master(
+    options: argparse.Namespace,
+    run: runs.Run,
+    lent: keep.Lent,
+    measured: master.Master,
+    progress: Progress,
+) -> None:
+    run.megabytes["loaded"] = measured.megabytes()
+    if "reads" in options.parts:
+        run.reads = reads.measure(
+            measured, lent.url, lent.cases.cases, options.rounds, options.stock_seconds, progress
+        )
+    if "reactor" in options.parts:
+        run.reactor = reactor.measure(
+            measured, lent.cases, options.seconds, options.windows, progress
+        )
+
+
+def _writes(options: argparse.Namespace) -> None:
+    """Measure bulk job requests, in a process of its own: its client lives in its master."""
+    options.results.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.writes", "--pending", "2000"]
+    sizes = ["--json", str(options.results / runs.WRITES), "--database", *options.database]
+    subprocess.run([*command, *sizes], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

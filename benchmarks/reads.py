@@ -1,0 +1,202 @@
+"""Measures reads: self-serve over HTTP, beside SQL alone and beside Buildbot's own REST API.
+
+One client, one master, and each question asked of all three in turn, in several rounds. What counts
+is the median of the quietest round, for each of them, because other work on a machine only adds.
+They must name the same builds and requests, or the run fails.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from benchmarks import ours
+from benchmarks import raw
+from benchmarks import stock
+from benchmarks import wire
+from benchmarks.history.cases import Case
+from benchmarks.master import Master
+from benchmarks.progress import Progress
+
+#: Each is asked for so many seconds in each round, but at least and at most so often.
+SECONDS, LEAST, MOST = 0.3, 3, 60
+#: As many builds of a user as self-serve shows: of more, each may show others.
+_MOST_OF_USER = 200
+
+
+class Differs(Exception):
+    """Two ways to ask the same gave different answers."""
+
+
+@dataclass
+class Cell:
+    """What one question of one case took, in milliseconds.
+
+    :param rows: builds and requests in the answer
+    :param stock_requests: HTTP requests that the client of the REST API sends for one answer
+    :param stock_queries: statements that the master's database executes for it
+    """
+
+    rows: int
+    raw: float
+    ours: float
+    stock: float
+    stock_asked: int
+    stock_requests: int
+    stock_queries: int
+
+
+class _Sample:
+    """Times of one way to ask."""
+
+    def __init__(self, ask: Callable[[], Any], least: int = LEAST) -> None:
+        self.ask = ask
+        self.least = least
+        self.medians: list[float] = []
+        self.asked = 0
+        self.took = 0.0
+        self.answer: Any = None
+
+    def round(self) -> None:
+        """Ask for a while."""
+        begun = time.perf_counter()
+        times: list[float] = []
+        while len(times) < self.least or (
+            len(times) < MOST and time.perf_counter() - begun < SECONDS
+        ):
+            now = time.perf_counter()
+            self.answer = self.ask()
+            times.append(time.perf_counter() - now)
+        self.asked += len(times)
+        self.took += time.perf_counter() - begun
+        self.medians.append(statistics.median(times) * 1000)
+
+    @property
+    def quietest(self) -> float:
+        """Return the median of the quietest round, in milliseconds."""
+        return round(min(self.medians), 3)
+
+
+def measure(
+    master: Master,
+    url: sa.URL,
+    cases: Iterable[Case],
+    rounds: int,
+    stock_seconds: float,
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Return the cells by case and question.
+
+    :param stock_seconds: when the client of the REST API has taken so long for a cell, that does
+    """
+    clients = _Clients(master, url)
+    found: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        found[case.name] = {}
+        for name in ours.PATHS:
+            with progress.step(f"{case.name}: {name}"):
+                cell = _cell(clients, case, name, rounds, stock_seconds)
+                found[case.name][name] = asdict(cell)
+    clients.close()
+    return found
+
+
+class _Clients:
+    """Those who ask: of self-serve, of the database alone, of the REST API."""
+
+    def __init__(self, master: Master, url: sa.URL) -> None:
+        self.master = master
+        self.ours = wire.Connection(master.port)
+        self.raw = raw.Raw(url)
+        self.stock = stock.Stock(wire.Connection(master.port))
+
+    def queries(self) -> int:
+        """Return how many statements the master's own pool has executed."""
+        return int(self.master.probe("queries")["queries"])
+
+    def close(self) -> None:
+        """Hang up."""
+        self.ours.close()
+        self.raw.close()
+        self.stock.connection.close()
+
+
+def _cell(clients: _Clients, case: Case, name: str, rounds: int, stock_seconds: float) -> Cell:
+    path = ours.PATHS[name](case)
+    by_ours = _Sample(lambda: clients.ours.get(path))
+    by_raw = _Sample(raw.QUESTIONS[name](clients.raw, case))
+    by_stock = _Sample(lambda: stock.QUESTIONS[name](clients.stock, case), least=1)
+    requests, queries = clients.stock.requests, clients.queries()
+    for number in range(rounds):
+        by_raw.round()
+        by_ours.round()
+        if not number or by_stock.took < stock_seconds:
+            _round_of_stock(by_stock, clients.stock)
+    answers = orjson.loads(by_ours.answer), orjson.loads(by_raw.answer), by_stock.answer
+    rows = _compare(name, *answers)
+    return Cell(
+        rows,
+        by_raw.quietest,
+        by_ours.quietest,
+        by_stock.quietest,
+        by_stock.asked,
+        (clients.stock.requests - requests) // by_stock.asked,
+        (clients.queries() - queries) // by_stock.asked,
+    )
+
+
+def _round_of_stock(sample: _Sample, client: stock.Stock) -> None:
+    """Ask, and again where an answer of the REST API was lost on the way."""
+    for _ in range(3):
+        lost = client.connection.lost
+        sample.round()
+        if client.connection.lost == lost:
+            return
+        sample.medians.pop()
+    raise wire.Lost("the REST API loses every answer")
+
+
+def _compare(name: str, by_ours: Any, by_raw: Any, by_stock: Any) -> int:
+    """Return how many rows the answers have.
+
+    :raises Differs: they are not the same
+    """
+    if name == "is_done":
+        # stableDelay has long passed, so that complete is what the client of the REST API finds out
+        _same(name, [by_ours["job_complete"], by_raw["job_complete"]], [by_stock] * 2)
+        return int(by_ours["pending"] + by_ours["running"] + by_ours["builds"])
+    if name == "builders":
+        _same(name, by_ours, by_raw)
+        return len(by_ours)
+    if name == "user":
+        by_ours = [row for rows in by_ours.values() for row in rows]
+        finished = sum(row.get("endtime") is not None for row in by_ours)
+        _same(name, _named(by_ours, "build_id"), _named(by_raw, "build_id"))
+        if finished < _MOST_OF_USER:
+            # the client of the REST API finds builds only
+            _same(name, _named(by_ours, "build_id"), _named(by_stock, "buildid"))
+        return len(by_ours)
+    rows = by_ours if isinstance(by_ours, list) else [by_ours]
+    if name == "request":
+        _same(name, {by_ours["request_id"]}, {one["request_id"] for one in by_raw})
+        return 1
+    _same(name, _named(rows, "build_id"), _named(by_raw, "build_id"))
+    _same(name, _named(rows, "build_id"), _named(by_stock, "buildid"))
+    return len(rows)
+
+
+def _named(rows: Iterable[dict[str, Any]], key: str) -> set[int]:
+    return {row[key] for row in rows if row.get(key) is not None}
+
+
+def _same(name: str, one: Any, other: Any) -> None:
+    if one != other:
+        raise Differs(f"{name}: {one} is not {other}")

@@ -1,0 +1,236 @@
+"""Makes tables of runs, and from the kept ones ``docs/performance.md``.
+
+``python -m benchmarks.report`` writes the document and its plots from ``benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import plots
+from benchmarks import runs
+from benchmarks import wanted
+from benchmarks.runs import Figures
+from benchmarks.runs import Run
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs" / "performance.md"
+#: How databases are called in tables.
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the document and its plots."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("--results", type=Path, default=runs.RESULTS, help="(%(default)s)")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="(%(default)s)")
+    options = parser.parse_args(arguments)
+    write(options.results, options.document)
+
+
+def write(results: Path, document: Path) -> None:
+    """Write *document* from the kept *results*, and its plots beside it in ``images/``."""
+    known, writes = runs.load(results), runs.load_writes(results)
+    document.write_text(text(known, writes))
+    images = document.parent / "images"
+    images.mkdir(exist_ok=True)
+    plots.draw(known, images)
+
+
+def summary(run: Run, known: Iterable[Run], writes: Sequence[Figures]) -> str:
+    """Return all tables of a run, as Markdown."""
+    parts = [
+        f"## {NAMES[run.database]}, {run.builds:,} builds",
+        _table_of_reads(run),
+        _table_of_reactor(run),
+        _memory(run),
+        _table_of_checks(wanted.checks(run, known, writes)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _table_of_reads(run: Run) -> str:
+    if not run.reads:
+        return ""
+    head = ["question", "rows", "SQL alone", "self-serve", "×", "REST", "its requests"]
+    rows = []
+    for question in next(iter(run.reads.values())):
+        cells = [case[question] for case in run.reads.values()]
+        worst = min(cells, key=lambda one: one["stock"] / one["ours"])
+        rows.append(
+            [
+                question,
+                _span([one["rows"] for one in cells]),
+                _ms(worst["raw"]),
+                _ms(worst["ours"]),
+                f"{worst['ours'] / worst['raw']:.1f}",
+                _ms(worst["stock"]),
+                f"{worst['stock_requests']} ({worst['stock_queries']:,} queries)",
+                f"**{worst['stock'] / worst['ours']:,.0f}**",
+            ]
+        )
+    return _table([*head, "× REST, worst of four"], rows)
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def _table_of_reactor(run: Run) -> str:
+    head = [
+        *("meanwhile", "answers a second", "median", "stalls p50", "p99", "worst"),
+        *("pool p50", "p99", "CPU of the master", "memory", "is_done of one more"),
+    ]
+    rows = []
+    for scene in run.reactor:
+        figures = run.quietest(scene)
+        assert figures is not None
+        crowd, alone = figures["crowd"], figures["alone"]
+        rows.append(
+            [
+                scene,
+                f"{crowd['answers_s']:,}" if crowd else "",
+                _ms(crowd.get("p50")),
+                *(_ms(figures[key]) for key in ("late_p50", "late_p99", "late_max")),
+                *(_ms(figures[key]) for key in ("pool_p50", "pool_p99")),
+                f"{figures['cores']:.2f} cores",
+                f"{figures['megabytes']['master']:.0f} MB",
+                _ms(alone.get("p50")),
+            ]
+        )
+    return _table(head, rows) if rows else ""
+
+
+def _memory(run: Run) -> str:
+    per_million = {whose: run.per_million(whose) for whose in ("master", "readers")}
+    rows = []
+    for whose, grown in per_million.items():
+        if grown is not None:
+            megabytes = (run.megabytes[state][whose] for state in ("empty", "loaded"))
+            rows.append([whose, *(f"{one:.0f} MB" for one in megabytes), f"{grown:.0f} MB"])
+    head = ["memory of", "without a history", "with it", "for a million builds"]
+    return _table(head, rows) if rows else ""
+
+
+def _table_of_checks(checks: Iterable[wanted.Check]) -> str:
+    rows = [
+        [one.what, one.wanted, one.measured, "yes" if one.met else "**falls short**"]
+        for one in checks
+    ]
+    head = [f"at {wanted.BUILDS:,} builds", "wanted", "measured", "met"]
+    return _table(head, rows) if rows else ""
+
+
+# -- the document
+
+_HEAD = """\
+# Performance
+
+<!-- Made by `python -m benchmarks.report` from benchmarks/results: measure again, then run it. -->
+
+What self-serve costs a master with a long history, measured by `make bench BUILDS=1000000`
+([benchmarks](../benchmarks/README.md) says how). Seconds depend on the machine, and other work on
+it only adds to them; what counts are ratios between things that were measured in the same run.
+
+- **SQL alone** is the same answer on a bare database driver, with the ids of its buildsets known
+  beforehand, encoded as JSON.
+- **Self-serve** is its answer over HTTP as JSON, from inside a running master.
+- **REST** is the best that a client could do with Buildbot's own REST API. It has to send several
+  requests for most questions, and the master many queries to its database for each of those.
+
+Of the four cases (a busy and a quiet branch, a revision two days old and one forty days old) the
+tables show the one in which self-serve gains least. Stalls are how late a tick of the master's
+reactor was that should come every 5 ms. The pool is the one of the master's own database
+connections, asked for one row every 50 ms. The windows are the quietest of several.
+"""
+
+
+def text(known: Sequence[Run], writes: Sequence[Figures]) -> str:
+    """Return ``docs/performance.md``."""
+    parts = [_HEAD, _plots_text(known)]
+    largest: dict[str, Run] = {}
+    for run in known:
+        largest[run.database] = run  # the largest comes last
+    parts += [summary(run, known, writes) for run in largest.values()]
+    parts += ["## Smaller histories\n", *_smaller(known, largest.values())]
+    parts += [_writes_text(writes), _machine_text(largest.values())]
+    return "\n".join(part for part in parts if part)
+
+
+def _plots_text(known: Sequence[Run]) -> str:
+    return "\n".join(f"![{title}](images/{name})\n" for name, title in plots.titles(known))
+
+
+def _smaller(known: Iterable[Run], largest: Iterable[Run]) -> Iterator[str]:
+    biggest = list(largest)
+    for run in known:
+        if run not in biggest:
+            yield f"### {NAMES[run.database]}, {run.builds:,} builds\n\n{_table_of_reads(run)}\n"
+
+
+def _writes_text(writes: Sequence[Figures]) -> str:
+    if not writes:
+        return ""
+    head = ["database", "pending", "rebuild ×100", "cancel 1,000", "`addBuildset`, for each"]
+    rows = [
+        [
+            NAMES[one["database"]],
+            f"{one['pending']:,}",
+            _act(one, "rebuild"),
+            _act(one, "cancel"),
+            _ms(_each(one["stock"]) * 1000) if one["stock"] else "",
+        ]
+        for one in writes
+    ]
+    intro = (
+        "## Bulk job requests\n\n"
+        "Over HTTP, with so many requests pending for the builder, beside Buildbot's own\n"
+        "`data.updates.addBuildset` on the same backlog. Every event was seen.\n"
+    )
+    return f"{intro}\n{_table(head, rows)}\n"
+
+
+def _act(one: Figures, act: str) -> str:
+    each = _each(one[act])
+    ratio = f", **{_each(one['stock']) / each:,.0f}×**" if one["stock"] else ""
+    return f"{one[act]['seconds']:.2f} s{ratio}"
+
+
+def _each(act: Figures) -> float:
+    return float(act["seconds"]) / float(act["requests"])
+
+
+def _machine_text(measured: Iterable[Run]) -> str:
+    lines = []
+    for run in measured:
+        machine = dict(run.machine)
+        load = machine.pop("load")
+        versions = ", ".join(
+            f"{name} {machine[name]}" for name in ("python", "buildbot", "twisted", "sqlalchemy")
+        )
+        lines.append(
+            f"- {NAMES[run.database]}: {machine['cores']} cores; {versions}; a database of"
+            f" {run.size / 1e9:.1f} GB, made in {run.made_in:.0f} s; load of the machine when it"
+            f" began: {load}"
+        )
+    return "## Where it was measured\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
