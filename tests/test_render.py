@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from jinja2 import meta
+from jinja2 import nodes
 
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
@@ -44,6 +47,7 @@ from buildbot_selfserve.web.answering import failure
 from buildbot_selfserve.web.answering import page_context
 from buildbot_selfserve.web.paging import Rows
 from buildbot_selfserve.web.paging import urls
+from buildbot_selfserve.web.render import ALWAYS
 from buildbot_selfserve.web.render import duration
 from buildbot_selfserve.web.render import json_bytes
 from buildbot_selfserve.web.render import page
@@ -354,6 +358,45 @@ def structure(html: str) -> _Structure:
     parsed.feed(html)
     parsed.close()
     return parsed
+
+
+def says(source: str, word: str) -> set[str]:
+    """Return the names that the comment at the top of a template lists after *word*."""
+    comment = source.partition("#}")[0]
+    listed = re.search(rf"{word}: ([a-z_, \n]+)", comment)
+    return {name.strip() for name in listed[1].split(",")} if listed else set()
+
+
+def source_of(template: str) -> str:
+    assert TEMPLATES.loader is not None
+    return TEMPLATES.loader.get_source(TEMPLATES, template)[0]
+
+
+def used_by(template: str) -> set[str]:
+    """Return the names that a template and those that it includes take from their context."""
+    tree = TEMPLATES.parse(source_of(template))
+    used = meta.find_undeclared_variables(tree) - ALWAYS
+    # what is set or imported outside a block is found inside it
+    for node in tree.find_all((nodes.Name, nodes.FromImport)):
+        if isinstance(node, nodes.FromImport):
+            used -= {str(name) for name in node.names}
+        elif node.ctx == "store":
+            used.discard(node.name)
+    for node in tree.find_all(nodes.Include):
+        assert isinstance(node.template, nodes.Const)
+        used |= used_by(node.template.value)
+    return used
+
+
+@pytest.mark.parametrize("template", TEMPLATES.list_templates())
+def test_a_template_says_what_it_needs(template: str) -> None:
+    source = source_of(template)
+    assert used_by(template) - says(source, "May have") == says(source, "Needs")
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_a_page_is_given_what_its_template_says(template: str) -> None:
+    assert says(source_of(template), "Needs") <= set(contexts(HARMLESS)[template])
 
 
 def test_every_page_is_tried_here() -> None:
