@@ -39,6 +39,8 @@ setup(
         "klein>=24.8",
         "multipart>=1.1",
         "orjson>=3.9",
+        # the text that Prometheus reads has an official library, which is small and needs no other
+        "prometheus-client>=0.17",
         "sqlalchemy>=2.0",
         "twisted>=22.10",
         "werkzeug>=2.3",

@@ -87,6 +87,7 @@ class Jobs:
     :param settle: says what a job that was cut short has really done
     :param follow: waits until what a job told to stop has ended; says how
     :param masterid: returns the id of this master
+    :param ended: is told of each job whose row was closed
     """
 
     log = Logger()
@@ -99,6 +100,7 @@ class Jobs:
         settle: Callable[[Job], Awaitable[Effect]],
         follow: Callable[[Job], Awaitable[Effect]],
         masterid: Callable[[], int],
+        ended: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self.clock = clock
         self.timeout = 10.0
@@ -109,6 +111,7 @@ class Jobs:
         self._settle = settle
         self._follow = follow
         self._masterid = masterid
+        self._ended = ended
         self._in_flight: set[defer.Deferred[Any]] = set()
         self._background: set[defer.Deferred[Any]] = set()
         self._open_ids: set[int] = set()
@@ -133,6 +136,11 @@ class Jobs:
             running, self._perform(running, asker, deadline, act, nouns, params)
         )
         return Receipt(await self._wait(running, work, left))
+
+    @property
+    def under_way(self) -> int:
+        """Return how many job requests are being done now."""
+        return len(self._in_flight)
 
     async def settle_left_open(self) -> int:
         """Close the rows that earlier lives of this master left open; return how many.
@@ -338,6 +346,7 @@ class Jobs:
     async def _write_end(self, job: Job) -> Job:
         await self._write(store.close_job, job)
         self._log_end(job)
+        self._ended(job)
         return job
 
     def _log_end(self, job: Job) -> None:

@@ -7,6 +7,7 @@ the master, which is told of every reconfig and of the master's end.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.live import Live
+from buildbot_selfserve.metrics import Metrics
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
@@ -40,6 +42,7 @@ from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
 from buildbot_selfserve.web.answering import Reader
 from buildbot_selfserve.web.answering import open_reader
+from buildbot_selfserve.web.answering import stamps_of
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
 
@@ -119,10 +122,12 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._site: Site | None = None
         self._setups: dict[str, Setup] = {}
         self._readers: Readers | None = None
+        self._restarts = 0
         self._journal: JournalDatabase | None = None
         self._ready = False
         self.config = config
-        self.live = Live(master.reactor)
+        self.live = Live(master.reactor, self._stamps_of)
+        self.metrics = Metrics()
         self.control = Control(master, self._branch)
         self._availability = Availability(master, master.reactor)
         self.jobs = Jobs(
@@ -132,7 +137,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.control.settle,
             self.control.follow,
             lambda: int(master.masterid),
+            self.metrics.job_ended,
         )
+        self._watch()
         self._pipeline = Pipeline(master, self)
         self._mount = Mount(self._pipeline.nothing())
         self.configure(config)
@@ -227,6 +234,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def _stop_databases(self) -> defer.Deferred[None]:
         self._ready = False
         readers, self._readers = self._readers, None
+        if readers is not None:
+            self._restarts += readers.restarts
         if self._journal is not None:
             self._journal.stop()
             self._journal = None
@@ -248,6 +257,39 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             settled = await self.jobs.settle_left_open()
             if settled:
                 self.log.info("selfserve: settled {n} jobs that were left open", n=settled)
+
+    # -- what live answers need
+
+    def _stamps_of(self, request_ids: Sequence[int]) -> Awaitable[Any]:
+        return self.readers.ask(stamps_of, self.site, request_ids)
+
+    def _watch(self) -> None:
+        """Let the metrics see what there is now."""
+        for name, text, value in (
+            ("selfserve_held_answers", "Answers that are held back.", lambda: self.live.held),
+            (
+                "selfserve_event_streams",
+                "Clients that listen to events.",
+                lambda: self.live.listening_now,
+            ),
+            (
+                "selfserve_running_jobs",
+                "Job requests that are being done.",
+                lambda: self.jobs.under_way,
+            ),
+            (
+                "selfserve_reader_questions",
+                "Questions that readers have not answered.",
+                lambda: 0 if self._readers is None else self._readers.unanswered,
+            ),
+        ):
+            self.metrics.watch(name, text, value)
+        self.metrics.watch(
+            "selfserve_reader_restarts",
+            "Readers that died or hung, and were replaced.",
+            lambda: self._restarts + (0 if self._readers is None else self._readers.restarts),
+            counts=True,
+        )
 
     # -- what job requests need
 

@@ -42,6 +42,8 @@ class Route:
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
+    :param live: a GET of what only the reactor knows: its handler runs there, after the nouns were
+        looked up, and the answer is neither JSON nor a page but of this media type
     :param held: what its answer can be held back for: run as the handler is, it says what has to
         end before it is worth asking the handler
     """
@@ -58,6 +60,7 @@ class Route:
     paged: bool = False
     needs_setup: bool = False
     held: Callable[..., Outlook] | None = None
+    live: str | None = None
 
     @property
     def name(self) -> str:
@@ -117,11 +120,12 @@ class Declarations:
         paged: bool = False,
         needs_setup: bool = False,
         held: Callable[..., Outlook] | None = None,
+        live: str | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of *method* on *path*.
 
-        A GET handler is a plain function, run outside the reactor; any other is a coroutine. Both
-        get ``ctx``, the nouns of the path and the parameters, by name.
+        A GET handler is a plain function, run outside the reactor unless the route is live; any
+        other is a coroutine. All get ``ctx``, the nouns of the path and the parameters, by name.
 
         :raises BadDeclaration: what is declared cannot work
         """
@@ -141,6 +145,7 @@ class Declarations:
                 paged=paged,
                 needs_setup=needs_setup,
                 held=held,
+                live=live,
             )
             _check(route)
             if route.name in self._routes:
@@ -190,6 +195,10 @@ def _check(route: Route) -> None:
         refuse("a GET handler is a plain function, every other one a coroutine")
     if route.held is not None and not reads:
         refuse("only the answer of a GET is held back")
+    if route.live is not None and (
+        not reads or route.params or route.paged or route.held or route.template is not None
+    ):
+        refuse("what is live is a GET without parameters, without a page and never held back")
     names = [param.name for param in route.params]
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")

@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "errors": (1, frozenset()),
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
+    "metrics": (2, frozenset({"prometheus_client"})),
     "collapse": (1, frozenset({"twisted"})),
     "loglines": (1, frozenset()),
     "waiting": (1, frozenset({"twisted"})),

@@ -58,7 +58,7 @@ def test_every_wire_type_has_a_schema_and_no_other_has() -> None:
     assert set(schemas.schemas()) == wire | {schemas.FAILURE}
 
 
-@pytest.mark.parametrize("name", [route.name for route in ROUTES])
+@pytest.mark.parametrize("name", [route.name for route in ROUTES if route.live is None])
 def test_the_schema_of_what_a_route_returns_exists(name: str) -> None:
     assert schemas.schema_name(ROUTES[name].returns) in schemas.schemas()
 

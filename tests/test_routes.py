@@ -233,3 +233,38 @@ def test_no_two_permissions_share_an_action() -> None:
     permissions = {route.permission for route in ROUTES if route.permission}
     actions = [permission.action for permission in permissions]
     assert sorted(actions) == sorted(set(actions))
+
+
+# -- held and live routes
+
+
+def until(ctx: Any, branch: Any) -> None:
+    """What it is held for."""
+
+
+def until_nothing(ctx: Any) -> None:
+    """What it is held for, without the noun."""
+
+
+@pytest.mark.parametrize(
+    ("handler", "given", "reason"),
+    [
+        (act, {**WRITE, "held": until}, "only the answer of a GET is held back"),
+        (read, {"held": until_nothing}, "what it is held for takes (ctx), declared is"),
+        (read, {"live": "text/plain"}, "without a page"),
+        (read, {"live": "text/plain", "template": None, "paged": True}, "what is live is a GET"),
+        (read, {"live": "text/plain", "template": None, "held": until}, "never held back"),
+        (read_delay, {"live": "x/y", "template": None, "params": (STABLE_DELAY,)}, "what is live"),
+    ],
+)
+def test_what_waits_in_a_way_that_cannot_work_is_refused(
+    handler: Callable[..., Any], given: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(BadDeclaration) as refusal:
+        declare(handler, **given)
+    assert reason in str(refusal.value)
+
+
+def test_what_is_held_takes_the_time_to_wait() -> None:
+    (route,) = declare(read, held=until)
+    assert [one["name"] for one in route.parameters()] == ["branch", "wait"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -17,6 +18,7 @@ from buildbot_selfserve.history import builders
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import days
 from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history import stamps
 from buildbot_selfserve.history import users
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
@@ -35,6 +37,7 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
 
 
@@ -125,6 +128,10 @@ class History:
     def build_detail(self, build: BuildRow) -> BuildDetail:
         """Return *build* with the properties of its request."""
         return builds.build_detail(self.connection, build)
+
+    def sourcestamps_of(self, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
+        """Return the sourcestamps of requests, by id."""
+        return stamps.of_requests(self.connection, request_ids)
 
     def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail:
         """Return *request* with its properties and builds."""

@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Hashable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
+from buildbot_selfserve.live.changes import Listeners
+from buildbot_selfserve.live.changes import LookUp
 from buildbot_selfserve.live.events import Event
 from buildbot_selfserve.live.events import Events
 from buildbot_selfserve.live.holding import Holder
 from buildbot_selfserve.live.seats import Seats
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Change
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.waiting import Moment
 
@@ -26,17 +34,24 @@ class Live:
     """Everybody who waits at one master.
 
     :param clock: the reactor
+    :param look_up: asks a reader for the sourcestamps of build requests
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
         self.seats = Seats()
         self._holder = Holder(clock)
+        self._listeners = Listeners(clock, look_up)
         self._events = Events(self._happened)
 
     @property
     def held(self) -> int:
         """Return how many answers are held back now."""
         return self._holder.waiting
+
+    @property
+    def listening_now(self) -> int:
+        """Return how many listen to what happens."""
+        return len(self._listeners)
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
         """Hear of what happens.
@@ -48,10 +63,12 @@ class Live:
     def release(self) -> None:
         """Let everybody go: what they wait for may have got another meaning."""
         self._holder.release()
+        self._listeners.release()
 
     async def stop(self) -> None:
         """Turn everybody away, and hear of nothing any more."""
         self._holder.stop()
+        self._listeners.release()
         await self._events.stop()
 
     async def hold(
@@ -72,6 +89,21 @@ class Live:
         with self.seats.taken(client):
             return await self._holder.hold(key, look, seconds)
 
+    @contextmanager
+    def listening(
+        self, client: str, branch: Branch, hear: Callable[[Sequence[Change]], None]
+    ) -> Iterator[defer.Deferred[None]]:
+        """Call *hear* with what happens on *branch*, for as long as the context lasts.
+
+        What it gives fires when nothing will be told any more.
+
+        :raises TooMany: this client waits too often already
+        :raises Unavailable: too many wait
+        """
+        with self.seats.taken(client), self._listeners.listening(branch, hear) as over:
+            yield over
+
     def _happened(self, event: Event) -> None:
+        self._listeners.happened(event)
         if event.ends:
             self._holder.ended(event.what)

@@ -19,6 +19,9 @@ from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
 from buildbot_selfserve.model.limits import Limits
 from buildbot_selfserve.model.limits import asker_key
+from buildbot_selfserve.model.live import Change
+from buildbot_selfserve.model.live import Changes
+from buildbot_selfserve.model.live import Measured
 from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
@@ -80,6 +83,8 @@ __all__ = [
     "BuilderEntry",
     "BuilderSet",
     "Builders",
+    "Change",
+    "Changes",
     "Day",
     "Done",
     "Effect",
@@ -87,6 +92,7 @@ __all__ = [
     "Jobs",
     "Limits",
     "Manual",
+    "Measured",
     "Order",
     "Outlook",
     "Possible",

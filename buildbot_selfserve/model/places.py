@@ -41,6 +41,17 @@ class Branch:
     builders: tuple[BuilderEntry, ...] | None = None
     sets: tuple[tuple[str, tuple[BuilderEntry, ...]], ...] = ()
 
+    def has(self, stamp: Sourcestamp) -> bool:
+        """Whether *stamp* belongs to this branch."""
+        return stamp.branch in self.branches and all(
+            wanted is None or wanted == given
+            for wanted, given in (
+                (self.codebase, stamp.codebase),
+                (self.project, stamp.project),
+                (self.repository, stamp.repository),
+            )
+        )
+
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured."""
         if not revision or self.revlink is None:

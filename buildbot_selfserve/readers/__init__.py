@@ -21,6 +21,16 @@ MOST_WAITING = 1000
 class Readers(Protocol):
     """Answers questions outside the reactor."""
 
+    @property
+    def unanswered(self) -> int:
+        """Return how many questions wait for their answer."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """Return how many readers had to be replaced."""
+        ...
+
     def ask(
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:

@@ -78,6 +78,7 @@ class ProcessReaders:
         self.reactor = reactor
         self.timeout = timeout
         self.first_frame = frames.packed(0, frames.PLAIN, pickle.dumps((open_state, arguments)))
+        self.restarts = 0
         self._number = 0
         self._stopping = False
         self._readers = [_Reader(self) for _ in range(count)]
@@ -88,6 +89,11 @@ class ProcessReaders:
     def pids(self) -> list[int]:
         """Return the ids of the processes that live now."""
         return [reader.pid for reader in self._readers if reader.pid is not None]
+
+    @property
+    def unanswered(self) -> int:
+        """Return how many questions wait for their answer."""
+        return sum(len(reader.questions) for reader in self._readers)
 
     def ask(
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
@@ -125,6 +131,7 @@ class ProcessReaders:
 
     def _replace(self, reader: _Reader) -> None:
         if not self._stopping:
+            self.restarts += 1
             reader.start()
 
 

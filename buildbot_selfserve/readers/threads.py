@@ -38,6 +38,16 @@ class ThreadReaders:
         self._state = state
         self._waiting = 0
 
+    @property
+    def unanswered(self) -> int:
+        """Return how many questions wait for their answer."""
+        return self._waiting
+
+    @property
+    def restarts(self) -> int:
+        """Return 0: threads are not replaced."""
+        return 0
+
     @classmethod
     def of_our_own(cls, clock: Any, state: Any, timeout: float) -> ThreadReaders:
         """Return readers in two threads that are used for nothing else, one a lane."""

@@ -10,6 +10,7 @@ from buildbot_selfserve.resources import branches
 from buildbot_selfserve.resources import builders
 from buildbot_selfserve.resources import builds
 from buildbot_selfserve.resources import jobs
+from buildbot_selfserve.resources import live
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
@@ -22,6 +23,7 @@ __all__ = [
     "builders",
     "builds",
     "jobs",
+    "live",
     "requests",
     "revisions",
     "root",

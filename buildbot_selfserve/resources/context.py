@@ -17,6 +17,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
@@ -71,6 +72,12 @@ class ReadContext(Protocol):
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
         ...
+
+
+class LiveContext(Protocol):
+    """The ``ctx`` of the handler of a live GET; it lives in the reactor."""
+
+    def measured(self) -> Measured: ...
 
 
 class Control(Protocol):

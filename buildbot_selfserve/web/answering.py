@@ -12,6 +12,7 @@ import zoneinfo
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -49,6 +50,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import snake
@@ -286,6 +288,16 @@ def outlook(reader: Reader, site: Site, question: Question) -> Outlook:
     look = ROUTES[question.route].held
     assert look is not None  # it is asked of routes that are held only
     found: Outlook = reader.read(site, partial(_value, look, question))[1]
+    return found
+
+
+def stamps_of(
+    reader: Reader, site: Site, request_ids: Sequence[int]
+) -> dict[int, tuple[Sourcestamp, ...]]:
+    """Return the sourcestamps of build requests, by id."""
+    found: dict[int, tuple[Sourcestamp, ...]] = reader.read(
+        site, lambda reading: reading.history.sourcestamps_of(request_ids)
+    )
     return found
 
 

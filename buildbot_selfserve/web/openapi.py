@@ -150,7 +150,7 @@ def statuses_of(route: Route, statuses: Mapping[type[SelfServeError], int]) -> l
     impossible = list(_OF_NO_ROUTE)
     if route.method == "GET":
         impossible += _JOB_REQUESTS_ONLY
-        if route.held is None:
+        if route.held is None and route.live is None:
             impossible.append(TooMany)
     if not route.nouns and not any(param.noun for param in route.params):
         impossible.append(NotFound)
@@ -320,6 +320,8 @@ def _responses(route: Route, statuses: Mapping[type[SelfServeError], int]) -> Ob
 
 
 def _read(route: Route) -> Object:
+    if route.live is not None:
+        return {"200": {**_described(200), "content": _content(route)}}
     headers = {"ETag": _header("Names this answer; send it back in If-None-Match.")}
     if route.paged:
         headers["Link"] = _header("Leads to the rows before and after these.")
@@ -340,6 +342,8 @@ def _done(route: Route) -> Object:
 
 
 def _content(route: Route) -> Object:
+    if route.live is not None:
+        return {route.live: {"schema": {"type": "string"}}}
     json_content: Object = {"schema": schemas.reference(schemas.schema_name(route.returns))}
     answer = examples().get(route.name, {}).get("answer")
     if answer is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable
+from collections.abc import Callable
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
@@ -32,7 +33,11 @@ from buildbot_selfserve.jobs import AskedJobs
 from buildbot_selfserve.jobs import Asker
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
+from buildbot_selfserve.metrics import OTHER
+from buildbot_selfserve.metrics import Metrics
 from buildbot_selfserve.model import Attempt
+from buildbot_selfserve.model import Changes
+from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Setup
@@ -55,6 +60,7 @@ from buildbot_selfserve.web import may
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web import routing
+from buildbot_selfserve.web import streaming
 from buildbot_selfserve.web import who
 from buildbot_selfserve.web.answering import Answer
 from buildbot_selfserve.web.answering import Question
@@ -66,6 +72,13 @@ ANONYMOUS = "anonymous"
 REALM = "buildbot"
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
+
+
+@dataclass(frozen=True)
+class LiveContext:
+    """The ``ctx`` of the handler of a live GET."""
+
+    measured: Callable[[], Measured]
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,9 @@ class Services(Protocol):
     @property
     def live(self) -> Live: ...
 
+    @property
+    def metrics(self) -> Metrics: ...
+
 
 class Pipeline:
     """Answers every request to this plugin."""
@@ -118,15 +134,37 @@ class Pipeline:
 
     def resource(self) -> KleinResource:
         """Return the resource to mount."""
-        return routing.resource(ROUTES, self.handle, self.refuse, self._root, self._begin)
+        return routing.resource(ROUTES, self.handle, self._unmatched, self._root, self._begin)
 
     def nothing(self) -> IResource:
         """Return the resource for paths near ours at which there is nothing."""
-        return routing.Nothing(self.refuse, self._begin)
+        return routing.Nothing(self._unmatched, self._begin)
 
     async def handle(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
-        """Answer a request that matched *route*."""
+        """Answer a request that matched *route*, and count it."""
+        method = request.method.decode("ascii", "replace")
+        begun = self.master.reactor.seconds()
+        status = "gone"
         try:
+            body = await self._answer(route, request, texts)
+            status = str(request.code)
+        finally:
+            waited = route.live is not None or (route.held and b"wait" in (request.args or ()))
+            seconds = None if waited else self.master.reactor.seconds() - begun
+            self.services.metrics.answered(method, route.shown_path, status, seconds)
+        return body
+
+    def _unmatched(self, request: Request, error: SelfServeError) -> bytes:
+        """Answer a request that matched no route, and count it."""
+        body = self.refuse(request, error)
+        method = request.method.decode("ascii", "replace")
+        self.services.metrics.answered(method, OTHER, str(request.code), None)
+        return body
+
+    async def _answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        try:
+            if route.live is not None:
+                return await self._live(route, request, texts)
             if route.method == "GET":
                 return await self._get(route, request, texts)
             return await _unhurried(self._logged(route, request, texts))
@@ -162,9 +200,7 @@ class Pipeline:
     async def _get(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
-        if self.master.www.authz.allowRules:
-            identity = await who.identify(self.master, request, reads=True)
-            await may.require_readable(self.master, identity)
+        await self._require_readable(request)
         params = parse_all(route.all_params, query, self.limits)
         page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
         wait = params.pop("wait") if route.held is not None else 0
@@ -176,16 +212,16 @@ class Pipeline:
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
         )
-        moment = await self._held(request, question, wait) if wait else Moment()
         large = route.large or (params.get("num") or 0) > MOST_SMALL
-        answer: Answer = await moment.ask(
-            question.key,
-            # what is configured may be another after a wait
-            lambda: self.services.readers.ask(
-                answering.answer, self._site(route, texts), question, large=large
-            ),
-        )
-        return self._respond(request, answer)
+
+        def ask() -> defer.Deferred[Answer]:
+            site = self._site(route, texts)
+            return self.services.readers.ask(answering.answer, site, question, large=large)
+
+        if not wait:
+            return self._respond(request, await ask())
+        moment = await self._held(request, question, wait)
+        return self._respond(request, await moment.ask(question.key, ask))
 
     def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
         """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
@@ -195,6 +231,30 @@ class Pipeline:
             return self.services.readers.ask(answering.outlook, self.services.site, asked)
 
         return self.services.live.hold(_remote(request), asked.key, look, seconds)
+
+    # -- a GET of what only the reactor knows
+
+    async def _live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        _form_of(route, request, negotiation.query_of(request))
+        await self._require_readable(request)
+        services = self.services
+        found: dict[str, Any] = {}
+        if texts:
+            found = await services.readers.ask(answering.resolve, services.site, texts)
+        value = route.handler(LiveContext(services.metrics.measured), **found)
+        if isinstance(value, Measured):
+            return self._respond(request, Answer(200, value.media_type, value.text))
+        assert isinstance(value, Changes)
+        request.setHeader("Content-Type", route.live)
+        reactor = self.master.reactor
+        return await streaming.stream(
+            request, _remote(request), value.branch, services.live, reactor
+        )
+
+    async def _require_readable(self, request: Request) -> None:
+        if self.master.www.authz.allowRules:
+            identity = await who.identify(self.master, request, reads=True)
+            await may.require_readable(self.master, identity)
 
     # -- job requests
 
@@ -349,6 +409,8 @@ def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
     """
     if route.template is not None:
         return negotiation.form_of(request, query)
+    if route.live is not None and query.get("format", "") != "":
+        raise BadParameter(FORMAT.name, "left out: this is neither JSON nor a page")
     if query.get("format", "json") not in ("json", ""):
         raise BadParameter(FORMAT.name, "json: this has no page")
     return "json"

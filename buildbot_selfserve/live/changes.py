@@ -1,0 +1,147 @@
+"""Tells listeners of a branch what happens on it.
+
+Events say to which build request something has happened, and nothing of branches. Those of a
+request never change, so they are looked up once, for many requests in one question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.live.events import BUILDS
+from buildbot_selfserve.live.events import Event
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Change
+from buildbot_selfserve.model import Sourcestamp
+
+#: Seconds in which what happens is told at once.
+WINDOW = 0.25
+#: When more has happened in a window it is not told one by one.
+MOST_TOLD = 100
+#: So many requests are remembered with their sourcestamps.
+MOST_REMEMBERED = 10_000
+#: What is told when too much has happened, or when nobody knows where.
+SOMETHING = Change(None, None)
+
+#: Returns the sourcestamps of the build requests that it is given.
+LookUp = Callable[[Sequence[int]], Awaitable[Mapping[int, tuple[Sourcestamp, ...]]]]
+
+
+class Listener:
+    """Somebody who wants to hear what happens on a branch.
+
+    :param hear: called with what has happened
+    """
+
+    def __init__(self, branch: Branch, hear: Callable[[Sequence[Change]], None]) -> None:
+        self.branch = branch
+        self.hear = hear
+        #: fires when there is nothing to hear any more
+        self.over: defer.Deferred[None] = defer.Deferred()
+
+
+class Listeners:
+    """All who listen at one master.
+
+    :param clock: the reactor
+    :param look_up: asks a reader where requests belong
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
+        self.clock = clock
+        self._look_up = look_up
+        self._listeners: list[Listener] = []
+        self._fresh: dict[int, int | None] = {}
+        self._too_many = False
+        self._telling = False
+        self._places: dict[int, tuple[Sourcestamp, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    @contextmanager
+    def listening(
+        self, branch: Branch, hear: Callable[[Sequence[Change]], None]
+    ) -> Iterator[defer.Deferred[None]]:
+        """Call *hear* with what happens on *branch*, for as long as the context lasts.
+
+        What it gives fires when nothing will be told any more.
+        """
+        listener = Listener(branch, hear)
+        self._listeners.append(listener)
+        try:
+            yield listener.over
+        finally:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def release(self) -> None:
+        """Let all go."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.over.callback(None)
+
+    def happened(self, event: Event) -> None:
+        """Note that something has happened."""
+        if not self._listeners or event.request_id is None:
+            return
+        build_id = event.what[1] if event.what[0] == BUILDS else None
+        if len(self._fresh) >= MOST_REMEMBERED:
+            self._too_many = True
+        elif build_id is not None or event.request_id not in self._fresh:
+            self._fresh[event.request_id] = build_id
+        if not self._telling:
+            self._telling = True
+            self.clock.callLater(WINDOW, self._begin)
+
+    def _begin(self) -> None:
+        telling = defer.Deferred.fromCoroutine(self._tell())
+        telling.addErrback(lambda failure: self.log.failure("selfserve: cannot tell", failure))
+
+    async def _tell(self) -> None:
+        """Tell everybody what has happened in this window."""
+        fresh, self._fresh = self._fresh, {}
+        too_many, self._too_many = self._too_many, False
+        try:
+            known = not too_many and await self._find_out(fresh)
+            for listener in list(self._listeners):
+                listener.hear(self._told(listener.branch, fresh) if known else (SOMETHING,))
+        finally:
+            self._telling = False
+            if self._fresh and self._listeners:
+                self._telling = True
+                self.clock.callLater(WINDOW, self._begin)
+
+    async def _find_out(self, request_ids: Mapping[int, object]) -> bool:
+        """Learn where the requests belong; return whether that worked."""
+        unknown = [one for one in request_ids if one not in self._places]
+        if not unknown:
+            return True
+        try:
+            found = await self._look_up(unknown)
+        except Exception:
+            self.log.failure("selfserve: nobody knows where something has happened")
+            return False
+        if len(self._places) + len(unknown) > MOST_REMEMBERED:
+            self._places = {one: self._places[one] for one in request_ids if one in self._places}
+        self._places.update(found)
+        return True
+
+    def _told(self, branch: Branch, fresh: Mapping[int, int | None]) -> Sequence[Change]:
+        changes = [
+            Change(request_id, build_id)
+            for request_id, build_id in fresh.items()
+            if any(branch.has(stamp) for stamp in self._places.get(request_id, ()))
+        ]
+        return changes if len(changes) <= MOST_TOLD else (SOMETHING,)
