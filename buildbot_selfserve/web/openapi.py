@@ -285,7 +285,7 @@ def _add_method_override(operations: Object) -> None:
             }
         return
     first = operations[meant[0].lower()]
-    schema: Object = {"type": "object", "properties": {"_method": override}}
+    schema = {"type": "object", "properties": {"_method": override}}
     schema["required"] = ["_method"]
     for one in meant:
         if "requestBody" in operations[one.lower()]:
