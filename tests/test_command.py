@@ -626,6 +626,16 @@ def test_a_server_that_knows_no_wait_is_polled_gently(shell: Shell, proxy: Unrel
     shell.ok("cancel", "main", "--revision", revision("0") + "1")
 
 
+def test_a_server_that_holds_its_answers_is_not_polled(shell: Shell, proxy: Unreliable) -> None:
+    shell.build("slow", revision("0") + "4")
+    ran = shell("is-done", "main", revision("0") + "4", "--wait", "7", SELFSERVE_URL=proxy.url)
+    assert ran.status == TIMED_OUT
+    first, *others = looks(proxy)
+    assert "wait=5" in first
+    assert 1 <= len(others) <= 3
+    shell.ok("cancel", "main", "--revision", revision("0") + "4")
+
+
 def test_a_wait_outlives_a_master_that_is_away(shell: Shell, proxy: Unreliable) -> None:
     shell.build("fast", revision("0") + "2")
     proxy.faults = [Fault(502), LOST, Fault(503, {"Retry-After": "1"})]

@@ -35,8 +35,8 @@ from buildbot_selfserve.client.rows import Row
 from buildbot_selfserve.client.rows import UserRows
 
 #: Seconds for which one question of a wait asks the server to hold its answer. Proxies often
-#: hang up after a minute.
-LONGEST_HOLD = 20
+#: hang up after a minute; and somebody who looks on wants to see what happens.
+LONGEST_HOLD, WATCHED_HOLD = 20, 5
 #: Seconds between two looks at a server that does not hold its answers: from, at most.
 FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
 
@@ -166,17 +166,17 @@ class Core:
         :raises NotFound: nobody knows the revision, or not in time
         """
         begun = time.monotonic()
-        look, holds = FIRST_LOOK, True
+        look, longest = FIRST_LOOK, LONGEST_HOLD if progress is None else WATCHED_HOLD
         while True:
             asked = time.monotonic()
             left = max(0.0, begun + timeout - asked)
-            hold = min(int(left), LONGEST_HOLD) if holds else 0
+            hold = min(int(left), longest)
             try:
                 done = yield from self._held(branch, revision, stable_delay, hold, left)
             except BadRequest as error:
                 # an older server does not know this parameter
                 if hold and error.msg == "Bad wait":
-                    holds = False
+                    longest = 0
                     continue
                 raise
             except NotFound:

@@ -95,17 +95,19 @@ class TwistedClient(Configured):
         agent = self.agent
         if agent is None:
             agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        whole = defer.Deferred.fromCoroutine(_exchanged(agent, send))
+        late = reactor.callLater(send.timeout, whole.cancel)
         try:
-            whole = defer.Deferred.fromCoroutine(_exchanged(agent, send))
-            return await whole.addTimeout(send.timeout, reactor)
-        except (ConnectError, DNSLookupError) as error:
-            return Lost(str(error), sent=False)
-        except defer.TimeoutError:
-            return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
-        except (ResponseFailed, RequestTransmissionFailed) as error:
-            return Lost("; ".join(reason.getErrorMessage() for reason in error.reasons), sent=True)
-        except ConnectionClosed as error:
-            return Lost(str(error), sent=True)
+            return await whole
+        except Exception as error:
+            if _was_cancelled(error) and late.active():
+                raise defer.CancelledError from None  # by whoever asked
+            if _was_cancelled(error):
+                return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
+            return _lost(error)
+        finally:
+            if late.active():
+                late.cancel()
 
     def _reactor(self) -> Any:
         if self.reactor is not None:
@@ -130,3 +132,22 @@ async def _exchanged(agent: Any, send: Send) -> Answer:
         name.decode("latin-1").lower(): b", ".join(values).decode("latin-1") for name, values in raw
     }
     return Answer(response.code, headers, await response.content())
+
+
+def _was_cancelled(error: Exception) -> bool:
+    """Whether *error* is the end of a request that was cancelled; Twisted may wrap that."""
+    reasons = getattr(error, "reasons", ())
+    return isinstance(error, defer.CancelledError) or any(
+        reason.check(defer.CancelledError) for reason in reasons
+    )
+
+
+def _lost(error: Exception) -> Lost:
+    """Return what it means that a request ended in *error*, or raise what means something else."""
+    if isinstance(error, ConnectError | DNSLookupError):
+        return Lost(str(error), sent=False)
+    if isinstance(error, ConnectionClosed):
+        return Lost(str(error), sent=True)
+    if isinstance(error, ResponseFailed | RequestTransmissionFailed):
+        return Lost("; ".join(reason.getErrorMessage() for reason in error.reasons), sent=True)
+    raise error

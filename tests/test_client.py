@@ -1,0 +1,308 @@
+"""The clients for scripts and for Twisted: both do the same, against a real master."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import util
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+from twisted.internet.threads import deferToThread
+
+from buildbot_selfserve.client import Client
+from buildbot_selfserve.client import errors
+from buildbot_selfserve.client import rows
+from buildbot_selfserve.client.core import Core
+from buildbot_selfserve.client.deferred import TwistedClient
+from tests.harness import PASSWORD
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import Config
+from tests.harness import config
+from tests.harness import free_port
+from tests.unreliable import DONE_BUT_LOST
+from tests.unreliable import LOST
+from tests.unreliable import Fault
+from tests.unreliable import Unreliable
+from tests.unreliable import unreliable
+
+QUESTIONS = [name for name in vars(Core) if not name.startswith("_")]
+KINDS = {"sync": Client, "twisted": TwistedClient}
+
+
+class Asker:
+    """Asks with one kind of client, and never holds up the reactor."""
+
+    def __init__(self, kind: str, url: str) -> None:
+        self.kind = kind
+        self.url = url
+
+    def client(self, url: str | None = None, **more: Any) -> Any:
+        more = {"user": USER, "password": PASSWORD, **more}
+        return KINDS[self.kind](url or self.url, **more)
+
+    def ask(self, client: Any, name: str, *args: Any, **more: Any) -> defer.Deferred[Any]:
+        question = partial(getattr(client, name), *args, **more)
+        return deferToThread(question) if self.kind == "sync" else question()
+
+    def __call__(self, name: str, *args: Any, **more: Any) -> defer.Deferred[Any]:
+        return self.ask(self.client(), name, *args, **more)
+
+
+@pytest.fixture(params=list(KINDS))
+def asked(request: Any, master: Any) -> Asker:
+    return Asker(request.param, f"{master.url}/self-serve")
+
+
+@pytest.fixture
+def proxy(master: Any) -> Iterator[Unreliable]:
+    with unreliable(master.loader.port) as one:
+        yield one
+
+
+def several() -> Config:
+    """A master with a set, a branch that has a slash, and a builder whose name has everything."""
+    branches = [
+        util.SelfServeBranch("main", builders=["fast", "slow"], sets={"nightly": ["fast"]}),
+        util.SelfServeBranch("feature/x y", builders=["opt/mac #1"]),
+    ]
+    return config(util.SelfServe(branches=branches))
+
+
+@pytest.mark.parametrize("master", [several], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
+    build = await master.finished_build()
+    assert set(await asked("branches")) == {"main", "feature/x y"}
+    assert await asked("builders", "main") == ["fast", "slow"]
+    (row,) = await asked("builds", "main")
+    assert row["build_id"] == build["buildid"]
+    assert rows.state(row) == "success"
+    assert await asked("revision", "main", REVISION[:8]) == [row]
+    assert await asked("builds", "main", date="2001-01-01") == []
+    one = await asked("build_row", "main", build["buildid"])
+    assert one["requests"][0]["properties"]["branch"] == "main"
+    request = await asked("request_row", "main", build["buildrequestid"])
+    assert request["build_ids"] == [build["buildid"]]
+    done = await asked("is_done", "main", REVISION, stable_delay=0)
+    assert (done["job_complete"], done["job_passed"], done["builds"]) == (True, True, 1)
+    possible = await asked("possible", "main", REVISION)
+    assert possible["sets"]["nightly"] == ["fast"]
+    assert await asked("user", "main", "ada@example.org") == {
+        "builds": [],
+        "running": [],
+        "pending": [],
+    }
+    assert await asked("jobs") == []
+
+
+@pytest.mark.parametrize("master", [several], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_everything_that_can_be_done(master: Any, asked: Asker) -> None:
+    build = await master.finished_build()
+    master.pause()
+    receipt = await asked("rebuild_build", "main", build["buildid"], count=2, priority=3)
+    assert not rows.went_wrong(receipt)
+    first, second = (one["request_id"] for one in receipt["requests"])
+    assert (await master.data("buildrequests", first))["priority"] == 3
+    receipt = await asked("reprioritize", "main", first, -4)
+    assert [one["outcome"] for one in receipt["requests"]] == ["reprioritized"]
+    assert (await master.data("buildrequests", first))["priority"] == -4
+    receipt = await asked("cancel_request", "main", first)
+    assert [one["outcome"] for one in receipt["requests"]] == ["cancelled"]
+    await asked("rebuild_request", "main", second)
+    receipt = await asked("build_set", "main", REVISION, "nightly", priority=1)
+    assert [one["buildername"] for one in receipt["requests"]] == ["fast"]
+    await asked("build", "main", REVISION)
+    receipt = await asked("cancel_revision", "main", REVISION)
+    assert {one["outcome"] for one in receipt["requests"]} == {"cancelled"}
+    assert len(receipt["requests"]) == 4
+    receipt = await asked("cancel_build", "main", build["buildid"])
+    assert [one["outcome"] for one in receipt["requests"]] == ["already_complete"]
+    jobs = await asked("jobs", num=3, offset=1, who=USER)
+    assert [job["action"] for job in jobs] == [
+        "cancel_revision",
+        "new_build_at_revision",
+        "new_nightly_at_revision",
+    ]
+    assert await asked("job", jobs[0]["job_id"]) == jobs[0]
+
+
+@pytest.mark.parametrize("master", [several], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_names_may_have_anything_in_them(master: Any, asked: Asker) -> None:
+    branch, revision = "feature/x y", "r/1?#%2F&ü"
+    await master.finished_build("opt/mac #1", branch=branch, revision=revision)
+    assert [row["revision"] for row in await asked("builds", branch)] == [revision]
+    assert [row["branch"] for row in await asked("revision", branch, revision)] == [branch]
+    properties = {"text": "a&b=ü", "list": [1, {"x": None}]}
+    receipt = await asked(
+        "build_with", branch, revision, "opt/mac #1", properties=properties, files=["ü/%2F"]
+    )
+    (one,) = receipt["requests"]
+    request = await asked("request_row", branch, one["request_id"])
+    assert {name: request["properties"][name] for name in properties} == properties
+    assert (await asked("job", receipt["job_id"]))["what"]["files"] == ["ü/%2F"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_comes_in_parts_is_put_together(master: Any, asked: Asker) -> None:
+    for _ in range(3):
+        await master.finished_build()
+    whole = await asked("revision", "main", REVISION)
+    assert len(whole) == 3
+    assert await asked("revision", "main", REVISION, limit=2) == whole[:2]
+    assert await asked("revision", "main", REVISION, limit=2, offset=2) == whole[2:]
+    with unreliable(master.loader.port) as proxy:
+        # as a server answers that gives no more than two rows at a time
+        limited = await master.get(f"/self-serve/main/rev/{REVISION}?limit=2")
+        link = limited.header("link")
+        assert 'rel="next"' in link
+        proxy.faults = [Fault(200, {"Link": link}, limited.body)]
+        client = asked.client(proxy.url)
+        assert await asked.ask(client, "revision", "main", REVISION) == whole
+        assert [one.path.partition("?")[2] for one in proxy.seen] == ["", "offset=2"]
+
+
+@pytest.mark.parametrize(
+    ("question", "error", "status", "msg"),
+    [
+        (("revision", "nowhere", REVISION), errors.NotFound, 404, "Branch nowhere not found"),
+        (("job", 99), errors.NotFound, 404, "Job 99 not found"),
+        (("builds", "main", "date", "x"), errors.BadRequest, 400, "Bad date"),
+        (("rebuild_build", "main", 1, "count", 0), errors.BadRequest, 400, "Bad count"),
+        (("builders", ""), errors.BadRequest, None, "'' cannot stand in a URL"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_the_server_refuses_is_an_exception(
+    master: Any, asked: Asker, question: Any, error: Any, status: int | None, msg: str
+) -> None:
+    await master.finished_build()
+    name, first, *others = question
+    args, more = (others, {}) if len(others) < 2 else (others[:-2], dict([others[-2:]]))
+    with pytest.raises(error) as caught:
+        await asked(name, first, *args, **more)
+    assert (type(caught.value), caught.value.status, caught.value.msg) == (error, status, msg)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_may_not(master: Any, asked: Asker) -> None:
+    await master.finished_build()
+    wrong = asked.client(password="wrong")
+    with pytest.raises(errors.Unauthorized, match="Wrong user name or password"):
+        await asked.ask(wrong, "cancel_build", "main", 1)
+    nobody = asked.client(user=None, password=None)
+    with pytest.raises(errors.Unauthorized):
+        await asked.ask(nobody, "cancel_build", "main", 1)
+    with pytest.raises(errors.Misconfigured):
+        asked.client(user=None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_there(master: Any, asked: Asker) -> None:
+    away = asked.client(f"http://127.0.0.1:{free_port()}", patience=0)
+    with pytest.raises(errors.Unreachable, match="refused"):
+        await asked.ask(away, "branches")
+    nowhere = asked.client("http://nowhere.invalid", patience=0)
+    with pytest.raises(errors.Unreachable):
+        await asked.ask(nowhere, "branches")
+
+
+@pytest_twisted.ensureDeferred
+async def test_something_else_there(master: Any, asked: Asker) -> None:
+    with pytest.raises(errors.NotSelfServe):
+        await asked.ask(asked.client(f"{master.url}/api/v2"), "branches")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_job_request_whose_answer_is_lost_is_done_once(
+    master: Any, asked: Asker, proxy: Unreliable
+) -> None:
+    build = await master.finished_build()
+    proxy.faults = [LOST, DONE_BUT_LOST, Fault(503, {"Retry-After": "0"})]
+    client = asked.client(proxy.url)
+    receipt = await asked.ask(client, "rebuild_build", "main", build["buildid"])
+    assert receipt["job_id"] == 1
+    assert len(await master.data("buildrequests")) == 2
+    assert len({one.headers["idempotency-key"] for one in proxy.seen}) == 1
+    assert len(proxy.seen) == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_patience_of_none_asks_once(master: Any, asked: Asker, proxy: Unreliable) -> None:
+    proxy.always = Fault(503, {"Retry-After": "1"}, b'{"msg": "not now", "job_id": 7}')
+    with pytest.raises(errors.Unavailable, match="not now") as caught:
+        await asked.ask(asked.client(proxy.url, patience=0), "branches")
+    assert (caught.value.status, caught.value.job_id, len(proxy.seen)) == (503, 7, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_is_silent_is_not_waited_for(asked: Asker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(errors.Unreachable, match=r"no answer within 0\.5 seconds"):
+            await asked.ask(asked.client(url, timeout=0.5, patience=0), "branches")
+
+
+@pytest_twisted.ensureDeferred
+async def test_waiting_until_it_is_done(master: Any, asked: Asker) -> None:
+    request_id = await master.add_request("slow")
+    build = await master.running_build(request_id)
+    said: list[rows.Done] = []
+    waiting = asked("wait", "main", REVISION, timeout=30, stable_delay=0, progress=said.append)
+    await task.deferLater(reactor, 1)
+    assert not waiting.called
+    await asked("cancel_build", "main", build["buildid"])
+    done = await waiting
+    assert (done["job_complete"], done["job_passed"], done["cancelled"]) == (True, False, 1)
+    assert said[-1] == done
+
+
+@pytest_twisted.ensureDeferred
+async def test_waiting_in_vain(master: Any, asked: Asker) -> None:
+    request_id = await master.add_request("slow")
+    await master.running_build(request_id)
+    with pytest.raises(errors.WaitTimedOut, match=r"Not done after 1\.5 seconds") as caught:
+        await asked("wait", "main", REVISION, timeout=1.5)
+    assert caught.value.done["running"] == 1
+    with pytest.raises(errors.NotFound):
+        await asked("wait", "main", "fedcba98", timeout=20)
+    with pytest.raises(errors.NotFound):
+        await asked("wait", "main", "fedcba98", timeout=20, appear=1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_asked_in_twisted_can_be_cancelled(master: Any) -> None:
+    request_id = await master.add_request("slow")
+    await master.running_build(request_id)
+    client = TwistedClient(f"{master.url}/self-serve")
+    waiting = client.wait("main", REVISION, timeout=60)
+    await task.deferLater(reactor, 0.5)
+    waiting.cancel()
+    with pytest.raises(defer.CancelledError):
+        await waiting
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_both_clients_have_every_question_under_its_own_name(kind: type) -> None:
+    assert {name for name in vars(kind) if not name.startswith("_")} >= set(QUESTIONS)
+    for name in QUESTIONS:
+        ours, question = getattr(kind, name), getattr(Core, name)
+        assert (ours.__name__, ours.__doc__) == (name, question.__doc__)
+        assert inspect.signature(ours).parameters == inspect.signature(question).parameters
+        assert "Steps" not in str(inspect.signature(ours))
+
+
+def test_secrets_are_not_in_what_is_shown() -> None:
+    client = Client("http://127.0.0.1:1", token="geheim", patience=0)
+    with pytest.raises(errors.Unreachable) as caught:
+        client.branches()
+    assert "geheim" not in f"{client!r} {client.__dict__!r} {caught.value!r}"
