@@ -7,12 +7,13 @@ CROSSBAR := .venv-crossbar
 SOURCES := benchmarks buildbot_selfserve demo docs tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types docs examples dist
+.PHONY: help demo test fuzz check format lint types docs examples dist
 .PHONY: bench bench-report bench-writes clean
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
 	@echo "make test     run all tests"
+	@echo "make fuzz     send ten thousand hostile requests to a master, in minutes"
 	@echo "make check    all that CI runs: format, lint, types, docs, dist, tests"
 	@echo "make format   format the code"
 	@echo "make docs     make the generated documents again"
@@ -47,6 +48,9 @@ demo: $(VENV)/demo
 
 test: $(VENV)/dev crossbar
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+fuzz: $(VENV)/dev
+	SELFSERVE_FUZZ=10000 $(BIN)/python -m pytest tests/test_hostile.py
 
 check: lint types dist test
 

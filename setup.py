@@ -41,6 +41,8 @@ setup(
         "orjson>=3.9",
         # the text that Prometheus reads has an official library, which is small and needs no other
         "prometheus-client>=0.17",
+        # Buildbot's own sessions are in its format, and Buildbot brings it
+        "pyjwt>=2",
         "sqlalchemy>=2.0",
         "twisted>=22.10",
         "werkzeug>=2.3",

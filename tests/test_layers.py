@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
                 "twisted",
                 "jinja2",
                 "buildbot",
+                "jwt",
                 "werkzeug",
                 "sqlalchemy",
                 "orjson",

@@ -60,6 +60,7 @@ from buildbot_selfserve.web import may
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web import routing
+from buildbot_selfserve.web import sessions
 from buildbot_selfserve.web import streaming
 from buildbot_selfserve.web import who
 from buildbot_selfserve.web.answering import Answer
@@ -194,6 +195,7 @@ class Pipeline:
 
     def _begin(self, request: Request) -> None:
         headers.put_on(self.master, request)
+        sessions.forget_broken(self.master, request)
 
     # -- GET
 

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from buildbot.www.auth import NoAuth
 from buildbot.www.auth import RemoteUserAuth
 from buildbot.www.auth import TwistedICredAuthBase
-from buildbot.www.auth import build_cookie_name
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
@@ -24,6 +23,7 @@ from zope.interface import implementer
 
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.web.sessions import session_cookie
 
 #: Where Buildbot looks for the name under which somebody's builds run (buildbot/www/rest.py).
 NAME_FIELDS = ("email", "username", "full_name")
@@ -73,9 +73,7 @@ async def identify(master: Any, request: Request, *, reads: bool = False) -> Ide
 
 def from_session(master: Any, request: Request, via: str = "session") -> Identity:
     """Return whom Buildbot's session cookie names, if there is one."""
-    sitepath = getattr(request, "sitepath", [])  # Twisted sets it when it looks for the resource
-    cookie = build_cookie_name(request.isSecure(), sitepath)
-    if via == "session" and request.getCookie(cookie) is None:
+    if via == "session" and request.getCookie(session_cookie(request)) is None:
         return Identity("anonymous", {"anonymous": True})  # asking for a session would make one
     user_info = dict(master.www.getUserInfos(request))
     return Identity("anonymous" if user_info.get("anonymous") else via, user_info)
