@@ -51,7 +51,11 @@ def main() -> int:
 def _serve(master: Buildmaster) -> None:
     print(f"\nLook around:      {master.url}/self-serve")
     print(f"Buildbot's pages: {master.url}/")
-    print("Log in as demo, password demo. Ctrl-C ends it.", flush=True)
+    print("Log in as demo, password demo. From another terminal:")
+    who = "SELFSERVE_USER=demo SELFSERVE_PASSWORD=demo"
+    command = Path(sys.executable).with_name("selfserve")
+    print(f"    SELFSERVE_URL={master.url} {who} {command} builds main")
+    print("Ctrl-C ends it.", flush=True)
     while True:
         time.sleep(3600)
 
