@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from dataclasses import replace
@@ -153,6 +154,23 @@ class Jobs:
         for job in left:
             await self._close_as_settled(job)
         return len(left)
+
+    async def settle_of_gone(self, gone: Collection[int]) -> int:
+        """Close the rows that masters left open that are *gone*; return how many.
+
+        What they were following is followed on. Several masters may do this at once.
+        """
+        if not gone:
+            return 0
+        taken = await self._write(store.take_over, gone, self._masterid(), self.incarnation)
+        for job in taken:
+            if job.status == "running":
+                self._open_ids.add(job.job_id)  # it is no orphan
+                await self._close_as_settled(job)
+                self._open_ids.discard(job.job_id)
+            else:
+                self._follow_on(job)
+        return len(taken)
 
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""

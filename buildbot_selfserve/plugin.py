@@ -54,6 +54,8 @@ LANES = 2
 MOST_REMEMBERED = 1000
 #: Seconds between attempts to bring the journal's tables up to date.
 SCHEMA_RETRY = 10.0
+#: Seconds between two looks for what masters left open that have gone.
+GONE_INTERVAL = 60.0
 
 
 class JournalDatabase:
@@ -140,6 +142,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.metrics.job_ended,
         )
         self._watch()
+        self._heir = task.LoopingCall(self._settle_of_gone)
+        self._heir.clock = master.reactor
         self._pipeline = Pipeline(master, self)
         self._mount = Mount(self._pipeline.nothing())
         self.configure(config)
@@ -200,6 +204,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         super().startService()
         self.live.start(self._master.mq.startConsuming)
         self._restart()
+        self._heir.start(GONE_INTERVAL, now=False)
 
     @defer.inlineCallbacks
     def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
@@ -212,6 +217,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def stopService(self) -> Any:
         """End job requests that run, then the readers."""
         yield super().stopService()
+        self._heir.stop()
         self._retired()
         self._mount.remove()
         yield defer.Deferred.fromCoroutine(self.live.stop())
@@ -257,6 +263,22 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             settled = await self.jobs.settle_left_open()
             if settled:
                 self.log.info("selfserve: settled {n} jobs that were left open", n=settled)
+
+    @defer.inlineCallbacks
+    def _settle_of_gone(self) -> Any:
+        """Close what masters left open that will not do so themselves."""
+        if not self._ready:
+            return
+        try:
+            settled = yield defer.Deferred.fromCoroutine(self._inherit())
+        except Exception:
+            self.log.failure("selfserve: cannot settle what other masters left open")
+            return
+        if settled:
+            self.log.info("selfserve: took over {n} jobs of masters that are gone", n=settled)
+
+    async def _inherit(self) -> int:
+        return await self.jobs.settle_of_gone(await self.control.gone_masters())
 
     # -- what live answers need
 

@@ -39,6 +39,19 @@ def mariadb() -> Iterator[sa.URL]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def router() -> Iterator[str]:
+    """The URL of a message router for masters that share a database."""
+    from tests import crossbar
+
+    if not crossbar.is_installed():
+        # in CI nothing may be left out
+        assert not os.environ.get("CI"), crossbar.MISSING
+        pytest.skip(f"{crossbar.MISSING}: nothing was tried with two masters")
+    with crossbar.router() as url:
+        yield url
+
+
 @pytest.fixture
 def db_url(request: Any) -> str:
     """The URL of a database for a master; ``sqlite`` unless a test is parametrized with another."""

@@ -7,7 +7,6 @@ which ``make test`` makes.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from tests import documented
 from tests.harness import free_port
 
 #: The variable of the environment that says where crossbar is, if it is elsewhere.
@@ -26,15 +26,8 @@ ROOT = Path(__file__).parent.parent
 EXECUTABLE = Path(os.environ.get(VARIABLE) or ROOT / ".venv-crossbar" / "bin" / "crossbar")
 #: What to say when it is not there.
 MISSING = f"crossbar is not at {EXECUTABLE} (make test installs it)"
-REALM = "buildbot"
 #: Seconds in which it has started or ended, or never will.
 PATIENCE = 60
-
-EVERYTHING = {
-    "uri": "",
-    "match": "prefix",
-    "allow": {"call": True, "register": True, "publish": True, "subscribe": True},
-}
 
 
 def is_installed() -> bool:
@@ -47,7 +40,7 @@ def router() -> Iterator[str]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="crossbar-") as name:
         folder = Path(name)
-        (folder / "config.json").write_text(json.dumps(_config(port)))
+        (folder / "config.json").write_text(_config(port))
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [str(EXECUTABLE), "start", "--cbdir", name, "--color", "false"],
@@ -63,30 +56,10 @@ def router() -> Iterator[str]:
             _end(process)
 
 
-def _config(port: int) -> dict[str, object]:
-    """Return a configuration in which everybody on this machine may say and hear everything."""
-    return {
-        "version": 2,
-        "controller": {},
-        "workers": [
-            {
-                "type": "router",
-                "realms": [
-                    {
-                        "name": REALM,
-                        "roles": [{"name": "anonymous", "permissions": [EVERYTHING]}],
-                    }
-                ],
-                "transports": [
-                    {
-                        "type": "websocket",
-                        "endpoint": {"type": "tcp", "port": port, "interface": "127.0.0.1"},
-                        "serializers": ["json", "msgpack", "cbor"],
-                    }
-                ],
-            }
-        ],
-    }
+def _config(port: int) -> str:
+    """Return the documented configuration, with another port."""
+    documents = documented.block("multimaster.md", "crossbar")
+    return documented.changed(documents, {'"port": 8080': f'"port": {port}'})
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -103,7 +103,9 @@ def test_every_status_code_is_documented() -> None:
     assert [code for code in sorted(set(STATUS.values())) if f"| {code} |" not in api] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/operators.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/operators.md", "docs/multimaster.md"]
+)
 def test_links_lead_somewhere(name: str) -> None:
     document = generate.ROOT / name
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())

@@ -107,6 +107,25 @@ def test_rows_of_earlier_lives_are_found_and_no_others(connection: sa.Connection
     assert [job.job_id for job in store.left_open(connection, 1, "now")] == [mine]
 
 
+def test_what_is_left_of_gone_masters_is_taken_over_once(engine: sa.Engine) -> None:
+    with engine.connect() as one, engine.connect() as another:
+        left = opened(one, JOB, 2, "theirs")
+        opened(one, JOB, 3, "of one that lives")
+        closed = opened(one, JOB, 2, "theirs")
+        store.close_job(one, replace(JOB, job_id=closed, status="ok", completed_at=1))
+        followed = opened(one, JOB, 2, "theirs")
+        sent = replace(OUTCOME, outcome="stop_sent")
+        store.close_job(
+            one, replace(JOB, job_id=followed, status="ok", completed_at=1, requests=(sent,))
+        )
+        taken = store.take_over(one, {2, 9}, 1, "mine")
+        assert [(job.job_id, job.status) for job in taken] == [(left, "running"), (followed, "ok")]
+        assert store.take_over(another, {2, 9}, 4, "too late") == []
+        # it is an open row of mine now: when I die in between, it is settled as such
+        assert [job.job_id for job in store.left_open(one, 1, "my next life")] == [left]
+        assert [job.job_id for job in store.left_followed(one, 1, "my next life")] == [followed]
+
+
 def test_ids_are_not_used_again(connection: sa.Connection) -> None:
     first = opened(connection, JOB, 1, "a life")
     with connection.begin():

@@ -1,58 +1,31 @@
 """Two masters that share a database and a message router: one acts on what the other builds.
 
-Job requests are made at the front, which builds nothing that matters; all that they are about is
-built by the back. What came of them is looked up in Buildbot's own REST API of the back.
+Job requests are made at either of them, and what they are about is built by the back. What came of
+them is looked up in Buildbot's own REST API of the back.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
+import re
+import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from tests import crossbar
 from tests import databases
+from tests import two_masters
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
+from tests.test_killed import begin_rebuild
 
 SUCCESS, CANCELLED = 0, 6
 AT = f"/self-serve/main/rev/{REVISION}"
-
-SELFSERVE = """util.SelfServe(
-    branches=[util.SelfServeBranch("main", sets={"nightly": ["fast"]})])"""
-#: One address for both, as behind a proxy.
-BOTH = """
-from buildbot.plugins import worker
-c["multiMaster"] = True
-c["mq"] = {{"type": "wamp", "router_url": {router!r}, "realm": {realm!r}}}
-c["buildbotURL"] = "http://127.0.0.1/"
-"""
-#: A scheduler of the same name is at the back, too: Buildbot lets one of the two be active.
-FRONT = """
-c["workers"] = [worker.LocalWorker("elsewhere")]
-c["builders"] = [util.BuilderConfig(
-    name="elsewhere", workernames=["elsewhere"], factory=util.BuildFactory())]
-c["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=["fast"])]
-"""
-#: While one build runs, everything else waits.
-BACK = """
-c["workers"] = [worker.LocalWorker("worker", max_builds=1)]
-"""
-
-
-@pytest.fixture(scope="module")
-def router() -> Iterator[str]:
-    if not crossbar.is_installed():
-        # in CI nothing may be left out
-        assert not os.environ.get("CI"), crossbar.MISSING
-        pytest.skip(f"{crossbar.MISSING}: nothing was tried with two masters")
-    with crossbar.router() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -66,36 +39,9 @@ def masters(
     router: str, shared: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ProcessMaster, ProcessMaster]]:
     """The front and the back, when each hears what the other says."""
-    both = BOTH.format(router=router, realm=crossbar.REALM)
-    front, back = (
-        ProcessMaster(tmp_path_factory.mktemp(name), shared, SELFSERVE, both + more)
-        for name, more in (("front", FRONT), ("back", BACK))
-    )
-    with contextlib.ExitStack() as stack:
-        for one in (back, front):
-            stack.callback(one.stop)
-            one.start()
-        until_heard(front, back, "worker")
-        until_heard(back, front, "elsewhere")
-        yield front, back
-
-
-def until_heard(speaker: ProcessMaster, hearer: ProcessMaster, worker: str) -> None:
-    """Wait until events flow: *speaker* can pause a worker of *hearer*, and let it work again.
-
-    Of what a master listens to, its workers come last.
-    """
-
-    def becomes(method: str, paused: bool) -> bool:
-        (found,) = hearer.data(f"workers?name={worker}")["workers"]
-        if found["paused"] != paused:
-            # what nobody listens to yet is lost
-            speaker.control(f"workers/{found['workerid']}", method)
-        return bool(found["paused"] == paused)
-
-    hearer.until(lambda: hearer.data(f"workers?name={worker}")["workers"], f"{worker} is there")
-    hearer.until(lambda: becomes("pause", True), f"{worker} is paused")
-    hearer.until(lambda: becomes("unpause", False), f"{worker} works again")
+    folders = (tmp_path_factory.mktemp("front"), tmp_path_factory.mktemp("back"))
+    with two_masters.running(folders, router, shared) as both:
+        yield both
 
 
 @pytest.fixture
@@ -106,6 +52,12 @@ def front(masters: tuple[ProcessMaster, ProcessMaster]) -> ProcessMaster:
 @pytest.fixture
 def back(masters: tuple[ProcessMaster, ProcessMaster]) -> ProcessMaster:
     return masters[1]
+
+
+@pytest.fixture(params=["front", "back"])
+def asked(request: Any, front: ProcessMaster, back: ProcessMaster) -> ProcessMaster:
+    """The master that gets the job requests: either will do."""
+    return front if request.param == "front" else back
 
 
 @pytest.fixture(scope="module")
@@ -175,57 +127,57 @@ def was_built_by(back: ProcessMaster, receipt: Any) -> None:
 
 
 def test_what_the_other_has_built_is_built_again_there(
-    front: ProcessMaster, back: ProcessMaster, built: Any
+    asked: ProcessMaster, back: ProcessMaster, built: Any
 ) -> None:
     build_id, request_id = built["buildid"], built["buildrequestid"]
-    was_built_by(back, ask(front, "POST", "/self-serve/main/build", build_id=build_id))
-    was_built_by(back, ask(front, "POST", "/self-serve/main/request", request_id=request_id))
+    was_built_by(back, ask(asked, "POST", "/self-serve/main/build", build_id=build_id))
+    was_built_by(back, ask(asked, "POST", "/self-serve/main/request", request_id=request_id))
 
 
 @pytest.mark.parametrize(
     "path", [f"/self-serve/main/builders/fast/{REVISION}", f"{AT}/nightly", AT]
 )
 def test_what_is_asked_for_anew_is_built_by_the_other(
-    front: ProcessMaster, back: ProcessMaster, built: Any, path: str
+    asked: ProcessMaster, back: ProcessMaster, built: Any, path: str
 ) -> None:
-    was_built_by(back, ask(front, "POST", path))
+    was_built_by(back, ask(asked, "POST", path))
 
 
 def test_what_waits_for_the_other_is_built_sooner(
-    front: ProcessMaster, back: ProcessMaster, built: Any, running: int
+    asked: ProcessMaster, back: ProcessMaster, built: Any, running: int
 ) -> None:
     build_id = built["buildid"]
     first, second = outcomes(
-        ask(front, "POST", "/self-serve/main/build", build_id=build_id, count=2)
+        ask(asked, "POST", "/self-serve/main/build", build_id=build_id, count=2)
     )
-    receipt = ask(front, "PUT", f"/self-serve/main/request/{second}", priority=5)
+    receipt = ask(asked, "PUT", f"/self-serve/main/request/{second}", priority=5)
     assert outcomes(receipt) == {second: "reprioritized"}
     assert [request(back, one)["priority"] for one in (first, second)] == [0, 5]
-    ask(front, "DELETE", f"/self-serve/main/request/{running}")
+    ask(asked, "DELETE", f"/self-serve/main/request/{running}")
     assert completed(back, first)["results"] == completed(back, second)["results"] == SUCCESS
     assert builds(back, second)[0]["buildid"] < builds(back, first)[0]["buildid"]
 
 
 def test_what_waits_for_the_other_is_cancelled(
-    front: ProcessMaster, back: ProcessMaster, running: int
+    asked: ProcessMaster, back: ProcessMaster, running: int
 ) -> None:
     waiting = back.force("fast")
-    receipt = ask(front, "DELETE", f"/self-serve/main/request/{waiting}")
+    receipt = ask(asked, "DELETE", f"/self-serve/main/request/{waiting}")
     assert outcomes(receipt) == {waiting: "cancelled"}
     found = request(back, waiting)
     assert (found["complete"], found["results"]) == (True, CANCELLED)
-    assert found["claimed_by_masterid"] == id_of(front)
+    assert found["claimed_by_masterid"] == id_of(asked)
     # the other goes on as if nothing had been there
-    ask(front, "DELETE", f"/self-serve/main/request/{running}")
+    ask(asked, "DELETE", f"/self-serve/main/request/{running}")
     assert completed(back, back.force("fast"))["results"] == SUCCESS
     assert builds(back, waiting) == []
 
 
 def test_what_the_other_builds_is_stopped(
-    front: ProcessMaster, back: ProcessMaster, running: int
+    asked: ProcessMaster, back: ProcessMaster, running: int
 ) -> None:
     (build,) = builds(back, running)
-    receipt = ask(front, "DELETE", f"/self-serve/main/build/{build['buildid']}")
+    receipt = ask(asked, "DELETE", f"/self-serve/main/build/{build['buildid']}")
     assert outcomes(receipt) == {running: "stopped"}
     found, (build,) = request(back, running), builds(back, running)
     assert (found["complete"], found["results"]) == (True, CANCELLED)
@@ -236,10 +188,10 @@ def test_what_the_other_builds_is_stopped(
 
 
 def test_a_revision_is_cancelled_whoever_builds_it(
-    front: ProcessMaster, back: ProcessMaster, running: int
+    asked: ProcessMaster, back: ProcessMaster, running: int
 ) -> None:
     waiting = back.force("fast")
-    receipt = ask(front, "DELETE", AT)
+    receipt = ask(asked, "DELETE", AT)
     assert outcomes(receipt) == {waiting: "cancelled", running: "stopped"}
     for one in (waiting, running):
         found = request(back, one)
@@ -299,3 +251,120 @@ def test_both_tell_the_same(
     did = {row.id: row.masterid for row in rows}
     for master, receipt in asked.items():
         assert did[receipt["job_id"]] == id_of(master)
+
+
+def in_the_background(work: Any, *arguments: Any) -> Any:
+    """Run *work* in a thread; return what it will return."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work, *arguments)
+    pool.shutdown(wait=False)
+    return future
+
+
+def test_an_answer_is_held_until_the_other_has_built(
+    asked: ProcessMaster, back: ProcessMaster, running: int
+) -> None:
+    answer = in_the_background(asked.get, f"/main/rev/{REVISION}/is_done?stableDelay=0&wait=15")
+    asked.until(lambda: measured(asked, "selfserve_held_answers") == 1, "it is held")
+    time.sleep(1)
+    assert not answer.done()
+    ended = time.monotonic()
+    ask(back, "DELETE", f"/self-serve/main/request/{running}")
+    assert answer.result()["job_complete"] is True
+    # sooner than it would look for itself
+    assert time.monotonic() - ended < 10
+
+
+def test_what_the_other_builds_is_told(
+    asked: ProcessMaster, back: ProcessMaster, built: Any
+) -> None:
+    url = f"http://127.0.0.1:{asked.port}/self-serve/main/events"
+    with urllib.request.urlopen(url, timeout=20) as stream:
+        assert stream.readline().startswith(b"retry: ")
+        request_id = back.force("fast")
+        told: list[Any] = []
+        while not any(one["build_id"] for one in told):
+            line = stream.readline()
+            if line.startswith(b"data: "):
+                told.append(json.loads(line.removeprefix(b"data: ")))
+        assert {one["request_id"] for one in told} == {request_id}
+    completed(back, request_id)
+    asked.until(lambda: measured(asked, "selfserve_event_streams") == 0, "nobody listens")
+
+
+def measured(master: ProcessMaster, name: str) -> float:
+    url = f"http://127.0.0.1:{master.port}/self-serve/metrics"
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        (value,) = re.findall(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+    return float(value)
+
+
+def test_what_a_dead_master_left_open_is_settled_by_one_of_the_others(
+    masters: tuple[ProcessMaster, ProcessMaster],
+    router: str,
+    shared: str,
+    built: Any,
+    tmp_path: Path,
+) -> None:
+    doomed = two_masters.master(tmp_path, router, shared, two_masters.FRONT)
+    doomed.start()
+    their_id, before = id_of(doomed), {one["job_id"] for one in masters[0].get("/jobs")}
+    try:
+        with begin_rebuild(doomed, built["buildid"], 100):
+            job_id = doomed.until(
+                lambda: [
+                    one["job_id"]
+                    for one in masters[0].get("/jobs")
+                    if one["job_id"] not in before and made_by(shared, one["job_id"]) > 2
+                ],
+                "some builds are made",
+            )[0]
+            doomed.kill()
+    finally:
+        doomed.stop()
+    # nobody knows yet that it is dead
+    assert masters[0].get(f"/jobs/{job_id}")["status"] == "running"
+    time.sleep(2)
+    assert masters[0].get(f"/jobs/{job_id}")["status"] == "running"
+    engine = sa.create_engine(shared)
+    with engine.begin() as connection:
+        # what the others do ten minutes after its last sign of life
+        connection.exec_driver_sql(f"UPDATE masters SET active = 0 WHERE id = {their_id}")
+    job = masters[0].until(
+        lambda: closed(masters[0].get(f"/jobs/{job_id}")), "the job is settled by another one"
+    )
+    created = [one["request_id"] for one in job["complete_data"]["body"]["requests"]]
+    assert 2 < len(created) < 100
+    assert job["status"] == "failed"
+    assert job["complete_data"]["body"]["msg"] == f"{len(created)} of 100 builds requested"
+    with engine.connect() as connection:
+        (heir,) = connection.exec_driver_sql(
+            f"SELECT masterid FROM selfserve_jobs WHERE id = {job_id}"
+        ).fetchone()
+        still_open = connection.exec_driver_sql(
+            "SELECT count(*) FROM selfserve_jobs WHERE status = 'running'"
+        ).scalar()
+    engine.dispose()
+    assert heir in {id_of(one) for one in masters}
+    assert still_open == 0
+    # and once
+    logs = [one.log.count("took over 1 jobs of masters that are gone") for one in masters]
+    assert sum(logs) == 1
+    for request_id in created:
+        assert completed(masters[1], request_id)["results"] == SUCCESS
+
+
+def made_by(shared: str, job_id: int) -> int:
+    """Return how many buildsets a job request has made."""
+    engine = sa.create_engine(shared)
+    with engine.connect() as connection:
+        made = connection.exec_driver_sql(
+            "SELECT count(*) FROM buildset_properties WHERE property_name = 'selfserve_job'"
+            f" AND property_value LIKE '[{job_id}, %%'"
+        ).scalar()
+    engine.dispose()
+    return int(made or 0)
+
+
+def closed(job: Any) -> Any:
+    return job if job["status"] != "running" else None

@@ -14,6 +14,7 @@ from typing import Any
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import chosen
 from buildbot_selfserve.control import create
+from buildbot_selfserve.control import masters
 from buildbot_selfserve.control import priorities
 from buildbot_selfserve.control import scheduled
 from buildbot_selfserve.control import settle
@@ -93,6 +94,10 @@ class Control:
     async def reprioritize(self, order: Order, request: RequestRow, *, priority: int) -> Effect:
         """Give a pending *request* another priority."""
         return await priorities.reprioritize(self.master, request, priority)
+
+    async def gone_masters(self) -> set[int]:
+        """Return the ids of the masters that do nothing any more."""
+        return await masters.gone(self.master)
 
     async def settle(self, job: Job) -> Effect:
         """Say what a job that was cut short has really done."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import create
+from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
 from buildbot_selfserve.control import priorities
 from buildbot_selfserve.model import CANCELLED
@@ -44,8 +45,16 @@ async def _created(master: Any, job: Job, branch: Branch) -> Effect:
 
 async def _made(master: Any, job: Job) -> dict[int, look.RequestState]:
     states = await look.made_by(master, job.job_id, job.when - look.CLOCK_SLACK)
-    for name in {state.buildername for state in states.values()} & set(master.botmaster.builders):
+    waiting = {
+        state.buildername: state.request_id
+        for state in states.values()
+        if not state.claimed and not state.complete
+    }
+    for name in waiting.keys() & set(master.botmaster.builders):
         master.botmaster.maybeStartBuildsForBuilder(name)
+    # builders of other masters look when they hear of one that is free; "new" may have been said
+    elsewhere = waiting.keys() - set(master.botmaster.builders)
+    await events.requests(master, [waiting[name] for name in elsewhere], "unclaimed")
     return states
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -184,6 +185,28 @@ def _left(
         .order_by(jobs.c.id)
     )
     return [_job(record) for record in connection.execute(query)]
+
+
+def take_over(
+    connection: sa.Connection, gone: Collection[int], masterid: int, incarnation: str
+) -> list[Job]:
+    """Make what the *gone* masters left open or followed that of this one; return it, oldest first.
+
+    Of several masters that want a row, one gets it.
+    """
+    unfinished = sa.or_(jobs.c.status == "running", jobs.c.followed == 1)
+    left = sa.select(jobs).where(unfinished, jobs.c.masterid.in_(gone)).order_by(jobs.c.id)
+    records = connection.execute(left).fetchall()
+    connection.rollback()
+    taken = []
+    for record in records:
+        its_own = (jobs.c.masterid == record.masterid, jobs.c.incarnation == record.incarnation)
+        query = jobs.update().where(jobs.c.id == record.id, unfinished, *its_own)
+        with connection.begin():
+            values = {"masterid": masterid, "incarnation": incarnation}
+            if connection.execute(query.values(values)).rowcount == 1:
+                taken.append(_job(record))
+    return taken
 
 
 def job(connection: sa.Connection, job_id: int) -> Job | None:
