@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from buildbot_selfserve.history.index import About
 from buildbot_selfserve.history.revisions import judge
 from buildbot_selfserve.history.rows import RECORDS
+from buildbot_selfserve.history.rows import Names
+from buildbot_selfserve.history.rows import Record
 from buildbot_selfserve.history.rows import assemble
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
@@ -29,24 +32,27 @@ DELAY = 180
 END = 1_700_000_000
 LATER = END + DELAY
 
+BUILDER, WORKER, MASTER = 7, 5, 3
+NAMES = Names({BUILDER: "fast"}, {WORKER: "worker"}, {MASTER: "master"})
+ABOUT = {1: About(codebase="", revision="a" * 40, reason="a push", owner=None)}
+
 BUILD = {
     "number": 1,
-    "build_builder_id": 7,
-    "build_builder": "fast",
+    "build_builder_id": BUILDER,
     "started_at": END - 60,
     "state_string": "",
-    "worker": "worker",
-    "master": "master",
+    "worker_id": WORKER,
+    "master_id": MASTER,
 }
-NO_BUILD = dict.fromkeys((*BUILD, "build_id", "build_complete_at", "build_results"))
+NO_BUILD: dict[str, Any] = dict.fromkeys((*BUILD, "build_id", "build_complete_at", "build_results"))
 
 
 def request(request_id: int = 1, status: int | None = None, **more: Any) -> dict[str, Any]:
     """Return what the records of a request have in common; without *status* it is not complete."""
     return {
         "request_id": request_id,
-        "buildsetid": 1,
-        "request_builder_id": 7,
+        "buildset_id": 1,
+        "request_builder_id": BUILDER,
         "priority": 0,
         "complete": int(status is not None),
         # Buildbot writes -1 for a request that has no result yet
@@ -54,28 +60,25 @@ def request(request_id: int = 1, status: int | None = None, **more: Any) -> dict
         "submitted_at": END - 120,
         "request_complete_at": None if status is None else END,
         "claimed_at": None,
-        "request_builder": "fast",
-        "reason": "a push",
-        "branch": "main",
-        "owner": None,
-        "author": None,
-        "codebase": "",
-        "revision": "a" * 40,
         **more,
     }
 
 
-def record(of: dict[str, Any], build_id: int | None = None, status: int | None = None) -> Any:
+def record(of: dict[str, Any], build_id: int | None = None, status: int | None = None) -> Record:
     """Return a record of a request with one of its builds, which runs without *status*, or none."""
     if build_id is None:
-        return SimpleNamespace(**of, **NO_BUILD)
-    return SimpleNamespace(
+        return Record(**of, **NO_BUILD)
+    return Record(
         **of,
         **BUILD,
         build_id=build_id,
         build_complete_at=None if status is None else END,
         build_results=status,
     )
+
+
+def assembled(records: Iterable[Record], branch: Branch = MAIN) -> list[Row]:
+    return assemble(branch, records, ABOUT, NAMES)
 
 
 def shown(rows: list[Row]) -> list[tuple[str, int, str]]:
@@ -88,9 +91,8 @@ def shown(rows: list[Row]) -> list[tuple[str, int, str]]:
     ]
 
 
-def test_the_records_here_have_the_columns_of_the_query() -> None:
-    assert set(vars(record(request(), 1))) == set(RECORDS.selected_columns.keys())
-    assert set(vars(record(request()))) == set(RECORDS.selected_columns.keys())
+def test_a_record_has_the_columns_of_the_query() -> None:
+    assert list(Record._fields) == RECORDS.selected_columns.keys()
 
 
 CLAIMED = {"claimed_at": END - 90}
@@ -152,14 +154,6 @@ CLAIMED = {"claimed_at": END - 90}
             id="the build has ended and the request not yet",
         ),
         pytest.param(
-            [record(request(status=SUCCESS), 10, SUCCESS)] * 2,
-            [("build", 10, "success")],
-            id="two codebases of one build",
-        ),
-        pytest.param(
-            [record(request())] * 2, [("request", 1, "pending")], id="two codebases of one request"
-        ),
-        pytest.param(
             [record(request(1), 10, RETRY), record(request(2)), record(request(1), 11)],
             [("build", 10, "retry"), ("build", 11, "running"), ("request", 2, "pending")],
             id="two requests",
@@ -167,33 +161,27 @@ CLAIMED = {"claimed_at": END - 90}
     ],
 )
 def test_records_become_rows(records: list[Any], rows: list[tuple[str, int, str]]) -> None:
-    assert shown(assemble(MAIN, records)) == rows
+    assert shown(assembled(records)) == rows
 
 
 def test_a_row_has_the_urls_name_of_the_branch() -> None:
     branch = Branch("main", ("refs/heads/main",))
-    (build,) = assemble(branch, [record(request(), 10)])
+    (build,) = assembled([record(request(), 10)], branch)
     assert isinstance(build, BuildRow)
     assert (build.branch, build.request.branch) == ("main", "main")
 
 
 def test_a_request_that_is_not_complete_has_no_status_and_no_end() -> None:
-    (row,) = assemble(MAIN, [record(request())])
+    (row,) = assembled([record(request())])
     assert isinstance(row, RequestRow)
     assert (row.complete, row.status, row.endtime, row.claimed_at) == (0, None, None, 0)
-
-
-def test_of_several_codebases_the_first_stands_for_all() -> None:
-    first, second = request(revision="f" * 40), request(revision="5" * 40)
-    (row,) = assemble(MAIN, [record(first, 10), record(second, 10)])
-    assert row.revision == "f" * 40
 
 
 # -- the verdict
 
 
-def judged(*records: Any, delay: int = DELAY, now: float = LATER) -> Done:
-    return judge(assemble(MAIN, records), delay, now)
+def judged(*records: Record, delay: int = DELAY, now: float = LATER) -> Done:
+    return judge(assembled(records), delay, now)
 
 
 def ended(status: int, request_id: int = 1) -> Any:

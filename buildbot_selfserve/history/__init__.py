@@ -1,8 +1,8 @@
 """Reads Buildbot's tables: branches, revisions, builds and requests of the past and of now.
 
 Every function takes a connection and plain values and returns values of ``model``; none of them
-writes, keeps anything, or knows in which thread or process it runs. Nothing else in the house
-reads Buildbot's tables.
+writes, or knows in which thread or process it runs. What never changes is kept in ``index/``,
+and nowhere else. Nothing else in the house reads Buildbot's tables.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from collections.abc import Sequence
+from functools import cached_property
 
 import sqlalchemy as sa
 
@@ -20,6 +21,8 @@ from buildbot_selfserve.history import days
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import stamps
 from buildbot_selfserve.history import users
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
@@ -44,31 +47,37 @@ from buildbot_selfserve.model import UserRows
 class History:
     """The reads of this room, bound to a connection: what GET handlers find in ``ctx.history``."""
 
-    def __init__(self, connection: sa.Connection, site: Site) -> None:
+    def __init__(self, connection: sa.Connection, index: Index, site: Site) -> None:
         self.connection = connection
         self.site = site
+        self._index = index
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Return what the index knows, as new as the database is when it is first asked for."""
+        return self._index.facts(self.connection)
 
     # -- nouns
 
     def branch(self, name: str) -> Branch | None:
         """Return the branch that URLs call *name*, if there is one."""
-        return branches.branch(self.connection, self.site, name)
+        return branches.branch(self.connection, self.facts, self.site, name)
 
     def revisions(self, branch: Branch, text: str) -> list[Revision]:
         """Return the revisions on *branch* that *text* may mean: none, one or several."""
-        return revisions.candidates(self.connection, branch, text)
+        return revisions.candidates(self.connection, self.facts, branch, text)
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None:
         """Return the build of this id if it belongs to *branch*."""
-        return builds.build(self.connection, branch, build_id)
+        return builds.build(self.connection, self.facts, branch, build_id)
 
     def request(self, branch: Branch, request_id: int) -> RequestRow | None:
         """Return the build request of this id if it belongs to *branch*."""
-        return builds.request(self.connection, branch, request_id)
+        return builds.request(self.connection, self.facts, branch, request_id)
 
     def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]:
         """Return the revisions that may be built when *text* is asked for: one, or several."""
-        return revisions.to_build(self.connection, branch, text)
+        return revisions.to_build(self.connection, self.facts, branch, text)
 
     def builder(self, branch: Branch, name: str) -> Builder | None:
         """Return the builder of this name if one may ask for it on *branch*."""
@@ -89,19 +98,19 @@ class History:
 
     def branches(self) -> tuple[Branch, ...]:
         """Return all branches by name."""
-        return branches.branches(self.connection, self.site)
+        return branches.branches(self.connection, self.facts, self.site)
 
     def day(self, branch: Branch, date: datetime.date | None) -> Day:
         """Return what happened on *branch* on *date*, or today."""
-        return days.day(self.connection, branch, date, self.site.timezone)
+        return days.day(self.connection, self.facts, branch, date, self.site.timezone)
 
     def rows_at(self, revision: Revision) -> RevisionRows:
         """Return everything that was asked for at *revision*."""
-        return revisions.rows_at(self.connection, revision)
+        return revisions.rows_at(self.connection, self.facts, revision)
 
     def done(self, revision: Revision, stable_delay: int) -> Done:
         """Return whether *revision* is done, and how it went."""
-        return revisions.done(self.connection, revision, stable_delay)
+        return revisions.done(self.connection, self.facts, revision, stable_delay)
 
     def outlook(self, revision: Revision, stable_delay: int) -> Outlook:
         """Return what *revision* waits for before it is done."""
@@ -109,7 +118,7 @@ class History:
 
     def builders(self, branch: Branch) -> Builders:
         """Return the builders of *branch*."""
-        return builders.builders(self.connection, self._setup, branch)
+        return builders.builders(self.connection, self.facts, self._setup, branch)
 
     def possible(self, revision: AnyRevision) -> Possible:
         """Return what can be built at *revision*."""
@@ -123,7 +132,7 @@ class History:
 
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:
         """Return what *user* has built on *branch*, also by asking for *request_ids*."""
-        return users.rows_of_user(self.connection, branch, user, request_ids)
+        return users.rows_of_user(self.connection, self.facts, branch, user, request_ids)
 
     def build_detail(self, build: BuildRow) -> BuildDetail:
         """Return *build* with the properties of its request."""
@@ -135,4 +144,4 @@ class History:
 
     def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail:
         """Return *request* with its properties and builds."""
-        return builds.request_detail(self.connection, branch, request)
+        return builds.request_detail(self.connection, self.facts, branch, request)

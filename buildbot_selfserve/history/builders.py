@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Set
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderEntry
@@ -20,6 +23,10 @@ from buildbot_selfserve.model import Setup
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
 
+_ASKED_FOR = Statement(
+    sa.select(rows.requests.c.buildsetid, rows.requests.c.builderid), rows.requests.c.buildsetid
+)
+
 TAG = "tag:"
 SCHEDULER = "scheduler:"
 #: The sets of every branch (contract, section 1). What their builders are, unless the branch is
@@ -28,7 +35,7 @@ SCHEDULER = "scheduler:"
 NIGHTLY, PGO = "nightly", "pgo"
 
 
-def builders(connection: sa.Connection, setup: Setup, branch: Branch) -> Builders:
+def builders(connection: sa.Connection, facts: Facts, setup: Setup, branch: Branch) -> Builders:
     """Return the builders of *branch* that exist on a master now.
 
     The first of these that names any: those that are configured for the branch; those whose
@@ -43,7 +50,7 @@ def builders(connection: sa.Connection, setup: Setup, branch: Branch) -> Builder
             {name for name, value in setup.builder_branches if value in branch.branches}
             & set(existing)
             or set(setup.reacting) & set(existing)
-            or _have_built(connection, branch) & set(existing)
+            or _names_of(existing, _have_built(connection, facts, branch))
         )
     return Builders(branch, _sorted(existing, named))
 
@@ -86,6 +93,10 @@ def builder_sets(connection: sa.Connection, setup: Setup, branch: Branch) -> lis
 
 def _of_others(setup: Setup, branch: Branch) -> set[str]:
     return {name for name, value in setup.builder_branches if value not in branch.branches}
+
+
+def _names_of(existing: Mapping[str, Builder], builder_ids: Set[int]) -> set[str]:
+    return {name for name, builder in existing.items() if builder.builder_id in builder_ids}
 
 
 def _sorted(existing: Mapping[str, Builder], named: Iterable[str]) -> tuple[Builder, ...]:
@@ -140,15 +151,12 @@ def _names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
     return found
 
 
-def _have_built(connection: sa.Connection, branch: Branch) -> set[str]:
-    query = (
-        sa.select(_builders.c.name, rows.stamps.c.branch)
-        .select_from(
-            rows.stamps.join(rows.links, rows.links.c.sourcestampid == rows.stamps.c.id)
-            .join(rows.requests, rows.requests.c.buildsetid == rows.links.c.buildsetid)
-            .join(_builders, _builders.c.id == rows.requests.c.builderid)
-        )
-        .where(rows.belongs(branch))
-        .distinct()
-    )
-    return {name for name, its in connection.execute(query) if its in branch.branches}
+def _have_built(connection: sa.Connection, facts: Facts, branch: Branch) -> set[int]:
+    """Return the ids of the builders that were ever asked for on *branch*.
+
+    Each buildset is looked at once.
+    """
+    new = facts.not_looked_at(branch)
+    ids = sorted(set().union(*new.values()))
+    facts.look_at(new, _ASKED_FOR.of(connection, ids))
+    return facts.builders_on(branch)

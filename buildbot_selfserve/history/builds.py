@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
@@ -16,17 +18,24 @@ from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
 
 _properties = Model.buildset_properties
+_PROPERTIES = Statement(
+    sa.select(_properties.c.property_name, _properties.c.property_value), _properties.c.buildsetid
+)
 
 
-def build(connection: sa.Connection, branch: Branch, build_id: int) -> BuildRow | None:
+def build(
+    connection: sa.Connection, facts: Facts, branch: Branch, build_id: int
+) -> BuildRow | None:
     """Return the build *build_id* if it belongs to *branch*."""
-    found = rows.rows_of(connection, branch, rows.builds.c.id == build_id)
+    found = rows.rows_where(connection, facts, branch, rows.OF_BUILDS, build_id)
     return next((row for row in found if isinstance(row, BuildRow)), None)
 
 
-def request(connection: sa.Connection, branch: Branch, request_id: int) -> RequestRow | None:
+def request(
+    connection: sa.Connection, facts: Facts, branch: Branch, request_id: int
+) -> RequestRow | None:
     """Return the request *request_id* if it belongs to *branch*."""
-    found = rows.rows_of(connection, branch, rows.requests.c.id == request_id)
+    found = rows.rows_where(connection, facts, branch, rows.OF_REQUESTS, request_id)
     for row in found:
         return row.request if isinstance(row, BuildRow) else row
     return None
@@ -37,9 +46,11 @@ def build_detail(connection: sa.Connection, build: BuildRow) -> BuildDetail:
     return BuildDetail(build, properties(connection, build.request.buildset_id))
 
 
-def request_detail(connection: sa.Connection, branch: Branch, request: RequestRow) -> RequestDetail:
+def request_detail(
+    connection: sa.Connection, facts: Facts, branch: Branch, request: RequestRow
+) -> RequestDetail:
     """Return *request* with its properties and its builds, oldest first."""
-    found = rows.rows_of(connection, branch, rows.requests.c.id == request.request_id)
+    found = rows.rows_where(connection, facts, branch, rows.OF_REQUESTS, request.request_id)
     its_builds = sorted(
         (row for row in found if isinstance(row, BuildRow)), key=lambda row: row.build_id
     )
@@ -51,7 +62,5 @@ def properties(connection: sa.Connection, buildset_id: int) -> dict[str, Any]:
 
     Buildbot stores ``[value, source]`` as JSON (buildbot/db/buildsets.py).
     """
-    query = sa.select(_properties.c.property_name, _properties.c.property_value).where(
-        _properties.c.buildsetid == buildset_id
-    )
-    return {name: json.loads(value)[0] for name, value in connection.execute(query)}
+    found = _PROPERTIES.of(connection, [buildset_id])
+    return {name: json.loads(value)[0] for name, value in found}

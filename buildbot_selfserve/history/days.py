@@ -8,6 +8,7 @@ import zoneinfo
 import sqlalchemy as sa
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Day
 
@@ -16,7 +17,11 @@ FIRST_DAY = datetime.date(1970, 1, 1)
 
 
 def day(
-    connection: sa.Connection, branch: Branch, date: datetime.date | None, timezone: str
+    connection: sa.Connection,
+    facts: Facts,
+    branch: Branch,
+    date: datetime.date | None,
+    timezone: str,
 ) -> Day:
     """Return the rows of *branch* on *date*, or today.
 
@@ -29,14 +34,10 @@ def day(
     today = datetime.datetime.now(zone).date()
     date = date or today
     begin, end = midnight(date, zone), midnight(date + datetime.timedelta(days=1), zone)
-    started, asked = rows.builds.c.started_at, rows.requests.c.submitted_at
-    on_the_day = sa.or_(
-        sa.and_(started >= begin, started < end),
-        sa.and_(asked >= begin, asked < end),
-    )
+    chosen = facts.between(branch, begin, end)
     if date == today:
-        on_the_day = sa.or_(on_the_day, rows.requests.c.complete == 0)
-    found = rows.rows_of(connection, branch, on_the_day)
+        chosen |= facts.open(branch)
+    found = rows.rows_of(connection, facts, branch, chosen)
     return Day(
         branch=branch,
         date=date.isoformat(),

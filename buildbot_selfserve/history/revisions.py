@@ -8,6 +8,10 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import Place
+from buildbot_selfserve.history.index import found_by_running
+from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import PASSED
 from buildbot_selfserve.model import SKIPPED
@@ -16,6 +20,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Outlook
+from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
@@ -25,155 +30,111 @@ from buildbot_selfserve.model import Sourcestamp
 SHORTEST_PREFIX = 6
 #: is_done without a stableDelay waits so many seconds (contract, section 2).
 STABLE_DELAY = 180
-
-
 #: So many of the newest sourcestamps tell where a branch is.
 NEWEST = 1000
 
-_PLACES = sa.select(
-    rows.stamps.c.branch, rows.stamps.c.codebase, rows.stamps.c.repository, rows.stamps.c.project
-)
+_EXISTING = Statement(sa.select(rows.builds.c.id), rows.builds.c.id)
 
 
-def candidates(connection: sa.Connection, branch: Branch, text: str) -> list[Revision]:
+def candidates(
+    connection: sa.Connection, facts: Facts, branch: Branch, text: str
+) -> list[Revision]:
     """Return the revisions on *branch* that *text* may mean, by their names.
 
     The whole revision means itself, also where others begin with it.
     """
     if not text:
         return []
-    named = _named(connection, branch, text)
-    got = _got(connection, branch, text)
-    wholes = {text} if text in named or text in got else {*named, *got}
-    return [
-        Revision(branch, whole, tuple(named.get(whole, ())), tuple(got.get(whole, ())))
-        for whole in sorted(wholes)
-    ]
+    # first, since what is over by the time of the next step is found there
+    running = found_by_running(connection, facts, branch)
+    for whole in (True, False):
+        if not whole and len(text) < SHORTEST_PREFIX:
+            break
+        named = facts.named(branch, text, whole)
+        got = _existing(connection, facts.found(branch, text, whole))
+        for revision, build_id in running:
+            if revision == text if whole else revision.startswith(text):
+                got.setdefault(revision, []).append(build_id)
+        if named or got:
+            return [
+                Revision(branch, one, tuple(named.get(one, ())), tuple(got.get(one, ())))
+                for one in sorted({*named, *got})
+            ]
+    return []
 
 
-def _fits(whole: str | None, text: str) -> bool:
-    """Whether *text* may mean the revision *whole*."""
-    if not whole:
-        return False
-    return whole == text or (len(text) >= SHORTEST_PREFIX and whole.startswith(text))
+def _existing(connection: sa.Connection, got: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Return the builds by revision of *got* without those that were deleted since."""
+    ids = sorted({build_id for builds in got.values() for build_id in builds})
+    there = {build_id for (build_id,) in _EXISTING.of(connection, ids)}
+    existing = {revision: [one for one in got[revision] if one in there] for revision in got}
+    return {revision: builds for revision, builds in existing.items() if builds}
 
 
-def _named(connection: sa.Connection, branch: Branch, text: str) -> dict[str, list[int]]:
-    """Return the sourcestamps on *branch* that name a fitting revision, by revision."""
-    stamps = rows.stamps
-    query = sa.select(stamps.c.id, stamps.c.branch, stamps.c.revision).where(
-        rows.belongs(branch), stamps.c.revision.startswith(text, autoescape=True)
-    )
-    found: dict[str, list[int]] = {}
-    for stamp_id, its_branch, whole in connection.execute(query):
-        # compared again here: LIKE ignores case on some databases, revisions do not
-        if its_branch in branch.branches and _fits(whole, text):
-            found.setdefault(whole, []).append(stamp_id)
-    return found
-
-
-def _got(connection: sa.Connection, branch: Branch, text: str) -> dict[str, list[int]]:
-    """Return the builds on *branch* that found a fitting revision by themselves, by revision.
-
-    Only builds whose sourcestamp names no revision: others are known under the one it names.
-    """
-    stamps, properties = rows.stamps, rows.properties
-    nameless = sa.select(stamps.c.id).where(
-        rows.belongs(branch), sa.or_(stamps.c.revision.is_(None), stamps.c.revision == "")
-    )
-    stamp_ids = list(connection.execute(nameless).scalars())
-    found: dict[str, list[int]] = {}
-    for ids in rows.in_batches(stamp_ids):
-        query = (
-            sa.select(rows.builds.c.id, properties.c.value, stamps.c.branch, stamps.c.codebase)
-            .select_from(
-                stamps.join(rows.links, rows.links.c.sourcestampid == stamps.c.id)
-                .join(rows.requests, rows.requests.c.buildsetid == rows.links.c.buildsetid)
-                .join(rows.builds, rows.builds.c.buildrequestid == rows.requests.c.id)
-                .join(properties, properties.c.buildid == rows.builds.c.id)
-            )
-            .where(stamps.c.id.in_(ids), properties.c.name == rows.GOT_REVISION)
-        )
-        for build_id, value, its_branch, codebase in connection.execute(query):
-            whole = rows.got_revision(value, codebase)
-            if its_branch in branch.branches and whole and _fits(whole, text):
-                found.setdefault(whole, []).append(build_id)
-    return found
-
-
-def to_build(connection: sa.Connection, branch: Branch, text: str) -> list[AnyRevision]:
+def to_build(
+    connection: sa.Connection, facts: Facts, branch: Branch, text: str
+) -> list[AnyRevision]:
     """Return the revisions that *text* may mean to somebody who wants to build one.
 
     A text that means no known revision is one by itself.
     """
-    found = [_known(connection, one) for one in candidates(connection, branch, text)]
-    return found or [AnyRevision(branch, text, False, _places(connection, branch))]
+    fitting = candidates(connection, facts, branch, text)
+    found = [_known(connection, facts, one) for one in fitting]
+    return found or [AnyRevision(branch, text, False, _places(facts, branch))]
 
 
-def _known(connection: sa.Connection, revision: Revision) -> AnyRevision:
-    stamps = rows.stamps
-    of_builds = (
-        sa.select(rows.links.c.sourcestampid)
-        .join(rows.requests, rows.requests.c.buildsetid == rows.links.c.buildsetid)
-        .join(rows.builds, rows.builds.c.buildrequestid == rows.requests.c.id)
-    )
-    ids = set(revision.sourcestamps)
-    for batch in rows.in_batches(revision.builds):
-        ids.update(connection.execute(of_builds.where(rows.builds.c.id.in_(batch))).scalars())
-    by_codebase: dict[str, Sourcestamp] = {}
-    for batch in rows.in_batches(sorted(ids)):
-        query = _PLACES.where(stamps.c.id.in_(batch), rows.belongs(revision.branch))
-        # the newest is the last one, and stands for its codebase
-        for record in connection.execute(query.order_by(stamps.c.id)):
-            if record.branch in revision.branch.branches:
-                by_codebase[record.codebase] = Sourcestamp(*record)
-    places = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
-    return AnyRevision(revision.branch, revision.revision, True, places)
-
-
-def _places(connection: sa.Connection, branch: Branch) -> tuple[Sourcestamp, ...]:
-    """Return where *branch* is, as far as its newest sourcestamps tell."""
-    stamps = rows.stamps
-    newest = (
-        _PLACES.add_columns(stamps.c.id)
-        .where(rows.belongs(branch), stamps.c.revision.is_not(None), stamps.c.revision != "")
-        .order_by(stamps.c.id.desc())
-        .limit(NEWEST)
-        .subquery()
-    )
-    columns = (newest.c.branch, newest.c.codebase, newest.c.repository, newest.c.project)
-    found = {
-        Sourcestamp(*record)
-        for record in connection.execute(sa.select(*columns).distinct())
-        if record.branch in branch.branches
+def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRevision:
+    records = rows.OF_BUILDS.of(connection, revision.builds)
+    of_builds = facts.on_branch(revision.branch, rows.buildsets_of(records))
+    # the newest is the last one, and stands for its codebase
+    by_codebase = {
+        stamp.place.codebase: _sourcestamp(stamp.place)
+        for stamp in facts.stamps({*revision.sourcestamps, *of_builds.values()})
     }
+    known = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
+    return AnyRevision(revision.branch, revision.revision, True, known)
+
+
+def _places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
+    """Return where *branch* is, as far as its newest sourcestamps tell."""
+    found = {_sourcestamp(place) for place in facts.newest_places(branch, NEWEST)}
     # who asks for a build by hand often leaves the repository out
     whole = {one for one in found if one.repository} or found
     return tuple(sorted(whole, key=lambda one: (one.codebase, one.repository, one.project)))
 
 
-def rows_at(connection: sa.Connection, revision: Revision) -> RevisionRows:
+def _sourcestamp(place: Place) -> Sourcestamp:
+    return Sourcestamp(place.branch, place.codebase, place.repository, place.project)
+
+
+def rows_at(connection: sa.Connection, facts: Facts, revision: Revision) -> RevisionRows:
     """Return everything that was asked for at *revision*, the newest first."""
-    found = _rows(connection, revision)
+    found = _rows(connection, facts, revision)
     return RevisionRows(revision, tuple(found), judge(found, STABLE_DELAY, time.time()))
 
 
-def done(connection: sa.Connection, revision: Revision, stable_delay: int) -> Done:
+def done(connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int) -> Done:
     """Return whether *revision* is done.
 
     :param stable_delay: seconds that must have passed since the last row ended
     """
-    return judge(_rows(connection, revision), stable_delay, time.time())
+    return judge(_rows(connection, facts, revision), stable_delay, time.time())
 
 
-def _rows(connection: sa.Connection, revision: Revision) -> list[Row]:
-    found: list[Row] = []
-    for column, ids in (
-        (rows.stamps.c.id, revision.sourcestamps),
-        (rows.builds.c.id, revision.builds),
-    ):
-        for batch in rows.in_batches(ids):
-            found += rows.rows_of(connection, revision.branch, column.in_(batch))
+def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
+    found = rows.rows_of(connection, facts, revision.branch, facts.of_stamps(revision.sourcestamps))
+    if not revision.builds:
+        return found
+    of_builds = rows.OF_BUILDS.of(connection, revision.builds)
+    request_ids = sorted({record[0] for record in of_builds})
+    records = rows.OF_REQUESTS.of(connection, request_ids)
+    chosen = facts.on_branch(revision.branch, rows.buildsets_of(records))
+    found += (
+        row
+        for row in rows.rows_from(connection, facts, revision.branch, records, chosen)
+        # other builds of these requests may have found another revision
+        if isinstance(row, RequestRow) or row.build_id in revision.builds
+    )
     return rows.newest_first(found)
 
 

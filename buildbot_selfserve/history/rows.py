@@ -1,22 +1,28 @@
 """The one query behind every list of builds and requests, and how its records become rows.
 
-A record is one request with one of its builds (or none) and one of its buildset's sourcestamps
-that belongs to the branch. A request can have several builds (RETRY) and a buildset several
-sourcestamps (codebases), so several records may make one row.
+A record is one request with one of its builds, or none; a request can have several builds (RETRY).
+All that never changes is not asked for: the index knows it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 from typing import TypeVar
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history.index import About
+from buildbot_selfserve.history.index import Chosen
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import got_revision
+from buildbot_selfserve.history.index import learn_names
+from buildbot_selfserve.history.index.statements import GOT_REVISION
+from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
@@ -25,174 +31,241 @@ from buildbot_selfserve.model import Row
 
 RowType = TypeVar("RowType", BuildRow, RequestRow)
 
-stamps = Model.sourcestamps
-links = Model.buildset_sourcestamps
-buildsets = Model.buildsets
 requests = Model.buildrequests
 claims = Model.buildrequest_claims
 builds = Model.builds
-workers = Model.workers
-masters = Model.masters
 properties = Model.build_properties
-_request_builder = Model.builders.alias("request_builder")
-_owners = Model.buildset_properties
-_changes = Model.changes
-_build_builder = Model.builders.alias("build_builder")
 
-#: The property in which a build keeps the revision that it found.
-GOT_REVISION = "got_revision"
-#: The property in which a buildset keeps who asked for it (buildbot/www/authz uses it, too).
-OWNER = "owner"
-#: So many ids in one IN.
-BATCH = 500
+_COLUMNS: Any = sa.select(
+    requests.c.id.label("request_id"),
+    requests.c.buildsetid.label("buildset_id"),
+    requests.c.builderid.label("request_builder_id"),
+    requests.c.priority,
+    requests.c.complete,
+    requests.c.results.label("request_results"),
+    requests.c.submitted_at,
+    requests.c.complete_at.label("request_complete_at"),
+    claims.c.claimed_at,
+    builds.c.id.label("build_id"),
+    builds.c.number,
+    builds.c.builderid.label("build_builder_id"),
+    builds.c.started_at,
+    builds.c.complete_at.label("build_complete_at"),
+    builds.c.results.label("build_results"),
+    builds.c.state_string,
+    builds.c.workerid.label("worker_id"),
+    builds.c.masterid.label("master_id"),
+)
+RECORDS = _COLUMNS.select_from(
+    requests.outerjoin(claims, claims.c.brid == requests.c.id).outerjoin(
+        builds, builds.c.buildrequestid == requests.c.id
+    )
+)
+#: The same for records with a build: SQLite would begin with all requests.
+_WITH_BUILDS = _COLUMNS.select_from(
+    builds.join(requests, builds.c.buildrequestid == requests.c.id).outerjoin(
+        claims, claims.c.brid == requests.c.id
+    )
+)
 
-RECORDS = (
-    sa.select(
-        requests.c.id.label("request_id"),
-        requests.c.buildsetid,
-        requests.c.builderid.label("request_builder_id"),
-        requests.c.priority,
-        requests.c.complete,
-        requests.c.results.label("request_results"),
-        requests.c.submitted_at,
-        requests.c.complete_at.label("request_complete_at"),
-        claims.c.claimed_at,
-        _request_builder.c.name.label("request_builder"),
-        buildsets.c.reason,
-        stamps.c.branch,
-        stamps.c.codebase,
-        stamps.c.revision,
-        builds.c.id.label("build_id"),
-        builds.c.number,
-        builds.c.builderid.label("build_builder_id"),
-        _build_builder.c.name.label("build_builder"),
-        builds.c.started_at,
-        builds.c.complete_at.label("build_complete_at"),
-        builds.c.results.label("build_results"),
-        builds.c.state_string,
-        sa.select(_owners.c.property_value)
-        .where(_owners.c.buildsetid == buildsets.c.id, _owners.c.property_name == OWNER)
-        .limit(1)
-        .scalar_subquery()
-        .label("owner"),
-        sa.select(_changes.c.author)
-        .where(_changes.c.sourcestampid == stamps.c.id)
-        .order_by(_changes.c.changeid.desc())
-        .limit(1)
-        .scalar_subquery()
-        .label("author"),
-        workers.c.name.label("worker"),
-        masters.c.name.label("master"),
-    )
-    .select_from(
-        stamps.join(links, links.c.sourcestampid == stamps.c.id)
-        .join(buildsets, buildsets.c.id == links.c.buildsetid)
-        .join(requests, requests.c.buildsetid == buildsets.c.id)
-        .join(_request_builder, _request_builder.c.id == requests.c.builderid)
-        .outerjoin(claims, claims.c.brid == requests.c.id)
-        .outerjoin(builds, builds.c.buildrequestid == requests.c.id)
-        .outerjoin(_build_builder, _build_builder.c.id == builds.c.builderid)
-        .outerjoin(workers, workers.c.id == builds.c.workerid)
-        .outerjoin(masters, masters.c.id == builds.c.masterid)
-    )
-    # where several codebases of a buildset match the branch, the first one stands for all
-    .order_by(requests.c.id, builds.c.id, stamps.c.codebase, stamps.c.id)
+OF_BUILDSETS = Statement(RECORDS, requests.c.buildsetid)
+OF_REQUESTS = Statement(RECORDS, requests.c.id)
+OF_BUILDS = Statement(_WITH_BUILDS, builds.c.id)
+_GOT = Statement(
+    sa.select(properties.c.buildid, properties.c.value).where(properties.c.name == GOT_REVISION),
+    properties.c.buildid,
 )
 
 
-def belongs(branch: Branch) -> sa.ColumnElement[bool]:
-    """Return the condition on sourcestamps that they belong to *branch*."""
-    named = [text for text in branch.branches if text is not None]
-    fits: sa.ColumnElement[bool] = stamps.c.branch.in_(named)
-    if None in branch.branches:
-        fits = sa.or_(fits, stamps.c.branch.is_(None))
-    for column, wanted in (
-        (stamps.c.codebase, branch.codebase),
-        (stamps.c.project, branch.project),
-        (stamps.c.repository, branch.repository),
-    ):
-        if wanted is not None:
-            fits = sa.and_(fits, column == wanted)
-    return fits
+class Record(NamedTuple):
+    """One record of the query, by its columns."""
+
+    request_id: int
+    buildset_id: int
+    request_builder_id: int
+    priority: int
+    complete: int
+    request_results: int | None
+    submitted_at: int
+    request_complete_at: int | None
+    claimed_at: int | None
+    build_id: int | None
+    number: int
+    build_builder_id: int
+    started_at: int
+    build_complete_at: int | None
+    build_results: int | None
+    state_string: str
+    worker_id: int | None
+    master_id: int
 
 
-def rows_of(
-    connection: sa.Connection, branch: Branch, *conditions: sa.ColumnElement[bool]
+class Names(NamedTuple):
+    """The names of builders, workers and masters, by their ids."""
+
+    builders: Mapping[int, str]
+    workers: Mapping[int, str]
+    masters: Mapping[int, str]
+
+
+def rows_of(connection: sa.Connection, facts: Facts, branch: Branch, chosen: Chosen) -> list[Row]:
+    """Return the rows of the *chosen* buildsets, the newest first."""
+    records = OF_BUILDSETS.of(connection, list(chosen))
+    return rows_from(connection, facts, branch, records, chosen)
+
+
+def rows_where(
+    connection: sa.Connection, facts: Facts, branch: Branch, statement: Statement, one: int
 ) -> list[Row]:
-    """Return the rows of *branch* that meet the *conditions*, the newest first."""
-    query = RECORDS.where(belongs(branch), *conditions)
-    # compared again here: some databases take other spellings for equal
-    records = [one for one in connection.execute(query) if one.branch in branch.branches]
-    return newest_first(assemble(branch, records, got_revisions(connection, records)))
+    """Return the rows of *branch* that a *statement* has of *one* id, the newest first."""
+    records = statement.of(connection, [one])
+    chosen = facts.on_branch(branch, buildsets_of(records))
+    return rows_from(connection, facts, branch, records, chosen)
+
+
+def buildsets_of(records: Iterable[Any]) -> set[int]:
+    """Return the buildsets of *records*."""
+    return {record[1] for record in records}
+
+
+def rows_from(
+    connection: sa.Connection,
+    facts: Facts,
+    branch: Branch,
+    records: Sequence[Any],
+    chosen: Chosen,
+) -> list[Row]:
+    """Return the rows that *records* make, the newest first.
+
+    :param chosen: the buildsets that count, and the sourcestamp that stands for each
+    """
+    about = facts.about(chosen)
+    if len(about) < len(buildsets_of(records)):
+        records = [record for record in records if record[1] in about]
+    got: dict[int, str] = {}
+    if not all(one.revision for one in about.values()):
+        got = got_revisions(connection, records, about)
+    try:
+        rows = assemble(branch, records, about, names_of(facts), got)
+    except KeyError:
+        learn_names(connection, facts)  # somebody is new
+        rows = assemble(branch, records, about, names_of(facts), got)
+    return newest_first(rows)
 
 
 def newest_first(rows: Iterable[Row]) -> list[Row]:
     """Return *rows* by their time, and by their ids where that is the same."""
-    return sorted(rows, key=_age, reverse=True)
+    return sorted(rows, key=age, reverse=True)
 
 
-def _age(row: Row) -> tuple[int, int, int]:
+def age(row: Row) -> tuple[int, int, int]:
+    """Return what rows are sorted by: their time, and their ids where that is the same."""
     if isinstance(row, BuildRow):
         return row.starttime, row.request.request_id, row.build_id
-    return row.starttime, row.request_id, 0
+    return row.submittime, row.request_id, 0
 
 
-def got_revisions(connection: sa.Connection, records: Iterable[Any]) -> dict[int, str]:
-    """Return the revision that each build got whose sourcestamp named none, by build id."""
+def names_of(facts: Facts) -> Names:
+    """Return the names that are known."""
+    return Names(facts.names("builders"), facts.names("workers"), facts.names("masters"))
+
+
+def got_revisions(
+    connection: sa.Connection, records: Iterable[Any], about: Mapping[int, About]
+) -> dict[int, str]:
+    """Return the revision that each build got whose sourcestamp names none, by build id."""
     codebases = {
-        one.build_id: one.codebase
-        for one in records
-        if one.build_id is not None and not one.revision
+        record[9]: about[record[1]].codebase
+        for record in records
+        if record[9] is not None and not about[record[1]].revision
     }
     found: dict[int, str] = {}
-    for ids in in_batches(codebases):
-        query = sa.select(properties.c.buildid, properties.c.value).where(
-            properties.c.name == GOT_REVISION, properties.c.buildid.in_(ids)
-        )
-        for build_id, value in connection.execute(query):
-            revision = got_revision(value, codebases[build_id])
-            if revision:
-                found[build_id] = revision
+    for build_id, value in _GOT.of(connection, list(codebases)):
+        revision = got_revision(value, codebases[build_id])
+        if revision:
+            found[build_id] = revision
     return found
 
 
-def got_revision(value: str, codebase: str) -> str | None:
-    """Return the revision in the JSON *value* of a ``got_revision`` property.
-
-    It is a text, or an object with a text for each codebase (buildbot/steps/source/base.py).
-    """
-    got = json.loads(value)
-    if isinstance(got, dict):
-        got = got.get(codebase)
-    return got if isinstance(got, str) else None
-
-
-def in_batches(ids: Iterable[int]) -> Iterator[list[int]]:
-    """Yield *ids* in lists that every database takes in one IN."""
-    every = list(ids)
-    for begin in range(0, len(every), BATCH):
-        yield every[begin : begin + BATCH]
-
-
 def assemble(
-    branch: Branch, records: Iterable[Any], got: Mapping[int, str] | None = None
+    branch: Branch,
+    records: Iterable[Any],
+    about: Mapping[int, About],
+    names: Names,
+    got: Mapping[int, str] | None = None,
 ) -> list[Row]:
     """Return the rows that *records* of whole requests make, in their order.
 
+    :param records: as ``Record`` has them
+    :param about: what is told of each buildset
     :param got: the revisions of builds whose sourcestamp names none, by build id
+    :raises KeyError: a name is not known
     """
-    found: dict[int, tuple[RequestRow, dict[int, BuildRow]]] = {}
-    for record in records:
-        if record.request_id not in found:
-            found[record.request_id] = (_request_row(branch, record), {})
-        request, its_builds = found[record.request_id]
-        if record.build_id is not None and record.build_id not in its_builds:
-            revision = record.revision or (got or {}).get(record.build_id)
-            its_builds[record.build_id] = _build_row(request, record, revision)
+    builders, workers, masters = names
+    branch_name, got = branch.name, got or {}
+    found: dict[int, tuple[RequestRow, list[BuildRow]]] = {}
+    for (
+        request_id,
+        buildset_id,
+        builder_id,
+        priority,
+        complete,
+        results,
+        submitted_at,
+        complete_at,
+        claimed_at,
+        build_id,
+        number,
+        build_builder_id,
+        started_at,
+        build_complete_at,
+        build_results,
+        state_string,
+        worker_id,
+        master_id,
+    ) in records:
+        _, revision, reason, owner = about[buildset_id]
+        known = found.get(request_id)
+        if known is None:
+            request = RequestRow(
+                request_id,
+                builders[builder_id],
+                builder_id,
+                branch_name,
+                revision or None,
+                submitted_at,
+                1 if complete else 0,
+                complete_at,
+                priority,
+                claimed_at or 0,
+                reason,
+                results if complete else None,
+                buildset_id,
+                owner,
+            )
+            known = found[request_id] = (request, [])
+        if build_id is not None:
+            running = build_complete_at is None
+            build = BuildRow(
+                build_id,
+                known[0],
+                number,
+                builders[build_builder_id],
+                build_builder_id,
+                branch_name,
+                revision or got.get(build_id),
+                started_at,
+                build_complete_at,
+                None if running else build_results,
+                masters[master_id],
+                None if worker_id is None else workers[worker_id],
+                state_string,
+            )
+            known[1].append(build)
     rows: list[Row] = []
     for request, its_builds in found.values():
-        rows.extend(its_builds.values())
-        if not _stands_for(request, its_builds.values()):
+        rows.extend(its_builds)
+        if not _stands_for(request, its_builds):
             rows.append(request)
     return rows
 
@@ -206,48 +279,3 @@ def _stands_for(request: RequestRow, its_builds: Iterable[BuildRow]) -> bool:
     if request.complete:
         return any(build.status != RETRY for build in its_builds)
     return any(build.endtime is None for build in its_builds)
-
-
-def _request_row(branch: Branch, record: Any) -> RequestRow:
-    complete = bool(record.complete)
-    return RequestRow(
-        request_id=record.request_id,
-        buildername=record.request_builder,
-        builder_id=record.request_builder_id,
-        branch=branch.name,
-        revision=record.revision or None,
-        submittime=record.submitted_at,
-        complete=int(complete),
-        complete_at=record.request_complete_at,
-        priority=record.priority,
-        claimed_at=record.claimed_at or 0,
-        reason=record.reason,
-        status=record.request_results if complete else None,
-        buildset_id=record.buildsetid,
-        owner=_owner(record),
-    )
-
-
-def _owner(record: Any) -> str | None:
-    """Return who asked for it, or else whose change it is."""
-    asked = json.loads(record.owner)[0] if record.owner else None
-    return asked if isinstance(asked, str) else record.author
-
-
-def _build_row(request: RequestRow, record: Any, revision: str | None) -> BuildRow:
-    running = record.build_complete_at is None
-    return BuildRow(
-        build_id=record.build_id,
-        request=request,
-        buildnumber=record.number,
-        buildername=record.build_builder,
-        builder_id=record.build_builder_id,
-        branch=request.branch,
-        revision=revision,
-        starttime=record.started_at,
-        endtime=None if running else record.build_complete_at,
-        status=None if running else record.build_results,
-        claimed_by_name=record.master,
-        worker=record.worker,
-        state_string=record.state_string,
-    )

@@ -2,107 +2,81 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import sqlalchemy as sa
-from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import UserRows
 
 #: At most so many rows of each kind (contract, section 2).
 MOST_ROWS = 200
-#: Only so many of the newest changes of a user are looked at.
-MOST_CHANGES = 5000
+#: So many buildsets are asked for at a time, until there are enough finished builds.
+AT_A_TIME = 60
 
-_changes, _change_users, _users = Model.changes, Model.change_users, Model.users
-_ADDRESS = re.compile(r"<([^<>]+)>\s*$")
+_BUILDSETS = Statement(sa.select(rows.requests.c.buildsetid), rows.requests.c.id)
 
 
 def rows_of_user(
-    connection: sa.Connection, branch: Branch, user: str, request_ids: Iterable[int]
+    connection: sa.Connection,
+    facts: Facts,
+    branch: Branch,
+    user: str,
+    request_ids: Iterable[int],
 ) -> UserRows:
     """Return the builds of *branch* whose changes are by *user*, and those of *request_ids*.
+
+    Of the finished ones those that were asked for last.
 
     :param user: a whole author, or the address inside ``Name <address>``
     :param request_ids: requests that this user asked for
     """
-    mine = sa.or_(
-        rows.stamps.c.id.in_(_sourcestamps(connection, branch, user)),
-        rows.requests.c.id.in_(list(request_ids)),
-    )
-    still_open = rows.rows_of(connection, branch, mine, rows.requests.c.complete == 0)
-    finished = rows.rows_of(
-        connection, branch, rows.builds.c.id.in_(_newest_finished(connection, branch, mine))
-    )
+    asked_for = facts.on_branch(branch, _buildsets(connection, list(request_ids)))
+    mine = sorted({*facts.of_user(branch, user), *asked_for}, reverse=True)
+    still_open = facts.open(branch)
+    # what is open, however old, and what is new come in one answer
+    open_ids = [one for one in mine if one in still_open]
+    found: list[Row] = []
+    finished: list[BuildRow] = []
+    for begin in range(0, max(len(mine), 1), AT_A_TIME):
+        ids = mine[begin : begin + AT_A_TIME]
+        chosen = facts.chosen_of_user(branch, user, {*ids, *open_ids} if begin == 0 else ids)
+        chosen |= {one: asked_for[one] for one in ids if one in asked_for and one not in chosen}
+        some = rows.rows_of(connection, facts, branch, chosen)
+        if begin == 0:
+            found = some
+        wanted = set(ids)
+        finished += sorted(
+            (row for row in some if _is_finished(row) and row.request.buildset_id in wanted),
+            key=_newest_asked,
+        )
+        if len(finished) >= MOST_ROWS:
+            break
+    running = (row for row in found if isinstance(row, BuildRow) and row.endtime is None)
+    pending = (row for row in found if isinstance(row, RequestRow) and not row.complete)
     return UserRows(
         branch,
         user,
-        builds=_first(row for row in finished if isinstance(row, BuildRow)),
-        running=_first(
-            row for row in still_open if isinstance(row, BuildRow) and row.endtime is None
-        ),
-        pending=_first(row for row in still_open if isinstance(row, RequestRow)),
+        builds=tuple(sorted(finished[:MOST_ROWS], key=rows.age, reverse=True)),
+        running=tuple(running)[:MOST_ROWS],
+        pending=tuple(pending)[:MOST_ROWS],
     )
 
 
-def is_user(author: str, user: str) -> bool:
-    """Whether *author* of a change is *user*."""
-    address = _ADDRESS.search(author)
-    return author == user or (address is not None and address[1] == user)
+def _is_finished(row: Row) -> TypeGuard[BuildRow]:
+    return isinstance(row, BuildRow) and row.endtime is not None
 
 
-def _first(found: Iterable[rows.RowType]) -> tuple[rows.RowType, ...]:
-    return tuple(list(found)[:MOST_ROWS])
+def _newest_asked(row: BuildRow) -> tuple[int, int, int]:
+    return -row.request.buildset_id, -row.request.request_id, -row.build_id
 
 
-def _sourcestamps(connection: sa.Connection, branch: Branch, user: str) -> list[int]:
-    """Return the sourcestamps of the newest changes of *user* on *branch*."""
-    inside = f"<{user}>"
-    by_author, by_identifier = (
-        sa.or_(column == user, column.contains(inside, autoescape=True))
-        for column in (_changes.c.author, _users.c.identifier)
-    )
-    on_branch = _changes.join(rows.stamps, rows.stamps.c.id == _changes.c.sourcestampid)
-    with_users = on_branch.join(
-        _change_users, _change_users.c.changeid == _changes.c.changeid
-    ).join(_users, _users.c.uid == _change_users.c.uid)
-    found: dict[int, None] = {}
-    for source, name, condition in (
-        (on_branch, _changes.c.author, by_author),
-        (with_users, _users.c.identifier, by_identifier),
-    ):
-        query = (
-            sa.select(_changes.c.sourcestampid, name)
-            .select_from(source)
-            .where(rows.belongs(branch), condition)
-            .order_by(_changes.c.changeid.desc())
-            .limit(MOST_CHANGES)
-        )
-        for stamp_id, its_name in connection.execute(query):
-            # compared again here: LIKE ignores case on some databases
-            if is_user(its_name, user):
-                found[stamp_id] = None
-    return list(found)
-
-
-def _newest_finished(
-    connection: sa.Connection, branch: Branch, mine: sa.ColumnElement[bool]
-) -> list[int]:
-    query = (
-        sa.select(rows.builds.c.id)
-        .select_from(
-            rows.stamps.join(rows.links, rows.links.c.sourcestampid == rows.stamps.c.id)
-            .join(rows.requests, rows.requests.c.buildsetid == rows.links.c.buildsetid)
-            .join(rows.builds, rows.builds.c.buildrequestid == rows.requests.c.id)
-        )
-        .where(rows.belongs(branch), mine, rows.builds.c.complete_at.is_not(None))
-        .distinct()
-        .order_by(rows.builds.c.id.desc())
-        .limit(MOST_ROWS)
-    )
-    return list(connection.execute(query).scalars())
+def _buildsets(connection: sa.Connection, request_ids: list[int]) -> list[int]:
+    return [buildset_id for (buildset_id,) in _BUILDSETS.of(connection, request_ids)]

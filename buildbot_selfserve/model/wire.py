@@ -26,6 +26,7 @@ from buildbot_selfserve.model.rows import Done
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
+from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 
 
@@ -39,7 +40,7 @@ def as_json(value: Any, site: Site) -> Any:
 
 
 @as_json.register
-def _(row: RequestRow, site: Site) -> dict[str, Any]:
+def _request(row: RequestRow, site: Site) -> dict[str, Any]:
     data: dict[str, Any] = {
         "request_id": row.request_id,
         "buildername": row.buildername,
@@ -63,10 +64,10 @@ def _(row: RequestRow, site: Site) -> dict[str, Any]:
 
 
 @as_json.register
-def _(row: BuildRow, site: Site) -> dict[str, Any]:
+def _build(row: BuildRow, site: Site) -> dict[str, Any]:
     return {
         "build_id": row.build_id,
-        "requests": [as_json(row.request, site)],
+        "requests": [_request(row.request, site)],
         "buildnumber": row.buildnumber,
         "buildername": row.buildername,
         "branch": row.branch,
@@ -79,6 +80,10 @@ def _(row: BuildRow, site: Site) -> dict[str, Any]:
         "worker": row.worker,
         "url": f"{site.buildbot_url}#/builders/{row.builder_id}/builds/{row.buildnumber}",
     }
+
+
+def _row(row: Row, site: Site) -> dict[str, Any]:
+    return _build(row, site) if isinstance(row, BuildRow) else _request(row, site)
 
 
 @as_json.register
@@ -115,7 +120,7 @@ def _(branch: Branch, site: Site) -> dict[str, Any]:
 @as_json.register(Day)
 @as_json.register(RevisionRows)
 def _(value: Day | RevisionRows, site: Site) -> list[Any]:
-    return [as_json(row, site) for row in value.rows]
+    return [_row(row, site) for row in value.rows]
 
 
 @as_json.register

@@ -42,6 +42,7 @@ from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import database
 from buildbot_selfserve.history import days
+from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Branch
@@ -148,8 +149,10 @@ class Answer:
 class Reading:
     """Reads the master's history and the journal: the ``ctx`` of GET handlers, and the lookup."""
 
-    def __init__(self, history: sa.Connection, journal: sa.Connection, site: Site) -> None:
-        self.history = History(history, site)
+    def __init__(
+        self, history: sa.Connection, journal: sa.Connection, index: Index, site: Site
+    ) -> None:
+        self.history = History(history, index, site)
         self.journal = self
         self._site = site
         self._journal = journal
@@ -201,6 +204,7 @@ class Reader:
     def __init__(self, history: sa.Engine, journal: sa.Engine) -> None:
         self._history = history
         self._journal = journal
+        self._index = Index()
         self.templates = render.templates()
 
     def read(self, site: Site, work: Callable[[Reading], Any]) -> Any:
@@ -224,10 +228,10 @@ class Reader:
     def _connected(self, site: Site) -> Iterator[Reading]:
         with self._history.connect() as history:
             if self._journal is self._history:
-                yield Reading(history, history, site)
+                yield Reading(history, history, self._index, site)
             else:
                 with self._journal.connect() as journal:
-                    yield Reading(history, journal, site)
+                    yield Reading(history, journal, self._index, site)
 
 
 def open_reader(history_url: str, journal_url: str | None, connections: int) -> Reader:

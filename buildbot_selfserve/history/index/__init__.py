@@ -1,0 +1,28 @@
+"""What is kept in memory of the history, so that questions need not search the database.
+
+Only what never changes is kept: sourcestamps, which buildsets are of them, who made changes, and
+the like; the state of requests and builds is asked for every time. ``Index`` brings it up to date
+at each question; ``Facts`` answers, and is the only way in.
+"""
+
+from __future__ import annotations
+
+from buildbot_selfserve.history.index.builds import got_revision
+from buildbot_selfserve.history.index.facts import About
+from buildbot_selfserve.history.index.facts import Chosen
+from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.following import Index
+from buildbot_selfserve.history.index.following import found_by_running
+from buildbot_selfserve.history.index.following import learn_names
+from buildbot_selfserve.history.index.stamps import Place
+
+__all__ = [
+    "About",
+    "Chosen",
+    "Facts",
+    "Index",
+    "Place",
+    "found_by_running",
+    "got_revision",
+    "learn_names",
+]

@@ -1,0 +1,77 @@
+"""What must be known of builds to find them: those that came late, and what they were built of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from typing import NamedTuple
+
+from buildbot_selfserve.history.index.columns import Pairs
+from buildbot_selfserve.history.index.columns import Texts
+
+#: A build that starts so many seconds after it was asked for is late: it is remembered, so that a
+#: day need not be looked for among all that was asked for before it.
+LATE = 3600
+
+
+class Nameless(NamedTuple):
+    """A sourcestamp that names no revision: the number of its place, and its codebase."""
+
+    place: int
+    codebase: str
+
+
+class Builds:
+    """Builds that started late, and builds whose sourcestamps name no revision."""
+
+    def __init__(self) -> None:
+        self._late = Pairs()
+        self._found = Texts()
+        #: what the numbers under the texts are: builds, and the numbers of places
+        self._finds: list[tuple[int, int]] = []
+        #: builds that may still find a revision, and their sourcestamps that name none
+        self.searching: dict[int, tuple[Nameless, ...]] = {}
+
+    def add_late(self, late: Iterable[tuple[int, int]]) -> None:
+        """Add when builds started that started late, and their buildsets."""
+        self._late.add(late)
+
+    def late_between(self, begin: int, end: int) -> Iterable[int]:
+        """Return the buildsets of which a build started late, in a span of time."""
+        return self._late.between(begin, end)
+
+    def settle(self, over: Iterable[tuple[int, str | None]]) -> None:
+        """Take in what builds have found that are over, as the JSON of the property."""
+        texts: list[tuple[str, int]] = []
+        for build_id, value in over:
+            for revision, place in found_in(value, self.searching.pop(build_id, ())):
+                texts.append((revision, len(self._finds)))
+                self._finds.append((build_id, place))
+        self._found.add(texts)
+
+    def found(self, places: frozenset[int], text: str, whole: bool) -> dict[str, list[int]]:
+        """Return the builds in *places* by the revisions they found that begin with *text*."""
+        builds: dict[str, list[int]] = {}
+        for revision, number in self._found.starting(text, whole):
+            build_id, place = self._finds[number]
+            if place in places and build_id not in builds.get(revision, ()):
+                builds.setdefault(revision, []).append(build_id)
+        return builds
+
+
+def found_in(value: str | None, nameless: Iterable[Nameless]) -> list[tuple[str, int]]:
+    """Return the revisions in the JSON *value* of a build, and where they were found."""
+    found = ((got_revision(value, one.codebase), one.place) for one in nameless)
+    return [(revision, place) for revision, place in found if revision]
+
+
+def got_revision(value: str | None, codebase: str) -> str | None:
+    """Return the revision in the JSON *value* of a ``got_revision`` property.
+
+    It is a text, or an object with a text for each codebase (buildbot/steps/source/base.py).
+    """
+    got: Any = None if value is None else json.loads(value)
+    if isinstance(got, dict):
+        got = got.get(codebase)
+    return got if isinstance(got, str) else None

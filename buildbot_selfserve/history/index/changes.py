@@ -1,0 +1,93 @@
+"""The changes: whose they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+from buildbot_selfserve.history.index.columns import Ids
+from buildbot_selfserve.history.index.columns import Pairs
+
+_ADDRESS = re.compile(r"<([^<>]+)>\s*$")
+
+#: Id, sourcestamp, names: of the author, and of the users that Buildbot knows it to be of.
+Change = tuple[int, int, tuple[str, ...]]
+
+
+class Changes:
+    """Whose each change is, and by that whose buildsets are."""
+
+    def __init__(self) -> None:
+        self._ids = Ids()
+        self._names: list[tuple[str, ...]] = []
+        self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._of_stamp = Pairs()
+        self._by_address: dict[str, set[str]] = {}
+        #: buildsets by the numbers of places, of each name
+        self._buildsets: dict[str, Pairs] = {}
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """Add changes."""
+        of_stamp: list[tuple[int, int]] = []
+        for change_id, stamp_id, names in changes:
+            names = self._same.setdefault(names, names)
+            self._names.insert(self._ids.insert(change_id), names)
+            of_stamp.append((stamp_id, change_id))
+        self._of_stamp.add(of_stamp)
+
+    def add_buildsets(self, links: Iterable[tuple[int, int, int]]) -> None:
+        """Add buildsets of changes that are there: buildset, sourcestamp, number of the place."""
+        added: dict[str, list[tuple[int, int]]] = {}
+        for buildset_id, stamp_id, place in links:
+            for name in self.names_of(stamp_id):
+                added.setdefault(name, []).append((place, buildset_id))
+        for name, pairs in added.items():
+            if name not in self._buildsets:
+                self._buildsets[name] = Pairs()
+                for known_as in {name, address_of(name)} - {None}:
+                    self._by_address.setdefault(str(known_as), set()).add(name)
+            self._buildsets[name].add(pairs)
+
+    def forget_before(self, first: int | None) -> None:
+        """Forget the changes before *first*, or all: Buildbot deletes the oldest ones."""
+        count = self._ids.before(first)
+        if count:
+            self._ids.cut(count)
+            del self._names[:count]
+
+    def author_of(self, stamp_id: int) -> str | None:
+        """Return the author of the newest change of a sourcestamp."""
+        for names in self._names_of(stamp_id):
+            return names[0]
+        return None
+
+    def names_of(self, stamp_id: int) -> set[str]:
+        """Return the names that the changes of a sourcestamp have."""
+        return {name for names in self._names_of(stamp_id) for name in names}
+
+    def _names_of(self, stamp_id: int) -> Iterator[tuple[str, ...]]:
+        for change_id in reversed(self._of_stamp.of(stamp_id)):
+            where = self._ids.where(change_id)
+            if where is not None:
+                yield self._names[where]
+
+    def known_as(self, user: str) -> set[str]:
+        """Return the names of *user*, who is a whole name or the address in it."""
+        return self._by_address.get(user, set())
+
+    def buildsets_of(self, user: str, place: int) -> set[int]:
+        """Return the buildsets of the changes of *user* in a place.
+
+        Also of those that were forgotten.
+        """
+        found: set[int] = set()
+        for name in self.known_as(user):
+            found.update(self._buildsets[name].of(place))
+        return found
+
+
+def address_of(name: str) -> str | None:
+    """Return the address in ``Name <address>``."""
+    address = _ADDRESS.search(name)
+    return address[1] if address else None

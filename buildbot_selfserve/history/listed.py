@@ -1,0 +1,117 @@
+"""Statements that are asked at every question, in the way that each database does best."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+#: So many ids in one IN, where there is no other way.
+BATCH = 500
+#: PostgreSQL says so of a statement that is not prepared, or is already: there is a pooler
+#: between us and it, which gives each statement another session.
+_OTHER_SESSION = ("26000", "42P05")
+
+_numbers = itertools.count(1)
+
+
+class Statement:
+    """A query that is compiled once for each kind of database, and gives plain tuples.
+
+    Where it costs more to plan a query than to run it, as on PostgreSQL, it is prepared once for
+    each connection.
+
+    :param query: without parameters, and with nothing behind its condition if *listed* is given
+    :param listed: column of which the ids are asked for
+    """
+
+    def __init__(self, query: Any, listed: sa.ColumnElement[int] | None = None) -> None:
+        self._query = query
+        self._listed = listed
+        self._texts: dict[str, str] = {}
+        self._name = f"selfserve_{next(_numbers)}"
+
+    def all(self, connection: sa.Connection) -> list[Any]:
+        """Return all records."""
+        return self._records(connection, "", None)
+
+    def of(self, connection: sa.Connection, ids: Sequence[int]) -> list[Any]:
+        """Return the records of *ids*."""
+        if not ids:
+            return []
+        dialect = connection.dialect.name
+        if dialect == "sqlite":
+            # the text is the same for any number of ids
+            one_of = "IN (SELECT value FROM json_each(?))"
+            return self._records(connection, one_of, json.dumps(list(ids)))
+        if dialect == "postgresql":
+            return self._records(connection, "= ANY({})", list(ids))
+        found: list[Any] = []
+        for begin in range(0, len(ids), BATCH):
+            batch = ", ".join(str(int(one)) for one in ids[begin : begin + BATCH])
+            found += self._records(connection, f"IN ({batch})", None)
+        return found
+
+    def _records(self, connection: sa.Connection, one_of: str, value: Any) -> list[Any]:
+        if _prepares(connection):
+            try:
+                return _fetched(connection, *self._prepared(connection, one_of, value))
+            except sa.exc.DBAPIError as error:
+                if getattr(error.orig, "pgcode", None) not in _OTHER_SESSION:
+                    raise
+                connection.engine.dialect.selfserve_pooled = True  # type: ignore[attr-defined]
+        text = self._text(connection, one_of.format("%s"))
+        return _fetched(connection, text, None if value is None else (value,))
+
+    def _prepared(self, connection: sa.Connection, one_of: str, value: Any) -> tuple[str, Any]:
+        prepared = connection.info.setdefault("selfserve_prepared", set())
+        name = f"{self._name}_{'of' if one_of else 'all'}"
+        if name not in prepared:
+            kind = "" if value is None else "(integer[])"
+            text = self._text(connection, one_of.format("$1"))
+            connection.exec_driver_sql(f"PREPARE {name}{kind} AS {text}").close()
+            prepared.add(name)
+        if value is None:
+            return f"EXECUTE {name}", None
+        return f"EXECUTE {name}(%s)", (value,)
+
+    def _text(self, connection: sa.Connection, one_of: str) -> str:
+        dialect = connection.dialect
+        if dialect.name not in self._texts:
+            compiled = self._query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+            self._texts[dialect.name] = str(compiled)
+        text = self._texts[dialect.name]
+        if not one_of:
+            return text
+        assert self._listed is not None
+        begin = "WHERE" if self._query.whereclause is None else "AND"
+        return f"{text}\n{begin} {self._listed.compile(dialect=dialect)} {one_of}"
+
+
+def streamed(
+    connection: sa.Connection, query: sa.Select[Any], size: int
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the records of a long answer as plain tuples; *size* are fetched at a time."""
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    while some := cursor.fetchmany(size):
+        yield from some
+    cursor.close()
+
+
+def _prepares(connection: sa.Connection) -> bool:
+    # other drivers of PostgreSQL prepare by themselves
+    dialect = connection.dialect
+    return dialect.driver == "psycopg2" and not getattr(dialect, "selfserve_pooled", False)
+
+
+def _fetched(connection: sa.Connection, text: str, parameters: Any) -> list[Any]:
+    result = connection.exec_driver_sql(text, parameters)
+    assert result.cursor is not None
+    records = list(result.cursor.fetchall())
+    result.close()
+    return records

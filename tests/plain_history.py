@@ -1,0 +1,346 @@
+"""The answers of ``history`` in the plainest way: everything is read, and looked through.
+
+What the index must never differ from. Also writes histories, as Buildbot would.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.model import RETRY
+from buildbot_selfserve.model import Branch
+
+_stamps, _links = Model.sourcestamps, Model.buildset_sourcestamps
+_buildsets, _requests = Model.buildsets, Model.buildrequests
+_claims, _builds = Model.buildrequest_claims, Model.builds
+_properties, _owners = Model.build_properties, Model.buildset_properties
+_changes, _users, _change_users = Model.changes, Model.users, Model.change_users
+_tables = (_stamps, _links, _buildsets, _requests, _claims, _builds, _properties, _owners, _changes)
+
+DAY = 86400
+#: When these histories begin.
+BEGIN = 1_700_000_000 // DAY * DAY
+BUILDERS, WORKERS, MASTERS = range(1, 4), range(1, 3), range(1, 3)
+
+
+# -- the answers
+
+
+class Plain:
+    """All rows of all branches, as the database has them now."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        tables = (*_tables, _users, _change_users)
+        every: dict[str, list[Any]] = {
+            table.name: list(connection.execute(sa.select(table)).mappings()) for table in tables
+        }
+        self.stamps = {one["id"]: one for one in every["sourcestamps"]}
+        self.changes = sorted(every["changes"], key=lambda one: one["changeid"])
+        self.buildsets = {one["id"]: one for one in every["buildsets"]}
+        self.links = every["buildset_sourcestamps"]
+        self.requests = every["buildrequests"]
+        self.claims = {one["brid"]: one["claimed_at"] for one in every["buildrequest_claims"]}
+        self.builds = every["builds"]
+        self.owners = {
+            one["buildsetid"]: json.loads(one["property_value"])[0]
+            for one in every["buildset_properties"]
+            if one["property_name"] == "owner"
+        }
+        self.got = {
+            one["buildid"]: json.loads(one["value"])
+            for one in every["build_properties"]
+            if one["name"] == "got_revision"
+        }
+        identifiers = {one["uid"]: one["identifier"] for one in every["users"]}
+        self.users = [(one["changeid"], identifiers[one["uid"]]) for one in every["change_users"]]
+
+    def belongs(self, branch: Branch, stamp: Any) -> bool:
+        return stamp["branch"] in branch.branches and all(
+            wanted is None or stamp[column] == wanted
+            for column, wanted in (
+                ("codebase", branch.codebase),
+                ("project", branch.project),
+                ("repository", branch.repository),
+            )
+        )
+
+    def rows(self, branch: Branch, counts: Callable[[Any], bool] = bool) -> list[dict[str, Any]]:
+        """Return all rows of *branch*, as clients see them and not in any order.
+
+        :param counts: whether a sourcestamp does
+        """
+        chosen: dict[int, Any] = {}
+        its = [(self.stamps[one["sourcestampid"]], one["buildsetid"]) for one in self.links]
+        for stamp, buildset_id in sorted(its, key=lambda one: (one[0]["codebase"], one[0]["id"])):
+            if self.belongs(branch, stamp) and counts(stamp):
+                chosen.setdefault(buildset_id, stamp)
+        return [
+            row
+            for request in self.requests
+            if request["buildsetid"] in chosen
+            for row in self._rows_of(request, chosen[request["buildsetid"]])
+        ]
+
+    def _rows_of(self, request: Any, stamp: Any) -> Iterable[dict[str, Any]]:
+        request_id = request["id"]
+        builds = [one for one in self.builds if one["buildrequestid"] == request_id]
+        row = {
+            "request_id": request_id,
+            "buildset_id": request["buildsetid"],
+            "revision": stamp["revision"] or None,
+            "start": request["submitted_at"],
+            "end": request["complete_at"] if request["complete"] else None,
+            "status": request["results"] if request["complete"] else None,
+            "claimed_at": self.claims.get(request_id, 0),
+            "priority": request["priority"],
+            "reason": self.buildsets[request["buildsetid"]]["reason"],
+            "owner": self._owner(request["buildsetid"], stamp),
+        }
+        for build in builds:
+            over = build["complete_at"] is not None
+            yield {
+                **row,
+                "build_id": build["id"],
+                "revision": stamp["revision"] or self.got_of(build["id"], stamp),
+                "start": build["started_at"],
+                "end": build["complete_at"],
+                "status": build["results"] if over else None,
+                "worker": build["workerid"],
+                "master": build["masterid"],
+            }
+        if request["complete"]:
+            told = any(one["complete_at"] is None or one["results"] != RETRY for one in builds)
+        else:
+            told = any(one["complete_at"] is None for one in builds)
+        if not told:
+            yield row
+
+    def _owner(self, buildset_id: int, stamp: Any) -> str | None:
+        authors = [one["author"] for one in self.changes if one["sourcestampid"] == stamp["id"]]
+        return self.owners.get(buildset_id) or (authors[-1] if authors else None)
+
+    def got_of(self, build_id: int, stamp: Any) -> str | None:
+        got = self.got.get(build_id)
+        return got.get(stamp["codebase"]) if isinstance(got, dict) else got
+
+    def revisions(self, branch: Branch) -> set[str]:
+        """Return all revisions that are known on *branch*."""
+        named = {one["revision"] for one in self.stamps.values() if self.belongs(branch, one)}
+        return {*named, *(found for found, _ in self._found(branch))} - {None, ""}
+
+    def _found(self, branch: Branch) -> Iterable[tuple[str, int]]:
+        buildset_of = {one["id"]: one["buildsetid"] for one in self.requests}
+        for build in self.builds:
+            for link in self.links:
+                stamp = self.stamps[link["sourcestampid"]]
+                if link["buildsetid"] == buildset_of[build["buildrequestid"]] and (
+                    self.belongs(branch, stamp) and not stamp["revision"]
+                ):
+                    found = self.got_of(build["id"], stamp)
+                    if found:
+                        yield found, build["id"]
+
+    def at(self, branch: Branch, revision: str) -> list[dict[str, Any]]:
+        """Return the rows at *revision*."""
+        found = self.rows(branch, lambda stamp: stamp["revision"] == revision)
+        builds = {build_id for its, build_id in self._found(branch) if its == revision}
+        requests = {one["buildrequestid"] for one in self.builds if one["id"] in builds}
+        return found + [
+            row
+            for row in self.rows(branch)
+            if row.get("build_id") in builds
+            or ("build_id" not in row and row["request_id"] in requests)
+        ]
+
+    def day(self, branch: Branch, begin: int) -> list[dict[str, Any]]:
+        """Return the rows of the day that begins at *begin*."""
+        return [row for row in self.rows(branch) if begin <= row["start"] < begin + DAY]
+
+    def of_user(self, branch: Branch, user: str) -> list[dict[str, Any]]:
+        """Return the rows of the changes of *user*."""
+        names = [(one["changeid"], one["author"]) for one in self.changes]
+        changes = {
+            change_id
+            for change_id, name in [*names, *self.users]
+            if name == user or re.search(rf"<{re.escape(user)}>\s*$", name)
+        }
+        stamps = {one["sourcestampid"] for one in self.changes if one["changeid"] in changes}
+        return self.rows(branch, lambda stamp: stamp["id"] in stamps)
+
+
+# -- histories
+
+
+class Writer:
+    """Writes a history, one piece at a time, as Buildbot would."""
+
+    def __init__(self, connection: sa.Connection, seed: int) -> None:
+        self.connection = connection
+        self.random = random.Random(seed)
+        self.now = BEGIN
+
+    def insert(self, table: sa.Table, **values: Any) -> int:
+        result = self.connection.execute(table.insert().values(**values))
+        return int(result.inserted_primary_key[0]) if result.inserted_primary_key else 0
+
+    def begin(self) -> None:
+        """Write builders, workers, masters and users."""
+        for kind, ids in (
+            (Model.builders, BUILDERS),
+            (Model.workers, WORKERS),
+            (Model.masters, MASTERS),
+        ):
+            for one in ids:
+                more: dict[str, Any] = {} if kind is Model.workers else {"name_hash": f"{one:040}"}
+                if kind is Model.workers:
+                    more = {"info": {}, "paused": 0, "graceful": 0}
+                if kind is Model.masters:
+                    more |= {"active": 1, "last_active": BEGIN}
+                self.insert(kind, name=f"{kind.name}-{one}", **more)
+        for name in ("ada", "Bob <bob@example.org>"):
+            self.insert(_users, identifier=name)
+
+    def stamp(self, **given: Any) -> int:
+        """Write a sourcestamp."""
+        number = self.random.getrandbits(32)
+        values = {
+            "branch": self.random.choice(["main", "Main", "main ", "x", "", None]),
+            "revision": self.random.choice([f"{number:08x}", f"abcdef{number % 50:02x}", "", None]),
+            "codebase": self.random.choice(["", "", "app", "lib"]),
+            "project": self.random.choice(["", "p"]),
+            "repository": self.random.choice(["", "https://r/"]),
+            **given,
+        }
+        ss_hash = f"{self.random.getrandbits(160):040x}"
+        return self.insert(_stamps, ss_hash=ss_hash, created_at=self.now, **values)
+
+    def change(self, stamp_id: int, author: str | None = None) -> int:
+        """Write a change of a sourcestamp, sometimes with users."""
+        author = author or self.random.choice(
+            ["ada", "Ada", "Bob <bob@example.org>", "Eve <eve@example.org>", "odd <a> <b@c>"]
+        )
+        change_id = self.insert(
+            _changes,
+            author=author,
+            comments="",
+            branch="main",
+            revision="",
+            when_timestamp=self.now,
+            repository="",
+            codebase="",
+            project="",
+            sourcestampid=stamp_id,
+        )
+        if self.random.random() < 0.3:
+            self.insert(_change_users, changeid=change_id, uid=self.random.choice([1, 2]))
+        return change_id
+
+    def buildset(self, *stamp_ids: int) -> list[int]:
+        """Write a buildset of sourcestamps; return its requests."""
+        buildset_id = self.insert(
+            _buildsets,
+            submitted_at=self.now,
+            reason=self.random.choice(["a push", "again"]),
+            complete=0,
+            results=-1,
+        )
+        if self.random.random() < 0.3:
+            value = json.dumps([self.random.choice(["ada", "eve", None]), "Self-serve"])
+            self.insert(
+                _owners, buildsetid=buildset_id, property_name="owner", property_value=value
+            )
+        for stamp_id in stamp_ids:
+            self.insert(_links, buildsetid=buildset_id, sourcestampid=stamp_id)
+        builders = self.random.sample(list(BUILDERS), self.random.randint(1, 3))
+        return [
+            self.insert(
+                _requests,
+                buildsetid=buildset_id,
+                builderid=builder_id,
+                priority=self.random.randint(-1, 1),
+                complete=0,
+                results=-1,
+                submitted_at=self.now,
+            )
+            for builder_id in builders
+        ]
+
+    def claim(self, request_id: int) -> None:
+        self.insert(_claims, brid=request_id, masterid=1, claimed_at=self.now)
+
+    def build(self, request_id: int, after: int = 0) -> int:
+        """Write a build of a request, which starts so many seconds from now."""
+        number = 1 + (self.connection.scalar(sa.select(sa.func.max(_builds.c.id))) or 0)
+        return self.insert(
+            _builds,
+            number=number,
+            builderid=1,
+            buildrequestid=request_id,
+            workerid=self.random.choice(list(WORKERS)),
+            masterid=self.random.choice(list(MASTERS)),
+            started_at=self.now + after,
+            locks_duration_s=0,
+            state_string="building",
+        )
+
+    def find(self, build_id: int) -> None:
+        """Let a build find a revision by itself."""
+        found: Any = f"abcdef{self.random.randrange(60):02x}"
+        if self.random.random() < 0.4:
+            found = {"app": found, "": "fffffff"}
+        self.insert(
+            _properties,
+            buildid=build_id,
+            name="got_revision",
+            value=json.dumps(found),
+            source="Git",
+        )
+
+    def end_build(self, build_id: int, results: int) -> None:
+        ended = {"complete_at": self.now + 60, "results": results}
+        self.connection.execute(_builds.update().where(_builds.c.id == build_id).values(**ended))
+
+    def end_request(self, request_id: int, results: int) -> None:
+        ended = {"complete": 1, "complete_at": self.now + 60, "results": results}
+        its = _requests.c.id == request_id
+        self.connection.execute(_requests.update().where(its).values(**ended))
+
+    def something(self) -> None:
+        """Write a sourcestamp and what may come of it, some time later than the last."""
+        chance = self.random.random
+        self.now += self.random.choice([60, 3600, DAY // 3])
+        stamps = [self.stamp() for _ in range(self.random.choice([1, 1, 1, 2]))]
+        older = self.connection.execute(sa.select(_stamps.c.id)).scalars().all()
+        if chance() < 0.3:
+            stamps = list({*stamps, self.random.choice(older)})
+        for stamp_id in stamps:
+            if chance() < 0.7:
+                self.change(stamp_id)
+        if chance() < 0.1:
+            return
+        for request_id in self.buildset(*stamps):
+            if chance() < 0.2:
+                continue
+            if chance() < 0.1:
+                self.end_request(request_id, 6)
+                continue
+            self.claim(request_id)
+            for again in range(3):
+                build_id = self.build(request_id, self.random.choice([0, 3600, DAY, 3 * DAY]))
+                if chance() < 0.6:
+                    self.find(build_id)
+                if chance() < 0.3:
+                    break
+                results = self.random.choice([0, 2, RETRY])
+                self.end_build(build_id, results)
+                if results != RETRY or again == 2:
+                    self.end_request(request_id, results)
+                    break

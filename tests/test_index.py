@@ -1,0 +1,354 @@
+"""What readers keep in memory never differs from what the database says."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.history import History
+from buildbot_selfserve.history import database
+from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.index import following
+from buildbot_selfserve.history.index import tails
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import Row
+from buildbot_selfserve.model import Site
+from tests.plain_history import BEGIN
+from tests.plain_history import DAY
+from tests.plain_history import Plain
+from tests.plain_history import Writer
+
+EVERY_DATABASE = True
+
+BRANCHES = (
+    Branch("main", ("main",)),
+    Branch("Main", ("Main",)),
+    Branch("nameless", ("", None)),
+    Branch("app", ("main", "x"), codebase="app"),
+    Branch("p", ("main", "x", None), project="p", repository="https://r/"),
+)
+USERS = ("ada", "Ada", "bob@example.org", "Bob <bob@example.org>", "b@c", "a", "nobody")
+SITE = Site("self-serve", "http://localhost:8010/")
+
+
+class Asked:
+    """A database that is written to, and a reader of it.
+
+    :ivar writing: an engine whose transactions are as long as a test wants
+    """
+
+    def __init__(self, db_url: str, folder: Path) -> None:
+        url = sa.engine.make_url(db_url)
+        if url.get_backend_name() == "sqlite":
+            url = url.set(database=str(folder / "state.sqlite"))
+        self.writing = sa.create_engine(url)
+        if url.get_backend_name() == "sqlite":
+            with self.writing.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=wal")
+        Model.metadata.create_all(self.writing)
+        self.reading = database.open_engine(url, 4)
+        self.index = Index()
+        with self.writing.begin() as connection:
+            Writer(connection, 0).begin()
+
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether several transactions can write at the same time."""
+        return self.writing.dialect.name != "sqlite"
+
+    def history(self, connection: sa.Connection) -> History:
+        return History(connection, self.index, SITE)
+
+    def revision(self, branch: Branch, text: str) -> Revision:
+        with self.reading.connect() as connection:
+            (found,) = self.history(connection).revisions(branch, text)
+            return found
+
+    def close(self) -> None:
+        self.writing.dispose()
+        self.reading.dispose()
+
+
+@pytest.fixture
+def asked(db_url: str, tmp_path: Path) -> Iterator[Asked]:
+    made = Asked(db_url, tmp_path)
+    yield made
+    made.close()
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """Return what ``Plain`` has of a row."""
+    request = row.request if isinstance(row, BuildRow) else row
+    told = {
+        "request_id": request.request_id,
+        "buildset_id": request.buildset_id,
+        "revision": row.revision,
+        "start": row.starttime,
+        "end": row.endtime,
+        "status": row.status,
+        "claimed_at": request.claimed_at,
+        "priority": request.priority,
+        "reason": request.reason,
+        "owner": request.owner,
+    }
+    if isinstance(row, BuildRow):
+        told["build_id"] = row.build_id
+        told["worker"] = int(str(row.worker).rpartition("-")[2])
+        told["master"] = int(str(row.claimed_by_name).rpartition("-")[2])
+    return told
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return *rows* the newest first."""
+    return sorted(
+        rows,
+        key=lambda one: (one["start"], one["request_id"], one.get("build_id", 0)),
+        reverse=True,
+    )
+
+
+def compare(asked: Asked) -> None:
+    """Ask everything, and hold it against the plain answers."""
+    with asked.reading.connect() as connection:
+        plain = Plain(connection)
+        for branch in BRANCHES:
+            history = asked.history(connection)
+            revisions = plain.revisions(branch)
+            for revision in revisions:
+                (found,) = history.revisions(branch, revision)
+                rows = [shown(row) for row in history.rows_at(found).rows]
+                assert rows == in_order(plain.at(branch, revision)), (branch.name, revision)
+            for text in ("abcdef", "abcdef0", "abcde", "ABCDEF0", "f", "nothing"):
+                begin = [one for one in revisions if one.startswith(text) and len(text) >= 6]
+                expected = [text] if text in revisions else sorted(begin)
+                assert [one.revision for one in history.revisions(branch, text)] == expected
+            last = max([BEGIN, *(row["start"] for row in plain.rows(branch))])
+            for begin_of_day in range(BEGIN, last + DAY, DAY):
+                date = datetime.datetime.fromtimestamp(begin_of_day, datetime.timezone.utc).date()
+                day = [shown(row) for row in history.day(branch, date).rows]
+                assert day == in_order(plain.day(branch, begin_of_day)), (branch.name, date)
+            compare_today(history, plain, branch)
+            for user in USERS:
+                compare_user(history, plain, branch, user)
+
+
+def compare_today(history: History, plain: Plain, branch: Branch) -> None:
+    """All that is open belongs to today, on which nothing else happened."""
+    still_open = [row for row in plain.rows(branch) if row["end"] is None]
+    assert [shown(row) for row in history.day(branch, None).rows] == in_order(still_open)
+
+
+def compare_user(history: History, plain: Plain, branch: Branch, user: str) -> None:
+    rows = history.rows_of_user(branch, user, [])
+    expected = plain.of_user(branch, user)
+    builds = [row for row in expected if "build_id" in row]
+    assert [shown(row) for row in rows.builds] == in_order(
+        [row for row in builds if row["end"] is not None]
+    ), (branch.name, user)
+    assert [shown(row) for row in rows.running] == in_order(
+        [row for row in builds if row["end"] is None]
+    )
+    assert [shown(row) for row in rows.pending] == in_order(
+        [row for row in expected if "build_id" not in row and row["end"] is None]
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_answers_do_not_differ_from_plain_ones(asked: Asked, seed: int) -> None:
+    compare(asked)
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, seed)
+        for round_ in range(4):
+            for _ in range(12):
+                writer.something()
+            connection.commit()
+            if round_ == 2:
+                asked.index = Index()  # of a reader that starts only now
+            compare(asked)
+
+
+def test_what_is_there_before_the_question_is_seen(asked: Asked) -> None:
+    branch = BRANCHES[0]
+    with asked.writing.connect() as connection, asked.reading.connect() as reading:
+        writer = Writer(connection, 3)
+        for number in range(20):
+            revision = f"{number:040x}"
+            stamp_id = writer.stamp(branch="main", revision=revision)
+            requests = writer.buildset(stamp_id)
+            connection.commit()
+            history = asked.history(reading)
+            (found,) = history.revisions(branch, revision)
+            assert len(history.rows_at(found).rows) == len(requests)
+            assert history.done(found, 0).pending == len(requests)
+
+
+def test_ids_that_are_committed_out_of_their_order(asked: Asked) -> None:
+    if not asked.writes_at_once:
+        pytest.skip("one writes at a time: ids cannot appear out of their order")
+    with asked.writing.connect() as slow, asked.writing.connect() as quick:
+        first, second = Writer(slow, 4), Writer(quick, 5)
+        for _ in range(5):
+            # each writes to every table before the other has committed, in turns
+            for one in (first, second, first):
+                one.something()
+            quick.commit()
+            compare(asked)
+            second.something()
+            quick.commit()
+            compare(asked)
+            slow.commit()
+            compare(asked)
+
+
+def test_an_id_that_never_comes_is_not_waited_for_for_ever(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not asked.writes_at_once:
+        pytest.skip("one writes at a time: nothing is waited for")
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 6)
+        writer.something()
+        connection.commit()
+        compare(asked)
+        writer.something()
+        connection.rollback()
+        writer.something()
+        connection.commit()
+        compare(asked)
+        with asked.reading.connect() as reading:
+            facts = asked.index.facts(reading)
+            assert facts.tails["stamps"].gaps
+            monkeypatch.setattr(tails, "PATIENCE", -1.0)
+            asked.index.facts(reading)
+            assert not facts.tails["stamps"].gaps
+        compare(asked)
+
+
+def delete(connection: sa.Connection, condition: Any) -> None:
+    """Delete buildsets and all that is theirs."""
+    ids = list(connection.execute(sa.select(Model.buildsets.c.id).where(condition)).scalars())
+    requests, builds = Model.buildrequests, Model.builds
+    of_sets = sa.select(requests.c.id).where(requests.c.buildsetid.in_(ids))
+    of_requests = sa.select(builds.c.id).where(builds.c.buildrequestid.in_(of_sets))
+    its_builds = list(connection.execute(of_requests).scalars())
+    its_requests = list(connection.execute(of_sets).scalars())
+    for column, values in (
+        (Model.build_properties.c.buildid, its_builds),
+        (builds.c.id, its_builds),
+        (Model.buildrequest_claims.c.brid, its_requests),
+        (requests.c.id, its_requests),
+        (Model.buildset_sourcestamps.c.buildsetid, ids),
+        (Model.buildset_properties.c.buildsetid, ids),
+        (Model.buildsets.c.id, ids),
+    ):
+        connection.execute(column.table.delete().where(column.in_(values)))
+
+
+def test_what_was_deleted_is_not_shown(asked: Asked) -> None:
+    buildsets, changes = Model.buildsets, Model.changes
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 7)
+        for _ in range(40):
+            writer.something()
+        connection.commit()
+        compare(asked)
+        delete(connection, buildsets.c.id % 5 == 0)
+        connection.commit()
+        compare(asked)
+        # as Buildbot's changeHorizon does
+        of_users = Model.change_users.c.changeid
+        connection.execute(Model.change_users.delete().where(of_users <= 12))
+        connection.execute(changes.delete().where(changes.c.changeid <= 12))
+        connection.commit()
+        compare(asked)
+        delete(connection, buildsets.c.id < 10)
+        connection.commit()
+        compare(asked)
+        newest = connection.scalar(sa.select(sa.func.max(buildsets.c.id)))
+        delete(connection, buildsets.c.id > newest - 5)
+        connection.commit()
+        compare(asked)
+        for _ in range(5):
+            writer.something()
+        connection.commit()
+        compare(asked)
+
+
+def test_another_database_in_its_place(asked: Asked) -> None:
+    with asked.writing.connect() as connection:
+        for seed in (8, 9):
+            writer = Writer(connection, seed)
+            for _ in range(10):
+                writer.something()
+            connection.commit()
+            compare(asked)
+            for table in reversed(Model.metadata.sorted_tables):
+                connection.execute(table.delete())
+            connection.commit()
+            compare(asked)
+            Writer(connection, 0).begin()
+
+
+def test_two_threads_share_what_they_know(asked: Asked) -> None:
+    wrong: list[BaseException] = []
+    over = threading.Event()
+    branch = BRANCHES[0]
+    known: list[tuple[str, int]] = []
+
+    def ask() -> None:
+        try:
+            with asked.reading.connect() as reading:
+                while not over.is_set():
+                    # what is known by now must be seen by the question that follows
+                    for revision, count in known[-3:]:
+                        history = asked.history(reading)
+                        (found,) = history.revisions(branch, revision)
+                        assert len(history.rows_at(found).rows) == count
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 10)
+        for number in range(100):
+            revision = f"{number:040x}"
+            requests = writer.buildset(writer.stamp(branch="main", revision=revision))
+            connection.commit()
+            known.append((revision, len(requests)))
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    compare(asked)
+
+
+def test_buildsets_that_are_not_open_any_more_are_forgotten(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("buildbot_selfserve.history.index.facts.MOST_CLOSED", 5)
+    monkeypatch.setattr(following, "MOST_SEARCHING", 5)
+    with asked.writing.connect() as connection, asked.reading.connect() as reading:
+        writer = Writer(connection, 11)
+        for _ in range(30):
+            stamp_id = writer.stamp(branch="main", revision=None)
+            for request_id in writer.buildset(stamp_id):
+                build_id = writer.build(request_id)
+                writer.find(build_id)
+                writer.end_build(build_id, 0)
+                writer.end_request(request_id, 0)
+            connection.commit()
+            facts = asked.index.facts(reading)
+            assert len(facts.open(BRANCHES[0])) <= 6
+            assert len(facts.searching()) <= 6 * 3
+    compare(asked)
