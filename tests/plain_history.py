@@ -204,9 +204,9 @@ class Writer:
                     more = {"info": {}, "paused": 0, "graceful": 0}
                 if kind is Model.masters:
                     more |= {"active": 1, "last_active": BEGIN}
-                self.insert(kind, name=f"{kind.name}-{one}", **more)
-        for name in ("ada", "Bob <bob@example.org>"):
-            self.insert(_users, identifier=name)
+                self.insert(kind, id=one, name=f"{kind.name}-{one}", **more)
+        for uid, name in enumerate(("ada", "Bob <bob@example.org>"), 1):
+            self.insert(_users, uid=uid, identifier=name)
 
     def stamp(self, **given: Any) -> int:
         """Write a sourcestamp."""
@@ -278,10 +278,9 @@ class Writer:
 
     def build(self, request_id: int, after: int = 0) -> int:
         """Write a build of a request, which starts so many seconds from now."""
-        number = 1 + (self.connection.scalar(sa.select(sa.func.max(_builds.c.id))) or 0)
         return self.insert(
             _builds,
-            number=number,
+            number=self.random.getrandbits(30),
             builderid=1,
             buildrequestid=request_id,
             workerid=self.random.choice(list(WORKERS)),

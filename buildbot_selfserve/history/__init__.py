@@ -114,7 +114,7 @@ class History:
 
     def outlook(self, revision: Revision, stable_delay: int) -> Outlook:
         """Return what *revision* waits for before it is done."""
-        return revisions.outlook(self.connection, revision, stable_delay)
+        return revisions.outlook(self.connection, self.facts, revision, stable_delay)
 
     def builders(self, branch: Branch) -> Builders:
         """Return the builders of *branch*."""

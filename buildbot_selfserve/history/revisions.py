@@ -138,9 +138,11 @@ def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[R
     return rows.newest_first(found)
 
 
-def outlook(connection: sa.Connection, revision: Revision, stable_delay: int) -> Outlook:
+def outlook(
+    connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int
+) -> Outlook:
     """Return what *revision* waits for before it is done."""
-    return foresee(_rows(connection, revision), stable_delay, time.time())
+    return foresee(_rows(connection, facts, revision), stable_delay, time.time())
 
 
 def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:
