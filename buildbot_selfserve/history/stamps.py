@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from buildbot.db.model import Model
 
-from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.model import Sourcestamp
+
+_requests, _stamps = Model.buildrequests, Model.sourcestamps
+_links = Model.buildset_sourcestamps
+_PLACES = Statement(
+    sa.select(
+        _requests.c.id,
+        _stamps.c.branch,
+        _stamps.c.codebase,
+        _stamps.c.repository,
+        _stamps.c.project,
+    ).select_from(
+        _requests.join(_links, _links.c.buildsetid == _requests.c.buildsetid).join(
+            _stamps, _stamps.c.id == _links.c.sourcestampid
+        )
+    ),
+    _requests.c.id,
+)
 
 
 def of_requests(
     connection: sa.Connection, request_ids: Sequence[int]
 ) -> dict[int, tuple[Sourcestamp, ...]]:
     """Return the sourcestamps of the requests that exist, by request."""
-    requests, links, stamps = rows.requests, rows.links, rows.stamps
-    query = sa.select(
-        requests.c.id, stamps.c.branch, stamps.c.codebase, stamps.c.repository, stamps.c.project
-    ).select_from(
-        requests.join(links, links.c.buildsetid == requests.c.buildsetid).join(
-            stamps, stamps.c.id == links.c.sourcestampid
-        )
-    )
     found: dict[int, tuple[Sourcestamp, ...]] = {}
-    for batch in rows.in_batches(request_ids):
-        for request_id, *place in connection.execute(query.where(requests.c.id.in_(batch))):
-            found[request_id] = (*found.get(request_id, ()), Sourcestamp(*place))
+    for request_id, *place in _PLACES.of(connection, request_ids):
+        found[request_id] = (*found.get(request_id, ()), Sourcestamp(*place))
     return found
