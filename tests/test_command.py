@@ -433,6 +433,35 @@ def test_5_tells_that_a_master_that_stops_takes_no_more(tmp_path: Path) -> None:
         master.kill()
 
 
+def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
+    (tmp_path / "master").mkdir()
+    master = ProcessMaster(tmp_path / "master")
+    master.start()
+    try:
+        shell = Shell(master, tmp_path)
+        master.force("fast")
+        shell.build("slow", revision("d"))
+        process = subprocess.Popen(
+            [str(SELFSERVE), "is-done", "main", revision("d"), "--wait=90", "--stable-delay=0"],
+            env=shell.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        assert "1 running" in process.stderr.readline()
+        master.kill()
+        time.sleep(5)  # longer than an unknown server is tried for
+        assert process.poll() is None
+        master.start()
+        assert shell("cancel", "main", "--revision", revision("d")).status == DONE
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == FAILED
+        assert "0 pending, 0 running" in out
+    finally:
+        master.kill()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -546,8 +575,9 @@ def test_a_redirect_that_stays_is_followed(shell: Shell, proxy: Unreliable) -> N
     proxy.faults = [Fault(302, {"Location": "/self-serve/branches?again=1"})]
     ran = shell("branches", SELFSERVE_URL=proxy.url)
     assert (ran.status, len(proxy.seen)) == (DONE, 2)
-    proxy.always = Fault(302, {"Location": "/self-serve/branches"})
-    assert shell("branches", SELFSERVE_URL=proxy.url).status == NOT_FOUND
+    for endless in ("/self-serve/branches", "http://[", "file:///etc/passwd"):
+        proxy.always = Fault(302, {"Location": endless})
+        assert shell("branches", SELFSERVE_URL=proxy.url).status == NOT_FOUND
 
 
 def test_a_job_request_does_not_become_a_get(shell: Shell, proxy: Unreliable) -> None:
@@ -662,6 +692,24 @@ def test_ctrl_c_says_nothing_of_builds(shell: Shell) -> None:
     assert process.returncode == 130
     assert "Traceback" not in err
     shell.ok("cancel", "main", "--revision", revision("0") + "3")
+
+
+@pytest.mark.parametrize("arguments", [("branches",), ("branches", "--json"), ("builders", "main")])
+def test_output_that_nobody_reads_says_nothing_of_builds(
+    shell: Shell, arguments: tuple[str, ...]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(
+        [str(SELFSERVE), *arguments],
+        env=shell.environment,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (141, "")
 
 
 # -- help and completion

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from typing import TypeVar
+from typing import cast
 
 from buildbot_selfserve import __version__
 from buildbot_selfserve.client import settings
@@ -165,14 +166,15 @@ class Core:
         :raises WaitTimedOut: it was not done when the time was over; the exception knows how far
         :raises NotFound: nobody knows the revision, or not in time
         """
-        begun = time.monotonic()
+        begun, met = time.monotonic(), False
         look, longest = FIRST_LOOK, LONGEST_HOLD if progress is None else WATCHED_HOLD
         while True:
             asked = time.monotonic()
             left = max(0.0, begun + timeout - asked)
             hold = min(int(left), longest)
             try:
-                done = yield from self._held(branch, revision, stable_delay, hold, left)
+                question = self._held(branch, revision, stable_delay, hold, left, met)
+                value, _ = yield from ask(self.server, question, dict)
             except BadRequest as error:
                 # an older server does not know this parameter
                 if hold and error.msg == "Bad wait":
@@ -182,8 +184,10 @@ class Core:
             except NotFound:
                 if asked - begun >= min(appear, timeout):
                     raise
+                met = True
                 yield Pause(min(look, appear), "the revision is not known yet")
                 continue
+            met, done = True, cast("Done", value)
             if progress is not None:
                 progress(done)
             if done["job_complete"]:
@@ -197,18 +201,22 @@ class Core:
                 look = min(look * 1.5, LONGEST_LOOK)
 
     def _held(
-        self, branch: str, revision: str, stable_delay: int | None, hold: int, left: float
-    ) -> Steps[Done]:
-        question = Question(
+        self,
+        branch: str,
+        revision: str,
+        stable_delay: int | None,
+        hold: int,
+        left: float,
+        met: bool,
+    ) -> Question:
+        return Question(
             "GET",
             (branch, "rev", revision, "is_done"),
             query={"stableDelay": stable_delay, "wait": hold or None},
             holds=hold,
             patience=max(left, self.server.patience),
+            met=met,
         )
-        done, _ = yield from ask(self.server, question, dict)
-        found: Done = done
-        return found
 
     # -- job requests
 

@@ -122,6 +122,7 @@ class Question:
     :param query: what is ``None`` is left out; likewise in the body
     :param holds: seconds for which the server may think before it answers
     :param patience: seconds; ``None``: that of the server
+    :param met: the server has answered before, so that it is worth the whole patience
     """
 
     method: str
@@ -130,6 +131,7 @@ class Question:
     body: Mapping[str, Any] = field(default_factory=dict)
     holds: float = 0.0
     patience: float | None = None
+    met: bool = False
 
 
 def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answer]]:
@@ -142,7 +144,7 @@ def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answ
     """
     send = _first(server, question)
     patience = server.patience if question.patience is None else question.patience
-    begun, pause, reached = time.monotonic(), FIRST_PAUSE, False
+    begun, pause, reached = time.monotonic(), FIRST_PAUSE, question.met
     while True:
         came = yield from _follow(server, send)
         if isinstance(came, Answer) and came.status not in NOT_NOW:
@@ -201,10 +203,16 @@ def _follow(server: Server, send: Send) -> Generator[Send, Any, Answer | Lost]:
 
 
 def _redirected(server: Server, send: Send, came: Answer) -> Send:
-    url = urljoin(send.url, came.headers.get("location", ""))
-    old, new = urlsplit(send.url), urlsplit(url)
+    try:
+        url = urljoin(send.url, came.headers.get("location", ""))
+        old, new = urlsplit(send.url), urlsplit(url)
+        there = origin(new)
+    except ValueError:
+        raise NotSelfServe(f"{server.url} redirects to what is no URL") from None
+    if new.scheme not in ("http", "https"):
+        raise NotSelfServe(f"{server.url} redirects to {new.scheme}:, which is not followed")
     safe_upgrade = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
-    if server.credentials is not None and origin(old) != origin(new) and not safe_upgrade:
+    if server.credentials is not None and origin(old) != there and not safe_upgrade:
         raise RedirectRefused(
             f"{server.url} redirects to {new.scheme}://{new.netloc}",
             "your credentials are not sent there; if self-serve is there, say so in its URL",

@@ -38,6 +38,13 @@ class _AsItIs(AuthBase):
         return prepared
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects to us; requests would look even where it need not follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 def _waiting(
     question: Callable[Concatenate[Core, P], Steps[T]],
 ) -> Callable[Concatenate[Client, P], T]:
@@ -80,7 +87,7 @@ class Client(Configured):
 
     def _carry_out(self, steps: Steps[T]) -> T:
         came: Answer | Lost | None = None
-        with requests.Session() as session:
+        with _Session() as session:
             while True:
                 try:
                     step = steps.send(came)

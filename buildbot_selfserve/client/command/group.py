@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,8 +27,8 @@ from buildbot_selfserve.client.errors import WaitTimedOut
 from buildbot_selfserve.client.sync import Client
 
 DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
-#: A mistake of ours, and an end by Ctrl-C: neither says anything of builds.
-BROKEN, INTERRUPTED = 70, 130
+#: A mistake of ours, an end by Ctrl-C, and nobody who reads: none says anything of builds.
+BROKEN, INTERRUPTED, UNREAD = 70, 130, 141
 
 #: What went wrong, as an exit status.
 STATUS: dict[type[ClientError], int] = {
@@ -176,6 +177,14 @@ class Group(click.Group):
         )
         version(self)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # click would make a 1 of it; and at its exit, Python writes what is left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return UNREAD
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
@@ -193,10 +202,6 @@ def run_group(group: Group) -> int:
     except ClientError as error:
         kept.screen.complain(_told(error))
         return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    except BrokenPipeError:
-        # whoever read our output has read enough; Python must not write the rest at exit
-        sys.stdout = None
-        return DONE
     except Exception:
         traceback.print_exc()
         return BROKEN

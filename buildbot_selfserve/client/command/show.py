@@ -186,13 +186,22 @@ def clean(text: str) -> str:
     )
 
 
+class _Console(Console):
+    """A console that tells when nobody reads; rich would end the program with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(
-            stderr=stderr, highlight=False, markup=False, emoji=False, width=ENDLESS, no_color=True
-        )
-    return console
+    plain: dict[str, Any] = {
+        "stderr": stderr,
+        "highlight": False,
+        "markup": False,
+        "emoji": False,
+    }
+    console = _Console(**plain)
+    return console if console.is_terminal else _Console(**plain, width=ENDLESS, no_color=True)
 
 
 def _writes_unicode() -> bool:
