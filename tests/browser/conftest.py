@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from playwright.sync_api import Page
 from playwright.sync_api import sync_playwright
+
+from tests.harness import PASSWORD
+from tests.harness import PATIENCE
+from tests.harness import USER
+from tests.process_master import REVISION
+from tests.process_master import ProcessMaster
 
 #: Names under which distributions install it.
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -24,6 +34,13 @@ ARGUMENTS = (
 )
 
 
+#: At the end of a master.cfg: a build of this builder outlives all tests.
+LONG = """
+from tests.harness import builder
+c["builders"][1] = builder("slow", "sleep 3600")
+"""
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Run a browser; each test makes contexts of its own, so that none finds another's login."""
@@ -36,3 +53,98 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield running
         running.close()
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
+    """Run a master that has something on every page; the tests of a module look at the same one."""
+    master = ProcessMaster(tmp_path_factory.mktemp("furnished"), more=LONG)
+    master.start()
+    yield Furnished(master)
+    master.stop()
+
+
+class Furnished:
+    """A master with builds of every state at one revision, and with jobs in its journal.
+
+    :ivar places: paths of its pages, by name
+    """
+
+    def __init__(self, master: ProcessMaster) -> None:
+        self.master = master
+        first = master.force("fast")
+        _, receipt = master.send("POST", "/self-serve/main/request", request_id=first, count=8)
+        last = receipt["requests"][-1]["request_id"]
+        master.until(lambda: self._request(last)["complete"], "fast is built")
+        self.running = master.force("slow")
+        self.build = master.until(self._running_build, "slow runs")
+        # what self-serve asks for is not collapsed
+        _, receipt = master.send(
+            "POST", "/self-serve/main/request", request_id=self.running, count=2
+        )
+        self.pending, gone = (one["request_id"] for one in receipt["requests"])
+        status, receipt = master.send("DELETE", f"/self-serve/main/request/{gone}")
+        assert status == 202, receipt
+        master.send("PUT", f"/self-serve/main/request/{self.pending}", priority=3)
+        at = f"/main/rev/{REVISION}"
+        self.places = {
+            "root": "",
+            "branches": "/branches",
+            "day": "/main",
+            "empty day": "/main?date=2020-02-02",
+            "builders": "/main/builders",
+            "revision": at,
+            "is_done": f"{at}/is_done",
+            "new": f"/main/new?revision={REVISION}",
+            "unknown revision": "/main/new?revision=never-seen",
+            "running build": f"/main/build/{self.build}",
+            "finished build": "/main/build/1",
+            "pending request": f"/main/request/{self.pending}",
+            "cancelled request": f"/main/request/{gone}",
+            "user": f"/main/user/{USER}",
+            "journal": "/jobs",
+            "filtered journal": "/jobs?who=nobody&since=2026-01-01",
+            "job": f"/jobs/{receipt['job_id']}",
+            "missing branch": "/mian",
+            "missing revision": "/main/rev/123456",
+            "bad parameter": "/main?date=yesterday",
+        }
+
+    def url(self, name: str) -> str:
+        return f"{self.master.url}/self-serve{self.places[name]}"
+
+    def _request(self, request_id: int) -> Any:
+        return self.master.get(f"/main/request/{request_id}")
+
+    def _running_build(self) -> int | None:
+        ids: list[int] = self._request(self.running)["build_ids"]
+        return ids[0] if ids else None
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open pages of one's own, which must have nothing to complain of."""
+    contexts = []
+    complaints: list[str] = []
+
+    def open_one(**more: Any) -> Page:
+        context = browser.new_context(**more)
+        context.set_default_timeout(PATIENCE * 1000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda told: complaints.append(f"{told.text} {told.location}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    # pages that are errors are told of as resources that failed
+    assert [one for one in complaints if "Failed to load resource" not in one] == []
+
+
+def log_in(page: Page, url: str) -> None:
+    """Give *page* a session of Buildbot's, without its login page."""
+    words = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    answer = page.request.get(f"{url}/auth/login", headers={"Authorization": f"Basic {words}"})
+    assert answer.ok

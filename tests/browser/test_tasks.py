@@ -1,19 +1,267 @@
-"""What people do with the pages, done in a browser."""
+"""What people do with the pages, done in a browser, with JavaScript and without."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Browser
+import pytest
+from playwright.sync_api import Page
 from playwright.sync_api import expect
 
+from tests.browser.conftest import Furnished
+from tests.browser.conftest import log_in
+from tests.harness import PASSWORD
+from tests.harness import USER
+from tests.process_master import REVISION
 
-def test_the_root_opens_without_a_complaint(browser: Browser, process_master: Any) -> None:
-    page = browser.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("requestfailed", lambda request: complaints.append(request.url))
-    page.goto(f"{process_master.url}/self-serve")
+with_and_without = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+Open = Callable[..., Page]
+#: Milliseconds in which a page has looked again, also where nobody tells it of changes.
+LOOKS_AGAIN = 30_000
+
+
+def shown_job(page: Page) -> tuple[str, list[str]]:
+    """Return the message on the page of a job, and the outcomes."""
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Job")
+    outcomes = page.locator("#requests tbody td:nth-child(3)").all_text_contents()
+    return page.locator("main p[role=status]").inner_text(), outcomes
+
+
+def sidebar(page: Page, name: str) -> None:
+    page.get_by_role("navigation", name="Self-serve").get_by_role("link", name=name).click()
+
+
+def test_buildbots_sidebar_leads_here_and_the_title_back(
+    furnished: Furnished, open_page: Open
+) -> None:
+    page = open_page()
+    page.goto(furnished.master.url)
+    page.get_by_text("Self-serve", exact=True).click()
+    page.wait_for_url("**/self-serve")
     expect(page.get_by_role("heading", name="Self-serve", level=1)).to_be_visible()
-    assert complaints == []
-    page.close()
+    # not caught between the two
+    page.go_back()
+    page.wait_for_url(re.compile(r"^http://[^/]*/(#/)?$"))
+    page.goto(furnished.url("root"))
+    page.locator(".side-title a").click()
+    page.wait_for_url(re.compile(r"^http://[^/]*/(#/)?$"))
+
+
+def test_a_login_leads_back_to_the_page_that_one_came_from(
+    furnished: Furnished, open_page: Open
+) -> None:
+    page = open_page(http_credentials={"username": USER, "password": PASSWORD})
+    page.goto(furnished.url("finished build"))
+    page.get_by_role("link", name="Log in").click()
+    page.wait_for_url(furnished.url("finished build"))
+    expect(page.locator(".who")).to_contain_text(USER)
+    page.get_by_role("link", name="Log out").click()
+    page.wait_for_url(furnished.url("finished build"))
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
+
+
+@with_and_without
+def test_a_revision_is_looked_up(furnished: Furnished, open_page: Open, scripts: bool) -> None:
+    page = open_page(java_script_enabled=scripts)
+    page.goto(furnished.url("root"))
+    page.get_by_label("Find a revision").fill(REVISION[:8])
+    page.get_by_role("button", name="Find the revision on main").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Revision {REVISION}")
+    page.get_by_label("Find a revision of main").fill("123456")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "Revision 123456 not found on branch main"
+    )
+    page.get_by_role("link", name="Build it all the same").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Build revision 123456")
+
+
+@with_and_without
+def test_a_name_that_is_nearly_right_is_found(
+    furnished: Furnished, open_page: Open, scripts: bool
+) -> None:
+    page = open_page(java_script_enabled=scripts)
+    page.goto(furnished.url("missing branch"))
+    page.locator("main").get_by_role("link", name="main").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("main on ")
+
+
+def test_a_revision_tells_at_a_glance(furnished: Furnished, open_page: Open) -> None:
+    page = open_page()
+    page.goto(furnished.url("revision"))
+    verdict = page.get_by_role("status").first
+    expect(verdict).to_contain_text("Not done")
+    expect(verdict).to_contain_text("1 pending")
+    waits = page.locator("section", has=page.get_by_role("heading", name="What waits"))
+    expect(waits.get_by_role("listitem")).to_have_count(1)
+    bars = page.locator(".timeline a")
+    expect(bars).to_have_count(12)
+    # a bar has its say in words, and leads to what it is about
+    running = bars.filter(has_text=f"build {furnished.build}")
+    expect(running).to_have_accessible_name(re.compile(r"^slow build [0-9]+ , running [0-9ms ]+"))
+    expect(running.locator("rect.run.running")).to_have_count(1)
+    running.click()
+    page.wait_for_url(furnished.url("running build"))
+
+
+@with_and_without
+def test_somebody_who_is_not_logged_in_is_told_to(
+    furnished: Furnished, open_page: Open, scripts: bool
+) -> None:
+    page = open_page(java_script_enabled=scripts)
+    before = furnished.master.get("/jobs")
+    page.goto(furnished.url("finished build"))
+    rebuild = page.get_by_role("button", name="Rebuild")
+    if rebuild.is_enabled():
+        rebuild.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Log in first")
+        expect(page.locator("main").get_by_role("link", name="Log in")).to_be_visible()
+    assert furnished.master.get("/jobs") == before
+
+
+@with_and_without
+def test_a_build_is_built_twice_again_and_seen_to_run(
+    process_master: Any, open_page: Open, scripts: bool
+) -> None:
+    """The whole walk, from a search for a revision to the filters of the journal."""
+    request_id = process_master.force("slow")
+    process_master.until(
+        lambda: process_master.get(f"/main/request/{request_id}")["build_ids"], "slow runs"
+    )
+    page = open_page(java_script_enabled=scripts)
+    log_in(page, process_master.url)
+    page.goto(f"{process_master.url}/self-serve/main")
+    page.get_by_label("Find a revision of main").fill(REVISION[:6])
+    page.get_by_role("button", name="Find").click()
+    page.locator(".timeline a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Build 1")
+    page.get_by_label("How often").fill("2")
+    page.get_by_role("button", name="Rebuild").click()
+    assert shown_job(page) == ("2 builds requested", ["created"] * 2)
+
+    # one of the two is wanted sooner
+    page.get_by_role("link", name="request 3").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pending")
+    page.locator("form", has_text="Build it sooner or later").get_by_label("Priority").fill("9")
+    page.get_by_role("button", name="Set priority").click()
+    assert shown_job(page)[1] == ["reprioritized"]
+
+    # the build that runs is cancelled, and the request with the higher priority runs
+    page.goto(f"{process_master.url}/self-serve/main/build/1")
+    page.get_by_role("button", name="Cancel this build").click()
+    assert shown_job(page)[1] == ["stopped"]
+    process_master.until(
+        lambda: process_master.get("/main/request/3")["build_ids"], "request 3 runs"
+    )
+    page.goto(f"{process_master.url}/self-serve/main/request/3")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("running")
+    expect(page.get_by_role("button", name="Stop its build")).to_be_visible()
+
+    # everything is cancelled, after a word of how much
+    page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
+    page.get_by_text("Cancel everything").click()
+    expect(page.locator("#all p")).to_contain_text("cancels 1 pending and stops 1 running")
+    page.get_by_role("button", name="Cancel all 2").click()
+    assert sorted(shown_job(page)[1]) == ["cancelled", "stopped"]
+
+    # all of it is in the journal
+    sidebar(page, "Journal")
+    actions = page.locator("#jobs tbody td:nth-child(3)")
+    expect(actions).to_have_text(
+        ["cancel_revision", "cancel_build", "reprioritize", "rebuild_build"]
+    )
+    search = page.get_by_role("search", name="Job requests")
+    search.get_by_label("Action").fill("reprioritize")
+    search.get_by_label("From").fill("2026-01-01")
+    search.get_by_role("button", name="Filter").click()
+    expect(actions).to_have_text(["reprioritize"])
+    search.get_by_label("To").fill("2026-01-02")
+    search.get_by_role("button", name="Filter").click()
+    expect(page.locator("main")).to_contain_text("No job request fits.")
+
+
+@with_and_without
+def test_a_revision_is_built_with_a_builder_of_ones_choice(
+    process_master: Any, open_page: Open, scripts: bool
+) -> None:
+    process_master.force("fast")
+    page = open_page(java_script_enabled=scripts)
+    log_in(page, process_master.url)
+    page.goto(f"{process_master.url}/self-serve/main")
+    page.get_by_label("Build a revision").fill("0123abc")
+    page.get_by_role("button", name="Choose what").click()
+    page.get_by_label("Properties").fill('{"level": 3}')
+    page.get_by_role("button", name="Build", exact=True).click()
+    assert shown_job(page) == ("1 build requested", ["created"])
+
+
+# -- with JavaScript only
+
+
+def test_a_table_sorts_and_filters(furnished: Furnished, open_page: Open) -> None:
+    page = open_page()
+    page.goto(furnished.url("revision"))
+    table = page.get_by_role("table")
+    ids = table.locator("td.id")
+    newest_first = ids.all_text_contents()
+    header = table.get_by_role("button", name="Build or request")
+    header.click()
+    expect(table.get_by_role("columnheader", name="Build or request")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
+    numbers = [int(text.split()[1]) for text in ids.all_text_contents()]
+    # by number, not by text
+    assert numbers == sorted(numbers)
+    assert max(numbers) >= 10
+    header.click()
+    numbers = [int(text.split()[1]) for text in ids.all_text_contents()]
+    assert numbers == sorted(numbers, reverse=True)
+    page.get_by_label("Filter the rows of").fill("slow running")
+    expect(ids.filter(visible=True)).to_have_text([f"build {furnished.build}"])
+    expect(page.locator(".filter [role=status]")).to_have_text(f"1 of {len(newest_first)} rows")
+    page.get_by_label("Filter the rows of").fill("")
+    expect(ids.filter(visible=True)).to_have_count(len(newest_first))
+
+
+def test_a_page_follows_what_happens(process_master: Any, open_page: Open) -> None:
+    first = process_master.force("slow")
+    process_master.until(
+        lambda: process_master.get(f"/main/request/{first}")["build_ids"], "slow runs"
+    )
+    page = open_page()
+    loads: list[str] = []
+    page.on("load", lambda: loads.append(page.url))
+    page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
+    # it keeps what somebody has made of it
+    page.get_by_role("button", name="Builder").click()
+    page.get_by_text("Build more").click()
+    second = process_master.force("slow")
+    expect(page.locator("#rows")).to_contain_text(f"request {second}", timeout=LOOKS_AGAIN)
+    expect(page.get_by_role("columnheader", name="Builder")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
+    expect(page.get_by_role("button", name="New builds")).to_be_visible()
+    for request_id in (second, first):
+        process_master.send("DELETE", f"/self-serve/main/request/{request_id}")
+    expect(page.locator("#verdict")).to_contain_text("Ended", timeout=LOOKS_AGAIN)
+    expect(page.get_by_text("Cancel everything")).to_have_count(0)
+    assert len(loads) == 1
+
+
+def test_what_somebody_writes_is_not_taken_away(process_master: Any, open_page: Open) -> None:
+    first = process_master.force("slow")
+    process_master.until(
+        lambda: process_master.get(f"/main/request/{first}")["build_ids"], "slow runs"
+    )
+    waiting = process_master.force("slow")
+    page = open_page()
+    page.goto(f"{process_master.url}/self-serve/main/request/{waiting}")
+    priority = page.locator("form", has_text="sooner or later").get_by_label("Priority")
+    priority.fill("12")
+    process_master.send("PUT", f"/self-serve/main/request/{waiting}", priority=3)
+    with page.expect_response(re.compile(f"/main/request/{waiting}$")):
+        pass
+    page.wait_for_timeout(300)
+    expect(priority).to_have_value("12")
