@@ -25,6 +25,7 @@ SOURCES = (
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "benchmarks/**/*.py",
     "benchmarks/**/*.md",
     "demo/*.py",

@@ -103,8 +103,23 @@ def test_every_status_code_is_documented() -> None:
     assert [code for code in sorted(set(STATUS.values())) if f"| {code} |" not in api] == []
 
 
+def test_the_tests_that_show_what_is_claimed_exist() -> None:
+    claims = (generate.ROOT / "docs/security.md").read_text()
+    named = re.findall(r"`((?:browser/)?test_[a-z_]+\.py)`", claims)
+    assert len(set(named)) > 10
+    assert [name for name in named if not (generate.ROOT / "tests" / name).exists()] == []
+
+
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/operators.md", "docs/multimaster.md"]
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/multimaster.md",
+        "docs/operators.md",
+        "docs/security.md",
+    ],
 )
 def test_links_lead_somewhere(name: str) -> None:
     document = generate.ROOT / name

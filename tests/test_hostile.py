@@ -36,6 +36,9 @@ from tests.process_master import ProcessMaster
 REQUESTS = int(os.environ.get("SELFSERVE_FUZZ", "750"))
 EACH = max(1, REQUESTS // len(list(ROUTES)))
 
+#: The largest head of a request that Twisted reads (twisted/web/http.py, totalHeadersSize).
+TWISTEDS_LARGEST = 16384
+
 #: What a request could change.
 TABLES = (
     "buildrequest_claims",
@@ -119,7 +122,8 @@ def check(master: ProcessMaster, sent: Sent) -> Received:
 
 def assert_decent(sent: Sent, answer: Received) -> None:
     if answer.bare:
-        assert answer.status == 400  # Twisted's own, to what is no HTTP
+        # Twisted's own, to what is no HTTP; it may be lost when it closes in the middle of much
+        assert answer.status == 400 or len(sent.encoded()) > TWISTEDS_LARGEST
         return
     assert 200 <= answer.status < 500
     assert answer.status not in (202, 303)
