@@ -42,6 +42,7 @@ from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
 from buildbot_selfserve.web.answering import Reader
 from buildbot_selfserve.web.answering import open_reader
+from buildbot_selfserve.web.answering import open_warm_reader
 from buildbot_selfserve.web.answering import stamps_of
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
@@ -403,9 +404,13 @@ def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Read
         return ThreadReaders(master.reactor, run, lambda: None, Reader(engine, own), config.timeout)
     arguments = (engine.url.render_as_string(**secret), journal, LANES)
     if config.readers == 0:
-        state = open_reader(*arguments)
-        return ThreadReaders.of_our_own(master.reactor, state, config.timeout)
-    return ProcessReaders(master.reactor, config.readers, open_reader, arguments, config.timeout)
+        readers = ThreadReaders.of_our_own(master.reactor, open_reader(*arguments), config.timeout)
+        # if it takes too long, it goes on all the same
+        readers.ask(Reader.warm, large=True).addErrback(lambda _: None)
+        return readers
+    return ProcessReaders(
+        master.reactor, config.readers, open_warm_reader, arguments, config.timeout
+    )
 
 
 application = SelfServeApplication()

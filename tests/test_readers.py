@@ -156,6 +156,27 @@ async def test_a_reader_that_hangs_is_replaced(processes: Any) -> None:
     assert not psutil.pid_exists(first)
 
 
+def open_slowly(name: str) -> dict[str, Any]:
+    time.sleep(4.0)
+    return open_state(name)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_takes_long_to_start_is_not_replaced() -> None:
+    made = ProcessReaders(reactor, 1, open_slowly, ("Ada",), 1.0)
+    (pid,) = made.pids
+    asked = [made.ask(greet, "Too early", large=large) for large in (False, True)]
+    results = await defer.DeferredList(asked, consumeErrors=True)
+    assert [fine for fine, _ in results] == [False, False]
+    await task.deferLater(reactor, 3.5)
+    assert await made.ask(where) == pid
+    # but from then on it may hang
+    with pytest.raises(errors.Unavailable):
+        await made.ask(wait, 3600)
+    assert made.pids != [pid]
+    await made.stop()
+
+
 @pytest_twisted.ensureDeferred
 async def test_waiting_behind_others_is_no_hanging(processes: Any) -> None:
     first = await processes.ask(where)

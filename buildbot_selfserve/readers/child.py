@@ -5,6 +5,7 @@ It ends when the master's end of the pipe is closed, however the master ended.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import queue
@@ -44,7 +45,11 @@ def _serve(questions: BinaryIO, answers: _Answers) -> None:
     if first is None:
         return
     open_state, arguments = pickle.loads(first[2])
+    gc.disable()  # what is made now stays: to look for garbage in it takes longer than to make it
     state = open_state(*arguments)
+    gc.freeze()
+    gc.enable()
+    answers.send(frames.READY, frames.PLAIN, b"")
     unwanted: set[int] = set()
     lanes: dict[bool, queue.SimpleQueue[_Question]] = {}
     for large in (False, True):

@@ -14,6 +14,9 @@ HEADER = struct.Struct(">IBI")
 #: Kinds of frames: a question or its answer, what a function raised, an answer nobody wants.
 PLAIN, RAISED, UNWANTED = range(3)
 
+#: The number of the frame that says that a reader has its state; no question has it.
+READY = 0
+
 Frame = tuple[int, int, bytes]
 
 

@@ -29,6 +29,8 @@ BACKOFF = (0.1, 0.5, 2.0, 5.0)
 LONG_LIFE = 10.0
 #: Seconds by which a timer may be early.
 TOLERANCE = 0.01
+#: Seconds that a reader has to make its state: it may have a long history to read.
+LONGEST_START = 600.0
 #: Seconds that a reader has to end by itself when the master stops.
 GRACE = 2.0
 
@@ -102,7 +104,7 @@ class ProcessReaders:
         reader = min(self._readers, key=lambda one: len(one.questions))
         if len(reader.questions) >= MOST_WAITING:
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
-        self._number = (self._number + 1) % 2**32
+        self._number = self._number % (2**32 - 1) + 1
         payload = pickle.dumps((large, function, arguments), pickle.HIGHEST_PROTOCOL)
         question = _Question(self._number, payload, large)
         reader.ask(question)
@@ -144,6 +146,7 @@ class _Reader:
         self.deaths = 0
         self._pipe: _Pipe | None = None
         self._started = 0.0
+        self._is_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -153,6 +156,7 @@ class _Reader:
         """Start a process, and ask it what the last one has left."""
         reactor = self.readers.reactor
         self._started = reactor.seconds()
+        self._is_ready = False
         pipe = self._pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
         reactor.spawnProcess(pipe, sys.executable, command, env=os.environ)
@@ -174,7 +178,12 @@ class _Reader:
         self._pipe.transport.write(frame)
 
     def answered(self, number: int, kind: int, payload: bytes) -> None:
-        """Take an answer."""
+        """Take an answer, or that the process begins to answer now."""
+        if number == frames.READY:
+            self._is_ready = True
+            for waiting in self.questions.values():
+                waiting.asked_at = self.readers.reactor.seconds()
+            return
         question = self.questions.pop(number, None)
         if question is None or question.answer.called:
             return
@@ -199,14 +208,19 @@ class _Reader:
         if self._pipe is None or self.questions.get(question.number) is not question:
             return
         worked_on = next(one for one in self.questions.values() if one.large == question.large)
-        had = self.readers.reactor.seconds() - worked_on.asked_at
-        if had >= self.readers.timeout - TOLERANCE:
+        if self._hangs(worked_on):
             self.readers.log.warn("selfserve: a reader hangs and is killed")
             self._pipe.kill()
-        elif worked_on is not question:
+        elif worked_on is not question or not self._is_ready:
             del self.questions[question.number]
             frame = frames.packed(question.number, frames.UNWANTED, b"")
             self._pipe.transport.write(frame)
+
+    def _hangs(self, worked_on: _Question) -> bool:
+        now = self.readers.reactor.seconds()
+        if not self._is_ready:
+            return bool(now - self._started > LONGEST_START)
+        return bool(now - worked_on.asked_at >= self.readers.timeout - TOLERANCE)
 
     def ended(self) -> None:
         """Note that the process has ended, and give up the questions that outlived two."""

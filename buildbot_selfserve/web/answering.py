@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -207,6 +208,14 @@ class Reader:
         self._index = Index()
         self.templates = render.templates()
 
+    def warm(self) -> None:
+        """Load the index, so that the first question need not wait for it.
+
+        Where that fails, the first question tries again, and says what is wrong.
+        """
+        with suppress(sa.exc.SQLAlchemyError), self._history.connect() as history:
+            self._index.facts(history)
+
     def read(self, site: Site, work: Callable[[Reading], Any]) -> Any:
         """Return what *work* returns, which reads.
 
@@ -245,6 +254,13 @@ def open_reader(history_url: str, journal_url: str | None, connections: int) -> 
     if journal_url is None:
         return Reader(history, history)
     return Reader(history, database.open_engine(sa.engine.make_url(journal_url), connections))
+
+
+def open_warm_reader(*arguments: Any) -> Reader:
+    """Return what ``open_reader`` returns, ready for the first question."""
+    reader = open_reader(*arguments)
+    reader.warm()
+    return reader
 
 
 def answer(reader: Reader, site: Site, question: Question) -> Answer:
