@@ -93,6 +93,7 @@ def test_a_file_that_is_named_must_exist(home: Home) -> None:
             "https://ci.example.org/buildbot/self-serve",
             "https://ci.example.org/buildbot/self-serve",
         ),
+        ("http://localhost:", "http://localhost/self-serve"),
         ("http://[::1]:8010", "http://[::1]:8010/self-serve"),
     ],
 )

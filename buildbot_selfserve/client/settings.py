@@ -124,7 +124,8 @@ def complete_url(url: str) -> str:
             "leave out user, password, query and fragment",
         )
     path = parts.path.rstrip("/") or USUAL_PATH
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    # an empty port is none
+    return f"{parts.scheme}://{parts.netloc.removesuffix(':')}{path}"
 
 
 def origin(parts: SplitResult) -> tuple[str, str, int | None]:
