@@ -23,7 +23,7 @@ from buildbot_selfserve.waiting import Moment
 from buildbot_selfserve.web import answering
 from tests.harness import REVISION
 from tests.harness import USER
-from tests.harness import _Received
+from tests.harness import Received
 from tests.harness import config
 
 EVERY_DATABASE = True
@@ -185,7 +185,7 @@ async def test_who_hangs_up_is_forgotten(master: Any) -> None:
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
     clients = []
     for _ in range(3):
-        client = await connectProtocol(endpoint, _Received())
+        client = await connectProtocol(endpoint, Received())
         client.transport.write(f"GET {is_done(60)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         clients.append(client)
     await master.until(lambda: live().held == 3, "three wait")
@@ -263,7 +263,7 @@ async def test_500_clients_cost_nearly_nothing(master: Any, monkeypatch: Any) ->
     head = f"GET {is_done(120)} HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n"
     clients = []
     for _ in range(500):
-        client = await connectProtocol(endpoint, _Received())
+        client = await connectProtocol(endpoint, Received())
         client.transport.write(f"{head}Connection: close\r\n\r\n".encode())
         clients.append(client)
     await master.until(lambda: live().held == 500, "500 wait")
