@@ -155,7 +155,7 @@ async def test_a_stopped_build_lets_it_go(master: Any) -> None:
 
 
 def impatient() -> Any:
-    return config(util.SelfServe(timeout=4))
+    return config(util.SelfServe(timeout=5))
 
 
 @pytest.mark.parametrize("master", [impatient], indirect=True)
@@ -163,7 +163,12 @@ def impatient() -> Any:
 async def test_it_outlives_the_timeout_of_reads(master: Any) -> None:
     master.pause()
     await master.add_request()
-    response = await master.get(is_done(6))
+
+    async def answers() -> bool:
+        return (await master.get(is_done(0))).status == 200  # a reader takes a while to start
+
+    await master.until(answers, "a reader answers", patience=60)
+    response = await master.get(is_done(8))
     assert (response.status, response.json["job_complete"]) == (200, False)
 
 
