@@ -8,7 +8,7 @@ SOURCES := benchmarks buildbot_selfserve demo docs tests setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz check format lint types docs examples dist
-.PHONY: bench bench-report bench-writes clean
+.PHONY: bench bench-report bench-writes soak clean
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
@@ -20,6 +20,7 @@ help:
 	@echo "make examples   record the examples of the documents anew, on a real master"
 	@echo "make bench    measure reads and the reactor beside Buildbot's own REST API, in minutes"
 	@echo "make bench-writes   measure bulk job requests beside Buildbot's own way, in minutes"
+	@echo "make soak     use a master in all ways at once for 20 minutes, and look for leaks"
 	@echo "make dist     build the sdist and the wheel, and look into them"
 
 $(VENV)/demo: setup.py
@@ -86,6 +87,11 @@ bench: $(VENV)/dev
 
 bench-report: $(VENV)/dev
 	$(BIN)/python -m benchmarks.report
+
+# SECONDS=60 is what the tests do; SOAK has more options, see python -m benchmarks.soak --help
+SECONDS ?= 1200
+soak: $(VENV)/dev
+	$(BIN)/python -W ignore -m benchmarks.soak --seconds $(SECONDS) $(SOAK)
 
 bench-writes: $(VENV)/dev
 	$(BIN)/python -W ignore -m benchmarks.writes

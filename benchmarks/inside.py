@@ -46,6 +46,11 @@ def furnish(config: dict[str, Any], probe_port: int) -> None:
     ]
     config["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=list(BUILDERS))]
     config["www"]["logfileName"] = "http.log"  # as every master has it
+    add_probe(config, probe_port)
+
+
+def add_probe(config: dict[str, Any], probe_port: int) -> None:
+    """Give *config* a probe that listens on *probe_port*."""
     config.setdefault("services", []).append(Probe(name="probe", port=probe_port))
 
 

@@ -125,9 +125,10 @@ class _Crowd:
                 client = await self._connect()
                 continue
             ended = time.perf_counter()
-            if self._begin <= ended < self._end:
+            if status != 200:
+                self.failed += 1
+            elif self._begin <= ended < self._end:
                 self.latencies.append(ended - begun)
-                self.failed += status != 200
                 self.bytes += size
 
     async def _pace(self) -> None:

@@ -47,7 +47,7 @@ class Master:
         own = psutil.Process(self.process.pid)
         return {
             "master": _megabytes(own),
-            "readers": sum(map(_megabytes, own.children(recursive=True))),
+            "readers": round(sum(map(_megabytes, own.children(recursive=True))), 1),
         }
 
     def close(self) -> None:
@@ -61,19 +61,25 @@ def _megabytes(process: psutil.Process) -> float:
 
 
 @contextlib.contextmanager
-def running(url: sa.URL, warm: str | None = None, more: str | None = None) -> Iterator[Master]:
+def running(
+    url: sa.URL,
+    warm: str | None = None,
+    more: str = _FURNISHED,
+    selfserve: str = "util.SelfServe(timeout=60)",
+) -> Iterator[Master]:
     """Run a master on the database at *url*.
 
     :param warm: a path that is asked for until it is answered
-    :param more: what its master.cfg has in place of many builders; ``{port}`` is the probe's
+    :param more: what its master.cfg ends with; ``{port}`` is the probe's
+    :param selfserve: its plugin's configuration, as Python
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         probe_port = harness.free_port()
         process = ProcessMaster(
             Path(folder),
             url.render_as_string(hide_password=False),
-            "util.SelfServe(timeout=60)",
-            (more or _FURNISHED).format(port=probe_port),
+            selfserve,
+            more.format(port=probe_port),
         )
         process.start(_PATIENCE)
         try:

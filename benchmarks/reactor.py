@@ -122,7 +122,7 @@ def _window(master: Master, cases: Cases, scene: Scene, seconds: float) -> Figur
         crowd.wait_until_warm()
         alone.wait_until_warm()
         master.probe("start")
-        time.sleep(seconds - TAIL)
+        time.sleep(seconds)
         figures = master.probe("stop")
         figures["megabytes"] = master.megabytes()
         figures["crowd"] = crowd.measured()

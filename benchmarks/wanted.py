@@ -121,17 +121,21 @@ def _of_reactor(run: Run) -> Iterator[Check]:
         if figures is None:
             continue
         for key, most in bounds.items():
-            yield _below(f"{scene}: {TITLES[key]}", most, figures[key])
+            yield _below(f"{scene}: {TITLES[key]}", most, _number(figures[key]))
         if scene == "8 clients, revisions":
             answers = figures["crowd"]["answers_s"]
             yield _at_least(f"{scene}: answers a second", ANSWERS[run.database], answers, "")
         if scene == "50 revisions a second" and idle is not None:
-            ratio = figures["pool_p50"] / idle["pool_p50"]
+            ratio = _number(figures["pool_p50"]) / _number(idle["pool_p50"])
             yield _below(f"{scene}: database pool, median, over idle", POOL_OVER_IDLE, ratio, "×")
         else:
-            alone = figures["alone"].get("p50")
             what = f"{scene}: is_done of one more client, median (ms)"
-            yield _below(what, ALONE, float("inf") if alone is None else alone)
+            yield _below(what, ALONE, _number(figures["alone"].get("p50")))
+
+
+def _number(figure: float | None) -> float:
+    """Return a figure; one that could not be measured is worse than all."""
+    return float("inf") if figure is None else figure
 
 
 def _of_writes(run: Run, writes: Sequence[Figures]) -> Iterator[Check]:

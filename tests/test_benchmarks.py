@@ -18,6 +18,7 @@ from benchmarks.history.plan import BRANCHES
 from benchmarks.history.plan import Sizes
 from benchmarks.history.plan import plan
 from benchmarks.history.tables import tables
+from benchmarks.soak import verdict
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SKIPPED
 
@@ -153,3 +154,51 @@ def test_what_falls_short_is_marked() -> None:
         ),
         "cancel in bulk: quicker than Buildbot's own way",
     }
+
+
+def test_soak(tmp_path: Path) -> None:
+    """A minute of everything at once; ``make soak`` takes twenty."""
+    counts = tmp_path / "counts.json"
+    done = _run("benchmarks.soak", f"--seconds 60 --json {counts}", timeout=500)
+    assert "WRONG" not in done.stdout
+    counted = json.loads(counts.read_text())
+    assert counted["faults"] == []
+    kinds = {kind.partition(":")[0] for kind in counted["answers"]}
+    assert {"read", "read a page", "build a builder", "hang up", "reconfig", "wait"} <= kinds
+    assert any(kind.startswith("change ") and ": 202" in kind for kind in counted["answers"])
+
+
+CENSUS = {
+    **dict.fromkeys(verdict.SLACK, 10),
+    "megabytes": {"master": 100.0, "readers": 60.0},
+}
+
+
+@pytest.mark.parametrize("name", verdict.SLACK)
+def test_soak_sees_a_leak(name: str) -> None:
+    grown = {**CENSUS, name: CENSUS[name] + verdict.SLACK[name]}
+    assert list(verdict.leaks(CENSUS, grown)) == []
+    grown[name] += 1
+    (fault,) = verdict.leaks(CENSUS, grown)
+    assert fault.startswith(f"{name}: 10 at first")
+
+
+def test_soak_sees_that_memory_grows() -> None:
+    flat = {**CENSUS, "megabytes": {"master": 119.0, "readers": 60.0}}
+    assert list(verdict.leaks(CENSUS, flat)) == []
+    grown = {**CENSUS, "megabytes": {"master": 121.0, "readers": 60.0}}
+    (fault,) = verdict.leaks(CENSUS, grown)
+    assert "121.0 MB" in fault
+
+
+def test_soak_sees_a_traceback_of_ours_only() -> None:
+    log = """\
+2026-01-01 10:00:00+0000 [-] Unhandled Error
+\tTraceback (most recent call last):
+\t  File "/x/{}/thing.py", line 1, in f
+\tValueError: no
+2026-01-01 10:00:01+0000 [-] /buildbot_selfserve/ is well
+"""
+    assert list(verdict.tracebacks(log.format("buildbot"))) == []
+    (fault,) = verdict.tracebacks(log.format("buildbot_selfserve"))
+    assert fault.endswith("ValueError: no")
