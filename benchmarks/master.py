@@ -19,7 +19,7 @@ from tests.process_master import ProcessMaster
 
 #: Seconds in which the master starts and the probe answers, also while the reactor is held up. A
 #: master with so many new builders takes some time on a busy machine.
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 
 _FURNISHED = """
 from benchmarks.inside import furnish

@@ -184,8 +184,8 @@ def _stock_clients(port: int, cases: Cases, count: int, seconds: float) -> Itera
     ended = time.monotonic() + WARM_UP + seconds + TAIL
 
     def work(number: int) -> None:
-        client = stock.Stock(wire.Connection(port, timeout=seconds))
         with contextlib.suppress(wire.Lost, OSError):
+            client = stock.Stock(wire.Connection(port, timeout=seconds))
             while time.monotonic() < ended:
                 begun = time.monotonic()
                 client.revision(cases.cases[number % len(cases.cases)])
