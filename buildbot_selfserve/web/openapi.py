@@ -285,21 +285,24 @@ def _add_method_override(operations: Object) -> None:
             }
         return
     first = operations[meant[0].lower()]
-    schema = {"type": "object", "properties": {"_method": override}}
-    schema["required"] = ["_method"]
+    form: Object = {
+        "type": "object",
+        "properties": {"_method": override},
+        "required": ["_method"],
+    }
     for one in meant:
         if "requestBody" in operations[one.lower()]:
             fields = operations[one.lower()]["requestBody"]["content"][_FORMS[0]]["schema"]
-            schema["properties"] |= fields["properties"]
-            schema["if"] = {"properties": {"_method": {"const": one}}}
-            schema["then"] = {"required": fields.get("required", [])}
+            form["properties"] |= fields["properties"]
+            form["if"] = {"properties": {"_method": {"const": one}}}
+            form["then"] = {"required": fields.get("required", [])}
     names = "_or_".join(operations[one.lower()]["operationId"] for one in meant)
     operations["post"] = {
         **{key: value for key, value in first.items() if key not in ("description", "requestBody")},
         "operationId": f"{names}_by_form",
         "summary": f"The same as {' or '.join(meant)}, for clients that know only GET and POST.",
         "requestBody": {
-            "content": {kind: {"schema": schema} for kind in _FORMS},
+            "content": {kind: {"schema": form} for kind in _FORMS},
             "required": True,
         },
         # a POST that does not say what it means is no method of this path
