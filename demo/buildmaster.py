@@ -37,6 +37,9 @@ class Buildmaster:
             **os.environ,
             "SELFSERVE_REPOSITORY": str(repository),
             "SELFSERVE_PORT": str(self.port),
+            # Buildbot goes through sets of names: so the ids are the same in every run, and the
+            # commands in the documents can be pasted
+            "PYTHONHASHSEED": "0",
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._buildbot("create-master", "--quiet", str(folder))

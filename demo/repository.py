@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,20 @@ class TestAdd(unittest.TestCase):
     def test_add(self):
         self.assertEqual(add(2, 3), 5)
 """
+
+
+#: The same in every run, and so the revisions are too: what the documents show can be pasted.
+_WHO_AND_WHEN = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_AUTHOR_DATE": "2026-11-23T12:00:00+00:00",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_DATE": "2026-11-23T12:00:00+00:00",
+    # nor does anybody's own configuration change them
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+}
 
 
 class Repository:
@@ -52,12 +67,16 @@ class Repository:
 
     def _commit(self, message: str) -> None:
         _git(self._clone, "add", "--all")
-        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        _git(self._clone, *who, "commit", "--quiet", "--message", message)
+        _git(self._clone, "commit", "--quiet", "--message", message)
 
 
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+        ["git", *arguments],
+        cwd=folder,
+        env={**os.environ, **_WHO_AND_WHEN},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     return done.stdout

@@ -31,11 +31,14 @@ SOURCES = (
     "demo/*.py",
     "docs/*",
     "master.cfg.example",
+    "mkdocs.yml",
     "newsfragments/*.md",
+    "noxfile.py",
     "pyproject.toml",
     "requirements-crossbar.txt",
     "setup.py",
     "tests/**/*.py",
+    "tests/*.toml",
 )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 BUILDBOT = Path(sys.executable).with_name("buildbot")
-CHECKOUT = Path(__file__).parent.parent
+CHECKOUT = Path(__file__).parent.parent / "buildbot_selfserve"
 #: Seconds in which something happens, or never will.
 PATIENCE = 60
 
@@ -65,7 +65,7 @@ def main() -> int:
 def _check(folder: Path) -> None:
     import buildbot_selfserve
 
-    if CHECKOUT in Path(buildbot_selfserve.__file__).parents:
+    if Path(buildbot_selfserve.__file__).parent == CHECKOUT:
         raise Wrong("this is the checkout, not an installed package")
     master = folder / "master"
     port = _free_port()

@@ -145,6 +145,8 @@ def _parsed(line: str) -> tuple[Route, set[str]]:
             fields.add(next(words).partition("=")[0])
         elif word in ("-H", "-u"):
             next(words)
+        elif word == "-s":
+            pass
         else:
             url = word
     parts = urlsplit(url)

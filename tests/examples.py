@@ -1,0 +1,164 @@
+"""Finds the examples of the documents, runs them as a reader would paste them, and judges them.
+
+A comment before a code block says what is done with it:
+
+- ``<!-- example: demo -->``: the lines after ``$`` are run in a shell while the demo's master runs,
+  those of a page in their order; what stands below each is the shape of its output.
+- ``<!-- example: python -->``: a script that is run by this Python while the demo's master runs.
+- ``<!-- example: master.cfg -->``: lines for a master.cfg; ``buildbot checkconfig`` takes them.
+- ``<!-- not run: WHY -->``: nothing.
+- ``<!-- run by FILE -->``: a test that does more with it than these.
+
+In an expected output ``...`` stands for anything. Of JSON, names of members and types of their
+values count; of text, everything does but numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+#: Languages of blocks that a reader would run.
+RUNNABLE = {"console", "sh", "bash", "shell", "python", "py"}
+#: Where the documents say that the master is.
+SHOWN_URL = "http://localhost:8010"
+#: Seconds between two commands: a reader is no faster, and what was asked for has begun.
+PAUSE = 1.5
+#: Seconds that a command may take.
+PATIENCE = 90
+
+_BLOCK = re.compile(
+    r"(?:^<!-- *(?P<mark>[^>]*?) *-->\n+)?^(?P<fence>```+)(?P<language>[a-z]*)[^\n]*\n"
+    r"(?P<code>.*?)^(?P=fence)$",
+    re.MULTILINE | re.DOTALL,
+)
+_SCALAR = re.compile(r'"([A-Za-z_]+)": *("(?:[^"\\]|\\.)*"|true|false|null|-?\d+)')
+_NAME = re.compile(r'"([A-Za-z_]+)":')
+
+
+@dataclass(frozen=True)
+class Example:
+    """A code block of a document.
+
+    :param mark: the comment before it
+    """
+
+    document: str
+    line: int
+    language: str
+    mark: str
+    code: str
+
+    @property
+    def place(self) -> str:
+        """Return where it stands."""
+        return f"{self.document}:{self.line}"
+
+    @property
+    def kind(self) -> str:
+        """Return ``demo``, ``python`` or ``master.cfg``; empty for what is not run here."""
+        return self.mark.partition("example:")[2].strip()
+
+    def commands(self) -> Iterator[tuple[str, str]]:
+        """Yield each command, and what it should print."""
+        for part in re.split(r"^\$ ", self.code, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines(keepends=True)
+            end = 1
+            while lines[end - 1].endswith("\\\n"):
+                end += 1
+            yield "".join(lines[:end]).strip(), "".join(lines[end:]).strip()
+
+
+def documents() -> list[Path]:
+    """Return every document that people read."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def examples(document: Path) -> list[Example]:
+    """Return the code blocks of *document* in their order."""
+    text = document.read_text("utf-8")
+    name = document.relative_to(ROOT).as_posix()
+    return [
+        Example(
+            name,
+            text.count("\n", 0, match.start("fence")) + 1,
+            match["language"],
+            match["mark"] or "",
+            match["code"],
+        )
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+def run_command(command: str, url: str, environment: dict[str, str], folder: Path) -> str:
+    """Run a line of a shell as it stands, but for where the master is; return what it prints.
+
+    :raises AssertionError: it fails
+    """
+    time.sleep(PAUSE)
+    done = subprocess.run(
+        ["bash", "-c", command.replace(SHOWN_URL, url)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def run_python(code: str, url: str, environment: dict[str, str], folder: Path) -> str:
+    """Run a script; return what it prints.
+
+    :raises AssertionError: it fails
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace(SHOWN_URL, url)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def differences(expected: str, printed: str) -> list[str]:
+    """Return in what the shape of *printed* is not as *expected*."""
+    if expected.startswith(("{", "[")):
+        return _json_differences(expected, printed)
+    pattern = re.escape(expected).replace(re.escape("..."), ".*?")
+    pattern = re.sub(r"\d+", r"\\d+", pattern)
+    pattern = re.sub(r"(\\ |\\\n|\n)+", r"\\s+", pattern)
+    matches = re.search(pattern, printed, re.DOTALL)
+    return [] if matches else [f"expected\n{expected}\nprinted\n{printed}"]
+
+
+def _json_differences(expected: str, printed: str) -> list[str]:
+    try:
+        found = json.dumps(json.loads(printed))
+    except ValueError:
+        return [f"it is not JSON: {printed}"]
+    if expected[0] != found[0]:
+        return [f"it begins with {found[0]}, not with {expected[0]}"]
+    names = set(_NAME.findall(expected)) - set(_NAME.findall(found))
+    scalars = _typed(expected) - _typed(found)
+    wrong = {name for name, kind in scalars if (name, "null") not in _typed(found)}
+    return sorted(
+        [*(f"no {name}" for name in names), *(f"{name} is of another type" for name in wrong)]
+    )
+
+
+def _typed(text: str) -> set[tuple[str, str]]:
+    kinds = {'"': "text", "t": "truth", "f": "truth", "n": "null"}
+    return {(name, kinds.get(value[0], "number")) for name, value in _SCALAR.findall(text)}
