@@ -7,7 +7,8 @@ A comment before a code block says what is done with it:
 - ``<!-- example: python -->``: a script that is run by this Python while the demo's master runs.
 - ``<!-- example: master.cfg -->``: lines for a master.cfg; ``buildbot checkconfig`` takes them.
 - ``<!-- not run: WHY -->``: nothing.
-- ``<!-- run by FILE -->``: a test that does more with it than these.
+- ``<!-- run by FILE -->``: a test that does more with it than these;
+  ``<!-- all run by FILE -->`` somewhere in a page says so of all that have no comment of their own.
 
 In an expected output ``...`` stands for anything. Of JSON, names of members and types of their
 values count; of text, everything does but numbers.
@@ -35,7 +36,7 @@ PAUSE = 1.5
 PATIENCE = 90
 
 _BLOCK = re.compile(
-    r"(?:^<!-- *(?P<mark>[^>]*?) *-->\n+)?^(?P<fence>```+)(?P<language>[a-z]*)[^\n]*\n"
+    r"(?:^<!-- *(?P<mark>(?:example:|not run:|run by )[^>]*?) *-->\n+)?^(?P<fence>```+)(?P<language>[a-z]*)[^\n]*\n"
     r"(?P<code>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -85,12 +86,13 @@ def examples(document: Path) -> list[Example]:
     """Return the code blocks of *document* in their order."""
     text = document.read_text("utf-8")
     name = document.relative_to(ROOT).as_posix()
+    of_all = re.search(r"^<!-- all (run by \S+) -->$", text, re.MULTILINE)
     return [
         Example(
             name,
             text.count("\n", 0, match.start("fence")) + 1,
             match["language"],
-            match["mark"] or "",
+            match["mark"] or (of_all[1] if of_all else ""),
             match["code"],
         )
         for match in _BLOCK.finditer(text)
