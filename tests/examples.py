@@ -36,7 +36,8 @@ PAUSE = 1.5
 PATIENCE = 90
 
 _BLOCK = re.compile(
-    r"(?:^<!-- *(?P<mark>(?:example:|not run:|run by )[^>]*?) *-->\n+)?^(?P<fence>```+)(?P<language>[a-z]*)[^\n]*\n"
+    r"(?:^<!-- *(?P<mark>(?:example:|not run:|run by )[^>]*?) *-->\n+)?"
+    r"^(?P<fence>```+)(?P<language>[a-z]*)[^\n]*\n"
     r"(?P<code>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
