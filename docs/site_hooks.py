@@ -24,6 +24,7 @@ OUTSIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security-policy.md",
     "benchmarks/README.md": "benchmarks.md",
     "newsfragments/README.md": "newsfragments.md",
     "master.cfg.example": "master.cfg.example",
