@@ -93,12 +93,17 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["selfserve = buildbot_selfserve.__main__:main"],
+        "console_scripts": [
+            "selfserve = buildbot_selfserve.__main__:main",
+            "selfserve-token = buildbot_selfserve.new_token:main",
+        ],
         "buildbot.www": ["selfserve = buildbot_selfserve.plugin:application"],
         "buildbot.util": [
             "SelfServe = buildbot_selfserve.config:SelfServe",
             "SelfServeLimits = buildbot_selfserve.config:SelfServeLimits",
             "SelfServeBranch = buildbot_selfserve.config:SelfServeBranch",
+            "SelfServeEndpointMatcher = buildbot_selfserve.config:SelfServeEndpointMatcher",
+            "SelfServeToken = buildbot_selfserve.config:SelfServeToken",
             "collapse_spare = buildbot_selfserve.collapse:collapse_spare",
         ],
     },

@@ -353,6 +353,12 @@ ANY_REVISION = replace(
     noun="any_revision",
 )
 BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
+#: What a question may be about.
+ABOUT_BUILD = replace(BUILD_ID, text="Only about this build.", required=False)
+ABOUT_REQUEST = replace(REQUEST_ID, text="Only about this build request.", required=False)
+ABOUT_BUILDER = replace(
+    BUILDER_NAME, name="builder", text="Only about this builder.", required=False
+)
 #: Without one, a scheduler gives its own.
 SCHEDULED_PRIORITY = replace(
     PRIORITY,

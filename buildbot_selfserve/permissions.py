@@ -8,6 +8,8 @@ Buildbot's own matters: its authorization allows whatever matches no rule (build
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -39,3 +41,37 @@ NEW_BUILD_AT_REVISION = Permission("new_build_at_revision", None, "forceschedule
 NEW_SET_AT_REVISION = Permission("new_set_at_revision", None, "forceschedulers", "force")
 NEW_BUILD_FOR_BUILDER = Permission("new_build_for_builder", "builder", "forceschedulers", "force")
 REPRIORITIZE = Permission("reprioritize", "request", "buildrequests", "set_priority")
+
+#: In the order in which they are shown.
+PERMISSIONS = (
+    REBUILD_BUILD,
+    REBUILD_REQUEST,
+    CANCEL_BUILD,
+    CANCEL_REQUEST,
+    CANCEL_REVISION,
+    REPRIORITIZE,
+    NEW_BUILD_AT_REVISION,
+    NEW_SET_AT_REVISION,
+    NEW_BUILD_FOR_BUILDER,
+)
+#: The sets that every branch has.
+USUAL_SETS = ("nightly", "pgo")
+#: What the journal calls building a set; a branch may have more of them than the usual ones.
+SET_ACTION = re.compile("new_[a-z0-9_-]{1,64}_at_revision")
+
+
+def set_action(name: str) -> str:
+    """Return what the journal calls building the set *name* (contract, section 3)."""
+    return f"new_{'pgobuild' if name == 'pgo' else name}_at_revision"
+
+
+def actions_of(permission: Permission, sets: Iterable[str] = USUAL_SETS) -> tuple[str, ...]:
+    """Return the actions that *permission* stands for, on a branch that has these *sets*."""
+    if permission is NEW_SET_AT_REVISION:
+        return tuple(map(set_action, sets))
+    return (permission.action,)
+
+
+def every_action() -> tuple[str, ...]:
+    """Return the actions that every branch has."""
+    return tuple(action for permission in PERMISSIONS for action in actions_of(permission))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from buildbot.process.properties import Properties
 from buildbot.util.service import AsyncService
 from buildbot.util.service import ReconfigurableServiceMixin
 from buildbot.www.plugin import Application
@@ -46,6 +45,8 @@ from buildbot_selfserve.web.answering import open_warm_reader
 from buildbot_selfserve.web.answering import stamps_of
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
+from buildbot_selfserve.web.tokens import Tokens
+from buildbot_selfserve.web.tokens import rendered
 
 #: Our key in ``c['www']['plugins']``.
 KEY = "selfserve"
@@ -132,6 +133,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.live = Live(master.reactor, self._stamps_of)
         self.metrics = Metrics()
         self.control = Control(master, self._branch)
+        self.tokens = Tokens(master)
         self._availability = Availability(master, master.reactor)
         self.jobs = Jobs(
             master.reactor,
@@ -195,6 +197,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.config = config
         self.jobs.timeout = config.timeout
         self.jobs.limits = config.limits
+        self.tokens.configure(config.tokens, config.timezone)
+        if self.running:
+            self.tokens.load()
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
@@ -206,6 +211,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.live.start(self._master.mq.startConsuming)
         self._restart()
         self._heir.start(GONE_INTERVAL, now=False)
+        self.tokens.load()
 
     @defer.inlineCallbacks
     def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
@@ -213,6 +219,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._forget_configuration()
         if KEY not in (new_config.www.get("plugins") or {}):
             yield self.disownServiceParent()
+        else:
+            self.tokens.load()  # the providers of secrets are those of the new configuration now
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
@@ -222,6 +230,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._retired()
         self._mount.remove()
         yield defer.Deferred.fromCoroutine(self.live.stop())
+        self.tokens.stop()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
         yield self._stop_databases()
 
@@ -380,9 +389,7 @@ def _site(master: Any, config: SelfServe) -> Site:
 async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
     if config.db_url is None:
         return None
-    properties = Properties()
-    properties.master = master
-    url = sa.engine.make_url(await properties.render(config.db_url))
+    url = sa.engine.make_url(await rendered(master, config.db_url))
     if url.get_backend_name() == "sqlite":
         # Buildbot's own rule: relative means relative to the master's folder
         url = url.set(database=str(Path(master.basedir, url.database or "")))

@@ -46,6 +46,8 @@ class Route:
         looked up, and the answer is neither JSON nor a page but of this media type
     :param held: what its answer can be held back for: run as the handler is, it says what has to
         end before it is worth asking the handler
+    :param offers: job requests of which its page says whether the visitor may do them
+    :param tells_offers: so does its value, and not only its page
     """
 
     method: str
@@ -61,6 +63,8 @@ class Route:
     needs_setup: bool = False
     held: Callable[..., Outlook] | None = None
     live: str | None = None
+    offers: tuple[Permission, ...] = ()
+    tells_offers: bool = False
 
     @property
     def name(self) -> str:
@@ -121,6 +125,8 @@ class Declarations:
         needs_setup: bool = False,
         held: Callable[..., Outlook] | None = None,
         live: str | None = None,
+        offers: tuple[Permission, ...] = (),
+        tells_offers: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of *method* on *path*.
 
@@ -146,6 +152,8 @@ class Declarations:
                 needs_setup=needs_setup,
                 held=held,
                 live=live,
+                offers=offers,
+                tells_offers=tells_offers,
             )
             _check(route)
             if route.name in self._routes:
@@ -191,6 +199,8 @@ def _check(route: Route) -> None:
         refuse("a job request needs a permission")
     if route.template is None and not reads:
         refuse("a job request needs a page: browsers are led to it")
+    if route.offers and (not reads or "branch" not in route.nouns):
+        refuse("only a GET of a branch, or of something there, offers job requests")
     if reads == inspect.iscoroutinefunction(route.handler):
         refuse("a GET handler is a plain function, every other one a coroutine")
     if route.held is not None and not reads:

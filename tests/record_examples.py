@@ -59,6 +59,7 @@ READS = {
     "GET /<branch>/rev/<revision>/is_done": Asked(
         {"branch": "main", "revision": REVISION}, {"stableDelay": 0}
     ),
+    "GET /<branch>/permissions": Asked({"branch": "main"}),
     "GET /<branch>/new": Asked({"branch": "main"}, {"revision": REVISION}),
     "GET /<branch>/user/<user>": Asked({"branch": "main", "user": "ada"}),
     "GET /jobs": Asked({}, {"num": 2}),

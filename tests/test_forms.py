@@ -37,9 +37,9 @@ def with_nightly() -> Config:
     return made
 
 
-async def page(master: Any, path: str) -> Any:
-    """Return a page, parsed."""
-    answer = await master.get(path, json=False, headers=NAVIGATION)
+async def page(master: Any, path: str, user: str | None = USER) -> Any:
+    """Return a page as *user* sees it, parsed."""
+    answer = await master.get(path, json=False, user=user, headers=NAVIGATION)
     assert answer.status == 200, answer.text
     return html.fromstring(answer.text, base_url=master.url + path)
 

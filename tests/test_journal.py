@@ -148,8 +148,9 @@ def test_a_key_has_one_row_that_has_done_something(connection: sa.Connection) ->
     assert (first.new, first.job) == (True, replace(JOB, job_id=1))
     again = store.open_job(connection, replace(JOB, when=2000), 2, "another", ATTEMPT)
     assert (again.new, again.fingerprint, again.job) == (False, "what", first.job)
-    # another user, another case, another key are others
-    assert store.open_job(connection, replace(JOB, who="eve"), 1, "a life", ATTEMPT).new
+    # another user, a token of the same name, another key are others
+    for asker in ({"who": "eve"}, {"via": f"token:{JOB.who}"}, {"via": "anonymous"}):
+        assert store.open_job(connection, replace(JOB, **asker), 1, "a life", ATTEMPT).new
     assert store.open_job(connection, JOB, 1, "a life", replace(ATTEMPT, key="KEY")).new
     ended = replace(first.job, status="ok", completed_at=1010, requests=(OUTCOME,))
     assert store.close_job(connection, ended)

@@ -20,6 +20,7 @@ from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
@@ -30,6 +31,7 @@ from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Manual
+from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestOutcome
@@ -40,6 +42,7 @@ from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
+from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.answering import Visitor
@@ -314,6 +317,16 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "is_done.html": {"value": DONE, **nouns(text)},
         "jobs.html": {"value": jobs(text)},
         "job.html": {"value": job(text)},
+        "permissions.html": {
+            "value": Permissions(
+                branch(text),
+                text,
+                text,
+                {text: Verdict(False, text), "reprioritize": Verdict(None, "", ("owner",))},
+                (Budget("builds_per_hour", 5, 3, 1800),),
+            ),
+            **nouns(text),
+        },
         "error.html": {
             "code": 401,
             "error": {"msg": text, "detail": text, "job_id": 3, "job_url": text},

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from buildbot_selfserve.config.branches import SelfServeBranch
 from buildbot_selfserve.config.limits import SelfServeLimits
+from buildbot_selfserve.config.matcher import SelfServeEndpointMatcher
 from buildbot_selfserve.config.selfserve import SelfServe
 from buildbot_selfserve.config.selfserve import configured
+from buildbot_selfserve.config.tokens import SelfServeToken
 
-__all__ = ["SelfServe", "SelfServeBranch", "SelfServeLimits", "configured"]
+__all__ = [
+    "SelfServe",
+    "SelfServeBranch",
+    "SelfServeEndpointMatcher",
+    "SelfServeLimits",
+    "SelfServeToken",
+    "configured",
+]

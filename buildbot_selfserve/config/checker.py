@@ -21,6 +21,11 @@ class Checker:
         if not fine:
             buildbot_config.error(f"{self.owner}: {key}={value!r} must be {expected}")
 
+    def secret(self, key: str, fine: object, expected: str) -> None:
+        """Report *key* unless its value, which is not shown, is *fine*."""
+        if not fine:
+            buildbot_config.error(f"{self.owner}: {key}='...' must be {expected}")
+
     def unknown(self, arguments: Mapping[str, object], known: Iterable[str]) -> None:
         """Report arguments that do not exist."""
         for key in arguments:

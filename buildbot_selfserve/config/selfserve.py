@@ -15,6 +15,7 @@ from zope.interface import implementer
 from buildbot_selfserve.config.branches import SelfServeBranch
 from buildbot_selfserve.config.checker import Checker
 from buildbot_selfserve.config.limits import SelfServeLimits
+from buildbot_selfserve.config.tokens import SelfServeToken
 from buildbot_selfserve.model import NO_LIMITS
 
 #: First segments under the web root that are Buildbot's own (buildbot/www/service.py, setupSite,
@@ -54,7 +55,7 @@ class SelfServe:
     :param path: where it answers under the master's web root; several segments are allowed
     :param branches: list of :class:`SelfServeBranch`; ``None``: the branches this master knows
     :param require_login: job requests need a known user, also under ``NoAuth``
-    :param tokens: API tokens (none yet)
+    :param tokens: list of :class:`SelfServeToken`
     :param max_count: largest ``count`` of a rebuild
     :param limits: :class:`SelfServeLimits`; ``None``: everybody may ask for as much as they like
     :param timeout: seconds after which a job request that cannot be finished is answered
@@ -86,7 +87,7 @@ class SelfServe:
         path: str = "self-serve",
         branches: list[SelfServeBranch] | None = None,
         require_login: bool = True,
-        tokens: list[Any] | None = None,
+        tokens: list[SelfServeToken] | None = None,
         max_count: int = 100,
         limits: SelfServeLimits | None = None,
         timeout: float = 10,
@@ -101,8 +102,8 @@ class SelfServe:
         check.keywords(unexpected, unknown, self._KEYS)
         self.segments = _segments(check, path)
         self.branches = _branches(check, branches)
+        self.tokens = _tokens(check, tokens)
         check.boolean("require_login", require_login)
-        check.require(not tokens, "tokens", "...", "empty: API tokens are not supported yet")
         check.whole("max_count", max_count, 1, 10000)
         check.require(
             limits is None or isinstance(limits, SelfServeLimits),
@@ -111,7 +112,7 @@ class SelfServe:
             "util.SelfServeLimits(...) or None",
         )
         check.number("timeout", timeout, 1, 600)
-        check.require(_is_db_url(db_url), "db_url", "...", "a database URL, a renderable or None")
+        check.secret("db_url", _is_db_url(db_url), "a database URL, a renderable or None")
         check.whole("readers", readers, 0, 16)
         check.require(_is_timezone(timezone), "timezone", timezone, "a name such as Europe/Berlin")
         check.whole("max_waiting", max_waiting, 0, 100000)
@@ -169,6 +170,23 @@ def _branches(check: Checker, branches: object) -> tuple[SelfServeBranch, ...] |
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     check.require(not twice, "branches", twice, "branches of different names")
     return tuple(branches)
+
+
+def _tokens(check: Checker, tokens: object) -> tuple[SelfServeToken, ...]:
+    if tokens is None:
+        return ()
+    # a secret may stand where a token belongs
+    fine = isinstance(tokens, list | tuple) and all(
+        isinstance(one, SelfServeToken) for one in tokens
+    )
+    check.secret("tokens", fine, "a list of util.SelfServeToken(...)")
+    if not fine:
+        return ()
+    assert isinstance(tokens, list | tuple)
+    names = [one.name for one in tokens]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    check.require(not twice, "tokens", twice, "tokens of different names")
+    return tuple(tokens)
 
 
 def _is_db_url(db_url: object) -> bool:

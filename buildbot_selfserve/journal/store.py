@@ -80,7 +80,10 @@ def open_job(
     }
     if attempt is None:
         return _insert(connection, job, values, per_minute)
-    values |= {"idempotency": _key(job.who, attempt.key), "fingerprint": attempt.fingerprint}
+    values |= {
+        "idempotency": _key(asker_key(job.who, job.via), attempt.key),
+        "fingerprint": attempt.fingerprint,
+    }
     while True:
         written: Opened | TooMany | None = None
         with suppress(sa.exc.IntegrityError):
@@ -114,8 +117,8 @@ def _inserted(connection: sa.Connection, job: Job, values: dict[str, Any]) -> Op
     return Opened(replace(job, job_id=int(key[0])), True)
 
 
-def _key(who: str, key: str) -> str:
-    return hashlib.sha256(json.dumps([who, key]).encode()).hexdigest()
+def _key(by: str, key: str) -> str:
+    return hashlib.sha256(json.dumps([by, key]).encode()).hexdigest()
 
 
 def close_job(connection: sa.Connection, job: Job) -> bool:

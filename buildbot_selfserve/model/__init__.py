@@ -57,6 +57,8 @@ from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
+from buildbot_selfserve.model.verdicts import Permissions
+from buildbot_selfserve.model.verdicts import Verdict
 from buildbot_selfserve.model.wire import as_json
 
 __all__ = [
@@ -95,6 +97,7 @@ __all__ = [
     "Measured",
     "Order",
     "Outlook",
+    "Permissions",
     "Possible",
     "Receipt",
     "RequestDetail",
@@ -109,6 +112,7 @@ __all__ = [
     "Sourcestamp",
     "Target",
     "UserRows",
+    "Verdict",
     "as_json",
     "asker_key",
     "result_name",

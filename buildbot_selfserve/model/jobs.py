@@ -9,6 +9,9 @@ from dataclasses import field
 from typing import Any
 from typing import Protocol
 
+from buildbot_selfserve.model.places import Builder
+from buildbot_selfserve.model.rows import BuildRow
+
 
 @dataclass(frozen=True)
 class RequestOutcome:
@@ -29,11 +32,24 @@ class RequestOutcome:
 UNSETTLED = frozenset({"stop_sent", "waiting"})
 
 
-class Target(Protocol):
-    """Something that a job request is about; what it has tells its kind."""
+class RequestTarget(Protocol):
+    """A build request, however much is known of it."""
+
+    @property
+    def request_id(self) -> int: ...
+
+    @property
+    def buildset_id(self) -> int: ...
 
     @property
     def builder_id(self) -> int: ...
+
+    @property
+    def buildername(self) -> str: ...
+
+
+#: Something that a job request is about.
+Target = Builder | BuildRow | RequestTarget
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ class Budget:
 def asker_key(who: str, via: str) -> str:
     """Return what tells one asker from all others, for databases that compare loosely.
 
-    A token has a budget of its own, apart from that of a user of the same name.
+    A token is somebody else than a user of the same name, and so is nobody in particular.
 
     :param who: the name that the journal writes; *via* likewise
     """
-    kind = "token" if via.startswith("token:") else "user"
+    kind = "token" if via.startswith("token:") else via if via == "anonymous" else "user"
     return hashlib.sha256(json.dumps([kind, who]).encode()).hexdigest()

@@ -202,11 +202,6 @@ class BuilderSet:
     builders: tuple[Builder, ...]
     schedulers: tuple[str, ...] = ()
 
-    @property
-    def action(self) -> str:
-        """Return what the journal calls building this set (contract, section 3)."""
-        return f"new_{'pgobuild' if self.name == 'pgo' else self.name}_at_revision"
-
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target: the action does."""
         return {}

@@ -27,6 +27,8 @@ from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import UserRows
+from buildbot_selfserve.model.verdicts import Permissions
+from buildbot_selfserve.model.verdicts import Verdict
 
 Schema = dict[str, Any]
 
@@ -279,6 +281,37 @@ _SCHEMAS: dict[type, Schema] = {
             "reacting": _NAMES_OF_BUILDERS,
             "sets": _by_name(_NAMES_OF_BUILDERS, "The builders of each set."),
             "builders": _NAMES_OF_BUILDERS,
+        },
+    ),
+    Verdict: _object(
+        "Whether somebody may do something.",
+        {
+            "allowed": _or_null(_is("boolean", "Null where it depends on what it is done to.")),
+            "why": _text("Why not, or what it depends on; empty when they may."),
+            "depends_on": _list(
+                _text("One of these.", enum=["builder", "owner", "target"]),
+                "What it depends on.",
+            ),
+        },
+    ),
+    Permissions: _object(
+        "What the asker may do on a branch.",
+        {
+            "branch": _BRANCH,
+            "who": _or_null(_text("The name of the asker; null for nobody in particular.")),
+            "via": _text("How that is known, as the journal writes it."),
+            "actions": _by_name(reference("Verdict"), "By the name of the job request."),
+            "limits": _by_name(
+                _object(
+                    "A limit of this Buildbot's.",
+                    {
+                        "limit": _number("How much everybody may ask for."),
+                        "left": _number("What is left to the asker."),
+                        "resets_in": _number("Seconds after which all of it is there again."),
+                    },
+                ),
+                "Limits by name; empty where there are none.",
+            ),
         },
     ),
     UserRows: _object(

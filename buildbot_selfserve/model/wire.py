@@ -28,6 +28,8 @@ from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
+from buildbot_selfserve.model.verdicts import Permissions
+from buildbot_selfserve.model.verdicts import Verdict
 
 
 @singledispatch
@@ -222,6 +224,29 @@ def _(receipt: Receipt, site: Site) -> dict[str, Any]:
         "completed_at": job.completed_at,
         "requests": [as_json(outcome, site) for outcome in job.requests],
         "buildset_ids": list(job.buildset_ids),
+    }
+
+
+@as_json.register
+def _(verdict: Verdict, site: Site) -> dict[str, Any]:
+    return {
+        "allowed": verdict.allowed,
+        "why": verdict.why,
+        "depends_on": list(verdict.depends_on),
+    }
+
+
+@as_json.register
+def _(value: Permissions, site: Site) -> dict[str, Any]:
+    return {
+        "branch": value.branch.name,
+        "who": value.who,
+        "via": value.via,
+        "actions": {name: as_json(verdict, site) for name, verdict in value.verdicts.items()},
+        "limits": {
+            one.name: {"limit": one.limit, "left": one.left, "resets_in": one.resets_in}
+            for one in value.budgets
+        },
     }
 
 

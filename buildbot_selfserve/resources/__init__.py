@@ -11,6 +11,7 @@ from buildbot_selfserve.resources import builders
 from buildbot_selfserve.resources import builds
 from buildbot_selfserve.resources import jobs
 from buildbot_selfserve.resources import live
+from buildbot_selfserve.resources import permissions
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
@@ -24,6 +25,7 @@ __all__ = [
     "builds",
     "jobs",
     "live",
+    "permissions",
     "requests",
     "revisions",
     "root",

@@ -16,7 +16,13 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
-@declare("GET", "/<branch>/build/<build>", returns=BuildDetail, template="build.html")
+@declare(
+    "GET",
+    "/<branch>/build/<build>",
+    offers=(REBUILD_BUILD, CANCEL_BUILD),
+    returns=BuildDetail,
+    template="build.html",
+)
 def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDetail:
     """One build, with the properties of its request."""
     return ctx.history.build_detail(build)

@@ -6,11 +6,13 @@ import datetime
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuildRow
@@ -26,6 +28,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import UserRows
+from buildbot_selfserve.model import Verdict
 
 
 class History(Protocol):
@@ -59,6 +62,18 @@ class Journal(Protocol):
 
     def requests_made_for(self, who: str, branch: Branch) -> list[int]: ...
 
+    def budgets(self, who: str, via: str) -> tuple[Budget, ...]: ...
+
+
+class Visitor(Protocol):
+    """Who asks."""
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def via(self) -> str: ...
+
 
 class ReadContext(Protocol):
     """The ``ctx`` of a GET handler; it lives outside the reactor."""
@@ -71,6 +86,14 @@ class ReadContext(Protocol):
 
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
+        ...
+
+    @property
+    def visitor(self) -> Visitor: ...
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """Return whether the visitor may do what the route offers, by action."""
         ...
 
 

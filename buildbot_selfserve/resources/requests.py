@@ -18,7 +18,13 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
-@declare("GET", "/<branch>/request/<request>", returns=RequestDetail, template="request.html")
+@declare(
+    "GET",
+    "/<branch>/request/<request>",
+    offers=(REBUILD_REQUEST, CANCEL_REQUEST, REPRIORITIZE),
+    returns=RequestDetail,
+    template="request.html",
+)
 def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestDetail:
     """One build request, with its properties and its builds."""
     return ctx.history.request_detail(branch, request)

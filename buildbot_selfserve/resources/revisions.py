@@ -18,16 +18,22 @@ from buildbot_selfserve.params import SCHEDULED_PRIORITY
 from buildbot_selfserve.params import STABLE_DELAY
 from buildbot_selfserve.permissions import CANCEL_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
+from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
+from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
+
+#: What the page of a revision has forms for.
+AT_REVISION = (CANCEL_REVISION, NEW_BUILD_AT_REVISION, NEW_SET_AT_REVISION)
 
 
 @declare(
     "GET",
     "/<branch>/rev/<revision>",
     paged=True,
+    offers=AT_REVISION,
     returns=RevisionRows,
     template="revision.html",
 )
@@ -44,6 +50,7 @@ def revision_rows(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
     "/<branch>/rev",
     params=(REVISION,),
     paged=True,
+    offers=AT_REVISION,
     returns=RevisionRows,
     template="revision.html",
 )
@@ -79,6 +86,7 @@ def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: 
     "/<branch>/new",
     params=(ANY_REVISION,),
     needs_setup=True,
+    offers=(NEW_BUILD_AT_REVISION, NEW_SET_AT_REVISION, NEW_BUILD_FOR_BUILDER),
     returns=Possible,
     template="new.html",
 )
@@ -140,5 +148,9 @@ async def new_set_at_revision(
     Every branch has the sets nightly and pgo, and those that it is configured with.
     """
     return await ctx.jobs.run(
-        builder_set.action, ctx.control.build_set, any_revision, builder_set, priority=priority
+        set_action(builder_set.name),
+        ctx.control.build_set,
+        any_revision,
+        builder_set,
+        priority=priority,
     )

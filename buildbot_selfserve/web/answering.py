@@ -53,6 +53,7 @@ from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import snake
@@ -91,9 +92,10 @@ GZIP_LEVEL = 2
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who looks at a page.
+    """Who asks for an answer.
 
     :param name: ``None`` when nobody knows
+    :param via: how we know, as the journal writes it
     :param login: where they can say who they are; empty when they cannot
     :param logout: where they can take it back; likewise
     """
@@ -101,6 +103,7 @@ class Visitor:
     name: str | None = None
     login: str = ""
     logout: str = ""
+    via: str = "anonymous"
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Question:
     :param params: the values of its parameters, by name on the wire
     :param form: ``json`` or ``html``
     :param query: the query as the client sent it, without ``format``
+    :param verdicts: whether the visitor may do what the route offers, by action
     :param page: which rows, of a route that is paged
     :param known: tags of answers that the client has already
     :param gzip: it may be packed
@@ -124,6 +128,7 @@ class Question:
     path: str = ""
     query: tuple[tuple[str, str], ...] = ()
     visitor: Visitor = Visitor()
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     page: paging.Wanted | None = None
     known: frozenset[str] = frozenset()
     gzip: bool = False
@@ -147,14 +152,24 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class ReadContext:
+    """The ``ctx`` of a GET's handler."""
+
+    history: History
+    journal: Reading
+    openapi: Callable[[], dict[str, Any]]
+    visitor: Visitor
+    verdicts: Mapping[str, Verdict]
+
+
 class Reading:
-    """Reads the master's history and the journal: the ``ctx`` of GET handlers, and the lookup."""
+    """Reads the master's history and the journal: where nouns are looked up, too."""
 
     def __init__(
         self, history: sa.Connection, journal: sa.Connection, index: Index, site: Site
     ) -> None:
         self.history = History(history, index, site)
-        self.journal = self
         self._site = site
         self._journal = journal
         self.branch = self.history.branch
@@ -297,7 +312,10 @@ def _value(
     """Return the nouns of *question*, and what *handler* says of them."""
     found = nouns.resolve(reading, question.texts)
     arguments = {snake(name): value for name, value in question.params.items()}
-    return found, handler(reading, **found, **arguments)
+    ctx = ReadContext(
+        reading.history, reading, reading.openapi, question.visitor, question.verdicts
+    )
+    return found, handler(ctx, **found, **arguments)
 
 
 def outlook(reader: Reader, site: Site, question: Question) -> Outlook:
@@ -354,9 +372,10 @@ def failure(
 
 
 def page_context(question: Question) -> dict[str, Any]:
-    """Return what every page finds: who looks at it, its path, its JSON twin."""
+    """Return what every page finds: who looks at it, what they may do, its path, its JSON twin."""
     return {
         "visitor": question.visitor,
+        "may": question.verdicts,
         "path": question.path,
         "json_url": twin_url(question),
     }
@@ -372,7 +391,8 @@ def _tag(question: Question, json: bytes, rows: paging.Rows | None) -> str:
     digest = hashlib.blake2b(json, digest_size=16)
     digest.update(repr((question.form, rows, __version__)).encode())
     if question.form == "html":
-        digest.update(repr((question.visitor, question.path, question.query)).encode())
+        shown = (question.visitor, question.verdicts, question.path, question.query)
+        digest.update(repr(shown).encode())
     return f'"{digest.hexdigest()}{"-gzip" if question.gzip else ""}"'
 
 

@@ -11,8 +11,10 @@ from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+from buildbot.process.build import Build
 from buildbot.www.authz.authz import Forbidden as NativeForbidden
 from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import Match
@@ -20,6 +22,7 @@ from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from twisted.internet import defer
 
+from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Builder
@@ -46,19 +49,34 @@ async def require_readable(master: Any, identity: Identity) -> None:
 
 
 @dataclass(frozen=True)
-class _Act:
-    """What is asked of the rules: a path and an action of Buildbot's Data API.
+class Deed:
+    """What somebody wants to do.
 
-    :param options: what Buildbot's own UI would send along
-    :param request_id: the target, where it is a build request; *builder_id* and *builder* likewise
+    :param action: as the journal will call it; that of a set has its name
+    :param branch: the name of the branch
     """
 
-    path: tuple[str, ...]
+    permission: Permission
     action: str
+    branch: str
+
+
+@dataclass(frozen=True)
+class _Act:
+    """What is asked of the rules: a path and an action of Buildbot's Data API, and what we know.
+
+    :param options: what Buildbot's own UI would send along
+    :param builder: the name of the builder
+    :param buildset_id: where the owner of the target stands
+    :param stands_in: the builder is not the one that Buildbot's rules would find for the path
+    """
+
+    deed: Deed
+    path: tuple[str, ...]
     options: Mapping[str, Any]
-    request_id: int | None = None
-    builder_id: int | None = None
-    builder: str | None = None
+    builder: str
+    buildset_id: int | None = None
+    stands_in: bool = False
 
 
 async def is_allowed(ask: Callable[[Target], Awaitable[None]], target: Target) -> bool:
@@ -70,35 +88,51 @@ async def is_allowed(ask: Callable[[Target], Awaitable[None]], target: Target) -
     return True
 
 
-async def require_allowed(
-    master: Any, identity: Identity, permission: Permission, target: Target
-) -> None:
-    """Return if the operator's rules let *identity* do this to *target*.
+async def require_allowed(master: Any, identity: Identity, deed: Deed, target: Target) -> None:
+    """Return if the token of *identity* and the operator's rules let them do this to *target*.
 
     *target* exists: rules with a builder filter let pass what does not.
 
-    :raises Forbidden: a rule denies it
+    :raises Forbidden: the token is not for it, or a rule denies it
     """
-    act = _act(permission, target)
-    authz = copy.copy(master.www.authz)
-    authz.allowRules = [_Rule(rule, act) for rule in authz.allowRules]
-    try:
-        await authz.assertUserAllowed(act.path, act.action, act.options, identity.user_info)
-    except NativeForbidden as error:
-        raise Forbidden(error.message.decode("utf-8", "replace")) from error
+    token, rules = identity.token, master.www.authz.allowRules
+    if token is None and not rules:
+        return
+    acts = await _acts(master, deed, target)
+    if token is not None:
+        _refuse(token.refusal(deed.action, deed.branch, [act.builder for act in acts]))
+    for act in acts:
+        authz = copy.copy(master.www.authz)
+        authz.allowRules = [_Rule(rule, act) for rule in rules]
+        try:
+            await authz.assertUserAllowed(
+                act.path, deed.permission.native, act.options, identity.user_info
+            )
+        except NativeForbidden as error:
+            _refuse(error.message.decode("utf-8", "replace"))
 
 
-def _act(permission: Permission, target: Target) -> _Act:
+def _refuse(why: str) -> None:
+    if why:
+        raise Forbidden(why)
+
+
+async def _acts(master: Any, deed: Deed, target: Target) -> list[_Act]:
+    """Return what the rules are asked: all of it must be allowed."""
+    endpoint = deed.permission.endpoint
     if isinstance(target, Builder):
-        path = (permission.endpoint, FORCE_SCHEDULER)
         options = {"builderNames": [target.name]}
-        return _Act(path, permission.native, options, builder=target.name)
+        return [_Act(deed, (endpoint, FORCE_SCHEDULER), options, target.name)]
     if isinstance(target, BuildRow):
-        return _Act((permission.endpoint, str(target.build_id)), permission.native, {})
-    request_id = getattr(target, "request_id", None)
-    assert isinstance(request_id, int), f"nobody can be allowed anything about {target!r}"
-    path = (permission.endpoint, str(request_id))
-    return _Act(path, permission.native, {}, request_id, target.builder_id)
+        path = (endpoint, str(target.build_id))
+        return [_Act(deed, path, {}, target.buildername, target.request.buildset_id)]
+    act = _Act(deed, (endpoint, str(target.request_id)), {}, target.buildername, target.buildset_id)
+    # one that is built under another name must not be a way around that name's rules
+    properties = await master.db.buildsets.getBuildsetProperties(target.buildset_id)
+    name, _ = properties.get(Build.VIRTUAL_BUILDERNAME_PROP, (None, ""))
+    if name is None or name == act.builder:
+        return [act]
+    return [act, replace(act, builder=str(name), stands_in=True)]
 
 
 class _Rule:
@@ -121,23 +155,31 @@ class _Rule:
         return defer.Deferred.fromCoroutine(self._match())
 
     async def _match(self) -> Any:
-        act, rule = self.act, self.rule
-        if act.builder is not None and isinstance(rule, ForceBuildEndpointMatcher):
-            named = rule.builder is None or rule.authz.match(act.builder, rule.builder)
-            return Match(rule.master) if named else None
-        found = await rule.match(act.path, act.action, act.options)
-        if found is not None or act.request_id is None:
-            return found
-        if isinstance(rule, StopBuildEndpointMatcher) and act.action == "cancel":
+        act, rule, deed = self.act, self.rule, self.act.deed
+        native = deed.permission.native
+        if isinstance(rule, SelfServeEndpointMatcher):
+            return self._matched(
+                rule.speaks_of(deed.action, deed.branch) and rule.speaks_of_builder(act.builder)
+            )
+        if isinstance(rule, ForceBuildEndpointMatcher) and native == "force":
+            return self._matched(self._names_builder())
+        of_requests = deed.permission.endpoint == "buildrequests"
+        if isinstance(rule, StopBuildEndpointMatcher) and of_requests and native == "cancel":
+            if act.stands_in:
+                return self._matched(self._names_builder())
             return await rule.match(act.path, "stop", {})
-        if isinstance(rule, RebuildBuildEndpointMatcher) and act.action == "rebuild":
-            return await self._match_rebuild(act.request_id)
-        return None
+        if isinstance(rule, RebuildBuildEndpointMatcher) and of_requests and native == "rebuild":
+            return self._matched(self._names_builder())
+        return await rule.match(act.path, native, act.options)
 
-    async def _match_rebuild(self, request_id: int) -> Any:
-        named = self.rule.builder is None or await self.rule.matchFromBuilderId(self.act.builder_id)
-        if not named:
+    def _names_builder(self) -> bool:
+        named = self.rule.builder is None or self.rule.authz.match(
+            self.act.builder, self.rule.builder
+        )
+        return bool(named)
+
+    def _matched(self, matches: bool) -> Any:
+        if not matches:
             return None
-        master = self.rule.master
-        data = await master.data.get(("buildrequests", str(request_id)))
-        return Match(master, buildrequest=data)
+        owned = self.act.buildset_id
+        return Match(self.rule.master, buildset=None if owned is None else {"buildsetid": owned})

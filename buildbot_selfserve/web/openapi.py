@@ -279,10 +279,9 @@ def _add_method_override(operations: Object) -> None:
     if "post" in operations:
         content = operations["post"]["requestBody"]["content"]
         for kind in _FORMS:
-            schema = content[kind]["schema"]
-            content[kind] = {
-                "schema": {**schema, "properties": {**schema["properties"], "_method": override}}
-            }
+            own = content[kind]["schema"]
+            properties = {**own["properties"], "_method": override}
+            content[kind] = {"schema": {**own, "properties": properties}}
         return
     first = operations[meant[0].lower()]
     form: Object = {

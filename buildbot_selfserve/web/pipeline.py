@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,8 @@ from twisted.web.server import Request
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.jobs import AskedJobs
@@ -42,10 +45,16 @@ from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Target
+from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.params import FORMAT
 from buildbot_selfserve.params import IDEMPOTENCY_KEY
 from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.permissions import USUAL_SETS
+from buildbot_selfserve.permissions import Permission
+from buildbot_selfserve.permissions import actions_of
+from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
@@ -62,12 +71,19 @@ from buildbot_selfserve.web import render
 from buildbot_selfserve.web import routing
 from buildbot_selfserve.web import sessions
 from buildbot_selfserve.web import streaming
+from buildbot_selfserve.web import verdicts
 from buildbot_selfserve.web import who
 from buildbot_selfserve.web.answering import Answer
 from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.answering import Visitor
+from buildbot_selfserve.web.may import Deed
 from buildbot_selfserve.web.paging import Wanted
+from buildbot_selfserve.web.tokens import Tokens
 from buildbot_selfserve.web.told import Told
+from buildbot_selfserve.web.who import Identity
+
+#: Returns if the asker may do it to the target, or raises Forbidden.
+Ask = Callable[[Target], Awaitable[None]]
 
 ANONYMOUS = "anonymous"
 REALM = "buildbot"
@@ -103,6 +119,9 @@ class Services(Protocol):
 
     @property
     def readers(self) -> Readers: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
 
     @property
     def jobs(self) -> Jobs: ...
@@ -185,12 +204,15 @@ class Pipeline:
             form = negotiation.form_of(request, query)
         except BadParameter:
             query = {}
-        question = self._question("", form, request, query)
+        identity = who.from_session(self.master, request)
+        question = self._question("", form, request, query, identity)
         answer = answering.failure(self._templates, self.services.site, error, question)
-        challenges = isinstance(error, Unauthorized) and who.takes_passwords(self.master)
         # a browser would open its own dialogue instead of showing the page
-        if challenges and not negotiation.has_a_page(request):
-            request.setHeader("WWW-Authenticate", f'Basic realm="{REALM}"')
+        if isinstance(error, Unauthorized) and not negotiation.has_a_page(request):
+            for scheme in who.schemes(self.master, self.services.tokens):
+                request.responseHeaders.addRawHeader(
+                    "WWW-Authenticate", f'{scheme} realm="{REALM}"'
+                )
         return self._respond(request, answer)
 
     def _begin(self, request: Request) -> None:
@@ -202,14 +224,18 @@ class Pipeline:
     async def _get(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
-        await self._require_readable(request)
+        identity = await self._reader_of(route, request, form)
         params = parse_all(route.all_params, query, self.limits)
         page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
         wait = params.pop("wait") if route.held is not None else 0
+        texts = {**texts, **_taken_nouns(route, params)}
+        tells = form == "html" or route.tells_offers
+        may_do = await self._verdicts(route, identity, texts) if tells else {}
         question = replace(
-            self._question(route.name, form, request, query),
-            texts={**texts, **_taken_nouns(route, params)},
+            self._question(route.name, form, request, query, identity),
+            texts=texts,
             params=params,
+            verdicts=may_do,
             page=page,
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
@@ -234,11 +260,56 @@ class Pipeline:
 
         return self.services.live.hold(_remote(request), asked.key, look, seconds)
 
+    async def _reader_of(self, route: Route, request: Request, form: str) -> Identity:
+        """Return who asks, as far as the answer depends on it.
+
+        :raises Unauthorized: they must be known to read, or their credentials are wrong
+        :raises Forbidden: they may not read
+        """
+        guarded = bool(self.master.www.authz.allowRules)
+        if form == "json" and not guarded and not route.tells_offers:
+            return who.NOBODY
+        try:
+            identity = await who.identify(self.master, self.services.tokens, request, reads=True)
+        except Unauthorized:
+            if guarded or route.tells_offers:
+                raise
+            return who.NOBODY  # what everybody may read is shown to whoever comes
+        await may.require_readable(self.master, identity)
+        return identity
+
+    async def _verdicts(
+        self, route: Route, identity: Identity, texts: dict[str, str]
+    ) -> dict[str, Verdict]:
+        """Return whether *identity* may do what *route* offers, by action.
+
+        Only where a rule asks for it is a target looked up: another way to a reader.
+        """
+        if not route.offers:
+            return {}
+        site = self._site(route, texts)
+        found: dict[str, Verdict] = {}
+        unclear = []
+        for deed in _offered(route, site, texts["branch"]):
+            found[deed.action] = self._verdict(identity, deed)
+            if found[deed.action].allowed is None and deed.permission.noun in texts:
+                unclear.append(deed)
+        if unclear:
+            nouns = await self.services.readers.ask(answering.resolve, site, texts)
+            for deed in unclear:
+                target = nouns[deed.permission.noun]
+                found[deed.action] = await verdicts.of_target(self.master, identity, deed, target)
+        return found
+
+    def _verdict(self, identity: Identity, deed: Deed) -> Verdict:
+        require_login = self.services.config.require_login
+        return verdicts.verdict(self.master, identity, deed, require_login=require_login)
+
     # -- a GET of what only the reactor knows
 
     async def _live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         _form_of(route, request, negotiation.query_of(request))
-        await self._require_readable(request)
+        await self._reader_of(route, request, "json")
         services = self.services
         found: dict[str, Any] = {}
         if texts:
@@ -252,11 +323,6 @@ class Pipeline:
         return await streaming.stream(
             request, _remote(request), value.branch, services.live, reactor
         )
-
-    async def _require_readable(self, request: Request) -> None:
-        if self.master.www.authz.allowRules:
-            identity = await who.identify(self.master, request, reads=True)
-            await may.require_readable(self.master, identity)
 
     # -- job requests
 
@@ -286,7 +352,7 @@ class Pipeline:
         begun = told.begun
         query = negotiation.query_of(request)
         negotiation.form_of(request, query)
-        identity = await who.identify(self.master, request)
+        identity = await who.identify(self.master, self.services.tokens, request)
         told.who, told.via = identity.name or ANONYMOUS, identity.via
         if identity.name is None and self.services.config.require_login:
             raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
@@ -295,10 +361,15 @@ class Pipeline:
         texts = {**texts, **_taken_nouns(route, params)}
         told.target = texts
         site = self._site(route, texts)
-        found = await self.services.readers.ask(answering.resolve, site, texts)
-        ask = partial(may.require_allowed, self.master, identity, route.permission)
-        if route.permission.noun is not None:
-            await ask(found[route.permission.noun])
+        try:
+            found = await self.services.readers.ask(answering.resolve, site, texts)
+            deed = _deed(route.permission, found)
+            ask = partial(may.require_allowed, self.master, identity, deed)
+            await self._require_allowed(identity, deed, ask, found)
+        except (NotFound, Forbidden):
+            # who may not read must not learn here what exists
+            await may.require_readable(self.master, identity)
+            raise
         asker = Asker(
             identity.name or ANONYMOUS,
             identity.via,
@@ -313,6 +384,20 @@ class Pipeline:
         told.job = receipt.job
         left = begun + self.services.config.timeout - self.master.reactor.seconds()
         return await self._receipt(request, query, receipt, left)
+
+    async def _require_allowed(
+        self, identity: Identity, deed: Deed, ask: Ask, found: dict[str, Any]
+    ) -> None:
+        """Return if *identity* may do *deed*, at least to some of many targets.
+
+        :raises Forbidden: they may not
+        """
+        if deed.permission.noun is not None:
+            await ask(found[deed.permission.noun])
+            return
+        verdict = self._verdict(identity, deed)
+        if verdict.allowed is False:
+            raise Forbidden(verdict.why)
 
     def _body_params(self, route: Route, request: Request, query: dict[str, str]) -> dict[str, Any]:
         for param in route.params:
@@ -356,24 +441,21 @@ class Pipeline:
         form: str,
         request: Request,
         query: dict[str, str],
+        identity: Identity,
     ) -> Question:
         kept = tuple((name, value) for name, value in query.items() if name != "format")
         path = self._path(request)
-        visitor = self._visitor(request, path) if form == "html" else Visitor()
+        doors = {
+            door: who.door_url(self.master, self.services.site, path, door)
+            for door in (("login", "logout") if form == "html" else ())
+        }
+        visitor = Visitor(identity.name, via=identity.via, **doors)
         return Question(route, form, path=path, query=kept, visitor=visitor)
 
     def _path(self, request: Request) -> str:
         """Return the path of *request* as its client sees it."""
         own = request.path.decode("ascii", "replace")
         return self.services.site.prefix + own
-
-    def _visitor(self, request: Request, path: str) -> Visitor:
-        name = who.from_session(self.master, request).name
-        login, logout = (
-            who.door_url(self.master, self.services.site, path, door)
-            for door in ("login", "logout")
-        )
-        return Visitor(name, login, logout)
 
     def _root(self) -> str:
         return self.services.site.root
@@ -420,7 +502,24 @@ def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
 
 def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
     """Take the parameters that identify a noun out of *params*; return their texts by noun."""
-    return {param.noun: str(params.pop(param.name)) for param in route.params if param.noun}
+    taken = {param.noun: params.pop(param.name) for param in route.params if param.noun}
+    return {noun: str(value) for noun, value in taken.items() if value is not None}
+
+
+def _offered(route: Route, site: Site, branch: str) -> Iterator[Deed]:
+    """Yield what *route* offers on *branch*."""
+    configured = [one.sets for one in site.branches or () if one.name == branch]
+    sets = dict.fromkeys([*USUAL_SETS, *(name for one in configured for name, _ in one)])
+    for permission in route.offers:
+        for action in actions_of(permission, sets):
+            yield Deed(permission, action, branch)
+
+
+def _deed(permission: Permission, found: dict[str, Any]) -> Deed:
+    """Return what somebody wants to do, when it is known to what."""
+    named = found.get("builder_set")
+    action = permission.action if named is None else set_action(named.name)
+    return Deed(permission, action, found["branch"].name)
 
 
 def _attempt(

@@ -16,6 +16,7 @@ import orjson
 
 from buildbot_selfserve import __version__
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.web import charts
 from buildbot_selfserve.web import glance
 
@@ -72,6 +73,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["segment"] = segment
+    environment.filters["set_action"] = set_action
     environment.filters["duration"] = duration
     return environment
 

@@ -21,9 +21,11 @@ from twisted.web.server import Request
 from zope.interface import Interface
 from zope.interface import implementer
 
+from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.web.sessions import session_cookie
+from buildbot_selfserve.web.tokens import Tokens
 
 #: Where Buildbot looks for the name under which somebody's builds run (buildbot/www/rest.py).
 NAME_FIELDS = ("email", "username", "full_name")
@@ -33,12 +35,15 @@ NAME_FIELDS = ("email", "username", "full_name")
 class Identity:
     """Who somebody is, as Buildbot's authorization wants to know it.
 
-    :param via: how we know: ``session``, ``basic``, ``remote_user`` or ``anonymous``
+    :param via: how we know: ``session``, ``basic``, ``remote_user``, ``anonymous``, or
+        ``token:NAME``
     :param user_info: what a session of Buildbot's would hold
+    :param token: the API token that they showed, with its limits
     """
 
     via: str
     user_info: dict[str, Any]
+    token: SelfServeToken | None = None
 
     @property
     def name(self) -> str | None:
@@ -49,23 +54,32 @@ class Identity:
         return next((str(name) for name in names if name), None)
 
 
-async def identify(master: Any, request: Request, *, reads: bool = False) -> Identity:
-    """Return who sent *request*: Basic credentials first, then a proxy's word, then a session.
+NOBODY = Identity("anonymous", {"anonymous": True})
+
+
+async def identify(
+    master: Any, tokens: Tokens, request: Request, *, reads: bool = False
+) -> Identity:
+    """Return who sent *request*.
+
+    An API token comes first, then Basic credentials, a proxy's word, and a session.
 
     :param reads: nobody in particular will do
     :raises Unauthorized: the credentials are wrong, or of a kind that this master does not take
     """
     auth = master.www.auth
     header = (request.getHeader(b"authorization") or b"").strip() or None
+    if header is not None and tokens and _scheme(header) == b"bearer":
+        return _with_token(await tokens.named_by(header[len(b"bearer") :]))
     # a proxy that checked a password may pass it on to a master that takes none
-    if header is not None and (takes_passwords(master) or not _is_basic(header)):
+    if header is not None and (takes_passwords(master) or _scheme(header) != b"basic"):
         return await _by_header(auth, header)
     try:
         await auth.maybeAutoLogin(request)
     except WebError as error:
         # RemoteUserAuth without the proxy's header
         if reads:
-            return Identity("anonymous", {"anonymous": True})
+            return NOBODY
         raise Unauthorized("Nobody knows who you are", _text(error.message)) from error
     via = "remote_user" if isinstance(auth, RemoteUserAuth) else "session"
     return from_session(master, request, via)
@@ -74,9 +88,14 @@ async def identify(master: Any, request: Request, *, reads: bool = False) -> Ide
 def from_session(master: Any, request: Request, via: str = "session") -> Identity:
     """Return whom Buildbot's session cookie names, if there is one."""
     if via == "session" and request.getCookie(session_cookie(request)) is None:
-        return Identity("anonymous", {"anonymous": True})  # asking for a session would make one
+        return NOBODY  # asking for a session would make one
     user_info = dict(master.www.getUserInfos(request))
     return Identity("anonymous" if user_info.get("anonymous") else via, user_info)
+
+
+def schemes(master: Any, tokens: Tokens) -> list[str]:
+    """Return the schemes of an Authorization header that this master takes."""
+    return [*(["Basic"] if takes_passwords(master) else []), *(["Bearer"] if tokens else [])]
 
 
 def takes_passwords(master: Any) -> bool:
@@ -98,7 +117,7 @@ def door_url(master: Any, site: Site, path: str, door: str) -> str:
 
 
 async def _by_header(auth: Any, header: bytes) -> Identity:
-    if not _is_basic(header):
+    if _scheme(header) != b"basic":
         # without their first word: it may be the secret itself
         raise Unauthorized("These credentials are of a kind that is not taken here")
     _, *values = header.split(None, 1)
@@ -113,8 +132,13 @@ async def _by_header(auth: Any, header: bytes) -> Identity:
     return Identity("basic", user_info)
 
 
-def _is_basic(header: bytes) -> bool:
-    return header.lower().split(None, 1)[:1] == [b"basic"]
+def _scheme(header: bytes) -> bytes:
+    return header.lower().split(None, 1)[0]
+
+
+def _with_token(token: SelfServeToken) -> Identity:
+    """Return whom *token* stands for: a user of its name, who owns what it asks for."""
+    return Identity(token.via, {"username": token.name, "email": token.name}, token)
 
 
 class _IUserName(Interface):

@@ -1,0 +1,86 @@
+"""A rule for ``www.authz`` that speaks of self-serve's job requests, and of nothing else."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Any
+
+from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
+from twisted.internet import defer
+
+from buildbot_selfserve.config.checker import Checker
+from buildbot_selfserve.permissions import SET_ACTION
+from buildbot_selfserve.permissions import every_action
+
+
+class SelfServeEndpointMatcher(EndpointMatcherBase):
+    """Matches job requests, for ``allowRules`` of ``util.Authz``, at its place among them.
+
+    :param role: who may do what it matches
+    :param action: the name of the job request in the journal, such as ``rebuild_build``
+    :param branch: the name of the branch in URLs
+    :param builder: the name of the builder
+    :param defaultDeny: whoever has not that role may not; otherwise the next rules are asked
+
+    *action*, *branch* and *builder* are matched as ``stringsMatcher`` of ``util.Authz`` does it:
+    by default as ``fnmatch`` patterns. ``None`` matches any. What Buildbot itself asks about never
+    matches.
+    """
+
+    _KEYS = ("role", "action", "branch", "builder", "defaultDeny")
+
+    def __init__(
+        self,
+        role: str,
+        action: str | None = None,
+        branch: str | None = None,
+        builder: str | None = None,
+        defaultDeny: bool = True,
+        **unknown: Any,
+    ) -> None:
+        check = Checker("SelfServeEndpointMatcher")
+        check.unknown(unknown, self._KEYS)
+        check.require(isinstance(role, str) and role, "role", role, "the name of a role")
+        for key, value in (("action", action), ("branch", branch), ("builder", builder)):
+            check.text(key, value)
+        check.require(
+            not isinstance(action, str) or _may_name_an_action(action),
+            "action",
+            action,
+            f"a name or a pattern of {', '.join(every_action())}",
+        )
+        check.boolean("defaultDeny", defaultDeny)
+        super().__init__(role=role, defaultDeny=defaultDeny)
+        self.action = action
+        self.branch = branch
+        self.builder = builder
+
+    def match(self, ep: Any, action: str = "get", options: Any = None) -> defer.Deferred[None]:
+        """Return that no endpoint of Buildbot's own is meant, whatever it is."""
+        return defer.succeed(None)
+
+    def speaks_of(self, action: str, branch: str) -> bool:
+        """Whether it is about *action* on *branch*, with one builder or another."""
+        return self._fits(self.action, action) and self._fits(self.branch, branch)
+
+    def speaks_of_builder(self, builder: str | None) -> bool:
+        """Whether it is about *builder*."""
+        return self.builder is None or (builder is not None and self._fits(self.builder, builder))
+
+    def _fits(self, pattern: str | None, name: str) -> bool:
+        return pattern is None or bool(self.authz.match(name, pattern))
+
+
+def _may_name_an_action(pattern: str) -> bool:
+    """Whether one of the usual stringsMatchers may find an action with *pattern*."""
+    if SET_ACTION.fullmatch(pattern):
+        return True
+    try:
+        expression = re.compile(pattern)
+    except re.error:
+        expression = None
+    return any(
+        fnmatch.fnmatchcase(action, pattern) or (expression and expression.match(action))
+        for action in every_action()
+    )

@@ -1,0 +1,165 @@
+"""``selfserve-token``: makes an API token, and says what to put where."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import secrets
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from buildbot.config.errors import capture_config_errors
+
+from buildbot_selfserve.config import SelfServeToken
+
+#: What every token begins with: those who look for leaked secrets know one when they see it.
+PREFIX = "selfserve_"
+#: Bytes of randomness in a token.
+RANDOM_BYTES = 32
+#: A file with a secret is for its owner's eyes only.
+MODE = 0o600
+_LIMITS = ("actions", "branches", "builders")
+_NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a token; return the exit code: 0, 1 if it cannot be written, 2 for a wrong argument."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    limits = {key: getattr(options, key) for key in _LIMITS if getattr(options, key) is not None}
+    if options.expires is not None:
+        limits["expires"] = options.expires
+    with capture_config_errors() as errors:
+        SelfServeToken(options.name, "...", **limits)
+    if errors.errors:
+        parser.error("\n".join(errors.errors))
+    if options.replace and options.secrets_dir is None:
+        parser.error("--replace needs --secrets-dir")
+    secret = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    if options.only_secret:
+        print(secret)
+        return 0
+    file = _file_name(options.name)
+    if options.secrets_dir is None:
+        print(_by_hand(file, secret))
+    else:
+        try:
+            _write(options.secrets_dir / file, secret, replace=options.replace)
+        except OSError as error:
+            print(f"selfserve-token: {_why(options.secrets_dir / file, error)}", file=sys.stderr)
+            return 1
+        print(f"The secret is in {options.secrets_dir / file}.")
+    print(_in_master_cfg(options, file, limits))
+    print(_trying(options.url, secret))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="selfserve-token",
+        description="Make an API token for self-serve, and say what to put where.",
+        epilog="Exit codes: 0 it is made, 1 the file cannot be written, 2 an argument is wrong.",
+    )
+    parser.add_argument("name", help="who the token is, in the journal and to the rules of authz")
+    parser.add_argument(
+        "--secrets-dir",
+        type=Path,
+        metavar="DIR",
+        help="write the secret into a file here, the folder of a SecretInAFile; without it, the"
+        " secret is printed with what to do",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="write another secret over the one that is there"
+    )
+    for key in _LIMITS:
+        parser.add_argument(
+            f"--{key}", nargs="*", metavar="NAME", help=f"names or patterns of its {key}"
+        )
+    parser.add_argument(
+        "--expires", metavar="WHEN", help="a date such as 2030-12-31, or with a time"
+    )
+    parser.add_argument(
+        "--url",
+        default="http://localhost:8010/self-serve",
+        help="where self-serve answers, for the line that tries the token (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only-secret", action="store_true", help="print a new secret and nothing else"
+    )
+    return parser
+
+
+def _file_name(name: str) -> str:
+    return f"selfserve-{_NOT_FOR_FILES.sub('-', name)}"
+
+
+def _write(path: Path, secret: str, *, replace: bool) -> None:
+    """Write *secret* to *path*, whole or not at all.
+
+    :raises OSError: it cannot be written, or is there already
+    """
+    # its mode is right from the beginning (tempfile makes files so)
+    handle, written = tempfile.mkstemp(dir=path.parent, prefix=".selfserve-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(handle, MODE)
+            file.write(secret + "\n")
+        if replace:
+            Path(written).replace(path)
+        else:
+            os.link(written, path)  # fails where there is one
+    finally:
+        Path(written).unlink(missing_ok=True)
+
+
+def _why(path: Path, error: OSError) -> str:
+    if isinstance(error, FileExistsError):
+        return f"{path} is there already; --replace writes over it"
+    return f"{path} cannot be written: {error.strerror}"
+
+
+def _by_hand(file: str, secret: str) -> str:
+    return f"""\
+The secret, which is shown only now:
+
+    {secret}
+
+Put it into a file {file} in the folder of your secrets provider, for its owner only:
+
+    install -m 600 /dev/stdin /path/to/secrets/{file} <<< {shlex.quote(secret)}
+"""
+
+
+def _in_master_cfg(
+    options: argparse.Namespace, file: str, limits: dict[str, str | list[str]]
+) -> str:
+    given = [repr(options.name), f"util.Secret({file!r})"]
+    given += [f"{key}={value!r}" for key, value in limits.items()]
+    folder = options.secrets_dir or "/path/to/secrets"
+    if options.replace:
+        return "Now run `buildbot reconfig`. The old secret is good until then, and no longer.\n"
+    return f"""
+In master.cfg, then `buildbot reconfig`:
+
+    c["secretsProviders"] = [secrets.SecretInAFile(dirname={str(folder)!r})]
+    c["www"]["plugins"]["selfserve"] = util.SelfServe(
+        tokens=[util.SelfServeToken({", ".join(given)})],
+    )
+"""
+
+
+def _trying(url: str, secret: str) -> str:
+    header = f"Authorization: Bearer {secret}"
+    return f"""\
+What it may do, on a branch main:
+
+    curl -H {shlex.quote(header)} -H 'Accept: application/json' {url.rstrip("/")}/main/permissions
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Permissions: what the asker may do."""
+
+from __future__ import annotations
+
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Permissions
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.params import ABOUT_BUILD
+from buildbot_selfserve.params import ABOUT_BUILDER
+from buildbot_selfserve.params import ABOUT_REQUEST
+from buildbot_selfserve.permissions import PERMISSIONS
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.routes import declare
+
+
+@declare(
+    "GET",
+    "/<branch>/permissions",
+    params=(ABOUT_BUILD, ABOUT_REQUEST, ABOUT_BUILDER),
+    needs_setup=True,
+    offers=PERMISSIONS,
+    tells_offers=True,
+    returns=Permissions,
+    template="permissions.html",
+)
+def permissions(
+    ctx: ReadContext,
+    branch: Branch,
+    build: BuildRow | None = None,
+    request: RequestRow | None = None,
+    builder: Builder | None = None,
+) -> Permissions:
+    """Which job requests the asker may do on this branch, and why not the others.
+
+    Where that depends on what they would be about, "allowed" is null. Name a build, a request or a
+    builder to know it for that one. Also tells what is left of the limits, if there are any.
+    """
+    who, via = ctx.visitor.name, ctx.visitor.via
+    return Permissions(branch, who, via, ctx.verdicts, ctx.journal.budgets(who or via, via))

@@ -1,0 +1,233 @@
+"""The API tokens of the configuration with their secrets, read again at every reconfig."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+import itertools
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from buildbot.process.properties import Properties
+from buildbot.secrets.providers.file import SecretInAFile
+from buildbot.secrets.secret import SecretDetails
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet import threads
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from buildbot_selfserve.config import SelfServeToken
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.waiting import independent
+
+#: Seconds after which a secret that could not be read is tried again; the last one repeats.
+RETRIES = (2.0, 10.0, 60.0, 300.0)
+#: Seconds that a secret may take to be read.
+PATIENCE = 10.0
+#: A secret of fewer characters can be guessed; it works, and is warned of.
+SHORTEST = 20
+
+
+class Tokens:
+    """Tells whose token it is that a client shows."""
+
+    log = Logger()
+
+    def __init__(self, master: Any) -> None:
+        self._master = master
+        self._tokens: tuple[SelfServeToken, ...] = ()
+        self._timezone = "UTC"
+        self._digests: dict[str, bytes] = {}
+        self._loading: defer.Deferred[None] | None = None
+        # fires when all secrets have been tried once
+        self._known: defer.Deferred[None] = defer.Deferred()
+
+    def __bool__(self) -> bool:
+        return bool(self._tokens)
+
+    def configure(self, tokens: Sequence[SelfServeToken], timezone: str) -> None:
+        """Take these tokens and no others; none is good before :meth:`load` has read its secret."""
+        self.stop()
+        self._tokens = tuple(tokens)
+        self._timezone = timezone
+        self._digests = {}
+        if self._known.called:
+            self._known = defer.Deferred()
+
+    def load(self) -> None:
+        """Read the secrets in the background; what cannot be read is tried again and again."""
+        self.stop()
+        self._loading = defer.Deferred.fromCoroutine(self._load())
+        self._loading.addErrback(self._over)
+
+    def stop(self) -> None:
+        """Read no more."""
+        loading, self._loading = self._loading, None
+        if loading is not None:
+            loading.cancel()
+
+    async def named_by(self, secret: bytes) -> SelfServeToken:
+        """Return the token whose secret this is.
+
+        :raises Unauthorized: it is nobody's, or has expired
+        :raises Unavailable: the secrets are still being read
+        """
+        await self._until_loaded()
+        digest = _digest(secret)
+        found: SelfServeToken | None = None
+        for token in self._tokens:  # all of them: how long it takes tells nothing
+            if hmac.compare_digest(self._digests.get(token.name, b""), digest):
+                found = token
+        if found is None:
+            raise Unauthorized("Wrong API token")
+        end = found.end(self._timezone)
+        if end is not None and end.timestamp() <= self._master.reactor.seconds():
+            raise Unauthorized(f"API token {found.name} has expired", f"at {end.isoformat()}")
+        return found
+
+    async def _until_loaded(self) -> None:
+        if self._known.called:
+            return
+        try:
+            await independent(self._known).addTimeout(PATIENCE, self._master.reactor)
+        except defer.TimeoutError:
+            raise Unavailable("The API tokens are not known yet") from None
+
+    async def _load(self) -> None:
+        missing = await self._read(self._tokens)
+        if not self._known.called:
+            self._known.callback(None)
+        complained = False
+        for seconds in itertools.chain(RETRIES, itertools.repeat(RETRIES[-1])):
+            if not missing:
+                return
+            await task.deferLater(self._master.reactor, seconds)
+            before, missing = missing, await self._read(list(missing))
+            if not complained:
+                # not at once: in a reconfig the providers of secrets come after the web server
+                for token, why in missing.items():
+                    self.log.error(
+                        "selfserve: API token {name} is refused: {why}", name=token.name, why=why
+                    )
+                complained = True
+                continue
+            for token in before.keys() - missing.keys():
+                self.log.info("selfserve: API token {name} is good now", name=token.name)
+
+    def _over(self, failure: Failure) -> None:
+        if not failure.check(defer.CancelledError):
+            self.log.failure("selfserve: the secrets of API tokens cannot be read", failure)
+
+    async def _read(self, tokens: Sequence[SelfServeToken]) -> dict[SelfServeToken, str]:
+        """Read the secrets of *tokens*; return those that have none, and why."""
+        master = _WithFreshSecrets(self._master, await _fresh_secrets(self._master))
+        results = await defer.DeferredList(
+            [
+                rendered(master, token.secret).addTimeout(PATIENCE, self._master.reactor)
+                for token in tokens
+            ],
+            consumeErrors=True,
+        )
+        missing = {}
+        for token, (fine, result) in zip(tokens, results, strict=True):
+            why = self._why_not(token, result) if fine else _reason(result)
+            if why:
+                missing[token] = why
+        return missing
+
+    def _why_not(self, token: SelfServeToken, secret: object) -> str:
+        """Take the *secret* of *token*; return why it cannot be taken, if so."""
+        if not isinstance(secret, str) or not secret.strip():
+            return "its secret is empty, or no text"
+        digest = _digest(secret.encode("utf-8", "surrogatepass"))
+        for name, other in self._digests.items():
+            if name != token.name and hmac.compare_digest(other, digest):
+                return f"its secret is that of token {name}, too"
+        if len(secret.strip()) < SHORTEST:
+            self.log.warn(
+                "selfserve: the secret of API token {name} is short enough to be guessed;"
+                " selfserve-token makes better ones",
+                name=token.name,
+            )
+        self._digests[token.name] = digest
+        return ""
+
+
+def rendered(master: Any, value: Any) -> defer.Deferred[Any]:
+    """Return what a renderable of master.cfg, such as a secret, stands for outside of builds."""
+    properties = Properties()
+    properties.master = master
+    done: defer.Deferred[Any] = properties.render(value)
+    return done
+
+
+def _digest(secret: bytes) -> bytes:
+    # of one length whatever the secrets are; and those do not stay in memory
+    return hashlib.sha256(secret.strip()).digest()
+
+
+def _reason(failure: Any) -> str:
+    """Return why a secret cannot be read, without anything that could be one."""
+    if failure.check(KeyError):
+        return "no secrets provider has its secret"
+    if failure.check(defer.TimeoutError, defer.CancelledError):
+        return f"its secret took longer than {PATIENCE:g} seconds"
+    return f"its secret cannot be read ({failure.type.__name__})"
+
+
+class _WithFreshSecrets:
+    """A master with other secrets than its own: all that renderables see of it otherwise."""
+
+    def __init__(self, master: Any, secrets: _Secrets) -> None:
+        self._master = master
+        self.namedServices: Mapping[str, Any] = {**master.namedServices, "secrets": secrets}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._master, name)
+
+
+class _Secrets:
+    """The secrets of some providers (as buildbot/secrets/manager.py)."""
+
+    def __init__(self, providers: Sequence[Any]) -> None:
+        self._providers = providers
+
+    def get(self, name: str) -> defer.Deferred[Any]:
+        """Return the secret *name* of the first provider that has one, or ``None``."""
+        return defer.Deferred.fromCoroutine(self._get(name))
+
+    async def _get(self, name: str) -> Any:
+        for provider in self._providers:
+            value = await defer.maybeDeferred(provider.get, name)
+            if value is not None:
+                return SecretDetails(type(provider).__name__, name, value)
+        return None
+
+
+async def _fresh_secrets(master: Any) -> _Secrets:
+    """Return the secrets of *master* as they are now.
+
+    A ``SecretInAFile`` reads its files only when its own arguments change, so that a reconfig
+    would leave it with the old ones (buildbot/util/service.py, reconfigServiceWithSibling).
+    """
+    pool = master.reactor.getThreadPool()
+    providers = []
+    for provider in master.namedServices.get("secrets") or ():
+        if isinstance(provider, SecretInAFile):
+            provider = await threads.deferToThreadPool(master.reactor, pool, _reread, provider)
+        providers.append(provider)
+    return _Secrets(providers)
+
+
+def _reread(provider: SecretInAFile) -> SecretInAFile:
+    """Return a copy of *provider* that has read its files now; an empty one if it cannot."""
+    fresh = copy.copy(provider)
+    try:
+        fresh.reconfigService(*provider._config_args, **provider._config_kwargs)
+    except (OSError, UnicodeDecodeError):
+        fresh.secrets = {}
+    return fresh

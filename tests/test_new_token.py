@@ -1,0 +1,130 @@
+"""``selfserve-token``, run as an operator runs it."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buildbot.plugins import secrets
+from buildbot.plugins import util
+
+from buildbot_selfserve.config import SelfServe
+
+COMMAND = Path(sys.executable).with_name("selfserve-token")
+SECRET = re.compile(r"selfserve_[A-Za-z0-9_-]{43}")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def configured(printed: str) -> dict[str, Any]:
+    """Run the lines for master.cfg that were printed; return what they configure."""
+    lines = re.findall(r"^    (c\[.*|    tokens.*|\))$", printed, re.MULTILINE)
+    config: dict[str, Any] = {"www": {"plugins": {}}}
+    exec("\n".join(lines), {"c": config, "util": util, "secrets": secrets})
+    return config
+
+
+def test_a_secret_is_written_for_its_owner_only(tmp_path: Path) -> None:
+    done = run("ci", "--secrets-dir", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    (file,) = tmp_path.iterdir()
+    assert file.name == "selfserve-ci"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secret = file.read_text().removesuffix("\n")
+    assert SECRET.fullmatch(secret)
+    # once, to try it
+    assert done.stdout.count(secret) == 1
+    assert f"curl -H 'Authorization: Bearer {secret}'" in done.stdout
+
+
+def test_what_it_prints_for_master_cfg_is_right(tmp_path: Path) -> None:
+    done = run(
+        "night ly/1",
+        *("--secrets-dir", str(tmp_path)),
+        *("--actions", "new_*", "rebuild_build"),
+        *("--branches", "main"),
+        *("--builders", "it's"),
+        *("--expires", "2030-12-31"),
+    )
+    config = configured(done.stdout)
+    selfserve = config["www"]["plugins"]["selfserve"]
+    assert isinstance(selfserve, SelfServe)
+    (token,) = selfserve.tokens
+    assert token.name == "night ly/1"
+    assert token.secret.secret_name == "selfserve-night-ly-1"
+    assert (token.actions, token.branches) == (("new_*", "rebuild_build"), ("main",))
+    assert token.builders == ("it's",)
+    assert str(token.end("UTC")) == "2031-01-01 00:00:00+00:00"
+    # and Buildbot's own provider finds the file
+    (provider,) = config["secretsProviders"]
+    provider.reconfigService(*provider._config_args, **provider._config_kwargs)
+    assert SECRET.fullmatch(provider.get("selfserve-night-ly-1"))
+
+
+def test_a_secret_is_not_written_over_by_mistake(tmp_path: Path) -> None:
+    assert run("ci", "--secrets-dir", str(tmp_path)).returncode == 0
+    file = tmp_path / "selfserve-ci"
+    first = file.read_text()
+    again = run("ci", "--secrets-dir", str(tmp_path))
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "is there already; --replace writes over it" in again.stderr
+    assert file.read_text() == first
+    replaced = run("ci", "--secrets-dir", str(tmp_path), "--replace")
+    assert replaced.returncode == 0
+    assert "buildbot reconfig" in replaced.stdout
+    assert file.read_text() != first
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_without_a_folder_it_says_what_to_do() -> None:
+    first, second = run("ci").stdout, run("ci").stdout
+    assert "install -m 600" in first
+    assert set(SECRET.findall(first)).isdisjoint(SECRET.findall(second))
+
+
+def test_only_the_secret_goes_into_a_pipe() -> None:
+    assert SECRET.fullmatch(run("ci", "--only-secret").stdout.removesuffix("\n"))
+
+
+def test_help_tells_the_exit_codes() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "Exit codes:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required: name"),
+        ([""], "name='' must be a text of 1 to 100 characters"),
+        (["ci", "--actions", "rebiuld"], "actions='rebiuld' must be names or patterns of rebuild"),
+        (["ci", "--expires", "soon"], "expires='soon' must be a date such as"),
+        (["ci", "--replace"], "--replace needs --secrets-dir"),
+        (["ci", "--color"], "unrecognized arguments: --color"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = run("ci", "--secrets-dir", str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot be written: No such file or directory" in done.stderr

@@ -1,0 +1,586 @@
+"""May they, and what may they do: every job request under every kind of rule, on a real master."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import util
+from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
+from buildbot.www.authz.endpointmatchers import Match
+from lxml import html
+from twisted.internet import defer
+
+from buildbot_selfserve.permissions import every_action
+from buildbot_selfserve.resources import ROUTES
+from tests.harness import PASSWORD
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import Config
+from tests.harness import config
+
+#: Who has which role; bob has none.
+ROLES = {USER: "devs", "root": "admins"}
+USERS = (USER, "bob", "root")
+EVERYBODY = frozenset(USERS)
+DEVS = frozenset({USER})
+ADMINS = frozenset({"root"})
+
+
+def ruled(*rules: Any, selfserve: Any = True, **more: Any) -> Any:
+    """Return a master that has these rules."""
+
+    def make() -> Config:
+        return config(
+            selfserve,
+            auth=util.UserPasswordAuth(dict.fromkeys(USERS, PASSWORD)),
+            authz=util.Authz(
+                allowRules=list(rules),
+                roleMatchers=[
+                    *(util.RolesFromUsername([role], [user]) for user, role in ROLES.items()),
+                    util.RolesFromOwner(role="owner"),
+                ],
+                **more,
+            ),
+        )
+
+    return make
+
+
+#: Every job request, by route and, where it has several ways, by way: what is sent, given a build
+#: that has ended and a request that waits.
+WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "POST /<branch>/build": ("POST", "/build", {"build_id": "{build}"}),
+    "DELETE /<branch>/build/<build>": ("DELETE", "/build/{build}", {}),
+    "POST /<branch>/request": ("POST", "/request", {"request_id": "{request}"}),
+    "DELETE /<branch>/request/<request>": ("DELETE", "/request/{request}", {}),
+    "PUT /<branch>/request/<request>": ("PUT", "/request/{request}", {"priority": "5"}),
+    "POST /<branch>/rev/<any_revision>": ("POST", f"/rev/{REVISION}", {}),
+    "DELETE /<branch>/rev/<revision>": ("DELETE", f"/rev/{REVISION}", {}),
+    "POST /<branch>/rev/<any_revision>/<builder_set>": ("POST", f"/rev/{REVISION}/nightly", {}),
+    "POST /<branch>/builders/<builder>/<any_revision>": (
+        "POST",
+        f"/builders/fast/{REVISION}",
+        {},
+    ),
+    "POST /<branch>/builders": (
+        "POST",
+        "/builders",
+        {"builder_name": "fast", "revision": REVISION},
+    ),
+}
+STOPS = {name for name in WAYS if name.startswith("DELETE")}
+REBUILDS = {"POST /<branch>/build", "POST /<branch>/request"}
+NEW = {
+    "POST /<branch>/rev/<any_revision>",
+    "POST /<branch>/rev/<any_revision>/<builder_set>",
+    "POST /<branch>/builders/<builder>/<any_revision>",
+    "POST /<branch>/builders",
+}
+FORM = {
+    "selfserve": util.SelfServe(branches=[util.SelfServeBranch("main", sets={"nightly": ["fast"]})])
+}
+
+
+def test_every_job_request_is_tried() -> None:
+    assert set(WAYS) == {route.name for route in ROUTES if route.method != "GET"}
+
+
+async def answers_to(master: Any, user: str | None, **more: Any) -> dict[str, int]:
+    """Send every job request as *user*; return the status codes."""
+    found = {}
+    for name, (method, path, data) in WAYS.items():
+        build = await master.finished_build()
+        master.pause()
+        request_id = await master.add_request()
+        ids = {"build": build["buildid"], "request": request_id}
+        answer = await master.request(
+            method,
+            "/self-serve/main" + path.format(**ids),
+            user=user,
+            data={key: text.format(**ids) for key, text in data.items()},
+            **more,
+        )
+        found[name] = answer.status
+        master.resume()
+        await master.completed(request_id)
+    return found
+
+
+def rules_for(allowed: frozenset[str], names: set[str]) -> dict[str, frozenset[str]]:
+    """Return who may do what, where all but *names* is open to everybody."""
+    return {name: allowed if name in names else EVERYBODY for name in WAYS}
+
+
+@pytest.mark.parametrize(
+    ("master", "expected"),
+    [
+        pytest.param(ruled(**FORM), rules_for(EVERYBODY, set()), id="none"),
+        pytest.param(
+            ruled(util.AnyControlEndpointMatcher(role="admins"), **FORM),
+            rules_for(ADMINS, set(WAYS)),
+            id="any control",
+        ),
+        pytest.param(
+            ruled(util.StopBuildEndpointMatcher(role="devs"), **FORM),
+            rules_for(DEVS, STOPS),
+            id="stop",
+        ),
+        pytest.param(
+            ruled(util.RebuildBuildEndpointMatcher(role="devs"), **FORM),
+            rules_for(DEVS, REBUILDS),
+            id="rebuild",
+        ),
+        pytest.param(
+            ruled(util.ForceBuildEndpointMatcher(role="devs"), **FORM),
+            rules_for(DEVS, NEW),
+            id="force",
+        ),
+        pytest.param(
+            ruled(util.ForceBuildEndpointMatcher(builder="fa*", role="devs"), **FORM),
+            rules_for(DEVS, NEW),
+            id="force of a builder",
+        ),
+        pytest.param(
+            ruled(util.ForceBuildEndpointMatcher(builder="slow", role="devs"), **FORM),
+            rules_for(EVERYBODY, set()),
+            id="force of another builder",
+        ),
+        pytest.param(
+            ruled(util.SelfServeEndpointMatcher("devs", action="*cancel*"), **FORM),
+            rules_for(DEVS, STOPS),
+            id="ours, by action",
+        ),
+        pytest.param(
+            ruled(util.SelfServeEndpointMatcher("devs", branch="ma*", builder="fast"), **FORM),
+            rules_for(DEVS, set(WAYS)),
+            id="ours, by branch and builder",
+        ),
+        pytest.param(
+            ruled(util.SelfServeEndpointMatcher("devs", branch="release"), **FORM),
+            rules_for(EVERYBODY, set()),
+            id="ours, of another branch",
+        ),
+        pytest.param(
+            ruled(
+                util.SelfServeEndpointMatcher("devs", action="new_nightly*", defaultDeny=False),
+                util.AnyControlEndpointMatcher(role="admins"),
+                **FORM,
+            ),
+            {name: ADMINS | (DEVS if "builder_set" in name else frozenset()) for name in WAYS},
+            id="ours, and the next one",
+        ),
+    ],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_who_may_do_what(master: Any, expected: dict[str, frozenset[str]]) -> None:
+    for user in USERS:
+        answers = await answers_to(master, user)
+        may = {name: 202 if user in expected[name] else 403 for name in WAYS}
+        assert answers == may, user
+
+
+@pytest.mark.parametrize("master", [ruled(**FORM)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_nobody_may_do_anything(master: Any) -> None:
+    refused = dict.fromkeys(WAYS, 401)
+    assert await answers_to(master, None) == refused
+    wrong = {"Authorization": "Basic YWRhOndyb25n"}
+    assert await answers_to(master, None, headers=wrong) == refused
+    assert (await master.get("/self-serve/jobs")).json == []
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            util.StopBuildEndpointMatcher(role="devs"), stringsMatcher=lambda value, pattern: False
+        )
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_strings_are_matched_as_the_operator_says(master: Any) -> None:
+    # no role is what it is called
+    master.pause()
+    request_id = await master.add_request()
+    path = f"/self-serve/main/request/{request_id}"
+    assert (await master.request("DELETE", path, user=USER)).status == 403
+
+
+# -- ways around the rules
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            util.RebuildBuildEndpointMatcher(builder="deploy", role="admins"),
+            util.StopBuildEndpointMatcher(builder="deploy", role="admins"),
+        ),
+        ruled(util.SelfServeEndpointMatcher("admins", builder="deploy")),
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_a_request_is_not_a_way_around_the_rules_of_its_virtual_builder(master: Any) -> None:
+    properties = {"virtual_builder_name": ("deploy", "Scheduler"), "branch": ("main", "Change")}
+    build = await master.finished_build(properties=properties)
+    assert (await master.data("builders", build["builderid"]))["name"] == "deploy"
+    master.pause()
+    request_id = await master.add_request(properties=properties)
+    plain = await master.add_request()
+
+    async def send(method: str, path: str, user: str, **data: Any) -> int:
+        answer = await master.request(method, f"/self-serve/main{path}", user=user, data=data)
+        return int(answer.status)
+
+    for user, status in (("bob", 403), ("root", 202)):
+        assert await send("POST", "/build", user, build_id=build["buildid"]) == status
+        assert await send("POST", "/request", user, request_id=request_id) == status
+    for user, status in (("bob", 403), ("root", 202)):
+        assert await send("DELETE", f"/request/{request_id}", user) == status
+    assert await send("DELETE", f"/request/{plain}", "bob") == 202
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            util.StopBuildEndpointMatcher(role="owner"),
+            util.ForceBuildEndpointMatcher("*", role="devs"),
+        )
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_nobody_becomes_the_owner_of_what_is_not_theirs(master: Any) -> None:
+    master.pause()
+    owned = {"owner": ("bob", "Self-serve"), "branch": ("main", "Change")}
+    bobs = await master.add_request(properties=owned)
+    path = f"/self-serve/main/request/{bobs}"
+    assert (await master.request("DELETE", path, user=USER)).status == 403
+    # a copy is another one's, and the original stays
+    copy = await master.post("/self-serve/main/request", user=USER, data={"request_id": bobs})
+    copied = copy.json["requests"][0]["request_id"]
+    assert (await master.request("DELETE", path, user=USER)).status == 403
+    copied_path = f"/self-serve/main/request/{copied}"
+    assert (await master.request("DELETE", copied_path, user="bob")).status == 403
+    assert (await master.request("DELETE", copied_path, user=USER)).status == 202
+    # nor for somebody else
+    answer = await master.post(
+        f"/self-serve/main/builders/fast/{REVISION}",
+        user=USER,
+        data={"properties": '{"owner": "bob"}'},
+    )
+    assert (answer.status, answer.json["msg"]) == (400, "Bad properties")
+    assert (await master.request("DELETE", path, user="bob")).status == 202
+
+
+@pytest.mark.parametrize(
+    "master", [ruled(util.RebuildBuildEndpointMatcher(role="devs"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_a_key_shows_nobody_the_receipt_of_another(master: Any) -> None:
+    await master.finished_build()
+    again = {"headers": {"Idempotency-Key": "k"}, "data": {"build_id": "1"}}
+    first = await master.post("/self-serve/main/build", user=USER, **again)
+    assert first.status == 202
+    assert (await master.post("/self-serve/main/build", user="bob", **again)).status == 403
+    assert (await master.post("/self-serve/main/build", **again)).status == 401
+
+
+@pytest.mark.parametrize("master", [ruled(util.AnyEndpointMatcher(role="devs"))], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_who_may_not_read_learns_of_nothing_that_exists(master: Any) -> None:
+    await master.finished_build()
+    told = set()
+    for name, (method, path, data) in WAYS.items():
+        for branch, number in (("main", 1), ("main", 4711), ("nowhere", 1)):
+            ids = {"build": number, "request": number}
+            answer = await master.request(
+                method,
+                f"/self-serve/{branch}{path.format(**ids)}",
+                user="bob",
+                data={key: text.format(**ids) for key, text in data.items()},
+            )
+            told.add((answer.status, answer.body))
+            assert answer.status == 403, name
+    assert len(told) == 1
+    assert (await master.get("/self-serve/main/permissions", user="bob")).status == 403
+
+
+@pytest.mark.parametrize(
+    "master", [ruled(util.ForceBuildEndpointMatcher(builder="fast", role="devs"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_what_a_rule_denies_of_many_is_denied_and_the_rest_is_done(master: Any) -> None:
+    made = ruled(
+        util.ForceBuildEndpointMatcher(builder="fast", role="devs"),
+        selfserve=util.SelfServe(
+            branches=[util.SelfServeBranch("main", sets={"nightly": ["fast", "slow"]})]
+        ),
+    )
+    await master.reconfig(made)
+    master.pause()
+    await master.add_request()
+    path = f"/self-serve/main/rev/{REVISION}/nightly"
+    answer = await master.post(path, user="bob")
+    outcomes = {one["buildername"]: one["outcome"] for one in answer.json["requests"]}
+    assert (answer.status, outcomes) == (202, {"fast": "denied", "slow": "created"})
+
+
+# -- Buildbot's own requests
+
+
+@pytest.mark.parametrize(
+    "master", [ruled(util.SelfServeEndpointMatcher("nobody-has-this"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_our_rule_is_not_asked_about_buildbots_own_requests(master: Any) -> None:
+    build = await master.finished_build()
+    answer = await master.post("/self-serve/main/build", user=USER, data={"build_id": "1"})
+    assert answer.status == 403
+    login = await master.get("/auth/login", auth=("bob", PASSWORD))
+    cookie = login.headers.getRawHeaders("set-cookie")[-1].partition(";")[0]
+    call = json.dumps({"id": 1, "jsonrpc": "2.0", "method": "rebuild", "params": {}})
+    native = await master.post(
+        f"/api/v2/builds/{build['buildid']}",
+        headers={"Cookie": cookie, "Origin": master.url, "Content-Type": "application/json"},
+        data=call.encode(),
+    )
+    assert native.status == 200, native.text
+    rule = master.master.www.authz.allowRules[0]
+    for path, action in (
+        (("builds", "1"), "rebuild"),
+        (("builds", "1"), "stop"),
+        (("builds",), "GET"),
+        (("forceschedulers", "force"), "force"),
+    ):
+        assert await rule.match(path, action, {}) is None
+        await master.master.www.authz.assertUserAllowed(path, action, {}, {"username": "bob"})
+
+
+# -- what may I do
+
+
+async def permissions(master: Any, user: str | None, query: str = "") -> dict[str, Any]:
+    answer = await master.get(f"/self-serve/main/permissions{query}", user=user)
+    assert answer.status == 200, answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def allowed(told: dict[str, Any]) -> dict[str, bool | None]:
+    return {action: verdict["allowed"] for action, verdict in told["actions"].items()}
+
+
+@pytest.mark.parametrize("master", [ruled(**FORM)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_without_rules_a_known_user_may_do_everything(master: Any) -> None:
+    await master.finished_build()
+    told = await permissions(master, "bob")
+    assert (told["branch"], told["who"], told["via"]) == ("main", "bob", "basic")
+    assert allowed(told) == dict.fromkeys(every_action(), True)
+    nobody = await permissions(master, None)
+    assert (nobody["who"], nobody["via"]) == (None, "anonymous")
+    assert allowed(nobody) == dict.fromkeys(every_action(), False)
+    assert {one["why"] for one in nobody["actions"].values()} == {"log in first"}
+    page = await master.get("/self-serve/main/permissions", json=False, user="bob")
+    assert "What bob may do on main" in page.text
+    wrong = await master.get("/self-serve/main/permissions", auth=("bob", "wrong"))
+    assert wrong.status == 401
+
+
+class OfTheirOwn(EndpointMatcherBase):  # type: ignore[misc]
+    """A rule that an operator has written."""
+
+    def match_BuildEndpoint_stop(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        return defer.succeed(Match(self.master) if texts["buildid"] == 1 else None)
+
+
+@pytest.mark.parametrize(
+    ("master", "user", "expected"),
+    [
+        (
+            ruled(util.StopBuildEndpointMatcher(role="devs"), **FORM),
+            "bob",
+            {"cancel_build": False, "cancel_request": False, "cancel_revision": False},
+        ),
+        (
+            ruled(util.StopBuildEndpointMatcher(builder="slow", role="devs"), **FORM),
+            "bob",
+            {"cancel_build": None, "cancel_request": None, "cancel_revision": None},
+        ),
+        (ruled(util.StopBuildEndpointMatcher(builder="slow", role="devs"), **FORM), USER, {}),
+        (
+            ruled(util.StopBuildEndpointMatcher(role="owner"), **FORM),
+            "bob",
+            {"cancel_build": None, "cancel_request": None, "cancel_revision": None},
+        ),
+        (
+            # whose it is does not matter to whom the next rule denies it anyway, or allows
+            ruled(
+                util.StopBuildEndpointMatcher(builder="x", role="devs", defaultDeny=False),
+                util.AnyControlEndpointMatcher(role="admins"),
+                **FORM,
+            ),
+            "bob",
+            dict.fromkeys(every_action(), False),
+        ),
+        (
+            ruled(
+                util.SelfServeEndpointMatcher("devs", action="new_nightly_*"),
+                util.SelfServeEndpointMatcher("devs", branch="other"),
+                util.EnableSchedulerEndpointMatcher(role="admins"),
+                **FORM,
+            ),
+            "bob",
+            {"new_nightly_at_revision": False},
+        ),
+        (
+            ruled(OfTheirOwn(role="admins"), **FORM),
+            "bob",
+            dict.fromkeys(every_action(), None),
+        ),
+        (
+            # the owner of the first rule is known in the second
+            ruled(
+                util.StopBuildEndpointMatcher(role="devs", defaultDeny=False),
+                util.AnyControlEndpointMatcher(role="owner"),
+                **FORM,
+            ),
+            "bob",
+            {
+                **dict.fromkeys(every_action(), False),
+                **dict.fromkeys(["cancel_build", "cancel_request", "cancel_revision"], None),
+            },
+        ),
+    ],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_the_rules_leave(master: Any, user: str, expected: dict[str, Any]) -> None:
+    await master.finished_build()
+    told = await permissions(master, user)
+    assert allowed(told) == {**dict.fromkeys(every_action(), True), **expected}
+    for verdict in told["actions"].values():
+        assert bool(verdict["why"]) == (verdict["allowed"] is not True)
+        assert bool(verdict["depends_on"]) == (verdict["allowed"] is None)
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            util.StopBuildEndpointMatcher(role="owner"),
+            util.ForceBuildEndpointMatcher(builder="slow", role="devs"),
+        )
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_what_depends_is_told_of_a_target(master: Any) -> None:
+    build = await master.finished_build()
+    master.pause()
+    receipt = await master.post("/self-serve/main/build", user="bob", data={"build_id": "1"})
+    bobs = receipt.json["requests"][0]["request_id"]
+    told = await permissions(master, "bob")
+    assert told["actions"]["cancel_request"] == {
+        "allowed": None,
+        "why": "depends on whose it is",
+        "depends_on": ["owner"],
+    }
+    assert told["actions"]["new_build_for_builder"]["depends_on"] == ["builder"]
+    for query, action, verdict in (
+        (f"?request_id={bobs}", "cancel_request", True),
+        (f"?request_id={build['buildrequestid']}", "cancel_request", False),
+        (f"?build_id={build['buildid']}", "cancel_build", False),
+        (f"?build_id={build['buildid']}", "cancel_request", None),
+        ("?builder=fast", "new_build_for_builder", True),
+        ("?builder=slow", "new_build_for_builder", False),
+    ):
+        told = await permissions(master, "bob", query)
+        assert told["actions"][action]["allowed"] is verdict, (query, action)
+    told = await permissions(master, "bob", "?builder=slow")
+    assert told["actions"]["new_build_for_builder"]["why"] == "you need to have role 'devs'"
+    for query, msg in (
+        ("?build_id=4711", "Build 4711 not found on branch main"),
+        ("?request_id=4711", "Request 4711 not found on branch main"),
+        ("?builder=none", "Builder none not found on branch main"),
+    ):
+        answer = await master.get(f"/self-serve/main/permissions{query}", user="bob")
+        assert (answer.status, answer.json["msg"]) == (404, msg)
+
+
+def limited() -> Config:
+    limits = util.SelfServeLimits(builds_per_hour=5)
+    return config(util.SelfServe(limits=limits))
+
+
+@pytest.mark.parametrize("master", [limited], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_is_left_of_the_limits_is_told(master: Any) -> None:
+    await master.finished_build()
+    await master.post("/self-serve/main/build", user=USER, data={"build_id": "1", "count": "2"})
+    told = await permissions(master, USER)
+    assert told["limits"]["builds_per_hour"]["limit"] == 5
+    assert told["limits"]["builds_per_hour"]["left"] == 3
+    assert 3500 < told["limits"]["builds_per_hour"]["resets_in"] <= 3600
+    assert (await permissions(master, None))["limits"]["builds_per_hour"]["left"] == 5
+
+
+# -- on pages
+
+
+def buttons(page: Any) -> dict[str, str | None]:
+    """Return the text of each button that asks for something, and why it is grey if it is."""
+    found: dict[str, str | None] = {}
+    for form in html.fromstring(page.text).forms:
+        if form.method == "POST":
+            (button,) = form.xpath(".//button")
+            why = form.xpath(".//*[@class='why-not']")
+            grey = button.get("disabled") is not None
+            assert grey or not why
+            # a set without builders is grey for everybody
+            found[button.text_content()] = why[0].text_content() if why else "" if grey else None
+    return found
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            util.StopBuildEndpointMatcher(role="owner"),
+            util.RebuildBuildEndpointMatcher(builder="slow", role="devs"),
+            util.SelfServeEndpointMatcher("devs", action="new_nightly*"),
+            **FORM,
+        )
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_pages_grey_out_what_one_may_not_do(master: Any) -> None:
+    await master.finished_build()
+    master.pause()
+    bobs = (await master.post("/self-serve/main/build", user="bob", data={"build_id": "1"})).json
+    slow = await master.add_request("slow")
+    not_owner, not_dev = "you need to have role 'owner'", "you need to have role 'devs'"
+
+    async def seen(path: str, user: str | None) -> dict[str, str | None]:
+        return buttons(await master.get(f"/self-serve/main{path}", json=False, user=user))
+
+    request = f"/request/{bobs['requests'][0]['request_id']}"
+    assert await seen(request, "bob") == {"Cancel": None, "Set priority": None, "Rebuild": None}
+    assert (await seen(request, USER))["Cancel"] == not_owner
+    assert (await seen(f"/request/{slow}", "bob"))["Rebuild"] == not_dev
+    assert (await seen(f"/request/{slow}", USER))["Rebuild"] is None
+    revision = await seen(f"/rev/{REVISION}", "bob")
+    assert revision["New builds"] is None
+    assert revision["nightly"] == not_dev
+    assert (await seen(f"/new?revision={REVISION}", "bob"))["nightly"] == not_dev
+    for path in (request, f"/rev/{REVISION}", f"/new?revision={REVISION}"):
+        assert set((await seen(path, None)).values()) == {"log in first"}
