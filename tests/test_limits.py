@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,12 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 
+from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import schema
+from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Limits
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -226,9 +234,6 @@ async def test_a_limit_that_is_set_later_knows_what_was_done_before(master: Any)
 @pytest.mark.parametrize("master", [limited(builds_per_hour=5)], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_what_is_left_can_be_asked(master: Any, db_url: str) -> None:
-    from buildbot_selfserve.journal import budgets
-    from buildbot_selfserve.model import Limits
-
     await master.finished_build()
     await rebuild(master, 2)
     limits = Limits(5, 9)
@@ -246,3 +251,27 @@ async def test_what_is_left_can_be_asked(master: Any, db_url: str) -> None:
     assert (requests.name, requests.left) == ("job_requests_per_minute", 8)
     assert (other.left, other.resets_in) == (5, 0)
     assert (token.left, token.resets_in) == (5, 0)
+
+
+def test_masters_that_take_at_once_take_what_is_left_and_no_more(
+    tmp_path: Path, db_url: str
+) -> None:
+    url = db_url.replace("sqlite:///", f"sqlite:///{tmp_path}/")
+    engine = sa.create_engine(url, pool_size=8)
+    schema.upgrade(engine)
+    asked = Job(0, "rebuild_build", USER, "basic", "", int(time.time()), "main", {})
+
+    def take(masterid: int) -> tuple[bool, int]:
+        """Open a job and take two builds for it, as one of eight masters."""
+        with engine.connect() as connection:
+            opened = store.open_job(connection, asked, masterid, "a life", None, 6)
+            if not isinstance(opened, store.Opened):
+                return False, 0
+            refusal = budgets.take_builds(connection, opened.job, 2, 7)
+            return True, 0 if refusal else 2
+
+    with ThreadPoolExecutor(8) as masters:
+        taken = list(masters.map(take, range(8)))
+    engine.dispose()
+    assert sum(opened for opened, _ in taken) == 6
+    assert sum(builds for _, builds in taken) == 6
