@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from buildbot.plugins import util
 from buildbot.www.auth import NoAuth
+from buildbot.www.auth import build_cookie_name
 
 from tests.harness import PASSWORD
 from tests.harness import USER
@@ -39,8 +42,32 @@ async def test_nobody_is_refused_with_a_challenge(master: Any) -> None:
     assert (script.status, script.header("www-authenticate")) == (401, None)
     page = await rebuild(master, json=False, headers={"Accept": BROWSER})
     assert (page.status, page.header("www-authenticate")) == (401, None)
-    assert "/auth/login?redirect=%2Fself-serve%2Fmain%2Fbuild" in page.text
+    assert 'href="/auth/login?redirect=%2Fself-serve%2Fmain"' in page.text
     assert await is_untouched(master)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_leads_back_to_the_page(master: Any) -> None:
+    await master.finished_build()
+    day = await master.get("/self-serve/main?date=2026-01-31&limit=5", json=False)
+    assert "redirect=%2Fself-serve%2Fmain%3Fdate%3D2026-01-31%26limit%3D5" in day.text
+    for before, back in (
+        (
+            f"{master.url}/self-serve/main/build/1?x=1#top",
+            "%2Fself-serve%2Fmain%2Fbuild%2F1%3Fx%3D1",
+        ),
+        (f"{master.url}/elsewhere", "%2Fself-serve%2Fmain"),
+        ("https://[evil", "%2Fself-serve%2Fmain"),
+        ("//evil.example/self-serve", "%2Fself-serve%2Fmain"),
+    ):
+        page = await rebuild(master, json=False, headers={"Accept": BROWSER, "Referer": before})
+        assert page.status == 401
+        assert f'href="/auth/login?redirect={back}"' in page.text, before
+    # Buildbot's own login ends there
+    login = await master.get(
+        "/auth/login?redirect=%2Fself-serve%2Fmain%3Fdate%3D2026-01-31", auth=(USER, PASSWORD)
+    )
+    assert login.header("location") == f"{master.url}/#/self-serve/main?date=2026-01-31"
 
 
 WRONG = (
@@ -187,6 +214,120 @@ async def test_an_operator_may_let_everybody_in(master: Any) -> None:
     assert (await rebuild(master)).status == 202
     job = (await master.get("/self-serve/jobs/1")).json
     assert (job["who"], job["via"]) == ("anonymous", "anonymous")
+
+
+# -- the kinds of www.auth
+
+
+def session_of(master: Any, user_info: dict[str, Any]) -> dict[str, str]:
+    """Return the headers of a page of somebody who has logged in, as OAuth2Auth leaves them."""
+    session = master.master.www.site.makeSession()
+    session.user_info = user_info
+    cookie = build_cookie_name(False, [])
+    return {"Cookie": f"{cookie.decode()}={session.uid}", "Origin": master.url}
+
+
+#: What GitHubAuth knows of somebody (buildbot/www/oauth2.py).
+OCTOCAT = {
+    "email": "octo@example.org",
+    "full_name": "The Octocat",
+    "username": "octocat",
+    "groups": ["buildbot", "buildbot/devs"],
+}
+
+
+def with_oauth() -> Any:
+    return config(
+        auth=util.GitHubAuth("id", "secret"),
+        authz=util.Authz(
+            allowRules=[
+                util.RebuildBuildEndpointMatcher(role="devs"),
+                util.StopBuildEndpointMatcher(role="owner"),
+            ],
+            roleMatchers=[
+                util.RolesFromGroups(groupPrefix="buildbot/"),
+                util.RolesFromOwner(role="owner"),
+            ],
+        ),
+    )
+
+
+@pytest.mark.parametrize("master", [with_oauth], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_who_logged_in_with_oauth_is_known_with_their_groups(master: Any) -> None:
+    await master.finished_build()
+    nobody = await rebuild(master)
+    assert (nobody.status, nobody.header("www-authenticate")) == (401, None)
+    master.pause()
+    octocat = session_of(master, OCTOCAT)
+    answer = await rebuild(master, headers=octocat)
+    assert answer.status == 202
+    job = (await master.get("/self-serve/jobs/1")).json
+    assert (job["who"], job["via"]) == ("octo@example.org", "session")
+    hubot = session_of(master, {"username": "hubot", "email": None, "groups": ["other"]})
+    assert (await rebuild(master, headers=hubot)).status == 403
+    path = f"/self-serve/main/request/{answer.json['requests'][0]['request_id']}"
+    assert (await master.request("DELETE", path, headers=hubot)).status == 403
+    assert (await master.request("DELETE", path, headers=octocat)).status == 202
+    # passwords mean nothing here, and so do addresses that somebody without one may have
+    assert (await rebuild(master, user=USER)).status == 401
+
+
+class Checker(util.CustomAuth):  # type: ignore[misc, name-defined]
+    """Somebody's own way to check a password."""
+
+    def check_credentials(self, username: bytes, password: bytes) -> bool:
+        return username == b"custom" and password == PASSWORD.encode()
+
+
+def with_custom_auth() -> Any:
+    return config(auth=Checker())
+
+
+def with_a_password_file() -> Any:
+    path = Path(tempfile.mkdtemp()) / "htpasswd"
+    path.write_text(f"custom:{PASSWORD}\nada:other\n")
+    return config(auth=util.HTPasswdAuth(str(path)))
+
+
+@pytest.mark.parametrize("master", [with_custom_auth, with_a_password_file], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_passwords_are_checked_by_whoever_checks_them_for_buildbot(master: Any) -> None:
+    await master.finished_build()
+    assert (await rebuild(master, user=USER)).status == 401
+    assert (await rebuild(master, user="custom")).status == 202
+    cookie = await log_in(master, "custom")
+    headers = {"Cookie": cookie, "Origin": master.url}
+    assert (await rebuild(master, headers=headers)).status == 202
+    jobs = (await master.get("/self-serve/jobs")).json
+    assert [(job["who"], job["via"]) for job in jobs] == [
+        ("custom", "session"),
+        ("custom", "basic"),
+    ]
+
+
+def open_with_passwords() -> Any:
+    return config(
+        util.SelfServe(require_login=False),
+        authz=util.Authz(
+            allowRules=[util.StopBuildEndpointMatcher(role="devs")],
+            roleMatchers=[util.RolesFromUsername(["devs"], [USER])],
+        ),
+    )
+
+
+@pytest.mark.parametrize("master", [open_with_passwords], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_where_nobody_needs_to_be_known_rules_hold_all_the_same(master: Any) -> None:
+    await master.finished_build()
+    assert (await rebuild(master)).status == 202
+    assert (await rebuild(master, user=USER)).status == 202
+    # a wrong password is not made good by needing none
+    assert (await rebuild(master, headers={"Authorization": WRONG[0]})).status == 401
+    master.pause()
+    path = f"/self-serve/main/request/{await master.add_request()}"
+    assert (await master.request("DELETE", path)).status == 403
+    assert (await master.request("DELETE", path, user=USER)).status == 202
 
 
 # -- the operator's rules

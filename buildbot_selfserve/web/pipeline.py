@@ -445,11 +445,14 @@ class Pipeline:
     ) -> Question:
         kept = tuple((name, value) for name, value in query.items() if name != "format")
         path = self._path(request)
-        doors = {
-            door: who.door_url(self.master, self.services.site, path, door)
-            for door in (("login", "logout") if form == "html" else ())
-        }
-        visitor = Visitor(identity.name, via=identity.via, **doors)
+        visitor = Visitor(identity.name, via=identity.via)
+        if form == "html":
+            site = self.services.site
+            back = who.page_of(site, request, path)
+            login, logout = (
+                who.door_url(self.master, site, back, door) for door in ("login", "logout")
+            )
+            visitor = replace(visitor, login=login, logout=logout)
         return Question(route, form, path=path, query=kept, visitor=visitor)
 
     def _path(self, request: Request) -> str:

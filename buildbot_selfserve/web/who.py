@@ -6,7 +6,9 @@ import base64
 import binascii
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import SplitResult
 from urllib.parse import quote
+from urllib.parse import urlsplit
 
 from buildbot.www.auth import NoAuth
 from buildbot.www.auth import RemoteUserAuth
@@ -103,11 +105,34 @@ def takes_passwords(master: Any) -> bool:
     return isinstance(master.www.auth, TwistedICredAuthBase)
 
 
+def page_of(site: Site, request: Request, path: str) -> str:
+    """Return the path and query of the page that *request*, whose path is *path*, was made on.
+
+    That of a form is where its Referer says; without one, the page of the branch.
+    """
+    if request.method in (b"GET", b"HEAD"):
+        query = request.uri.partition(b"?")[2].decode("ascii", "replace")
+        return f"{path}?{query}" if query else path
+    before = _parts(request.getHeader(b"referer") or b"")
+    if before is not None and before.path.startswith(f"{site.root}/"):
+        return before._replace(scheme="", netloc="", fragment="").geturl()
+    branch = path.removeprefix(f"{site.root}/").partition("/")[0]
+    return f"{site.root}/{branch}"
+
+
+def _parts(url: bytes) -> SplitResult | None:
+    try:
+        return urlsplit(url.decode("ascii"))
+    except ValueError:
+        return None
+
+
 def door_url(master: Any, site: Site, path: str, door: str) -> str:
     """Return where a visitor of *path* can log in or out; empty where Buildbot has no such page.
 
     Both end in Buildbot's own pages; the script in ``static`` leads from there to *path*.
 
+    :param path: with the query, if any
     :param door: ``login`` or ``logout``
     """
     if isinstance(master.www.auth, NoAuth | RemoteUserAuth):
