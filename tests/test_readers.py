@@ -17,7 +17,10 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import errors
+from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
+from buildbot_selfserve.readers import lengthy
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
 from tests.process_master import ProcessMaster
@@ -105,6 +108,54 @@ async def test_a_question_is_answered(readers: Any) -> None:
 async def test_large_answers_arrive_whole(readers: Any) -> None:
     for size in (0, 1, 65536, 5_000_000):
         assert await readers.ask(large_answer, size, large=True) == b"x" * size
+
+
+def long_answer(state: dict[str, Any], size: int) -> Lengthy:
+    return lengthy(f"{size} long", bytes(range(256)) * (size // 256))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_text_comes_in_pieces(readers: Any) -> None:
+    for size in (0, 256, 5_000_192):
+        value, pieces = await readers.ask(long_answer, size, large=True)
+        assert value == f"{size} long"
+        assert b"".join(pieces) == bytes(range(256)) * (size // 256)
+        assert all(len(piece) <= PIECE for piece in pieces)
+
+
+class Configured:
+    """An argument that tells how often it was sent, and whose it is."""
+
+    sent = 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getstate__(self) -> dict[str, Any]:
+        Configured.sent += 1
+        return self.__dict__
+
+
+def name_of(state: dict[str, Any], configured: Configured, word: str) -> str:
+    return f"{word}, {configured.name} and {state['name']}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_argument_that_stays_is_not_sent_again(processes: Any) -> None:
+    Configured.sent = 0
+    one, other = Configured("Bob"), Configured("Eve")
+    for _ in range(20):
+        assert await processes.ask(name_of, one, "Hello") == "Hello, Bob and Ada"
+    assert Configured.sent <= 2
+    # also when it is another one, now and then or from now on
+    for configured in (one, other, one, other, other, other, one):
+        answer = await processes.ask(name_of, configured, "Hello")
+        assert answer == f"Hello, {configured.name} and Ada"
+    # and by a reader that has never heard of it
+    for pid in processes.pids:
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        assert await processes.ask(name_of, other, "Hello") == "Hello, Eve and Ada"
 
 
 @pytest_twisted.ensureDeferred

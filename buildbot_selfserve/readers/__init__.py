@@ -10,12 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 
 from twisted.internet import defer
 
 #: Questions that wait for a reader; more are refused at once.
 MOST_WAITING = 1000
+#: So much of a long text is moved at a time. Together with what a pipe puts before it, that is as
+#: much as a pipe holds.
+PIECE = 2**16 - 16
+
+
+class Lengthy(NamedTuple):
+    """A value with a long text beside it.
+
+    The text comes out of a reader in pieces that are never joined: to copy megabytes takes longer
+    than the reactor may be held up, and small answers pass between the pieces.
+    """
+
+    value: Any
+    pieces: tuple[bytes, ...]
+
+
+def lengthy(value: Any, text: bytes) -> Lengthy:
+    """Return *value* with *text* beside it, in pieces."""
+    pieces = (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
+    return Lengthy(value, tuple(pieces))
 
 
 class Readers(Protocol):

@@ -17,6 +17,7 @@ from typing import Any
 from typing import BinaryIO
 
 from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import frames
 
 #: Seconds after which a thread lets the other one run: a small answer is not to wait for the
@@ -56,6 +57,7 @@ def _serve(questions: BinaryIO, answers: _Answers) -> None:
         lanes[large] = queue.SimpleQueue()
         arguments = (state, lanes[large], answers, unwanted)
         threading.Thread(target=_work, args=arguments, daemon=True).start()
+    kept: tuple[Any, ...] = ()
     while True:
         frame = _read(questions)
         if frame is None:
@@ -63,8 +65,11 @@ def _serve(questions: BinaryIO, answers: _Answers) -> None:
         number, kind, payload = frame
         if kind == frames.UNWANTED:
             unwanted.add(number)
+        elif kind == frames.KEPT:
+            kept = (pickle.loads(payload),)
         else:
-            large, function, arguments = pickle.loads(payload)
+            large, refers, function, arguments = pickle.loads(payload)
+            arguments = (*kept, *arguments) if refers else arguments
             lanes[large].put((number, function, arguments))
 
 
@@ -93,6 +98,10 @@ def _work(
             kind, value = frames.RAISED, error
         except Exception:
             kind, value = frames.RAISED, traceback.format_exc()
+        if isinstance(value, Lengthy):
+            for piece in value.pieces:
+                answers.send(number, frames.PIECE, piece)
+            value = Lengthy(value.value, ())
         answers.send(number, kind, pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
 
 

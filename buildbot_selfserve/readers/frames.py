@@ -11,8 +11,9 @@ from collections.abc import Iterator
 #: number of the question, kind of the frame, length of what follows
 HEADER = struct.Struct(">IBI")
 
-#: Kinds of frames: a question or its answer, what a function raised, an answer nobody wants.
-PLAIN, RAISED, UNWANTED = range(3)
+#: Kinds of frames: a question or its answer, what a function raised, an answer nobody wants, a
+#: piece of the text beside an answer that follows, an argument that questions to come refer to.
+PLAIN, RAISED, UNWANTED, PIECE, KEPT = range(5)
 
 #: The number of the frame that says that a reader has its state; no question has it.
 READY = 0

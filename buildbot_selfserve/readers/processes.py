@@ -19,6 +19,7 @@ from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import frames
 
@@ -41,16 +42,30 @@ _BOOTSTRAP = (
 )
 
 
+def _pickled(value: Any) -> bytes:
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+class _Kept:
+    """A value that questions in a row have for their first argument: it is sent once."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.frame = frames.packed(0, frames.KEPT, _pickled(value))
+
+
 class _Question:
     """A question on its way.
 
-    :param payload: lane, function and arguments, pickled
+    :param payload: lane, whether it begins with what is kept, function and arguments, pickled
     """
 
-    def __init__(self, number: int, payload: bytes, large: bool) -> None:
+    def __init__(self, number: int, payload: bytes, large: bool, kept: _Kept | None) -> None:
         self.number = number
         self.payload = payload
         self.large = large
+        self.kept = kept
+        self.pieces: list[bytes] = []
         self.attempts = 0
         self.asked_at = 0.0
         self.answer: defer.Deferred[Any] = defer.Deferred()
@@ -82,6 +97,8 @@ class ProcessReaders:
         self.first_frame = frames.packed(0, frames.PLAIN, pickle.dumps((open_state, arguments)))
         self.restarts = 0
         self._number = 0
+        self._last: Any = None
+        self._kept: _Kept | None = None
         self._stopping = False
         self._readers = [_Reader(self) for _ in range(count)]
         for reader in self._readers:
@@ -105,8 +122,11 @@ class ProcessReaders:
         if len(reader.questions) >= MOST_WAITING:
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1
-        payload = pickle.dumps((large, function, arguments), pickle.HIGHEST_PROTOCOL)
-        question = _Question(self._number, payload, large)
+        kept = self._keep(arguments[0]) if arguments else None
+        if kept is not None:
+            arguments = arguments[1:]
+        payload = _pickled((large, kept is not None, function, arguments))
+        question = _Question(self._number, payload, large, kept)
         reader.ask(question)
 
         def ended(result: Any) -> Any:
@@ -115,6 +135,15 @@ class ProcessReaders:
 
         answer = question.answer.addTimeout(self.timeout, self.reactor, too_late)
         return answer.addBoth(ended)
+
+    def _keep(self, value: Any) -> _Kept | None:
+        """Return how *value* is referred to, if two questions in a row have begun with it."""
+        if self._kept is None or self._kept.value is not value:
+            if self._last is not value:
+                self._last = value
+                return None
+            self._kept = _Kept(value)
+        return self._kept
 
     def stop(self) -> defer.Deferred[None]:
         """End the processes; return when they have ended."""
@@ -147,6 +176,7 @@ class _Reader:
         self._pipe: _Pipe | None = None
         self._started = 0.0
         self._is_ready = False
+        self._kept: _Kept | None = None
 
     @property
     def pid(self) -> int | None:
@@ -157,6 +187,7 @@ class _Reader:
         reactor = self.readers.reactor
         self._started = reactor.seconds()
         self._is_ready = False
+        self._kept = None
         pipe = self._pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
         reactor.spawnProcess(pipe, sys.executable, command, env=os.environ)
@@ -173,7 +204,11 @@ class _Reader:
     def _send(self, question: _Question) -> None:
         assert self._pipe is not None
         question.attempts += 1
+        question.pieces.clear()
         question.asked_at = self.readers.reactor.seconds()
+        if question.kept is not None and question.kept is not self._kept:
+            self._kept = question.kept
+            self._pipe.transport.write(question.kept.frame)
         frame = frames.packed(question.number, frames.PLAIN, question.payload)
         self._pipe.transport.write(frame)
 
@@ -184,6 +219,10 @@ class _Reader:
             for waiting in self.questions.values():
                 waiting.asked_at = self.readers.reactor.seconds()
             return
+        if kind == frames.PIECE:
+            if number in self.questions:
+                self.questions[number].pieces.append(payload)
+            return
         question = self.questions.pop(number, None)
         if question is None or question.answer.called:
             return
@@ -193,6 +232,8 @@ class _Reader:
                 other.asked_at = self.readers.reactor.seconds()
                 break
         value = pickle.loads(payload)
+        if isinstance(value, Lengthy):
+            value = Lengthy(value.value, tuple(question.pieces))
         if kind == frames.PLAIN:
             question.answer.callback(value)
         else:

@@ -55,6 +55,9 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.model import as_json
+from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.readers import lengthy
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
@@ -304,6 +307,14 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     body = render.page(reader.templates, route.template, site, context)
     twin = ("Link", f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"')
     return _packed(question, Answer(200, render.HTML_TYPE, body, (*headers, twin)))
+
+
+def answer_in_pieces(reader: Reader, site: Site, question: Question) -> Answer | Lengthy:
+    """Return what ``answer`` returns, a long body in pieces beside it."""
+    whole = answer(reader, site, question)
+    if len(whole.body) <= PIECE:
+        return whole
+    return lengthy(replace(whole, body=b""), whole.body)
 
 
 def _value(

@@ -55,6 +55,7 @@ from buildbot_selfserve.permissions import USUAL_SETS
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.permissions import actions_of
 from buildbot_selfserve.permissions import set_action
+from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
@@ -69,6 +70,7 @@ from buildbot_selfserve.web import may
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web import routing
+from buildbot_selfserve.web import sending
 from buildbot_selfserve.web import sessions
 from buildbot_selfserve.web import streaming
 from buildbot_selfserve.web import verdicts
@@ -242,14 +244,15 @@ class Pipeline:
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
 
-        def ask() -> defer.Deferred[Answer]:
+        def ask() -> defer.Deferred[Answer | Lengthy]:
             site = self._site(route, texts)
-            return self.services.readers.ask(answering.answer, site, question, large=large)
+            asked = answering.answer_in_pieces, site, question
+            return self.services.readers.ask(*asked, large=large)
 
         if not wait:
-            return self._respond(request, await ask())
+            return await self._send(request, await ask())
         moment = await self._held(request, question, wait)
-        return self._respond(request, await moment.ask(question.key, ask))
+        return await self._send(request, await moment.ask(question.key, ask))
 
     def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
         """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
@@ -463,7 +466,17 @@ class Pipeline:
     def _root(self) -> str:
         return self.services.site.root
 
-    def _respond(self, request: Request, answer: Answer) -> bytes:
+    async def _send(self, request: Request, answer: Answer | Lengthy) -> bytes:
+        """Answer, in pieces where it is long; return the rest of the body."""
+        if isinstance(answer, Answer):
+            return self._respond(request, answer)
+        length = sum(map(len, answer.pieces))
+        self._respond(request, answer.value, length)
+        if request.method != b"HEAD":
+            await sending.send(request, answer.pieces)
+        return b""
+
+    def _respond(self, request: Request, answer: Answer, length: int | None = None) -> bytes:
         request.setResponseCode(answer.status)
         for name, value in answer.headers:
             if name == "Link":
@@ -472,7 +485,8 @@ class Pipeline:
                 request.setHeader(name, value)
         if answer.status != 304:
             request.setHeader("Content-Type", answer.content_type)
-            request.setHeader("Content-Length", str(len(answer.body)))
+            length = len(answer.body) if length is None else length
+            request.setHeader("Content-Length", str(length))
         return answer.body
 
 

@@ -1,0 +1,108 @@
+"""Long answers: they arrive whole, in pieces, also where clients are slow or go away."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import Protocol
+
+from buildbot_selfserve.readers import PIECE
+from tests.harness import config
+
+#: A long property makes a long answer: more than the buffers of a socket hold.
+LONG = "".join(f"{number:08}" for number in range(1_000_000))
+
+
+async def path_of_long(master: Any) -> str:
+    build = await master.finished_build(properties={"long": (LONG, "test")})
+    return f"/self-serve/main/build/{build['buildid']}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_answer_arrives_whole(master: Any) -> None:
+    path = await path_of_long(master)
+    whole = await master.get(path)
+    assert whole.json["requests"][0]["properties"]["long"] == LONG
+    assert len(whole.body) > 100 * PIECE
+    head = await master.content_length("HEAD", path + "?format=json")
+    assert head == len(whole.body)
+    packed = await master.raw(path, {"Accept": "application/json", "Accept-Encoding": "gzip"})
+    assert gzip.decompress(packed.body) == whole.body
+    unchanged = {"If-None-Match": whole.header("etag")}
+    assert (await master.get(path, headers=unchanged)).status == 304
+
+
+class Slow(Protocol):
+    """A client that begins to read late."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.over: defer.Deferred[None] = defer.Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += len(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.over.callback(None)
+
+
+async def ask_slowly(master: Any, path: str) -> Slow:
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
+    client = await connectProtocol(endpoint, Slow())
+    client.transport.pauseProducing()
+    sent = f"GET {path}?format=json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    client.transport.write(sent.encode())
+    await task.deferLater(reactor, 0.5)
+    return client
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_client_gets_all_of_it_too(master: Any) -> None:
+    path = await path_of_long(master)
+    length = await master.content_length("HEAD", path + "?format=json")
+    client = await ask_slowly(master, path)
+    assert (await master.get("/self-serve/branches")).status == 200
+    client.transport.resumeProducing()
+    await client.over
+    assert length < client.received < length + 2000
+
+
+@pytest_twisted.ensureDeferred
+async def test_clients_that_go_away_in_the_middle_leave_nothing(master: Any) -> None:
+    path = await path_of_long(master)
+    for number in range(6):
+        client = await ask_slowly(master, path)
+        if number % 2:
+            client.transport.abortConnection()
+        else:
+            client.transport.resumeProducing()
+            client.transport.loseConnection()
+        await client.over
+    assert len((await master.get(path)).body) > len(LONG)
+    assert master.errors == []
+
+
+def threads() -> Any:
+    from buildbot.plugins import util
+
+    return config(util.SelfServe(readers=0))
+
+
+@pytest_twisted.ensureDeferred
+async def test_readers_in_threads_answer_the_same(master: Any) -> None:
+    path = await path_of_long(master)
+    whole = await master.get(path)
+    await master.reconfig(threads)
+
+    async def same() -> bool:
+        answer = await master.get(path)
+        return bool(answer.body == whole.body)
+
+    await master.until(same, "the readers are threads")
