@@ -164,7 +164,7 @@ def _fits(route: Route, path: str) -> bool:
 
 def test_curl_lines_send_declared_parameters() -> None:
     for route, sent in curl_lines():
-        assert sent <= {param.name for param in route.params}
+        assert sent <= {param.name for param in route.all_params}
 
 
 @pytest.mark.parametrize("name", JOB_REQUESTS)

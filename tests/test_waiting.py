@@ -20,6 +20,7 @@ from buildbot_selfserve.live import holding
 from buildbot_selfserve.live.holding import Holder
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.waiting import Moment
+from buildbot_selfserve.waiting import Pace
 from buildbot_selfserve.web import answering
 from tests.harness import REVISION
 from tests.harness import USER
@@ -402,7 +403,8 @@ def test_who_asks_for_what_does_not_exist_is_told_so() -> None:
 
 
 def test_what_several_ask_at_one_moment_is_asked_once() -> None:
-    moment, work, asked = Moment(), defer.Deferred[int](), []
+    clock = task.Clock()
+    moment, work, asked = Moment(clock), defer.Deferred[int](), []
 
     def question() -> defer.Deferred[int]:
         asked.append(1)
@@ -415,3 +417,44 @@ def test_what_several_ask_at_one_moment_is_asked_once() -> None:
     assert [waiter.result for waiter in waiters[1:]] == [5, 5]  # type: ignore[attr-defined]
     assert moment.ask("key", question).result == 5  # type: ignore[attr-defined]
     assert len(asked) == 1
+
+
+class Turns(task.Clock):
+    """A reactor of which each turn is taken by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.planned: list[Any] = []
+
+    def callLater(self, delay: float, work: Any, *arguments: Any, **more: Any) -> Any:
+        self.planned.append(lambda: work(*arguments, **more))
+        return super().callLater(1e9, lambda: None)  # what can be cancelled
+
+    def turn(self) -> None:
+        planned, self.planned = self.planned, []
+        for work in planned:
+            work()
+
+
+def test_hundreds_are_answered_a_few_in_each_turn_of_the_reactor() -> None:
+    clock, work = Turns(), defer.Deferred[int]()
+    moment = Moment(clock)
+    answers = [moment.ask("key", lambda: work) for _ in range(2 * Pace.EACH_TURN + 5)]
+    work.callback(5)
+    told = []
+    for _ in range(3):
+        told.append(sum(answer.called for answer in answers))
+        clock.turn()
+    assert told == [Pace.EACH_TURN, 2 * Pace.EACH_TURN, 2 * Pace.EACH_TURN + 5]
+    assert clock.planned == []
+
+
+def test_hundreds_are_let_go_a_few_in_each_turn_of_the_reactor() -> None:
+    clock = Turns()
+    holder = Holder(clock)
+    holds = [later(holder.hold("key", Looks(DONE), 600)) for _ in range(Pace.EACH_TURN + 1)]
+    clock.planned = clock.planned[:1]  # without the ends of their time
+    clock.turn()
+    assert sum(hold.called for hold in holds) == Pace.EACH_TURN
+    clock.turn()
+    assert all(isinstance(hold.result, Moment) for hold in holds)  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from buildbot_selfserve.live.events import Event
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Change
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.waiting import Pace
 
 #: Seconds in which what happens is told at once.
 WINDOW = 0.25
@@ -61,7 +62,8 @@ class Listeners:
     def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
         self.clock = clock
         self._look_up = look_up
-        self._listeners: list[Listener] = []
+        # in their order
+        self._listeners: dict[Listener, None] = {}
         self._fresh: dict[int, int | None] = {}
         self._too_many = False
         self._telling = False
@@ -79,16 +81,15 @@ class Listeners:
         What it gives fires when nothing will be told any more.
         """
         listener = Listener(branch, hear)
-        self._listeners.append(listener)
+        self._listeners[listener] = None
         try:
             yield listener.over
         finally:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            self._listeners.pop(listener, None)
 
     def release(self) -> None:
         """Let all go."""
-        listeners, self._listeners = self._listeners, []
+        listeners, self._listeners = self._listeners, {}
         for listener in listeners:
             listener.over.callback(None)
 
@@ -115,13 +116,23 @@ class Listeners:
         too_many, self._too_many = self._too_many, False
         try:
             known = not too_many and await self._find_out(fresh)
-            for listener in list(self._listeners):
-                listener.hear(self._told(listener.branch, fresh) if known else (SOMETHING,))
+            told: dict[str, Sequence[Change]] = {}
+            for listener in self._listeners:
+                branch = listener.branch
+                if branch.name not in told:
+                    told[branch.name] = self._told(branch, fresh) if known else (SOMETHING,)
+            Pace(self.clock).each(
+                list(self._listeners), lambda one: self._tell_one(one, told[one.branch.name])
+            )
         finally:
             self._telling = False
             if self._fresh and self._listeners:
                 self._telling = True
                 self.clock.callLater(WINDOW, self._begin)
+
+    def _tell_one(self, listener: Listener, changes: Sequence[Change]) -> None:
+        if changes and listener in self._listeners:
+            listener.hear(changes)
 
     async def _find_out(self, request_ids: Mapping[int, object]) -> bool:
         """Learn where the requests belong; return whether that worked."""
@@ -139,9 +150,9 @@ class Listeners:
         return True
 
     def _told(self, branch: Branch, fresh: Mapping[int, int | None]) -> Sequence[Change]:
-        changes = [
+        changes = tuple(
             Change(request_id, build_id)
             for request_id, build_id in fresh.items()
             if any(branch.has(stamp) for stamp in self._places.get(request_id, ()))
-        ]
+        )
         return changes if len(changes) <= MOST_TOLD else (SOMETHING,)

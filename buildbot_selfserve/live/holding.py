@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Hashable
-from collections.abc import Iterable
+from functools import partial
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IDelayedCall
@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.waiting import Moment
+from buildbot_selfserve.waiting import Pace
 
 #: Seconds between two looks when no event said that one is due.
 POLL = 30.0
@@ -88,7 +89,7 @@ class Holder:
         try:
             return await waiter.addTimeout(seconds, self.clock)
         except defer.TimeoutError:
-            return Moment()
+            return Moment(self.clock)
         finally:
             hold.waiters.discard(waiter)
             if not hold.waiters:
@@ -106,7 +107,7 @@ class Holder:
     def release(self) -> None:
         """Let all go, as if their time were over."""
         for hold in list(self._holds.values()):
-            self._let_go(hold, Moment())
+            self._let_go(hold, Moment(self.clock))
 
     def stop(self) -> None:
         """Turn all away."""
@@ -146,7 +147,7 @@ class Holder:
         if self._is_over(hold):
             return
         if outlook.seconds == 0 and not outlook.open:
-            self._let_go(hold, Moment())
+            self._let_go(hold, Moment(self.clock))
         else:
             self._expect(hold, outlook)
 
@@ -179,7 +180,7 @@ class Holder:
 
     def _let_go(self, hold: _Hold, result: Moment | Failure) -> None:
         self._forget(hold)
-        _call(hold.waiters, result)
+        Pace(self.clock).each(list(hold.waiters), partial(_call, result))
 
     def _is_over(self, hold: _Hold) -> bool:
         return self._holds.get(hold.key) is not hold
@@ -195,7 +196,6 @@ class Holder:
             hold.next_look = None
 
 
-def _call(waiters: Iterable[defer.Deferred[Moment]], result: Moment | Failure) -> None:
-    for waiter in list(waiters):
-        if not waiter.called:
-            waiter.callback(result)  # a Failure fails it
+def _call(result: Moment | Failure, waiter: defer.Deferred[Moment]) -> None:
+    if not waiter.called:
+        waiter.callback(result)  # a Failure fails it

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet import defer
@@ -66,9 +67,7 @@ class _Writer:
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Send an event of each of *changes*."""
-        self.write(
-            "".join(f"event: change\ndata: {json.dumps(asdict(one))}\n\n" for one in changes)
-        )
+        self.write(_events(tuple(changes)))
 
     def write(self, text: str) -> None:
         """Send *text*; a client that has not even read the last one is cut off."""
@@ -98,3 +97,9 @@ class _Writer:
         """Send nothing any more."""
         if not self.over.called:
             self.over.callback(None)
+
+
+@lru_cache(maxsize=16)
+def _events(changes: tuple[Change, ...]) -> str:
+    """Return *changes* as events: all who listen to a branch are sent the same."""
+    return "".join(f"event: change\ndata: {json.dumps(asdict(one))}\n\n" for one in changes)
