@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import signal
+import time
+import urllib.request
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,3 +109,22 @@ def test_a_master_that_stops_in_the_middle_ends_it_first(
     assert status == 202, receipt
     assert first[0] == 0 or first[1] == receipt
     check_all_is_there_once(running, receipt)
+
+
+def test_a_master_that_stops_keeps_nobody_waiting(process_master: ProcessMaster) -> None:
+    process_master.force("slow")
+    process_master.until(lambda: rows(process_master), "it is known")
+    held = f"/main/rev/{REVISION}/is_done?wait=600"
+    url = f"http://127.0.0.1:{process_master.port}/self-serve/main/events"
+    with ThreadPoolExecutor() as pool, urllib.request.urlopen(url, timeout=20) as stream:
+        answer = pool.submit(process_master.send, "GET", f"/self-serve{held}")
+        time.sleep(2)
+        assert not answer.done()
+        begun = time.monotonic()
+        process_master.stop()
+        assert time.monotonic() - begun < 15
+        # told so, or cut off
+        assert answer.result()[0] in (503, 0)
+        with contextlib.suppress(http.client.IncompleteRead):
+            stream.read()  # it has an end
+    assert "Traceback" not in process_master.log
