@@ -1,8 +1,8 @@
-"""Requests that nobody who means well would send, made from the declarations; and who sends them.
+"""Requests that nobody who means well would send, made from the declarations.
 
 Whatever comes out is a request that must not change anything: it comes from nobody, from somebody
-whose password is wrong, from EVE, whom the rules let do nothing, or from ada with something in it
-that cannot be.
+whose password is wrong, from EVE, whom the rules let do nothing, with a token that is for reading,
+or from ada with something in it that cannot be.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from tests.harness import USER
 from tests.process_master import REVISION
 
 EVE = "eve"
+#: The name and the secret of a token that is good for nothing but reading.
+READER, TOKEN = "reader", "a-token-that-may-read-hunter2"
 #: Seconds for which an answer is waited for.
 PATIENCE = 30.0
 
@@ -157,6 +159,7 @@ CREDENTIALS = st.sampled_from(
         [("Authorization", "Basic !!!!")],
         [("Authorization", "Basic " + "A" * 3000)],
         [("Authorization", "Basic /////w==")],
+        [("Authorization", f"Bearer {TOKEN}")],
         [("Authorization", "Bearer x")],
         [("Authorization", "Bearer ")],
         [("Authorization", "Digest username=ada")],

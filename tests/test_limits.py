@@ -29,6 +29,8 @@ from tests.harness import config
 EVERY_DATABASE = True
 
 OTHER = "grace"
+#: The secret of a token that has the name of the user.
+TOKEN = "a token of twenty characters or more"
 TABLES = ("buildsets", "buildrequests", "sourcestamps", "changes", "buildset_properties")
 
 
@@ -40,6 +42,7 @@ def limited(**limits: int) -> Any:
             util.SelfServe(
                 limits=util.SelfServeLimits(**limits),
                 branches=[util.SelfServeBranch("main", sets={"nightly": ["fast", "slow"]})],
+                tokens=[util.SelfServeToken(USER, TOKEN)],
             ),
             auth=util.UserPasswordAuth({USER: PASSWORD, OTHER: PASSWORD}),
         )
@@ -108,6 +111,23 @@ async def test_more_builds_than_are_left_are_refused_whole(master: Any) -> None:
     assert (await rebuild(master, 10, user=OTHER)).status == 202
     assert master.errors == []
     assert "Traceback" not in master.log
+
+
+@pytest.mark.parametrize("master", [limited(builds_per_hour=3)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_token_has_a_budget_of_its_own_and_permissions_show_it(master: Any) -> None:
+    await master.finished_build()
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert (await rebuild(master, 2)).status == 202
+    with_token = await rebuild(master, 3, user=None, headers=bearer)
+    assert with_token.status == 202
+    assert (await rebuild(master, 1, user=None, headers=bearer)).status == 429
+    path = "/self-serve/main/permissions"
+    for user, headers, left in ((USER, {}, 1), (None, bearer, 0), (OTHER, {}, 3)):
+        told = (await master.get(path, user=user, headers=headers)).json
+        budget = told["limits"]["builds_per_hour"]
+        assert (budget["limit"], budget["left"]) == (3, left)
+        assert (budget["resets_in"] > 0) == (left < 3)
 
 
 @pytest.mark.parametrize("master", [limited(builds_per_hour=10)], indirect=True)

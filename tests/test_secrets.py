@@ -28,6 +28,7 @@ from tests.process_master import ProcessMaster
 
 DATABASE = "database-hunter2"
 JOURNAL = "journal-hunter2"
+TOKEN = "a-token-of-the-master-hunter2"
 PROPERTY = "property-hunter2"
 WRONG = {"basic": "wrong-basic-hunter2", "bearer": "wrong-bearer-hunter2"}
 COOKIE = "cookie-hunter2"
@@ -46,15 +47,17 @@ def master(tmp_path_factory: Any, postgresql: sa.URL) -> Iterator[ProcessMaster]
         urls.append(url.render_as_string(hide_password=False))
     kept = folder / "kept"
     kept.mkdir(mode=0o700)
-    (kept / "journal").write_text(urls[1])
-    (kept / "journal").chmod(0o600)
+    for name, secret in (("journal", urls[1]), ("token", TOKEN)):
+        (kept / name).write_text(secret)
+        (kept / name).chmod(0o600)
     more = f"""
 from buildbot.plugins import secrets
 c["secretsProviders"] = [secrets.SecretInAFile({str(kept)!r})]
 """
-    selfserve = (
-        'util.SelfServe(db_url=util.Secret("journal"), branches=[util.SelfServeBranch("main")])'
-    )
+    selfserve = """util.SelfServe(
+        db_url=util.Secret("journal"),
+        tokens=[util.SelfServeToken("robot", util.Secret("token"))],
+        branches=[util.SelfServeBranch("main")])"""
     running = ProcessMaster(folder, urls[0], selfserve=selfserve, more=more)
     running.start()
     running.journal = urls[1]  # type: ignore[attr-defined]
@@ -93,6 +96,7 @@ def everything_answered(master: ProcessMaster, cookie: str) -> str:
         (),
         (("Authorization", basic(USER, PASSWORD)),),
         (("Authorization", basic(USER, WRONG["basic"])),),
+        (("Authorization", f"Bearer {TOKEN}"),),
         (("Authorization", f"Bearer {WRONG['bearer']}"),),
         (("Authorization", f"{WRONG['bearer']}"),),
         (("Cookie", f"TWISTED_SESSION={cookie}"),),
@@ -123,13 +127,27 @@ def test_no_secret_is_in_any_answer_log_row_or_process(master: ProcessMaster) ->
     fields = {"properties": f'{{"level": "{PROPERTY}"}}'}
     path = f"/self-serve/main/builders/fast/{REVISION}"
     assert master.send("POST", path, key=KEY, **fields)[0] == 202
+    bearer = (("Authorization", f"Bearer {TOKEN}"), ("Accept", "application/json"))
+    assert exchange(master.port, Sent("POST", path, bearer, b"").encoded()).status == 202
     answers = everything_answered(master, cookie)
+    assert "token:robot" in answers
     assert "Wrong user name or password" in answers  # it came as far as that
     assert "new_build_for_builder" in answers
 
     encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     wrong = base64.b64encode(f"{USER}:{WRONG['basic']}".encode()).decode()
-    secrets = {DATABASE, JOURNAL, *WRONG.values(), PASSWORD, encoded, wrong, cookie, COOKIE, KEY}
+    secrets = {
+        DATABASE,
+        JOURNAL,
+        TOKEN,
+        *WRONG.values(),
+        PASSWORD,
+        encoded,
+        wrong,
+        cookie,
+        COOKIE,
+        KEY,
+    }
     places = {
         "the answers": answers,
         "the logs": "".join(path.read_text() for path in master.folder.glob("*.log*")),
