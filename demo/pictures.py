@@ -108,6 +108,7 @@ def _furnish(client: Client, revisions: list[str]) -> dict[str, str]:
         "new": f"/main/new?revision={newest}",
         "build": f"/main/build/{running['build_id']}",
         "request": f"/main/request/{pending}",
+        "permissions": "/main/permissions",
         "user": f"/main/user/{quote('ada@example.org')}",
         "journal": "/jobs",
         "job": f"/jobs/{nightly['job_id']}",

@@ -93,6 +93,7 @@ class Furnished:
             "day": "/main",
             "empty day": "/main?date=2020-02-02",
             "builders": "/main/builders",
+            "permissions": "/main/permissions",
             "revision": at,
             "is_done": f"{at}/is_done",
             "new": f"/main/new?revision={REVISION}",

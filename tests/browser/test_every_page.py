@@ -23,6 +23,7 @@ PAGES = {
     "day": "day.html",
     "empty day": "day.html",
     "builders": "builders.html",
+    "permissions": "permissions.html",
     "revision": "revision.html",
     "is_done": "is_done.html",
     "new": "new.html",
