@@ -44,12 +44,17 @@ c["www"]["auth"] = util.UserPasswordAuth({"ada": "analytical", "bob": "builder"}
 c["www"]["authz"] = util.Authz(
     allowRules=[util.StopBuildEndpointMatcher(role="admins")],
     roleMatchers=[util.RolesFromUsername(roles=["admins"], usernames=["ada"])])
-c["www"]["plugins"]["selfserve"] = util.SelfServe(branches=[
+token = util.SelfServeToken("ci", "a token of forty characters or so, no blank".replace(" ", "-"),
+    actions=["new_build_for_builder"], branches=["main"])
+c["www"]["plugins"]["selfserve"] = util.SelfServe(tokens=[token], branches=[
     util.SelfServeBranch(
         "main", builders=["fast", "slow", "broken"],
         sets={"nightly": ["fast", "broken"], "weekly": ["fast"]}),
     util.SelfServeBranch("feature/x", branch="main")])
 """
+
+
+TOKEN = "a-token-of-forty-characters-or-so,-no-blank"
 
 
 @dataclass
@@ -414,14 +419,19 @@ def test_5_tells_that_nobody_answers(shell: Shell) -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_5_tells_that_a_master_that_stops_takes_no_more(tmp_path: Path) -> None:
+def test_5_tells_that_a_master_takes_no_more(tmp_path: Path) -> None:
     (tmp_path / "master").mkdir()
-    master = ProcessMaster(tmp_path / "master")
+    limits = "util.SelfServe(limits=util.SelfServeLimits(builds_per_hour=2))"
+    more = f'c["www"]["plugins"]["selfserve"] = {limits}\n'
+    master = ProcessMaster(tmp_path / "master", more=more)
     master.start()
     try:
         shell = Shell(master, tmp_path)
         master.force("fast")
         shell.build("slow", revision("d"))
+        # it says to come back in an hour, which is more than our patience
+        too_many = shell("rebuild", "main", "--build", "1", "--count", "2")
+        assert (too_many.status, "again in" in too_many.err) == (NOT_NOW, False)
         os.kill(master.pid, signal.SIGUSR1)  # the running build is waited for
         master.until(
             lambda: shell("--patience=0", "build", "main", revision("d")).status == NOT_NOW,
@@ -620,9 +630,15 @@ def test_netrc_and_the_file_say_who(shell: Shell, tmp_path: Path) -> None:
     assert shell.ok("jobs", "--num", "1")[0]["who"] == USER
 
 
-def test_a_token_is_sent_as_bearer(shell: Shell, proxy: Unreliable) -> None:
-    shell("branches", SELFSERVE_URL=proxy.url, SELFSERVE_TOKEN="geheim")
-    assert proxy.seen[0].headers["authorization"] == "Bearer geheim"
+def test_a_token_says_who_and_may_what_it_is_for(shell: Shell) -> None:
+    by_token = {"SELFSERVE_TOKEN": TOKEN}  # a user and a password are there, too
+    ran = shell("build", "main", revision("f"), "--builder", "fast", **by_token)
+    assert ran.status == DONE
+    (job,) = shell.ok("jobs", "--num", "1")
+    assert (job["who"], job["via"]) == ("ci", "token:ci")
+    assert shell("build", "main", revision("f"), **by_token).status == REFUSED
+    wrong = shell("branches", SELFSERVE_TOKEN="some-other-token")
+    assert (wrong.status, "some-other-token" in wrong.err) == (REFUSED, False)
 
 
 @pytest.mark.parametrize("secret", ["SELFSERVE_TOKEN", "SELFSERVE_PASSWORD"])
