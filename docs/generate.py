@@ -48,8 +48,8 @@ From 400 on, the JSON is `{"status": "FAILED", "msg": ...}`, often with a `detai
 would be right. A 503 may also carry `job_id` and `job_url`: that job request was begun, and the
 journal tells how it ends.
 
-Every path takes `OPTIONS` and answers 204 with `Allow`. Scripts of the sites that the master lets in
-may read every answer ([operators.md](operators.md#requests-from-other-sites)).
+Every path takes `OPTIONS` and answers 204 with `Allow`. Scripts of the sites that the master lets
+in may read every answer ([operators.md](operators.md#requests-from-other-sites)).
 
 ## Reads
 
