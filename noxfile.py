@@ -7,7 +7,10 @@ admits. An interpreter that is missing is said to be; nox does not pass it over 
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -28,6 +31,12 @@ QUICK = [
     "tests/test_routes.py",
     "tests/test_who.py",
 ]
+
+if shutil.which("pyenv"):
+    # its Pythons are no commands that work unless they are chosen; nox looks for commands
+    _root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True).stdout
+    _pythons = sorted(Path(_root.strip(), "versions").glob("3.*/bin"))
+    os.environ["PATH"] = os.pathsep.join([*map(str, _pythons), os.environ["PATH"]])
 
 nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "venv"
