@@ -16,9 +16,13 @@ EVERY = {
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
         " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
+    # not even blindly, as an image or a script; what CORS lets in does not ask this
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "Vary": "Accept, Accept-Encoding, Cookie, Origin",
     "X-Content-Type-Options": "nosniff",
+    # for browsers that do not know frame-ancestors
+    "X-Frame-Options": "DENY",
 }
 #: What scripts of other sites may see of an answer, beyond what they always may.
 EXPOSED = ("ETag", "Link", "Location", "Retry-After", "WWW-Authenticate")
