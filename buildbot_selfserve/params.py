@@ -394,6 +394,9 @@ STABLE_DELAY = Int(
     "Seconds that must have passed since the last build ended.",
     default=180,
 )
+WITH_REVISION = Text(
+    "revision", "Only branches on which this revision is known, or one that begins so."
+)
 DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
 NUM = Int("num", "At most so many jobs.", default=100, minimum=1, maximum=10000)
 OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)

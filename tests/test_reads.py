@@ -321,3 +321,20 @@ async def test_the_root_tells_of_every_route_and_branch(master: Any) -> None:
     assert ("POST", "/self-serve/{branch}/build") in routes
     page = await master.get("/self-serve", json=False)
     assert "/self-serve/{branch}/rev/{revision}/is_done" in page.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_is_found_on_the_branches_that_know_it(master: Any) -> None:
+    for branch, revision in (("main", "abc123" + "0" * 34), ("feature/x", "abc123" + "1" * 34)):
+        await master.completed(await master.add_request(branch=branch, revision=revision))
+    await master.completed(await master.add_request(branch="other"))
+    both = (await master.get("/self-serve/branches?revision=abc123")).json
+    assert sorted(both) == ["feature/x", "main"]
+    one = (await master.get("/self-serve/branches?revision=abc1231")).json
+    assert list(one) == ["feature/x"]
+    # too short for the beginning of one
+    assert (await master.get("/self-serve/branches?revision=abc12")).json == {}
+    page = await master.get("/self-serve/branches?revision=abc1231", json=False)
+    assert f'href="/self-serve/feature%2Fx/rev/abc123{"1" * 34}"' in page.text
+    page = await master.get("/self-serve/branches?revision=abc12", json=False)
+    assert "No branch knows this revision" in page.text

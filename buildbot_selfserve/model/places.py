@@ -125,9 +125,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Branches:
-    """The branches of this master, in the order of their names."""
+    """The branches of this master, in the order of their names.
+
+    :param revision: only those on which it is known, or one that begins so; ``None`` for all
+    :param found: the revisions that were meant
+    """
 
     branches: tuple[Branch, ...]
+    revision: str | None = None
+    found: tuple[Revision, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,27 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.params import DATE
+from buildbot_selfserve.params import WITH_REVISION
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
-@declare("GET", "/branches", returns=Branches, template="branches.html")
-def branches(ctx: ReadContext) -> Branches:
-    """The branches, with the repositories that they live in."""
-    return Branches(ctx.history.branches())
+@declare(
+    "GET",
+    "/branches",
+    params=(WITH_REVISION,),
+    large=True,
+    returns=Branches,
+    template="branches.html",
+)
+def branches(ctx: ReadContext, revision: str | None) -> Branches:
+    """The branches, with the repositories that they live in; all, or those with a revision."""
+    every = ctx.history.branches()
+    if revision is None:
+        return Branches(every)
+    found = tuple(one for branch in every for one in ctx.history.revisions(branch, revision))
+    names = {one.branch.name for one in found}
+    return Branches(tuple(one for one in every if one.name in names), revision, found)
 
 
 @declare(

@@ -90,6 +90,8 @@ class Furnished:
         self.places = {
             "root": "",
             "branches": "/branches",
+            "found revision": f"/branches?revision={REVISION[:8]}",
+            "unfound revision": "/branches?revision=123456",
             "day": "/main",
             "empty day": "/main?date=2020-02-02",
             "builders": "/main/builders",

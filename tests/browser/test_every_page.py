@@ -20,6 +20,8 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 PAGES = {
     "root": "root.html",
     "branches": "branches.html",
+    "found revision": "branches.html",
+    "unfound revision": "branches.html",
     "day": "day.html",
     "empty day": "day.html",
     "builders": "builders.html",
