@@ -40,9 +40,8 @@ def rows_of_user(
     """
     asked_for = facts.on_branch(branch, _buildsets(connection, list(request_ids)))
     mine = sorted({*facts.of_user(branch, user), *asked_for}, reverse=True)
-    still_open = facts.open(branch)
     # what is open, however old, and what is new come in one answer
-    open_ids = [one for one in mine if one in still_open]
+    open_ids = facts.open_of(mine)
     found: list[Row] = []
     finished: list[BuildRow] = []
     for begin in range(0, max(len(mine), 1), AT_A_TIME):

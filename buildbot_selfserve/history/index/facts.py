@@ -348,6 +348,11 @@ class Facts:
         with self._lock:
             return self._on(branch, self._buildsets.open)
 
+    def open_of(self, buildset_ids: Iterable[int]) -> set[int]:
+        """Return those of *buildset_ids* that may have requests which are not complete."""
+        with self._lock:
+            return self._buildsets.open.intersection(buildset_ids)
+
     def between(self, branch: Branch, begin: int, end: int) -> Chosen:
         """Return the buildsets on *branch* of which a build may have started in a span of time.
 
