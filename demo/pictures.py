@@ -114,7 +114,6 @@ def _furnish(client: Client, revisions: list[str]) -> dict[str, str]:
         "job": f"/jobs/{nightly['job_id']}",
         "error": "/man",
         "buildbot-builders": "/#/builders",
-        "buildbot-build": f"/#/builders/{running['builder_id']}/builds/{running['buildnumber']}",
     }
 
 
