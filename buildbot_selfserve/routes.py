@@ -205,6 +205,8 @@ def _check(route: Route) -> None:
         refuse("a GET handler is a plain function, every other one a coroutine")
     if route.held is not None and not reads:
         refuse("only the answer of a GET is held back")
+    if route.held is not None and (route.large or route.paged):
+        refuse("a long answer cannot be shared, and so is not held back")
     if route.live is not None and (
         not reads or route.params or route.paged or route.held or route.template is not None
     ):

@@ -251,6 +251,8 @@ def until_nothing(ctx: Any) -> None:
     [
         (act, {**WRITE, "held": until}, "only the answer of a GET is held back"),
         (read, {"held": until_nothing}, "what it is held for takes (ctx), declared is"),
+        (read, {"held": until, "large": True}, "a long answer cannot be shared"),
+        (read, {"held": until, "paged": True}, "a long answer cannot be shared"),
         (read, {"live": "text/plain"}, "without a page"),
         (read, {"live": "text/plain", "template": None, "paged": True}, "what is live is a GET"),
         (read, {"live": "text/plain", "template": None, "held": until}, "never held back"),

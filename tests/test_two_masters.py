@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -368,3 +369,46 @@ def made_by(shared: str, job_id: int) -> int:
 
 def closed(job: Any) -> Any:
     return job if job["status"] != "running" else None
+
+
+@pytest.fixture
+def limited(masters: tuple[ProcessMaster, ProcessMaster]) -> Iterator[None]:
+    """Let a user send three job requests a minute, in all."""
+    files = {one: (one.folder / "master.cfg").read_text() for one in masters}
+
+    def follow(one: ProcessMaster, text: str) -> None:
+        before = one.log.count("configuration update complete")
+        (one.folder / "master.cfg").write_text(text)
+        one.reconfig()
+        one.until(lambda: one.log.count("configuration update complete") > before, "it follows")
+
+    for one, text in files.items():
+        follow(one, text + LIMITED)
+    yield
+    for one, text in files.items():
+        follow(one, text)
+
+
+LIMITED = """
+c["www"]["plugins"]["selfserve"] = util.SelfServe(
+    branches=[util.SelfServeBranch("main")], require_login=False,
+    limits=util.SelfServeLimits(job_requests_per_minute=3))
+"""
+
+
+def test_a_budget_is_spent_at_both(
+    limited: None, front: ProcessMaster, back: ProcessMaster, built: Any
+) -> None:
+    def sent(master: ProcessMaster) -> int:
+        # as nobody: what the user of the other tests has sent does not count
+        url = f"http://127.0.0.1:{master.port}/self-serve/main/build"
+        body = f"build_id={built['buildid']}".encode()
+        headers = {"Accept": "application/json"}
+        request = urllib.request.Request(url, data=body, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert [sent(one) for one in (front, back, front, back, front)] == [202, 202, 202, 429, 429]
