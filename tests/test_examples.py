@@ -37,6 +37,8 @@ c = BuildmasterConfig = {
     "www": {"port": "tcp:0:interface=127.0.0.1"},
 }
 """
+#: Where the documents keep secrets.
+SECRETS = "/srv/buildbot/secrets"
 
 
 def of_kind(*kinds: str) -> list[Example]:
@@ -110,7 +112,9 @@ def test_a_reader_can_paste_the_examples_of_a_page(
 
 @pytest.mark.parametrize("example", of_kind("master.cfg"), ids=lambda example: example.place)
 def test_buildbot_takes_the_lines_for_a_master_cfg(example: Example, tmp_path: Path) -> None:
-    (tmp_path / "master.cfg").write_text(MASTER_CFG + example.code)
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    code = example.code.replace(SECRETS, str(tmp_path / "secrets"))
+    (tmp_path / "master.cfg").write_text(MASTER_CFG + code)
     done = subprocess.run(
         [str(BIN / "buildbot"), "checkconfig", "master.cfg"],
         cwd=tmp_path,
