@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 USER = "demo:demo"
+AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(USER.encode()).decode()}
 #: Seconds in which what the demo waits for happens, or never will.
 PATIENCE = 60
 
@@ -31,12 +32,16 @@ class Client:
 
     # -- self-serve
 
-    def get(self, path: str, *, show: bool = True) -> Any:
-        """GET a path below ``/self-serve``; return the JSON."""
+    def get(self, path: str, *, show: bool = True, known: bool = False) -> Any:
+        """GET a path below ``/self-serve``; return the JSON.
+
+        :param known: say who asks
+        """
         url = f"{self.url}/self-serve{path}"
         if show:
-            _show("-H", "Accept: application/json", url)
-        return self._send(urllib.request.Request(url, headers={"Accept": "application/json"}))
+            _show("-H", "Accept: application/json", *(("-u", USER) if known else ()), url)
+        headers = {"Accept": "application/json", **(AUTHORIZATION if known else {})}
+        return self._send(urllib.request.Request(url, headers=headers))
 
     def job(self, method: str, path: str, **fields: Any) -> Any:
         """Send a job request; return its receipt."""
@@ -49,10 +54,7 @@ class Client:
             url,
             method=method,
             data=urllib.parse.urlencode(fields).encode() if fields else None,
-            headers={
-                "Accept": "application/json",
-                "Authorization": "Basic " + base64.b64encode(USER.encode()).decode(),
-            },
+            headers={"Accept": "application/json", **AUTHORIZATION},
         )
         receipt = self._send(request)
         print(f"    {receipt['msg']} (job {receipt['job_id']})")

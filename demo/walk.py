@@ -23,6 +23,7 @@ def walk(client: Client, repository: Repository) -> None:
     _running(client, revision)
     _stop_running(client, revision)
     _done(client, repository)
+    _may(client)
     _rebuild(client, revision)
     _cancel_pending(client, revision)
     _build_anew(client, revision)
@@ -93,6 +94,14 @@ def _done(client: Client, repository: Repository) -> None:
     rows = client.get(f"/feature%2Fx/rev/{revision}", show=False)
     results = [client.buildbot(f"builds/{row['build_id']}")[0]["results"] for row in rows]
     same("passed", done["job_passed"], results == [0])
+
+
+def _may(client: Client) -> None:
+    title("What may one do? It is as Buildbot's own authz rules have it")
+    for known, expected in ((False, {False}), (True, {True})):
+        told = client.get("/main/permissions", known=known)
+        who = told["who"] or "nobody in particular"
+        same(f"what {who} may do", {one["allowed"] for one in told["actions"].values()}, expected)
 
 
 def _rebuild(client: Client, revision: str) -> None:

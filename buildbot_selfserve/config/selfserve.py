@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 from typing import Any
+from typing import TypeVar
 
 import sqlalchemy as sa
 from buildbot import config as buildbot_config
@@ -45,6 +46,7 @@ RESERVED = frozenset(
         "ws",
     }
 )
+_Named = TypeVar("_Named", SelfServeBranch, SelfServeToken)
 _SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
@@ -159,34 +161,29 @@ def _segments(check: Checker, path: object) -> tuple[str, ...]:
 def _branches(check: Checker, branches: object) -> tuple[SelfServeBranch, ...] | None:
     if branches is None:
         return None
-    fine = isinstance(branches, list | tuple) and all(
-        isinstance(one, SelfServeBranch) for one in branches
-    )
+    found = _named(check, "branches", branches, SelfServeBranch)
+    fine = found is not None
     check.require(fine, "branches", branches, "a list of util.SelfServeBranch(...) or None")
-    if not fine:
-        return ()
-    assert isinstance(branches, list | tuple)
-    names = [one.name for one in branches]
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
-    check.require(not twice, "branches", twice, "branches of different names")
-    return tuple(branches)
+    return found or ()
 
 
 def _tokens(check: Checker, tokens: object) -> tuple[SelfServeToken, ...]:
-    if tokens is None:
-        return ()
+    found = _named(check, "tokens", () if tokens is None else tokens, SelfServeToken)
     # a secret may stand where a token belongs
-    fine = isinstance(tokens, list | tuple) and all(
-        isinstance(one, SelfServeToken) for one in tokens
-    )
-    check.secret("tokens", fine, "a list of util.SelfServeToken(...)")
-    if not fine:
-        return ()
-    assert isinstance(tokens, list | tuple)
-    names = [one.name for one in tokens]
+    check.secret("tokens", found is not None, "a list of util.SelfServeToken(...)")
+    return found or ()
+
+
+def _named(
+    check: Checker, key: str, given: object, kind: type[_Named]
+) -> tuple[_Named, ...] | None:
+    """Return what is *given*, ``None`` if it is no list of that *kind*; report equal names."""
+    if not isinstance(given, list | tuple) or not all(isinstance(one, kind) for one in given):
+        return None
+    names = [one.name for one in given]
     twice = sorted({str(name) for name in names if names.count(name) > 1})
-    check.require(not twice, "tokens", twice, "tokens of different names")
-    return tuple(tokens)
+    check.require(not twice, key, twice, f"{key} of different names")
+    return tuple(given)
 
 
 def _is_db_url(db_url: object) -> bool:

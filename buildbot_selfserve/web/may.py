@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
@@ -27,8 +29,12 @@ from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Target
+from buildbot_selfserve.permissions import USUAL_SETS
 from buildbot_selfserve.permissions import Permission
+from buildbot_selfserve.permissions import actions_of
+from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.web.who import Identity
 
 #: Stands for the ForceScheduler that self-serve has not: operators' rules are about builders.
@@ -59,6 +65,22 @@ class Deed:
     permission: Permission
     action: str
     branch: str
+
+
+def deed(permission: Permission, found: Mapping[str, Any]) -> Deed:
+    """Return what a job request is to do, when its nouns are *found*."""
+    named = found.get("builder_set")
+    action = permission.action if named is None else set_action(named.name)
+    return Deed(permission, action, found["branch"].name)
+
+
+def offered(permissions: Iterable[Permission], site: Site, branch: str) -> Iterator[Deed]:
+    """Yield what *permissions* are about on *branch*: with each of its sets, for one."""
+    configured = [one.sets for one in site.branches or () if one.name == branch]
+    sets = dict.fromkeys([*USUAL_SETS, *(name for one in configured for name, _ in one)])
+    for permission in permissions:
+        for action in actions_of(permission, sets):
+            yield Deed(permission, action, branch)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
-from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
@@ -51,10 +50,6 @@ from buildbot_selfserve.model import as_json
 from buildbot_selfserve.params import FORMAT
 from buildbot_selfserve.params import IDEMPOTENCY_KEY
 from buildbot_selfserve.params import parse_all
-from buildbot_selfserve.permissions import USUAL_SETS
-from buildbot_selfserve.permissions import Permission
-from buildbot_selfserve.permissions import actions_of
-from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.resources import ROUTES
@@ -291,17 +286,16 @@ class Pipeline:
         if not route.offers:
             return {}
         site = self._site(route, texts)
-        found: dict[str, Verdict] = {}
-        unclear = []
-        for deed in _offered(route, site, texts["branch"]):
-            found[deed.action] = self._verdict(identity, deed)
-            if found[deed.action].allowed is None and deed.permission.noun in texts:
-                unclear.append(deed)
+        deeds = list(may.offered(route.offers, site, texts["branch"]))
+        found = {deed.action: self._verdict(identity, deed) for deed in deeds}
+        unclear = [
+            deed
+            for deed in deeds
+            if found[deed.action].allowed is None and deed.permission.noun in texts
+        ]
         if unclear:
             nouns = await self.services.readers.ask(answering.resolve, site, texts)
-            for deed in unclear:
-                target = nouns[deed.permission.noun]
-                found[deed.action] = await verdicts.of_target(self.master, identity, deed, target)
+            found |= await verdicts.of_targets(self.master, identity, unclear, nouns)
         return found
 
     def _verdict(self, identity: Identity, deed: Deed) -> Verdict:
@@ -366,7 +360,7 @@ class Pipeline:
         site = self._site(route, texts)
         try:
             found = await self.services.readers.ask(answering.resolve, site, texts)
-            deed = _deed(route.permission, found)
+            deed = may.deed(route.permission, found)
             ask = partial(may.require_allowed, self.master, identity, deed)
             await self._require_allowed(identity, deed, ask, found)
         except (NotFound, Forbidden):
@@ -521,22 +515,6 @@ def _taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
     """Take the parameters that identify a noun out of *params*; return their texts by noun."""
     taken = {param.noun: params.pop(param.name) for param in route.params if param.noun}
     return {noun: str(value) for noun, value in taken.items() if value is not None}
-
-
-def _offered(route: Route, site: Site, branch: str) -> Iterator[Deed]:
-    """Yield what *route* offers on *branch*."""
-    configured = [one.sets for one in site.branches or () if one.name == branch]
-    sets = dict.fromkeys([*USUAL_SETS, *(name for one in configured for name, _ in one)])
-    for permission in route.offers:
-        for action in actions_of(permission, sets):
-            yield Deed(permission, action, branch)
-
-
-def _deed(permission: Permission, found: dict[str, Any]) -> Deed:
-    """Return what somebody wants to do, when it is known to what."""
-    named = found.get("builder_set")
-    action = permission.action if named is None else set_action(named.name)
-    return Deed(permission, action, found["branch"].name)
 
 
 def _attempt(

@@ -6,7 +6,9 @@ be about, the verdict says so, and ``may.require_allowed`` knows when there is a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,6 @@ from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 
 from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.errors import Forbidden
-from buildbot_selfserve.model import Target
 from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.web import may
 from buildbot_selfserve.web.may import Deed
@@ -58,13 +59,21 @@ def verdict(master: Any, identity: Identity, deed: Deed, *, require_login: bool)
     return _combined(ends, depends)
 
 
-async def of_target(master: Any, identity: Identity, deed: Deed, target: Target) -> Verdict:
-    """Return whether *identity*, who may do *deed* to something, may do it to *target*."""
-    try:
-        await may.require_allowed(master, identity, deed, target)
-    except Forbidden as error:
-        return Verdict(False, error.msg)
-    return ALLOWED
+async def of_targets(
+    master: Any, identity: Identity, deeds: Iterable[Deed], found: Mapping[str, Any]
+) -> dict[str, Verdict]:
+    """Return whether *identity*, who may do *deeds* to something, may do them to what is *found*.
+
+    :return: verdicts by action
+    """
+    verdicts = {}
+    for deed in deeds:
+        try:
+            await may.require_allowed(master, identity, deed, found[deed.permission.noun or ""])
+            verdicts[deed.action] = ALLOWED
+        except Forbidden as error:
+            verdicts[deed.action] = Verdict(False, error.msg)
+    return verdicts
 
 
 @dataclass(frozen=True)
