@@ -44,7 +44,8 @@ setup(
         # Buildbot's own sessions are in its format, and Buildbot brings it
         "pyjwt>=2",
         "sqlalchemy>=2.0",
-        "twisted>=22.10",
+        # before it, steps of Buildbot cannot be coroutines
+        "twisted>=24.7",
         "werkzeug>=2.3",
     ],
     extras_require={
