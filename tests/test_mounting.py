@@ -117,7 +117,7 @@ async def test_links_carry_the_prefix_that_a_proxy_takes_away(master: Any) -> No
     page = await master.get("/self-serve/main", json=False)
     for link in (
         'href="/bb/self-serve/main/build/1"',
-        'href="/bb/plugins/selfserve/selfserve.css"',
+        'href="/bb/plugins/selfserve/selfserve.css?v=',
         'href="/bb/self-serve/main?format=json"',
         'href="https://ci.example.org/bb/#/builders/',
         'href="/bb/auth/login?redirect=%2Fself-serve%2Fmain"',
