@@ -54,12 +54,12 @@ def test_a_login_leads_back_to_the_page_that_one_came_from(
 ) -> None:
     page = open_page(http_credentials={"username": USER, "password": PASSWORD})
     page.goto(furnished.url("finished build"))
-    page.get_by_role("link", name="Log in").click()
+    page.get_by_role("banner").get_by_role("link", name="Log in").click()
     page.wait_for_url(furnished.url("finished build"))
     expect(page.locator(".who")).to_contain_text(USER)
     page.get_by_role("link", name="Log out").click()
     page.wait_for_url(furnished.url("finished build"))
-    expect(page.get_by_role("link", name="Log in")).to_be_visible()
+    expect(page.get_by_role("banner").get_by_role("link", name="Log in")).to_be_visible()
 
 
 @with_and_without
