@@ -33,6 +33,16 @@ OUTSIDE = {
 _LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages that the navigation does not name at its end: nothing is left out."""
+    named = json.dumps(config.nav)
+    for page in sorted(Path(config.docs_dir).glob("*.md")):
+        if f'"{page.name}"' not in named:
+            title = page.read_text("utf-8").partition("\n")[0].lstrip("# ")
+            config.nav.append({title: page.name})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what does not lie in ``docs``."""
     for source, name in OUTSIDE.items():
