@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params import FORMAT
 from buildbot_selfserve.params import PATH
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
@@ -81,6 +82,12 @@ The receipt is a JSON object: `status` ("OK"), `msg`, `job_id` (also as `request
 | `failed` | it was not done |
 """
 
+_VALUES_HEAD = """\
+## Values
+
+What the routes answer with, as JSON. More members may come; a client must not mind.
+"""
+
 
 class NoMarkers(Exception):
     """A document lacks the markers between which its generated part belongs."""
@@ -143,6 +150,8 @@ def api() -> str:
             *map(_section, reads),
             _JOB_REQUESTS_HEAD,
             *map(_section, job_requests),
+            _VALUES_HEAD,
+            *(_value(name, schema) for name, schema in sorted(schemas.schemas().items())),
         ]
     )
 
@@ -172,7 +181,47 @@ def _section(route: Route) -> str:
         parts.append(_permission(permission))
     if parameters := route.parameters():
         parts.append(_parameters(parameters))
+    if route.returns in schemas.kinds():
+        name = schemas.schema_name(route.returns)
+        parts.append(f"Answers with [{name}](#{name.lower()}).\n")
     return "\n".join(parts)
+
+
+def _value(name: str, schema: dict[str, Any]) -> str:
+    parts = [f"### {name}\n", f"{schema['description']}\n"]
+    if "properties" in schema:
+        rows = (
+            (
+                f"`{member}`",
+                _json_type(its),
+                "" if member in schema["required"] else "not always there",
+                _cell(its.get("description", "")),
+            )
+            for member, its in schema["properties"].items()
+        )
+        parts.append(_table(("Member", "Type", "", "Meaning"), rows))
+    elif schema["type"] == "array":
+        parts.append(f"A JSON list of: {_json_type(schema['items'])}.\n")
+    elif isinstance(schema.get("additionalProperties"), dict):
+        parts.append(f"By name: {_json_type(schema['additionalProperties'])}.\n")
+    return "\n".join(parts)
+
+
+def _json_type(schema: dict[str, Any]) -> str:
+    """Return what kind of JSON value *schema* stands for, as the documents say it."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(map(_json_type, schema["anyOf"]))
+    if "enum" in schema or "const" in schema:
+        return " or ".join(f"`{one}`" for one in schema.get("enum", [schema.get("const")]))
+    kinds = schema.get("type", "anything")
+    words = {"integer": "number", "string": "text", "boolean": "true or false", "array": "list"}
+    text = " or ".join(
+        words.get(one, one) for one in ([kinds] if isinstance(kinds, str) else kinds)
+    )
+    return f"{text} of {_json_type(schema['items'])}" if "items" in schema else text
 
 
 def _permission(permission: Permission) -> str:

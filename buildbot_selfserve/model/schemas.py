@@ -51,6 +51,11 @@ def schema_name(kind: type) -> str:
     return _NAMES[kind]
 
 
+def kinds() -> frozenset[type]:
+    """Return the wire types."""
+    return frozenset(_SCHEMAS)
+
+
 def schemas() -> dict[str, Schema]:
     """Return every schema by its name."""
     return {**{_NAMES[kind]: schema for kind, schema in _SCHEMAS.items()}, FAILURE: _FAILURE}
