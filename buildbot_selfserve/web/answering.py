@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import hashlib
+import threading
 import zoneinfo
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -218,11 +219,13 @@ class Reader:
 
     :param history: the master's database
     :param journal: where the journal is, often the same
+    :param keeps: each thread keeps its connections; only where nobody else needs them
     """
 
-    def __init__(self, history: sa.Engine, journal: sa.Engine) -> None:
+    def __init__(self, history: sa.Engine, journal: sa.Engine, keeps: bool = False) -> None:
         self._history = history
         self._journal = journal
+        self._kept: threading.local | None = threading.local() if keeps else None
         self._index = Index()
         self.templates = render.templates()
 
@@ -253,12 +256,29 @@ class Reader:
 
     @contextmanager
     def _connected(self, site: Site) -> Iterator[Reading]:
-        with self._history.connect() as history:
+        with self._connection(self._history) as history:
             if self._journal is self._history:
                 yield Reading(history, history, self._index, site)
             else:
-                with self._journal.connect() as journal:
+                with self._connection(self._journal) as journal:
                     yield Reading(history, journal, self._index, site)
+
+    @contextmanager
+    def _connection(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        """Provide a connection; to take one from a pool each time costs as much as a query."""
+        if self._kept is None:
+            with engine.connect() as connection:
+                yield connection
+            return
+        kept: dict[sa.Engine, sa.Connection] = self._kept.__dict__.setdefault("connections", {})
+        if engine not in kept:
+            kept[engine] = engine.connect()
+        try:
+            yield kept[engine]
+            kept[engine].rollback()  # whatever was begun: nothing was written
+        except BaseException:
+            kept.pop(engine).close()
+            raise
 
 
 def open_reader(history_url: str, journal_url: str | None, connections: int) -> Reader:
@@ -268,10 +288,10 @@ def open_reader(history_url: str, journal_url: str | None, connections: int) -> 
     :param journal_url: where the journal is; ``None`` for the same database
     :param connections: how many threads read at once
     """
-    history = database.open_engine(sa.engine.make_url(history_url), connections)
-    if journal_url is None:
-        return Reader(history, history)
-    return Reader(history, database.open_engine(sa.engine.make_url(journal_url), connections))
+    history = journal = database.open_engine(sa.engine.make_url(history_url), connections)
+    if journal_url is not None:
+        journal = database.open_engine(sa.engine.make_url(journal_url), connections)
+    return Reader(history, journal, keeps=True)
 
 
 def open_warm_reader(*arguments: Any) -> Reader:
