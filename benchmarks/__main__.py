@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what *arguments* ask for."""
     options = _parser().parse_args(arguments)
     sizes = Sizes(options.builds, options.seed)
-    measured = [_measure(options, sizes, database) for database in options.database]
+    measured = []
+    if set(options.parts) != {"writes"}:
+        measured = [_measure(options, sizes, database) for database in options.database]
     if "writes" in options.parts:
         _writes(options)
     known, writes = runs.load(options.results), runs.load_writes(options.results)
@@ -67,6 +69,10 @@ def _measure(options: argparse.Namespace, sizes: Sizes, database: str) -> runs.R
     progress = Progress(2 + cells + scenes)
     progress.what = f"{database}, {options.builds:,} builds: "
     run = runs.Run(database, options.builds, runs.machine())
+    known = runs.of(runs.load(options.results), database, options.builds)
+    if known is not None:
+        # parts that are not measured now stay as they were
+        run.megabytes, run.reads, run.reactor = known.megabytes, known.reads, known.reactor
     if "memory" in options.parts:
         progress.say("a master without a history")
         with (

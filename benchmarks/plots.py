@@ -39,7 +39,8 @@ def titles(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
     for database in _databases(runs):
         name = _DATABASES[database]
         yield f"reads-{database}.svg", f"What questions take on {name} as the history grows"
-        yield f"stalls-{database}.svg", f"How late the reactor is on {name}"
+        if _watched(runs, database):
+            yield f"stalls-{database}.svg", f"How late the reactor is on {name}"
 
 
 def draw(runs: Sequence[Run], folder: Path) -> None:
@@ -48,7 +49,13 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
         for database in _databases(runs):
             of_database = [one for one in runs if one.database == database]
             _save(_reads(of_database), folder / f"reads-{database}.svg")
-            _save(_stalls(of_database[-1]), folder / f"stalls-{database}.svg")
+            if watched := _watched(runs, database):
+                _save(_stalls(watched[-1]), folder / f"stalls-{database}.svg")
+
+
+def _watched(runs: Sequence[Run], database: str) -> list[Run]:
+    """Return the runs in which the reactor was watched."""
+    return [one for one in runs if one.database == database and one.reactor]
 
 
 def _databases(runs: Sequence[Run]) -> list[str]:

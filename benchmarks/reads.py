@@ -131,7 +131,8 @@ class _Clients:
 
 def _cell(clients: _Clients, case: Case, name: str, rounds: int, stock_seconds: float) -> Cell:
     path = ours.PATHS[name](case)
-    by_ours = _Sample(lambda: clients.ours.get(path))
+    # twice, because a connection that was idle for long is closed
+    by_ours = _Sample(lambda: clients.ours.get(path, attempts=2))
     by_raw = _Sample(raw.QUESTIONS[name](clients.raw, case))
     by_stock = _Sample(lambda: stock.QUESTIONS[name](clients.stock, case), least=1)
     requests, queries = clients.stock.requests, clients.queries()

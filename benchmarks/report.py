@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write(results: Path, document: Path) -> None:
     """Write *document* from the kept *results*, and its plots beside it in ``images/``."""
-    known, writes = runs.load(results), runs.load_writes(results)
-    document.write_text(text(known, writes))
+    known = runs.load(results)
+    document.write_text(text(known, runs.load_writes(results), runs.load_notes(results)))
     images = document.parent / "images"
     images.mkdir(exist_ok=True)
     plots.draw(known, images)
@@ -161,9 +161,12 @@ connections, asked for one row every 50 ms. The windows are the quietest of seve
 """
 
 
-def text(known: Sequence[Run], writes: Sequence[Figures]) -> str:
-    """Return ``docs/performance.md``."""
-    parts = [_HEAD, _plots_text(known)]
+def text(known: Sequence[Run], writes: Sequence[Figures], notes: str) -> str:
+    """Return ``docs/performance.md``.
+
+    :param notes: what somebody has to say of these results
+    """
+    parts = [_HEAD, notes, _plots_text(known)]
     largest: dict[str, Run] = {}
     for run in known:
         largest[run.database] = run  # the largest comes last

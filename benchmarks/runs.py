@@ -22,6 +22,8 @@ from buildbot_selfserve import __version__
 #: Where results are kept that the documents are made from.
 RESULTS = Path(__file__).parent / "results"
 WRITES = "writes.json"
+#: What is to be said of them.
+NOTES = "notes.md"
 
 Figures = dict[str, Any]
 
@@ -93,6 +95,12 @@ def load_writes(folder: Path) -> list[Figures]:
     path = folder / WRITES
     found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
     return found
+
+
+def load_notes(folder: Path) -> str:
+    """Return what somebody has written of the results, if anything."""
+    path = folder / NOTES
+    return path.read_text() if path.exists() else ""
 
 
 def of(runs: Iterable[Run], database: str, builds: int) -> Run | None:

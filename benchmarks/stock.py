@@ -20,6 +20,7 @@ import orjson
 from benchmarks import wire
 from benchmarks.history.cases import Case
 from benchmarks.history.plan import DAY
+from benchmarks.history.plan import END
 
 Item = dict[str, Any]
 #: So many ids fit into a URL that Buildbot still reads.
@@ -130,9 +131,12 @@ class Stock:
         return self._rows(requests, self._get("builds", wanted))
 
     def builders(self, case: Case) -> list[str]:
-        """Return the builders that were asked to build the branch in the last fortnight."""
-        since = case.begin + DAY - 14 * DAY
-        found = _on_branch(self._get("buildsets", [("submitted_at__ge", since)]), case.branch)
+        """Return the builders that were asked to build the branch on the last day.
+
+        For all of them such a client would have to read all buildsets there are.
+        """
+        newest = [("submitted_at__ge", END - DAY)]
+        found = _on_branch(self._get("buildsets", newest), case.branch)
         requests = self._by_ids("buildrequests", "buildsetid", found)
         return sorted({self.names[one["builderid"]] for one in requests})
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import report
 from benchmarks import runs
 from benchmarks import wanted
 from benchmarks.history.cases import pick
@@ -203,3 +204,11 @@ def test_soak_sees_a_traceback_of_ours_only() -> None:
     assert list(verdict.tracebacks(log.format("buildbot"))) == []
     (fault,) = verdict.tracebacks(log.format("buildbot_selfserve"))
     assert fault.endswith("ValueError: no")
+
+
+def test_the_document_is_made_from_the_results() -> None:
+    known = runs.load(runs.RESULTS)
+    made = report.text(known, runs.load_writes(runs.RESULTS), runs.load_notes(runs.RESULTS))
+    assert report.DOCUMENT.read_text() == made, "run make bench-report"
+    for name, _ in report.plots.titles(known):
+        assert (report.DOCUMENT.parent / "images" / name).exists()
