@@ -25,13 +25,20 @@ class Buildmaster:
 
     :param config: its master.cfg
     :param polls: it has started when it has polled the repository once
+    :param port: where it listens; by default the usual port, or the next one that is free
     """
 
     def __init__(
-        self, folder: Path, repository: Path, config: Path = EXAMPLE, *, polls: bool = True
+        self,
+        folder: Path,
+        repository: Path,
+        config: Path = EXAMPLE,
+        *,
+        polls: bool = True,
+        port: int | None = None,
     ) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.log = folder / "twistd.log"
         self._environment = {
             **os.environ,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,13 +51,21 @@ def demo(tmp_path: Path) -> Iterator[str]:
     """Run the demo's master after its walk, as ``make demo`` leaves it; give its URL."""
     (tmp_path / "master").mkdir()
     repository = Repository(tmp_path)
-    master = Buildmaster(tmp_path / "master", repository.bare)
+    # not the usual port: several may start at once
+    master = Buildmaster(tmp_path / "master", repository.bare, port=_free_port())
     try:
         master.start()
         walk(Client(master.url), repository)
         yield master.url
     finally:
         master.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
