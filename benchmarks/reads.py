@@ -28,6 +28,8 @@ from benchmarks.progress import Progress
 
 #: Each is asked for so many seconds in each round, but at least and at most so often.
 SECONDS, LEAST, MOST = 0.3, 3, 60
+#: Seconds after which an answer of the REST API counts as lost: about one in a hundred is.
+STOCK_TIMEOUT = 30.0
 #: As many builds of a user as self-serve shows: of more, each may show others.
 _MOST_OF_USER = 200
 
@@ -116,7 +118,7 @@ class _Clients:
         self.master = master
         self.ours = wire.Connection(master.port)
         self.raw = raw.Raw(url)
-        self.stock = stock.Stock(wire.Connection(master.port))
+        self.stock = stock.Stock(wire.Connection(master.port, STOCK_TIMEOUT))
 
     def queries(self) -> int:
         """Return how many statements the master's own pool has executed."""
