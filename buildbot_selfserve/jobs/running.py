@@ -1,0 +1,213 @@
+"""The way of a job request, from its row to its receipt."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.jobs.asking import Asker
+from buildbot_selfserve.jobs.asking import asked
+from buildbot_selfserve.jobs.closing import Closing
+from buildbot_selfserve.jobs.opening import Opening
+from buildbot_selfserve.jobs.opening import unfinished
+from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import NO_LIMITS
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Limits
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.waiting import independent
+
+#: An act gets so much of the timeout; the rest is for closing its row and answering.
+ACT_SHARE = 0.8
+
+Act = Callable[..., Awaitable[Effect]]
+#: An act that needs to be told only for which job request it is.
+Bound = Callable[[Order], Awaitable[Effect]]
+
+
+class _Running:
+    """A job request on its way; ``job`` gets its id when its row is written."""
+
+    def __init__(self, job: Job, asker: Asker, deadline: float) -> None:
+        self.job = job
+        self.asker = asker
+        self.deadline = deadline
+
+
+class Jobs:
+    """Runs job requests of one master, one journal row each.
+
+    :param clock: the reactor
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param check_available: raises :class:`Unavailable` when the master cannot do anything now
+    :param settle: says what a job that was cut short has really done
+    :param follow: waits until what a job told to stop has ended; says how
+    :param masterid: returns the id of this master
+    :param closed: is told of each job whose row was closed
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        write: Callable[..., Awaitable[Any]],
+        check_available: Callable[[], Awaitable[None]],
+        settle: Callable[[Job], Awaitable[Effect]],
+        follow: Callable[[Job], Awaitable[Effect]],
+        masterid: Callable[[], int],
+        closed: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        self.clock = clock
+        self.timeout = 10.0
+        self.limits: Limits = NO_LIMITS
+        self.incarnation = uuid.uuid4().hex
+        self._write = write
+        self._check_available = check_available
+        self._masterid = masterid
+        self._closing = Closing(clock, write, settle, follow, closed)
+        self._opening = Opening(clock, write, masterid, self.incarnation, self._closing)
+        self._in_flight: set[defer.Deferred[Any]] = set()
+
+    def asked_by(self, asker: Asker) -> AskedJobs:
+        """Return what runs job requests for *asker*."""
+        return AskedJobs(self, asker)
+
+    async def run(self, asker: Asker, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
+        """Journal, ``await act(order, *nouns, **params)``, journal; return the receipt.
+
+        :raises Unavailable: the master cannot do it now, or it did not end within the timeout
+        :raises Refused: the act cannot be done with this target; nothing was written
+        :raises TooMany: the asker has no budget left for it; nothing was done
+        """
+        await self._check_available()
+        deadline = asker.begun + self.timeout * ACT_SHARE
+        running = _Running(asked(asker, action, nouns, params), asker, deadline)
+        left = max(0.0, asker.begun + self.timeout - self.clock.seconds())
+        work = self._begin(running, lambda order: act(order, *nouns, **params))
+        try:
+            # when nobody waits any more, what happened stands in the journal
+            return Receipt(await independent(work).addTimeout(left, self.clock))
+        except defer.TimeoutError:
+            raise unfinished(running.job) from None
+
+    @property
+    def under_way(self) -> int:
+        """Return how many job requests are being done now."""
+        return len(self._in_flight)
+
+    async def settle_left_open(self) -> int:
+        """Close the rows that earlier lives of this master left open; return how many.
+
+        What they were following is followed on.
+        """
+        for job in await self._write(store.left_followed, self._masterid(), self.incarnation):
+            self._closing.follow_on(job)
+        left = await self._write(store.left_open, self._masterid(), self.incarnation)
+        for job in left:
+            await self._closing.close_as_settled(job)
+        return len(left)
+
+    async def settle_of_gone(self, gone: Collection[int]) -> int:
+        """Close the rows that masters left open that are *gone*; return how many.
+
+        What they were following is followed on. Several masters may do this at once.
+        """
+        if not gone:
+            return 0
+        taken = await self._write(store.take_over, gone, self._masterid(), self.incarnation)
+        for job in taken:
+            if job.status == "running":
+                self._opening.open_ids.add(job.job_id)  # it is no orphan
+                await self._closing.close_as_settled(job)
+                self._opening.open_ids.discard(job.job_id)
+            else:
+                self._closing.follow_on(job)
+        return len(taken)
+
+    async def finish(self) -> None:
+        """Wait until what runs has ended, for as long as a client would."""
+        self._closing.stop()
+        everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
+        try:
+            await independent(everything).addTimeout(self.timeout, self.clock)
+        except defer.TimeoutError:
+            self.log.warn("selfserve: {n} jobs did not end in time", n=len(self._in_flight))
+
+    def _begin(self, running: _Running, act: Bound) -> defer.Deferred[Job]:
+        """Do it, so that nobody's going away ends it."""
+        work = defer.Deferred.fromCoroutine(self._perform(running, act))
+        self._in_flight.add(work)
+
+        def over(result: Any) -> Any:
+            self._in_flight.discard(work)
+            self._opening.open_ids.discard(running.job.job_id)
+            return result
+
+        return work.addBoth(over)
+
+    async def _perform(self, running: _Running, act: Bound) -> Job:
+        asker, deadline = running.asker, running.deadline
+        per_minute = self.limits.job_requests_per_minute
+        opened = await self._opening.open(running.job, asker, deadline, per_minute)
+        job = running.job = opened.job
+        if not opened.new:
+            return job
+        order = Order(job.job_id, job.who, deadline, asker.may, partial(self._take_builds, job))
+        try:
+            if self.clock.seconds() > deadline:
+                raise Unavailable("The master's database was too slow; nothing was done")
+            effect = await act(order)
+        except (Refused, Forbidden, TooMany) as refusal:
+            await self._closing.close(job, Effect(refusal.msg, errors=True))
+            raise
+        except Exception as error:
+            self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
+            return await self._cut_short(job, error)
+        return await self._closing.close(job, effect)
+
+    async def _cut_short(self, job: Job, error: Exception) -> Job:
+        """Return what a job has done that ended with *error*.
+
+        :raises Unavailable: nothing
+        """
+        job = await self._closing.close_as_settled(job)
+        if not job.did_something:
+            msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
+            raise Unavailable(msg, job.msg, job_id=job.job_id)
+        return job
+
+    async def _take_builds(self, job: Job, number: int) -> None:
+        limit = self.limits.builds_per_hour
+        if limit is None:
+            return
+        refusal: TooMany | None = await self._write(budgets.take_builds, job, number, limit)
+        if refusal is not None:
+            raise refusal
+
+
+class AskedJobs:
+    """Runs job requests for one asker: ``ctx.jobs`` of a handler."""
+
+    def __init__(self, jobs: Jobs, asker: Asker) -> None:
+        self._jobs = jobs
+        self._asker = asker
+
+    async def run(self, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
+        """Journal, act on *nouns* with *params*, journal; return the receipt."""
+        return await self._jobs.run(self._asker, action, act, *nouns, **params)
