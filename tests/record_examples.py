@@ -27,6 +27,8 @@ EXAMPLES = Path(__file__).parent.parent / "buildbot_selfserve" / "web" / "exampl
 SELFSERVE = """util.SelfServe(branches=[util.SelfServeBranch(
     "main", repo="https://example.org/project.git", sets={"nightly": ["fast"]})])"""
 
+#: Seconds in which a dozen builds have ended, also on a busy machine.
+PATIENCE = 90.0
 #: Rows of a list that look alike are shown so often.
 MOST_ALIKE = 2
 #: Lists of names and the like are shown so far.
@@ -93,7 +95,7 @@ def record(master: ProcessMaster) -> dict[str, Any]:
         return recorded[name]["answer"]
 
     _act(master, ask)
-    master.until(lambda: not _waiting(master), "everything has ended")
+    master.until(lambda: not _waiting(master), "everything has ended", PATIENCE)
     for name, asked in READS.items():
         ask(name, asked)
     ordered = {route.name: recorded[route.name] for route in ROUTES if route.name in recorded}
@@ -106,7 +108,7 @@ def _act(master: ProcessMaster, ask: Any) -> None:
     here = {"branch": "main"}
     at = {**here, "revision": REVISION}
     first = master.force("fast")
-    master.until(lambda: not _waiting(master), "the first build has ended")
+    master.until(lambda: not _waiting(master), "the first build has ended", PATIENCE)
     ask("POST /<branch>/build", Asked(here, body={"build_id": 1, "count": 2}))
     ask("POST /<branch>/request", Asked(here, body={"request_id": first, "priority": 5}))
     ask("POST /<branch>/rev/<any_revision>", Asked(at))
@@ -123,7 +125,7 @@ def _act(master: ProcessMaster, ask: Any) -> None:
 
 def _cancel(master: ProcessMaster, ask: Any) -> None:
     here = {"branch": "main"}
-    master.until(lambda: not _waiting(master), "all builds have ended")
+    master.until(lambda: not _waiting(master), "all builds have ended", PATIENCE)
     build = _running_build(master, master.force("slow"))
     pending = master.force("slow")
     of_pending = {**here, "request_id": pending}
