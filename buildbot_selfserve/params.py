@@ -28,6 +28,14 @@ NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 DEEPEST = 20
 
 
+#: The JSON schema of a day; the pattern keeps to years that every database can have.
+DAY = {
+    "type": "string",
+    "format": "date",
+    "pattern": "^(19[7-9]|[2-8][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}$",
+}
+
+
 @dataclass(frozen=True)
 class Param:
     """A parameter of a route.
@@ -123,9 +131,7 @@ class Date(Param):
         return day
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        # the pattern keeps to years that every database can have
-        pattern = "^(19[7-9]|[2-8][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}$"
-        return {"type": "string", "format": "date", "pattern": pattern}
+        return DAY
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ class Moment(Param):
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         seconds = {"type": "integer", "minimum": 0, "maximum": 2**53}
-        return {"oneOf": [seconds, {"type": "string", "format": "date"}]}
+        return {"oneOf": [seconds, DAY]}
 
 
 @dataclass(frozen=True)

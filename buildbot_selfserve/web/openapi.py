@@ -241,7 +241,9 @@ def _body(route: Route, limits: Mapping[str, int]) -> Object:
     body: Object = {
         "content": {
             _JSON: {"schema": as_json},
-            **{kind: {"schema": as_form} for kind in _FORMS},
+            _FORMS[0]: {"schema": as_form},
+            # Twisted refuses an empty one before we see it
+            _FORMS[1]: {"schema": {**as_form, "minProperties": 1}},
         },
         "required": bool(required),
     }
@@ -263,6 +265,8 @@ def _fields(
             for param in params
         },
     }
+    # others are passed over, but they must not be just anything
+    schema["additionalProperties"] = False
     return {**schema, "required": required} if required else schema
 
 
