@@ -72,9 +72,9 @@ def stranger(session: nox.Session) -> None:
     session.run("python", "tests/check_wheel.py")
     session.install(f"{wheel}[cli]", "mypy", "types-requests")
     # of a copy: beside the sources, mypy would look at those
-    script = Path(session.create_tmp(), "consumer.py")
+    script = Path(session.create_tmp(), "consumer.py").resolve()
     script.write_text(Path("tests/consumer.py").read_text())
-    session.chdir(session.create_tmp())
+    session.chdir(script.parent)
     # nor by the settings of the checkout above it
     session.run("python", "-m", "mypy", "--config-file=", "--strict", str(script))
 
