@@ -1,0 +1,232 @@
+"""The way of a job request: who, cross-site, body, nouns, may they, the act, the receipt.
+
+It stays in the reactor, where the master's own APIs are, and goes on if its client hangs up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from twisted.internet import defer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from buildbot_selfserve.control import Control
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.jobs import AskedJobs
+from buildbot_selfserve.jobs import Asker
+from buildbot_selfserve.model import Attempt
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import Target
+from buildbot_selfserve.model import as_json
+from buildbot_selfserve.params import IDEMPOTENCY_KEY
+from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.routes import snake
+from buildbot_selfserve.waiting import independent
+from buildbot_selfserve.web import answering
+from buildbot_selfserve.web import bodies
+from buildbot_selfserve.web import crosssite
+from buildbot_selfserve.web import may
+from buildbot_selfserve.web import negotiation
+from buildbot_selfserve.web import render
+from buildbot_selfserve.web import services as asked_of
+from buildbot_selfserve.web import who
+from buildbot_selfserve.web.answering import Answer
+from buildbot_selfserve.web.answering import Question
+from buildbot_selfserve.web.may import Deed
+from buildbot_selfserve.web.responding import respond
+from buildbot_selfserve.web.services import Services
+from buildbot_selfserve.web.told import Told
+from buildbot_selfserve.web.who import Identity
+
+#: Returns if the asker may do it to the target, or raises Forbidden.
+Ask = Callable[[Target], Awaitable[None]]
+
+ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """The ``ctx`` of a job request's handler."""
+
+    control: Control
+    jobs: AskedJobs
+
+
+class JobRequests:
+    """Answers everything that is no GET."""
+
+    log = Logger()
+
+    def __init__(self, master: Any, services: Services) -> None:
+        self.master = master
+        self.services = services
+
+    def answer(
+        self, route: Route, request: Request, texts: dict[str, str]
+    ) -> defer.Deferred[bytes]:
+        """Do a job request and answer it; do it also when its client goes away meanwhile.
+
+        Klein cancels the handler of a client that has gone. Job requests that were received are
+        done.
+
+        :param texts: what stands in its path, by noun
+        """
+
+        def unwanted(result: bytes | Failure) -> None:
+            if isinstance(result, Failure) and not result.check(SelfServeError):
+                self.log.failure("selfserve: failed after its client had gone", result)
+
+        return independent(
+            defer.Deferred.fromCoroutine(self._logged(route, request, texts)), unwanted
+        )
+
+    async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        """Do a job request; write the line of the log that tells of it, whatever came of it."""
+        assert route.permission is not None  # declare() saw to it
+        told = Told(self.master.reactor.seconds(), asked_of.remote(request), dict(texts))
+        try:
+            answer = await self._done(route, request, texts, told)
+            told.outcome = told.job.status if told.job else None
+            return answer
+        except SelfServeError as error:
+            told.outcome = type(error).__name__
+            told.msg = error.msg
+            told.job_id = getattr(error, "job_id", None)
+            raise
+        finally:
+            self.log.info(
+                "selfserve: job request {request}",
+                request=told.line(route.permission.action, self.master.reactor.seconds()),
+            )
+
+    async def _done(
+        self, route: Route, request: Request, texts: dict[str, str], told: Told
+    ) -> bytes:
+        query = negotiation.query_of(request)
+        negotiation.form_of(request, query)
+        identity = await self._identity(request, told)
+        params = self._params(route, request, query)
+        texts = {**texts, **asked_of.taken_nouns(route, params)}
+        told.target = texts
+        found, ask = await self._allowed(route, identity, texts)
+        asker = Asker(
+            identity.name or ANONYMOUS,
+            identity.via,
+            told.remote,
+            told.begun,
+            partial(may.is_allowed, ask),
+            _attempt(route, request, texts, params),
+        )
+        ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
+        arguments = {snake(name): value for name, value in params.items()}
+        receipt: Receipt = await route.handler(ctx, **found, **arguments)
+        told.job = receipt.job
+        left = told.begun + self.services.config.timeout - self.master.reactor.seconds()
+        return await self._receipt(request, query, receipt, left)
+
+    async def _identity(self, request: Request, told: Told) -> Identity:
+        """Return who asks, from a page of this site or from none.
+
+        :raises Unauthorized: nobody knows who it is, or their credentials are wrong
+        :raises Forbidden: a page of another site may have sent it
+        """
+        identity = await who.identify(self.master, self.services.tokens, request)
+        told.who, told.via = identity.name or ANONYMOUS, identity.via
+        if identity.name is None and self.services.config.require_login:
+            raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
+        crosssite.require_same_site(self.master, request, identity.via)
+        return identity
+
+    def _params(self, route: Route, request: Request, query: dict[str, str]) -> dict[str, Any]:
+        for param in route.params:
+            if param.name in query:
+                raise BadParameter(param.name, "in the body of the request, not in its URL")
+        return parse_all(route.params, bodies.body_of(request), asked_of.limits(self.services))
+
+    async def _allowed(
+        self, route: Route, identity: Identity, texts: dict[str, str]
+    ) -> tuple[dict[str, Any], Ask]:
+        """Return the nouns of a job request that *identity* may make, and what asks for targets.
+
+        :raises NotFound: one of the nouns does not exist
+        :raises Forbidden: they may not
+        """
+        assert route.permission is not None  # declare() saw to it
+        site = asked_of.site_of(self.services, route, texts)
+        try:
+            found = await self.services.readers.ask(answering.resolve, site, texts)
+            deed = may.deed(route.permission, found)
+            ask = partial(may.require_allowed, self.master, identity, deed)
+            await self._require_allowed(identity, deed, ask, found)
+        except (NotFound, Forbidden):
+            # who may not read must not learn here what exists
+            await may.require_readable(self.master, identity)
+            raise
+        return found, ask
+
+    async def _require_allowed(
+        self, identity: Identity, deed: Deed, ask: Ask, found: dict[str, Any]
+    ) -> None:
+        """Return if *identity* may do *deed*, at least to some of many targets.
+
+        :raises Forbidden: they may not
+        """
+        if deed.permission.noun is not None:
+            await ask(found[deed.permission.noun])
+            return
+        verdict = asked_of.verdict(self.master, self.services, identity, deed)
+        if verdict.allowed is False:
+            raise Forbidden(verdict.why)
+
+    async def _receipt(
+        self, request: Request, query: dict[str, str], receipt: Receipt, left: float
+    ) -> bytes:
+        """Answer with *receipt*; as a page, if that is made in the seconds that are *left*."""
+        site, job_id = self.services.site, receipt.job.job_id
+        location = f"{site.root}/jobs/{job_id}"
+        request.setHeader("Location", location)
+        receipt_json = Answer(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
+        if negotiation.form_of(request, query) == "json":
+            return respond(request, receipt_json)
+        if negotiation.is_browser(request):
+            return respond(request, Answer(303, render.HTML_TYPE, b""))
+        question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
+        try:
+            asked = self.services.readers.ask(answering.answer, site, question)
+            page: Answer = await asked.addTimeout(max(0.0, left), self.master.reactor)
+        except Exception:
+            # what was done must not be lost with its page
+            self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)
+            return respond(request, receipt_json)
+        return respond(request, Answer(202, page.content_type, page.body))
+
+
+def _attempt(
+    route: Route, request: Request, texts: dict[str, str], params: dict[str, Any]
+) -> Attempt | None:
+    """Return what makes sending *request* again safe, if its client gave it a key.
+
+    :raises BadParameter: a key that is none
+    """
+    raw = request.getHeader(b"idempotency-key")
+    if raw is None:
+        return None
+    text = raw.decode("utf-8", "replace").strip()
+    if not text:
+        raise BadParameter(IDEMPOTENCY_KEY.name, IDEMPOTENCY_KEY.expected())
+    asked = json.dumps([route.name, texts, params], sort_keys=True)
+    fingerprint = hashlib.sha256(asked.encode()).hexdigest()
+    return Attempt(IDEMPOTENCY_KEY.parse(text, {}), fingerprint)

@@ -1,0 +1,181 @@
+"""The way of a GET: to a reader as early as it can, and back.
+
+All that happens to it there is ``answering.answer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet import defer
+from twisted.web.server import Request
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.model import Changes
+from buildbot_selfserve.model import Measured
+from buildbot_selfserve.model import Outlook
+from buildbot_selfserve.model import Verdict
+from buildbot_selfserve.params import FORMAT
+from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.waiting import Moment
+from buildbot_selfserve.web import answering
+from buildbot_selfserve.web import may
+from buildbot_selfserve.web import negotiation
+from buildbot_selfserve.web import services as asked_of
+from buildbot_selfserve.web import streaming
+from buildbot_selfserve.web import verdicts
+from buildbot_selfserve.web import who
+from buildbot_selfserve.web.answering import Answer
+from buildbot_selfserve.web.answering import Question
+from buildbot_selfserve.web.paging import Wanted
+from buildbot_selfserve.web.responding import respond
+from buildbot_selfserve.web.responding import send
+from buildbot_selfserve.web.services import Services
+from buildbot_selfserve.web.who import Identity
+
+#: A page of more jobs than this is no small answer.
+MOST_SMALL = 1000
+
+
+@dataclass(frozen=True)
+class LiveContext:
+    """The ``ctx`` of the handler of a live GET."""
+
+    measured: Callable[[], Measured]
+
+
+class Reads:
+    """Answers every GET."""
+
+    def __init__(self, master: Any, services: Services) -> None:
+        self.master = master
+        self.services = services
+
+    async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        """Answer a GET of what is read.
+
+        :param texts: what stands in its path, by noun
+        """
+        query = negotiation.query_of(request)
+        form = _form_of(route, request, query)
+        identity = await self._identity(route, request, form)
+        params = parse_all(route.all_params, query, asked_of.limits(self.services))
+        page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
+        wait = params.pop("wait") if route.held is not None else 0
+        texts = {**texts, **asked_of.taken_nouns(route, params)}
+        tells = form == "html" or route.tells_offers
+        question = replace(
+            asked_of.question(
+                self.master, self.services, route.name, form, request, query, identity
+            ),
+            texts=texts,
+            params=params,
+            verdicts=await self._verdicts(route, identity, texts) if tells else {},
+            page=page,
+            known=negotiation.known_tags(request),
+            gzip=negotiation.takes_gzip(request),
+        )
+        large = route.large or (params.get("num") or 0) > MOST_SMALL
+
+        def ask() -> defer.Deferred[Answer | Lengthy]:
+            # what is configured may be another after a wait
+            site = asked_of.site_of(self.services, route, texts)
+            asked = answering.answer_in_pieces, site, question
+            return self.services.readers.ask(*asked, large=large)
+
+        if not wait:
+            return await send(request, await ask())
+        moment = await self._held(request, question, wait)
+        return await send(request, await moment.ask(question.key, ask))
+
+    async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        """Answer a GET of what only the reactor knows.
+
+        :param texts: what stands in its path, by noun
+        """
+        _form_of(route, request, negotiation.query_of(request))
+        await self._identity(route, request, "json")
+        services = self.services
+        found: dict[str, Any] = {}
+        if texts:
+            found = await services.readers.ask(answering.resolve, services.site, texts)
+        value = route.handler(LiveContext(services.metrics.measured), **found)
+        if isinstance(value, Measured):
+            return respond(request, Answer(200, value.media_type, value.text))
+        assert isinstance(value, Changes)
+        request.setHeader("Content-Type", route.live)
+        client, clock = asked_of.remote(request), self.master.reactor
+        return await streaming.stream(request, client, value.branch, services.live, clock)
+
+    def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
+        """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
+        asked = Question(question.route, "", texts=question.texts, params=question.params)
+
+        def look() -> defer.Deferred[Outlook]:
+            return self.services.readers.ask(answering.outlook, self.services.site, asked)
+
+        return self.services.live.hold(asked_of.remote(request), asked.key, look, seconds)
+
+    async def _identity(self, route: Route, request: Request, form: str) -> Identity:
+        """Return who asks, as far as the answer depends on it.
+
+        :raises Unauthorized: they must be known to read, or their credentials are wrong
+        :raises Forbidden: they may not read
+        """
+        guarded = bool(self.master.www.authz.allowRules)
+        if form == "json" and not guarded and not route.tells_offers:
+            return who.NOBODY
+        try:
+            identity = await who.identify(self.master, self.services.tokens, request, reads=True)
+        except Unauthorized:
+            if guarded or route.tells_offers:
+                raise
+            return who.NOBODY  # what everybody may read is shown to whoever comes
+        await may.require_readable(self.master, identity)
+        return identity
+
+    async def _verdicts(
+        self, route: Route, identity: Identity, texts: dict[str, str]
+    ) -> dict[str, Verdict]:
+        """Return whether *identity* may do what *route* offers, by action.
+
+        Only where a rule asks for it is a target looked up: another way to a reader.
+        """
+        if not route.offers:
+            return {}
+        site = asked_of.site_of(self.services, route, texts)
+        deeds = list(may.offered(route.offers, site, texts["branch"]))
+        found = {
+            deed.action: asked_of.verdict(self.master, self.services, identity, deed)
+            for deed in deeds
+        }
+        unclear = [
+            deed
+            for deed in deeds
+            if found[deed.action].allowed is None and deed.permission.noun in texts
+        ]
+        if unclear:
+            nouns = await self.services.readers.ask(answering.resolve, site, texts)
+            found |= await verdicts.of_targets(self.master, identity, unclear, nouns)
+        return found
+
+
+def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
+    """Return the form of the answer to a GET.
+
+    :raises BadParameter: ``format`` asks for one that there is not
+    """
+    if route.template is not None:
+        return negotiation.form_of(request, query)
+    if route.live is not None and query.get("format", "") != "":
+        raise BadParameter(FORMAT.name, "left out: this is neither JSON nor a page")
+    if query.get("format", "json") not in ("json", ""):
+        raise BadParameter(FORMAT.name, "json: this has no page")
+    return "json"

@@ -1,0 +1,37 @@
+"""Gives an answer to the client that waits for it."""
+
+from __future__ import annotations
+
+from twisted.web.server import Request
+
+from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.web import sending
+from buildbot_selfserve.web.answering import Answer
+
+
+def respond(request: Request, answer: Answer, length: int | None = None) -> bytes:
+    """Set the status and the headers of *answer*; return its body.
+
+    :param length: of a body that is sent otherwise, in bytes
+    """
+    request.setResponseCode(answer.status)
+    for name, value in answer.headers:
+        if name == "Link":
+            request.responseHeaders.addRawHeader(name, value)  # there may be several
+        else:
+            request.setHeader(name, value)
+    if answer.status != 304:
+        request.setHeader("Content-Type", answer.content_type)
+        length = len(answer.body) if length is None else length
+        request.setHeader("Content-Length", str(length))
+    return answer.body
+
+
+async def send(request: Request, answer: Answer | Lengthy) -> bytes:
+    """Answer, in pieces where it is long; return the rest of the body."""
+    if isinstance(answer, Answer):
+        return respond(request, answer)
+    respond(request, answer.value, sum(map(len, answer.pieces)))
+    if request.method != b"HEAD":
+        await sending.send(request, answer.pieces)
+    return b""

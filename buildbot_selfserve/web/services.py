@@ -1,0 +1,111 @@
+"""What the ways of requests need of the floors below, and what both of them ask of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from typing import Protocol
+
+from twisted.web.server import Request
+
+from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.control import Control
+from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.live import Live
+from buildbot_selfserve.metrics import Metrics
+from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Verdict
+from buildbot_selfserve.readers import Readers
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.web import verdicts
+from buildbot_selfserve.web import who
+from buildbot_selfserve.web.answering import Question
+from buildbot_selfserve.web.answering import Visitor
+from buildbot_selfserve.web.may import Deed
+from buildbot_selfserve.web.tokens import Tokens
+from buildbot_selfserve.web.who import Identity
+
+
+class Services(Protocol):
+    """What the pipeline needs of the floors below; a reconfig may change all of it."""
+
+    @property
+    def config(self) -> SelfServe: ...
+
+    @property
+    def site(self) -> Site: ...
+
+    def setup(self, branch_name: str) -> Setup: ...
+
+    @property
+    def readers(self) -> Readers: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def control(self) -> Control: ...
+
+    @property
+    def live(self) -> Live: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+
+def limits(services: Services) -> dict[str, int]:
+    """Return the bounds of parameters that the operator configured."""
+    return {"max_count": services.config.max_count}
+
+
+def site_of(services: Services, route: Route, texts: dict[str, str]) -> Site:
+    """Return what a reader must know of the configuration to answer *route*."""
+    if not route.needs_setup:
+        return services.site
+    return replace(services.site, setup=services.setup(texts["branch"]))
+
+
+def taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
+    """Take the parameters that identify a noun out of *params*; return their texts by noun."""
+    taken = {param.noun: params.pop(param.name) for param in route.params if param.noun}
+    return {noun: str(value) for noun, value in taken.items() if value is not None}
+
+
+def remote(request: Request) -> str:
+    """Return the address that *request* came from."""
+    return str(getattr(request.getClientAddress(), "host", ""))
+
+
+def question(
+    master: Any,
+    services: Services,
+    route: str,
+    form: str,
+    request: Request,
+    query: dict[str, str],
+    identity: Identity,
+) -> Question:
+    """Return what to ask a reader for, so far as the URL and who asks tell.
+
+    :param route: its name in ``ROUTES``; may be empty where only a failure is to be told
+    """
+    site = services.site
+    kept = tuple((name, value) for name, value in query.items() if name != "format")
+    # a proxy may have taken a prefix away before we saw it
+    path = site.prefix + request.path.decode("ascii", "replace")
+    visitor = Visitor(identity.name, via=identity.via)
+    if form == "html":
+        back = who.page_of(site, request, path)
+        login, logout = (who.door_url(master, site, back, door) for door in ("login", "logout"))
+        visitor = replace(visitor, login=login, logout=logout)
+    return Question(route, form, path=path, query=kept, visitor=visitor)
+
+
+def verdict(master: Any, services: Services, identity: Identity, deed: Deed) -> Verdict:
+    """Return whether *identity* may do *deed*, as far as that can be told without a target."""
+    require_login = services.config.require_login
+    return verdicts.verdict(master, identity, deed, require_login=require_login)
