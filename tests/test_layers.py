@@ -26,6 +26,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "metrics": (2, frozenset({"prometheus_client"})),
     "collapse": (1, frozenset({"twisted"})),
     "loglines": (1, frozenset()),
+    "instead": (1, frozenset()),
     "waiting": (1, frozenset({"twisted"})),
     "config": (3, frozenset({"buildbot", "cloudpickle", "sqlalchemy", "twisted", "zope"})),
     "params": (2, frozenset()),

@@ -10,6 +10,7 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
+from buildbot.process.buildrequest import BuildRequestCollapser
 from buildbot.process.buildstep import BuildStep
 
 from tests.harness import REVISION
@@ -145,6 +146,31 @@ async def test_asking_twice_builds_twice_at_the_change_that_there_is(master: Any
     for one in (*receipts[0]["requests"], *receipts[1]["requests"]):
         assert (await master.completed(one["request_id"]))["results"] == SUCCESS
     assert len((await master.get(at())).json) == 8
+
+
+@pytest.mark.parametrize("master", [watched], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_waits_is_not_compared_and_everybody_is_told(
+    master: Any, monkeypatch: Any
+) -> None:
+    def compare(self: Any) -> None:
+        raise AssertionError("with thousands that wait this takes seconds")
+
+    monkeypatch.setattr(BuildRequestCollapser, "collapse", compare)
+    told: list[tuple[tuple[str, ...], Any]] = []
+    consumers = [
+        await master.master.mq.startConsuming(lambda key, msg: told.append((key, msg)), topic)
+        for topic in (("buildrequests", None, "new"), ("buildsets", None, "new"))
+    ]
+    receipt = (await master.post(at(), user=USER)).json
+    for consumer in consumers:
+        consumer.stopConsuming()
+    assert len(receipt["requests"]) == 4
+    requests = {key[1] for key, _ in told if key[0] == "buildrequests"}
+    assert requests == {str(one["request_id"]) for one in receipt["requests"]}
+    made_by = {msg["bsid"]: msg["scheduler"] for key, msg in told if key[0] == "buildsets"}
+    assert sorted(made_by) == receipt["buildset_ids"]
+    assert sorted(made_by.values()) == ["late", "main"]
 
 
 @pytest.mark.parametrize("master", [watched], indirect=True)

@@ -178,27 +178,42 @@ async def add_buildsets(master: Any, order: Order, plans: Iterable[NewBuildset])
     for plan in plans:
         if master.reactor.seconds() > order.deadline:
             break
-        buildset_id, by_builder = await master.db.buildsets.addBuildset(
-            sourcestamps=list(plan.sourcestamps),
-            reason=plan.reason[:REASON_LENGTH],
-            properties=dict(plan.properties),
-            builderids=list(plan.builder_ids),
-            waited_for=False,
-            submitted_at=epoch2datetime(int(master.reactor.seconds())),
-            priority=plan.priority,
-            **plan.more,
-        )
+        buildset_id, by_builder = await insert(master, plan)
         unannounced[buildset_id] = list(by_builder.values())
         made += by_builder.values()
         if len(unannounced) == BATCH:
-            await _announce(master, unannounced)
+            await announce(master, unannounced)
             unannounced = {}
-    await _announce(master, unannounced)
+    await announce(master, unannounced)
     return made
 
 
-async def _announce(master: Any, made: Mapping[int, list[int]]) -> None:
-    """Send the events that ``data.updates.addBuildset`` sends; builders start on the first."""
+async def insert(master: Any, plan: NewBuildset) -> tuple[int, dict[int, int]]:
+    """Add a buildset; return its id, and those of its requests by those of their builders.
+
+    Nobody knows of it before it is announced.
+    """
+    buildset_id, by_builder = await master.db.buildsets.addBuildset(
+        sourcestamps=list(plan.sourcestamps),
+        reason=plan.reason[:REASON_LENGTH],
+        properties=dict(plan.properties),
+        builderids=list(plan.builder_ids),
+        waited_for=False,
+        submitted_at=epoch2datetime(int(master.reactor.seconds())),
+        priority=plan.priority,
+        **plan.more,
+    )
+    return int(buildset_id), dict(by_builder)
+
+
+async def announce(
+    master: Any, made: Mapping[int, list[int]], scheduler: str = events.SCHEDULER
+) -> None:
+    """Send the events that ``data.updates.addBuildset`` sends; builders start on the first.
+
+    :param made: request ids by buildset id
+    :param scheduler: the name of the one that made them
+    """
     request_ids = [request_id for its_requests in made.values() for request_id in its_requests]
     await events.requests(master, request_ids, "new")
-    await events.buildsets(master, list(made), "new")
+    await events.buildsets(master, list(made), "new", scheduler)

@@ -13,7 +13,7 @@ from typing import Any
 from buildbot.data.resultspec import Filter
 from buildbot.data.resultspec import ResultSpec
 
-#: What schedulers are called that made a buildset of ours; subscribers may look for it.
+#: What stands where a scheduler is named, for what none has made; subscribers may look for it.
 SCHEDULER = "selfserve"
 
 
@@ -26,10 +26,12 @@ async def requests(master: Any, request_ids: Sequence[int], event: str) -> None:
         master.data.rtypes.buildrequest.produceEvent(row, event)
 
 
-async def buildsets(master: Any, buildset_ids: Sequence[int], event: str) -> None:
-    """Send *event* of each buildset: ``new`` or ``complete``."""
+async def buildsets(
+    master: Any, buildset_ids: Sequence[int], event: str, scheduler: str = SCHEDULER
+) -> None:
+    """Send *event* of each buildset: ``new``, which tells the *scheduler*, or ``complete``."""
     for row in await _rows(master, "buildsets", "bsid", buildset_ids):
-        told = {**row, "scheduler": SCHEDULER} if event == "new" else row
+        told = {**row, "scheduler": scheduler} if event == "new" else row
         master.data.rtypes.buildset.produceEvent(told, event)
 
 

@@ -21,6 +21,7 @@ from buildbot_selfserve.control import look
 from buildbot_selfserve.control import places
 from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
+from buildbot_selfserve.control.uncollapsed import uncollapsed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
@@ -64,7 +65,7 @@ async def new_builds(
         for name, (value, source) in marks.items():
             properties.setProperty(name, value, source)
         try:
-            _, by_builder = await scheduler.addBuildsetForChanges(
+            _, by_builder = await uncollapsed(scheduler).addBuildsetForChanges(
                 reason=create.requested_by(order),
                 changeids=change_ids,
                 builderNames=_BuilderNames(scheduler.builderNames, chosen, marks),

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import hmac
 import itertools
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from twisted.python.failure import Failure
 from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.instead import Instead
 from buildbot_selfserve.waiting import independent
 
 #: Seconds after which a secret that could not be read is tried again; the last one repeats.
@@ -124,7 +124,9 @@ class Tokens:
 
     async def _read(self, tokens: Sequence[SelfServeToken]) -> dict[SelfServeToken, str]:
         """Read the secrets of *tokens*; return those that have none, and why."""
-        master = _WithFreshSecrets(self._master, await _fresh_secrets(self._master))
+        fresh = await _fresh_secrets(self._master)
+        services = {**self._master.namedServices, "secrets": fresh}
+        master = Instead(self._master, namedServices=services)
         results = await defer.DeferredList(
             [
                 rendered(master, token.secret).addTimeout(PATIENCE, self._master.reactor)
@@ -177,17 +179,6 @@ def _reason(failure: Any) -> str:
     if failure.check(defer.TimeoutError, defer.CancelledError):
         return f"its secret took longer than {PATIENCE:g} seconds"
     return f"its secret cannot be read ({failure.type.__name__})"
-
-
-class _WithFreshSecrets:
-    """A master with other secrets than its own: all that renderables see of it otherwise."""
-
-    def __init__(self, master: Any, secrets: _Secrets) -> None:
-        self._master = master
-        self.namedServices: Mapping[str, Any] = {**master.namedServices, "secrets": secrets}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._master, name)
 
 
 class _Secrets:
