@@ -55,12 +55,15 @@ class Tokens:
         self._tokens = tuple(tokens)
         self._timezone = timezone
         self._digests = {}
-        if self._known.called:
-            self._known = defer.Deferred()
 
     def load(self) -> None:
-        """Read the secrets in the background; what cannot be read is tried again and again."""
+        """Read the secrets in the background; what cannot be read is tried again and again.
+
+        Whoever comes meanwhile waits until all have been tried once.
+        """
         self.stop()
+        if self._known.called:
+            self._known = defer.Deferred()
         self._loading = defer.Deferred.fromCoroutine(self._load())
         self._loading.addErrback(self._over)
 
@@ -82,6 +85,9 @@ class Tokens:
         for token in self._tokens:  # all of them: how long it takes tells nothing
             if hmac.compare_digest(self._digests.get(token.name, b""), digest):
                 found = token
+        if found is None and self._master.reconfig_active:
+            # the providers of secrets come after the web server, so that it may be good in a moment
+            raise Unavailable("The API tokens are not known yet", retry_after=1)
         if found is None:
             raise Unauthorized("Wrong API token")
         end = found.end(self._timezone)
