@@ -22,6 +22,8 @@ from buildbot_selfserve.errors import BadParameter
 _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,19})\s*", re.ASCII)
 
 INT32 = 2**31 - 1
+#: The last second of 9998 in epoch seconds: later ones have no date in every timezone.
+LAST_MOMENT = 253_370_764_799
 #: No operator has said anything, as in the documents.
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 #: JSON may be nested so deeply.
@@ -140,7 +142,7 @@ class Moment(Param):
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> int | datetime.date:
         value = _whole(raw)
-        if value is not None and 0 <= value <= 2**53:
+        if value is not None and 0 <= value <= LAST_MOMENT:
             return value
         try:
             return Date(self.name, self.text).parse(raw, limits)
@@ -149,7 +151,7 @@ class Moment(Param):
             raise BadParameter(self.name, expected) from None
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        seconds = {"type": "integer", "minimum": 0, "maximum": 2**53}
+        seconds = {"type": "integer", "minimum": 0, "maximum": LAST_MOMENT}
         return {"oneOf": [seconds, DAY]}
 
 

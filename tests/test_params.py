@@ -156,7 +156,7 @@ def test_a_bad_value_names_the_parameter_and_what_would_be_right(
         (params.OFFSET, "-1", "Bad offset"),
         (params.WHO, "w" * 257, "Bad who"),
         (params.SINCE, "yesterday", "Bad since"),
-        (params.UNTIL, str(2**53 + 1), "Bad until"),
+        (params.UNTIL, str(params.LAST_MOMENT + 1), "Bad until"),
         (params.FORMAT, "xml", "Bad format"),
     ],
 )
@@ -174,7 +174,7 @@ def test_the_message_is_what_clients_rely_on(param: Param, raw: str, msg: str) -
         (params.COUNT, 7),
         (params.BUILD_ID, 2**31 - 1),
         (params.STABLE_DELAY, 0),
-        (params.SINCE, 2**53),
+        (params.SINCE, params.LAST_MOMENT),
     ],
 )
 def test_the_outermost_values_are_taken(param: Param, value: int) -> None:

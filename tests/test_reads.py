@@ -9,6 +9,7 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import util
 
+from buildbot_selfserve.params import LAST_MOMENT
 from tests.harness import REVISION
 from tests.harness import config
 
@@ -338,3 +339,12 @@ async def test_a_revision_is_found_on_the_branches_that_know_it(master: Any) -> 
     assert f'href="/self-serve/feature%2Fx/rev/abc123{"1" * 34}"' in page.text
     page = await master.get("/self-serve/branches?revision=abc12", json=False)
     assert "No branch knows this revision" in page.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_journal_has_a_page_for_the_latest_moment(master: Any) -> None:
+    for form in ("html", "json"):
+        latest = f"since={LAST_MOMENT}&until={LAST_MOMENT}"
+        assert (await master.get(f"/self-serve/jobs?{latest}&format={form}")).status == 200
+        answer = await master.get(f"/self-serve/jobs?since={LAST_MOMENT + 1}&format={form}")
+        assert answer.status == 400

@@ -16,16 +16,14 @@ from buildbot_selfserve.web import answering
 from tests.harness import USER
 from tests.harness import config
 
-TIMEOUT = 3
-#: More than an act may take of that, and less than all.
-SLOW = 2.6
+TIMEOUT = 8
 
 
 def hurried() -> Any:
     return config(util.SelfServe(timeout=TIMEOUT))
 
 
-def slow_down(monkeypatch: Any, slow: Callable[..., Any]) -> None:
+def slow_down(monkeypatch: Any, slow: Callable[..., Any], seconds: float) -> None:
     """Let the readers be late with what asks for *slow*, as on a database that is slow."""
     readers = plugin.application._service.readers
     ask = readers.ask
@@ -33,7 +31,7 @@ def slow_down(monkeypatch: Any, slow: Callable[..., Any]) -> None:
     def late(function: Any, *arguments: Any, **more: Any) -> Any:
         answer = ask(function, *arguments, **more)
         if function is slow:
-            answer.addCallback(lambda value: task.deferLater(reactor, SLOW, lambda: value))
+            answer.addCallback(lambda value: task.deferLater(reactor, seconds, lambda: value))
         return answer
 
     monkeypatch.setattr(readers, "ask", late)
@@ -43,7 +41,8 @@ def slow_down(monkeypatch: Any, slow: Callable[..., Any]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any) -> None:
     build = await master.finished_build()
-    slow_down(monkeypatch, answering.resolve)
+    # more than an act may take of it, and less than all
+    slow_down(monkeypatch, answering.resolve, TIMEOUT * 0.85)
     begun = reactor.seconds()
     fields = {"build_id": build["buildid"]}
     answer = await master.post("/self-serve/main/build", user=USER, data=fields)
@@ -58,14 +57,14 @@ async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any)
 @pytest_twisted.ensureDeferred
 async def test_a_page_that_comes_too_late_is_left_out(master: Any, monkeypatch: Any) -> None:
     build = await master.finished_build()
-    slow_down(monkeypatch, answering.answer)
+    slow_down(monkeypatch, answering.answer, TIMEOUT * 0.5)
     begun = reactor.seconds()
     fields = {"build_id": build["buildid"], "count": 2}
     # a client that asks for nothing in particular gets the page if there is one
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
     assert reactor.seconds() - begun < TIMEOUT + 1
     assert (answer.status, answer.header("content-type")) == (202, "text/html; charset=utf-8")
-    slow_down(monkeypatch, answering.answer)
+    slow_down(monkeypatch, answering.answer, TIMEOUT * 0.5)
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
     assert (answer.status, answer.header("content-type")) == (202, "application/json")
     assert len(answer.json["requests"]) == 2
