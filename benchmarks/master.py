@@ -57,7 +57,10 @@ class Master:
 
 
 def _megabytes(process: psutil.Process) -> float:
-    return round(float(process.memory_full_info().uss) / 1e6, 1)
+    try:
+        return round(float(process.memory_full_info().uss) / 1e6, 1)
+    except psutil.NoSuchProcess:
+        return 0.0  # a child that has ended since it was listed
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -298,7 +299,53 @@ def test_another_database_in_its_place(asked: Asked) -> None:
             Writer(connection, 0).begin()
 
 
-def test_two_threads_share_what_they_know(asked: Asked) -> None:
+@pytest.mark.parametrize("loaded", [False, True])
+def test_what_is_written_between_two_statements(asked: Asked, loaded: bool) -> None:
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 12)
+        for _ in range(20):
+            writer.something()
+        connection.commit()
+        if loaded:
+            compare(asked)
+
+        def write_more(*_: object) -> None:
+            for _ in range(2):
+                writer.something()
+            connection.commit()
+
+        for _ in range(3):
+            sa.event.listen(asked.reading, "before_cursor_execute", write_more)
+            try:
+                with asked.reading.connect() as reading:
+                    asked.index.facts(reading)
+            finally:
+                sa.event.remove(asked.reading, "before_cursor_execute", write_more)
+            compare(asked)
+            if not loaded:
+                asked.index = Index()
+
+
+def test_another_thread_may_have_taken_more_since_the_end_was_asked_for() -> None:
+    tail = tails.Tail(time.monotonic, rising=True)
+    tail.take([(10, "a", "b")])
+    before = tail.last
+    tail.take([(10, "a", "b"), (11, "a", "b")])
+    assert not tail.moved(before, 10)
+    assert tail.moved(before, 12)
+    with pytest.raises(tails.Replaced):
+        tail.moved(tail.last, 10)
+
+
+def test_two_threads_share_what_they_know(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[None] = []
+    load = following._load
+
+    def counted(connection: sa.Connection) -> Any:
+        loads.append(None)
+        return load(connection)
+
+    monkeypatch.setattr(following, "_load", counted)
     wrong: list[BaseException] = []
     over = threading.Event()
     branch = BRANCHES[0]
@@ -330,6 +377,7 @@ def test_two_threads_share_what_they_know(asked: Asked) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+    assert len(loads) == 1
     compare(asked)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from array import array
 from collections.abc import Iterable
 from collections.abc import Set
@@ -116,3 +118,10 @@ class Buildsets:
     def builders_in(self, place: int) -> Set[int]:
         """Return the builders that were asked for in a place."""
         return self._builders.get(place, frozenset())
+
+
+@functools.lru_cache(maxsize=1000)
+def owner_in(values: tuple[str, ...]) -> str | None:
+    """Return who asked for a buildset, as the JSON of its ``owner`` property says it."""
+    owners = (json.loads(value)[0] for value in values)
+    return next((owner for owner in owners if isinstance(owner, str)), None)

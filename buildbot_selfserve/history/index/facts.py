@@ -20,6 +20,7 @@ from buildbot_selfserve.history.index.builds import found_in
 from buildbot_selfserve.history.index.buildsets import Buildsets
 from buildbot_selfserve.history.index.buildsets import Link
 from buildbot_selfserve.history.index.buildsets import Told
+from buildbot_selfserve.history.index.buildsets import owner_in
 from buildbot_selfserve.history.index.changes import Change
 from buildbot_selfserve.history.index.changes import Changes
 from buildbot_selfserve.history.index.stamps import Place
@@ -91,17 +92,9 @@ class Facts:
             yield record
         self.tails[name].begin(list(last))
 
-    def add(
-        self,
-        new: Mapping[str, Sequence[tuple[Any, ...]]],
-        owners: Mapping[int, str | None],
-        names: Mapping[int, Sequence[str]],
-        more_stamps: Records,
-    ) -> None:
+    def add(self, new: Mapping[str, Sequence[tuple[Any, ...]]], more_stamps: Records) -> None:
         """Take in what is new, by the names of the tails.
 
-        :param owners: who asked for the new buildsets
-        :param names: the users that Buildbot knows of new changes
         :param more_stamps: old ones that new links need, and that were not known
         :raises Replaced: the database is another one than before
         """
@@ -109,8 +102,8 @@ class Facts:
             taken = {name: self.tails[name].take(records) for name, records in new.items()}
             self._stamps.add(more_stamps)
             self._stamps.add(taken.get("stamps", ()))
-            self._add_changes(taken.get("changes", ()), names)
-            self._add_links(taken.get("links", ()), owners)
+            self._add_changes(taken.get("changes", ()))
+            self._add_links(taken.get("links", ()))
             self._add_builds(taken.get("builds", ()))
 
     def add_stamps(self, stamps: Records) -> None:
@@ -118,15 +111,17 @@ class Facts:
         with self._lock:
             self._stamps.add(stamps)
 
-    def add_changes(self, changes: Records, names: Mapping[int, Sequence[str]]) -> None:
-        """Take in changes, and the users that Buildbot knows of them."""
+    def add_changes(self, changes: Records) -> None:
+        """Take in changes: id, sourcestamp, author, and the users that Buildbot knows of it."""
         with self._lock:
-            self._add_changes(changes, names)
+            self._add_changes(changes)
 
-    def add_links(self, links: Records, owners: Mapping[int, str | None]) -> list[tuple[Any, ...]]:
-        """Take in links of buildsets to sourcestamps, and who asked for them.
+    def add_links(self, links: Records) -> list[tuple[Any, ...]]:
+        """Take in links of buildsets to sourcestamps.
 
         Those to sourcestamps that are not known are left out, and returned.
+
+        :param links: id, buildset, sourcestamp, when and why it was asked for, and in JSON by whom
         """
         left_out: list[tuple[Any, ...]] = []
 
@@ -138,17 +133,16 @@ class Facts:
                     left_out.append(link)
 
         with self._lock:
-            self._add_links(known(), owners)
+            self._add_links(known())
         return left_out
 
-    def _add_changes(self, changes: Records, names: Mapping[int, Sequence[str]]) -> None:
+    def _add_changes(self, changes: Records) -> None:
         stamp_ids: list[int] = []
 
         def named() -> Iterator[Change]:
-            for change_id, stamp_id, author in changes:
+            for change_id, stamp_id, author, users in changes:
                 stamp_ids.append(stamp_id)
-                its_names = (author, *names.get(change_id, ()))
-                yield change_id, stamp_id, tuple(dict.fromkeys(its_names))
+                yield change_id, stamp_id, tuple(dict.fromkeys((author, *users)))
 
         self._changes.add(named())
         self._changes.add_buildsets(
@@ -157,14 +151,14 @@ class Facts:
             for buildset_id in self._buildsets.of_stamp(stamp_id)
         )
 
-    def _add_links(self, links: Records, owners: Mapping[int, str | None]) -> None:
+    def _add_links(self, links: Records) -> None:
         added: list[tuple[int, int, int]] = []
 
         def placed() -> Iterator[Link]:
-            for _, buildset_id, stamp_id, submitted_at, reason in links:
+            for _, buildset_id, stamp_id, submitted_at, reason, owners in links:
                 place = self._stamps.place(stamp_id)
                 added.append((buildset_id, stamp_id, place))
-                told = Told(reason, owners.get(buildset_id))
+                told = Told(reason, owner_in(owners))
                 yield Link(buildset_id, stamp_id, place, submitted_at, told)
 
         self._buildsets.add(placed())
@@ -246,6 +240,11 @@ class Facts:
             self._builds.settle(over)
 
     # -- telling what is to be asked
+
+    def ends(self) -> dict[str, int]:
+        """Return how far each table has been followed."""
+        with self._lock:
+            return {name: tail.last for name, tail in self.tails.items()}
 
     def unknown_stamps(self, stamp_ids: Iterable[int]) -> list[int]:
         """Return those of *stamp_ids* that are not known."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import threading
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Set
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,13 +26,16 @@ MOST_SEARCHING = 500
 STREAMED = 2000
 
 #: What is followed, in this order: whatever refers to something is fetched before it, so that
-#: what it refers to is there when its turn comes.
+#: what it refers to is there when its turn comes. Builds refer to buildsets, and those are told of
+#: with their changes.
 _FOLLOWED = (
     ("builds", statements.BUILDS, statements.builds.c.id),
-    ("changes", statements.CHANGES, statements.changes.c.changeid),
     ("links", statements.LINKS, statements.links.c.id),
+    ("changes", statements.CHANGES, statements.changes.c.changeid),
     ("stamps", statements.STAMPS, statements.stamps.c.id),
 )
+#: In these the last column is what may be there several times, or not at all.
+_SEVERAL = {"links", "changes"}
 _NAMES = {
     "builders": statements.BUILDERS,
     "workers": statements.WORKERS,
@@ -100,37 +103,31 @@ def learn_names(connection: sa.Connection, facts: Facts) -> None:
 
 
 def _extend(connection: sa.Connection, facts: Facts) -> None:
-    *newest, first_change, first_link, first_stamp = statements.ENDS.all(connection)[0]
+    before = facts.ends()
+    *ends, first_link, first_change, first_stamp = statements.ENDS.all(connection)[0]
     facts.begins(first_stamp, first_link)
     facts.forget_changes(first_change)
     new: dict[str, Records] = {}
-    for (name, query, column), end in zip(_FOLLOWED, newest, strict=True):
+    came = False
+    for (name, query, column), end in zip(_FOLLOWED, ends, strict=True):
         tail = facts.tails[name]
-        if tail.moved(end):
-            new[name] = _fetched(connection, query.where(tail.condition(column)))
-    # nearly always there is nothing but the newest one of before
-    if any(one[0] != facts.tails[name].last for name, records in new.items() for one in records):
-        _take(connection, facts, new)
+        # what has come since we asked for the ends may refer to what has come since, too
+        if tail.moved(before[name], end) or came:
+            new[name] = list(
+                _followed(connection, name, query.where(tail.condition(column)).order_by(column))
+            )
+            # nearly always there is nothing but the newest one of before
+            came = came or any(one[0] != before[name] for one in new[name])
+    if came:
+        needed = {link[2] for link in new.get("links", ())}
+        needed.difference_update(stamp[0] for stamp in new.get("stamps", ()))
+        facts.add(new, _unknown_stamps(connection, facts, needed))
     _tidy(connection, facts)
 
 
-def _take(connection: sa.Connection, facts: Facts, new: dict[str, Records]) -> None:
-    links, changes = new.get("links", []), new.get("changes", [])
-    buildset_ids = sorted({link[1] for link in links})
-    owners = statements.OWNERS_OF.of(connection, buildset_ids)
-    change_ids = [change[0] for change in changes]
-    users = statements.USERS_OF.of(connection, change_ids)
-    fetched = {stamp[0] for stamp in new.get("stamps", [])}
-    more_stamps = _unknown_stamps(connection, facts, (link[2] for link in links), fetched)
-    facts.add(new, _owners(owners), _users(users), more_stamps)
-
-
-def _unknown_stamps(
-    connection: sa.Connection, facts: Facts, needed: Iterable[int], fetched: Set[int] = frozenset()
-) -> Records:
-    """Return the sourcestamps that are *needed*, and neither known nor *fetched*."""
-    unknown = facts.unknown_stamps(one for one in needed if one not in fetched)
-    return statements.STAMPS_OF.of(connection, unknown)
+def _unknown_stamps(connection: sa.Connection, facts: Facts, needed: Iterable[int]) -> Records:
+    """Return the sourcestamps that are *needed*, and not known."""
+    return statements.STAMPS_OF.of(connection, facts.unknown_stamps(needed))
 
 
 def _tidy(connection: sa.Connection, facts: Facts) -> None:
@@ -147,18 +144,16 @@ def _load(connection: sa.Connection) -> Facts:
     newest = statements.BUILDS.order_by(statements.builds.c.id.desc()).limit(2 * MOST_GAPS)
     for _ in facts.begin("builds", reversed(list(_streamed(connection, newest)))):
         pass
-    changes, links, stamps = (
-        facts.begin(name, _streamed(connection, query.order_by(column)))
+    links, changes, stamps = (
+        facts.begin(name, _followed(connection, name, query.order_by(column)))
         for name, query, column in _FOLLOWED[1:]
     )
     facts.add_stamps(stamps)
-    facts.add_changes(changes, _users(_streamed(connection, statements.USERS)))
-    owners = _owners(_streamed(connection, statements.OWNERS))
+    facts.add_changes(changes)
     # those of sourcestamps that came while we were reading
-    newer = facts.add_links(links, owners)
+    newer = facts.add_links(links)
     facts.add_stamps(_unknown_stamps(connection, facts, (link[2] for link in newer)))
-    facts.add_links(newer, owners)
-    del owners
+    facts.add_links(newer)
     late = _streamed(connection, statements.LATE.params(late=LATE))
     nameless = facts.nameless()
     found = statements.FOUND_IN.of(connection, nameless)
@@ -167,30 +162,18 @@ def _load(connection: sa.Connection) -> Facts:
     return facts
 
 
+def _followed(
+    connection: sa.Connection, name: str, query: sa.Select[Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the records of a tail, each id once and in their order."""
+    records = _streamed(connection, query)
+    if name not in _SEVERAL:
+        return records
+    by_id = (list(same) for _, same in itertools.groupby(records, key=itemgetter(0)))
+    return (
+        (*same[0][:-1], tuple(one[-1] for one in same if one[-1] is not None)) for same in by_id
+    )
+
+
 def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
     return streamed(connection, query, STREAMED)
-
-
-def _fetched(connection: sa.Connection, query: sa.Select[Any]) -> Records:
-    return [tuple(record) for record in connection.execute(query)]
-
-
-def _owners(records: Iterable[Any]) -> dict[int, str | None]:
-    """Return who asked for each buildset that says it."""
-    decoded: dict[str, str | None] = {}
-    owners: dict[int, str | None] = {}
-    for buildset_id, value in records:
-        if value not in decoded:
-            owner = json.loads(value)[0]
-            decoded[value] = owner if isinstance(owner, str) else None
-        owners[buildset_id] = decoded[value]
-    return owners
-
-
-def _users(records: Iterable[Any]) -> dict[int, list[str]]:
-    """Return the users that Buildbot knows of each change, further to its author."""
-    users: dict[int, list[str]] = {}
-    for change_id, identifier, author in records:
-        if identifier != author:
-            users.setdefault(change_id, []).append(identifier)
-    return users

@@ -35,11 +35,11 @@ def _oldest(column: sa.Column[int]) -> sa.ScalarSelect[int]:
 ENDS = Statement(
     sa.select(
         _newest(builds.c.id),
-        _newest(changes.c.changeid),
         _newest(links.c.id),
+        _newest(changes.c.changeid),
         _newest(stamps.c.id),
-        _oldest(changes.c.changeid),
         _oldest(links.c.id),
+        _oldest(changes.c.changeid),
         _oldest(stamps.c.id),
     )
 )
@@ -54,28 +54,31 @@ STAMPS = sa.select(
 )
 STAMPS_OF = Statement(STAMPS, stamps.c.id)
 
-#: Buildsets, each as often as it has sourcestamps. Buildbot writes a buildset, its sourcestamps,
-#: its properties and its requests in one transaction (buildbot/db/buildsets.py, addBuildset).
+#: Buildsets, each as often as it has sourcestamps, with who asked for it, where it says so.
+#: Buildbot writes a buildset, its sourcestamps, its properties and its requests in one transaction
+#: (buildbot/db/buildsets.py, addBuildset), and what is written at once must be read at once.
 LINKS = sa.select(
     links.c.id,
     links.c.buildsetid,
     links.c.sourcestampid,
     buildsets.c.submitted_at,
     buildsets.c.reason,
-).select_from(links.join(buildsets, buildsets.c.id == links.c.buildsetid))
-
-OWNERS = sa.select(_owners.c.buildsetid, _owners.c.property_value).where(
-    _owners.c.property_name == OWNER
-)
-OWNERS_OF = Statement(OWNERS, _owners.c.buildsetid)
-
-CHANGES = sa.select(changes.c.changeid, changes.c.sourcestampid, changes.c.author)
-USERS = sa.select(_change_users.c.changeid, _users.c.identifier, changes.c.author).select_from(
-    _change_users.join(_users, _users.c.uid == _change_users.c.uid).join(
-        changes, changes.c.changeid == _change_users.c.changeid
+    _owners.c.property_value,
+).select_from(
+    links.join(buildsets, buildsets.c.id == links.c.buildsetid).outerjoin(
+        _owners,
+        sa.and_(_owners.c.buildsetid == links.c.buildsetid, _owners.c.property_name == OWNER),
     )
 )
-USERS_OF = Statement(USERS, _change_users.c.changeid)
+
+#: Changes, each as often as Buildbot knows users of it, or once without any.
+CHANGES = sa.select(
+    changes.c.changeid, changes.c.sourcestampid, changes.c.author, _users.c.identifier
+).select_from(
+    changes.outerjoin(_change_users, _change_users.c.changeid == changes.c.changeid).outerjoin(
+        _users, _users.c.uid == _change_users.c.uid
+    )
+)
 
 BUILDS = sa.select(
     builds.c.id,

@@ -41,15 +41,18 @@ class Tail:
         self._rising = rising
         self._newest: tuple[Any, ...] | None = None
 
-    def moved(self, newest: int | None) -> bool:
+    def moved(self, before: int, newest: int | None) -> bool:
         """Whether rows may be there that have not been taken.
 
+        :param before: how far it was followed before *newest* was asked for; another thread may
+            have taken more since
         :param newest: the highest id in the table, ``None`` when it is empty
         :raises Replaced: rows that were taken have gone
         """
-        if (newest or 0) < self.last:
+        newest = newest or 0
+        if newest < before:
             raise Replaced
-        return (newest != self.last and newest is not None) or self._is_waiting()
+        return newest > self.last or self._is_waiting()
 
     def condition(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
         """Return the condition on rows that have not been taken, and on the newest one that has."""
