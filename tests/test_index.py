@@ -15,6 +15,7 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import database
+from buildbot_selfserve.history import listed
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import following
 from buildbot_selfserve.history.index import tails
@@ -300,7 +301,9 @@ def test_another_database_in_its_place(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-def test_what_is_written_between_two_statements(asked: Asked, loaded: bool) -> None:
+def test_what_is_written_between_two_statements(
+    asked: Asked, loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with asked.writing.connect() as connection:
         writer = Writer(connection, 12)
         for _ in range(20):
@@ -309,18 +312,20 @@ def test_what_is_written_between_two_statements(asked: Asked, loaded: bool) -> N
         if loaded:
             compare(asked)
 
-        def write_more(*_: object) -> None:
-            for _ in range(2):
-                writer.something()
-            connection.commit()
+        def before(ask: Any) -> Any:
+            def asks(*arguments: Any) -> Any:
+                for _ in range(2):
+                    writer.something()
+                connection.commit()
+                return ask(*arguments)
+
+            return asks
 
         for _ in range(3):
-            sa.event.listen(asked.reading, "before_cursor_execute", write_more)
-            try:
-                with asked.reading.connect() as reading:
-                    asked.index.facts(reading)
-            finally:
-                sa.event.remove(asked.reading, "before_cursor_execute", write_more)
+            with monkeypatch.context() as patched, asked.reading.connect() as reading:
+                patched.setattr(listed, "_fetched", before(listed._fetched))
+                patched.setattr(listed, "_executed", before(listed._executed))
+                asked.index.facts(reading)
             compare(asked)
             if not loaded:
                 asked.index = Index()

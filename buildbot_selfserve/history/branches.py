@@ -16,7 +16,7 @@ def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Br
     """Return the branch that URLs call *name*, or ``None``."""
     if site.branches is not None:
         return next((one for one in site.branches if one.name == name), None)
-    if name in site.hinted_branches or name in facts.branches():
+    if name in site.hinted_branches or facts.is_branch(name):
         return _unconfigured(name)
     return _unconfigured(name) if name in _of_codebases(connection) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Statement:
     def __init__(self, query: Any, listed: sa.ColumnElement[int] | None = None) -> None:
         self._query = query
         self._listed = listed
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, tuple[str, str]] = {}
         self._name = f"selfserve_{next(_numbers)}"
 
     def all(self, connection: sa.Connection) -> list[Any]:
@@ -44,6 +45,8 @@ class Statement:
         if not ids:
             return []
         dialect = connection.dialect.name
+        if dialect == "sqlite" and len(ids) == 1:
+            return self._records(connection, "= ?", ids[0])
         if dialect == "sqlite":
             # the text is the same for any number of ids
             one_of = "IN (SELECT value FROM json_each(?))"
@@ -80,27 +83,36 @@ class Statement:
         return f"EXECUTE {name}(%s)", (value,)
 
     def _text(self, connection: sa.Connection, one_of: str) -> str:
-        dialect = connection.dialect
-        if dialect.name not in self._texts:
-            compiled = self._query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-            self._texts[dialect.name] = str(compiled)
-        text = self._texts[dialect.name]
-        if not one_of:
-            return text
-        assert self._listed is not None
+        name = connection.dialect.name
+        if name not in self._texts:
+            self._texts[name] = self._compiled(connection.dialect)
+        whole, condition = self._texts[name]
+        return f"{whole}{condition}{one_of}" if one_of else whole
+
+    def _compiled(self, dialect: sa.Dialect) -> tuple[str, str]:
+        """Return the text of the query, and what its condition on ids begins with."""
+        compiled = self._query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        if self._listed is None:
+            return str(compiled), ""
         begin = "WHERE" if self._query.whereclause is None else "AND"
-        return f"{text}\n{begin} {self._listed.compile(dialect=dialect)} {one_of}"
+        return str(compiled), f"\n{begin} {self._listed.compile(dialect=dialect)} "
 
 
 def streamed(
     connection: sa.Connection, query: sa.Select[Any], size: int
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the records of a long answer as plain tuples; *size* are fetched at a time."""
-    cursor = connection.execute(query).cursor
-    assert cursor is not None
+    cursor = _executed(connection, query)
     while some := cursor.fetchmany(size):
         yield from some
     cursor.close()
+
+
+def _executed(connection: sa.Connection, query: sa.Select[Any]) -> Any:
+    """Return the driver's cursor, from which a query is fetched."""
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    return cursor
 
 
 def _prepares(connection: sa.Connection) -> bool:
@@ -109,9 +121,18 @@ def _prepares(connection: sa.Connection) -> bool:
     return dialect.driver == "psycopg2" and not getattr(dialect, "selfserve_pooled", False)
 
 
-def _fetched(connection: sa.Connection, text: str, parameters: Any) -> list[Any]:
-    result = connection.exec_driver_sql(text, parameters)
-    assert result.cursor is not None
-    records = list(result.cursor.fetchall())
-    result.close()
-    return records
+def _fetched(connection: sa.Connection, text: str, parameters: tuple[Any, ...] | None) -> list[Any]:
+    """Return the records of a statement.
+
+    To describe a result takes SQLAlchemy several times as long as SQLite to find it, so that its
+    own cursor is asked. What goes wrong is SQLAlchemy's business, which knows when a connection is
+    none any more: it is asked once more.
+    """
+    pooled = connection.connection.dbapi_connection
+    assert pooled is not None
+    try:
+        with contextlib.closing(pooled.cursor()) as cursor:
+            cursor.execute(text, *([] if parameters is None else [parameters]))
+            return list(cursor.fetchall())
+    except connection.dialect.loaded_dbapi.Error:
+        return [tuple(record) for record in connection.exec_driver_sql(text, parameters)]

@@ -288,7 +288,12 @@ class Facts:
     def branches(self) -> set[str]:
         """Return the names of the branches on which something was ever to be built."""
         with self._lock:
-            return self._stamps.branches()
+            return set(self._stamps.branches)
+
+    def is_branch(self, name: str) -> bool:
+        """Whether something was ever to be built on a branch of this name."""
+        with self._lock:
+            return name in self._stamps.branches
 
     def stamps(self, stamp_ids: Iterable[int]) -> list[Stamp]:
         """Return sourcestamps in the order of their ids, without those that are not there."""

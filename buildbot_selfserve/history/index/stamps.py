@@ -47,6 +47,8 @@ class Stamps:
         self._place_of = array("i")
         self._places: list[Place] = []
         self._numbers: dict[Place, int] = {}
+        #: on which something was ever to be built
+        self.branches: set[str] = set()
         self._of_branch: dict[Branch, frozenset[int]] = {}
         self._named = Texts()
 
@@ -80,6 +82,8 @@ class Stamps:
         if number is None:
             number = self._numbers[place] = len(self._places)
             self._places.append(place)
+            if place.branch:
+                self.branches.add(place.branch)
             self._of_branch.clear()
         return number
 
@@ -88,10 +92,6 @@ class Stamps:
         where = self._ids.where(stamp_id)
         assert where is not None
         return self._place_of[where]
-
-    def branches(self) -> set[str]:
-        """Return the names of the branches on which something was ever to be built."""
-        return {place.branch for place in self._places if place.branch}
 
     def places(self, branch: Branch) -> frozenset[int]:
         """Return the numbers of the places that are on *branch*."""
