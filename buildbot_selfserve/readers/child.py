@@ -1,6 +1,6 @@
-"""A reader process: questions on standard input, answers on standard output.
+"""A reader process: a pipe with questions for each lane, answers on standard output.
 
-It ends when the master's end of the pipe is closed, however the master ended.
+It ends when the master's end of a pipe is closed, however the master ended.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import queue
+import select
 import signal
 import sys
 import threading
@@ -24,8 +24,8 @@ from buildbot_selfserve.readers import frames
 #: encoding of a large one. Python's own 5 ms are long for that.
 SWITCH_INTERVAL = 0.0005
 
-#: number of the question, function, arguments
-_Question = tuple[int, Any, tuple[Any, ...]]
+#: So much is taken from a pipe at once: as much as it holds.
+MOST_READ = 2**16
 
 
 def main() -> None:
@@ -36,73 +36,81 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what anything prints goes into the log
     try:
-        _serve(sys.stdin.buffer, _Answers(answers))
+        _serve(_Answers(answers))
     finally:
         os._exit(0)  # a thread may wait for a database for ever
 
 
-def _serve(questions: BinaryIO, answers: _Answers) -> None:
-    first = _read(questions)
+def _serve(answers: _Answers) -> None:
+    small, large = (_Lane(frames.LANES[large]) for large in (False, True))
+    first = small.first()
     if first is None:
         return
-    open_state, arguments = pickle.loads(first[2])
+    open_state, arguments = pickle.loads(first)
     gc.disable()  # what is made now stays: to look for garbage in it takes longer than to make it
     state = open_state(*arguments)
     gc.freeze()
     gc.enable()
     answers.send(frames.READY, frames.PLAIN, b"")
-    unwanted: set[int] = set()
-    lanes: dict[bool, queue.SimpleQueue[_Question]] = {}
-    for large in (False, True):
-        lanes[large] = queue.SimpleQueue()
-        arguments = (state, lanes[large], answers, unwanted)
-        threading.Thread(target=_work, args=arguments, daemon=True).start()
-    kept: tuple[Any, ...] = ()
-    while True:
-        frame = _read(questions)
-        if frame is None:
-            return
-        number, kind, payload = frame
-        if kind == frames.UNWANTED:
-            unwanted.add(number)
-        elif kind == frames.KEPT:
-            kept = (pickle.loads(payload),)
-        else:
-            large, refers, function, arguments = pickle.loads(payload)
-            arguments = (*kept, *arguments) if refers else arguments
-            lanes[large].put((number, function, arguments))
+    for lane in (small, large):
+        threading.Thread(target=lane.work, args=(state, answers), daemon=True).start()
+    # both may be busy when the master ends; without any event, this waits for that alone
+    master_ends = select.poll()
+    master_ends.register(frames.LANES[False], 0)
+    master_ends.poll()
 
 
-def _read(questions: BinaryIO) -> frames.Frame | None:
-    header = questions.read(frames.HEADER.size)
-    if len(header) < frames.HEADER.size:
-        return None
-    number, kind, length = frames.HEADER.unpack(header)
-    return number, kind, questions.read(length)
+class _Lane:
+    """Takes questions from a pipe, and answers one after the other."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._unpacker = frames.Unpacker()
+        #: by their numbers: what they begin with, and what they are, pickled
+        self._waiting: dict[int, tuple[tuple[Any, ...], bytes]] = {}
+        self._kept: tuple[Any, ...] = ()
+        self._more = select.poll()
+        self._more.register(file, select.POLLIN)
+
+    def first(self) -> bytes | None:
+        """Return what comes before all questions; ``None`` if the pipe ends."""
+        return self._waiting.pop(frames.READY)[1] if self._take() else None
+
+    def work(self, state: Any, answers: _Answers) -> None:
+        """Answer until the pipe ends."""
+        while self._take():
+            number = next(iter(self._waiting))
+            kind, value = _answer(state, *self._waiting.pop(number))
+            if isinstance(value, Lengthy):
+                for piece in value.pieces:
+                    answers.send(number, frames.PIECE, piece)
+                value = Lengthy(value.value, ())
+            answers.send(number, kind, pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+
+    def _take(self) -> bool:
+        """Take all that has come, and wait until there is a question; False if the pipe ends."""
+        while not self._waiting or self._more.poll(0):
+            data = os.read(self._file, MOST_READ)
+            if not data:
+                return False
+            for number, kind, payload in self._unpacker.feed(data):
+                if kind == frames.UNWANTED:
+                    self._waiting.pop(number, None)
+                elif kind == frames.KEPT:
+                    self._kept = (pickle.loads(payload),)
+                else:
+                    self._waiting[number] = (self._kept, payload)
+        return True
 
 
-def _work(
-    state: Any,
-    lane: queue.SimpleQueue[_Question],
-    answers: _Answers,
-    unwanted: set[int],
-) -> None:
-    while True:
-        number, function, arguments = lane.get()
-        if number in unwanted:
-            unwanted.discard(number)
-            continue
-        try:
-            kind, value = frames.PLAIN, function(state, *arguments)
-        except SelfServeError as error:
-            kind, value = frames.RAISED, error
-        except Exception:
-            kind, value = frames.RAISED, traceback.format_exc()
-        if isinstance(value, Lengthy):
-            for piece in value.pieces:
-                answers.send(number, frames.PIECE, piece)
-            value = Lengthy(value.value, ())
-        answers.send(number, kind, pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+def _answer(state: Any, kept: tuple[Any, ...], payload: bytes) -> tuple[int, Any]:
+    refers, function, arguments = pickle.loads(payload)
+    try:
+        return frames.PLAIN, function(state, *(kept if refers else ()), *arguments)
+    except SelfServeError as error:
+        return frames.RAISED, error
+    except Exception:
+        return frames.RAISED, traceback.format_exc()
 
 
 class _Answers:

@@ -15,6 +15,10 @@ HEADER = struct.Struct(">IBI")
 #: piece of the text beside an answer that follows, an argument that questions to come refer to.
 PLAIN, RAISED, UNWANTED, PIECE, KEPT = range(5)
 
+#: The descriptors in a reader from which small questions come, and large ones. Each lane waits for
+#: its own: a thread that hands questions on would wait for the other threads at each of them.
+LANES = {False: 0, True: 3}
+
 #: The number of the frame that says that a reader has its state; no question has it.
 READY = 0
 

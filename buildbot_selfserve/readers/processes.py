@@ -57,7 +57,8 @@ class _Kept:
 class _Question:
     """A question on its way.
 
-    :param payload: lane, whether it begins with what is kept, function and arguments, pickled
+    :param payload: whether it begins with what is kept, function and arguments, pickled
+    :param large: in which lane it is
     """
 
     def __init__(self, number: int, payload: bytes, large: bool, kept: _Kept | None) -> None:
@@ -125,7 +126,7 @@ class ProcessReaders:
         kept = self._keep(arguments[0]) if arguments else None
         if kept is not None:
             arguments = arguments[1:]
-        payload = _pickled((large, kept is not None, function, arguments))
+        payload = _pickled((kept is not None, function, arguments))
         question = _Question(self._number, payload, large, kept)
         reader.ask(question)
 
@@ -176,7 +177,8 @@ class _Reader:
         self._pipe: _Pipe | None = None
         self._started = 0.0
         self._is_ready = False
-        self._kept: _Kept | None = None
+        #: by lane
+        self._kept: dict[bool, _Kept] = {}
 
     @property
     def pid(self) -> int | None:
@@ -187,11 +189,12 @@ class _Reader:
         reactor = self.readers.reactor
         self._started = reactor.seconds()
         self._is_ready = False
-        self._kept = None
+        self._kept = {}
         pipe = self._pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
-        reactor.spawnProcess(pipe, sys.executable, command, env=os.environ)
-        pipe.transport.write(self.readers.first_frame)
+        files = {**dict.fromkeys(frames.LANES.values(), "w"), 1: "r", 2: "r"}
+        reactor.spawnProcess(pipe, sys.executable, command, env=os.environ, childFDs=files)
+        pipe.write(False, self.readers.first_frame)
         for question in list(self.questions.values()):
             self._send(question)
 
@@ -206,11 +209,12 @@ class _Reader:
         question.attempts += 1
         question.pieces.clear()
         question.asked_at = self.readers.reactor.seconds()
-        if question.kept is not None and question.kept is not self._kept:
-            self._kept = question.kept
-            self._pipe.transport.write(question.kept.frame)
+        large, kept = question.large, question.kept
         frame = frames.packed(question.number, frames.PLAIN, question.payload)
-        self._pipe.transport.write(frame)
+        if kept is not None and kept is not self._kept.get(large):
+            self._kept[large] = kept
+            frame = kept.frame + frame
+        self._pipe.write(large, frame)
 
     def answered(self, number: int, kind: int, payload: bytes) -> None:
         """Take an answer, or that the process begins to answer now."""
@@ -255,7 +259,7 @@ class _Reader:
         elif worked_on is not question or not self._is_ready:
             del self.questions[question.number]
             frame = frames.packed(question.number, frames.UNWANTED, b"")
-            self._pipe.transport.write(frame)
+            self._pipe.write(question.large, frame)
 
     def _hangs(self, worked_on: _Question) -> bool:
         now = self.readers.reactor.seconds()
@@ -293,6 +297,10 @@ class _Pipe(ProcessProtocol):
         self._unpacker = frames.Unpacker()
         self._stopped: defer.Deferred[None] | None = None
 
+    def write(self, large: bool, frame: bytes) -> None:
+        """Write to a lane."""
+        self.transport.writeToChild(frames.LANES[large], frame)
+
     def outReceived(self, data: bytes) -> None:
         for number, kind, payload in self._unpacker.feed(data):
             self._reader.answered(number, kind, payload)
@@ -312,7 +320,8 @@ class _Pipe(ProcessProtocol):
     def stop(self) -> defer.Deferred[None]:
         """End the process: it ends by itself when its input does."""
         self._stopped = defer.Deferred()
-        self.transport.closeStdin()
+        for file in frames.LANES.values():
+            self.transport.closeChildFD(file)
         overdue = self._reader.readers.reactor.callLater(GRACE, self.kill)
 
         def ended(result: None) -> None:
