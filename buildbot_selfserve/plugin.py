@@ -28,6 +28,7 @@ from buildbot_selfserve.control.availability import Availability
 from buildbot_selfserve.control.configured import setup
 from buildbot_selfserve.control.configured import watched_branches
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.garbage import Garbage
 from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.journal import schema
@@ -134,6 +135,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.metrics = Metrics()
         self.control = Control(master, self._branch)
         self.tokens = Tokens(master)
+        self._garbage = Garbage(master.reactor.callLater)
         self._availability = Availability(master, master.reactor)
         self.jobs = Jobs(
             master.reactor,
@@ -201,6 +203,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         if self.running:
             self.tokens.load()
         self._forget_configuration()
+        self._spare()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
             self._restart()
@@ -212,6 +215,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._restart()
         self._heir.start(GONE_INTERVAL, now=False)
         self.tokens.load()
+        self._spare()
 
     @defer.inlineCallbacks
     def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
@@ -221,12 +225,14 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             yield self.disownServiceParent()
         else:
             self.tokens.load()  # the providers of secrets are those of the new configuration now
+            self._spare()
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
         """End job requests that run, then the readers."""
         yield super().stopService()
         self._heir.stop()
+        self._garbage.stop()
         self._retired()
         self._mount.remove()
         yield defer.Deferred.fromCoroutine(self.live.stop())
@@ -240,6 +246,13 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.live.seats.most = self.config.max_waiting
         self.live.seats.most_of_one = self.config.max_waiting_per_client
         self.live.release()
+
+    def _spare(self) -> None:
+        """Let the master come to rest, and spare it long looks for garbage, if we may."""
+        if not self.config.gc_freeze:
+            self._garbage.stop()
+        elif self.running:
+            self._garbage.settle()
 
     def _restart(self) -> None:
         self._stop_databases()

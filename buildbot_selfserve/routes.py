@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from typing import TypeVar
 
@@ -76,7 +77,7 @@ class Route:
         """Return the handler's docstring without its indentation."""
         return inspect.getdoc(self.handler) or ""
 
-    @property
+    @cached_property
     def shown_path(self) -> str:
         """Return the path as the documents write it: ``/{branch}/build/{build_id}``."""
         return re.sub("<([a-z_]+)>", lambda m: "{" + PATH[m[1]].name + "}", self.path)

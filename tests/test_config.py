@@ -66,6 +66,7 @@ def test_everything_has_a_default() -> None:
     assert config.timeout == 10
     assert config.db_url is None
     assert config.readers == 1
+    assert config.gc_freeze is True
     assert config.timezone == "UTC"
     assert config.max_waiting == 1000
     assert config.max_waiting_per_client == 600
@@ -79,6 +80,7 @@ def test_everything_has_a_default() -> None:
         ("path", "a.b_c~d-1"),
         ("require_login", True),
         ("require_login", False),
+        ("gc_freeze", False),
         ("max_count", 1),
         ("max_count", 10000),
         ("max_waiting", 0),
@@ -219,8 +221,8 @@ def test_an_argument_that_does_not_exist_is_reported_with_those_that_do() -> Non
     (mistake,) = mistakes(SelfServe, pth="self-serve")
     assert mistake == (
         "SelfServe: there is no argument 'pth'; it takes path, branches, require_login, tokens,"
-        " max_count, limits, timeout, db_url, readers, timezone, max_waiting,"
-        " max_waiting_per_client"
+        " max_count, limits, timeout, db_url, readers, gc_freeze, timezone,"
+        " max_waiting, max_waiting_per_client"
     )
 
 

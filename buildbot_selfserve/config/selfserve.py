@@ -63,6 +63,7 @@ class SelfServe:
     :param timeout: seconds after which a job request that cannot be finished is answered
     :param db_url: where the journal lives; ``None``: in the master's own database
     :param readers: how many readers run beside the reactor; ``0``: threads in the master
+    :param gc_freeze: Python's garbage collector leaves alone what stays until the next reconfig
     :param timezone: whose midnight ``date=`` means
     :param max_waiting: how many clients may wait at once for something to happen
     :param max_waiting_per_client: how many of those may come from one address
@@ -78,6 +79,7 @@ class SelfServe:
         "timeout",
         "db_url",
         "readers",
+        "gc_freeze",
         "timezone",
         "max_waiting",
         "max_waiting_per_client",
@@ -95,6 +97,7 @@ class SelfServe:
         timeout: float = 10,
         db_url: str | None = None,
         readers: int = 1,
+        gc_freeze: bool = True,
         timezone: str = "UTC",
         max_waiting: int = 1000,
         max_waiting_per_client: int = 600,
@@ -116,6 +119,7 @@ class SelfServe:
         check.number("timeout", timeout, 1, 600)
         check.secret("db_url", _is_db_url(db_url), "a database URL, a renderable or None")
         check.whole("readers", readers, 0, 16)
+        check.boolean("gc_freeze", gc_freeze)
         check.require(_is_timezone(timezone), "timezone", timezone, "a name such as Europe/Berlin")
         check.whole("max_waiting", max_waiting, 0, 100000)
         check.whole("max_waiting_per_client", max_waiting_per_client, 0, 100000)
@@ -125,6 +129,7 @@ class SelfServe:
         self.timeout = timeout
         self.db_url = db_url
         self.readers = readers
+        self.gc_freeze = gc_freeze
         self.timezone = timezone
         self.max_waiting = max_waiting
         self.max_waiting_per_client = max_waiting_per_client

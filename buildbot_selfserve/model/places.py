@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlparse
@@ -109,7 +110,7 @@ class Site:
     hinted_branches: tuple[str, ...] = ()
     setup: Setup | None = None
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """Return the path of Buildbot's root as clients see it, without a trailing slash.
 

@@ -24,6 +24,9 @@ from buildbot_selfserve.readers import frames
 #: encoding of a large one. Python's own 5 ms are long for that.
 SWITCH_INTERVAL = 0.0005
 
+#: So many new objects are looked through at once: an answer is made of thousands, and none of them
+#: is left when it is sent.
+YOUNG = 100_000
 #: So much is taken from a pipe at once: as much as it holds.
 MOST_READ = 2**16
 
@@ -50,6 +53,7 @@ def _serve(answers: _Answers) -> None:
     gc.disable()  # what is made now stays: to look for garbage in it takes longer than to make it
     state = open_state(*arguments)
     gc.freeze()
+    gc.set_threshold(YOUNG)
     gc.enable()
     answers.send(frames.READY, frames.PLAIN, b"")
     for lane in (small, large):

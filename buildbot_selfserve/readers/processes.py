@@ -298,8 +298,15 @@ class _Pipe(ProcessProtocol):
         self._stopped: defer.Deferred[None] | None = None
 
     def write(self, large: bool, frame: bytes) -> None:
-        """Write to a lane."""
-        self.transport.writeToChild(frames.LANES[large], frame)
+        """Write to a lane, and at once as far as the pipe takes it.
+
+        The reactor would do it when it has been through everything that has happened by now. A
+        process that has just died has no pipe any more; its questions are asked again.
+        """
+        writer = self.transport.pipes.get(frames.LANES[large])
+        if writer is not None:
+            writer.write(frame)
+            writer.doWrite()
 
     def outReceived(self, data: bytes) -> None:
         for number, kind, payload in self._unpacker.feed(data):

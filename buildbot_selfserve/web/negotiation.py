@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from twisted.web.server import Request
@@ -59,15 +60,22 @@ def takes_gzip(request: Request) -> bool:
 
 def known_tags(request: Request) -> frozenset[str]:
     """Return the entity tags in If-None-Match, as strong ones."""
-    header = (request.getHeader(b"if-none-match") or b"").decode("latin-1")
-    return frozenset(tag.strip().removeprefix("W/") for tag in header.split(","))
+    header = request.getHeader(b"if-none-match")
+    if not header:
+        return frozenset()
+    tags = header.decode("latin-1").split(",")
+    return frozenset(tag.strip().removeprefix("W/") for tag in tags)
 
 
-def _accepted(request: Request, name: bytes = b"accept") -> set[str]:
+def _accepted(request: Request, name: bytes = b"accept") -> frozenset[str]:
+    return _in_header(request.getHeader(name) or b"")
+
+
+@lru_cache(maxsize=64)  # a kind of client always sends the same
+def _in_header(header: bytes) -> frozenset[str]:
     accepted = set()
-    header = (request.getHeader(name) or b"").decode("latin-1")
-    for part in header.split(","):
+    for part in header.decode("latin-1").split(","):
         kind, *options = (piece.strip().lower() for piece in part.split(";"))
         if not any(option in ("q=0", "q=0.0", "q=0.00", "q=0.000") for option in options):
             accepted.add(kind)
-    return accepted
+    return frozenset(accepted)
