@@ -323,7 +323,7 @@ def test_what_is_written_between_two_statements(
 
         for _ in range(3):
             with monkeypatch.context() as patched, asked.reading.connect() as reading:
-                patched.setattr(listed, "_fetched", before(listed._fetched))
+                patched.setattr(listed, "fetched", before(listed.fetched))
                 patched.setattr(listed, "_executed", before(listed._executed))
                 asked.index.facts(reading)
             compare(asked)

@@ -62,13 +62,13 @@ class Statement:
     def _records(self, connection: sa.Connection, one_of: str, value: Any) -> list[Any]:
         if _prepares(connection):
             try:
-                return _fetched(connection, *self._prepared(connection, one_of, value))
+                return fetched(connection, *self._prepared(connection, one_of, value))
             except sa.exc.DBAPIError as error:
                 if getattr(error.orig, "pgcode", None) not in _OTHER_SESSION:
                     raise
                 connection.engine.dialect.selfserve_pooled = True  # type: ignore[attr-defined]
         text = self._text(connection, one_of.format("%s"))
-        return _fetched(connection, text, None if value is None else (value,))
+        return fetched(connection, text, None if value is None else (value,))
 
     def _prepared(self, connection: sa.Connection, one_of: str, value: Any) -> tuple[str, Any]:
         prepared = connection.info.setdefault("selfserve_prepared", set())
@@ -121,7 +121,9 @@ def _prepares(connection: sa.Connection) -> bool:
     return dialect.driver == "psycopg2" and not getattr(dialect, "selfserve_pooled", False)
 
 
-def _fetched(connection: sa.Connection, text: str, parameters: tuple[Any, ...] | None) -> list[Any]:
+def fetched(
+    connection: sa.Connection, text: str, parameters: tuple[Any, ...] | None = None
+) -> list[Any]:
     """Return the records of a statement.
 
     To describe a result takes SQLAlchemy several times as long as SQLite to find it, so that its

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Iterable
 from collections.abc import Iterator
 from operator import itemgetter
@@ -11,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from buildbot_selfserve.history import listed
 from buildbot_selfserve.history.index import statements
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.facts import Facts
@@ -42,6 +44,9 @@ _NAMES = {
     "masters": statements.MASTERS,
 }
 
+#: What a connection keeps: the facts it has brought up to date, and the version they have then.
+_VERSION = "selfserve_version"
+
 Records = list[tuple[Any, ...]]
 
 
@@ -65,7 +70,7 @@ class Index:
             if facts is None:
                 facts = self._loaded(connection, facts)
             try:
-                _extend(connection, facts)
+                _bring_up_to_date(connection, facts)
                 return facts
             except Replaced:
                 facts = self._loaded(connection, facts)
@@ -100,6 +105,21 @@ def learn_names(connection: sa.Connection, facts: Facts) -> None:
     """Learn the names of all builders, workers and masters."""
     for kind, query in _NAMES.items():
         facts.name(kind, dict(_streamed(connection, query)))
+
+
+def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
+    """Learn what is new, unless nothing was written since this connection did so.
+
+    SQLite tells that at next to no cost. Each connection has numbers of its own for it.
+    """
+    if connection.dialect.name != "sqlite":
+        _extend(connection, facts)
+        return
+    version = listed.fetched(connection, "PRAGMA data_version")[0]
+    known_facts, known_version = connection.info.get(_VERSION, (None, None))
+    if known_version != version or known_facts() is not facts:
+        _extend(connection, facts)
+        connection.info[_VERSION] = (weakref.ref(facts), version)
 
 
 def _extend(connection: sa.Connection, facts: Facts) -> None:
