@@ -35,9 +35,11 @@ def day(
     date = date or today
     begin, end = midnight(date, zone), midnight(date + datetime.timedelta(days=1), zone)
     chosen = facts.between(branch, begin, end)
-    if date == today:
-        chosen |= facts.open(branch)
     found = rows.rows_of(connection, facts, branch, chosen)
+    if date == today:
+        older = {one: its for one, its in facts.open(branch).items() if one not in chosen}
+        waiting = rows.rows_of(connection, facts, branch, older, rows.OPEN_OF_BUILDSETS)
+        found = rows.newest_first([*found, *waiting])
     return Day(
         branch=branch,
         date=date.isoformat(),

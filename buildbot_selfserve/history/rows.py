@@ -69,6 +69,7 @@ _WITH_BUILDS = _COLUMNS.select_from(
 )
 
 OF_BUILDSETS = Statement(RECORDS, requests.c.buildsetid)
+OPEN_OF_BUILDSETS = Statement(RECORDS.where(requests.c.complete == 0), requests.c.buildsetid)
 OF_REQUESTS = Statement(RECORDS, requests.c.id)
 OF_BUILDS = Statement(_WITH_BUILDS, builds.c.id)
 _GOT = Statement(
@@ -108,9 +109,18 @@ class Names(NamedTuple):
     masters: Mapping[int, str]
 
 
-def rows_of(connection: sa.Connection, facts: Facts, branch: Branch, chosen: Chosen) -> list[Row]:
-    """Return the rows of the *chosen* buildsets, the newest first."""
-    records = OF_BUILDSETS.of(connection, list(chosen))
+def rows_of(
+    connection: sa.Connection,
+    facts: Facts,
+    branch: Branch,
+    chosen: Chosen,
+    statement: Statement = OF_BUILDSETS,
+) -> list[Row]:
+    """Return the rows of the *chosen* buildsets, the newest first.
+
+    :param statement: asks for all of their requests, or for some
+    """
+    records = statement.of(connection, list(chosen))
     return rows_from(connection, facts, branch, records, chosen)
 
 

@@ -56,8 +56,9 @@ class Buildsets:
         #: were not looked at yet; nothing of a place where nobody has looked
         self._builders: dict[int, set[int]] = {}
         self._not_looked_at: dict[int, set[int]] = {}
-        #: those that may have requests which are not complete
+        #: those that may have requests which are not complete; and by the numbers of their places
         self.open: set[int] = set()
+        self._open_in: dict[int, set[int]] = {}
 
     def add(self, links: Iterable[Link]) -> None:
         """Add buildsets, each with all its sourcestamps."""
@@ -74,6 +75,7 @@ class Buildsets:
             of_stamp.append((stamp_id, buildset_id))
             by_time.setdefault(place, []).append((time, buildset_id))
             self.open.add(buildset_id)
+            self._open_in.setdefault(place, set()).add(buildset_id)
             if place in self._not_looked_at:
                 self._not_looked_at[place].add(buildset_id)
         self._of_stamp.add(of_stamp)
@@ -97,6 +99,15 @@ class Buildsets:
     def of_stamp(self, stamp_id: int) -> Iterable[int]:
         """Return the buildsets of a sourcestamp, in their order."""
         return self._of_stamp.of(stamp_id)
+
+    def open_in(self, places: Iterable[int]) -> set[int]:
+        """Return the buildsets in *places* that may have requests which are not complete."""
+        return set().union(*(self._open_in.get(one, ()) for one in places))
+
+    def close(self, buildset_ids: Set[int]) -> None:
+        """Note that all requests of these are complete."""
+        for its in (self.open, *self._open_in.values()):
+            its -= buildset_ids
 
     def asked_between(self, place: int, begin: int, end: int) -> Iterable[int]:
         """Return the buildsets in a place that were asked for in a span of time."""

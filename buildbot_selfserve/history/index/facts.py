@@ -193,7 +193,7 @@ class Facts:
             over, and the JSON of what they found
         """
         with self._lock:
-            self._buildsets.open = set(open_buildsets)
+            self._buildsets.close(self._buildsets.open.difference(open_buildsets))
             self._trimmed = len(self._buildsets.open)
             self._builds.add_late(late)
             over = []
@@ -231,7 +231,7 @@ class Facts:
         :param begun_with: those that were open before it was asked which still are
         """
         with self._lock:
-            self._buildsets.open -= begun_with.difference(still_open)
+            self._buildsets.close(begun_with.difference(still_open))
             self._trimmed = len(self._buildsets.open)
 
     def settle(self, over: Iterable[tuple[int, str | None]]) -> None:
@@ -350,7 +350,7 @@ class Facts:
     def open(self, branch: Branch) -> Chosen:
         """Return the buildsets on *branch* that may have requests which are not complete."""
         with self._lock:
-            return self._on(branch, self._buildsets.open)
+            return self._on(branch, self._buildsets.open_in(self._stamps.places(branch)))
 
     def open_of(self, buildset_ids: Iterable[int]) -> set[int]:
         """Return those of *buildset_ids* that may have requests which are not complete."""
