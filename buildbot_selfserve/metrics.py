@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter
@@ -48,6 +49,9 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        # there are few, and to find one by its labels takes the library as long as to count it
+        self._requests_of = lru_cache(maxsize=1000)(self._requests.labels)
+        self._seconds_of = lru_cache(maxsize=1000)(self._seconds.labels)
         self._jobs = Counter(
             "selfserve_job_requests",
             "Job requests whose row in the journal was closed.",
@@ -70,9 +74,9 @@ class Metrics:
         :param seconds: how long it took; ``None`` when it waited on purpose
         """
         method = method if method in METHODS else OTHER
-        self._requests.labels(method, route, status).inc()
+        self._requests_of(method, route, status).inc()
         if seconds is not None:
-            self._seconds.labels(method, route).observe(seconds)
+            self._seconds_of(method, route).observe(seconds)
 
     def job_ended(self, job: Job) -> None:
         """Count a job request whose row was closed."""
