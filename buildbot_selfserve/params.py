@@ -289,12 +289,10 @@ def _is_storable(value: Any, depth: int = 0) -> bool:
 
 def is_plain(text: str) -> bool:
     """Whether *text* can be stored everywhere: no control characters, no lone surrogates."""
-    return not any(
-        character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
-        for character in text
-    )
+    return _NOT_PLAIN.search(text) is None
 
 
+_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 #: The same in JSON schema, whose texts have no surrogates anyway.
 PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 

@@ -67,7 +67,7 @@ class Route:
     offers: tuple[Permission, ...] = ()
     tells_offers: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Return what tells this route from all others."""
         return f"{self.method} {self.path}"
@@ -82,7 +82,7 @@ class Route:
         """Return the path as the documents write it: ``/{branch}/build/{build_id}``."""
         return re.sub("<([a-z_]+)>", lambda m: "{" + PATH[m[1]].name + "}", self.path)
 
-    @property
+    @cached_property
     def all_params(self) -> tuple[Param, ...]:
         """Return the parameters of the handler, of paging and of waiting."""
         return (

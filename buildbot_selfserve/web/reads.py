@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
@@ -71,10 +70,14 @@ class Reads:
         wait = params.pop("wait") if route.held is not None else 0
         texts = {**texts, **asked_of.taken_nouns(route, params)}
         tells = form == "html" or route.tells_offers
-        question = replace(
-            asked_of.question(
-                self.master, self.services, route.name, form, request, query, identity
-            ),
+        question = asked_of.question(
+            self.master,
+            self.services,
+            route.name,
+            form,
+            request,
+            query,
+            identity,
             texts=texts,
             params=params,
             verdicts=await self._verdicts(route, identity, texts) if tells else {},

@@ -88,10 +88,12 @@ def question(
     request: Request,
     query: dict[str, str],
     identity: Identity,
+    **more: Any,
 ) -> Question:
-    """Return what to ask a reader for, so far as the URL and who asks tell.
+    """Return what to ask a reader for.
 
     :param route: its name in ``ROUTES``; may be empty where only a failure is to be told
+    :param more: what the URL and who asks do not tell
     """
     site = services.site
     kept = tuple((name, value) for name, value in query.items() if name != "format")
@@ -102,7 +104,7 @@ def question(
         back = who.page_of(site, request, path)
         login, logout = (who.door_url(master, site, back, door) for door in ("login", "logout"))
         visitor = replace(visitor, login=login, logout=logout)
-    return Question(route, form, path=path, query=kept, visitor=visitor)
+    return Question(route, form, path=path, query=kept, visitor=visitor, **more)
 
 
 def verdict(master: Any, services: Services, identity: Identity, deed: Deed) -> Verdict:

@@ -23,6 +23,8 @@ def forget_broken(master: Any, request: Request) -> None:
     Buildbot takes it for none as well, but first logs whatever anybody may send as an error, with
     its traceback (buildbot/www/auth.py, parse_user_info_from_token).
     """
+    if not request.received_cookies:
+        return
     name = session_cookie(request)
     token = request.getCookie(name)
     if token is None:
