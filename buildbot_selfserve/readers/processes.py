@@ -69,6 +69,8 @@ class _Question:
         self.pieces: list[bytes] = []
         self.attempts = 0
         self.asked_at = 0.0
+        #: when it is given up
+        self.due = 0.0
         self.answer: defer.Deferred[Any] = defer.Deferred()
 
 
@@ -101,6 +103,7 @@ class ProcessReaders:
         self._last: Any = None
         self._kept: _Kept | None = None
         self._stopping = False
+        self._clock: Any = None
         self._readers = [_Reader(self) for _ in range(count)]
         for reader in self._readers:
             reader.start()
@@ -128,14 +131,33 @@ class ProcessReaders:
             arguments = arguments[1:]
         payload = _pickled((kept is not None, function, arguments))
         question = _Question(self._number, payload, large, kept)
+        question.due = self.reactor.seconds() + self.timeout
         reader.ask(question)
+        if self._clock is None:
+            self._clock = self.reactor.callLater(self.timeout, self._give_up)
 
         def ended(result: Any) -> Any:
             reader.forget(question)
             return result
 
-        answer = question.answer.addTimeout(self.timeout, self.reactor, too_late)
-        return answer.addBoth(ended)
+        return question.answer.addBoth(ended)
+
+    def _give_up(self) -> None:
+        """Give up the questions that are overdue; look again when the next one is.
+
+        A timer for each of thousands a second would cost more than to write them into a pipe.
+        """
+        now, waiting = self.reactor.seconds(), []
+        for question in [one for reader in self._readers for one in reader.questions.values()]:
+            if question.answer.called:
+                continue  # its reader still works on it
+            if question.due > now:
+                waiting.append(question.due)
+            else:
+                defer.execute(too_late, None, self.timeout).chainDeferred(question.answer)
+        self._clock = None
+        if waiting:
+            self._clock = self.reactor.callLater(min(waiting) - now, self._give_up)
 
     def _keep(self, value: Any) -> _Kept | None:
         """Return how *value* is referred to, if two questions in a row have begun with it."""
@@ -149,6 +171,9 @@ class ProcessReaders:
     def stop(self) -> defer.Deferred[None]:
         """End the processes; return when they have ended."""
         self._stopping = True
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
         done = defer.DeferredList([reader.stop() for reader in self._readers])
         return done.addCallback(lambda _: None)
 
