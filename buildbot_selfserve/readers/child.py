@@ -21,8 +21,9 @@ from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import frames
 
 #: Seconds after which a thread lets the other one run: a small answer is not to wait for the
-#: encoding of a large one. Python's own 5 ms are long for that.
-SWITCH_INTERVAL = 0.0005
+#: encoding of a large one. SQLite lets go of Python at each record, and a small answer would wait
+#: for so long each time that it takes it up again; Python's own 5 ms are far too long for that.
+SWITCH_INTERVAL = 0.0001
 
 #: So many new objects are looked through at once: an answer is made of thousands, and none of them
 #: is left when it is sent.
