@@ -18,9 +18,14 @@ EVERY = ("sqlite", "postgresql", "mariadb")
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
-    """Run the tests of a module that says ``EVERY_DATABASE = True`` on each of them."""
+    """Run the tests of a module that says ``EVERY_DATABASE = True`` on each of them.
+
+    One that is marked ``writes_at_once`` needs a database in which several can write at a time.
+    """
     if getattr(metafunc.module, "EVERY_DATABASE", False) and "db_url" in metafunc.fixturenames:
-        metafunc.parametrize("db_url", EVERY, indirect=True)
+        at_once = metafunc.definition.get_closest_marker("writes_at_once")
+        some = [one for one in EVERY if one != "sqlite"] if at_once else EVERY
+        metafunc.parametrize("db_url", some, indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -62,11 +62,6 @@ class Asked:
         with self.writing.begin() as connection:
             Writer(connection, 0).begin()
 
-    @property
-    def writes_at_once(self) -> bool:
-        """Whether several transactions can write at the same time."""
-        return self.writing.dialect.name != "sqlite"
-
     def history(self, connection: sa.Connection) -> History:
         return History(connection, self.index, SITE)
 
@@ -193,9 +188,8 @@ def test_what_is_there_before_the_question_is_seen(asked: Asked) -> None:
             assert history.done(found, 0).pending == len(requests)
 
 
+@pytest.mark.writes_at_once
 def test_ids_that_are_committed_out_of_their_order(asked: Asked) -> None:
-    if not asked.writes_at_once:
-        pytest.skip("one writes at a time: ids cannot appear out of their order")
     with asked.writing.connect() as slow, asked.writing.connect() as quick:
         first, second = Writer(slow, 4), Writer(quick, 5)
         for _ in range(5):
@@ -211,11 +205,10 @@ def test_ids_that_are_committed_out_of_their_order(asked: Asked) -> None:
             compare(asked)
 
 
+@pytest.mark.writes_at_once
 def test_an_id_that_never_comes_is_not_waited_for_for_ever(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not asked.writes_at_once:
-        pytest.skip("one writes at a time: nothing is waited for")
     with asked.writing.connect() as connection:
         writer = Writer(connection, 6)
         writer.something()
