@@ -25,9 +25,9 @@ from buildbot_selfserve.readers import frames
 #: for so long each time that it takes it up again; Python's own 5 ms are far too long for that.
 SWITCH_INTERVAL = 0.0001
 
-#: So many new objects are looked through at once: an answer is made of thousands, and none of them
-#: is left when it is sent.
-YOUNG = 100_000
+#: So many new objects are looked through at once: an answer is made of thousands, and hardly any of
+#: them is left when it is sent. What is left takes memory until then.
+YOUNG = 10_000
 #: So much is taken from a pipe at once: as much as it holds.
 MOST_READ = 2**16
 
