@@ -203,7 +203,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         if self.running:
             self.tokens.load()
         self._forget_configuration()
-        self._spare()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
             self._restart()
