@@ -182,15 +182,18 @@ def test_soak_sees_a_leak(name: str) -> None:
     assert list(verdict.leaks(CENSUS, grown)) == []
     grown[name] += 1
     (fault,) = verdict.leaks(CENSUS, grown)
-    assert fault.startswith(f"{name}: 10 at first")
+    assert fault.startswith(f"{name}: 10 before")
 
 
-def test_soak_sees_that_memory_grows() -> None:
-    flat = {**CENSUS, "megabytes": {"master": 119.0, "readers": 60.0}}
-    assert list(verdict.leaks(CENSUS, flat)) == []
-    grown = {**CENSUS, "megabytes": {"master": 121.0, "readers": 60.0}}
-    (fault,) = verdict.leaks(CENSUS, grown)
-    assert "121.0 MB" in fault
+@pytest.mark.parametrize(
+    ("most", "flat", "grown"), [(verdict.GROWTH, 120.0, 120.1), (verdict.STANDSTILL, 107.0, 107.1)]
+)
+def test_soak_sees_that_memory_grows(most: Any, flat: float, grown: float) -> None:
+    after = {**CENSUS, "megabytes": {"master": flat, "readers": 60.0}}
+    assert list(verdict.growth(CENSUS, after, most)) == []
+    after = {**CENSUS, "megabytes": {"master": grown, "readers": 60.0}}
+    (fault,) = verdict.growth(CENSUS, after, most)
+    assert f"{grown} MB" in fault
 
 
 def test_soak_sees_a_traceback_of_ours_only() -> None:

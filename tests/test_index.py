@@ -221,10 +221,10 @@ def test_an_id_that_never_comes_is_not_waited_for_for_ever(
         compare(asked)
         with asked.reading.connect() as reading:
             facts = asked.index.facts(reading)
-            assert facts.tails["stamps"].gaps
+            assert facts.intake.tails["stamps"].gaps
             monkeypatch.setattr(tails, "PATIENCE", -1.0)
             asked.index.facts(reading)
-            assert not facts.tails["stamps"].gaps
+            assert not facts.intake.tails["stamps"].gaps
         compare(asked)
 
 
@@ -382,7 +382,7 @@ def test_two_threads_share_what_they_know(asked: Asked, monkeypatch: pytest.Monk
 def test_buildsets_that_are_not_open_any_more_are_forgotten(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("buildbot_selfserve.history.index.facts.MOST_CLOSED", 5)
+    monkeypatch.setattr("buildbot_selfserve.history.index.intake.MOST_CLOSED", 5)
     monkeypatch.setattr(following, "MOST_SEARCHING", 5)
     with asked.writing.connect() as connection, asked.reading.connect() as reading:
         writer = Writer(connection, 11)
@@ -396,5 +396,5 @@ def test_buildsets_that_are_not_open_any_more_are_forgotten(
             connection.commit()
             facts = asked.index.facts(reading)
             assert len(facts.open(BRANCHES[0])) <= 6
-            assert len(facts.searching()) <= 6 * 3
+            assert len(facts.intake.searching()) <= 6 * 3
     compare(asked)

@@ -2,9 +2,10 @@
 
 Clients read pages and JSON, ask for builds that are really built, cancel and reprioritize them,
 hang up in the middle and wait, while the master reads its configuration again and again. After a
-first while and at the end the master comes to rest and is counted: threads, files, connections,
-Deferreds, timers, processes, memory. Every row of the journal must be closed, and every builder
-must build.
+first while and at the end of that the master comes to rest and is counted: threads, files,
+connections, Deferreds, timers, processes, memory. Then clients only read, and memory is counted
+once more: with the history it may grow, with the questions it may not. Every row of the journal
+must be closed, and every builder must build.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from benchmarks.soak.clients import BRANCHES
 from benchmarks.soak.clients import Clients
 from tests import databases
 
-#: The first part of the time, after which the master is counted for the first time.
-WARM_UP = 0.25
+#: The first part of the time, after which the master is counted for the first time, and the last
+#: part, in which nothing is built.
+WARM_UP, READING = 0.25, 0.2
 #: The master reads its configuration so often, but no more often than every few seconds.
 RECONFIGS, LEAST_PAUSE = 60, 3.0
 
@@ -83,19 +85,22 @@ def soak(measured: master.Master, seconds: float, seed: int) -> dict[str, Any]:
     progress = Progress(100)
     clients = Clients(measured, seed)
     reconfig_every = max(LEAST_PAUSE, seconds / RECONFIGS)
-    counts = []
-    for share in (WARM_UP, 1 - WARM_UP):
-        with clients.at_work(reconfig_every):
+    parts = (
+        ("first", WARM_UP, clients.at_work(reconfig_every)),
+        ("last", 1 - WARM_UP - READING, clients.at_work(reconfig_every)),
+        ("read", READING, clients.reading()),
+    )
+    counts = {}
+    for name, share, at_work in parts:
+        with at_work:
             _watch(measured, clients, progress, seconds * share, seconds)
         progress.say("comes to rest")
-        counts.append(verdict.rest(measured))
-    first, last = counts
+        counts[name] = verdict.rest(measured)
     return {
         "seconds": seconds,
-        "first": first,
-        "last": last,
+        **counts,
         "answers": dict(sorted(clients.answers.items())),
-        "faults": [*clients.wrong[:20], *verdict.faults(measured, first, last)],
+        "faults": [*clients.wrong[:20], *verdict.faults(measured, **counts)],
     }
 
 
@@ -116,9 +121,10 @@ def _watch(
 
 
 def _table(counted: dict[str, Any]) -> str:
-    lines = ["| counted | at first | in the end |", "| --- | --- | --- |"]
+    lines = ["| counted | at first | in the end | after reading alone |", "| --- |" + " --- |" * 3]
     for name in (*verdict.SLACK, "megabytes"):
-        lines.append(f"| {name} | {counted['first'][name]} | {counted['last'][name]} |")
+        cells = (str(counted[when][name]) for when in ("first", "last", "read"))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", "| done | times |", "| --- | --- |"]
     lines += [f"| {name} | {times:,} |" for name, times in counted["answers"].items()]
     return "\n".join(lines)

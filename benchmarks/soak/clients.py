@@ -49,20 +49,27 @@ class Clients:
         self._seed = seed
         self._stop = threading.Event()
 
-    @contextlib.contextmanager
-    def at_work(self, reconfig_every: float) -> Iterator[None]:
+    def at_work(self, reconfig_every: float) -> contextlib.AbstractContextManager[None]:
         """Let all of them work while the block runs.
 
         :param reconfig_every: seconds
         """
-        works: list[tuple[Callable[[random.Random], None], float]] = [
+        return self._working(
             *((self._read, 0.03) for _ in range(3)),
             *((self._ask_for_builds, 0.15) for _ in range(2)),
             (self._change_builds, 0.15),
             (self._hang_up, 0.05),
             (self._wait, 0.1),
             (self._reconfig, reconfig_every),
-        ]
+        )
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Let some of them read what there is while the block runs, and nobody build."""
+        return self._working(*((self._read, 0.03) for _ in range(6)))
+
+    @contextlib.contextmanager
+    def _working(self, *works: tuple[Callable[[random.Random], None], float]) -> Iterator[None]:
+        """Let each do its work again and again, with a pause of so many seconds."""
         self._stop.clear()
         threads = [
             threading.Thread(target=self._repeat, args=(work, pause, number))

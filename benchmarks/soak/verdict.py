@@ -25,8 +25,9 @@ SLACK = {
     "timers": 12,
     "children": 0,
 }
-#: Memory may grow by this share and so many megabytes.
-MEMORY_SHARE, MEMORY_SLACK = 0.1, 10.0
+#: Memory may grow by this share and so many megabytes: while builds are made, the history that the
+#: readers know, and the answers that are made of it; while there is nothing new, next to nothing.
+GROWTH, STANDSTILL = (0.1, 10.0), (0.03, 4.0)
 
 Census = dict[str, Any]
 
@@ -70,28 +71,38 @@ def _rest_api(master: Master, path: str) -> Any:
     raise Restless(f"{path} is not answered: {answer}")
 
 
-def faults(master: Master, first: Census, last: Census) -> list[str]:
-    """Return what is wrong with the master at its last rest.
+def faults(master: Master, first: Census, last: Census, read: Census) -> list[str]:
+    """Return what is wrong with the master.
 
-    :param first: what there was at an earlier rest
+    :param first: what there was at a rest after some while
+    :param last: likewise when all was done
+    :param read: likewise after it was only read
     """
     return [
         *leaks(first, last),
+        *growth(first, last, GROWTH),
+        *leaks(last, read),
+        *growth(last, read, STANDSTILL),
         *_open_rows(master),
         *_wedged(master),
         *tracebacks(master.process.log),
     ]
 
 
-def leaks(first: Census, last: Census) -> Iterator[str]:
-    """Yield what there is more of at the last rest than at the first."""
+def leaks(before: Census, after: Census) -> Iterator[str]:
+    """Yield what there is more of at a later rest than at an earlier one."""
     for name, slack in SLACK.items():
-        if last[name] > first[name] + slack:
-            yield f"{name}: {first[name]} at first, {last[name]} in the end"
-    for whose, before in first["megabytes"].items():
-        after = last["megabytes"][whose]
-        if after > before * (1 + MEMORY_SHARE) + MEMORY_SLACK:
-            yield f"memory of {whose}: {before} MB at first, {after} MB in the end"
+        if after[name] > before[name] + slack:
+            yield f"{name}: {before[name]} before, {after[name]} after"
+
+
+def growth(before: Census, after: Census, most: tuple[float, float]) -> Iterator[str]:
+    """Yield whose memory has grown by more than a share of it and so many megabytes."""
+    share, slack = most
+    for whose, megabytes in before["megabytes"].items():
+        now = after["megabytes"][whose]
+        if now > megabytes * (1 + share) + slack:
+            yield f"memory of {whose}: {megabytes} MB before, {now} MB after"
 
 
 def _open_rows(master: Master) -> Iterator[str]:

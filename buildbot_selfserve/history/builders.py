@@ -10,9 +10,8 @@ from collections.abc import Set
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
-from buildbot_selfserve.history.listed import Statement
+from buildbot_selfserve.history.index import builders_on
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderEntry
@@ -22,10 +21,6 @@ from buildbot_selfserve.model import Setup
 
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
-
-_ASKED_FOR = Statement(
-    sa.select(rows.requests.c.buildsetid, rows.requests.c.builderid), rows.requests.c.buildsetid
-)
 
 TAG = "tag:"
 SCHEDULER = "scheduler:"
@@ -50,7 +45,7 @@ def builders(connection: sa.Connection, facts: Facts, setup: Setup, branch: Bran
             {name for name, value in setup.builder_branches if value in branch.branches}
             & set(existing)
             or set(setup.reacting) & set(existing)
-            or _names_of(existing, _have_built(connection, facts, branch))
+            or _names_of(existing, builders_on(connection, facts, branch))
         )
     return Builders(branch, _sorted(existing, named))
 
@@ -149,14 +144,3 @@ def _names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
     for tag, name in connection.execute(query):
         found.setdefault(tag, set()).add(name)
     return found
-
-
-def _have_built(connection: sa.Connection, facts: Facts, branch: Branch) -> set[int]:
-    """Return the ids of the builders that were ever asked for on *branch*.
-
-    Each buildset is looked at once.
-    """
-    new = facts.not_looked_at(branch)
-    ids = sorted(set().union(*new.values()))
-    facts.look_at(new, _ASKED_FOR.of(connection, ids))
-    return facts.builders_on(branch)

@@ -2,7 +2,7 @@
 
 Only what never changes is kept: sourcestamps, which buildsets are of them, who made changes, and
 the like; the state of requests and builds is asked for every time. ``Index`` brings it up to date
-at each question; ``Facts`` answers, and is the only way in.
+at each question; ``Facts`` answers, and is what everybody else gets to see.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.following import Index
-from buildbot_selfserve.history.index.following import found_by_running
-from buildbot_selfserve.history.index.following import learn_names
+from buildbot_selfserve.history.index.learning import builders_on
+from buildbot_selfserve.history.index.learning import found_by_running
+from buildbot_selfserve.history.index.learning import learn_names
 from buildbot_selfserve.history.index.stamps import Place
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Facts",
     "Index",
     "Place",
+    "builders_on",
     "found_by_running",
     "got_revision",
     "learn_names",

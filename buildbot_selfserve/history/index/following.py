@@ -16,16 +16,16 @@ from buildbot_selfserve.history import listed
 from buildbot_selfserve.history.index import statements
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.facts import Facts
-from buildbot_selfserve.history.index.facts import found_in
+from buildbot_selfserve.history.index.intake import Intake
+from buildbot_selfserve.history.index.known import Known
+from buildbot_selfserve.history.index.learning import found_by_running
+from buildbot_selfserve.history.index.learning import learn_names
+from buildbot_selfserve.history.index.learning import streamed
 from buildbot_selfserve.history.index.tails import MOST_GAPS
 from buildbot_selfserve.history.index.tails import Replaced
-from buildbot_selfserve.history.listed import streamed
-from buildbot_selfserve.model import Branch
 
 #: More builds than this that may find a revision are looked at, whether anybody asks or not.
 MOST_SEARCHING = 500
-#: So many records are taken at a time.
-STREAMED = 2000
 
 #: What is followed, in this order: whatever refers to something is fetched before it, so that
 #: what it refers to is there when its turn comes. Builds refer to buildsets, and those are told of
@@ -38,11 +38,6 @@ _FOLLOWED = (
 )
 #: In these the last column is what may be there several times, or not at all.
 _SEVERAL = {"links", "changes"}
-_NAMES = {
-    "builders": statements.BUILDERS,
-    "workers": statements.WORKERS,
-    "masters": statements.MASTERS,
-}
 
 #: What a connection keeps: the facts it has brought up to date, and the version they have then.
 _VERSION = "selfserve_version"
@@ -82,31 +77,6 @@ class Index:
             return self._facts
 
 
-def found_by_running(
-    connection: sa.Connection, facts: Facts, branch: Branch | None
-) -> list[tuple[str, int]]:
-    """Return the revisions that builds have found which are not over, and those builds.
-
-    What those have found that are over is settled on the way.
-    """
-    every = facts.searching(branch)
-    ids = sorted(every)
-    records = statements.FOUND_BY.of(connection, ids)
-    facts.settle((build_id, value) for build_id, _, end, value in records if end is not None)
-    return [
-        (revision, build_id)
-        for build_id, _, end, value in records
-        if end is None
-        for revision, _ in found_in(value, every[build_id])
-    ]
-
-
-def learn_names(connection: sa.Connection, facts: Facts) -> None:
-    """Learn the names of all builders, workers and masters."""
-    for kind, query in _NAMES.items():
-        facts.name(kind, dict(_streamed(connection, query)))
-
-
 def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
     """Learn what is new, unless nothing was written since this connection did so.
 
@@ -123,14 +93,15 @@ def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
 
 
 def _extend(connection: sa.Connection, facts: Facts) -> None:
-    before = facts.ends()
+    intake = facts.intake
+    before = intake.ends()
     *ends, first_link, first_change, first_stamp = statements.ENDS.all(connection)[0]
-    facts.begins(first_stamp, first_link)
-    facts.forget_changes(first_change)
+    intake.begins(first_stamp, first_link)
+    intake.forget_changes(first_change)
     new: dict[str, Records] = {}
     came = False
     for (name, query, column), end in zip(_FOLLOWED, ends, strict=True):
-        tail = facts.tails[name]
+        tail = intake.tails[name]
         # what has come since we asked for the ends may refer to what has come since, too
         if tail.moved(before[name], end) or came:
             new[name] = list(
@@ -141,43 +112,45 @@ def _extend(connection: sa.Connection, facts: Facts) -> None:
     if came:
         needed = {link[2] for link in new.get("links", ())}
         needed.difference_update(stamp[0] for stamp in new.get("stamps", ()))
-        facts.add(new, _unknown_stamps(connection, facts, needed))
+        intake.add(new, _unknown_stamps(connection, intake, needed))
     _tidy(connection, facts)
 
 
-def _unknown_stamps(connection: sa.Connection, facts: Facts, needed: Iterable[int]) -> Records:
+def _unknown_stamps(connection: sa.Connection, intake: Intake, needed: Iterable[int]) -> Records:
     """Return the sourcestamps that are *needed*, and not known."""
-    return statements.STAMPS_OF.of(connection, facts.unknown_stamps(needed))
+    return statements.STAMPS_OF.of(connection, intake.unknown_stamps(needed))
 
 
 def _tidy(connection: sa.Connection, facts: Facts) -> None:
-    untrimmed = facts.untrimmed()
+    intake = facts.intake
+    untrimmed = intake.untrimmed()
     if untrimmed:
-        facts.trim(untrimmed, {one for (one,) in statements.OPEN.all(connection)})
-    if len(facts.searching()) > MOST_SEARCHING:
+        intake.trim(untrimmed, {one for (one,) in statements.OPEN.all(connection)})
+    if len(intake.searching()) > MOST_SEARCHING:
         found_by_running(connection, facts, None)
 
 
 def _load(connection: sa.Connection) -> Facts:
     # one that writes at a time gives out the ids in the order of the commits
-    facts = Facts(rising=connection.dialect.name == "sqlite")
+    facts = Facts(Known(rising=connection.dialect.name == "sqlite"))
+    intake = facts.intake
     newest = statements.BUILDS.order_by(statements.builds.c.id.desc()).limit(2 * MOST_GAPS)
-    for _ in facts.begin("builds", reversed(list(_streamed(connection, newest)))):
+    for _ in intake.begin("builds", reversed(list(streamed(connection, newest)))):
         pass
     links, changes, stamps = (
-        facts.begin(name, _followed(connection, name, query.order_by(column)))
+        intake.begin(name, _followed(connection, name, query.order_by(column)))
         for name, query, column in _FOLLOWED[1:]
     )
-    facts.add_stamps(stamps)
-    facts.add_changes(changes)
+    intake.add_stamps(stamps)
+    intake.add_changes(changes)
     # those of sourcestamps that came while we were reading
-    newer = facts.add_links(links)
-    facts.add_stamps(_unknown_stamps(connection, facts, (link[2] for link in newer)))
-    facts.add_links(newer)
-    late = _streamed(connection, statements.LATE.params(late=LATE))
-    nameless = facts.nameless()
+    newer = intake.add_links(links)
+    intake.add_stamps(_unknown_stamps(connection, intake, (link[2] for link in newer)))
+    intake.add_links(newer)
+    late = streamed(connection, statements.LATE.params(late=LATE))
+    nameless = intake.nameless()
     found = statements.FOUND_IN.of(connection, nameless)
-    facts.begin_builds((one for (one,) in statements.OPEN.all(connection)), late, found)
+    intake.begin_builds((one for (one,) in statements.OPEN.all(connection)), late, found)
     learn_names(connection, facts)
     return facts
 
@@ -186,14 +159,10 @@ def _followed(
     connection: sa.Connection, name: str, query: sa.Select[Any]
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the records of a tail, each id once and in their order."""
-    records = _streamed(connection, query)
+    records = streamed(connection, query)
     if name not in _SEVERAL:
         return records
     by_id = (list(same) for _, same in itertools.groupby(records, key=itemgetter(0)))
     return (
         (*same[0][:-1], tuple(one[-1] for one in same if one[-1] is not None)) for same in by_id
     )
-
-
-def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
-    return streamed(connection, query, STREAMED)

@@ -104,6 +104,9 @@ FOUND_IN = Statement(FOUND, requests.c.buildsetid)
 #: The buildsets with a request that is not complete.
 OPEN = Statement(sa.select(requests.c.buildsetid).where(requests.c.complete == 0).distinct())
 
+#: Buildsets, and the builders that they ask for.
+ASKED_FOR = Statement(sa.select(requests.c.buildsetid, requests.c.builderid), requests.c.buildsetid)
+
 #: When the builds started that started late, and their buildsets.
 LATE = (
     sa.select(builds.c.started_at, requests.c.buildsetid)

@@ -1,0 +1,34 @@
+"""What is kept of one database: the only state that the threads of a reader share."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from buildbot_selfserve.history.index.builds import Builds
+from buildbot_selfserve.history.index.buildsets import Buildsets
+from buildbot_selfserve.history.index.changes import Changes
+from buildbot_selfserve.history.index.stamps import Stamps
+from buildbot_selfserve.history.index.tails import Tail
+
+
+class Known:
+    """The parts of the index. Whoever looks at them, or changes them, takes the lock.
+
+    Nobody asks the database meanwhile, so that nobody waits for longer than it takes to look
+    something up.
+
+    :param rising: ids become visible in their order, as where one writes at a time
+    """
+
+    def __init__(self, rising: bool) -> None:
+        self.lock = threading.Lock()
+        self.stamps = Stamps()
+        self.buildsets = Buildsets()
+        self.changes = Changes()
+        self.builds = Builds()
+        #: of builders, workers and masters; none of them is changed in place
+        self.names: dict[str, dict[int, str]] = {}
+        self.tails = {
+            name: Tail(time.monotonic, rising) for name in ("builds", "changes", "links", "stamps")
+        }
