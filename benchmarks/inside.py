@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -118,17 +119,22 @@ class Measuring:
         self._pool = master.db.pool
         self._table = master.db.model.builders
         self._late: list[float] = []
+        self._awake: list[float] = []
         self._asked: list[float] = []
+        self._queue = CoreQueue()
         self._running = True
         self._begun, self._cpu = time.perf_counter(), time.process_time()
         self._tick(self._begun)
         self._ask()
 
     def _tick(self, due: float) -> None:
+        if not self._running:
+            return
         now = time.perf_counter()
-        self._late.append(max(0.0, now - due))
-        if self._running:
-            reactor.callLater(TICK, self._tick, now + TICK)
+        late = max(0.0, now - due)
+        self._late.append(late)
+        self._awake.append(max(0.0, late - self._queue.waited()))
+        reactor.callLater(TICK, self._tick, now + TICK)
 
     def _ask(self) -> None:
         if not self._running:
@@ -144,20 +150,42 @@ class Measuring:
     def stop(self) -> dict[str, Any]:
         """End it; return what was measured, in milliseconds and cores."""
         self._running = False
+        self._queue.close()
         seconds = time.perf_counter() - self._begun
-        late, asked = sorted(self._late), sorted(self._asked)
+        late, awake, asked = (sorted(one) for one in (self._late, self._awake, self._asked))
         bars = Counter(_bar(one * 1000) for one in late)
         return {
             "seconds": round(seconds, 2),
             "late_p50": _ms(late, 50),
             "late_p99": _ms(late, 99),
             "late_max": _ms(late, 100),
+            "awake_p99": _ms(awake, 99),
             "late_bars": [bars[place] for place in range(len(BARS) + 1)],
             "pool_p50": _ms(asked, 50),
             "pool_p99": _ms(asked, 99),
             "pool_max": _ms(asked, 100),
             "cores": round((time.process_time() - self._cpu) / seconds, 3),
         }
+
+
+class CoreQueue:
+    """How long this thread waits for a core, as Linux counts it (proc_pid_schedstat)."""
+
+    def __init__(self) -> None:
+        self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        self._before = self._nanoseconds()
+
+    def waited(self) -> float:
+        """Return for how many seconds it has waited since this was asked before."""
+        before, self._before = self._before, self._nanoseconds()
+        return (self._before - before) / 1e9
+
+    def close(self) -> None:
+        """Ask no more."""
+        os.close(self._file)
+
+    def _nanoseconds(self) -> int:
+        return int(os.pread(self._file, 100, 0).split()[1])
 
 
 def _bar(late: float) -> int:

@@ -98,7 +98,8 @@ def _ms(value: float | None) -> str:
 
 def _table_of_reactor(run: Run) -> str:
     head = [
-        *("meanwhile", "answers a second", "median", "stalls p50", "p99", "worst"),
+        *("meanwhile", "answers a second", "median"),
+        *("stalls p50", "p99", "worst", "p99 but for waits for a core"),
         *("pool p50", "p99", "CPU of the master", "memory", "is_done of one more"),
     ]
     rows = []
@@ -111,7 +112,7 @@ def _table_of_reactor(run: Run) -> str:
                 scene,
                 f"{crowd['answers_s']:,}" if crowd else "",
                 _ms(crowd.get("p50")),
-                *(_ms(figures[key]) for key in ("late_p50", "late_p99", "late_max")),
+                *(_ms(figures[key]) for key in ("late_p50", "late_p99", "late_max", "awake_p99")),
                 *(_ms(figures[key]) for key in ("pool_p50", "pool_p99")),
                 f"{figures['cores']:.2f} cores",
                 f"{figures['megabytes']['master']:.0f} MB",

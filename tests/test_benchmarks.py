@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import inside
 from benchmarks import report
 from benchmarks import runs
 from benchmarks import wanted
@@ -97,7 +101,9 @@ def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     assert run.counts["buildrequests"] >= 1000
     for cells in run.reads.values():
         assert all(cell["rows"] > 0 for cell in cells.values())
-    assert all(sum(one[0]["late_bars"]) > 0 for one in run.reactor.values())
+    for one in run.reactor.values():
+        assert sum(one[0]["late_bars"]) > 0
+        assert 0 <= one[0]["awake_p99"] <= one[0]["late_p99"]
     _run("benchmarks.report", f"--results {results} --document {document}")
     assert "## SQLite, 1,000 builds" in document.read_text()
     plots = {path.name for path in (tmp_path / "images").iterdir()}
@@ -114,6 +120,31 @@ def _run(module: str, arguments: str, timeout: float = 100) -> Any:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def test_waiting_for_a_core_is_counted() -> None:
+    """Two threads that want the same core have it in turns."""
+    core = min(os.sched_getaffinity(0))
+    busy = f"import os; os.sched_setaffinity(0, [{core}]); print(flush=True)\nwhile True: pass"
+    counted: list[float] = []
+
+    def count() -> None:
+        os.sched_setaffinity(0, {core})
+        queue = inside.CoreQueue()
+        ends = time.thread_time() + 0.2
+        while time.thread_time() < ends:
+            pass
+        counted.append(queue.waited())
+        queue.close()
+
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        thread = threading.Thread(target=count)
+        thread.start()
+        thread.join()
+        other.kill()
+    assert counted[0] > 0.05
 
 
 def test_what_falls_short_is_marked() -> None:
