@@ -30,7 +30,7 @@ _CHANGES = 50
 #: As many builds of a user as self-serve shows.
 _MOST = 200
 #: A REST answer gets lost now and then: Buildbot 4.3 writes it from a thread.
-_ATTEMPTS = 3
+_ATTEMPTS = 5
 _CHANGE_FIELDS = (
     ("field", "changeid"),
     ("field", "revision"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
@@ -41,12 +42,13 @@ class Connection:
     """A connection that is kept, and made anew after an answer was lost.
 
     :param timeout: seconds
+    :ivar lost: seconds that were spent on answers that never came
     """
 
     def __init__(self, port: int, timeout: float = 60.0) -> None:
         self.port = port
         self.timeout = timeout
-        self.lost = 0
+        self.lost = 0.0
         self._socket: socket.socket | None = None
 
     def get(self, path: str, accept: str = JSON, attempts: int = 1) -> bytes:
@@ -56,11 +58,12 @@ class Connection:
         :raises Lost: none came, or its status is not 200
         """
         for last in range(attempts - 1, -1, -1):
+            begun = time.perf_counter()
             try:
                 status, body = self._ask(request(path, accept))
             except (OSError, Lost):
                 self.close()
-                self.lost += 1
+                self.lost += time.perf_counter() - begun
                 if not last:
                     raise
                 continue

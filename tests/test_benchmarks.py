@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -16,9 +18,11 @@ from typing import Any
 import pytest
 
 from benchmarks import inside
+from benchmarks import reads
 from benchmarks import report
 from benchmarks import runs
 from benchmarks import wanted
+from benchmarks import wire
 from benchmarks.history.cases import pick
 from benchmarks.history.plan import BRANCHES
 from benchmarks.history.plan import Sizes
@@ -108,6 +112,34 @@ def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     assert "## SQLite, 1,000 builds" in document.read_text()
     plots = {path.name for path in (tmp_path / "images").iterdir()}
     assert plots == {"reads-sqlite.svg", "stalls-sqlite.svg"}
+
+
+def test_lost_answers_of_the_rest_api_are_forgiven_and_no_others() -> None:
+    """The server closes the first connection without an answer, and answers on the second."""
+
+    def serve(server: socket.socket) -> None:
+        for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"):
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(1000)
+                time.sleep(0 if answer else 0.4)
+                peer.sendall(answer)
+
+    took = {}
+    for forgives in (True, False):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=serve, args=(server,))
+            thread.start()
+            connection = wire.Connection(server.getsockname()[1])
+            forgiven = connection if forgives else None
+            ask = functools.partial(connection.get, "/", attempts=2)
+            sample = reads.Sample(ask, 1, forgiven)
+            sample.round()
+            connection.close()
+            thread.join()
+        assert sample.answer == b"{}"
+        took[forgives] = sample.quietest
+    assert took[True] < 400 <= took[False]
 
 
 def _run(module: str, arguments: str, timeout: float = 100) -> Any:

@@ -8,13 +8,13 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
-from buildbot.process.buildstep import BuildStep
-from twisted.internet import reactor
-from twisted.internet import task
 
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
+from tests.steps import Deaf
+from tests.steps import deaf_build
+from tests.steps import stubborn
 
 EVERY_DATABASE = True
 SUCCESS, RETRY, CANCELLED = 0, 5, 6
@@ -136,38 +136,9 @@ async def test_what_one_may_not_do_is_denied_and_the_rest_is_done(master: Any) -
 # -- what is followed
 
 
-class Deaf(BuildStep):
-    """A step that minds no interrupt, and ends when the test lets it."""
-
-    name = "deaf"
-    may_end = False
-
-    async def run(self) -> int:
-        while not Deaf.may_end:
-            await task.deferLater(reactor, 0.05)
-        return SUCCESS
-
-    async def interrupt(self, reason: Any) -> None:
-        pass
-
-
-def stubborn() -> Any:
-    made = config(util.SelfServe(timeout=1))
-    made["builders"][0].factory = util.BuildFactory([Deaf()])
-    Deaf.may_end = False
-    return made
-
-
 async def told_to_stop(master: Any) -> tuple[int, Any]:
     """Cancel a request whose build does not end; return its id and that of the job."""
-    request_id = await master.add_request()
-    build = await master.running_build(request_id)
-
-    async def in_step() -> bool:
-        steps = await master.data("builds", build["buildid"], "steps")
-        return any(step["name"] == "deaf" and step["started_at"] for step in steps)
-
-    await master.until(in_step, "the step runs")
+    request_id = await deaf_build(master)
     answer = await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
     assert [one["outcome"] for one in answer.json["requests"]] == ["stop_sent"]
     return request_id, answer.json["job_id"]

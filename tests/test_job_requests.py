@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from buildbot.plugins import util
-from buildbot.process.buildstep import BuildStep
-from twisted.internet import reactor
-from twisted.internet import task
 
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import builder
 from tests.harness import config
+from tests.steps import Deaf
+from tests.steps import deaf_build
+from tests.steps import stubborn
 
 EVERY_DATABASE = True
 SUCCESS, SKIPPED, CANCELLED = 0, 3, 6
@@ -136,42 +135,16 @@ async def test_cancelling_what_is_complete_says_so(master: Any) -> None:
     assert [one["outcome"] for one in answer.json["requests"]] == ["already_complete"]
 
 
-class Deaf(BuildStep):
-    """A step that minds no interrupt, and ends by itself after a while."""
-
-    name = "deaf"
-
-    async def run(self) -> int:
-        await task.deferLater(reactor, 4)
-        return SUCCESS
-
-    async def interrupt(self, reason: Any) -> None:
-        pass
-
-
-def stubborn() -> Any:
-    """A builder that cannot be stopped at once, and a self-serve that waits two seconds."""
-    made = config(util.SelfServe(timeout=2))
-    made["builders"][0].factory = util.BuildFactory([Deaf()])
-    return made
-
-
 @pytest.mark.parametrize("master", [stubborn], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_stop_that_takes_long_is_said_to_be_sent(master: Any) -> None:
-    request_id = await master.add_request()
-    build = await master.running_build(request_id)
-    await master.until(lambda: _in_step(master, build["buildid"]), "the step runs")
+    request_id = await deaf_build(master)
     answer = await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
     assert answer.status == 202
     assert [one["outcome"] for one in answer.json["requests"]] == ["stop_sent"]
     (job,) = (await master.get("/self-serve/jobs")).json
     assert job["status"] == "ok"
-
-
-async def _in_step(master: Any, build_id: int) -> bool:
-    steps = await master.data("builds", build_id, "steps")
-    return any(step["name"] == "deaf" and step["started_at"] for step in steps)
+    Deaf.may_end = True
 
 
 @pytest_twisted.ensureDeferred

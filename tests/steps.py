@@ -1,0 +1,50 @@
+"""A build that cannot be stopped at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buildbot.plugins import util
+from buildbot.process.buildstep import BuildStep
+from buildbot.process.results import SUCCESS
+from twisted.internet import reactor
+from twisted.internet import task
+
+from tests.harness import config
+
+
+class Deaf(BuildStep):
+    """A step that minds no interrupt, and ends when the test lets it."""
+
+    name = "deaf"
+    may_end = False
+
+    async def run(self) -> int:
+        """Wait until it may end."""
+        while not Deaf.may_end:
+            await task.deferLater(reactor, 0.05)
+        return SUCCESS
+
+    async def interrupt(self, reason: Any) -> None:
+        """Go on."""
+
+
+def stubborn() -> Any:
+    """Return a configuration whose first builder is deaf, and whose self-serve waits 2 seconds."""
+    made = config(util.SelfServe(timeout=2))
+    made["builders"][0].factory = util.BuildFactory([Deaf()])
+    Deaf.may_end = False
+    return made
+
+
+async def deaf_build(master: Any) -> int:
+    """Let the deaf builder build; return the id of the request once the step runs."""
+    request_id: int = await master.add_request()
+    build = await master.running_build(request_id)
+
+    async def in_step() -> bool:
+        steps = await master.data("builds", build["buildid"], "steps")
+        return any(step["name"] == "deaf" and step["started_at"] for step in steps)
+
+    await master.until(in_step, "the step runs")
+    return request_id
