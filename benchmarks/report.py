@@ -112,7 +112,10 @@ def _table_of_reactor(run: Run) -> str:
                 scene,
                 f"{crowd['answers_s']:,}" if crowd else "",
                 _ms(crowd.get("p50")),
-                *(_ms(figures[key]) for key in ("late_p50", "late_p99", "late_max", "awake_p99")),
+                *(
+                    _ms(figures.get(key))
+                    for key in ("late_p50", "late_p99", "late_max", "awake_p99")
+                ),
                 *(_ms(figures[key]) for key in ("pool_p50", "pool_p99")),
                 f"{figures['cores']:.2f} cores",
                 f"{figures['megabytes']['master']:.0f} MB",
