@@ -7,21 +7,26 @@ from typing import Any
 from buildbot.plugins import util
 from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import SUCCESS
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet import task
 
 from tests.harness import config
 
+reactor: Any = _reactor
+#: Seconds after which it ends by itself, so that a test that failed comes to its end, too.
+PATIENCE = 30.0
+
 
 class Deaf(BuildStep):
-    """A step that minds no interrupt, and ends when the test lets it."""
+    """A step that minds no interrupt, and ends when the test lets it, or has long failed."""
 
     name = "deaf"
     may_end = False
 
     async def run(self) -> int:
         """Wait until it may end."""
-        while not Deaf.may_end:
+        deadline = reactor.seconds() + PATIENCE
+        while not Deaf.may_end and reactor.seconds() < deadline:
             await task.deferLater(reactor, 0.05)
         return SUCCESS
 
@@ -30,8 +35,11 @@ class Deaf(BuildStep):
 
 
 def stubborn() -> Any:
-    """Return a configuration whose first builder is deaf, and whose self-serve waits 2 seconds."""
-    made = config(util.SelfServe(timeout=2))
+    """Return a configuration whose first builder is deaf, and whose self-serve waits 5 seconds.
+
+    It leaves a part of them for the answer, which must be enough on a machine that stands still.
+    """
+    made = config(util.SelfServe(timeout=5))
     made["builders"][0].factory = util.BuildFactory([Deaf()])
     Deaf.may_end = False
     return made
