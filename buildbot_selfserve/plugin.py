@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from buildbot.util.service import AsyncService
 from buildbot.util.service import ReconfigurableServiceMixin
 from buildbot.www.plugin import Application
 from twisted.internet import defer
 from twisted.internet import task
-from twisted.internet import threads
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
@@ -27,84 +23,27 @@ from buildbot_selfserve.control import Control
 from buildbot_selfserve.control.availability import Availability
 from buildbot_selfserve.control.configured import setup
 from buildbot_selfserve.control.configured import watched_branches
+from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.garbage import Garbage
-from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
-from buildbot_selfserve.journal import schema
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
-from buildbot_selfserve.readers.processes import ProcessReaders
-from buildbot_selfserve.readers.threads import ThreadReaders
-from buildbot_selfserve.web.answering import Reader
-from buildbot_selfserve.web.answering import open_reader
-from buildbot_selfserve.web.answering import open_warm_reader
 from buildbot_selfserve.web.answering import stamps_of
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
 from buildbot_selfserve.web.tokens import Tokens
-from buildbot_selfserve.web.tokens import rendered
 
 #: Our key in ``c['www']['plugins']``.
 KEY = "selfserve"
-#: A reader works on so many questions at once: a small one and a large one.
-LANES = 2
 #: So many branches are remembered with the builders that react to them.
 MOST_REMEMBERED = 1000
-#: Seconds between attempts to bring the journal's tables up to date.
-SCHEMA_RETRY = 10.0
 #: Seconds between two looks for what masters left open that have gone.
 GONE_INTERVAL = 60.0
-
-
-class JournalDatabase:
-    """Where the journal is written: through the master's own pool, or on a database of its own.
-
-    The master's pool has but one thread for SQLite, so that a writer of ours beside it would only
-    make the two wait for each other's locks.
-
-    :param url: ``None`` for the master's own database
-    """
-
-    def __init__(self, master: Any, url: sa.URL | None) -> None:
-        self.master = master
-        self.url = url
-        self._pool: ThreadPool | None = None
-        if url is not None:
-            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0)
-            self._pool = ThreadPool(1, 1, "selfserve-journal")
-            self._pool.start()
-
-    def run(self, function: Any, *arguments: Any) -> defer.Deferred[Any]:
-        """Return what ``function(connection, *arguments)`` returns."""
-        if self._pool is None:
-            done: defer.Deferred[Any] = self.master.db.pool.do(function, *arguments)
-            return done
-
-        def work() -> Any:
-            with self._engine.connect() as connection:
-                return function(connection, *arguments)
-
-        return threads.deferToThreadPool(self.master.reactor, self._pool, work)
-
-    def upgrade(self) -> defer.Deferred[Any]:
-        """Bring the journal's tables up to date."""
-        if self._pool is None:
-            done: defer.Deferred[Any] = self.master.db.pool.do_with_engine(schema.upgrade)
-            return done
-        return threads.deferToThreadPool(
-            self.master.reactor, self._pool, schema.upgrade, self._engine
-        )
-
-    def stop(self) -> None:
-        """End what this started."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._engine.dispose()
 
 
 class SelfServeService(ReconfigurableServiceMixin, AsyncService):
@@ -126,11 +65,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._retired = retired
         self._site: Site | None = None
         self._setups: dict[str, Setup] = {}
-        self._readers: Readers | None = None
-        self._restarts = 0
-        self._journal: JournalDatabase | None = None
-        self._ready = False
         self.config = config
+        self.databases = Databases(master, self._settle_left_open)
         self.live = Live(master.reactor, self._stamps_of)
         self.metrics = Metrics()
         self.control = Control(master, self._branch)
@@ -139,7 +75,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._availability = Availability(master, master.reactor)
         self.jobs = Jobs(
             master.reactor,
-            self._write_journal,
+            self.databases.write,
             self._check_available,
             self.control.settle,
             self.control.follow,
@@ -183,9 +119,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
         :raises Unavailable: they have not started yet, or have ended
         """
-        if self._readers is None:
-            raise Unavailable("Self-serve is starting or shutting down")
-        return self._readers
+        return self.databases.readers
 
     # -- life
 
@@ -205,13 +139,13 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
-            self._restart()
+            self.databases.open(config)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
         super().startService()
         self.live.start(self._master.mq.startConsuming)
-        self._restart()
+        self.databases.open(self.config)
         self._heir.start(GONE_INTERVAL, now=False)
         self.tokens.load()
         self._spare()
@@ -237,7 +171,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         yield defer.Deferred.fromCoroutine(self.live.stop())
         self.tokens.stop()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
-        yield self._stop_databases()
+        yield self.databases.close()
 
     def _forget_configuration(self) -> None:
         self._site = None
@@ -253,43 +187,16 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         elif self.running:
             self._garbage.settle()
 
-    def _restart(self) -> None:
-        self._stop_databases()
-        defer.Deferred.fromCoroutine(self._open_databases()).addErrback(
-            lambda failure: self.log.failure("selfserve: cannot start", failure)
-        )
-
-    def _stop_databases(self) -> defer.Deferred[None]:
-        self._ready = False
-        readers, self._readers = self._readers, None
-        if readers is not None:
-            self._restarts += readers.restarts
-        if self._journal is not None:
-            self._journal.stop()
-            self._journal = None
-        return defer.succeed(None) if readers is None else readers.stop()
-
-    async def _open_databases(self) -> None:
-        url = await _journal_url(self._master, self.config)
-        journal = self._journal = JournalDatabase(self._master, url)
-        self._readers = _readers(self._master, self.config, url)
-        while self._journal is journal:
-            try:
-                await journal.upgrade()
-                break
-            except Exception:
-                self.log.failure("selfserve: the journal's tables cannot be made, trying again")
-                await task.deferLater(self._master.reactor, SCHEMA_RETRY)
-        if self._journal is journal:
-            self._ready = True
-            settled = await self.jobs.settle_left_open()
-            if settled:
-                self.log.info("selfserve: settled {n} jobs that were left open", n=settled)
+    async def _settle_left_open(self) -> None:
+        """Close what this master left open when it stopped the last time."""
+        settled = await self.jobs.settle_left_open()
+        if settled:
+            self.log.info("selfserve: settled {n} jobs that were left open", n=settled)
 
     @defer.inlineCallbacks
     def _settle_of_gone(self) -> Any:
         """Close what masters left open that will not do so themselves."""
-        if not self._ready:
+        if not self.databases.ready:
             return
         try:
             settled = yield defer.Deferred.fromCoroutine(self._inherit())
@@ -324,28 +231,23 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             (
                 "selfserve_reader_questions",
                 "Questions that readers have not answered.",
-                lambda: 0 if self._readers is None else self._readers.unanswered,
+                lambda: self.databases.unanswered,
             ),
         ):
             self.metrics.watch(name, text, value)
         self.metrics.watch(
             "selfserve_reader_restarts",
             "Readers that died or hung, and were replaced.",
-            lambda: self._restarts + (0 if self._readers is None else self._readers.restarts),
+            lambda: self.databases.restarts,
             counts=True,
         )
 
     # -- what job requests need
 
     async def _check_available(self) -> None:
-        if not self._ready:
+        if not self.databases.ready:
             raise Unavailable("The journal is not ready", "the master's log says why")
         await self._availability.check()
-
-    def _write_journal(self, function: Any, *arguments: Any) -> Awaitable[Any]:
-        if self._journal is None:
-            raise Unavailable("Self-serve is starting or shutting down")
-        return self._journal.run(function, *arguments)
 
 
 class SelfServeApplication(Application):
@@ -395,40 +297,6 @@ def _site(master: Any, config: SelfServe) -> Site:
         if configured_branches is None
         else tuple(one.branch for one in configured_branches),
         hinted_branches=watched_branches(master),
-    )
-
-
-async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
-    if config.db_url is None:
-        return None
-    url = sa.engine.make_url(await rendered(master, config.db_url))
-    if url.get_backend_name() == "sqlite":
-        # Buildbot's own rule: relative means relative to the master's folder
-        url = url.set(database=str(Path(master.basedir, url.database or "")))
-    return url
-
-
-def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:
-    """Return where reads run: processes, threads, or the master's one thread when it must be."""
-    engine = master.db.pool.engine
-    secret = {"hide_password": False}
-    journal = None if journal_url is None else journal_url.render_as_string(**secret)
-    if database.is_in_memory(engine.url):
-        own = engine if journal_url is None else sa.create_engine(journal_url)
-
-        def run(work: Any, large: bool) -> defer.Deferred[Any]:
-            done: defer.Deferred[Any] = master.db.pool.do_with_engine(lambda engine: work())
-            return done
-
-        return ThreadReaders(master.reactor, run, lambda: None, Reader(engine, own), config.timeout)
-    arguments = (engine.url.render_as_string(**secret), journal, LANES)
-    if config.readers == 0:
-        readers = ThreadReaders.of_our_own(master.reactor, open_reader(*arguments), config.timeout)
-        # if it takes too long, it goes on all the same
-        readers.ask(Reader.warm, large=True).addErrback(lambda _: None)
-        return readers
-    return ProcessReaders(
-        master.reactor, config.readers, open_warm_reader, arguments, config.timeout
     )
 
 

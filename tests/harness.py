@@ -305,7 +305,9 @@ async def running_master(
     pool = HTTPConnectionPool(reactor, persistent=False)
     running = Master(master, loader, Agent(reactor, pool=pool), errors)
     if plugin.application._service is not None:
-        await running.until(lambda: plugin.application._service._ready, "the journal is ready")
+        await running.until(
+            lambda: plugin.application._service.databases.ready, "the journal is ready"
+        )
     try:
         yield running
     finally:

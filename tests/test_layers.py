@@ -60,7 +60,8 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     # outside the house: it talks with it over HTTP only
     "client": (1, frozenset({"click", "requests", "rich", "treq", "twisted"})),
     "__main__": (2, frozenset()),
-    "plugin": (7, frozenset({"buildbot", "twisted", "sqlalchemy"})),
+    "databases": (7, frozenset({"twisted", "sqlalchemy"})),
+    "plugin": (8, frozenset({"buildbot", "twisted"})),
 }
 
 #: Import something under a name that this file cannot see.

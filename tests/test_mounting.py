@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from buildbot.interfaces import IRenderable
 from buildbot.plugins import util
+from twisted.internet import defer
+from zope.interface import implementer
 
 from tests.harness import USER
 from tests.harness import config
@@ -37,6 +40,37 @@ async def test_it_moves_with_its_path(master: Any) -> None:
     await master.reconfig(config)
     assert await answers(master, "/self-serve")
     assert master.errors == []
+
+
+@implementer(IRenderable)
+class Late:
+    """A URL that is known when the test says so, like one of a slow provider of secrets."""
+
+    def __init__(self) -> None:
+        self.asked: defer.Deferred[str] = defer.Deferred()
+
+    def getRenderingFor(self, _properties: Any) -> defer.Deferred[str]:
+        """Return the URL, once it is known."""
+        return self.asked
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_is_not_configured_any_more_is_not_opened(master: Any) -> None:
+    build = await master.finished_build()
+    fields = {"build_id": build["buildid"]}
+
+    async def rebuilt() -> bool:
+        answer = await master.post("/self-serve/main/build", user=USER, data=fields)
+        return bool(answer.status == 202)
+
+    late = Late()
+    await master.reconfig(at(db_url=late))
+    assert not await rebuilt()
+    await master.reconfig(config)
+    await master.until(rebuilt, "the journal is ready again")
+    late.asked.callback("sqlite:///late.sqlite")
+    assert await rebuilt()
+    assert [job["job_id"] for job in (await master.get("/self-serve/jobs")).json] == [2, 1]
 
 
 @pytest_twisted.ensureDeferred

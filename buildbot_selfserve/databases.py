@@ -1,0 +1,202 @@
+"""Where a master's self-serve reads and writes: its readers, and the journal's database.
+
+They belong together: both are opened for one configuration, are closed with it, and say in one
+voice when they are not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet import threads
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import database
+from buildbot_selfserve.journal import schema
+from buildbot_selfserve.readers import Readers
+from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.readers.threads import ThreadReaders
+from buildbot_selfserve.web.answering import Reader
+from buildbot_selfserve.web.answering import open_reader
+from buildbot_selfserve.web.answering import open_warm_reader
+from buildbot_selfserve.web.tokens import rendered
+
+#: A reader works on so many questions at once: a small one and a large one.
+LANES = 2
+#: Seconds between attempts to bring the journal's tables up to date.
+SCHEMA_RETRY = 10.0
+
+
+class JournalDatabase:
+    """Where the journal is written: through the master's own pool, or on a database of its own.
+
+    The master's pool has but one thread for SQLite, so that a writer of ours beside it would only
+    make the two wait for each other's locks.
+
+    :param url: ``None`` for the master's own database
+    """
+
+    def __init__(self, master: Any, url: sa.URL | None) -> None:
+        self.master = master
+        self.url = url
+        self._pool: ThreadPool | None = None
+        if url is not None:
+            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0)
+            self._pool = ThreadPool(1, 1, "selfserve-journal")
+            self._pool.start()
+
+    def run(self, function: Any, *arguments: Any) -> defer.Deferred[Any]:
+        """Return what ``function(connection, *arguments)`` returns."""
+        if self._pool is None:
+            done: defer.Deferred[Any] = self.master.db.pool.do(function, *arguments)
+            return done
+
+        def work() -> Any:
+            with self._engine.connect() as connection:
+                return function(connection, *arguments)
+
+        return threads.deferToThreadPool(self.master.reactor, self._pool, work)
+
+    def upgrade(self) -> defer.Deferred[Any]:
+        """Bring the journal's tables up to date."""
+        if self._pool is None:
+            done: defer.Deferred[Any] = self.master.db.pool.do_with_engine(schema.upgrade)
+            return done
+        return threads.deferToThreadPool(
+            self.master.reactor, self._pool, schema.upgrade, self._engine
+        )
+
+    def stop(self) -> None:
+        """End what this started."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._engine.dispose()
+
+
+class Databases:
+    """The readers and the journal of one master, opened anew when their configuration changes.
+
+    :param opened: called whenever the journal has its tables and can be written
+    """
+
+    log = Logger()
+
+    def __init__(self, master: Any, opened: Callable[[], Awaitable[None]]) -> None:
+        self._master = master
+        self._opened = opened
+        self._readers: Readers | None = None
+        self._journal: JournalDatabase | None = None
+        self._past_restarts = 0
+        self._turn = 0  # what was begun in another one is not wanted any more
+        #: whether the journal can be written
+        self.ready = False
+
+    @property
+    def readers(self) -> Readers:
+        """Return where reads run.
+
+        :raises Unavailable: they have not started yet, or have ended
+        """
+        if self._readers is None:
+            raise Unavailable("Self-serve is starting or shutting down")
+        return self._readers
+
+    @property
+    def unanswered(self) -> int:
+        """Return how many questions the readers have not answered yet."""
+        return 0 if self._readers is None else self._readers.unanswered
+
+    @property
+    def restarts(self) -> int:
+        """Return how many readers died or hung and were replaced since the master started."""
+        return self._past_restarts + (0 if self._readers is None else self._readers.restarts)
+
+    def write(self, function: Any, *arguments: Any) -> defer.Deferred[Any]:
+        """Return what ``function(connection, *arguments)`` returns on the journal's database.
+
+        :raises Unavailable: the database is not open
+        """
+        if self._journal is None:
+            raise Unavailable("Self-serve is starting or shutting down")
+        return self._journal.run(function, *arguments)
+
+    def open(self, config: SelfServe) -> None:
+        """Open in the background what *config* names, in the place of what is open."""
+        self.close()
+        defer.Deferred.fromCoroutine(self._open(config)).addErrback(
+            lambda failure: self.log.failure("selfserve: cannot start", failure)
+        )
+
+    def close(self) -> defer.Deferred[None]:
+        """Close the journal's database and end the readers, which is done when this fires."""
+        self.ready = False
+        self._turn += 1
+        readers, self._readers = self._readers, None
+        if self._journal is not None:
+            self._journal.stop()
+            self._journal = None
+        if readers is None:
+            return defer.succeed(None)
+        self._past_restarts += readers.restarts
+        return readers.stop()
+
+    async def _open(self, config: SelfServe) -> None:
+        turn = self._turn
+        url = await _journal_url(self._master, config)
+        if self._turn != turn:
+            return  # closed, or opened anew, while a provider of secrets was asked for the URL
+        journal = self._journal = JournalDatabase(self._master, url)
+        self._readers = _readers(self._master, config, url)
+        while self._turn == turn:
+            try:
+                await journal.upgrade()
+                break
+            except Exception:
+                self.log.failure("selfserve: the journal's tables cannot be made, trying again")
+                await task.deferLater(self._master.reactor, SCHEMA_RETRY)
+        if self._turn == turn:
+            self.ready = True
+            await self._opened()
+
+
+async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
+    if config.db_url is None:
+        return None
+    url = sa.engine.make_url(await rendered(master, config.db_url))
+    if url.get_backend_name() == "sqlite":
+        # Buildbot's own rule: relative means relative to the master's folder
+        url = url.set(database=str(Path(master.basedir, url.database or "")))
+    return url
+
+
+def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:
+    """Return where reads run: processes, threads, or the master's one thread when it must be."""
+    engine = master.db.pool.engine
+    secret = {"hide_password": False}
+    journal = None if journal_url is None else journal_url.render_as_string(**secret)
+    if database.is_in_memory(engine.url):
+        own = engine if journal_url is None else sa.create_engine(journal_url)
+
+        def run(work: Any, large: bool) -> defer.Deferred[Any]:
+            done: defer.Deferred[Any] = master.db.pool.do_with_engine(lambda engine: work())
+            return done
+
+        return ThreadReaders(master.reactor, run, lambda: None, Reader(engine, own), config.timeout)
+    arguments = (engine.url.render_as_string(**secret), journal, LANES)
+    if config.readers == 0:
+        readers = ThreadReaders.of_our_own(master.reactor, open_reader(*arguments), config.timeout)
+        # if it takes too long, it goes on all the same
+        readers.ask(Reader.warm, large=True).addErrback(lambda _: None)
+        return readers
+    return ProcessReaders(
+        master.reactor, config.readers, open_warm_reader, arguments, config.timeout
+    )
