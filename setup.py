@@ -65,6 +65,8 @@ setup(
             "psycopg2-binary>=2.9",
             "pymysql>=1.1",
             "pytest>=8",
+            # a test that hangs ends, and with it the worker that runs it; the others go on
+            "pytest-timeout>=2.3",
             "pytest-twisted>=1.14",
             "pytest-xdist>=3.6",
             *CLI,
