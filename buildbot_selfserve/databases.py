@@ -25,9 +25,9 @@ from buildbot_selfserve.journal import schema
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
-from buildbot_selfserve.web.answering import Reader
-from buildbot_selfserve.web.answering import open_reader
-from buildbot_selfserve.web.answering import open_warm_reader
+from buildbot_selfserve.web.reader import Reader
+from buildbot_selfserve.web.reader import open_reader
+from buildbot_selfserve.web.reader import open_warm_reader
 from buildbot_selfserve.web.tokens import rendered
 
 #: A reader works on so many questions at once: a small one and a large one.

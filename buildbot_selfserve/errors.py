@@ -1,6 +1,6 @@
 """What can go wrong with a request, without a word about HTTP.
 
-``web.answering`` holds the one table that turns these into status codes.
+``web.failures`` holds the one table that turns these into status codes.
 """
 
 from __future__ import annotations

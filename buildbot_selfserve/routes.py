@@ -15,10 +15,10 @@ from typing import Any
 from typing import TypeVar
 
 from buildbot_selfserve.model import Outlook
-from buildbot_selfserve.params import PAGING
-from buildbot_selfserve.params import PATH
-from buildbot_selfserve.params import WAIT
-from buildbot_selfserve.params import Param
+from buildbot_selfserve.params.declared import PAGING
+from buildbot_selfserve.params.declared import PATH
+from buildbot_selfserve.params.declared import WAIT
+from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.permissions import Permission
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from buildbot_selfserve.model import schemas
-from buildbot_selfserve.params import FORMAT
-from buildbot_selfserve.params import PATH
+from buildbot_selfserve.params.declared import FORMAT
+from buildbot_selfserve.params.declared import PATH
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES

@@ -67,6 +67,6 @@ def in_site(link: str, source: str) -> str:
 def _openapi() -> dict[str, Any]:
     from buildbot_selfserve.model import Site
     from buildbot_selfserve.web import openapi
-    from buildbot_selfserve.web.answering import STATUS
+    from buildbot_selfserve.web.failures import STATUS
 
     return openapi.document(Site("self-serve", "http://localhost:8010/"), STATUS)

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from buildbot_selfserve.params import Param
+from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from tests.harness import PASSWORD

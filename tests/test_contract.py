@@ -13,14 +13,14 @@ from urllib.parse import urlencode
 
 import pytest_twisted
 
-from buildbot_selfserve.params import Choice
-from buildbot_selfserve.params import Date
-from buildbot_selfserve.params import Int
-from buildbot_selfserve.params import JsonObject
-from buildbot_selfserve.params import Moment
-from buildbot_selfserve.params import Param
-from buildbot_selfserve.params import Text
-from buildbot_selfserve.params import TextList
+from buildbot_selfserve.params.kinds import Choice
+from buildbot_selfserve.params.kinds import Date
+from buildbot_selfserve.params.kinds import Int
+from buildbot_selfserve.params.kinds import JsonObject
+from buildbot_selfserve.params.kinds import Moment
+from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.params.kinds import Text
+from buildbot_selfserve.params.kinds import TextList
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from tests.harness import REVISION

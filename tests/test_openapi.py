@@ -15,8 +15,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.model import schemas
-from buildbot_selfserve.params import PRIORITY
-from buildbot_selfserve.params import PROPERTIES
+from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import PROPERTIES
 from buildbot_selfserve.resources import ROUTES
 from tests import record_examples
 from tests import validating
@@ -27,7 +27,7 @@ METHODS = ("get", "post", "put", "delete")
 
 def document(site: Site = validating.SITE) -> dict[str, Any]:
     from buildbot_selfserve.web import openapi
-    from buildbot_selfserve.web.answering import STATUS
+    from buildbot_selfserve.web.failures import STATUS
 
     return openapi.document(site, STATUS)
 
@@ -64,7 +64,7 @@ def test_the_schema_of_what_a_route_returns_exists(name: str) -> None:
 
 
 def test_every_status_is_described_and_can_come_from_some_route() -> None:
-    from buildbot_selfserve.web.answering import STATUS
+    from buildbot_selfserve.web.failures import STATUS
     from buildbot_selfserve.web.openapi import STATUS_TEXTS
 
     codes = set(STATUS.values())

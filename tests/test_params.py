@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildbot_selfserve import params
 from buildbot_selfserve.errors import BadParameter
-from buildbot_selfserve.params import PLAIN
-from buildbot_selfserve.params import Choice
-from buildbot_selfserve.params import Date
-from buildbot_selfserve.params import Int
-from buildbot_selfserve.params import Param
-from buildbot_selfserve.params import Text
-from buildbot_selfserve.params import is_plain
-from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.params import declared
+from buildbot_selfserve.params.kinds import LAST_MOMENT
+from buildbot_selfserve.params.kinds import Choice
+from buildbot_selfserve.params.kinds import Date
+from buildbot_selfserve.params.kinds import Int
+from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.params.kinds import Text
+from buildbot_selfserve.params.kinds import parse_all
+from buildbot_selfserve.params.texts import PLAIN
+from buildbot_selfserve.params.texts import is_plain
 
 INT = Int("n", "A number.", minimum=-5, maximum=100)
 LIMITED = Int("n", "A number.", minimum=1, maximum="most")
@@ -144,20 +145,20 @@ def test_a_bad_value_names_the_parameter_and_what_would_be_right(
 @pytest.mark.parametrize(
     ("param", "raw", "msg"),
     [
-        (params.PRIORITY, "high", "Bad priority"),
-        (params.COUNT, "0", "Bad count"),
-        (params.COUNT, "8", "Bad count"),
-        (params.BUILD_ID, "0", "Bad build_id"),
-        (params.STABLE_DELAY, "3m", "Bad stableDelay"),
-        (params.STABLE_DELAY, "-1", "Bad stableDelay"),
-        (params.DATE, "yesterday", "Bad date"),
-        (params.NUM, "0", "Bad num"),
-        (params.NUM, "10001", "Bad num"),
-        (params.OFFSET, "-1", "Bad offset"),
-        (params.WHO, "w" * 257, "Bad who"),
-        (params.SINCE, "yesterday", "Bad since"),
-        (params.UNTIL, str(params.LAST_MOMENT + 1), "Bad until"),
-        (params.FORMAT, "xml", "Bad format"),
+        (declared.PRIORITY, "high", "Bad priority"),
+        (declared.COUNT, "0", "Bad count"),
+        (declared.COUNT, "8", "Bad count"),
+        (declared.BUILD_ID, "0", "Bad build_id"),
+        (declared.STABLE_DELAY, "3m", "Bad stableDelay"),
+        (declared.STABLE_DELAY, "-1", "Bad stableDelay"),
+        (declared.DATE, "yesterday", "Bad date"),
+        (declared.NUM, "0", "Bad num"),
+        (declared.NUM, "10001", "Bad num"),
+        (declared.OFFSET, "-1", "Bad offset"),
+        (declared.WHO, "w" * 257, "Bad who"),
+        (declared.SINCE, "yesterday", "Bad since"),
+        (declared.UNTIL, str(LAST_MOMENT + 1), "Bad until"),
+        (declared.FORMAT, "xml", "Bad format"),
     ],
 )
 def test_the_message_is_what_clients_rely_on(param: Param, raw: str, msg: str) -> None:
@@ -169,12 +170,12 @@ def test_the_message_is_what_clients_rely_on(param: Param, raw: str, msg: str) -
 @pytest.mark.parametrize(
     ("param", "value"),
     [
-        (params.PRIORITY, 2**31 - 1),
-        (params.PRIORITY, -(2**31)),
-        (params.COUNT, 7),
-        (params.BUILD_ID, 2**31 - 1),
-        (params.STABLE_DELAY, 0),
-        (params.SINCE, params.LAST_MOMENT),
+        (declared.PRIORITY, 2**31 - 1),
+        (declared.PRIORITY, -(2**31)),
+        (declared.COUNT, 7),
+        (declared.BUILD_ID, 2**31 - 1),
+        (declared.STABLE_DELAY, 0),
+        (declared.SINCE, LAST_MOMENT),
     ],
 )
 def test_the_outermost_values_are_taken(param: Param, value: int) -> None:
@@ -185,17 +186,17 @@ def test_the_outermost_values_are_taken(param: Param, value: int) -> None:
 @pytest.mark.parametrize("beyond", [2**31, -(2**31) - 1])
 def test_a_priority_that_no_database_holds_is_refused(beyond: int) -> None:
     with pytest.raises(BadParameter, match="Bad priority"):
-        params.PRIORITY.parse(beyond, {})
+        declared.PRIORITY.parse(beyond, {})
 
 
 @pytest.mark.parametrize("given", [{}, {"priority": ""}, {"priority": None}, {"other": "1"}])
 def test_what_is_empty_is_absent_and_has_its_default(given: dict[str, Any]) -> None:
-    assert parse_all((params.PRIORITY,), given, {}) == {"priority": 0}
+    assert parse_all((declared.PRIORITY,), given, {}) == {"priority": 0}
 
 
 @pytest.mark.parametrize(
     ("param", "default"),
-    [(params.COUNT, 1), (params.STABLE_DELAY, 180), (params.NUM, 100), (params.OFFSET, 0)],
+    [(declared.COUNT, 1), (declared.STABLE_DELAY, 180), (declared.NUM, 100), (declared.OFFSET, 0)],
 )
 def test_the_defaults_are_those_of_the_contract(param: Param, default: int) -> None:
     assert parse_all((param,), {}, {}) == {param.name: default}
@@ -204,7 +205,7 @@ def test_the_defaults_are_those_of_the_contract(param: Param, default: int) -> N
 @pytest.mark.parametrize("given", [{}, {"build_id": ""}, {"build_id": None}])
 def test_what_is_required_cannot_be_missing(given: dict[str, Any]) -> None:
     with pytest.raises(BadParameter) as refusal:
-        parse_all((params.BUILD_ID,), given, {})
+        parse_all((declared.BUILD_ID,), given, {})
     assert (refusal.value.msg, refusal.value.detail) == ("Bad build_id", "build_id must be given")
 
 
@@ -219,7 +220,7 @@ def test_zero_is_given_and_not_absent(given: dict[str, Any]) -> None:
     [
         (INT, {"type": "integer", "minimum": -5, "maximum": 100}),
         (LIMITED, {"type": "integer", "minimum": 1}),
-        (params.COUNT, {"type": "integer", "minimum": 1, "default": 1}),
+        (declared.COUNT, {"type": "integer", "minimum": 1, "default": 1}),
         (DATE, {"type": "string", "format": "date", "pattern": DATE.schema()["pattern"]}),
         (TEXT, {"type": "string", "maxLength": 5, "pattern": PLAIN}),
         (CHOICE, {"type": "string", "enum": ["json", "html"]}),

@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import util
 
-from buildbot_selfserve.params import LAST_MOMENT
+from buildbot_selfserve.params.kinds import LAST_MOMENT
 from tests.harness import REVISION
 from tests.harness import config
 

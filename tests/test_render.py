@@ -44,12 +44,12 @@ from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.resources import ROUTES
-from buildbot_selfserve.web.answering import Question
-from buildbot_selfserve.web.answering import Visitor
-from buildbot_selfserve.web.answering import failure
-from buildbot_selfserve.web.answering import page_context
+from buildbot_selfserve.web.failures import failure
 from buildbot_selfserve.web.paging import Rows
 from buildbot_selfserve.web.paging import urls
+from buildbot_selfserve.web.questions import Question
+from buildbot_selfserve.web.questions import Visitor
+from buildbot_selfserve.web.questions import page_context
 from buildbot_selfserve.web.render import ALWAYS
 from buildbot_selfserve.web.render import duration
 from buildbot_selfserve.web.render import json_bytes

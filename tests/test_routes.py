@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from buildbot_selfserve.params import BRANCH_FILTER
-from buildbot_selfserve.params import BUILD_ID
-from buildbot_selfserve.params import COUNT
-from buildbot_selfserve.params import STABLE_DELAY
+from buildbot_selfserve.params.declared import BRANCH_FILTER
+from buildbot_selfserve.params.declared import BUILD_ID
+from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import STABLE_DELAY
 from buildbot_selfserve.permissions import CANCEL_REQUEST
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources import ROUTES

@@ -75,7 +75,7 @@ def document() -> dict[str, Any]:
     """Return the OpenAPI document."""
     # here, not above: it imports Buildbot, which installs the reactor
     from buildbot_selfserve.web import openapi
-    from buildbot_selfserve.web.answering import STATUS
+    from buildbot_selfserve.web.failures import STATUS
 
     return openapi.document(SITE, STATUS)
 

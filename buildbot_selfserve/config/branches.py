@@ -10,7 +10,7 @@ import cloudpickle
 
 from buildbot_selfserve.config.checker import Checker
 from buildbot_selfserve.model import Branch
-from buildbot_selfserve.params import is_plain
+from buildbot_selfserve.params.texts import is_plain
 
 _ANY = object()
 

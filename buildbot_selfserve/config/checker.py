@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from buildbot import config as buildbot_config
 
-from buildbot_selfserve.params import is_plain
+from buildbot_selfserve.params.texts import is_plain
 
 
 class Checker:

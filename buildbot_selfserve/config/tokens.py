@@ -12,7 +12,7 @@ from typing import Any
 from buildbot.interfaces import IRenderable
 
 from buildbot_selfserve.config.checker import Checker
-from buildbot_selfserve.params import is_plain
+from buildbot_selfserve.params.texts import is_plain
 from buildbot_selfserve.permissions import SET_ACTION
 from buildbot_selfserve.permissions import every_action
 

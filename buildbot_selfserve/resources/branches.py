@@ -7,8 +7,8 @@ import datetime
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Day
-from buildbot_selfserve.params import DATE
-from buildbot_selfserve.params import WITH_REVISION
+from buildbot_selfserve.params.declared import DATE
+from buildbot_selfserve.params.declared import WITH_REVISION
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 

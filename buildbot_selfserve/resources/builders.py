@@ -10,11 +10,11 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Receipt
-from buildbot_selfserve.params import ANY_REVISION
-from buildbot_selfserve.params import BUILDER_NAME
-from buildbot_selfserve.params import FILES
-from buildbot_selfserve.params import PRIORITY
-from buildbot_selfserve.params import PROPERTIES
+from buildbot_selfserve.params.declared import ANY_REVISION
+from buildbot_selfserve.params.declared import BUILDER_NAME
+from buildbot_selfserve.params.declared import FILES
+from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import PROPERTIES
 from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext

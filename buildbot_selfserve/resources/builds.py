@@ -6,9 +6,9 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Receipt
-from buildbot_selfserve.params import BUILD_ID
-from buildbot_selfserve.params import COUNT
-from buildbot_selfserve.params import PRIORITY
+from buildbot_selfserve.params.declared import BUILD_ID
+from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.permissions import CANCEL_BUILD
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources.context import JobContext

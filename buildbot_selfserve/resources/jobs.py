@@ -6,13 +6,13 @@ import datetime
 
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
-from buildbot_selfserve.params import ACTION
-from buildbot_selfserve.params import BRANCH_FILTER
-from buildbot_selfserve.params import NUM
-from buildbot_selfserve.params import OFFSET
-from buildbot_selfserve.params import SINCE
-from buildbot_selfserve.params import UNTIL
-from buildbot_selfserve.params import WHO
+from buildbot_selfserve.params.declared import ACTION
+from buildbot_selfserve.params.declared import BRANCH_FILTER
+from buildbot_selfserve.params.declared import NUM
+from buildbot_selfserve.params.declared import OFFSET
+from buildbot_selfserve.params.declared import SINCE
+from buildbot_selfserve.params.declared import UNTIL
+from buildbot_selfserve.params.declared import WHO
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 

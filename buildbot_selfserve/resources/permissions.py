@@ -7,9 +7,9 @@ from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import RequestRow
-from buildbot_selfserve.params import ABOUT_BUILD
-from buildbot_selfserve.params import ABOUT_BUILDER
-from buildbot_selfserve.params import ABOUT_REQUEST
+from buildbot_selfserve.params.declared import ABOUT_BUILD
+from buildbot_selfserve.params.declared import ABOUT_BUILDER
+from buildbot_selfserve.params.declared import ABOUT_REQUEST
 from buildbot_selfserve.permissions import PERMISSIONS
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare

@@ -6,10 +6,10 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
-from buildbot_selfserve.params import COUNT
-from buildbot_selfserve.params import NEW_PRIORITY
-from buildbot_selfserve.params import PRIORITY
-from buildbot_selfserve.params import REQUEST_ID
+from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import NEW_PRIORITY
+from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import REQUEST_ID
 from buildbot_selfserve.permissions import CANCEL_REQUEST
 from buildbot_selfserve.permissions import REBUILD_REQUEST
 from buildbot_selfserve.permissions import REPRIORITIZE

@@ -11,11 +11,11 @@ from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
-from buildbot_selfserve.params import ANY_REVISION
-from buildbot_selfserve.params import PRIORITY
-from buildbot_selfserve.params import REVISION
-from buildbot_selfserve.params import SCHEDULED_PRIORITY
-from buildbot_selfserve.params import STABLE_DELAY
+from buildbot_selfserve.params.declared import ANY_REVISION
+from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import REVISION
+from buildbot_selfserve.params.declared import SCHEDULED_PRIORITY
+from buildbot_selfserve.params.declared import STABLE_DELAY
 from buildbot_selfserve.permissions import CANCEL_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER

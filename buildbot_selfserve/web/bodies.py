@@ -18,7 +18,7 @@ from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
-from buildbot_selfserve.params import strict_json
+from buildbot_selfserve.params.texts import strict_json
 
 LARGEST = 64 * 1024
 MOST_FIELDS = 64

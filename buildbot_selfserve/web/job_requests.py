@@ -30,8 +30,8 @@ from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Target
 from buildbot_selfserve.model import as_json
-from buildbot_selfserve.params import IDEMPOTENCY_KEY
-from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
+from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.waiting import independent
@@ -43,9 +43,9 @@ from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web import services as asked_of
 from buildbot_selfserve.web import who
-from buildbot_selfserve.web.answering import Answer
-from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.may import Deed
+from buildbot_selfserve.web.questions import Answer
+from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.responding import respond
 from buildbot_selfserve.web.services import Services
 from buildbot_selfserve.web.told import Told

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from twisted.web.server import Request
 
 from buildbot_selfserve.errors import BadParameter
-from buildbot_selfserve.params import FORMAT
+from buildbot_selfserve.params.declared import FORMAT
 
 MOST_FIELDS = 64
 

@@ -24,7 +24,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
-from buildbot_selfserve.params import PATH
+from buildbot_selfserve.params.declared import PATH
 
 #: So many candidates of an ambiguous revision are named.
 MOST_CANDIDATES = 20

@@ -25,10 +25,10 @@ from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
-from buildbot_selfserve.params import FORMAT
-from buildbot_selfserve.params import IDEMPOTENCY_KEY
-from buildbot_selfserve.params import PATH
-from buildbot_selfserve.params import Param
+from buildbot_selfserve.params.declared import FORMAT
+from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
+from buildbot_selfserve.params.declared import PATH
+from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 

@@ -18,13 +18,13 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.metrics import OTHER
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.web import answering
 from buildbot_selfserve.web import headers
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web import routing
 from buildbot_selfserve.web import sessions
 from buildbot_selfserve.web import who
+from buildbot_selfserve.web.failures import failure
 from buildbot_selfserve.web.job_requests import JobRequests
 from buildbot_selfserve.web.reads import Reads
 from buildbot_selfserve.web.responding import respond
@@ -104,7 +104,7 @@ class Pipeline:
             query = {}
         identity = who.from_session(self.master, request)
         asked = question(self.master, self.services, "", form, request, query, identity)
-        answer = answering.failure(self._templates, self.services.site, error, asked)
+        answer = failure(self._templates, self.services.site, error, asked)
         # a browser would open its own dialogue instead of showing the page
         if isinstance(error, Unauthorized) and not negotiation.has_a_page(request):
             for scheme in who.schemes(self.master, self.services.tokens):

@@ -19,8 +19,8 @@ from buildbot_selfserve.model import Changes
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Verdict
-from buildbot_selfserve.params import FORMAT
-from buildbot_selfserve.params import parse_all
+from buildbot_selfserve.params.declared import FORMAT
+from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.waiting import Moment
@@ -31,9 +31,9 @@ from buildbot_selfserve.web import services as asked_of
 from buildbot_selfserve.web import streaming
 from buildbot_selfserve.web import verdicts
 from buildbot_selfserve.web import who
-from buildbot_selfserve.web.answering import Answer
-from buildbot_selfserve.web.answering import Question
 from buildbot_selfserve.web.paging import Wanted
+from buildbot_selfserve.web.questions import Answer
+from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.responding import respond
 from buildbot_selfserve.web.responding import send
 from buildbot_selfserve.web.services import Services

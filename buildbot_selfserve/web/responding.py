@@ -6,7 +6,7 @@ from twisted.web.server import Request
 
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.web import sending
-from buildbot_selfserve.web.answering import Answer
+from buildbot_selfserve.web.questions import Answer
 
 
 def respond(request: Request, answer: Answer, length: int | None = None) -> bytes:

@@ -20,9 +20,9 @@ from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.web import verdicts
 from buildbot_selfserve.web import who
-from buildbot_selfserve.web.answering import Question
-from buildbot_selfserve.web.answering import Visitor
 from buildbot_selfserve.web.may import Deed
+from buildbot_selfserve.web.questions import Question
+from buildbot_selfserve.web.questions import Visitor
 from buildbot_selfserve.web.tokens import Tokens
 from buildbot_selfserve.web.who import Identity
 

@@ -1,0 +1,151 @@
+"""The parameters of this API."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from buildbot_selfserve.params.kinds import INT32
+from buildbot_selfserve.params.kinds import Choice
+from buildbot_selfserve.params.kinds import Date
+from buildbot_selfserve.params.kinds import Int
+from buildbot_selfserve.params.kinds import JsonObject
+from buildbot_selfserve.params.kinds import Moment
+from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.params.kinds import Text
+from buildbot_selfserve.params.kinds import TextList
+
+PRIORITY = Int(
+    "priority",
+    "Requests of a higher priority are built first.",
+    default=0,
+    minimum=-INT32 - 1,
+)
+COUNT = Int(
+    "count",
+    "How many new builds to make, at most 100 unless this Buildbot is configured otherwise.",
+    default=1,
+    minimum=1,
+    maximum="max_count",
+)
+BUILD_ID = Int("build_id", "The id of the build.", required=True, minimum=1, noun="build")
+REVISION = Text(
+    "revision",
+    "The revision, or at least 6 characters that it begins with.",
+    required=True,
+    noun="revision",
+)
+REQUEST_ID = Int(
+    "request_id", "The id of the build request.", required=True, minimum=1, noun="request"
+)
+#: Another text than a known revision is taken as it is (contract, section 3).
+ANY_REVISION = replace(
+    REVISION,
+    text="The revision; the beginning of one that is known is completed, any other taken as it is.",
+    noun="any_revision",
+)
+BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
+#: What a question may be about.
+ABOUT_BUILD = replace(BUILD_ID, text="Only about this build.", required=False)
+ABOUT_REQUEST = replace(REQUEST_ID, text="Only about this build request.", required=False)
+ABOUT_BUILDER = replace(
+    BUILDER_NAME, name="builder", text="Only about this builder.", required=False
+)
+#: Without one, a scheduler gives its own.
+SCHEDULED_PRIORITY = replace(
+    PRIORITY,
+    text="Requests of a higher priority are built first; if absent, each scheduler gives its own.",
+    default=None,
+)
+#: What Buildbot or self-serve itself sets: a build with another value would be another's, or go
+#: elsewhere (``virtual_builder_name``: buildbot/process/builder.py).
+RESERVED_PROPERTIES = frozenset(
+    {
+        "virtual_builder_name",
+        "scheduler",
+        "owner",
+        "selfserve_job",
+        "selfserve_key",
+        "buildid",
+        "builduid",
+    }
+)
+PROPERTIES = JsonObject(
+    "properties",
+    "Properties of the new build, by name.",
+    reserved=RESERVED_PROPERTIES,
+)
+FILES = TextList(
+    "files",
+    "Names of changed files, for the steps that look at them. They belong to the revision: all"
+    " builds there see the newest list.",
+)
+NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
+STABLE_DELAY = Int(
+    "stableDelay",
+    "Seconds that must have passed since the last build ended.",
+    default=180,
+)
+WITH_REVISION = Text(
+    "revision", "Only branches on which this revision is known, or one that begins so."
+)
+DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
+NUM = Int("num", "At most so many jobs.", default=100, minimum=1, maximum=10000)
+OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)
+WHO = Text("who", "Only jobs that this user asked for.")
+ACTION = Text("action", "Only jobs of this action.")
+BRANCH_FILTER = Text("branch", "Only jobs on this branch.")
+SINCE = Moment(
+    "since", "Only jobs asked for at or after this time (epoch seconds), or on or after this day."
+)
+UNTIL = Moment(
+    "until", "Only jobs asked for at or before this time (epoch seconds), or on or before this day."
+)
+
+#: Every GET and every job request has it, in its query.
+FORMAT = Choice(
+    "format",
+    "The format of the answer; without it, the Accept header decides.",
+    choices=("json", "html"),
+)
+
+#: A header of job requests.
+IDEMPOTENCY_KEY = Text(
+    "Idempotency-Key",
+    "Makes sending again safe: the same key, from the same user and with the same content, is"
+    " answered with the receipt of the first.",
+)
+
+LIMIT = Int(
+    "limit",
+    "At most so many rows; the Link header of the answer leads to the next ones.",
+    minimum=1,
+    maximum=50000,
+)
+ROW_OFFSET = Int("offset", "Leave out so many of the newest rows.", default=0)
+PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
+
+#: Held answers are held back so long at most, in seconds.
+LONGEST_WAIT = 600
+WAIT = Int(
+    "wait",
+    "Hold the answer back until there is nothing to wait for any more, but for no more seconds than"
+    " this.",
+    default=0,
+    maximum=LONGEST_WAIT,
+)
+
+#: What may stand between < and > in a path, and how it is documented. Text that is no number
+#: where one belongs names nothing, so a path is never a bad parameter: it is not found.
+PATH: dict[str, Param] = {
+    "branch": Text("branch", "The branch's name in this API.", required=True),
+    "build": BUILD_ID,
+    "request": REQUEST_ID,
+    "revision": REVISION,
+    "any_revision": ANY_REVISION,
+    "builder": BUILDER_NAME,
+    "builder_set": Text(
+        "set", "The name of a set: nightly, pgo or one of your own.", required=True
+    ),
+    "user": Text("user", "The author of changes, or the address in it.", required=True),
+    "job": Int("job_id", "The id of the job request.", required=True, minimum=1),
+}
