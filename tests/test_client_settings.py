@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,8 @@ def test_a_url_is_that_of_self_serve_itself(given: str, whole: str) -> None:
         "ftp://ci.example.org",
         "http://",
         "http://ci.example.org:port/",
+        "http://ci..example.org/",
+        f"http://{'x' * 64}.example.org/",
         f"https://ada:{SECRET}@ci.example.org/",
         f"{URL}?token={SECRET}",
         f"{URL}#x",
@@ -211,6 +214,8 @@ def test_nothing_is_warned_of_where_there_is_no_reason(home: Home) -> None:
     home.load()
     home.config(f"url = {URL}\ntoken = of-file\n")
     home.load()
+    # accounts of machines often have no home, or one that is no folder
+    home.load(URL, HOME=os.devnull)
     assert home.warnings == []
 
 
@@ -237,6 +242,34 @@ def test_a_wrong_file_is_named_without_its_secrets(home: Home, text: str, said: 
 def test_a_wrong_netrc_is_named_without_its_secrets(home: Home) -> None:
     path = home.netrc("machine ci.example.org login ada\npasswort hunter2\n")
     with pytest.raises(Misconfigured, match="line 2") as caught:
-        home.load(URL)
+        home.load(URL, NETRC=str(path))
     assert str(path) in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    # where nobody named it, it may be for others
+    assert home.load(URL).credentials is None
+    (warning,) = home.warnings
+    assert f"{path} is left out" in warning
+    assert "hunter2" not in warning
+
+
+def test_what_nobody_named_and_nobody_can_read_is_left_out(home: Home) -> None:
+    for place in (".config/selfserve/config.ini", ".netrc"):
+        (home.folder / place).mkdir(parents=True)  # also root cannot read a folder as a file
+    assert home.load(URL) == Settings(URL)
+    assert [warning.split()[0] for warning in home.warnings] == [
+        str(home.folder / ".config/selfserve/config.ini"),
+        str(home.folder / ".netrc"),
+    ]
+    for named in ({"NETRC": str(home.folder)}, {"SELFSERVE_CONFIG": str(home.folder)}):
+        with pytest.raises(Misconfigured, match="cannot be read"):
+            home.load(URL, **named)
+
+
+def test_somebody_without_a_home_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    assert load(URL, environ={}) == Settings(URL)
+    with pytest.raises(Misconfigured, match="SELFSERVE_URL"):
+        load(environ={})

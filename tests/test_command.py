@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -247,6 +249,14 @@ def test_rebuild_cancel_and_the_journal(shell: Shell) -> None:
     assert "  priority: -3" in ran.out
 
 
+def test_a_day_of_the_journal_is_a_whole_day_of_the_server(shell: Shell, proxy: Unreliable) -> None:
+    shell("jobs", "--since=2026-11-24", "--until=2026-11-24", SELFSERVE_URL=proxy.url)
+    shell("jobs", "--since=2026-11-24T10:30+00:00", "--until=5", SELFSERVE_URL=proxy.url)
+    days, times = (parse_qs(urlsplit(one.path).query) for one in proxy.seen)
+    assert (days["since"], days["until"]) == (["2026-11-24"], ["2026-11-24"])
+    assert (times["since"], times["until"]) == (["1795516200"], ["5"])
+
+
 def test_reprioritize_takes_a_negative_priority(shell: Shell) -> None:
     running_id = shell.build("slow", revision("5"))
     receipt = shell.ok("build", "main", revision("5"), "--builder", "slow")
@@ -280,14 +290,15 @@ def test_properties_and_files_reach_the_build(shell: Shell, running: ProcessMast
     ("arguments", "builders"),
     [
         (("nightly", "main"), {"fast", "broken"}),
-        (("set", "weekly", "main"), {"fast"}),
+        (("set", "main", "weekly"), {"fast"}),
         (("build", "main"), {"fast"}),
     ],
 )
 def test_sets_and_what_a_push_would_build(
     shell: Shell, arguments: tuple[str, ...], builders: set[str]
 ) -> None:
-    receipt = shell.ok(*arguments, revision("7"))
+    name, branch, *more = arguments
+    receipt = shell.ok(name, branch, revision("7"), *more)
     assert {one["buildername"] for one in receipt["requests"]} == builders
 
 
@@ -300,13 +311,14 @@ def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
     passed = shell("is-done", "main", revision("8"), *wait)
     assert (passed.status, passed.out) == (
         DONE,
-        f"main {revision('8')}: passed (0 pending, 0 running, 1 done, 0 failed, 0 cancelled)\n",
+        f"main {revision('8')}: passed (0 pending, 0 running, 1 ended, 0 failed, 0 cancelled)\n",
     )
     shell.build("broken", revision("8"))
     failed = shell("is-done", "main", revision("8"), *wait)
     assert (failed.status, failed.out) == (
         FAILED,
-        f"main {revision('8')}: failed (0 pending, 0 running, 2 done, 1 failed, 0 cancelled)\n",
+        f"main {revision('8')}: not passed"
+        " (0 pending, 0 running, 2 ended, 1 failed, 0 cancelled)\n",
     )
     # nobody waits, and by the default of the server it is not done yet
     assert shell("is-done", "main", revision("8")).status == TIMED_OUT
@@ -319,15 +331,15 @@ def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> Non
     took = time.monotonic() - begun
     assert ran.status == TIMED_OUT
     assert 2 <= took < 6
-    assert "not done (0 pending, 1 running, 0 done, 0 failed, 0 cancelled)" in ran.out
+    assert "not done (0 pending, 1 running, 0 ended, 0 failed, 0 cancelled)" in ran.out
     assert ran.err.splitlines() == [
-        "selfserve: 0 pending, 1 running, 0 done, 0 failed, 0 cancelled",
+        "selfserve: 0 pending, 1 running, 0 ended, 0 failed, 0 cancelled",
         "selfserve: Not done after 2 seconds",
     ]
     in_json = shell("is-done", "main", revision("9"), "--wait", "1", "--json")
     assert (in_json.status, in_json.json["running"]) == (TIMED_OUT, 1)
     shown = in_terminal(shell, "is-done", "main", revision("9"), "--wait", "1")
-    assert "0 pending, 1 running, 0 done" in shown
+    assert "0 pending, 1 running, 0 ended" in shown
     shell.ok("cancel", "main", "--revision", revision("9"))
 
 
@@ -342,7 +354,7 @@ def test_a_wait_ends_when_the_builds_do(shell: Shell) -> None:
     shell.ok("cancel", "main", "--revision", revision("a"))
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == FAILED
-    assert "0 pending, 0 running, 1 done, 0 failed, 1 cancelled" in out + err
+    assert "0 pending, 0 running, 1 ended, 0 failed, 1 cancelled" in out + err
 
 
 def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
@@ -360,10 +372,13 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
     )
     assert process.stderr is not None
     assert "not known yet" in process.stderr.readline()
+    time.sleep(3)
     shell.build("fast", revision("b"))
-    out, _ = process.communicate(timeout=PATIENCE * 2)
+    out, err = process.communicate(timeout=PATIENCE * 2)
     assert process.returncode == DONE
     assert "passed" in out
+    # said once, however often it looked
+    assert "not known yet" not in err
     late = shell("is-done", "main", revision("0"), "--wait", "20", "--appear", "1")
     assert late.status == NOT_FOUND
 
@@ -380,7 +395,7 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
         (("build", "main", "r", "--builder", "b", "--property", "a"), "NAME=TEXT"),
         (("build", "main", "r", "--builder", "b", "--property", "a:=b"), "not JSON"),
         (("build", "main", "r", "--builder=b", "--property=a=1", "--property=a=2"), "twice"),
-        (("jobs", "--since", "yesterday"), "neither epoch seconds nor"),
+        (("jobs", "--since", "yesterday"), "no epoch seconds, and not like"),
         (("reprioritize", "main", "--request", "1"), "PRIORITY"),
         (("fly",), "No such command"),
     ],
@@ -396,6 +411,11 @@ def test_2_tells_of_wrong_settings(shell: Shell) -> None:
     assert ran.status == USAGE
     assert "SELFSERVE_URL" in ran.err
     assert shell("branches", SELFSERVE_PASSWORD=None).status == USAGE
+    # where others would show a traceback
+    ran = shell("branches", SELFSERVE_URL="https://127.0.0.1/", REQUESTS_CA_BUNDLE="/nowhere")
+    assert ran.status == USAGE
+    assert "/nowhere" in ran.err
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_4_tells_of_a_refusal(shell: Shell) -> None:
@@ -417,6 +437,15 @@ def test_5_tells_that_nobody_answers(shell: Shell) -> None:
     assert "cannot be reached: Connection refused" in ran.err
     # a wrong URL is not tried for as long as a master that restarts
     assert time.monotonic() - begun < 10
+
+
+def test_5_tells_that_what_answers_speaks_no_tls(shell: Shell, proxy: Unreliable) -> None:
+    begun = time.monotonic()
+    ran = shell("rebuild", "main", "--build=1", SELFSERVE_URL=proxy.url.replace("http:", "https:"))
+    assert ran.status == NOT_NOW
+    assert time.monotonic() - begun < 10
+    # nothing was sent
+    assert "done all the same" not in ran.err
 
 
 def test_5_tells_that_a_master_takes_no_more(tmp_path: Path) -> None:
@@ -561,6 +590,32 @@ def test_a_job_whose_end_is_unknown_is_named(shell: Shell, proxy: Unreliable) ->
     ran = shell("--patience=1", "build", "main", revision("e"), SELFSERVE_URL=proxy.url)
     assert ran.status == NOT_NOW
     assert "selfserve job 7 tells how it ends" in ran.err
+    # also when nobody answers the last attempt
+    proxy.faults, proxy.always = [Fault(503, {"Retry-After": "1"}, body)], LOST
+    ran = shell("--patience=2", "build", "main", revision("e"), SELFSERVE_URL=proxy.url)
+    assert ran.status == NOT_NOW
+    assert "selfserve job 7 tells how it ends" in ran.err
+
+
+@pytest.mark.parametrize("fault", [DONE_BUT_LOST, Fault(504)])
+def test_what_may_have_been_done_is_said_so_and_not_done_again_with_its_key(
+    shell: Shell, proxy: Unreliable, fault: Fault | str
+) -> None:
+    before = len(shell.ok("jobs"))
+    build = ("build", "main", revision("e") + "7", "--builder=fast", "--key", f"deploy {fault}")
+    proxy.always = fault
+    ran = shell("--patience=0", *build, SELFSERVE_URL=proxy.url)
+    assert ran.status == NOT_NOW
+    assert "it may have been done all the same" in ran.err
+    # a question has no effect that could be lost
+    asked = shell("--patience=0", "branches", SELFSERVE_URL=proxy.url)
+    assert "may have been done" not in asked.err
+    receipts = [shell.ok(*build) for _ in range(2)]
+    assert receipts[0] == receipts[1]
+    assert len(shell.ok("jobs")) == before + 1
+    other = shell("build", "main", revision("e") + "8", "--builder=fast", *build[-2:])
+    assert other.status == NOT_FOUND
+    assert "key" in other.err.lower()
 
 
 # -- redirects

@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
         ),
     ),
     # outside the house: it talks with it over HTTP only
-    "client": (1, frozenset({"click", "requests", "rich", "treq", "twisted"})),
+    "client": (1, frozenset({"click", "requests", "rich", "treq", "twisted", "urllib3"})),
     "__main__": (2, frozenset()),
     "databases": (7, frozenset({"twisted", "sqlalchemy"})),
     "plugin": (8, frozenset({"buildbot", "twisted"})),

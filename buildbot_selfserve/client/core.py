@@ -118,13 +118,14 @@ class Core:
         who: str | None = None,
         action: str | None = None,
         branch: str | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: int | str | None = None,
+        until: int | str | None = None,
     ) -> Steps[list[Job]]:
         """Return job requests of the journal, the newest first.
 
         :param num: at most so many; ``None`` for as many as are usual there
-        :param since: epoch seconds; ``until`` likewise, and both belong to what is asked for
+        :param since: epoch seconds, or a day of the server as ``YYYY-MM-DD``; ``until`` likewise,
+            and both belong to what is asked for
         """
         return self._get(
             list,
@@ -184,8 +185,12 @@ class Core:
             except NotFound:
                 if asked - begun >= min(appear, timeout):
                     raise
+                yield Pause(
+                    min(look, begun + min(appear, timeout) - asked),
+                    "" if met else "the revision is not known yet",
+                )
                 met = True
-                yield Pause(min(look, appear), "the revision is not known yet")
+                look = min(look * 1.5, LONGEST_LOOK)
                 continue
             met, done = True, cast("Done", value)
             if progress is not None:
@@ -218,54 +223,90 @@ class Core:
             met=met,
         )
 
-    # -- job requests
+    # -- job requests; all take a key, by which the server knows what it has done already
 
     def rebuild_build(
-        self, branch: str, build_id: int, *, count: int | None = None, priority: int | None = None
+        self,
+        branch: str,
+        build_id: int,
+        *,
+        count: int | None = None,
+        priority: int | None = None,
+        key: str | None = None,
     ) -> Steps[Receipt]:
         """Build a build again.
 
         :param count: how many times; ``None`` for once
         :param priority: the higher, the sooner; ``None`` for what is usual
+        :param key: what was asked for with the same key before is not done again; ``None`` for a
+            key of its own, as for all job requests
         """
-        return self._job("POST", branch, "build", build_id=build_id, count=count, priority=priority)
+        return self._job(
+            "POST", branch, "build", key=key, build_id=build_id, count=count, priority=priority
+        )
 
     def rebuild_request(
-        self, branch: str, request_id: int, *, count: int | None = None, priority: int | None = None
+        self,
+        branch: str,
+        request_id: int,
+        *,
+        count: int | None = None,
+        priority: int | None = None,
+        key: str | None = None,
     ) -> Steps[Receipt]:
         """Build a build request again; the arguments are those of ``rebuild_build``."""
         return self._job(
-            "POST", branch, "request", request_id=request_id, count=count, priority=priority
+            "POST",
+            branch,
+            "request",
+            key=key,
+            request_id=request_id,
+            count=count,
+            priority=priority,
         )
 
-    def cancel_build(self, branch: str, build_id: int) -> Steps[Receipt]:
+    def cancel_build(self, branch: str, build_id: int, *, key: str | None = None) -> Steps[Receipt]:
         """Cancel a build: stop it, and let its request not be built again."""
-        return self._job("DELETE", branch, "build", str(build_id))
+        return self._job("DELETE", branch, "build", str(build_id), key=key)
 
-    def cancel_request(self, branch: str, request_id: int) -> Steps[Receipt]:
+    def cancel_request(
+        self, branch: str, request_id: int, *, key: str | None = None
+    ) -> Steps[Receipt]:
         """Cancel a build request, or stop its build."""
-        return self._job("DELETE", branch, "request", str(request_id))
+        return self._job("DELETE", branch, "request", str(request_id), key=key)
 
-    def cancel_revision(self, branch: str, revision: str) -> Steps[Receipt]:
+    def cancel_revision(
+        self, branch: str, revision: str, *, key: str | None = None
+    ) -> Steps[Receipt]:
         """Cancel everything at a revision: what waits, then what runs."""
-        return self._job("DELETE", branch, "rev", revision)
+        return self._job("DELETE", branch, "rev", revision, key=key)
 
-    def reprioritize(self, branch: str, request_id: int, priority: int) -> Steps[Receipt]:
+    def reprioritize(
+        self, branch: str, request_id: int, priority: int, *, key: str | None = None
+    ) -> Steps[Receipt]:
         """Give a pending build request another priority."""
-        return self._job("PUT", branch, "request", str(request_id), priority=priority)
+        return self._job("PUT", branch, "request", str(request_id), key=key, priority=priority)
 
-    def build(self, branch: str, revision: str, *, priority: int | None = None) -> Steps[Receipt]:
+    def build(
+        self, branch: str, revision: str, *, priority: int | None = None, key: str | None = None
+    ) -> Steps[Receipt]:
         """Build a revision: at once, all that the schedulers of the branch would build."""
-        return self._job("POST", branch, "rev", revision, priority=priority)
+        return self._job("POST", branch, "rev", revision, key=key, priority=priority)
 
     def build_set(
-        self, branch: str, revision: str, name: str, *, priority: int | None = None
+        self,
+        branch: str,
+        revision: str,
+        name: str,
+        *,
+        priority: int | None = None,
+        key: str | None = None,
     ) -> Steps[Receipt]:
         """Build a revision with a set of builders.
 
         :param name: ``nightly``, ``pgo`` or a set that the server is configured with
         """
-        return self._job("POST", branch, "rev", revision, name, priority=priority)
+        return self._job("POST", branch, "rev", revision, name, key=key, priority=priority)
 
     def build_with(
         self,
@@ -276,6 +317,7 @@ class Core:
         properties: Mapping[str, Any] | None = None,
         files: Sequence[str] | None = None,
         priority: int | None = None,
+        key: str | None = None,
     ) -> Steps[Receipt]:
         """Build a revision once, with one builder.
 
@@ -288,6 +330,7 @@ class Core:
             "builders",
             builder,
             revision,
+            key=key,
             properties=None if properties is None else dict(properties),
             files=None if files is None else list(files),
             priority=priority,
@@ -311,8 +354,8 @@ class Core:
             if limit is not None or not value or not _has_more(came):
                 return rows
 
-    def _job(self, method: str, *path: str, **body: Any) -> Steps[Any]:
-        receipt, _ = yield from ask(self.server, Question(method, path, body=body), dict)
+    def _job(self, method: str, *path: str, key: str | None, **body: Any) -> Steps[Any]:
+        receipt, _ = yield from ask(self.server, Question(method, path, body=body, key=key), dict)
         return receipt
 
 

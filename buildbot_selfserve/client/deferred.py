@@ -149,5 +149,7 @@ def _lost(error: Exception) -> Lost:
     if isinstance(error, ConnectionClosed):
         return Lost(str(error), sent=True)
     if isinstance(error, ResponseFailed | RequestTransmissionFailed):
-        return Lost("; ".join(reason.getErrorMessage() for reason in error.reasons), sent=True)
+        # the errors of TLS come while a connection is made; that it ends is no such error
+        sent = not all(reason.check("OpenSSL.SSL.Error") for reason in error.reasons)
+        return Lost("; ".join(reason.getErrorMessage() for reason in error.reasons), sent=sent)
     raise error

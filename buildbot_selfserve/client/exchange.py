@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 import time
 import uuid
 from collections.abc import Generator
@@ -34,14 +35,21 @@ from buildbot_selfserve.client.errors import Unreachable
 from buildbot_selfserve.client.settings import Credentials
 from buildbot_selfserve.client.settings import origin
 
-#: Statuses that may be others soon. The 502 and 504 are those of a proxy whose master restarts.
-NOT_NOW = frozenset({429, 502, 503, 504})
+#: Those of a proxy whose master restarts, or is slow.
+PROXY = frozenset({502, 504})
+#: Statuses that may be others soon.
+NOT_NOW = frozenset({429, 503}) | PROXY
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
 #: Seconds between attempts when the server does not say: from, at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 #: Seconds for which a server that was never reached is tried; a wrong URL should not take longer.
 FIRST_CONTACT = 3.0
+#: What to think of a job request that was sent, and that nobody answered.
+MAYBE_DONE = (
+    "it may have been done all the same: look into the journal before you ask again, or ask again"
+    " with the same key"
+)
 
 _ERRORS: dict[int, type[ClientError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 
@@ -123,6 +131,7 @@ class Question:
     :param holds: seconds for which the server may think before it answers
     :param patience: seconds; ``None``: that of the server
     :param met: the server has answered before, so that it is worth the whole patience
+    :param key: of a job request; ``None`` for one of its own
     """
 
     method: str
@@ -132,6 +141,7 @@ class Question:
     holds: float = 0.0
     patience: float | None = None
     met: bool = False
+    key: str | None = None
 
 
 def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answer]]:
@@ -145,17 +155,45 @@ def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answ
     send = _first(server, question)
     patience = server.patience if question.patience is None else question.patience
     begun, pause, reached = time.monotonic(), FIRST_PAUSE, question.met
+    fate = _Fate(question.method != "GET")
     while True:
         came = yield from _follow(server, send)
         if isinstance(came, Answer) and came.status not in NOT_NOW:
             return _parsed(server, came, kind), came
+        error = _given_up(server, came)
+        fate.learn(came, error)
         reached = reached or isinstance(came, Answer) or came.sent
         seconds = max(pause, _retry_after(came) or 0.0)
         allowed = patience if reached else min(patience, FIRST_CONTACT)
         if time.monotonic() + seconds - begun > allowed:
-            raise _given_up(server, came)
-        yield Pause(seconds, str(_given_up(server, came)))
+            raise fate.told(error)
+        yield Pause(seconds, str(error))
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class _Fate:
+    """What may have become of a question whose answers were lost.
+
+    :param acts: it is a job request, so that it matters
+    """
+
+    def __init__(self, acts: bool) -> None:
+        self._acts = acts
+        self._arrived = False
+        self._job_id: int | None = None
+
+    def learn(self, came: Answer | Lost, error: ClientError) -> None:
+        """Take note of an attempt that failed, and of what *error* tells of it."""
+        sent = came.sent if isinstance(came, Lost) else came.status in PROXY
+        self._arrived = self._arrived or sent
+        self._job_id = error.job_id or self._job_id
+
+    def told(self, error: ClientError) -> ClientError:
+        """Return *error* with all that is known."""
+        error.job_id = self._job_id
+        if self._acts and self._arrived and self._job_id is None:
+            error.detail = "; ".join(filter(None, (error.detail, MAYBE_DONE)))
+        return error
 
 
 def segment(text: str) -> str:
@@ -176,7 +214,7 @@ def _first(server: Server, question: Question) -> Send:
         headers["Authorization"] = server.credentials.header()
     body = None
     if question.method != "GET":
-        headers["Idempotency-Key"] = uuid.uuid4().hex
+        headers["Idempotency-Key"] = _key(question)
         headers["Content-Type"] = "application/json"
         body = json.dumps(_given(question.body)).encode()
     return Send(
@@ -186,6 +224,14 @@ def _first(server: Server, question: Question) -> Send:
         body,
         server.timeout + question.holds,
     )
+
+
+def _key(question: Question) -> str:
+    if question.key is None:
+        return uuid.uuid4().hex
+    if not re.fullmatch(r"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*", question.key):
+        raise BadRequest("A key is made of visible ASCII characters")
+    return question.key
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,19 +87,19 @@ def load(
     :raises Misconfigured: nobody says where it is, or something is said wrongly
     """
     environ = os.environ if environ is None else environ
-    path, must_exist = _config_path(config, environ)
-    written = _read_config(path, must_exist, warn)
+    path, named = _config_path(config, environ)
+    written = _read_config(path, named, warn) if path else {}
     given = url or environ.get("SELFSERVE_URL") or written.get("url")
     if not given:
         raise Misconfigured(
             "Nobody says where self-serve is",
-            f"set SELFSERVE_URL, or url in {path}, to something like"
+            f"set SELFSERVE_URL, or url in {path or 'a configuration file'}, to something like"
             " https://ci.example.org/self-serve",
         )
     whole = complete_url(given)
     credentials = (
         _of_environment(environ)
-        or _of_file(written, whole, path)
+        or (_of_file(written, whole, path) if path else None)
         or _of_netrc(whole, environ, warn)
     )
     return Settings(whole, credentials)
@@ -113,6 +113,7 @@ def complete_url(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError:
         raise Misconfigured("The URL of self-serve is no URL") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
@@ -137,34 +138,39 @@ def origin(parts: SplitResult) -> tuple[str, str, int | None]:
     )
 
 
-def _config_path(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
-    """Return the path of the configuration file, and whether it must exist."""
+def _config_path(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, bool]:
+    """Return the path of the configuration file, and whether somebody named it."""
     if config is not None:
         return config, True
     if environ.get("SELFSERVE_CONFIG"):
         return Path(environ["SELFSERVE_CONFIG"]).expanduser(), True
     base = environ.get("XDG_CONFIG_HOME", "")
     # a relative path counts as none (XDG Base Directory Specification)
-    folder = Path(base) if base.startswith("/") else _home(environ) / ".config"
-    return folder / "selfserve" / "config.ini", False
+    home = _home(environ)
+    folder = Path(base) if base.startswith("/") else home and home / ".config"
+    return folder and folder / "selfserve" / "config.ini", False
 
 
-def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
+def _home(environ: Mapping[str, str]) -> Path | None:
+    """Return the home, which not everybody has."""
+    if environ.get("HOME"):
+        return Path(environ["HOME"])
+    try:
+        return Path("~").expanduser()
+    except RuntimeError:
+        return None
 
 
-def _read_config(path: Path, must_exist: bool, warn: Callable[[str], object]) -> Mapping[str, str]:
+def _read_config(path: Path, named: bool, warn: Callable[[str], object]) -> Mapping[str, str]:
+    """Return what the configuration file says; only one that somebody *named* must be there."""
     # a percent sign in a password is one
     parser = configparser.ConfigParser(interpolation=None)
     try:
         with path.open(encoding="utf-8") as file:
             parser.read_file(file)
-    except FileNotFoundError:
-        if must_exist:
-            raise Misconfigured(f"There is no {path}") from None
-        return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{path} cannot be read", _reason(error)) from None
+        _unread(path, error, named, warn)
+        return {}
     except configparser.Error as error:
         # without its text, which repeats the line
         line = getattr(error, "lineno", None) or next(
@@ -220,23 +226,38 @@ def _of_netrc(
     url: str, environ: Mapping[str, str], warn: Callable[[str], object]
 ) -> Credentials | None:
     named = environ.get("NETRC")
-    path = Path(named).expanduser() if named else _home(environ) / ".netrc"
+    home = _home(environ)
+    path = Path(named).expanduser() if named else home and home / ".netrc"
+    if path is None:
+        return None
     try:
         entry = netrc.netrc(str(path)).authenticators(urlsplit(url).hostname or "")
-    except FileNotFoundError:
+    except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
+        _unread(path, error, bool(named), warn)
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{path} cannot be read", _reason(error)) from None
-    except netrc.NetrcParseError as error:
-        # without its text, which may repeat a password
-        raise Misconfigured(f"{path} cannot be read", f"look at line {error.lineno}") from None
     if entry is None or not entry[0] or not entry[2]:
         return None
     _warn_of_readers(path, warn)
     return Credentials(user=entry[0], password=entry[2])
 
 
-def _reason(error: OSError | UnicodeDecodeError) -> str:
+def _unread(path: Path, error: Exception, named: bool, warn: Callable[[str], object]) -> None:
+    """Go on without a file that cannot be read.
+
+    :param named: somebody said that it is to be read, so that there is no going on
+    """
+    if named:
+        missing = isinstance(error, FileNotFoundError)
+        told = f"There is no {path}" if missing else f"{path} cannot be read"
+        raise Misconfigured(told, "" if missing else _reason(error)) from None
+    # a home that is no folder has no files
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        warn(f"{path} is left out, it cannot be read: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, netrc.NetrcParseError):
+        return f"look at line {error.lineno}"  # without its text, which may repeat a password
     return (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8"
 
 

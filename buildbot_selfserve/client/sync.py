@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -11,11 +10,13 @@ from typing import ParamSpec
 from typing import TypeVar
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 
 from buildbot_selfserve.client.core import Configured
 from buildbot_selfserve.client.core import Core
 from buildbot_selfserve.client.core import described
+from buildbot_selfserve.client.errors import Misconfigured
 from buildbot_selfserve.client.exchange import Answer
 from buildbot_selfserve.client.exchange import Lost
 from buildbot_selfserve.client.exchange import Send
@@ -24,8 +25,8 @@ from buildbot_selfserve.client.exchange import Steps
 #: Seconds for making a connection.
 CONNECT_TIMEOUT = 10.0
 
-#: What tells that no connection was made.
-_NEVER_SENT = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
+#: A connection that ends in the middle is no sign that nothing was sent.
+_HANG_UPS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -116,16 +117,29 @@ def _sent(session: requests.Session, send: Send) -> Answer | Lost:
         return Lost("no connection in time", sent=False)
     except requests.exceptions.Timeout:
         return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
+    except requests.exceptions.InvalidURL:
+        raise Misconfigured("The URL of self-serve is no URL") from None
     except requests.exceptions.RequestException as error:
-        cause = _innermost(error)
-        why = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-        return Lost(why, sent=not isinstance(cause, _NEVER_SENT))
+        causes = _causes(error)
+        why = getattr(causes[-1], "strerror", None) or str(causes[-1]) or type(causes[-1]).__name__
+        return Lost(why, sent=not any(map(_came_before_all_else, causes)))
+    except OSError as error:
+        # such as a file of certificates that is not there
+        raise Misconfigured("Nothing can be sent", str(error)) from None
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return Answer(answer.status_code, headers, answer.content)
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """Return what is at the bottom of *error*: requests and urllib3 wrap it several times."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return error
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return *error* and what is below it: requests and urllib3 wrap what happened, and again."""
+    causes = [error]
+    while below := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(below)
+    return causes
+
+
+def _came_before_all_else(cause: BaseException) -> bool:
+    """Whether *cause* comes only while a connection is made, before anything is sent."""
+    if isinstance(cause, ssl.SSLError):
+        return not isinstance(cause, _HANG_UPS)
+    return isinstance(cause, urllib3.exceptions.NewConnectionError)

@@ -7,6 +7,8 @@
   var FEW_ROWS = 6;
   /* Milliseconds. Changes come in swarms, and a page is not asked for more often than this. */
   var PAUSE = 400, LEAST = 2000, POLL = 15000;
+  /* So long, pressing a button again is the second half of a double click, or impatience. */
+  var PRESSED = 10000;
 
   /* How each table is sorted and filtered, by its id: it outlives the table, which is swapped. */
   var sorted = {}, filters = {};
@@ -225,6 +227,27 @@
       askSoon();
     }
   }
+
+  // -- forms
+
+  /* What is pressed twice is done once. */
+  function once(event) {
+    var form = event.target;
+    if (form.method !== "post") { return; }
+    if (form.hasAttribute("aria-busy")) { event.preventDefault(); return; }
+    form.setAttribute("aria-busy", "true");
+    window.setTimeout(function () { form.removeAttribute("aria-busy"); }, PRESSED);
+  }
+
+  /* Whoever comes back to a page may press its buttons again. */
+  function again() {
+    document.querySelectorAll("form[aria-busy]").forEach(function (form) {
+      form.removeAttribute("aria-busy");
+    });
+  }
+
+  document.addEventListener("submit", once);
+  window.addEventListener("pageshow", again);
 
   parts(document).forEach(function (part) { sent.set(part, part.innerHTML); });
   furnish(document);

@@ -26,6 +26,10 @@ request_option = click.option(
 priority_option = click.option(
     "--priority", type=int, help="The higher, the sooner; most requests have 0."
 )
+key_option = click.option(
+    "--key",
+    help="What was asked for with this key before is not done again. Without it, each call is new.",
+)
 
 
 def named_value(text: str) -> tuple[str, Any]:
@@ -61,20 +65,24 @@ def _shown(receipt: Receipt) -> int:
 @request_option
 @click.option("--count", type=_ID, help="How many times; once unless you say.")
 @priority_option
+@key_option
 def rebuild(
     branch: str,
     build_id: int | None,
     request_id: int | None,
     count: int | None,
     priority: int | None,
+    key: str | None,
 ) -> int:
     """Build a build or a request again."""
     _one_of(build=build_id, request=request_id)
     client = invocation().client()
     if build_id is not None:
-        return _shown(client.rebuild_build(branch, build_id, count=count, priority=priority))
+        again = client.rebuild_build(branch, build_id, count=count, priority=priority, key=key)
+        return _shown(again)
     assert request_id is not None
-    return _shown(client.rebuild_request(branch, request_id, count=count, priority=priority))
+    again = client.rebuild_request(branch, request_id, count=count, priority=priority, key=key)
+    return _shown(again)
 
 
 @command("cancel", example="selfserve cancel main --request 7")
@@ -82,7 +90,14 @@ def rebuild(
 @build_option
 @request_option
 @click.option("--revision", metavar="REVISION", help="Everything at a revision.")
-def cancel(branch: str, build_id: int | None, request_id: int | None, revision: str | None) -> int:
+@key_option
+def cancel(
+    branch: str,
+    build_id: int | None,
+    request_id: int | None,
+    revision: str | None,
+    key: str | None,
+) -> int:
     """Cancel a build, a request or a revision.
 
     Of a revision, that is everything that waits or runs. A build is stopped.
@@ -90,11 +105,11 @@ def cancel(branch: str, build_id: int | None, request_id: int | None, revision: 
     _one_of(build=build_id, request=request_id, revision=revision)
     client = invocation().client()
     if build_id is not None:
-        return _shown(client.cancel_build(branch, build_id))
+        return _shown(client.cancel_build(branch, build_id, key=key))
     if request_id is not None:
-        return _shown(client.cancel_request(branch, request_id))
+        return _shown(client.cancel_request(branch, request_id, key=key))
     assert revision is not None
-    return _shown(client.cancel_revision(branch, revision))
+    return _shown(client.cancel_revision(branch, revision, key=key))
 
 
 # a negative priority looks like an option
@@ -106,12 +121,13 @@ def cancel(branch: str, build_id: int | None, request_id: int | None, revision: 
 @branch_argument
 @click.option("--request", "request_id", type=_ID, metavar="ID", required=True, help="Which one.")
 @click.argument("priority", type=int)
-def reprioritize(branch: str, request_id: int, priority: int) -> int:
+@key_option
+def reprioritize(branch: str, request_id: int, priority: int, key: str | None) -> int:
     """Give a pending request another priority.
 
     The higher, the sooner; most requests have 0.
     """
-    return _shown(invocation().client().reprioritize(branch, request_id, priority))
+    return _shown(invocation().client().reprioritize(branch, request_id, priority, key=key))
 
 
 @command(
@@ -131,6 +147,7 @@ def reprioritize(branch: str, request_id: int, priority: int) -> int:
 )
 @click.option("--file", "files", multiple=True, help="The name of a changed file. Needs --builder.")
 @priority_option
+@key_option
 def build(
     branch: str,
     revision: str,
@@ -138,6 +155,7 @@ def build(
     properties: tuple[tuple[str, Any], ...],
     files: tuple[str, ...],
     priority: int | None,
+    key: str | None,
 ) -> int:
     """Build a revision.
 
@@ -147,7 +165,7 @@ def build(
         raise click.UsageError("--property and --file need --builder.")
     client = invocation().client()
     if builder is None:
-        return _shown(client.build(branch, revision, priority=priority))
+        return _shown(client.build(branch, revision, priority=priority, key=key))
     given = dict(properties)
     if len(given) < len(properties):
         raise click.UsageError("A property is given twice.")
@@ -158,6 +176,7 @@ def build(
         properties=given or None,
         files=files or None,
         priority=priority,
+        key=key,
     )
     return _shown(receipt)
 
@@ -167,28 +186,31 @@ def _set_command(name: str) -> Command:
     @branch_argument
     @revision_argument
     @priority_option
-    def build_named(branch: str, revision: str, priority: int | None) -> int:
-        return _built(branch, revision, name, priority)
+    @key_option
+    def build_named(branch: str, revision: str, priority: int | None, key: str | None) -> int:
+        return _built(branch, revision, name, priority, key)
 
     build_named.help = f"Build a revision with the set {name}."
     return build_named
 
 
-@command("set", example="selfserve set weekly main 9d92304f")
-@click.argument("name")
+@command("set", example="selfserve set main 9d92304f weekly")
 @branch_argument
 @revision_argument
+@click.argument("name")
 @priority_option
-def build_set(name: str, branch: str, revision: str, priority: int | None) -> int:
+@key_option
+def build_set(branch: str, revision: str, name: str, priority: int | None, key: str | None) -> int:
     """Build a revision with a set of builders.
 
     NAME is nightly, pgo or a set that the branch is configured with.
     """
-    return _built(branch, revision, name, priority)
+    return _built(branch, revision, name, priority, key)
 
 
-def _built(branch: str, revision: str, name: str, priority: int | None) -> int:
-    return _shown(invocation().client().build_set(branch, revision, name, priority=priority))
+def _built(branch: str, revision: str, name: str, priority: int | None, key: str | None) -> int:
+    client = invocation().client()
+    return _shown(client.build_set(branch, revision, name, priority=priority, key=key))
 
 
 COMMANDS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import traceback
@@ -51,7 +52,7 @@ Exit status:
   0   done, or the builds passed
   1   the builds failed, or part of what was asked was not done
   2   wrong usage, or wrong settings
-  3   the wait timed out
+  3   the wait timed out, or what was asked about has not ended
   4   refused: nobody knows who asks, or they may not
   5   the server cannot be reached, or cannot do it now
   6   not found, or a bad request
@@ -69,7 +70,7 @@ class Invocation:
         self.patience = 30.0
         self.json = False
 
-    @property
+    @functools.cached_property
     def screen(self) -> Screen:
         """Return what to show things on."""
         return Screen(self.json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +25,16 @@ revision_argument = click.argument("revision")
 _WHOLE = click.IntRange(min=0)
 
 
-def moment(text: str) -> int:
-    """Return epoch seconds, which *text* is, or an ISO date or time of this place."""
+def moment(text: str) -> int | str:
+    """Return epoch seconds, which *text* is, or an ISO time of this place; a day stays a day."""
     if text.isascii() and text.isdigit():
         return int(text)
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+        return text  # the server knows when it begins and ends there
     try:
         return int(datetime.datetime.fromisoformat(text).timestamp())
     except (ValueError, OverflowError):
-        msg = f"{text!r} is neither epoch seconds nor like 2026-11-24T10:30"
+        msg = f"{text!r} is no epoch seconds, and not like 2026-11-24 or 2026-11-24T10:30"
         raise click.BadParameter(msg) from None
 
 
@@ -156,8 +159,8 @@ def _status(done: Done) -> int:
 @click.option("--who", help="Only what this user asked for.")
 @click.option("--action", help="Only this action, such as rebuild_build.")
 @click.option("--branch", help="Only on this branch.", shell_complete=completion.branches)
-@_moment_option("--since", "Only what was asked for then or later.")
-@_moment_option("--until", "Only what was asked for then or earlier.")
+@_moment_option("--since", "Only what was asked for then or later; a day is one of the server's.")
+@_moment_option("--until", "Only what was asked for then or earlier, on that day included.")
 def jobs(**filters: Any) -> None:
     """List the job requests, the newest first.
 

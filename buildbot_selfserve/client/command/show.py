@@ -65,7 +65,8 @@ class Screen:
     def pause(self, seconds: float, why: str) -> None:
         """Wait, and say why if something went wrong."""
         if why:
-            self.complain(f"{why}; trying again in {seconds:g} seconds")
+            unit = "second" if seconds == 1 else "seconds"
+            self.complain(f"{why}; trying again in {seconds:.3g} {unit}")
         time.sleep(seconds)
 
     # -- answers
@@ -110,7 +111,7 @@ class Screen:
             return
         verdict = "not done"
         if done["job_complete"]:
-            verdict = "passed" if done["job_passed"] else "failed"
+            verdict = "passed" if done["job_passed"] else "not passed"
         self.line(f"{branch} {revision}: {verdict} ({counts(done)})")
 
     def receipt(self, receipt: Receipt) -> None:
@@ -159,15 +160,14 @@ class Screen:
 
 def counts(done: Done) -> str:
     """Return how far a revision is, in figures."""
-    words = ("pending", "running", "done", "failed", "cancelled")
-    figures: list[int] = [
-        done["pending"],
-        done["running"],
-        done["builds"],
-        done["failed"],
-        done["cancelled"],
-    ]
-    return ", ".join(f"{figure} {word}" for word, figure in zip(words, figures, strict=True))
+    figures = {
+        "pending": done["pending"],
+        "running": done["running"],
+        "ended": done["builds"],
+        "failed": done["failed"],
+        "cancelled": done["cancelled"],
+    }
+    return ", ".join(f"{figure} {word}" for word, figure in figures.items())
 
 
 def moment(seconds: int) -> str:
