@@ -140,7 +140,7 @@ def test_the_scripts_of_the_command(documented: Documented) -> None:
     assert documented.status == 0
     assert said[0].splitlines()[-1] == f"deploying {REVISION}"
     assert said[1] == "tests 0\n"
-    assert said[2].startswith("1 build requested (job 1)")
+    assert "1 build requested (job " in said[2]
     assert said[3:] == [""]
 
 
