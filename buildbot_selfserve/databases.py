@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import database
 from buildbot_selfserve.journal import schema
+from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
+from buildbot_selfserve.waiting import apart
 from buildbot_selfserve.web.reader import Reader
 from buildbot_selfserve.web.reader import open_reader
 from buildbot_selfserve.web.reader import open_warm_reader
@@ -75,11 +78,16 @@ class JournalDatabase:
             self.master.reactor, self._pool, schema.upgrade, self._engine
         )
 
-    def stop(self) -> None:
-        """End what this started."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._engine.dispose()
+    def stop(self) -> defer.Deferred[None]:
+        """End what this started, or give it up if its database does not let go of it."""
+        if self._pool is None:
+            return defer.succeed(None)
+        return apart(self.master.reactor, self._end, GRACE)
+
+    def _end(self) -> None:
+        assert self._pool is not None  # there is nothing to end without it
+        self._pool.stop()  # which waits for what its thread is doing
+        self._engine.dispose()
 
 
 class Databases:
@@ -141,13 +149,11 @@ class Databases:
         self.ready = False
         self._turn += 1
         readers, self._readers = self._readers, None
-        if self._journal is not None:
-            self._journal.stop()
-            self._journal = None
-        if readers is None:
-            return defer.succeed(None)
-        self._past_restarts += readers.restarts
-        return readers.stop()
+        journal, self._journal = self._journal, None
+        if readers is not None:
+            self._past_restarts += readers.restarts
+        ends = [one.stop() for one in (journal, readers) if one is not None]
+        return defer.DeferredList(ends, consumeErrors=True).addCallback(lambda _: None)
 
     async def _open(self, config: SelfServe) -> None:
         turn = self._turn
@@ -190,7 +196,8 @@ def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Read
             done: defer.Deferred[Any] = master.db.pool.do_with_engine(lambda engine: work())
             return done
 
-        return ThreadReaders(master.reactor, run, lambda: None, Reader(engine, own), config.timeout)
+        ended = partial(defer.succeed, None)
+        return ThreadReaders(master.reactor, run, ended, Reader(engine, own), config.timeout)
     arguments = (engine.url.render_as_string(**secret), journal, LANES)
     if config.readers == 0:
         readers = ThreadReaders.of_our_own(master.reactor, open_reader(*arguments), config.timeout)

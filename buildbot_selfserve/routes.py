@@ -62,7 +62,7 @@ class Route:
     large: bool = False
     paged: bool = False
     needs_setup: bool = False
-    held: Callable[..., Outlook] | None = None
+    held: Callable[..., Outlook | None] | None = None
     live: str | None = None
     offers: tuple[Permission, ...] = ()
     tells_offers: bool = False
@@ -124,7 +124,7 @@ class Declarations:
         large: bool = False,
         paged: bool = False,
         needs_setup: bool = False,
-        held: Callable[..., Outlook] | None = None,
+        held: Callable[..., Outlook | None] | None = None,
         live: str | None = None,
         offers: tuple[Permission, ...] = (),
         tells_offers: bool = False,
@@ -132,7 +132,8 @@ class Declarations:
         """Declare the decorated function as the handler of *method* on *path*.
 
         A GET handler is a plain function, run outside the reactor unless the route is live; any
-        other is a coroutine. All get ``ctx``, the nouns of the path and the parameters, by name.
+        other is a coroutine. All get ``ctx``, the nouns of the path and the parameters, by name. A
+        GET handler, and what it is held for, may return ``None``: there is nothing to tell of.
 
         :raises BadDeclaration: what is declared cannot work
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -38,6 +39,24 @@ def independent(
     return waiter
 
 
+def apart(clock: Any, work: Callable[[], object], seconds: float) -> defer.Deferred[None]:
+    """Do *work*, which may block for ever, in a thread that nobody else waits for.
+
+    :param clock: the reactor
+    :param seconds: for which it is waited for at most
+    """
+    done: defer.Deferred[None] = defer.Deferred()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            clock.callFromThread(done.callback, None)
+
+    threading.Thread(target=run, name="selfserve-apart", daemon=True).start()
+    return done.addTimeout(seconds, clock, lambda result, _: None)
+
+
 class Moment:
     """A moment in which several want to know something: what is the same is asked once.
 
@@ -58,7 +77,8 @@ class Moment:
         asked = self._asked.get(key)
         if asked is None:
             asked = self._asked[key] = _Asked(self._clock)
-            question().addBoth(asked.answered)
+            # also what is raised at once is an answer for all who come
+            defer.maybeDeferred(question).addBoth(asked.answered)
         waiter: defer.Deferred[Result] = defer.Deferred()
         asked.join(waiter)
         return waiter

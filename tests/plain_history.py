@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -153,19 +154,27 @@ class Plain:
         found = self.rows(branch, lambda stamp: stamp["revision"] == revision)
         builds = {build_id for its, build_id in self._found(branch) if its == revision}
         requests = {one["buildrequestid"] for one in self.builds if one["id"] in builds}
+        there = set(map(_which, found))
         return found + [
             row
             for row in self.rows(branch)
-            if row.get("build_id") in builds
-            or ("build_id" not in row and row["request_id"] in requests)
+            if _which(row) not in there
+            and (
+                row.get("build_id") in builds
+                or ("build_id" not in row and row["request_id"] in requests)
+            )
         ]
 
     def day(self, branch: Branch, begin: int) -> list[dict[str, Any]]:
         """Return the rows of the day that begins at *begin*."""
         return [row for row in self.rows(branch) if begin <= row["start"] < begin + DAY]
 
-    def of_user(self, branch: Branch, user: str) -> list[dict[str, Any]]:
-        """Return the rows of the changes of *user*."""
+    def some_requests(self) -> list[int]:
+        """Return some of the build requests, the same of the same history."""
+        return [one["id"] for one in self.requests if one["id"] % 3 == 1]
+
+    def of_user(self, branch: Branch, user: str, asked_for: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the rows of the changes of *user*, and of the buildsets of some requests."""
         names = [(one["changeid"], one["author"]) for one in self.changes]
         changes = {
             change_id
@@ -173,7 +182,19 @@ class Plain:
             if name == user or re.search(rf"<{re.escape(user)}>\s*$", name)
         }
         stamps = {one["sourcestampid"] for one in self.changes if one["changeid"] in changes}
-        return self.rows(branch, lambda stamp: stamp["id"] in stamps)
+        mine = self.rows(branch, lambda stamp: stamp["id"] in stamps)
+        there = set(map(_which, mine))
+        buildsets = {one["buildsetid"] for one in self.requests if one["id"] in asked_for}
+        return mine + [
+            row
+            for row in self.rows(branch)
+            if row["buildset_id"] in buildsets and _which(row) not in there
+        ]
+
+
+def _which(row: dict[str, Any]) -> tuple[bool, int]:
+    """Return what tells a row from others: it is a build or a request, and its id."""
+    return "build_id" in row, row.get("build_id", row["request_id"])
 
 
 # -- histories

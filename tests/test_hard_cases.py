@@ -15,6 +15,7 @@ from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import RETRY
 from buildbot.process.results import SUCCESS
 
+from tests import harness
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import builder
@@ -159,6 +160,67 @@ async def test_a_build_may_find_a_revision_in_each_codebase(master: Any) -> None
     (row,) = (await master.get("/self-serve/main/rev/abc123")).json
     assert row["revision"] == "abc123def"
     assert (await master.get("/self-serve/main/rev/999999f")).status == 404
+
+
+def got_the_same() -> Any:
+    found = steps.SetProperty(
+        property="got_revision", value={"app": "abc123def", "lib": "abc123def"}
+    )
+    return with_factory(found)
+
+
+@pytest.mark.parametrize("master", [got_the_same], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_finds_what_it_was_asked_for_is_told_of_once(master: Any) -> None:
+    both = [stamp("main", None, "app"), stamp("main", "abc123def", "lib")]
+    await master.completed(await master.add_request(sourcestamps=both))
+    assert len((await master.get("/self-serve/main/rev/abc123")).json) == 1
+    done = (await master.get("/self-serve/main/rev/abc123/is_done?stableDelay=0")).json
+    assert (done["builds"], done["failed"]) == (1, 0)
+
+
+def nothing_scheduled() -> Any:
+    made = config()
+    names = [one.name for one in made["builders"]]
+    return {**made, "schedulers": [schedulers.Triggerable(name="rest", builderNames=names)]}
+
+
+@pytest.mark.parametrize("master", [nothing_scheduled], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_revision_at_which_nothing_was_to_be_built_is_not_done_and_not_found(
+    master: Any,
+) -> None:
+    await master.master.data.updates.addChange(
+        author="ada", files=[], comments="", revision="facade" * 6, branch="main", repository="r"
+    )
+    path = f"/self-serve/main/rev/{'facade' * 6}"
+    assert (await master.get(path)).json == []
+    for query in ("", "?wait=60&stableDelay=0"):
+        answer = await master.get(f"{path}/is_done{query}")
+        assert (answer.status, answer.json["msg"]) == (
+            404,
+            f"Revision {'facade' * 6} not found on branch main",
+        )
+    page = await master.get(f"{path}/is_done", json=False)
+    assert page.status == 404
+    # it can be built all the same
+    builder = f"/self-serve/main/builders/fast/{'facade' * 6}"
+    assert (await master.post(builder, user=USER)).status == 202
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_database_in_memory_is_followed_too(tmp_path: Any, monkeypatch: Any) -> None:
+    async with harness.running_master(tmp_path, monkeypatch, db_url="sqlite://") as master:
+        for revision in ("aaaaaa1", "bbbbbb2"):
+            build = await master.finished_build(revision=revision)
+            (row,) = (await master.get(f"/self-serve/main/rev/{revision}")).json
+            assert row["build_id"] == build["buildid"]
+        fields = {"build_id": build["buildid"]}
+        receipt = await master.post("/self-serve/main/build", user=USER, data=fields)
+        assert receipt.status == 202
+        (made,) = receipt.json["requests"]
+        row = (await master.get(f"/self-serve/main/request/{made['request_id']}")).json
+        assert row["revision"] == "bbbbbb2"
 
 
 @pytest_twisted.ensureDeferred

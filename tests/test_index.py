@@ -6,6 +6,7 @@ import datetime
 import threading
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import database
 from buildbot_selfserve.history import listed
+from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import following
 from buildbot_selfserve.history.index import tails
@@ -136,6 +138,7 @@ def compare(asked: Asked) -> None:
             compare_today(history, plain, branch)
             for user in USERS:
                 compare_user(history, plain, branch, user)
+                compare_user(history, plain, branch, user, plain.some_requests())
 
 
 def compare_today(history: History, plain: Plain, branch: Branch) -> None:
@@ -144,9 +147,11 @@ def compare_today(history: History, plain: Plain, branch: Branch) -> None:
     assert [shown(row) for row in history.day(branch, None).rows] == in_order(still_open)
 
 
-def compare_user(history: History, plain: Plain, branch: Branch, user: str) -> None:
-    rows = history.rows_of_user(branch, user, [])
-    expected = plain.of_user(branch, user)
+def compare_user(
+    history: History, plain: Plain, branch: Branch, user: str, asked_for: Sequence[int] = ()
+) -> None:
+    rows = history.rows_of_user(branch, user, asked_for)
+    expected = plain.of_user(branch, user, asked_for)
     builds = [row for row in expected if "build_id" in row]
     assert [shown(row) for row in rows.builds] == in_order(
         [row for row in builds if row["end"] is not None]
@@ -322,6 +327,37 @@ def test_what_is_written_between_two_statements(
             compare(asked)
             if not loaded:
                 asked.index = Index()
+
+
+def test_what_somebody_asked_for_is_told_of_however_old_it_is(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "AT_A_TIME", 2)
+    branch = BRANCHES[0]
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 14)
+        requests = [writer.buildset(writer.stamp(branch="main"))[0] for _ in range(7)]
+        builds = [writer.build(request_id) for request_id in requests[:2]]
+        connection.commit()
+    with asked.reading.connect() as connection:
+        rows = asked.history(connection).rows_of_user(branch, "nobody", requests)
+        assert sorted(row.build_id for row in rows.running) == builds
+        assert {row.request_id for row in rows.pending} >= set(requests[2:])
+        compare_user(asked.history(connection), Plain(connection), branch, "ada", requests)
+
+
+def test_a_build_belongs_to_its_day_also_where_clocks_differ(asked: Asked) -> None:
+    branch, midnight = BRANCHES[0], BEGIN + DAY
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 15)
+        writer.now = midnight + 2
+        (request_id, *_) = writer.buildset(writer.stamp(branch="main"))
+        build_id = writer.build(request_id, after=-5)
+        connection.commit()
+    date = datetime.datetime.fromtimestamp(BEGIN, datetime.timezone.utc).date()
+    with asked.reading.connect() as connection:
+        rows = asked.history(connection).day(branch, date).rows
+        assert [row.build_id for row in rows if isinstance(row, BuildRow)] == [build_id]
 
 
 def test_another_thread_may_have_taken_more_since_the_end_was_asked_for() -> None:

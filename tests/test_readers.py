@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +19,8 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import errors
+from buildbot_selfserve.readers import GRACE
+from buildbot_selfserve.readers import MOST_WAITING
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
@@ -241,6 +245,67 @@ async def test_waiting_behind_others_is_no_hanging(processes: Any) -> None:
     results = await defer.DeferredList(waiting, consumeErrors=True)
     assert [fine for fine, _ in results] == [True, True, True, False, False, False]
     assert await processes.ask(where) == first
+
+
+@pytest_twisted.ensureDeferred
+async def test_working_on_after_somebody_has_gone_is_no_hanging(processes: Any) -> None:
+    first = await processes.ask(where)
+    unwanted = processes.ask(wait, TIMEOUT - 1)
+    unwanted.addErrback(lambda failure: failure.trap(defer.CancelledError))
+    await task.deferLater(reactor, 0.2)
+    next_one = processes.ask(wait, 3)
+    unwanted.cancel()
+    # it has waited for its turn most of the time
+    with pytest.raises(errors.Unavailable):
+        await next_one
+    assert await processes.ask(where) == first
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_cannot_be_started_is_tried_again(monkeypatch: Any) -> None:
+    spawn = reactor.spawnProcess  # type: ignore[attr-defined]
+    failures = [OSError(errno.EAGAIN, "no more processes"), OSError(errno.EMFILE, "no files")]
+
+    def scarce(*arguments: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return spawn(*arguments, **more)
+
+    monkeypatch.setattr(reactor, "spawnProcess", scarce)
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), TIMEOUT)
+    assert made.pids == []
+    # who asks meanwhile waits
+    assert await made.ask(greet, "Hello") == "Hello, Ada"
+    assert (failures, made.unanswered) == ([], 0)
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_large_questions_leave_room_for_small_ones(
+    readers: Any, monkeypatch: Any
+) -> None:
+    await readers.ask(greet, "Hello")
+    large = [readers.ask(wait, 0.01, large=True) for _ in range(MOST_WAITING[True] + 1)]
+    refused = large.pop()
+    with pytest.raises(errors.Unavailable, match="Too many"):
+        await refused
+    assert await readers.ask(greet, "Still") == "Still, Ada"
+    await defer.gatherResults(large)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_hangs_in_a_thread_does_not_hold_up_the_reactor(monkeypatch: Any) -> None:
+    let_go = threading.Event()
+    made = ThreadReaders.of_our_own(reactor, {}, TIMEOUT)
+    hanging = made.ask(lambda state: let_go.wait(60))
+    hanging.addErrback(lambda failure: None)
+    await task.deferLater(reactor, 0.1)
+    begun = time.monotonic()
+    stopping = made.stop()
+    assert time.monotonic() - begun < 1
+    await stopping
+    assert GRACE - 0.5 < time.monotonic() - begun < GRACE + 5
+    let_go.set()
 
 
 @pytest_twisted.ensureDeferred

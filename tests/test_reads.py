@@ -259,6 +259,20 @@ async def test_an_unchanged_answer_is_not_sent_again(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_page_that_shows_something_else_is_sent_again(master: Any) -> None:
+    path = "/self-serve/branches"
+    first = await master.get(path, json=False)
+    headers = {"If-None-Match": first.header("etag")}
+    assert (await master.get(path, json=False, headers=headers)).status == 304
+    await master.reconfig(lambda: {**config(), "title": "Another title"})
+
+    async def shown() -> bool:
+        return "Another title" in (await master.get(path, json=False, headers=headers)).text
+
+    await master.until(shown, "the page shows the new title")
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_page_links_its_json_twin(master: Any) -> None:
     await master.finished_build()
     page = await master.get(f"/self-serve/main/rev/{REVISION}/is_done?stableDelay=0", json=False)

@@ -16,6 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.live import holding
 from buildbot_selfserve.live.holding import Holder
 from buildbot_selfserve.model import Outlook
@@ -306,13 +307,15 @@ async def test_a_reader_that_fails_in_between_is_asked_again(master: Any, monkey
     def failing(function: Any, *arguments: Any, **more: Any) -> Any:
         if function is original and not failed:
             failed.append(function)
-            return defer.fail(holding.Unavailable("The database is away", retry_after=1))
+            return defer.fail(Unavailable("The database is away", retry_after=1))
         return ask(function, *arguments, **more)
 
     monkeypatch.setattr(readers, "ask", failing)
+    begun = time.monotonic()
     master.resume()
     assert (await answer).json["job_complete"] is True
     assert failed
+    assert time.monotonic() - begun < 20
 
 
 # -- without a master: time is ours
@@ -383,6 +386,30 @@ def test_what_ends_during_a_look_is_not_missed() -> None:
     assert waiter.called
 
 
+def test_a_look_that_fails_is_made_up_for() -> None:
+    clock, looks = task.Clock(), Looks(WAITS, Unavailable("away", retry_after=3), DONE)
+    waiter = begun(Holder(clock), looks)
+    clock.advance(0)
+    clock.advance(holding.POLL)
+    assert (looks.count, waiter.called) == (2, False)
+    clock.advance(3)
+    assert (looks.count, waiter.called) == (3, True)
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_look_that_fails_when_nobody_waits_any_more_is_the_last_one() -> None:
+    clock = task.Clock()
+    answers = [defer.succeed(WAITS), defer.Deferred[Outlook]()]
+    holder, looks = Holder(clock), iter(answers)
+    waiter = later(holder.hold("key", lambda: next(looks), holding.POLL + 1))
+    clock.advance(0)
+    clock.advance(holding.POLL)
+    clock.advance(1)
+    assert waiter.called
+    answers[1].errback(Unavailable("away"))
+    assert (clock.getDelayedCalls(), holder._looking) == ([], set())
+
+
 def test_the_delay_is_slept_through() -> None:
     clock, looks = task.Clock(), Looks(Outlook(seconds=20), DONE)
     waiter = begun(Holder(clock), looks)
@@ -417,6 +444,16 @@ def test_what_several_ask_at_one_moment_is_asked_once() -> None:
     assert [waiter.result for waiter in waiters[1:]] == [5, 5]  # type: ignore[attr-defined]
     assert moment.ask("key", question).result == 5  # type: ignore[attr-defined]
     assert len(asked) == 1
+
+
+def test_what_fails_at_once_fails_for_all_who_ask() -> None:
+    moment = Moment(task.Clock())
+
+    def question() -> defer.Deferred[int]:
+        raise Unavailable("not yet")
+
+    for _ in range(2):
+        moment.ask("key", question).addErrback(lambda failure: failure.trap(Unavailable))
 
 
 class Turns(task.Clock):

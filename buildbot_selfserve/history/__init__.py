@@ -108,12 +108,12 @@ class History:
         """Return everything that was asked for at *revision*."""
         return revisions.rows_at(self.connection, self.facts, revision)
 
-    def done(self, revision: Revision, stable_delay: int) -> Done:
-        """Return whether *revision* is done, and how it went."""
+    def done(self, revision: Revision, stable_delay: int) -> Done | None:
+        """Return whether *revision* is done, and how it went; ``None`` if nothing is there."""
         return revisions.done(self.connection, self.facts, revision, stable_delay)
 
-    def outlook(self, revision: Revision, stable_delay: int) -> Outlook:
-        """Return what *revision* waits for before it is done."""
+    def outlook(self, revision: Revision, stable_delay: int) -> Outlook | None:
+        """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
         return revisions.outlook(self.connection, self.facts, revision, stable_delay)
 
     def builders(self, branch: Branch) -> Builders:

@@ -113,12 +113,15 @@ def rows_at(connection: sa.Connection, facts: Facts, revision: Revision) -> Revi
     return RevisionRows(revision, tuple(found), judge(found, STABLE_DELAY, time.time()))
 
 
-def done(connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int) -> Done:
-    """Return whether *revision* is done.
+def done(
+    connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int
+) -> Done | None:
+    """Return whether *revision* is done; ``None`` if nothing was ever to be built there.
 
     :param stable_delay: seconds that must have passed since the last row ended
     """
-    return judge(_rows(connection, facts, revision), stable_delay, time.time())
+    found = _rows(connection, facts, revision)
+    return judge(found, stable_delay, time.time()) if found else None
 
 
 def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
@@ -129,20 +132,28 @@ def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[R
     request_ids = sorted({record[0] for record in of_builds})
     records = rows.OF_REQUESTS.of(connection, request_ids)
     chosen = facts.on_branch(revision.branch, rows.buildsets_of(records))
+    # a build may be of this revision in one codebase, and find it in another
+    there = {_identity(row) for row in found}
     found += (
         row
         for row in rows.rows_from(connection, facts, revision.branch, records, chosen)
         # other builds of these requests may have found another revision
-        if isinstance(row, RequestRow) or row.build_id in revision.builds
+        if (isinstance(row, RequestRow) or row.build_id in revision.builds)
+        and _identity(row) not in there
     )
     return rows.newest_first(found)
 
 
+def _identity(row: Row) -> tuple[str, int]:
+    return ("build", row.build_id) if isinstance(row, BuildRow) else ("request", row.request_id)
+
+
 def outlook(
     connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int
-) -> Outlook:
-    """Return what *revision* waits for before it is done."""
-    return foresee(_rows(connection, facts, revision), stable_delay, time.time())
+) -> Outlook | None:
+    """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
+    found = _rows(connection, facts, revision)
+    return foresee(found, stable_delay, time.time()) if found else None
 
 
 def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:

@@ -46,8 +46,9 @@ def rows_of_user(
     finished: list[BuildRow] = []
     for begin in range(0, max(len(mine), 1), AT_A_TIME):
         ids = mine[begin : begin + AT_A_TIME]
-        chosen = facts.chosen_of_user(branch, user, {*ids, *open_ids} if begin == 0 else ids)
-        chosen |= {one: asked_for[one] for one in ids if one in asked_for and one not in chosen}
+        looked_at = {*ids, *open_ids} if begin == 0 else {*ids}
+        chosen = {one: asked_for[one] for one in looked_at if one in asked_for}
+        chosen |= facts.chosen_of_user(branch, user, looked_at)
         some = rows.rows_of(connection, facts, branch, chosen)
         if begin == 0:
             found = some

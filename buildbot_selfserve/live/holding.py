@@ -136,16 +136,19 @@ class Holder:
         if self._is_over(hold):
             return
         hold.looked_at = self.clock.seconds()
+        outlook: Outlook | Exception
         try:
             outlook = await hold.look()
         except Exception as error:
-            self._failed(hold, error)
-            return
-        finally:
-            self._looking.discard(hold)
-        hold.known = True
+            outlook = error
+        # before the consequence, which may be to look again
+        self._looking.discard(hold)
         if self._is_over(hold):
             return
+        if isinstance(outlook, Exception):
+            self._failed(hold, outlook)
+            return
+        hold.known = True
         if outlook.seconds == 0 and not outlook.open:
             self._let_go(hold, Moment(self.clock))
         else:

@@ -15,8 +15,11 @@ from typing import Protocol
 
 from twisted.internet import defer
 
-#: Questions that wait for a reader; more are refused at once.
-MOST_WAITING = 1000
+#: Questions that wait in a lane of a reader, by whether they are large; more are refused at once.
+#: More large ones would not be answered in time.
+MOST_WAITING = {False: 1000, True: 200}
+#: Seconds that a reader has to end by itself when it is stopped.
+GRACE = 2.0
 #: So much of a long text is moved at a time. Together with what a pipe puts before it, that is as
 #: much as a pipe holds.
 PIECE = 2**16 - 16

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
+from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
@@ -32,9 +33,6 @@ LONG_LIFE = 10.0
 TOLERANCE = 0.01
 #: Seconds that a reader has to make its state: it may have a long history to read.
 LONGEST_START = 600.0
-#: Seconds that a reader has to end by itself when the master stops.
-GRACE = 2.0
-
 #: The child finds its modules where we found ours; sys.path[0] would be the master's folder.
 _BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[1:];"
@@ -116,14 +114,14 @@ class ProcessReaders:
     @property
     def unanswered(self) -> int:
         """Return how many questions wait for their answer."""
-        return sum(len(reader.questions) for reader in self._readers)
+        return sum(reader.unanswered for reader in self._readers)
 
     def ask(
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
-        reader = min(self._readers, key=lambda one: len(one.questions))
-        if len(reader.questions) >= MOST_WAITING:
+        reader = min(self._readers, key=lambda one: (len(one.lanes[large]), one.unanswered))
+        if len(reader.lanes[large]) >= MOST_WAITING[large]:
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1
         kept = self._keep(arguments[0]) if arguments else None
@@ -147,17 +145,22 @@ class ProcessReaders:
 
         A timer for each of thousands a second would cost more than to write them into a pipe.
         """
-        now, waiting = self.reactor.seconds(), []
-        for question in [one for reader in self._readers for one in reader.questions.values()]:
-            if question.answer.called:
-                continue  # its reader still works on it
-            if question.due > now:
-                waiting.append(question.due)
-            else:
-                defer.execute(too_late, None, self.timeout).chainDeferred(question.answer)
         self._clock = None
-        if waiting:
-            self._clock = self.reactor.callLater(min(waiting) - now, self._give_up)
+        now = self.reactor.seconds()
+        # those that were given up before are still worked on
+        open_ones = [
+            question
+            for reader in self._readers
+            for question in reader.questions()
+            if not question.answer.called
+        ]
+        dues = [question.due for question in open_ones if question.due > now]
+        if dues:
+            self._clock = self.reactor.callLater(min(dues) - now, self._give_up)
+        for question in open_ones:
+            # whoever hears that theirs is given up may stop us, or let go of others
+            if question.due <= now and not question.answer.called:
+                defer.execute(too_late, None, self.timeout).chainDeferred(question.answer)
 
     def _keep(self, value: Any) -> _Kept | None:
         """Return how *value* is referred to, if two questions in a row have begun with it."""
@@ -193,11 +196,15 @@ class ProcessReaders:
 
 
 class _Reader:
-    """One place for a process, and the questions that it has not answered, in their order."""
+    """One place for a process.
+
+    :ivar lanes: the questions that it has not answered, by whether they are large, and in their
+        order by their numbers: it works on the first of each lane
+    """
 
     def __init__(self, readers: ProcessReaders) -> None:
         self.readers = readers
-        self.questions: dict[int, _Question] = {}
+        self.lanes: dict[bool, dict[int, _Question]] = {False: {}, True: {}}
         self.deaths = 0
         self._pipe: _Pipe | None = None
         self._started = 0.0
@@ -209,23 +216,38 @@ class _Reader:
     def pid(self) -> int | None:
         return None if self._pipe is None else self._pipe.transport.pid
 
+    @property
+    def unanswered(self) -> int:
+        return sum(map(len, self.lanes.values()))
+
+    def questions(self) -> list[_Question]:
+        """Return the questions that it has not answered."""
+        return [question for lane in self.lanes.values() for question in lane.values()]
+
     def start(self) -> None:
         """Start a process, and ask it what the last one has left."""
         reactor = self.readers.reactor
         self._started = reactor.seconds()
         self._is_ready = False
         self._kept = {}
-        pipe = self._pipe = _Pipe(self)
+        pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
         files = {**dict.fromkeys(frames.LANES.values(), "w"), 1: "r", 2: "r"}
-        reactor.spawnProcess(pipe, sys.executable, command, env=os.environ, childFDs=files)
+        try:
+            reactor.spawnProcess(pipe, sys.executable, command, env=os.environ, childFDs=files)
+        except OSError:
+            # no memory, files or processes are left, which may pass
+            self.readers.log.failure("selfserve: a reader cannot be started")
+            self.readers.died(self, 0)
+            return
+        self._pipe = pipe
         pipe.write(False, self.readers.first_frame)
-        for question in list(self.questions.values()):
+        for question in self.questions():
             self._send(question)
 
     def ask(self, question: _Question) -> None:
         """Ask *question* now, or as soon as there is a process."""
-        self.questions[question.number] = question
+        self.lanes[question.large][question.number] = question
         if self._pipe is not None:
             self._send(question)
 
@@ -245,21 +267,21 @@ class _Reader:
         """Take an answer, or that the process begins to answer now."""
         if number == frames.READY:
             self._is_ready = True
-            for waiting in self.questions.values():
+            for waiting in self.questions():
                 waiting.asked_at = self.readers.reactor.seconds()
             return
+        lane = next((lane for lane in self.lanes.values() if number in lane), None)
+        if lane is None:
+            return
         if kind == frames.PIECE:
-            if number in self.questions:
-                self.questions[number].pieces.append(payload)
+            lane[number].pieces.append(payload)
             return
-        question = self.questions.pop(number, None)
-        if question is None or question.answer.called:
+        question = lane.pop(number)
+        if lane:
+            # the next one of its lane begins now
+            _first(lane).asked_at = self.readers.reactor.seconds()
+        if question.answer.called:
             return
-        for other in self.questions.values():
-            if other.large == question.large:
-                # it is the next one of its lane, and begins now
-                other.asked_at = self.readers.reactor.seconds()
-                break
         value = pickle.loads(payload)
         if isinstance(value, Lengthy):
             value = Lengthy(value.value, tuple(question.pieces))
@@ -275,14 +297,18 @@ class _Reader:
         The one that the process works on stays until its answer comes; if it has had the whole
         time for itself, the process hangs, and is killed.
         """
-        if self._pipe is None or self.questions.get(question.number) is not question:
+        lane = self.lanes[question.large]
+        if lane.get(question.number) is not question:
             return
-        worked_on = next(one for one in self.questions.values() if one.large == question.large)
+        if self._pipe is None:
+            del lane[question.number]
+            return
+        worked_on = _first(lane)
         if self._hangs(worked_on):
             self.readers.log.warn("selfserve: a reader hangs and is killed")
             self._pipe.kill()
         elif worked_on is not question or not self._is_ready:
-            del self.questions[question.number]
+            del lane[question.number]
             frame = frames.packed(question.number, frames.UNWANTED, b"")
             self._pipe.write(question.large, frame)
 
@@ -295,20 +321,24 @@ class _Reader:
     def ended(self) -> None:
         """Note that the process has ended, and give up the questions that outlived two."""
         self._pipe = None
-        for question in list(self.questions.values()):
+        for question in self.questions():
             if question.answer.called:
-                del self.questions[question.number]
+                del self.lanes[question.large][question.number]
             elif question.attempts >= ATTEMPTS:
-                del self.questions[question.number]
+                del self.lanes[question.large][question.number]
                 question.answer.errback(Unavailable("The reader of this question died twice"))
         self.readers.died(self, self.readers.reactor.seconds() - self._started)
 
     def stop(self) -> defer.Deferred[None]:
         """End the process; return when it has ended."""
-        for question in list(self.questions.values()):
+        for question in self.questions():
             if not question.answer.called:
                 question.answer.errback(Unavailable("Self-serve is shutting down"))
         return defer.succeed(None) if self._pipe is None else self._pipe.stop()
+
+
+def _first(lane: dict[int, _Question]) -> _Question:
+    return next(iter(lane.values()))
 
 
 class _Pipe(ProcessProtocol):

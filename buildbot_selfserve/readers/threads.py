@@ -11,7 +11,9 @@ from twisted.python.threadpool import ThreadPool
 
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
+from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.waiting import apart
 from buildbot_selfserve.waiting import independent
 
 #: Runs a callable in a thread of the lane for small or large answers.
@@ -23,25 +25,30 @@ class ThreadReaders:
 
     :param clock: the reactor
     :param run: runs a callable in one of the threads
-    :param stop: ends the threads
+    :param stop: ends the threads; what it returns is done when they have ended, or take too long
     :param state: first argument of every function that is asked; shared by the threads
     :param timeout: seconds after which a read that has not answered is given up
     """
 
     def __init__(
-        self, clock: Any, run: Run, stop: Callable[[], object], state: Any, timeout: float
+        self,
+        clock: Any,
+        run: Run,
+        stop: Callable[[], defer.Deferred[None]],
+        state: Any,
+        timeout: float,
     ) -> None:
         self.clock = clock
         self.timeout = timeout
         self._run = run
         self._stop = stop
         self._state = state
-        self._waiting = 0
+        self._waiting = {False: 0, True: 0}
 
     @property
     def unanswered(self) -> int:
         """Return how many questions wait for their answer."""
-        return self._waiting
+        return sum(self._waiting.values())
 
     @property
     def restarts(self) -> int:
@@ -57,7 +64,7 @@ class ThreadReaders:
 
         def stop_lanes() -> None:
             for pool in lanes.values():
-                pool.stop()
+                pool.stop()  # which waits for what its thread is doing
 
         # a reactor that stops without the master having been stopped must not wait for them
         trigger = clock.addSystemEventTrigger("during", "shutdown", stop_lanes)
@@ -65,9 +72,9 @@ class ThreadReaders:
         def run(work: Callable[[], Any], large: bool) -> defer.Deferred[Any]:
             return threads.deferToThreadPool(clock, lanes[large], work)
 
-        def stop() -> None:
+        def stop() -> defer.Deferred[None]:
             clock.removeSystemEventTrigger(trigger)
-            stop_lanes()
+            return apart(clock, stop_lanes, GRACE)
 
         return cls(clock, run, stop, state, timeout)
 
@@ -75,12 +82,12 @@ class ThreadReaders:
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting[large] >= MOST_WAITING[large]:
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
-        self._waiting += 1
+        self._waiting[large] += 1
 
         def answered(result: Any) -> Any:
-            self._waiting -= 1
+            self._waiting[large] -= 1
             return result
 
         work = self._run(lambda: function(self._state, *arguments), large).addBoth(answered)
@@ -88,5 +95,4 @@ class ThreadReaders:
 
     def stop(self) -> defer.Deferred[None]:
         """End the threads, if they are ours."""
-        self._stop()
-        return defer.succeed(None)
+        return self._stop()

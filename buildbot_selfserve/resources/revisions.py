@@ -59,7 +59,9 @@ def revision_lookup(ctx: ReadContext, branch: Branch, revision: Revision) -> Rev
     return ctx.history.rows_at(revision)
 
 
-def until_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int) -> Outlook:
+def until_done(
+    ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int
+) -> Outlook | None:
     """Say what has to end before this revision is done."""
     return ctx.history.outlook(revision, stable_delay)
 
@@ -72,11 +74,12 @@ def until_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_dela
     returns=Done,
     template="is_done.html",
 )
-def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int) -> Done:
+def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int) -> Done | None:
     """Whether everything at this revision has ended, and whether it passed.
 
     It is complete when the last of it ended at least stableDelay seconds ago. With wait, the answer
-    comes when it is complete, or when the time is over, and then says what is not.
+    comes when it is complete, or when the time is over, and then says what is not. A revision at
+    which nothing was ever to be built is not found.
     """
     return ctx.history.done(revision, stable_delay)
 

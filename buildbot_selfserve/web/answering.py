@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from buildbot_selfserve import __version__
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.history import History
 from buildbot_selfserve.model import Outlook
@@ -64,14 +63,10 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     rows, whole = None, value
     if question.page is not None:
         value, rows = paging.cut(value, question.page, question.form)
-    # the JSON is what tells one value from another, and cheap beside a page
-    json = render.json_bytes(as_json(value, site))
-    tag = _tag(question, json, rows)
-    headers = (("ETag", tag), *paging.links(question.path, question.query, rows))
-    if tag in question.known or "*" in question.known:
-        return Answer(304, "", b"", headers)
+    links = paging.links(question.path, question.query, rows)
     if question.form == "json":
-        return _packed(question, Answer(200, render.JSON_TYPE, json, headers))
+        body = render.json_bytes(as_json(value, site))
+        return _tagged(question, Answer(200, render.JSON_TYPE, body, links))
     assert route.template is not None  # the pipeline asks for JSON of what has no page
     context = {**page_context(question), "value": value, **found}
     if rows is not None:
@@ -79,7 +74,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
         context |= {"rows": rows, "url_of": url_of, "every": whole.rows}
     body = render.page(reader.templates, route.template, site, context)
     twin = ("Link", f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"')
-    return _packed(question, Answer(200, render.HTML_TYPE, body, (*headers, twin)))
+    return _tagged(question, Answer(200, render.HTML_TYPE, body, (*links, twin)))
 
 
 def answer_in_pieces(reader: Reader, site: Site, question: Question) -> Answer | Lengthy:
@@ -93,13 +88,19 @@ def answer_in_pieces(reader: Reader, site: Site, question: Question) -> Answer |
 def _value(
     handler: Callable[..., Any], question: Question, reading: Reading
 ) -> tuple[dict[str, Any], Any]:
-    """Return the nouns of *question*, and what *handler* says of them."""
+    """Return the nouns of *question*, and what *handler* says of them.
+
+    :raises NotFound: one of them does not exist, or has nothing that *handler* could tell
+    """
     found = nouns.resolve(reading, question.texts)
     arguments = {snake(name): value for name, value in question.params.items()}
     ctx = ReadContext(
         reading.history, reading, reading.openapi, question.visitor, question.verdicts
     )
-    return found, handler(ctx, **found, **arguments)
+    value = handler(ctx, **found, **arguments)
+    if value is None:
+        raise nouns.missing(found, question.texts)
+    return found, value
 
 
 def outlook(reader: Reader, site: Site, question: Question) -> Outlook:
@@ -132,14 +133,16 @@ def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, A
     return found
 
 
-def _tag(question: Question, json: bytes, rows: paging.Rows | None) -> str:
-    """Return the entity tag of an answer: another one for another value, form or reader of it."""
-    digest = hashlib.blake2b(json, digest_size=16)
-    digest.update(repr((question.form, rows, __version__)).encode())
-    if question.form == "html":
-        shown = (question.visitor, question.verdicts, question.path, question.query)
-        digest.update(repr(shown).encode())
-    return f'"{digest.hexdigest()}{"-gzip" if question.gzip else ""}"'
+def _tagged(question: Question, whole: Answer) -> Answer:
+    """Return *whole* with its entity tag, or that it is what the client has already."""
+    # what is sent tells one answer from another; links lead on from a part that may stay the same
+    digest = hashlib.blake2b(whole.body, digest_size=16)
+    digest.update(repr((whole.content_type, whole.headers)).encode())
+    tag = f'"{digest.hexdigest()}{"-gzip" if question.gzip else ""}"'
+    headers = (("ETag", tag), *whole.headers)
+    if tag in question.known or "*" in question.known:
+        return Answer(304, "", b"", headers)
+    return _packed(question, replace(whole, headers=headers))
 
 
 def _packed(question: Question, answer: Answer) -> Answer:

@@ -68,6 +68,11 @@ def resolve(lookup: Lookup, texts: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def missing(found: Nouns, texts: Mapping[str, str]) -> NotFound:
+    """Return what tells that nothing was ever to be built at a revision: it counts as none."""
+    return _ambiguous(found["branch"], texts["revision"], [])
+
+
 def _branch(lookup: Lookup, found: Nouns, text: str) -> Branch:
     branch = lookup.branch(text) if _value("branch", text) is not None else None
     if branch is None:

@@ -90,14 +90,14 @@ class Reader:
 
     :param history: the master's database
     :param journal: where the journal is, often the same
-    :param keeps: each thread keeps its connections; only where nobody else needs them
+    :param keeps: each thread keeps its connections; only where nobody else needs or uses them
     """
 
     def __init__(self, history: sa.Engine, journal: sa.Engine, keeps: bool = False) -> None:
         self._history = history
         self._journal = journal
         self._kept: threading.local | None = threading.local() if keeps else None
-        self._index = Index()
+        self._index = Index(only_reads=keeps)
         self.templates = render.templates()
 
     def warm(self) -> None:

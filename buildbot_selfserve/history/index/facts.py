@@ -15,6 +15,9 @@ from buildbot_selfserve.history.index.stamps import Stamp
 from buildbot_selfserve.history.index.stamps import in_order
 from buildbot_selfserve.model import Branch
 
+#: Seconds by which the clock of a master that builds may be behind that of the one that was asked.
+CLOCK_SLACK = 60
+
 
 class About(NamedTuple):
     """What is told of a buildset on a branch.
@@ -134,7 +137,7 @@ class Facts:
         with self._lock:
             asked: set[int] = set()
             for place in self._stamps.places(branch):
-                asked.update(self._buildsets.asked_between(place, begin - LATE, end))
+                asked.update(self._buildsets.asked_between(place, begin - LATE, end + CLOCK_SLACK))
             asked.update(self._builds.late_between(begin, end))
             return self._on(branch, asked)
 

@@ -50,9 +50,13 @@ class Index:
 
     An answer is as new as the database is at the time of the question: each question first asks
     how far the tables go now, and fetches what it does not know.
+
+    :param only_reads: nothing is written through the connections that it gets: to SQLite, what a
+        connection writes itself is no change
     """
 
-    def __init__(self) -> None:
+    def __init__(self, only_reads: bool = True) -> None:
+        self._only_reads = only_reads
         self._facts: Facts | None = None
         self._loading = threading.Lock()
 
@@ -65,7 +69,10 @@ class Index:
             if facts is None:
                 facts = self._loaded(connection, facts)
             try:
-                _bring_up_to_date(connection, facts)
+                if self._only_reads:
+                    _bring_up_to_date(connection, facts)
+                else:
+                    _extend(connection, facts)
                 return facts
             except Replaced:
                 facts = self._loaded(connection, facts)
@@ -101,12 +108,10 @@ def _extend(connection: sa.Connection, facts: Facts) -> None:
     new: dict[str, Records] = {}
     came = False
     for (name, query, column), end in zip(_FOLLOWED, ends, strict=True):
-        tail = intake.tails[name]
         # what has come since we asked for the ends may refer to what has come since, too
-        if tail.moved(before[name], end) or came:
-            new[name] = list(
-                _followed(connection, name, query.where(tail.condition(column)).order_by(column))
-            )
+        condition = intake.condition(name, column, before[name], end, anyway=came)
+        if condition is not None:
+            new[name] = list(_followed(connection, name, query.where(condition).order_by(column)))
             # nearly always there is nothing but the newest one of before
             came = came or any(one[0] != before[name] for one in new[name])
     if came:

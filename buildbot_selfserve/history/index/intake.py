@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Nameless
 from buildbot_selfserve.history.index.buildsets import Link
@@ -225,6 +227,27 @@ class Intake:
         """Return how far each table has been followed."""
         with self._lock:
             return {name: tail.last for name, tail in self.tails.items()}
+
+    def condition(
+        self,
+        name: str,
+        column: sa.ColumnElement[int],
+        before: int,
+        newest: int | None,
+        *,
+        anyway: bool,
+    ) -> sa.ColumnElement[bool] | None:
+        """Return the condition on the rows of a table that have not been taken in.
+
+        :param name: of the tail
+        :param before: how far it was followed before *newest* was asked for
+        :param newest: the highest id in the table, ``None`` when it is empty
+        :param anyway: there may be some whatever *newest* says; otherwise ``None`` without any
+        :raises Replaced: rows that were taken in have gone
+        """
+        with self._lock:
+            tail = self.tails[name]
+            return tail.condition(column) if tail.moved(before, newest) or anyway else None
 
     def unknown_stamps(self, stamp_ids: Iterable[int]) -> list[int]:
         """Return those of *stamp_ids* that are not known."""
