@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page
+from playwright.sync_api import Route
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Furnished
@@ -183,6 +184,34 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     search.get_by_label("To").fill("2026-01-02")
     search.get_by_role("button", name="Filter").click()
     expect(page.locator("main")).to_contain_text("No job request fits.")
+
+
+def test_a_button_that_is_pressed_twice_acts_once(process_master: Any, open_page: Open) -> None:
+    process_master.force("fast")
+    process_master.until(
+        lambda: process_master.get("/main")[0].get("endtime"), "the build has ended"
+    )
+    page = open_page()
+    log_in(page, process_master.url)
+    page.goto(f"{process_master.url}/self-serve/main/build/1")
+    sent: list[Route] = []
+    # on its way for a while
+    page.route("**/self-serve/main/build", lambda route: sent.append(route))
+    box = page.get_by_role("button", name="Rebuild").bounding_box()
+    assert box is not None
+    for _ in range(2):
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+        page.wait_for_timeout(300)
+    assert len(sent) == 1
+    sent[0].continue_()
+    page.unroute("**/self-serve/main/build")
+    page.wait_for_url("**/jobs/1")
+    assert shown_job(page) == ("1 build requested", ["created"])
+    # whoever comes back may press it again
+    page.go_back()
+    page.get_by_role("button", name="Rebuild").click()
+    page.wait_for_url("**/jobs/2")
+    assert len(process_master.get("/jobs")) == 2
 
 
 @with_and_without
