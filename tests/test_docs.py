@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from buildbot_selfserve.model import schemas
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from docs import generate
@@ -101,6 +102,23 @@ def test_every_status_code_is_documented() -> None:
 
     api = (generate.ROOT / generate.API).read_text()
     assert [code for code in sorted(set(STATUS.values())) if f"| {code} |" not in api] == []
+
+
+def test_every_header_that_scripts_may_send_or_see_is_documented() -> None:
+    from buildbot_selfserve.web import headers
+
+    api = (generate.ROOT / generate.API).read_text()
+    section = api.partition("\n## Headers\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `([A-Za-z-]+)` \|", section, re.MULTILINE))
+    assert {*headers.ACCEPTED, *headers.EXPOSED} - named == set()
+
+
+@pytest.mark.parametrize("name", [generate.API, "docs/users.md"])
+def test_every_outcome_is_documented(name: str) -> None:
+    outcome = schemas.schemas()["RequestOutcome"]["properties"]["outcome"]
+    text = (generate.ROOT / name).read_text()
+    table = text.partition("| Outcome |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(outcome["enum"])
 
 
 def test_the_tests_that_show_what_is_claimed_exist() -> None:
