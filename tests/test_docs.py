@@ -14,6 +14,7 @@ import pytest
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
+from demo.__main__ import invitation
 from docs import generate
 
 JOB_REQUESTS = [route.name for route in ROUTES if route.method != "GET"]
@@ -144,6 +145,12 @@ def test_links_lead_somewhere(name: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
     assert links
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_tutorial_shows_what_the_demo_prints() -> None:
+    commands = Path("/home/ada/buildbot-selfserve/.venv/bin")
+    printed = invitation("http://localhost:8010", commands)
+    assert f"\n{printed}\n```" in (generate.ROOT / "docs" / "tutorial.md").read_text()
 
 
 def curl_lines() -> list[tuple[Route, set[str]]]:
