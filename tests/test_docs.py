@@ -122,6 +122,13 @@ def test_every_outcome_is_documented(name: str) -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(outcome["enum"])
 
 
+def test_operators_are_told_how_many_reads_may_wait() -> None:
+    from buildbot_selfserve.readers import MOST_WAITING
+
+    told = f"| more than {MOST_WAITING} reads wait for a reader |"
+    assert told in (generate.ROOT / "docs" / "operators.md").read_text()
+
+
 def test_the_tests_that_show_what_is_claimed_exist() -> None:
     claims = (generate.ROOT / "docs/security.md").read_text()
     named = re.findall(r"`((?:browser/)?test_[a-z_]+\.py)`", claims)
