@@ -19,7 +19,7 @@ def main() -> int:
             raise
         sys.stderr.write(
             f"selfserve needs {error.name}, which is not installed:"
-            " pip install 'buildbot-selfserve[cli]'\n"
+            " run pip install '.[cli]' in a checkout of buildbot-selfserve\n"
         )
         return USAGE
     return run()

@@ -22,6 +22,8 @@ PREFIX = "selfserve_"
 RANDOM_BYTES = 32
 #: A file with a secret is for its owner's eyes only.
 MODE = 0o600
+#: Stands for the folder of the secrets in what is printed when nobody has said which it is.
+SOMEWHERE = Path("/path/to/secrets")
 _LIMITS = ("actions", "branches", "builders")
 _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -43,18 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only_secret:
         print(secret)
         return 0
-    file = _file_name(options.name)
+    path = (options.secrets_dir or SOMEWHERE) / _file_name(options.name)
     if options.secrets_dir is None:
-        print(_by_hand(file, secret))
+        print(_by_hand(path, secret))
     else:
         try:
-            _write(options.secrets_dir / file, secret, replace=options.replace)
+            _write(path, secret, replace=options.replace)
         except OSError as error:
-            print(f"selfserve-token: {_why(options.secrets_dir / file, error)}", file=sys.stderr)
+            print(f"selfserve-token: {_why(path, error)}", file=sys.stderr)
             return 1
-        print(f"The secret is in {options.secrets_dir / file}.")
-    print(_in_master_cfg(options, file, limits))
-    print(_trying(options.url, secret))
+        print(f"The secret is in {path}.")
+    print(_in_master_cfg(options, path, limits))
+    print(_trying(options.url, path))
     return 0
 
 
@@ -122,42 +124,42 @@ def _why(path: Path, error: OSError) -> str:
     return f"{path} cannot be written: {error.strerror}"
 
 
-def _by_hand(file: str, secret: str) -> str:
+def _by_hand(path: Path, secret: str) -> str:
     return f"""\
 The secret, which is shown only now:
 
     {secret}
 
-Put it into a file {file} in the folder of your secrets provider, for its owner only:
+Put it into a file of its owner's only, in the folder of your secrets provider. Paste it into this,
+then press Enter and Ctrl-D:
 
-    install -m 600 /dev/stdin /path/to/secrets/{file} <<< {shlex.quote(secret)}
-"""
+    install -m 600 /dev/stdin {shlex.quote(str(path))}"""
 
 
 def _in_master_cfg(
-    options: argparse.Namespace, file: str, limits: dict[str, str | list[str]]
+    options: argparse.Namespace, path: Path, limits: dict[str, str | list[str]]
 ) -> str:
-    given = [repr(options.name), f"util.Secret({file!r})"]
+    given = [repr(options.name), f"util.Secret({path.name!r})"]
     given += [f"{key}={value!r}" for key, value in limits.items()]
-    folder = options.secrets_dir or "/path/to/secrets"
     if options.replace:
         return "Now run `buildbot reconfig`. The old secret is good until then, and no longer.\n"
     return f"""
 In master.cfg, then `buildbot reconfig`:
 
-    c["secretsProviders"] = [secrets.SecretInAFile(dirname={str(folder)!r})]
+    c["secretsProviders"] = [secrets.SecretInAFile(dirname={str(path.parent)!r})]
     c["www"]["plugins"]["selfserve"] = util.SelfServe(
         tokens=[util.SelfServeToken({", ".join(given)})],
     )
 """
 
 
-def _trying(url: str, secret: str) -> str:
-    header = f"Authorization: Bearer {secret}"
+def _trying(url: str, path: Path) -> str:
+    # from the file into curl: an argument would be seen by all who can list processes
     return f"""\
 What it may do, on a branch main:
 
-    curl -H {shlex.quote(header)} -H 'Accept: application/json' {url.rstrip("/")}/main/permissions
+    sed 's/^/Authorization: Bearer /' {shlex.quote(str(path))} |
+      curl -H @- -H 'Accept: application/json' {shlex.quote(f"{url.rstrip('/')}/main/permissions")}
 """
 
 

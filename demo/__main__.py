@@ -49,15 +49,23 @@ def main() -> int:
 
 
 def _serve(master: Buildmaster) -> None:
-    print(f"\nLook around:      {master.url}/self-serve")
-    print(f"Buildbot's pages: {master.url}/")
-    print("Log in as demo, password demo. From another terminal:")
-    who = "SELFSERVE_USER=demo SELFSERVE_PASSWORD=demo"
-    command = Path(sys.executable).with_name("selfserve")
-    print(f"    SELFSERVE_URL={master.url} {who} {command} builds main")
-    print("Ctrl-C ends it.", flush=True)
+    print(f"\n{invitation(master.url, Path(sys.executable).parent)}", flush=True)
     while True:
         time.sleep(3600)
+
+
+def invitation(url: str, commands: Path) -> str:
+    """Return what to do with a master at *url*, and with the folder of *commands*."""
+    return f"""\
+Look around:      {url}/self-serve
+Buildbot's pages: {url}/
+Log in as demo, password demo. In another terminal:
+
+    export PATH="{commands}:$PATH"
+    export SELFSERVE_URL={url} SELFSERVE_USER=demo SELFSERVE_PASSWORD=demo
+    selfserve builds main
+
+Ctrl-C ends it."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Writes what the documents say of the routes: the table in README.md, and docs/api.md.
 
-Both are made from the declarations in ``buildbot_selfserve/resources``.
+Both are made from the declarations in ``buildbot_selfserve/resources``; what ``api.md`` says beside
+them is in ``docs/api_text.py``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.web.openapi import STATUS_TEXTS
+from docs import api_text
 
 ROOT = Path(__file__).parent.parent
 README = "README.md"
@@ -28,65 +30,6 @@ BEGIN = "<!-- routes -->"
 END = "<!-- end of routes -->"
 #: Where self-serve answers unless the operator says otherwise.
 MOUNT = "/self-serve"
-
-_API_HEAD = """\
-# API reference
-
-<!-- Made by `python -m docs.generate` from the declared routes: change those, then run it. -->
-
-Paths are those of the default configuration; `util.SelfServe(path=...)` changes their first part.
-A slash inside a name is written `%2F`: the branch `feature/x` is `/self-serve/feature%2Fx`.
-A request id is the id of a Buildbot build request, a job id that of a job request in the journal.
-Times are whole epoch seconds.
-
-## Answers
-
-An answer is JSON or a page. `?format=json` and `?format=html` decide; without them the answer is
-JSON if the `Accept` header includes `application/json`, and a page otherwise.
-
-{statuses}
-From 400 on, the JSON is `{"status": "FAILED", "msg": ...}`, often with a `detail` that says what
-would be right. A 503 may also carry `job_id` and `job_url`: that job request was begun, and the
-journal tells how it ends.
-
-Every path takes `OPTIONS` and answers 204 with `Allow`. Scripts of the sites that the master lets
-in may read every answer ([operators.md](operators.md#requests-from-other-sites)).
-
-## Reads
-
-Every GET also takes HEAD, and this parameter:
-
-"""
-
-_JOB_REQUESTS_HEAD = """\
-## Job requests
-
-A job request changes something, and needs a user who may do that ([operators.md](operators.md)
-says how Buildbot's rules are asked). Parameters go into the body: a form, `multipart/form-data` or
-a JSON object. A form that is sent with POST may say `PUT` or `DELETE` in a field `_method`. The
-largest `count` is `max_count` of the configuration.
-
-The receipt is a JSON object: `status` ("OK"), `msg`, `job_id` (also as `request_id`), `job_url`,
-`completed_at`, `requests` and `buildset_ids`. Each of `requests` is a build request with its
-`outcome`, read from the database after the act:
-
-| Outcome | Meaning |
-|---|---|
-| `created` | the request was made |
-| `skipped` | the request was made, and collapsed by the master's own `collapseRequests` |
-| `cancelled` | it was pending and is cancelled |
-| `stopped` | its build was running and has stopped |
-| `stop_sent` | its build was told to stop, and has not stopped yet |
-| `waiting` | its build was about to start, and could not be stopped yet |
-| `already_complete` | it had ended before, or ended on its own; `msg` says how |
-| `failed` | it was not done |
-"""
-
-_VALUES_HEAD = """\
-## Values
-
-What the routes answer with, as JSON. More members may come; a client must not mind.
-"""
 
 
 class NoMarkers(Exception):
@@ -145,12 +88,11 @@ def api() -> str:
     job_requests = [route for route in ROUTES if route.method != "GET"]
     return "\n".join(
         [
-            _API_HEAD.replace("{statuses}", _statuses())
-            + _parameters((FORMAT.documented("query"),)),
+            _head(),
             *map(_section, reads),
-            _JOB_REQUESTS_HEAD,
+            api_text.JOB_REQUESTS_HEAD.replace("{outcomes}", _outcomes()),
             *map(_section, job_requests),
-            _VALUES_HEAD,
+            api_text.VALUES_HEAD,
             *(_value(name, schema) for name, schema in sorted(schemas.schemas().items())),
         ]
     )
@@ -169,9 +111,32 @@ def _with_table(readme: str) -> str:
     return before + begin + table() + end + after
 
 
-def _statuses() -> str:
-    rows = ((str(code), text) for code, text in STATUS_TEXTS.items())
-    return _table(("Status", "Meaning"), rows)
+def _head() -> str:
+    tables = {
+        "statuses": _table(
+            ("Status", "Meaning"), ((str(code), text) for code, text in STATUS_TEXTS.items())
+        ),
+        "sent": _table(("Header", "Of", "Meaning"), iter(api_text.SENT)),
+        "answered": _table(("Header", "Of", "Meaning"), iter(api_text.ANSWERED)),
+        "credentials": _table(
+            ("Credentials", "What they are", "Sent by"), iter(api_text.CREDENTIALS)
+        ),
+        "format": _parameters((FORMAT.documented("query"),)),
+    }
+    text = api_text.HEAD
+    for name, table_of_it in tables.items():
+        text = text.replace(f"{{{name}}}\n", table_of_it)
+    return text
+
+
+def _outcomes() -> str:
+    """Return the table of the outcomes that the schema has.
+
+    :raises KeyError: nothing says what one of them means
+    """
+    outcome = schemas.schemas()["RequestOutcome"]["properties"]["outcome"]
+    rows = ((f"`{one}`", api_text.OUTCOMES[one]) for one in outcome["enum"])
+    return _table(("Outcome", "Meaning"), rows)
 
 
 def _section(route: Route) -> str:

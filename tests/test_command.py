@@ -857,4 +857,4 @@ def test_it_is_a_module_too_and_says_what_is_missing(shell: Shell, tmp_path: Pat
     (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')\n")
     done = subprocess.run(module, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == USAGE
-    assert "pip install 'buildbot-selfserve[cli]'" in done.stderr
+    assert "pip install '.[cli]'" in done.stderr

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from buildbot_selfserve.model import schemas
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
+from demo.__main__ import invitation
 from docs import generate
 
 JOB_REQUESTS = [route.name for route in ROUTES if route.method != "GET"]
@@ -103,6 +105,30 @@ def test_every_status_code_is_documented() -> None:
     assert [code for code in sorted(set(STATUS.values())) if f"| {code} |" not in api] == []
 
 
+def test_every_header_that_scripts_may_send_or_see_is_documented() -> None:
+    from buildbot_selfserve.web import headers
+
+    api = (generate.ROOT / generate.API).read_text()
+    section = api.partition("\n## Headers\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `([A-Za-z-]+)` \|", section, re.MULTILINE))
+    assert {*headers.ACCEPTED, *headers.EXPOSED} - named == set()
+
+
+@pytest.mark.parametrize("name", [generate.API, "docs/users.md"])
+def test_every_outcome_is_documented(name: str) -> None:
+    outcome = schemas.schemas()["RequestOutcome"]["properties"]["outcome"]
+    text = (generate.ROOT / name).read_text()
+    table = text.partition("| Outcome |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(outcome["enum"])
+
+
+def test_operators_are_told_how_many_reads_may_wait() -> None:
+    from buildbot_selfserve.readers import MOST_WAITING
+
+    told = f"| more than {MOST_WAITING} reads wait for a reader |"
+    assert told in (generate.ROOT / "docs" / "operators.md").read_text()
+
+
 def test_the_tests_that_show_what_is_claimed_exist() -> None:
     claims = (generate.ROOT / "docs/security.md").read_text()
     named = re.findall(r"`((?:browser/)?test_[a-z_]+\.py)`", claims)
@@ -126,6 +152,12 @@ def test_links_lead_somewhere(name: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
     assert links
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_tutorial_shows_what_the_demo_prints() -> None:
+    commands = Path("/home/ada/buildbot-selfserve/.venv/bin")
+    printed = invitation("http://localhost:8010", commands)
+    assert f"\n{printed}\n```" in (generate.ROOT / "docs" / "tutorial.md").read_text()
 
 
 def curl_lines() -> list[tuple[Route, set[str]]]:

@@ -6,6 +6,11 @@ import re
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,30 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@contextmanager
+def one_request() -> Iterator[tuple[str, list[tuple[str, str | None, str | None]]]]:
+    """Answer what is sent to a URL; give the URL, and path and headers of what came."""
+    sent = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            headers = self.headers
+            sent.append((self.path, headers["Authorization"], headers["Accept"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/self-serve", sent
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def configured(printed: str) -> dict[str, Any]:
     """Run the lines for master.cfg that were printed; return what they configure."""
     lines = re.findall(r"^    (c\[.*|    tokens.*|\))$", printed, re.MULTILINE)
@@ -46,9 +75,19 @@ def test_a_secret_is_written_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     secret = file.read_text().removesuffix("\n")
     assert SECRET.fullmatch(secret)
-    # once, to try it
-    assert done.stdout.count(secret) == 1
-    assert f"curl -H 'Authorization: Bearer {secret}'" in done.stdout
+    # not in the scrollback of a terminal, nor in the history of a shell
+    assert secret not in done.stdout
+
+
+@pytest.mark.parametrize("folder", ["secrets", "it's in here"])
+def test_the_line_that_tries_a_token_sends_it(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    with one_request() as (url, sent):
+        printed = run("ci", "--secrets-dir", str(tmp_path / folder), "--url", url).stdout
+        line = printed[printed.index("    sed ") :]
+        subprocess.run(["bash", "-euc", line], check=True, timeout=60, capture_output=True)
+    secret = (tmp_path / folder / "selfserve-ci").read_text().strip()
+    assert sent == [("/self-serve/main/permissions", f"Bearer {secret}", "application/json")]
 
 
 def test_what_it_prints_for_master_cfg_is_right(tmp_path: Path) -> None:
@@ -93,7 +132,10 @@ def test_a_secret_is_not_written_over_by_mistake(tmp_path: Path) -> None:
 
 def test_without_a_folder_it_says_what_to_do() -> None:
     first, second = run("ci").stdout, run("ci").stdout
-    assert "install -m 600" in first
+    assert "install -m 600 /dev/stdin /path/to/secrets/selfserve-ci\n" in first
+    assert "sed 's/^/Authorization: Bearer /' /path/to/secrets/selfserve-ci |" in first
+    # shown once, and part of no command
+    assert len(SECRET.findall(first)) == 1
     assert set(SECRET.findall(first)).isdisjoint(SECRET.findall(second))
 
 

@@ -44,7 +44,9 @@ http {{
 
 def recipes() -> list[str]:
     found = examples.examples(examples.ROOT / "docs" / "operators.md")
-    return [example.code for example in found if example.language == "nginx"]
+    return [
+        example.code for example in found if example.mark == f"run by tests/{Path(__file__).name}"
+    ]
 
 
 @contextmanager

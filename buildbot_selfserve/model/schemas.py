@@ -162,7 +162,10 @@ _BUILDSET_IDS = _list({"type": "integer"}, "The ids of the buildsets that it mad
 _JOB_ID = _number("The id of the job request.")
 
 _RECEIPT = {
-    "status": _text("FAILED when nothing of it could be done.", enum=["OK", "FAILED"]),
+    "status": _text(
+        "FAILED when something of it was not done; what was denied does not count.",
+        enum=["OK", "FAILED"],
+    ),
     "msg": _text("What was done, in a sentence."),
     "request_id": _number("The same as job_id, under the name that the original API has for it."),
     "job_id": _JOB_ID,

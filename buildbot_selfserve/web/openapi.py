@@ -38,9 +38,11 @@ Object = dict[str, Any]
 STATUS_TEXTS = {
     200: "a GET was answered",
     202: "a job request has been done; the body is its receipt, or the page of the job",
-    301: "the path ended in a slash; `Location` has it without",
+    204: "an `OPTIONS` was answered; `Allow` has the methods of the path",
+    301: "the path of a read ended in a slash; `Location` has it without",
     303: "a job request from a browser has been done; `Location` is the page of the job",
     304: "the answer is still the one whose `ETag` was sent",
+    308: "the path of a job request ended in a slash; nothing was done, send it to `Location`",
     400: "a parameter or the body is wrong, or the target cannot be used for this",
     401: "nobody knows who is asking, or the credentials are wrong",
     403: "a rule of `www.authz` denies it, or the request may come from a page of another site",
