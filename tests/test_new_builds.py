@@ -431,3 +431,95 @@ async def test_bad_properties_and_files_are_named_and_nothing_is_written(master:
     # and no builder came to be because somebody named it
     assert "gone" not in [row["name"] for row in await master.data("builders")]
     assert (await master.get("/self-serve/jobs")).json == []
+
+
+# -- further codebases
+
+#: What a build at a revision of the codebase app needs besides.
+LIB = {"repository": "https://example.org/lib", "branch": "stable"}
+
+
+def with_two_codebases() -> Any:
+    """A master with schedulers of every kind, each with a builder and a set of its name."""
+    made = config()
+    two: dict[str, Any] = {
+        "codebases": {"app": {"repository": "https://example.org/app"}, "lib": LIB}
+    }
+    single = schedulers.SingleBranchScheduler(
+        name="single", branch="main", builderNames=["single"], **two
+    )
+    made["schedulers"] = [
+        single,
+        schedulers.SingleBranchScheduler(
+            name="absolute",
+            branch="main",
+            builderNames=["absolute"],
+            createAbsoluteSourceStamps=True,
+            **two,
+        ),
+        schedulers.AnyBranchScheduler(name="any", builderNames=["any"], **two),
+        schedulers.Dependent(name="dependent", upstream=single, builderNames=["dependent"], **two),
+        schedulers.Nightly(name="nightly", builderNames=["nightly"], hour=3, **two),
+        schedulers.NightlyTriggerable(
+            name="night-triggered", builderNames=["night-triggered"], hour=3, **two
+        ),
+        schedulers.Periodic(
+            name="periodic",
+            builderNames=["periodic"],
+            periodicBuildTimer=3600,
+            onlyIfChanged=True,
+            createAbsoluteSourceStamps=True,
+            **two,
+        ),
+        schedulers.Triggerable(name="triggered", builderNames=["triggered"], **two),
+        schedulers.Try_Jobdir(name="try", builderNames=["try"], jobdir="jobs", **two),
+    ]
+    names = [one.name for one in made["schedulers"]]
+    made["builders"] = [builder(name) for name in names]
+    branch = util.SelfServeBranch(
+        "main", codebase="app", sets={name: [f"scheduler:{name}"] for name in names}
+    )
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+async def lib_of(master: Any, receipt: Any) -> tuple[Any, ...]:
+    """Return what the one build in *receipt* takes from the codebase lib."""
+    (one,) = receipt["requests"]
+    stamps = {
+        stamp["codebase"]: stamp for stamp in (await buildset_of(master, one))["sourcestamps"]
+    }
+    assert stamps["app"]["revision"] == REVISION
+    assert stamps["app"]["repository"] == "https://example.org/app"
+    lib = stamps["lib"]
+    return lib["repository"], lib["branch"], lib["revision"]
+
+
+@pytest.mark.parametrize("master", [with_two_codebases], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_any_scheduler_says_what_a_build_takes_from_other_codebases(master: Any) -> None:
+    names = [one.name for one in master.master.allSchedulers()]
+    assert len(names) == 9
+    for name in names:
+        for path in (f"{at()}/{name}", f"/self-serve/main/builders/{name}/{REVISION}"):
+            answer = await master.post(path, user=USER)
+            assert answer.status == 202, f"{path}: {answer.text}"
+            assert await lib_of(master, answer.json) == (LIB["repository"], "stable", None), path
+
+
+def forced_first() -> Any:
+    made = with_two_codebases()
+    made["builders"] = [builder("single")]
+    made["schedulers"] = [
+        schedulers.ForceScheduler(name="force", builderNames=["single"], codebases=["app", "lib"]),
+        made["schedulers"][0],
+    ]
+    return made
+
+
+@pytest.mark.parametrize("master", [forced_first], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_scheduler_that_leaves_a_codebase_to_people_says_nothing_of_it(master: Any) -> None:
+    answer = await master.post(f"/self-serve/main/builders/single/{REVISION}", user=USER)
+    assert answer.status == 202, answer.text
+    assert await lib_of(master, answer.json) == (LIB["repository"], "stable", None)
