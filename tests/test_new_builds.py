@@ -252,6 +252,46 @@ async def test_a_revision_that_cannot_be_one_is_refused(master: Any) -> None:
     assert (answer.status, answer.json["msg"]) == (404, "Branch nowhere not found")
 
 
+def forced() -> Any:
+    """A master where one scheduler takes what is pushed, another what people ask for."""
+    made = config()
+    only = util.ChangeFilter(repository="https://example.org/app", project="p", category="push")
+    made["schedulers"] = [
+        schedulers.AnyBranchScheduler(name="pushed", builderNames=["fast"], change_filter=only),
+        schedulers.ForceScheduler(name="force", builderNames=["fast", "slow", "opt/mac #1"]),
+    ]
+    branch = util.SelfServeBranch("main", sets={"nightly": ["opt/mac #1"]})
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+@pytest.mark.parametrize("master", [forced], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_revision_is_where_its_change_is_and_not_where_somebody_forced_it(
+    master: Any,
+) -> None:
+    await master.master.data.updates.addChange(
+        author="eve",
+        branch="main",
+        revision=REVISION,
+        repository="https://example.org/app",
+        project="p",
+        category="push",
+        files=["a.c"],
+    )
+    await master.until(lambda: master.data("buildsets"), "the push is built")
+    asked = {"branch": "main", "revision": REVISION, "builderNames": ["fast"]}
+    await master.master.data.control("force", asked, ("forceschedulers", "force"))
+    stamps = await master.data("sourcestamps")
+    assert sorted(one["repository"] for one in stamps) == ["", "https://example.org/app"]
+    for path in (at(), at() + "/nightly", f"/self-serve/main/builders/fast/{REVISION}"):
+        answer = await master.post(path, user=USER)
+        assert answer.status == 202, f"{path}: {answer.text}"
+        (stamp,) = (await buildset_of(master, answer.json["requests"][0]))["sourcestamps"]
+        assert (stamp["repository"], stamp["project"]) == ("https://example.org/app", "p"), path
+    assert len(await changes_of(master, REVISION)) == 1
+
+
 # -- sets
 
 
@@ -431,6 +471,17 @@ async def test_bad_properties_and_files_are_named_and_nothing_is_written(master:
     # and no builder came to be because somebody named it
     assert "gone" not in [row["name"] for row in await master.data("builders")]
     assert (await master.get("/self-serve/jobs")).json == []
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_without_a_change_a_revision_is_in_a_repository_that_was_named(master: Any) -> None:
+    await master.add_request()
+    nowhere = {"repository": "", "project": "", "codebase": ""}
+    await master.add_request(sourcestamps=[{"branch": "main", "revision": REVISION, **nowhere}])
+    answer = await master.post(f"/self-serve/main/builders/fast/{REVISION}", user=USER)
+    (stamp,) = (await buildset_of(master, answer.json["requests"][0]))["sourcestamps"]
+    assert stamp["repository"] == "https://example.org/repo"
 
 
 # -- further codebases
