@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from buildbot.process.buildrequest import BuildRequestCollapser
@@ -225,10 +226,89 @@ async def test_one_scheduler_that_fails_is_told_of_and_the_others_build(master: 
     await master.finished_build()
     receipt = (await master.post(at(), user=USER)).json
     assert receipt["status"] == "FAILED"
+    assert receipt["msg"] == "1 build requested, 1 scheduler failed"
     outcomes = {one["outcome"]: one for one in receipt["requests"]}
     assert outcomes["created"]["buildername"] == "fast"
     assert outcomes["failed"]["msg"] == "scheduler broken failed, see the master's log"
     assert outcomes["failed"]["request_id"] is None
+
+
+def watched_only_by(names: Any, **limits: int) -> Any:
+    """Return what makes a configuration with one scheduler, whose builders *names* returns."""
+
+    def make() -> Any:
+        made = config(
+            util.SelfServe(
+                branches=[util.SelfServeBranch("main")], limits=util.SelfServeLimits(**limits)
+            )
+        )
+        made["schedulers"].pop(0)
+        made["schedulers"].append(
+            schedulers.AnyBranchScheduler(name="only", builderNames=util.Transform(names))
+        )
+        return made
+
+    return make
+
+
+def no_names() -> list[str]:
+    raise ValueError("an operator's mistake")
+
+
+async def nothing_was_built(master: Any, status: int, msg: str) -> Any:
+    """Ask for new builds, which must be refused; return the answer."""
+    answer = await master.post(at(), user=USER)
+    assert (answer.status, answer.json["msg"]) == (status, msg)
+    assert await master.data("buildsets") == []
+    (job,) = (await master.get("/self-serve/jobs")).json
+    assert (job["status"], job["complete_data"]["body"]["msg"]) == ("failed", msg)
+    return answer
+
+
+@pytest.mark.parametrize("master", [watched_only_by(no_names)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_if_every_scheduler_fails_nothing_is_accepted(master: Any) -> None:
+    where = f"revision {REVISION} on branch main"
+    why = "scheduler only failed, see the master's log"
+    await nothing_was_built(master, 400, f"No scheduler could build {where}: {why}")
+    assert any("an operator's mistake" in error for error in master.errors)
+
+
+@pytest.mark.parametrize("master", [watched_only_by(list)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_if_no_scheduler_names_a_builder_nothing_is_accepted(master: Any) -> None:
+    where = f"revision {REVISION} on branch main"
+    answer = await nothing_was_built(master, 400, f"No scheduler builds {where}")
+    assert answer.json["detail"] == "those that take it name no builder"
+
+
+TOO_MANY = watched_only_by(lambda: ["fast", "slow"], builds_per_hour=1)
+
+
+@pytest.mark.parametrize("master", [TOO_MANY], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_if_too_little_is_left_for_every_scheduler_it_is_too_many(master: Any) -> None:
+    msg = "2 builds asked for, 1 left of 1 an hour"
+    answer = await nothing_was_built(master, 429, msg)
+    assert answer.header("retry-after") == "3600"
+    # when there is more again, the same change is built
+    assert len(await changes_of(master, REVISION)) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_if_the_database_fails_every_scheduler_asking_again_makes_sense(
+    master: Any, monkeypatch: Any
+) -> None:
+    async def fail(**asked: Any) -> None:
+        raise sa.exc.OperationalError("INSERT", None, Exception("gone"))
+
+    await master.finished_build()
+    with monkeypatch.context() as patched:
+        patched.setattr(master.master.db.buildsets, "addBuildset", fail)
+        answer = await master.post(at(), user=USER)
+    assert (answer.status, answer.json["msg"]) == (503, "The master could not do it")
+    assert answer.header("retry-after") is not None
+    assert (await master.post(at(), user=USER)).json["msg"] == "1 build requested"
 
 
 @pytest_twisted.ensureDeferred
