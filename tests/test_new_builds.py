@@ -449,6 +449,58 @@ async def test_a_set_that_is_empty_or_unknown_is_refused(master: Any) -> None:
     assert possible["known"] is False
 
 
+def with_renderables() -> Any:
+    """A master with a set of a scheduler whose properties tell of what is built."""
+    made = config()
+
+    @util.renderer
+    def told(properties: Any) -> dict[str, Any]:
+        return {
+            "files": properties.files,
+            "authors": [change["author"] for change in properties.changes],
+            "repositories": [stamp["repository"] for stamp in properties.sourcestamps],
+            "at": properties.getSourceStamp()["revision"],
+            "kind": properties.getProperty("kind"),
+            "owner": properties.getProperty("owner"),
+        }
+
+    made["schedulers"].append(
+        schedulers.Nightly(
+            name="night",
+            builderNames=["fast"],
+            codebases={"": {"branch": "main", "repository": "https://example.org/app"}},
+            properties={"told": told},
+            hour=3,
+        )
+    )
+    branch = util.SelfServeBranch("main", sets={"nightly": ["scheduler:night"]})
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+@pytest.mark.parametrize("master", [with_renderables], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_the_properties_of_a_scheduler_may_tell_of_what_is_built(master: Any) -> None:
+    await master.master.db.changes.addChange(
+        author="eve",
+        branch="main",
+        revision=REVISION,
+        repository="https://example.org/app",
+        files=["a.c"],
+        properties={"kind": ("fix", "Change")},
+    )
+    expected = {"repositories": ["https://example.org/app"], "owner": USER}
+    for revision, more in (
+        (REVISION, {"files": ["a.c"], "authors": ["eve"], "kind": "fix"}),
+        (OTHER, {"files": [], "authors": [], "kind": None}),
+    ):
+        answer = await master.post(f"{at(revision)}/nightly", user=USER)
+        assert answer.status == 202, answer.text
+        properties = await properties_of(master, answer.json["requests"][0])
+        assert properties["told"] == ({**expected, "at": revision, **more}, "Scheduler")
+    assert len(await master.data("changes")) == 1
+
+
 # -- one builder
 
 
