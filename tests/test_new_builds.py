@@ -591,6 +591,8 @@ async def test_bad_properties_and_files_are_named_and_nothing_is_written(master:
         ("properties", '{"x": 1e999}'),
         ("properties", f'{{"x": {deep}}}'),
         ("properties", '{"x": ' + "[" * 10000),
+        # six bytes each, as databases store it
+        ("properties", json.dumps({"x": "ä" * 10_000}, ensure_ascii=False)),
         ("files", "{}"),
         ("files", '["a", 1]'),
         ("files", '"a"'),
@@ -614,6 +616,20 @@ async def test_without_a_change_a_revision_is_in_a_repository_that_was_named(mas
     answer = await master.post(f"/self-serve/main/builders/fast/{REVISION}", user=USER)
     (stamp,) = (await buildset_of(master, answer.json["requests"][0]))["sourcestamps"]
     assert stamp["repository"] == "https://example.org/repo"
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_every_database_takes_the_largest_property(master: Any) -> None:
+    properties = {"x": "ä" * 9_999}
+    answer = await master.post(
+        f"/self-serve/main/builders/fast/{REVISION}",
+        user=USER,
+        data={"properties": json.dumps(properties, ensure_ascii=False)},
+    )
+    assert answer.status == 202, answer.text
+    stored = await properties_of(master, answer.json["requests"][0])
+    assert stored["x"][0] == properties["x"]
 
 
 # -- further codebases
