@@ -186,6 +186,71 @@ async def test_schedulers_that_are_disabled_build_nothing(master: Any) -> None:
     assert sorted(one["buildername"] for one in receipt["requests"]) == ["b0", "b1"]
 
 
+def unusual() -> Any:
+    """A master whose schedulers are not as those in the tutorial."""
+    made = config()
+    made["builders"] = [builder(f"b{number}") for number in range(9)]
+
+    def by_number(names: Any, changes: Any) -> int:
+        assert sorted(changes) == [""]
+        return len(names) + names.index("b3") if names == ["b2", "b3", "b2"] else -1
+
+    important = {"fileIsImportant": lambda change: False, "onlyImportant": True}
+    plain = schedulers.AnyBranchScheduler(name="plain", builderNames=["b0"], codebases=[""])
+    made["schedulers"] = [
+        plain,
+        schedulers.AnyBranchScheduler(
+            name="unimportant", builderNames=("b1",), treeStableTimer=60, **important
+        ),
+        schedulers.AnyBranchScheduler(
+            name="twice", builderNames=["b2", "b3", "b2"], priority=by_number
+        ),
+        schedulers.SingleBranchScheduler(
+            name="mixed",
+            change_filter=util.ChangeFilter(filter_fn=lambda change: change.branch == "main"),
+            builderNames=["b4", util.Interpolate("b%(kw:five)s", five=5)],
+            createAbsoluteSourceStamps=True,
+        ),
+        schedulers.AnyBranchScheduler(
+            name="failing",
+            change_filter=util.ChangeFilter(filter_fn=lambda change: 1 / 0),
+            builderNames=["b6"],
+        ),
+        schedulers.Dependent(name="after", upstream=plain, builderNames=["b7"]),
+        schedulers.Triggerable(name="triggered", builderNames=["b8"]),
+        schedulers.Try_Jobdir(name="try", builderNames=["b8"], jobdir="jobs"),
+        schedulers.ForceScheduler(name="force", builderNames=["b8"]),
+        schedulers.NightlyTriggerable(name="night", builderNames=["b8"], hour=3),
+    ]
+    made["www"]["plugins"] = {
+        "selfserve": util.SelfServe(
+            branches=[util.SelfServeBranch("main")], limits=util.SelfServeLimits(builds_per_hour=6)
+        )
+    }
+    return made
+
+
+@pytest.mark.parametrize("master", [unusual], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_unusual_schedulers_build_what_they_watch(master: Any) -> None:
+    answer = await master.post(at(), user=USER)
+    assert answer.status == 202, answer.text
+    made = {one["buildername"]: one for one in answer.json["requests"]}
+    assert answer.json["status"] == "OK", answer.text
+    assert sorted(made) == ["b0", "b1", "b2", "b3", "b4", "b5"]
+    for name, one in made.items():
+        request = await master.completed(one["request_id"])
+        assert request["priority"] == (4 if name in ("b2", "b3") else 0)
+    # what waits for one of them follows it
+    after = await master.until(lambda: requests_for(master, "b7"), "the dependent one is built")
+    assert len(after) == 1
+
+
+async def requests_for(master: Any, name: str) -> list[Any]:
+    builder_id = (await master.data("builders", name))["builderid"]
+    return [one for one in await master.data("buildrequests") if one["builderid"] == builder_id]
+
+
 def unwatched() -> Any:
     made = config()
     made["schedulers"] = [
@@ -722,3 +787,30 @@ async def test_a_scheduler_that_leaves_a_codebase_to_people_says_nothing_of_it(m
     answer = await master.post(f"/self-serve/main/builders/single/{REVISION}", user=USER)
     assert answer.status == 202, answer.text
     assert await lib_of(master, answer.json) == (LIB["repository"], "stable", None)
+
+
+def elsewhere() -> Any:
+    made = with_two_codebases()
+    made["builders"] = [builder("absolute")]
+    made["schedulers"] = [made["schedulers"][1]]
+    return made
+
+
+@pytest.mark.parametrize("master", [elsewhere], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_scheduler_of_another_master_says_what_it_has_noted_since(master: Any) -> None:
+    (scheduler,) = master.master.allSchedulers()
+    await master.until(lambda: scheduler.active, "the scheduler is active")
+    # as it is in a master while another one has it
+    await scheduler.deactivate()
+    scheduler.active = False
+    await master.master.data.updates.trySetSchedulerMaster(scheduler.serviceid, None)
+    paths = (at(), f"{at()}/absolute", f"/self-serve/main/builders/absolute/{REVISION}")
+    for number in range(2):
+        noted = {"repository": "https://example.org/lib", "branch": "b", "revision": f"r{number}"}
+        await scheduler.setState("lastCodebases", {"lib": {**noted, "lastChange": number}})
+        for path in paths:
+            answer = await master.post(path, user=USER)
+            assert answer.status == 202, answer.text
+            assert await lib_of(master, answer.json) == tuple(noted.values()), path
+    scheduler.active = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet import defer
@@ -75,10 +77,11 @@ async def sourcestamps(
         codebases = getattr(scheduler, "codebases", {})
         if not stamps.keys() & codebases.keys():
             continue
-        for codebase in codebases.keys() - stamps.keys():
-            # some schedulers return it at once, others a Deferred
-            defaults = await defer.maybeDeferred(scheduler.getCodebaseDict, codebase)
-            further.setdefault(codebase, []).append(defaults)
+        with noted_anew(scheduler):
+            for codebase in codebases.keys() - stamps.keys():
+                # some schedulers return it at once, others a Deferred
+                defaults = await defer.maybeDeferred(scheduler.getCodebaseDict, codebase)
+                further.setdefault(codebase, []).append(defaults)
     for codebase, several in further.items():
         # the first that says something: a ForceScheduler leaves it all to who forces
         defaults = max(several, key=lambda one: any(one.values()))
@@ -90,3 +93,23 @@ async def sourcestamps(
             "codebase": codebase,
         }
     return where, [stamps[codebase] for codebase in sorted(stamps)]
+
+
+@contextmanager
+def noted_anew(scheduler: Any) -> Iterator[None]:
+    """Let *scheduler* read again what it takes from its codebases, if another master runs it.
+
+    One that creates absolute sourcestamps notes their newest revisions in the database, and reads
+    them there but once (buildbot/util/codebase.py): neither what it is asked now nor what it does
+    when it is active here one day may come from what was read before.
+    """
+    _forget(scheduler)
+    try:
+        yield
+    finally:
+        _forget(scheduler)
+
+
+def _forget(scheduler: Any) -> None:
+    if hasattr(scheduler, "_lastCodebases") and not scheduler.active:
+        scheduler._lastCodebases = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,13 +107,14 @@ async def _asked(
         for name, (value, source) in marks.items():
             properties.setProperty(name, value, source)
         try:
-            _, by_builder = await uncollapsed(scheduler).addBuildsetForChanges(
-                reason=create.requested_by(order),
-                changeids=change_ids,
-                builderNames=_BuilderNames(scheduler.builderNames, allowed, marks),
-                properties=properties,
-                priority=priority,
-            )
+            with places.noted_anew(scheduler):
+                _, by_builder = await uncollapsed(scheduler).addBuildsetForChanges(
+                    reason=create.requested_by(order),
+                    changeids=change_ids,
+                    builderNames=_BuilderNames(scheduler.builderNames, allowed, marks),
+                    properties=properties,
+                    priority=priority,
+                )
             made += by_builder.values()
         except _NothingAllowed:
             continue
@@ -250,7 +251,7 @@ class _Allowed:
         if number:
             await self._order.take_builds(number)
 
-    async def of(self, names: Iterable[str], *, known: bool) -> list[str]:
+    async def of(self, names: Container[str], *, known: bool) -> list[str]:
         """Return those of *names* that may be used.
 
         :param known: :meth:`prepare` has taken them from the budget
@@ -264,11 +265,10 @@ class _Allowed:
             await self._order.take_builds(len(usable))
         return usable
 
-    async def _usable(self, names: Iterable[str]) -> list[str]:
+    async def _usable(self, names: Container[str]) -> list[str]:
         usable = []
-        for name in names:
-            if name not in self._ids:
-                continue
+        # a name may stand there twice (buildbot/schedulers/base.py, addBuildsetForSourceStamps)
+        for name in [name for name in self._ids if name in names]:
             builder = Builder(self._ids[name], name)
             if await self._order.may(builder):
                 usable.append(name)
@@ -283,22 +283,24 @@ def _is_known(names: Any) -> bool:
 
 
 @implementer(IRenderable)
-class _BuilderNames:
+class _BuilderNames(list[Any]):
     """The names of a scheduler's builders, less those that the asker may not build with.
 
     A scheduler renders it in place of its own names, with the properties of the buildset that it
     is about to add; whatever else has set them, our marks have the last word there
-    (buildbot/schedulers/base.py, addBuildsetForSourceStamps).
+    (buildbot/schedulers/base.py, addBuildsetForSourceStamps). A priority that is a function of the
+    names is given this, too, and must find the same list as always.
     """
 
     def __init__(self, names: Any, allowed: _Allowed, marks: create.Properties) -> None:
+        super().__init__(names if isinstance(names, list | tuple) else ())
         self._names = names
         self._allowed = allowed
         self._marks = marks
 
-    def __iter__(self) -> Iterator[Any]:
-        # for a priority that is a function of the names
-        return iter(self._names)
+    def __bool__(self) -> bool:
+        # a scheduler takes its own names in place of none
+        return True
 
     def getRenderingFor(self, properties: Any) -> defer.Deferred[list[str]]:
         """Return the names."""
