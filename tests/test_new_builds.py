@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from buildbot.process.buildrequest import BuildRequestCollapser
@@ -185,6 +186,71 @@ async def test_schedulers_that_are_disabled_build_nothing(master: Any) -> None:
     assert sorted(one["buildername"] for one in receipt["requests"]) == ["b0", "b1"]
 
 
+def unusual() -> Any:
+    """A master whose schedulers are not as those in the tutorial."""
+    made = config()
+    made["builders"] = [builder(f"b{number}") for number in range(9)]
+
+    def by_number(names: Any, changes: Any) -> int:
+        assert sorted(changes) == [""]
+        return len(names) + names.index("b3") if names == ["b2", "b3", "b2"] else -1
+
+    important = {"fileIsImportant": lambda change: False, "onlyImportant": True}
+    plain = schedulers.AnyBranchScheduler(name="plain", builderNames=["b0"], codebases=[""])
+    made["schedulers"] = [
+        plain,
+        schedulers.AnyBranchScheduler(
+            name="unimportant", builderNames=("b1",), treeStableTimer=60, **important
+        ),
+        schedulers.AnyBranchScheduler(
+            name="twice", builderNames=["b2", "b3", "b2"], priority=by_number
+        ),
+        schedulers.SingleBranchScheduler(
+            name="mixed",
+            change_filter=util.ChangeFilter(filter_fn=lambda change: change.branch == "main"),
+            builderNames=["b4", util.Interpolate("b%(kw:five)s", five=5)],
+            createAbsoluteSourceStamps=True,
+        ),
+        schedulers.AnyBranchScheduler(
+            name="failing",
+            change_filter=util.ChangeFilter(filter_fn=lambda change: 1 / 0),
+            builderNames=["b6"],
+        ),
+        schedulers.Dependent(name="after", upstream=plain, builderNames=["b7"]),
+        schedulers.Triggerable(name="triggered", builderNames=["b8"]),
+        schedulers.Try_Jobdir(name="try", builderNames=["b8"], jobdir="jobs"),
+        schedulers.ForceScheduler(name="force", builderNames=["b8"]),
+        schedulers.NightlyTriggerable(name="night", builderNames=["b8"], hour=3),
+    ]
+    made["www"]["plugins"] = {
+        "selfserve": util.SelfServe(
+            branches=[util.SelfServeBranch("main")], limits=util.SelfServeLimits(builds_per_hour=6)
+        )
+    }
+    return made
+
+
+@pytest.mark.parametrize("master", [unusual], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_unusual_schedulers_build_what_they_watch(master: Any) -> None:
+    answer = await master.post(at(), user=USER)
+    assert answer.status == 202, answer.text
+    made = {one["buildername"]: one for one in answer.json["requests"]}
+    assert answer.json["status"] == "OK", answer.text
+    assert sorted(made) == ["b0", "b1", "b2", "b3", "b4", "b5"]
+    for name, one in made.items():
+        request = await master.completed(one["request_id"])
+        assert request["priority"] == (4 if name in ("b2", "b3") else 0)
+    # what waits for one of them follows it
+    after = await master.until(lambda: requests_for(master, "b7"), "the dependent one is built")
+    assert len(after) == 1
+
+
+async def requests_for(master: Any, name: str) -> list[Any]:
+    builder_id = (await master.data("builders", name))["builderid"]
+    return [one for one in await master.data("buildrequests") if one["builderid"] == builder_id]
+
+
 def unwatched() -> Any:
     made = config()
     made["schedulers"] = [
@@ -225,10 +291,89 @@ async def test_one_scheduler_that_fails_is_told_of_and_the_others_build(master: 
     await master.finished_build()
     receipt = (await master.post(at(), user=USER)).json
     assert receipt["status"] == "FAILED"
+    assert receipt["msg"] == "1 build requested, 1 scheduler failed"
     outcomes = {one["outcome"]: one for one in receipt["requests"]}
     assert outcomes["created"]["buildername"] == "fast"
     assert outcomes["failed"]["msg"] == "scheduler broken failed, see the master's log"
     assert outcomes["failed"]["request_id"] is None
+
+
+def watched_only_by(names: Any, **limits: int) -> Any:
+    """Return what makes a configuration with one scheduler, whose builders *names* returns."""
+
+    def make() -> Any:
+        made = config(
+            util.SelfServe(
+                branches=[util.SelfServeBranch("main")], limits=util.SelfServeLimits(**limits)
+            )
+        )
+        made["schedulers"].pop(0)
+        made["schedulers"].append(
+            schedulers.AnyBranchScheduler(name="only", builderNames=util.Transform(names))
+        )
+        return made
+
+    return make
+
+
+def no_names() -> list[str]:
+    raise ValueError("an operator's mistake")
+
+
+async def nothing_was_built(master: Any, status: int, msg: str) -> Any:
+    """Ask for new builds, which must be refused; return the answer."""
+    answer = await master.post(at(), user=USER)
+    assert (answer.status, answer.json["msg"]) == (status, msg)
+    assert await master.data("buildsets") == []
+    (job,) = (await master.get("/self-serve/jobs")).json
+    assert (job["status"], job["complete_data"]["body"]["msg"]) == ("failed", msg)
+    return answer
+
+
+@pytest.mark.parametrize("master", [watched_only_by(no_names)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_if_every_scheduler_fails_nothing_is_accepted(master: Any) -> None:
+    where = f"revision {REVISION} on branch main"
+    why = "scheduler only failed, see the master's log"
+    await nothing_was_built(master, 400, f"No scheduler could build {where}: {why}")
+    assert any("an operator's mistake" in error for error in master.errors)
+
+
+@pytest.mark.parametrize("master", [watched_only_by(list)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_if_no_scheduler_names_a_builder_nothing_is_accepted(master: Any) -> None:
+    where = f"revision {REVISION} on branch main"
+    answer = await nothing_was_built(master, 400, f"No scheduler builds {where}")
+    assert answer.json["detail"] == "those that take it name no builder"
+
+
+TOO_MANY = watched_only_by(lambda: ["fast", "slow"], builds_per_hour=1)
+
+
+@pytest.mark.parametrize("master", [TOO_MANY], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_if_too_little_is_left_for_every_scheduler_it_is_too_many(master: Any) -> None:
+    msg = "2 builds asked for, 1 left of 1 an hour"
+    answer = await nothing_was_built(master, 429, msg)
+    assert answer.header("retry-after") == "3600"
+    # when there is more again, the same change is built
+    assert len(await changes_of(master, REVISION)) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_if_the_database_fails_every_scheduler_asking_again_makes_sense(
+    master: Any, monkeypatch: Any
+) -> None:
+    async def fail(**asked: Any) -> None:
+        raise sa.exc.OperationalError("INSERT", None, Exception("gone"))
+
+    await master.finished_build()
+    with monkeypatch.context() as patched:
+        patched.setattr(master.master.db.buildsets, "addBuildset", fail)
+        answer = await master.post(at(), user=USER)
+    assert (answer.status, answer.json["msg"]) == (503, "The master could not do it")
+    assert answer.header("retry-after") is not None
+    assert (await master.post(at(), user=USER)).json["msg"] == "1 build requested"
 
 
 @pytest_twisted.ensureDeferred
@@ -250,6 +395,46 @@ async def test_a_revision_that_cannot_be_one_is_refused(master: Any) -> None:
         assert (answer.status, answer.json["msg"]) == (400, "Bad revision")
     answer = await master.post(at(branch="nowhere"), user=USER)
     assert (answer.status, answer.json["msg"]) == (404, "Branch nowhere not found")
+
+
+def forced() -> Any:
+    """A master where one scheduler takes what is pushed, another what people ask for."""
+    made = config()
+    only = util.ChangeFilter(repository="https://example.org/app", project="p", category="push")
+    made["schedulers"] = [
+        schedulers.AnyBranchScheduler(name="pushed", builderNames=["fast"], change_filter=only),
+        schedulers.ForceScheduler(name="force", builderNames=["fast", "slow", "opt/mac #1"]),
+    ]
+    branch = util.SelfServeBranch("main", sets={"nightly": ["opt/mac #1"]})
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+@pytest.mark.parametrize("master", [forced], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_revision_is_where_its_change_is_and_not_where_somebody_forced_it(
+    master: Any,
+) -> None:
+    await master.master.data.updates.addChange(
+        author="eve",
+        branch="main",
+        revision=REVISION,
+        repository="https://example.org/app",
+        project="p",
+        category="push",
+        files=["a.c"],
+    )
+    await master.until(lambda: master.data("buildsets"), "the push is built")
+    asked = {"branch": "main", "revision": REVISION, "builderNames": ["fast"]}
+    await master.master.data.control("force", asked, ("forceschedulers", "force"))
+    stamps = await master.data("sourcestamps")
+    assert sorted(one["repository"] for one in stamps) == ["", "https://example.org/app"]
+    for path in (at(), at() + "/nightly", f"/self-serve/main/builders/fast/{REVISION}"):
+        answer = await master.post(path, user=USER)
+        assert answer.status == 202, f"{path}: {answer.text}"
+        (stamp,) = (await buildset_of(master, answer.json["requests"][0]))["sourcestamps"]
+        assert (stamp["repository"], stamp["project"]) == ("https://example.org/app", "p"), path
+    assert len(await changes_of(master, REVISION)) == 1
 
 
 # -- sets
@@ -327,6 +512,58 @@ async def test_a_set_that_is_empty_or_unknown_is_refused(master: Any) -> None:
     possible = (await master.get(f"/self-serve/set/new?revision={REVISION}")).json
     assert possible["sets"] == {"empty": [], "nightly": ["re1", "re2", "timed"], "pgo": ["p1"]}
     assert possible["known"] is False
+
+
+def with_renderables() -> Any:
+    """A master with a set of a scheduler whose properties tell of what is built."""
+    made = config()
+
+    @util.renderer
+    def told(properties: Any) -> dict[str, Any]:
+        return {
+            "files": properties.files,
+            "authors": [change["author"] for change in properties.changes],
+            "repositories": [stamp["repository"] for stamp in properties.sourcestamps],
+            "at": properties.getSourceStamp()["revision"],
+            "kind": properties.getProperty("kind"),
+            "owner": properties.getProperty("owner"),
+        }
+
+    made["schedulers"].append(
+        schedulers.Nightly(
+            name="night",
+            builderNames=["fast"],
+            codebases={"": {"branch": "main", "repository": "https://example.org/app"}},
+            properties={"told": told},
+            hour=3,
+        )
+    )
+    branch = util.SelfServeBranch("main", sets={"nightly": ["scheduler:night"]})
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+@pytest.mark.parametrize("master", [with_renderables], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_the_properties_of_a_scheduler_may_tell_of_what_is_built(master: Any) -> None:
+    await master.master.db.changes.addChange(
+        author="eve",
+        branch="main",
+        revision=REVISION,
+        repository="https://example.org/app",
+        files=["a.c"],
+        properties={"kind": ("fix", "Change")},
+    )
+    expected = {"repositories": ["https://example.org/app"], "owner": USER}
+    for revision, more in (
+        (REVISION, {"files": ["a.c"], "authors": ["eve"], "kind": "fix"}),
+        (OTHER, {"files": [], "authors": [], "kind": None}),
+    ):
+        answer = await master.post(f"{at(revision)}/nightly", user=USER)
+        assert answer.status == 202, answer.text
+        properties = await properties_of(master, answer.json["requests"][0])
+        assert properties["told"] == ({**expected, "at": revision, **more}, "Scheduler")
+    assert len(await master.data("changes")) == 1
 
 
 # -- one builder
@@ -419,6 +656,8 @@ async def test_bad_properties_and_files_are_named_and_nothing_is_written(master:
         ("properties", '{"x": 1e999}'),
         ("properties", f'{{"x": {deep}}}'),
         ("properties", '{"x": ' + "[" * 10000),
+        # six bytes each, as databases store it
+        ("properties", json.dumps({"x": "ä" * 10_000}, ensure_ascii=False)),
         ("files", "{}"),
         ("files", '["a", 1]'),
         ("files", '"a"'),
@@ -431,3 +670,147 @@ async def test_bad_properties_and_files_are_named_and_nothing_is_written(master:
     # and no builder came to be because somebody named it
     assert "gone" not in [row["name"] for row in await master.data("builders")]
     assert (await master.get("/self-serve/jobs")).json == []
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_without_a_change_a_revision_is_in_a_repository_that_was_named(master: Any) -> None:
+    await master.add_request()
+    nowhere = {"repository": "", "project": "", "codebase": ""}
+    await master.add_request(sourcestamps=[{"branch": "main", "revision": REVISION, **nowhere}])
+    answer = await master.post(f"/self-serve/main/builders/fast/{REVISION}", user=USER)
+    (stamp,) = (await buildset_of(master, answer.json["requests"][0]))["sourcestamps"]
+    assert stamp["repository"] == "https://example.org/repo"
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_every_database_takes_the_largest_property(master: Any) -> None:
+    properties = {"x": "ä" * 9_999}
+    answer = await master.post(
+        f"/self-serve/main/builders/fast/{REVISION}",
+        user=USER,
+        data={"properties": json.dumps(properties, ensure_ascii=False)},
+    )
+    assert answer.status == 202, answer.text
+    stored = await properties_of(master, answer.json["requests"][0])
+    assert stored["x"][0] == properties["x"]
+
+
+# -- further codebases
+
+#: What a build at a revision of the codebase app needs besides.
+LIB = {"repository": "https://example.org/lib", "branch": "stable"}
+
+
+def with_two_codebases() -> Any:
+    """A master with schedulers of every kind, each with a builder and a set of its name."""
+    made = config()
+    two: dict[str, Any] = {
+        "codebases": {"app": {"repository": "https://example.org/app"}, "lib": LIB}
+    }
+    single = schedulers.SingleBranchScheduler(
+        name="single", branch="main", builderNames=["single"], **two
+    )
+    made["schedulers"] = [
+        single,
+        schedulers.SingleBranchScheduler(
+            name="absolute",
+            branch="main",
+            builderNames=["absolute"],
+            createAbsoluteSourceStamps=True,
+            **two,
+        ),
+        schedulers.AnyBranchScheduler(name="any", builderNames=["any"], **two),
+        schedulers.Dependent(name="dependent", upstream=single, builderNames=["dependent"], **two),
+        schedulers.Nightly(name="nightly", builderNames=["nightly"], hour=3, **two),
+        schedulers.NightlyTriggerable(
+            name="night-triggered", builderNames=["night-triggered"], hour=3, **two
+        ),
+        schedulers.Periodic(
+            name="periodic",
+            builderNames=["periodic"],
+            periodicBuildTimer=3600,
+            onlyIfChanged=True,
+            createAbsoluteSourceStamps=True,
+            **two,
+        ),
+        schedulers.Triggerable(name="triggered", builderNames=["triggered"], **two),
+        schedulers.Try_Jobdir(name="try", builderNames=["try"], jobdir="jobs", **two),
+    ]
+    names = [one.name for one in made["schedulers"]]
+    made["builders"] = [builder(name) for name in names]
+    branch = util.SelfServeBranch(
+        "main", codebase="app", sets={name: [f"scheduler:{name}"] for name in names}
+    )
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[branch])}
+    return made
+
+
+async def lib_of(master: Any, receipt: Any) -> tuple[Any, ...]:
+    """Return what the one build in *receipt* takes from the codebase lib."""
+    (one,) = receipt["requests"]
+    stamps = {
+        stamp["codebase"]: stamp for stamp in (await buildset_of(master, one))["sourcestamps"]
+    }
+    assert stamps["app"]["revision"] == REVISION
+    assert stamps["app"]["repository"] == "https://example.org/app"
+    lib = stamps["lib"]
+    return lib["repository"], lib["branch"], lib["revision"]
+
+
+@pytest.mark.parametrize("master", [with_two_codebases], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_any_scheduler_says_what_a_build_takes_from_other_codebases(master: Any) -> None:
+    names = [one.name for one in master.master.allSchedulers()]
+    assert len(names) == 9
+    for name in names:
+        for path in (f"{at()}/{name}", f"/self-serve/main/builders/{name}/{REVISION}"):
+            answer = await master.post(path, user=USER)
+            assert answer.status == 202, f"{path}: {answer.text}"
+            assert await lib_of(master, answer.json) == (LIB["repository"], "stable", None), path
+
+
+def forced_first() -> Any:
+    made = with_two_codebases()
+    made["builders"] = [builder("single")]
+    made["schedulers"] = [
+        schedulers.ForceScheduler(name="force", builderNames=["single"], codebases=["app", "lib"]),
+        made["schedulers"][0],
+    ]
+    return made
+
+
+@pytest.mark.parametrize("master", [forced_first], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_scheduler_that_leaves_a_codebase_to_people_says_nothing_of_it(master: Any) -> None:
+    answer = await master.post(f"/self-serve/main/builders/single/{REVISION}", user=USER)
+    assert answer.status == 202, answer.text
+    assert await lib_of(master, answer.json) == (LIB["repository"], "stable", None)
+
+
+def elsewhere() -> Any:
+    made = with_two_codebases()
+    made["builders"] = [builder("absolute")]
+    made["schedulers"] = [made["schedulers"][1]]
+    return made
+
+
+@pytest.mark.parametrize("master", [elsewhere], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_scheduler_of_another_master_says_what_it_has_noted_since(master: Any) -> None:
+    (scheduler,) = master.master.allSchedulers()
+    await master.until(lambda: scheduler.active, "the scheduler is active")
+    # as it is in a master while another one has it
+    await scheduler.deactivate()
+    scheduler.active = False
+    await master.master.data.updates.trySetSchedulerMaster(scheduler.serviceid, None)
+    paths = (at(), f"{at()}/absolute", f"/self-serve/main/builders/absolute/{REVISION}")
+    for number in range(2):
+        noted = {"repository": "https://example.org/lib", "branch": "b", "revision": f"r{number}"}
+        await scheduler.setState("lastCodebases", {"lib": {**noted, "lastChange": number}})
+        for path in paths:
+            answer = await master.post(path, user=USER)
+            assert answer.status == 202, answer.text
+            assert await lib_of(master, answer.json) == tuple(noted.values()), path
+    scheduler.active = True

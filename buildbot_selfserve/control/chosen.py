@@ -46,11 +46,13 @@ async def build_set(
     if not allowed:
         raise Forbidden("You may build with none of the builders")
     named = [one for one in master.allSchedulers() if one.name in chosen.schedulers]
-    properties: dict[str, tuple[Any, str]] = {}
-    for scheduler in named:
-        properties |= await _rendered(master, scheduler.properties.asDict())
     related = named or _building_with(master, allowed)
-    _, stamps = await places.sourcestamps(revision, related)
+    where, stamps = await places.sourcestamps(revision, related)
+    marks = create.new_marks(order, 0)
+    properties = dict(marks)
+    if named:
+        told = await _told(master, revision.revision, where, stamps, marks)
+        properties = {**await _rendered(told, named), **marks}
     denied = [builder for builder in chosen.builders if builder not in allowed]
     await order.take_builds(len(allowed))
     return await _one_buildset(master, order, stamps, allowed, properties, priority, denied)
@@ -77,6 +79,7 @@ async def build(
     if files is not None:
         await _tell_files(master, order, revision.revision, where, files)
     given = {name: (value, GIVEN) for name, value in (properties or {}).items()}
+    given |= create.new_marks(order, 0)
     return await _one_buildset(master, order, stamps, [builder], given, priority)
 
 
@@ -92,7 +95,7 @@ async def _one_buildset(
     plan = create.NewBuildset(
         sourcestamps=stamps,
         builder_ids=[builder.builder_id for builder in builders],
-        properties={**properties, **create.new_marks(order, 0)},
+        properties=properties,
         reason=create.requested_by(order),
         priority=priority,
     )
@@ -128,9 +131,39 @@ def _building_with(master: Any, builders: Iterable[Builder]) -> list[Any]:
     ]
 
 
-async def _rendered(master: Any, properties: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Return a scheduler's properties as its buildsets have them."""
-    renderer = Properties.fromDict(dict(properties))
-    renderer.master = master
-    rendered: dict[str, tuple[Any, str]] = await renderer.render(dict(properties))
+async def _told(
+    master: Any,
+    revision: str,
+    where: Iterable[Sourcestamp],
+    stamps: Iterable[Mapping[str, Any]],
+    marks: create.Properties,
+) -> Properties:
+    """Return what a scheduler's properties are told of the buildset that they are for.
+
+    As when it builds changes itself (buildbot/schedulers/base.py, addBuildsetForSourceStamps).
+    """
+    models = [await changes.newest(master, revision, place) for place in where]
+    told = Properties()
+    told.master = master
+    told.changes = [
+        await master.data.get(("changes", str(model.changeid))) for model in models if model
+    ]
+    whole = {change["codebase"]: change["sourcestamp"] for change in told.changes}
+    told.sourcestamps = [whole.get(stamp["codebase"], stamp) for stamp in stamps]
+    for change in told.changes:
+        told.updateFromProperties(Properties.fromDict(change["properties"]))
+    told.updateFromProperties(Properties.fromDict(dict(marks)))
+    return told
+
+
+async def _rendered(told: Properties, schedulers: Iterable[Any]) -> dict[str, tuple[Any, str]]:
+    """Return the properties of *schedulers* as their buildsets have them."""
+    rendered: dict[str, tuple[Any, str]] = {}
+    for scheduler in schedulers:
+        renderer = Properties()
+        renderer.updateFromProperties(scheduler.properties)
+        renderer.updateFromProperties(told)
+        renderer.master = told.master
+        renderer.sourcestamps, renderer.changes = told.sourcestamps, told.changes
+        rendered |= await renderer.render(scheduler.properties.asDict())
     return rendered

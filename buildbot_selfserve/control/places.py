@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from twisted.internet import defer
 
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import AnyRevision
@@ -25,16 +30,15 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
         )
         raise _ambiguous(revision, named)
     branch = revision.branch
-    defaults = {
-        codebase: values
-        for scheduler in schedulers
-        for codebase, values in getattr(scheduler, "codebases", {}).items()
-    }
-    codebases = [branch.codebase] if branch.codebase is not None else sorted(defaults) or [""]
+    repositories: dict[str, str] = {}
+    for scheduler in schedulers:
+        for codebase, defaults in getattr(scheduler, "codebases", {}).items():
+            repositories[codebase] = repositories.get(codebase) or defaults.get("repository") or ""
+    codebases = [branch.codebase] if branch.codebase is not None else sorted(repositories) or [""]
     if len(codebases) > 1:
         raise _ambiguous(revision, ", ".join(f"codebase {one!r}" for one in codebases))
     (codebase,) = codebases
-    repository = branch.repository or defaults.get(codebase, {}).get("repository") or ""
+    repository = branch.repository or repositories.get(codebase, "")
     return (Sourcestamp(branch.branches[0], codebase, repository, branch.project or ""),)
 
 
@@ -68,17 +72,44 @@ async def sourcestamps(
     """
     where = of(revision, schedulers)
     stamps = {place.codebase: sourcestamp(revision.revision, place) for place in where}
+    further: dict[str, list[Mapping[str, Any]]] = {}
     for scheduler in schedulers:
         codebases = getattr(scheduler, "codebases", {})
         if not stamps.keys() & codebases.keys():
             continue
-        for codebase in codebases.keys() - stamps.keys():
-            defaults = await scheduler.getCodebaseDict(codebase)
-            stamps[codebase] = {
-                "branch": defaults.get("branch"),
-                "revision": defaults.get("revision"),
-                "repository": defaults.get("repository", ""),
-                "project": "",
-                "codebase": codebase,
-            }
+        with noted_anew(scheduler):
+            for codebase in codebases.keys() - stamps.keys():
+                # some schedulers return it at once, others a Deferred
+                defaults = await defer.maybeDeferred(scheduler.getCodebaseDict, codebase)
+                further.setdefault(codebase, []).append(defaults)
+    for codebase, several in further.items():
+        # the first that says something: a ForceScheduler leaves it all to who forces
+        defaults = max(several, key=lambda one: any(one.values()))
+        stamps[codebase] = {
+            "branch": defaults.get("branch") or None,
+            "revision": defaults.get("revision") or None,
+            "repository": defaults.get("repository") or "",
+            "project": "",
+            "codebase": codebase,
+        }
     return where, [stamps[codebase] for codebase in sorted(stamps)]
+
+
+@contextmanager
+def noted_anew(scheduler: Any) -> Iterator[None]:
+    """Let *scheduler* read again what it takes from its codebases, if another master runs it.
+
+    One that creates absolute sourcestamps notes their newest revisions in the database, and reads
+    them there but once (buildbot/util/codebase.py): neither what it is asked now nor what it does
+    when it is active here one day may come from what was read before.
+    """
+    _forget(scheduler)
+    try:
+        yield
+    finally:
+        _forget(scheduler)
+
+
+def _forget(scheduler: Any) -> None:
+    if hasattr(scheduler, "_lastCodebases") and not scheduler.active:
+        scheduler._lastCodebases = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from buildbot.interfaces import IRenderable
 from buildbot.process.properties import Properties
 from twisted.internet import defer
@@ -23,6 +25,7 @@ from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
 from buildbot_selfserve.control.uncollapsed import uncollapsed
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
@@ -35,6 +38,9 @@ from buildbot_selfserve.model import Sourcestamp
 
 _log = Logger()
 
+#: What may not happen again when the same is asked for later.
+LATER = (NotNow, sa.exc.OperationalError, sa.exc.InterfaceError)
+
 
 async def new_builds(
     master: Any, order: Order, revision: AnyRevision, *, priority: int | None
@@ -46,17 +52,53 @@ async def new_builds(
     that none did.
 
     :param priority: ``None`` for what each scheduler gives
-    :raises Refused: no scheduler would build it
+    :raises Refused: no scheduler would build it, or each that would has failed
     :raises Forbidden: the asker may build with none of the builders
     :raises TooMany: the asker has not so many builds left
     """
     begun = int(time.time())
-    chosen = _Allowed(order, await _builder_ids(master))
+    allowed = _Allowed(order, await _builder_ids(master))
     takers = await _takers(master, order, revision)
-    await chosen.prepare(scheduler.builderNames for scheduler in takers.schedulers)
-    failures: list[RequestOutcome] = []
-    made: list[int] = []
+    await allowed.prepare(scheduler.builderNames for scheduler in takers.schedulers)
     change_ids_of = await takers.change_ids(master, order, revision.revision)
+    made, failures = await _asked(master, order, change_ids_of, allowed, priority)
+    if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
+        states = await look.made_by(master, order.job_id, begun - look.CLOCK_SLACK)
+    else:
+        states = await look.request_states(master, made)
+    if not states:
+        raise _why_nothing(revision, failures, allowed)
+    found = create.created(states, denied=allowed.denied.values())
+    if not failures:
+        return found
+    number = f"{len(failures)} scheduler{'' if len(failures) == 1 else 's'}"
+    failed = [RequestOutcome(None, "", "failed", (), failure.msg) for failure in failures]
+    return Effect(
+        f"{found.msg}, {number} failed",
+        (*found.requests, *failed),
+        found.buildset_ids,
+        errors=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A scheduler that could not build."""
+
+    msg: str
+    error: Exception
+
+
+async def _asked(
+    master: Any,
+    order: Order,
+    change_ids_of: Iterable[tuple[Any, list[int]]],
+    allowed: _Allowed,
+    priority: int | None,
+) -> tuple[list[int], list[_Failure]]:
+    """Let each scheduler build its changes; return the ids of the requests, and who failed."""
+    made: list[int] = []
+    failures: list[_Failure] = []
     for number, (scheduler, change_ids) in enumerate(change_ids_of):
         if master.reactor.seconds() > order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
@@ -65,36 +107,42 @@ async def new_builds(
         for name, (value, source) in marks.items():
             properties.setProperty(name, value, source)
         try:
-            _, by_builder = await uncollapsed(scheduler).addBuildsetForChanges(
-                reason=create.requested_by(order),
-                changeids=change_ids,
-                builderNames=_BuilderNames(scheduler.builderNames, chosen, marks),
-                properties=properties,
-                priority=priority,
-            )
+            with places.noted_anew(scheduler):
+                _, by_builder = await uncollapsed(scheduler).addBuildsetForChanges(
+                    reason=create.requested_by(order),
+                    changeids=change_ids,
+                    builderNames=_BuilderNames(scheduler.builderNames, allowed, marks),
+                    properties=properties,
+                    priority=priority,
+                )
             made += by_builder.values()
         except _NothingAllowed:
             continue
         except TooMany as error:
-            failures.append(RequestOutcome(None, "", "failed", (), error.msg))
-        except Exception:
+            failures.append(_Failure(error.msg, error))
+        except Exception as error:
             # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
             _log.failure("selfserve: scheduler {name} could not build", name=scheduler.name)
             msg = f"scheduler {scheduler.name} failed, see the master's log"
-            failures.append(RequestOutcome(None, "", "failed", (), msg))
-    if chosen.denied and not made and not failures:
-        raise Forbidden("You may build with none of the builders")
-    if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
-        states = await look.made_by(master, order.job_id, begun - look.CLOCK_SLACK)
-    else:
-        states = await look.request_states(master, made)
-    found = create.created(states, denied=chosen.denied.values())
-    return Effect(
-        found.msg + (f", {len(failures)} schedulers failed" if failures else ""),
-        (*found.requests, *failures),
-        found.buildset_ids,
-        errors=bool(failures),
-    )
+            failures.append(_Failure(msg, error))
+    return made, failures
+
+
+def _why_nothing(
+    revision: AnyRevision, failures: Sequence[_Failure], allowed: _Allowed
+) -> Exception:
+    """Return what says why no scheduler has built *revision*."""
+    where = f"revision {revision.revision} on branch {revision.branch.name}"
+    for failure in failures:
+        if isinstance(failure.error, LATER):
+            return failure.error
+    if failures:
+        # all of it stands in the journal
+        why = "; ".join(failure.msg for failure in failures)
+        return Refused(f"No scheduler could build {where}: {why}")
+    if allowed.denied:
+        return Forbidden("You may build with none of the builders")
+    return Refused(f"No scheduler builds {where}", "those that take it name no builder")
 
 
 @dataclass(frozen=True)
@@ -203,7 +251,7 @@ class _Allowed:
         if number:
             await self._order.take_builds(number)
 
-    async def of(self, names: Iterable[str], *, known: bool) -> list[str]:
+    async def of(self, names: Container[str], *, known: bool) -> list[str]:
         """Return those of *names* that may be used.
 
         :param known: :meth:`prepare` has taken them from the budget
@@ -217,11 +265,10 @@ class _Allowed:
             await self._order.take_builds(len(usable))
         return usable
 
-    async def _usable(self, names: Iterable[str]) -> list[str]:
+    async def _usable(self, names: Container[str]) -> list[str]:
         usable = []
-        for name in names:
-            if name not in self._ids:
-                continue
+        # a name may stand there twice (buildbot/schedulers/base.py, addBuildsetForSourceStamps)
+        for name in [name for name in self._ids if name in names]:
             builder = Builder(self._ids[name], name)
             if await self._order.may(builder):
                 usable.append(name)
@@ -236,22 +283,24 @@ def _is_known(names: Any) -> bool:
 
 
 @implementer(IRenderable)
-class _BuilderNames:
+class _BuilderNames(list[Any]):
     """The names of a scheduler's builders, less those that the asker may not build with.
 
     A scheduler renders it in place of its own names, with the properties of the buildset that it
     is about to add; whatever else has set them, our marks have the last word there
-    (buildbot/schedulers/base.py, addBuildsetForSourceStamps).
+    (buildbot/schedulers/base.py, addBuildsetForSourceStamps). A priority that is a function of the
+    names is given this, too, and must find the same list as always.
     """
 
     def __init__(self, names: Any, allowed: _Allowed, marks: create.Properties) -> None:
+        super().__init__(names if isinstance(names, list | tuple) else ())
         self._names = names
         self._allowed = allowed
         self._marks = marks
 
-    def __iter__(self) -> Iterator[Any]:
-        # for a priority that is a function of the names
-        return iter(self._names)
+    def __bool__(self) -> bool:
+        # a scheduler takes its own names in place of none
+        return True
 
     def getRenderingFor(self, properties: Any) -> defer.Deferred[list[str]]:
         """Return the names."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 import sqlalchemy as sa
+from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
@@ -34,6 +35,8 @@ STABLE_DELAY = 180
 NEWEST = 1000
 
 _EXISTING = Statement(sa.select(rows.builds.c.id), rows.builds.c.id)
+#: The sourcestamps that have changes.
+_CHANGED = Statement(sa.select(Model.changes.c.sourcestampid), Model.changes.c.sourcestampid)
 
 
 def candidates(
@@ -86,11 +89,12 @@ def to_build(
 def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRevision:
     records = rows.OF_BUILDS.of(connection, revision.builds)
     of_builds = facts.on_branch(revision.branch, rows.buildsets_of(records))
-    # the newest is the last one, and stands for its codebase
-    by_codebase = {
-        stamp.place.codebase: _sourcestamp(stamp.place)
-        for stamp in facts.stamps({*revision.sourcestamps, *of_builds.values()})
-    }
+    stamps = facts.stamps({*revision.sourcestamps, *of_builds.values()})
+    changed = {one for (one,) in _CHANGED.of(connection, [stamp.id for stamp in stamps])}
+    # who asks for a build by hand often leaves out where the revision is
+    stamps.sort(key=lambda one: (one.id in changed, bool(one.place.repository), one.id))
+    # the last one stands for its codebase
+    by_codebase = {stamp.place.codebase: _sourcestamp(stamp.place) for stamp in stamps}
     known = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
     return AnyRevision(revision.branch, revision.revision, True, known)
 

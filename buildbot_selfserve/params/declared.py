@@ -71,7 +71,7 @@ RESERVED_PROPERTIES = frozenset(
 )
 PROPERTIES = JsonObject(
     "properties",
-    "Properties of the new build, by name.",
+    "Properties of the new build, by name; each value at most 60,000 bytes of JSON in ASCII.",
     reserved=RESERVED_PROPERTIES,
 )
 FILES = TextList(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -187,10 +188,13 @@ class JsonObject(Param):
     """A JSON object of properties: a text that holds one, or the object itself.
 
     :param reserved: names that it may not have
+    :param largest: bytes that each value may have as JSON in ASCII, which is what databases store;
+        the column of MySQL and MariaDB has room for 65,535, with the source of the property
     """
 
     reserved: frozenset[str] = frozenset()
     longest: int = 256
+    largest: int = 60_000
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> dict[str, Any]:
         value = json_value(raw)
@@ -207,6 +211,10 @@ class JsonObject(Param):
             raise BadParameter(
                 self.name,
                 f"at most {DEEPEST} levels deep, without NUL characters and lone surrogates",
+            )
+        if any(len(json.dumps(one)) > self.largest for one in value.values()):
+            raise BadParameter(
+                self.name, f"a JSON object whose values have at most {self.largest} bytes in ASCII"
             )
         return value
 
