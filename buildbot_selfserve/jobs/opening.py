@@ -57,7 +57,8 @@ class Opening:
     ) -> store.Opened:
         """Write the row of *job*, which is to be done now; or return what was done before.
 
-        That is what has the same Idempotency-Key, when it has ended and has done something.
+        That is what has the same Idempotency-Key, when it has ended, unless it failed and has done
+        nothing.
 
         :param per_minute: so many job requests an asker may send in a minute
         :raises KeyTaken: the key was given to another job request

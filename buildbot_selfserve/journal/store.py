@@ -148,8 +148,8 @@ def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[
         "followed": int(job.unsettled),
         "builds": sum(one.outcome == "created" for one in job.requests),
     }
-    if not job.did_something:
-        values["idempotency"] = None
+    if job.status == "failed" and not job.did_something:
+        values["idempotency"] = None  # it may be tried again
     query = jobs.update().where(jobs.c.id == job.job_id, condition)
     with connection.begin():
         return connection.execute(query.values(values)).rowcount == 1
