@@ -185,7 +185,11 @@ class _Ending:
         return not self._open
 
     async def _cancel_pending(self) -> list[int]:
-        pending = [request_id for request_id, state in self._open.items() if not state.claimed]
+        pending = [
+            request_id
+            for request_id, state in self._open.items()
+            if not state.claimed or state.abandoned
+        ]
         cancelled: list[int] = []
         for begin in range(0, len(pending), BATCH):
             cancelled += await _cancel(self.master, pending[begin : begin + BATCH])
@@ -246,6 +250,8 @@ def _complete_unclaimed(
 ) -> dict[int, int]:
     """Claim and complete, in one transaction, the requests that are pending.
 
+    What a master has claimed that is gone is pending, too, though nobody else sees it.
+
     :returns: the buildsets of those that were, by request id
     """
     if len(request_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
@@ -258,6 +264,7 @@ def _complete_unclaimed(
     )
     try:
         with connection.begin():
+            connection.execute(_claims.delete().where(look.claimed_by_nobody(request_ids)))
             found = {row.id: row.buildsetid for row in connection.execute(pending)}
             if found:
                 claims = [
