@@ -14,7 +14,6 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import Branch
 
 #: The source of that property, as the web UI shows it.
 SOURCE = "Self-serve"
@@ -117,42 +116,6 @@ async def open_requests(
         wanted = sa.and_(_requests.c.complete == 0, condition)
         found.update(await master.db.pool.do(_states, wanted))
     return [found[request_id] for request_id in sorted(found)]
-
-
-async def requests_at(master: Any, branch: Branch, revision: str, since: int) -> list[int]:
-    """Return the requests for *revision* that are open, or were cancelled *since* then.
-
-    :param since: epoch seconds
-    """
-    ids: list[int] = await master.db.pool.do(_requests_at, branch, revision, since)
-    return ids
-
-
-def _requests_at(connection: sa.Connection, branch: Branch, revision: str, since: int) -> list[int]:
-    links, stamps = Model.buildset_sourcestamps, Model.sourcestamps
-    query = (
-        sa.select(_requests.c.id, stamps.c.branch, stamps.c.revision)
-        .select_from(
-            stamps.join(links, links.c.sourcestampid == stamps.c.id).join(
-                _requests, _requests.c.buildsetid == links.c.buildsetid
-            )
-        )
-        .where(
-            stamps.c.revision == revision,
-            sa.or_(
-                _requests.c.complete == 0,
-                sa.and_(_requests.c.results == CANCELLED, _requests.c.complete_at >= since),
-            ),
-        )
-    )
-    # compared again here: some databases take other spellings for equal
-    return sorted(
-        {
-            record.id
-            for record in connection.execute(query)
-            if record.branch in branch.branches and record.revision == revision
-        }
-    )
 
 
 def still_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:

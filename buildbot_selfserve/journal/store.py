@@ -121,6 +121,14 @@ def _key(by: str, key: str) -> str:
     return hashlib.sha256(json.dumps([by, key]).encode()).hexdigest()
 
 
+def note_targets(connection: sa.Connection, job: Job) -> None:
+    """Write which requests *job* is about, which is being done."""
+    values = {"result": _result(job)}
+    query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.status == "running")
+    with connection.begin():
+        connection.execute(query.values(values))
+
+
 def close_job(connection: sa.Connection, job: Job) -> bool:
     """Write how *job* ended; return whether its row was still open.
 
@@ -135,16 +143,10 @@ def amend_job(connection: sa.Connection, job: Job) -> bool:
 
 
 def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[bool]) -> bool:
-    result = {
-        "errors": job.errors,
-        "msg": job.msg,
-        "requests": [asdict(outcome) for outcome in job.requests],
-        "buildset_ids": list(job.buildset_ids),
-    }
     values = {
         "status": job.status,
         "completed_at": job.completed_at,
-        "result": json.dumps(result),
+        "result": _result(job),
         "followed": int(job.unsettled),
         "builds": sum(one.outcome == "created" for one in job.requests),
     }
@@ -153,6 +155,17 @@ def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[
     query = jobs.update().where(jobs.c.id == job.job_id, condition)
     with connection.begin():
         return connection.execute(query.values(values)).rowcount == 1
+
+
+def _result(job: Job) -> str:
+    return json.dumps(
+        {
+            "errors": job.errors,
+            "msg": job.msg,
+            "requests": [asdict(outcome) for outcome in job.requests],
+            "buildset_ids": list(job.buildset_ids),
+        }
+    )
 
 
 def left_open(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:

@@ -29,7 +29,7 @@ jobs = sa.Table(
     sa.Column("what", LongText, nullable=False),
     # running, ok, failed, unknown
     sa.Column("status", sa.String(16), nullable=False),
-    # JSON: errors, msg, requests, buildset_ids; NULL while it runs
+    # JSON: errors, msg, requests, buildset_ids; while it runs NULL, or the requests that are meant
     sa.Column("result", LongText),
     # masters.id of the master that does it, and which of its lives
     sa.Column("masterid", sa.Integer, nullable=False),
