@@ -85,6 +85,7 @@ class Opening:
 
         What the database may have written though it failed is closed later.
         """
+        begun: list[int] = []  # lasts while the database is asked again
         try:
             opened: store.Opened | TooMany = await self._write(
                 store.open_job,
@@ -93,6 +94,7 @@ class Opening:
                 self._incarnation,
                 asker.attempt,
                 per_minute,
+                begun,
             )
         except Exception:
             self.log.failure("selfserve: the row of a job request cannot be written")

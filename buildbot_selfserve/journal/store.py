@@ -59,12 +59,22 @@ def open_job(
     incarnation: str,
     attempt: Attempt | None = None,
     per_minute: int | None = None,
+    begun: list[int] | None = None,
 ) -> Opened | TooMany:
     """Write the row of a job request that is about to be done, unless its key has one already.
 
     :param per_minute: so many job requests an asker may send in a minute
+    :param begun: gets the id of the row before it is committed. A connection may break after that;
+        whoever then calls this again with the same list gets that row, if it is there
     :return: what was written or found; or why the asker may not send another, with nothing written
     """
+    begun = [] if begun is None else begun
+    if begun:
+        query = sa.select(jobs).where(jobs.c.id.in_(begun), jobs.c.incarnation == incarnation)
+        record = connection.execute(query).first()
+        connection.rollback()
+        if record is not None:
+            return Opened(_job(record), True)
     values = {
         "action": job.action,
         "who": job.who[:NAME_LENGTH],
@@ -79,7 +89,7 @@ def open_job(
         "asker": asker_key(job.who, job.via),
     }
     if attempt is None:
-        return _insert(connection, job, values, per_minute)
+        return _insert(connection, job, values, per_minute, begun)
     values |= {
         "idempotency": _key(asker_key(job.who, job.via), attempt.key),
         "fingerprint": attempt.fingerprint,
@@ -87,7 +97,7 @@ def open_job(
     while True:
         written: Opened | TooMany | None = None
         with suppress(sa.exc.IntegrityError):
-            written = _insert(connection, job, values, per_minute)
+            written = _insert(connection, job, values, per_minute, begun)
         if isinstance(written, Opened):
             return written
         query = sa.select(jobs).where(jobs.c.idempotency == values["idempotency"])
@@ -101,19 +111,26 @@ def open_job(
 
 
 def _insert(
-    connection: sa.Connection, job: Job, values: dict[str, Any], per_minute: int | None
+    connection: sa.Connection,
+    job: Job,
+    values: dict[str, Any],
+    per_minute: int | None,
+    begun: list[int],
 ) -> Opened | TooMany:
     if per_minute is None:
         with connection.begin():
-            return _inserted(connection, job, values)
+            return _inserted(connection, job, values, begun)
     with budgets.turn(connection, values["asker"]):
         refusal = budgets.one_too_many(connection, values["asker"], job.when, per_minute)
-        return refusal or _inserted(connection, job, values)
+        return refusal or _inserted(connection, job, values, begun)
 
 
-def _inserted(connection: sa.Connection, job: Job, values: dict[str, Any]) -> Opened:
+def _inserted(
+    connection: sa.Connection, job: Job, values: dict[str, Any], begun: list[int]
+) -> Opened:
     key = connection.execute(jobs.insert(), values).inserted_primary_key
     assert key is not None
+    begun.append(int(key[0]))
     return Opened(replace(job, job_id=int(key[0])), True)
 
 
