@@ -101,9 +101,15 @@ async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
     database = Away(master, monkeypatch, {look._states})
     told = await stops(master)
     running = await deaf_build(master)
+    master.pause()
     waiting = await master.add_request("slow", properties={"n": (1, "Scheduler")})
     sent = delete(master, AT, **{"Idempotency-Key": "k"})
     await master.until(lambda: told, "it is told to stop")
+    # nobody is told yet what will become of which
+    (job,) = (await master.get("/self-serve/jobs")).json
+    assert (job["status"], job["complete_data"]) == ("running", None)
+    page = await master.get(f"/self-serve/jobs/{job['job_id']}", json=False)
+    assert "<caption>Build requests" not in page.text
     database.is_away = True
     answer = await sent
     assert answer.status == 202, answer.text
