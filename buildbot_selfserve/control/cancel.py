@@ -186,6 +186,8 @@ class _Ending:
         self.names = names
         self._told = set(told)
         self._begun = set(begun)
+        #: buildsets that are complete, and of which nobody was told
+        self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
         self._open: dict[int, look.RequestState] = {}
 
@@ -222,9 +224,8 @@ class _Ending:
             and state.claimed_by == self.master.masterid
             and not state.stopped_ids
         }
-        await pending.announce(
-            self.master, {one.request_id: one.buildset_id for one in done.values()}
-        )
+        buildsets = {one.request_id: one.buildset_id for one in done.values()}
+        await pending.announce(self.master, buildsets, self._untold)
         self._cancelled(done)
 
     async def _cancel_pending(self) -> None:
@@ -235,7 +236,7 @@ class _Ending:
         ]
         for begin in range(0, len(waiting), pending.BATCH):
             batch = waiting[begin : begin + pending.BATCH]
-            done = await pending.cancel(self.master, batch, self._begun)
+            done = await pending.cancel(self.master, batch, self._begun, self._untold)
             self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
 
     def _cancelled(self, states: Mapping[int, look.RequestState]) -> None:

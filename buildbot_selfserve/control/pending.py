@@ -32,30 +32,34 @@ _requests, _claims = Model.buildrequests, Model.buildrequest_claims
 _buildsets = Model.buildsets
 
 
-async def cancel(master: Any, request_ids: Sequence[int], begun: set[int]) -> list[int]:
+async def cancel(
+    master: Any, request_ids: Sequence[int], begun: set[int], untold: set[int]
+) -> list[int]:
     """Cancel those requests that nobody has claimed, and announce it; return which.
 
     :param begun: gets those that were cancelled if the database says so later, when this fails
+    :param untold: as for :func:`complete_buildsets`
     """
     now = int(time.time())
     done: dict[int, int] = await master.db.pool.do(
         _complete_unclaimed, request_ids, master.masterid, now, begun
     )
-    await announce(master, done)
+    await announce(master, done, untold)
     return list(done)
 
 
-async def announce(master: Any, done: Mapping[int, int]) -> None:
+async def announce(master: Any, done: Mapping[int, int], untold: set[int]) -> None:
     """Tell of requests that were cancelled while they waited.
 
     The events are those of ``completeBuildRequests`` and of the master's own cancelling, in their
     order (buildbot/data/buildrequests.py, buildbot/process/botmaster.py).
 
     :param done: the buildsets of the requests, by request id
+    :param untold: as for :func:`complete_buildsets`
     """
     if done:
         await events.requests(master, list(done), "complete")
-        await complete_buildsets(master, set(done.values()))
+        await complete_buildsets(master, set(done.values()), untold)
         await events.cancelled(master, list(done))
 
 
@@ -125,20 +129,28 @@ def _one_by_one(
     return done
 
 
-async def complete_buildsets(master: Any, buildset_ids: Iterable[int]) -> None:
+async def complete_buildsets(
+    master: Any, buildset_ids: Iterable[int], untold: set[int] | None = None
+) -> None:
     """Complete those buildsets of which every request is complete, and announce them.
 
     What ``data.updates.maybeBuildsetComplete`` does for each, in a few queries for all
     (buildbot/data/buildsets.py).
+
+    :param untold: has those that were completed and not announced, while that is so; whoever calls
+        this again with the same set, when it has failed, announces them
     """
+    untold = set() if untold is None else untold
     wanted, now = sorted(buildset_ids), int(time.time())
-    done = await master.db.pool.do(_complete_buildsets, wanted, now) if wanted else []
-    await events.buildsets(master, done, "complete")
+    if wanted:
+        await master.db.pool.do(_complete_buildsets, wanted, now, untold)
+    await events.buildsets(master, sorted(untold), "complete")
+    untold.clear()
 
 
 def _complete_buildsets(
-    connection: sa.Connection, buildset_ids: Sequence[int], now: int
-) -> list[int]:
+    connection: sa.Connection, buildset_ids: Sequence[int], now: int, untold: set[int]
+) -> None:
     query = sa.select(_requests.c.buildsetid, _requests.c.complete, _requests.c.results)
     results = dict.fromkeys(buildset_ids, SUCCESS)
     for row in connection.execute(query.where(_requests.c.buildsetid.in_(buildset_ids))):
@@ -147,7 +159,6 @@ def _complete_buildsets(
         elif row.buildsetid in results:
             results[row.buildsetid] = worst_status(results[row.buildsetid], row.results)
     connection.commit()  # what was read begun a transaction
-    done = []
     with connection.begin():
         for buildset_id, result in results.items():
             # somebody else may have been faster
@@ -155,5 +166,4 @@ def _complete_buildsets(
             values = {"complete": 1, "results": result, "complete_at": now}
             query_one = _buildsets.update().where(open_one).values(values)
             if connection.execute(query_one).rowcount == 1:
-                done.append(buildset_id)
-    return done
+                untold.add(buildset_id)
