@@ -69,7 +69,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.databases = Databases(master, self._settle_left_open)
         self.live = Live(master.reactor, self._stamps_of)
         self.metrics = Metrics()
-        self.control = Control(master, self._branch)
+        self.control = Control(master)
         self.tokens = Tokens(master)
         self._garbage = Garbage(master.reactor.callLater)
         self._availability = Availability(master, master.reactor)

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer
 
+from tests.harness import REVISION
 from tests.harness import USER
 
 EVERY_DATABASE = True
@@ -89,3 +90,16 @@ async def test_a_key_that_is_none_is_named(master: Any, key: str) -> None:
     answer = await rebuild(master, key)
     assert (answer.status, answer.json["msg"]) == (400, "Bad Idempotency-Key")
     assert await made(master) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_receipt_of_what_had_nothing_to_do_is_kept(master: Any) -> None:
+    await master.finished_build()
+    path = f"/self-serve/main/rev/{REVISION}"
+    first = await master.request("DELETE", path, user=USER, headers={"Idempotency-Key": "k"})
+    assert (first.status, first.json["msg"]) == (202, "Nothing was left to end")
+    master.pause()
+    somebody_elses = await master.add_request()
+    again = await master.request("DELETE", path, user=USER, headers={"Idempotency-Key": "k"})
+    assert (again.status, again.json) == (202, first.json)
+    assert not (await master.data("buildrequests", somebody_elses))["complete"]

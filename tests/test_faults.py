@@ -23,18 +23,31 @@ TIMEOUT, BOUND = 2, 8
 COUNT = 40
 
 #: A builder that builds, in no time, while there is a file ``go``: a build that is under way when
-#: the database goes is Buildbot's own affair. And one that never builds.
+#: the database goes is Buildbot's own affair. One that never builds. And one whose builds mind no
+#: stop until there is a file ``hear``, and ask the database nothing meanwhile.
 MORE = """
 import os
 from buildbot.plugins import worker
-c["workers"].append(worker.LocalWorker("idle"))
+from buildbot.process.buildstep import BuildStep
+from twisted.internet import reactor, task
+class Deaf(BuildStep):
+    name = "deaf"
+    async def run(self):
+        while not os.path.exists("hear"):
+            await task.deferLater(reactor, 0.05)
+        return 0
+    async def interrupt(self, reason):
+        pass
+c["workers"] += [worker.LocalWorker("idle"), worker.LocalWorker("deaf")]
 c["builders"] = [
     util.BuilderConfig(name="fast", workernames=["worker"], factory=util.BuildFactory(),
                        canStartBuild=lambda *arguments: os.path.exists("go")),
     util.BuilderConfig(name="slow", workernames=["idle"], factory=util.BuildFactory(),
                        canStartBuild=lambda *arguments: False),
+    util.BuilderConfig(name="deaf", workernames=["deaf"], factory=util.BuildFactory([Deaf()])),
 ]
 c["schedulers"] = [one for one in c["schedulers"] if one.name == "force"]
+c["schedulers"][0].builderNames.append("deaf")
 """
 
 
@@ -224,6 +237,37 @@ def test_what_waits_is_cancelled_when_the_database_is_back(place: Place, fault: 
     assert {(row.complete, row.results) for row in rows} <= {(1, 6), (1, 3)}
     assert [row.id for row in rows if row.results == 6]
     place.settled()
+
+
+@pytest.mark.parametrize("fault", ["restarted", "stopped", "frozen"])
+def test_what_was_told_to_stop_is_followed_to_its_end(place: Place, fault: str) -> None:
+    request_id = place.master.force("deaf")
+    builds = f"SELECT id, results FROM builds WHERE buildrequestid = {request_id}"
+    steps = f"SELECT 1 FROM steps s JOIN ({builds}) b ON b.id = s.buildid WHERE s.name = 'deaf'"
+    place.master.until(lambda: place.query(steps), "its step runs")
+    path, told = f"/self-serve/main/request/{request_id}", "stopping build"
+    stops = place.master.log.count(told)
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(place.master.send, "DELETE", path)
+        place.master.until(lambda: place.master.log.count(told) > stops, "it is told to stop")
+        with place.fault(fault):
+            status, answer = sent.result()
+    # whatever it says, it does not say that nothing was done
+    job_id = answer["job_id"]
+    assert status == 503 or answer["requests"][0]["outcome"] == "stop_sent", answer
+    assert "not cancelled" not in answer["msg"]
+    (job,) = [one for one in place.settled() if one["job_id"] == job_id]
+    assert job["complete_data"]["body"]["requests"][0]["outcome"] == "stop_sent"
+    hear = place.master.folder / "hear"
+    hear.touch()
+
+    def ended() -> bool:
+        body = place.master.get(f"/jobs/{job_id}")["complete_data"]["body"]
+        return bool(body["requests"][0]["outcome"] == "stopped")
+
+    place.master.until(ended, "the journal tells how it ended")
+    hear.unlink()
+    assert [row.results for row in place.query(builds)] == [6]
 
 
 def test_a_commit_that_nobody_confirmed_leaves_no_row_open(place: Place, build_id: int) -> None:

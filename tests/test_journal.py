@@ -163,6 +163,44 @@ def test_a_key_is_free_again_when_nothing_was_done(connection: sa.Connection) ->
     assert store.open_job(connection, JOB, 1, "a life", ATTEMPT).new
 
 
+@pytest.mark.parametrize("attempt", [None, ATTEMPT])
+@pytest.mark.parametrize("per_minute", [None, 1])
+def test_a_row_that_was_written_though_its_writing_failed_is_found_again(
+    connection: sa.Connection, attempt: Attempt | None, per_minute: int | None
+) -> None:
+    begun: list[int] = []
+    asked = (connection, JOB, 1, "a life", attempt, per_minute, begun)
+    first = store.open_job(*asked)
+    # a connection that breaks now looks as if nothing had been written; the pool does it again
+    again = store.open_job(*asked)
+    assert isinstance(first, store.Opened)
+    assert again == first
+    assert again.new
+    assert len(store.list_jobs(connection, 10, 0, store.Filters()).jobs) == 1
+
+
+def test_a_row_that_was_not_written_in_the_end_is_written_again(
+    connection: sa.Connection,
+) -> None:
+    begun = [17]
+    again = store.open_job(connection, JOB, 1, "a life", ATTEMPT, None, begun)
+    assert isinstance(again, store.Opened)
+    assert again.new
+    assert store.job(connection, again.job.job_id) == replace(JOB, job_id=again.job.job_id)
+
+
+def test_what_a_job_is_about_is_noted_while_it_runs(connection: sa.Connection) -> None:
+    job_id = opened(connection, JOB, 1, "a life")
+    noted = replace(JOB, job_id=job_id, requests=(replace(OUTCOME, outcome="waiting"),))
+    store.note_targets(connection, noted)
+    assert store.left_open(connection, 1, "the next life") == [noted]
+    connection.rollback()  # ends the transaction of that read
+    ended = replace(noted, status="ok", completed_at=1, requests=(OUTCOME,))
+    assert store.close_job(connection, ended)
+    store.note_targets(connection, noted)
+    assert store.job(connection, job_id) == ended
+
+
 def test_a_row_that_is_followed_is_amended(connection: sa.Connection) -> None:
     job_id = opened(connection, JOB, 1, "earlier")
     sent = replace(OUTCOME, outcome="stop_sent")

@@ -7,7 +7,6 @@ changes anything of Buildbot's; ``availability`` says whether the master can do 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from buildbot_selfserve.control import priorities
 from buildbot_selfserve.control import scheduled
 from buildbot_selfserve.control import settle
 from buildbot_selfserve.model import AnyRevision
-from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
@@ -32,14 +30,10 @@ from buildbot_selfserve.model import Row
 
 
 class Control:
-    """The acts of this room, bound to a master: what handlers find in ``ctx.control``.
+    """The acts of this room, bound to a master: what handlers find in ``ctx.control``."""
 
-    :param branch_named: returns the branch that URLs call so
-    """
-
-    def __init__(self, master: Any, branch_named: Callable[[str], Branch]) -> None:
+    def __init__(self, master: Any) -> None:
         self.master = master
-        self._branch_named = branch_named
 
     async def rebuild(self, order: Order, row: Row, *, priority: int, count: int) -> Effect:
         """Make *count* new requests like *row*, or like the one that a build was made for."""
@@ -101,7 +95,7 @@ class Control:
 
     async def settle(self, job: Job) -> Effect:
         """Say what a job that was cut short has really done."""
-        return await settle.settle(self.master, job, self._branch_named(job.branch))
+        return await settle.settle(self.master, job)
 
     async def follow(self, job: Job) -> Effect:
         """Go on with a cancelling that was answered before it had ended; say how it ended."""

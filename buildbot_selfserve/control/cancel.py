@@ -1,31 +1,25 @@
 """Cancels what waits and stops what runs, and watches until it is true.
 
-Buildbot's own ``data.control('cancel')`` may complete a request between its claim and its build;
-the build then never ends and its worker stays busy for ever. Here requests that wait are completed
-and claimed in one transaction, which no distributor can come between, and only a build that
-listens is told to stop.
+Only a build that listens is told to stop; ``pending`` cancels what waits.
 """
 
 from __future__ import annotations
 
-import time
+import math
 from collections import Counter
 from collections.abc import Collection
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-from buildbot.db.model import Model
-from buildbot.process.results import worst_status
+from twisted.internet import defer
 from twisted.internet import task
+from twisted.logger import Logger
 
-from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
+from buildbot_selfserve.control import pending
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import UNSETTLED
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
@@ -39,14 +33,9 @@ from buildbot_selfserve.model import result_name
 #: Seconds between two looks at requests whose builds were told to stop: at first, and when nobody
 #: waits for the answer any more.
 POLL_INTERVAL, LATER_INTERVAL = 0.1, 2.0
-#: So many requests are cancelled in one transaction, and announced together.
-BATCH = 50
-#: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
-#: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
-_WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
-
-_requests, _claims = Model.buildrequests, Model.buildrequest_claims
-_buildsets = Model.buildsets
+#: So many times as long after a look that failed.
+AFTER_FAILURE = 10
+_log = Logger()
 
 _WORDS = {
     "cancelled": "cancelled",
@@ -90,11 +79,17 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
     allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
     if found and not allowed:
         raise Forbidden("You may cancel nothing at this revision")
-    denied = [
-        RequestOutcome(one.request_id, one.buildername, "denied", one.build_ids)
+    meant = [
+        RequestOutcome(
+            one.request_id,
+            one.buildername,
+            "waiting" if one.request_id in allowed else "denied",
+            one.build_ids,
+        )
         for one in found
-        if one.request_id not in allowed
     ]
+    await order.note_targets(meant)
+    denied = [one for one in meant if one.outcome == "denied"]
     return effect([*await _end(master, order, allowed), *denied])
 
 
@@ -103,19 +98,24 @@ async def follow(master: Any, job: Job) -> Effect:
 
     What was told to stop and then lost its worker waits again, and is cancelled then.
     """
-    open_ones = {
-        one.request_id: one
+    open_ones = [
+        (one.request_id, one)
         for one in job.requests
         if one.request_id is not None and one.outcome in UNSETTLED
-    }
+    ]
     ending = _Ending(
         master,
         job.who,
-        {request_id: one.buildername for request_id, one in open_ones.items()},
-        {build_id for one in open_ones.values() for build_id in one.build_ids},
+        {request_id: one.buildername for request_id, one in open_ones},
+        told={
+            build_id
+            for _, one in open_ones
+            if one.outcome == "stop_sent"
+            for build_id in one.build_ids
+        },
+        begun={request_id for request_id, _ in open_ones},
     )
-    while not await ending.go_on():
-        await task.deferLater(master.reactor, LATER_INTERVAL)
+    await _until_ended(ending, LATER_INTERVAL)
     ended = {outcome.request_id: outcome for outcome in ending.outcomes()}
     return effect([ended.get(one.request_id, one) for one in job.requests])
 
@@ -135,9 +135,34 @@ def effect(outcomes: Sequence[RequestOutcome]) -> Effect:
 async def _end(master: Any, order: Order, names: Mapping[int, str]) -> list[RequestOutcome]:
     """End the requests in *names*, builder names by request id; give up at the deadline."""
     ending = _Ending(master, order.who, names)
-    while not await ending.go_on() and master.reactor.seconds() < order.deadline:
-        await task.deferLater(master.reactor, POLL_INTERVAL)
+    await _until_ended(ending, POLL_INTERVAL, order.deadline)
     return ending.outcomes()
+
+
+async def _until_ended(ending: _Ending, interval: float, deadline: float = math.inf) -> None:
+    """Return when everything has ended, or the deadline has passed.
+
+    What was begun is gone on with though the database was away in between: to say what became of it
+    would be a guess.
+
+    :param interval: seconds between two looks
+    :param deadline: in reactor seconds
+    """
+    reactor, pause = ending.master.reactor, interval
+    while True:
+        try:
+            if await ending.go_on():
+                return
+            pause = interval
+        except defer.CancelledError:
+            raise  # the master stops
+        except Exception:
+            _log.failure("selfserve: what is being cancelled cannot be looked at, trying again")
+            pause = interval * AFTER_FAILURE
+        left = deadline - reactor.seconds()
+        if left <= 0:
+            return
+        await task.deferLater(reactor, min(pause, left))
 
 
 class _Ending:
@@ -145,51 +170,80 @@ class _Ending:
 
     :param names: the names of their builders, by request id
     :param told: builds that were told to stop before
+    :param begun: requests that may have been cancelled before, without anybody being told of it
     """
 
     def __init__(
-        self, master: Any, who: str, names: Mapping[int, str], told: Collection[int] = ()
+        self,
+        master: Any,
+        who: str,
+        names: Mapping[int, str],
+        told: Collection[int] = (),
+        begun: Collection[int] = (),
     ) -> None:
         self.master = master
         self.who = who
         self.names = names
         self._told = set(told)
+        self._begun = set(begun)
+        #: buildsets that are complete, and of which nobody was told
+        self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
         self._open: dict[int, look.RequestState] = {}
 
     def outcomes(self) -> list[RequestOutcome]:
         """Return what became of each so far, in the order in which they were given."""
         return [
-            self._ended.get(request_id) or self._outcome(self._open[request_id])
-            for request_id in self.names
+            self._ended.get(request_id) or self._so_far(request_id) for request_id in self.names
         ]
 
     async def go_on(self) -> bool:
         """Look at all that are open, cancel what waits, stop what runs; say whether all ended."""
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
         states = await look.request_states(self.master, wanted)
-        for request_id in wanted:
-            if request_id not in states:
-                self._ended[request_id] = gone(request_id, self.names[request_id])
-            elif states[request_id].complete:
-                self._ended[request_id] = ended(states[request_id], self._told)
         self._open = {
             request_id: state for request_id, state in states.items() if not state.complete
         }
-        for request_id in await self._cancel_pending():
-            state = self._open.pop(request_id)
-            self._ended[request_id] = RequestOutcome(
-                request_id, state.buildername, "cancelled", state.build_ids
-            )
+        await self._settle_begun(states)
+        for request_id in wanted:
+            if request_id not in states:
+                self._ended[request_id] = gone(request_id, self.names[request_id])
+            elif states[request_id].complete and request_id not in self._ended:
+                self._ended[request_id] = ended(states[request_id], self._told)
+        await self._cancel_pending()
         self._stop_running()
         return not self._open
 
-    async def _cancel_pending(self) -> list[int]:
-        pending = [request_id for request_id, state in self._open.items() if not state.claimed]
-        cancelled: list[int] = []
-        for begin in range(0, len(pending), BATCH):
-            cancelled += await _cancel(self.master, pending[begin : begin + BATCH])
-        return cancelled
+    async def _settle_begun(self, states: Mapping[int, look.RequestState]) -> None:
+        """Announce what was cancelled here though the database did not say so at once."""
+        done = {
+            request_id: state
+            for request_id, state in states.items()
+            if request_id in self._begun
+            and state.results == CANCELLED
+            and state.claimed_by == self.master.masterid
+            and not state.stopped_ids
+        }
+        buildsets = {one.request_id: one.buildset_id for one in done.values()}
+        await pending.announce(self.master, buildsets, self._untold)
+        self._cancelled(done)
+
+    async def _cancel_pending(self) -> None:
+        waiting = [
+            request_id
+            for request_id, state in self._open.items()
+            if not state.claimed or state.abandoned
+        ]
+        for begin in range(0, len(waiting), pending.BATCH):
+            batch = waiting[begin : begin + pending.BATCH]
+            done = await pending.cancel(self.master, batch, self._begun, self._untold)
+            self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
+
+    def _cancelled(self, states: Mapping[int, look.RequestState]) -> None:
+        for request_id, state in states.items():
+            self._ended[request_id] = RequestOutcome(
+                request_id, state.buildername, "cancelled", state.build_ids
+            )
 
     def _stop_running(self) -> None:
         reason = {"reason": f"Cancelled via self-serve by {self.who}"}
@@ -200,8 +254,13 @@ class _Ending:
                     topic = ("control", "builds", str(build.build_id), "stop")
                     self.master.mq.produce(topic, reason)
 
-    def _outcome(self, state: look.RequestState) -> RequestOutcome:
-        told = self._told & set(state.build_ids)
+    def _so_far(self, request_id: int) -> RequestOutcome:
+        state = self._open.get(request_id)
+        if state is None:
+            msg = "the database did not say how it is"
+            return RequestOutcome(request_id, self.names[request_id], "waiting", msg=msg)
+        # those before the newest have ended
+        told = self._told.intersection(state.build_ids[-1:])
         word = "stop_sent" if told else "waiting"
         return RequestOutcome(state.request_id, state.buildername, word, state.build_ids)
 
@@ -213,108 +272,8 @@ def gone(request_id: int, buildername: str = "") -> RequestOutcome:
 
 def ended(state: look.RequestState, told: Collection[int]) -> RequestOutcome:
     """Say how a complete request ended, if some of its builds were *told* to stop."""
-    if state.results == CANCELLED and set(told) & set(state.build_ids):
+    if state.results == CANCELLED and state.stopped_ids.intersection(told):
         outcome, msg = "stopped", ""
     else:
         outcome, msg = "already_complete", f"ended with {result_name(state.results)}"
     return RequestOutcome(state.request_id, state.buildername, outcome, state.build_ids, msg)
-
-
-# -- cancelling what waits
-
-
-async def _cancel(master: Any, request_ids: Sequence[int]) -> list[int]:
-    """Cancel those requests that nobody has claimed, and announce it; return which.
-
-    The events are those of ``completeBuildRequests`` and of the master's own cancelling, in their
-    order (buildbot/data/buildrequests.py, buildbot/process/botmaster.py).
-    """
-    now = int(time.time())
-    done: dict[int, int] = await master.db.pool.do(
-        _complete_unclaimed, request_ids, master.masterid, now
-    )
-    if not done:
-        return []
-    await events.requests(master, list(done), "complete")
-    await complete_buildsets(master, set(done.values()))
-    await events.cancelled(master, list(done))
-    return list(done)
-
-
-def _complete_unclaimed(
-    connection: sa.Connection, request_ids: Sequence[int], master_id: int, now: int
-) -> dict[int, int]:
-    """Claim and complete, in one transaction, the requests that are pending.
-
-    :returns: the buildsets of those that were, by request id
-    """
-    if len(request_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
-        return _one_by_one(connection, request_ids, master_id, now)
-    pending = (
-        sa.select(_requests.c.id, _requests.c.buildsetid)
-        .where(look.still_pending(request_ids))
-        .order_by(_requests.c.id)
-        .with_for_update()  # SQLite knows no such thing, and has one writer anyway
-    )
-    try:
-        with connection.begin():
-            found = {row.id: row.buildsetid for row in connection.execute(pending)}
-            if found:
-                claims = [
-                    {"brid": request_id, "masterid": master_id, "claimed_at": now}
-                    for request_id in found
-                ]
-                # this first: it fails if a distributor was faster
-                connection.execute(_claims.insert(), claims)
-                values = {"complete": 1, "results": CANCELLED, "complete_at": now}
-                ours = _requests.c.id.in_(list(found))
-                connection.execute(_requests.update().where(ours).values(values))
-            return found
-    except sa.exc.IntegrityError:
-        # a distributor claimed one of them between the statements: do the others alone
-        if len(request_ids) == 1:
-            return {}
-    return _one_by_one(connection, request_ids, master_id, now)
-
-
-def _one_by_one(
-    connection: sa.Connection, request_ids: Sequence[int], master_id: int, now: int
-) -> dict[int, int]:
-    done: dict[int, int] = {}
-    for request_id in request_ids:
-        done |= _complete_unclaimed(connection, [request_id], master_id, now)
-    return done
-
-
-async def complete_buildsets(master: Any, buildset_ids: Iterable[int]) -> None:
-    """Complete those buildsets of which every request is complete, and announce them.
-
-    What ``data.updates.maybeBuildsetComplete`` does for each, in a few queries for all
-    (buildbot/data/buildsets.py).
-    """
-    wanted, now = sorted(buildset_ids), int(time.time())
-    done = await master.db.pool.do(_complete_buildsets, wanted, now) if wanted else []
-    await events.buildsets(master, done, "complete")
-
-
-def _complete_buildsets(
-    connection: sa.Connection, buildset_ids: Sequence[int], now: int
-) -> list[int]:
-    query = sa.select(_requests.c.buildsetid, _requests.c.complete, _requests.c.results)
-    results = dict.fromkeys(buildset_ids, SUCCESS)
-    for row in connection.execute(query.where(_requests.c.buildsetid.in_(buildset_ids))):
-        if not row.complete:
-            results.pop(row.buildsetid, None)
-        elif row.buildsetid in results:
-            results[row.buildsetid] = worst_status(results[row.buildsetid], row.results)
-    connection.commit()  # what was read begun a transaction
-    done = []
-    with connection.begin():
-        for buildset_id, result in results.items():
-            # somebody else may have been faster
-            open_one = sa.and_(_buildsets.c.id == buildset_id, _buildsets.c.complete == 0)
-            values = {"complete": 1, "results": result, "complete_at": now}
-            query_one = _buildsets.update().where(open_one).values(values)
-            if connection.execute(query_one).rowcount == 1:
-                done.append(buildset_id)
-    return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import Branch
 
 #: The source of that property, as the web UI shows it.
 SOURCE = "Self-serve"
 #: Seconds by which the clocks of a job's row and of its buildsets may differ.
 CLOCK_SLACK = 60
+#: Seconds for which a claim counts, whoever made it: a master that starts is marked as active only
+#: when all its builders are there, and those may claim and build before.
+CLAIM_PATIENCE = 300
 #: More ids than this in one IN are more than every database takes.
 BATCH = 500
 
@@ -38,17 +41,24 @@ class BuildState:
     build_id: int
     complete: bool
     listens: bool
+    results: int | None
 
 
 @dataclass(frozen=True)
 class RequestState:
-    """A build request as the database has it."""
+    """A build request as the database has it.
+
+    :param claimed_by: the id of the master that has claimed it
+    :param abandoned: that master is gone, and nothing of it is built
+    """
 
     request_id: int
     buildset_id: int
     builder_id: int
     buildername: str
     claimed: bool
+    claimed_by: int | None
+    abandoned: bool
     complete: bool
     results: int | None
     priority: int
@@ -58,6 +68,11 @@ class RequestState:
     def build_ids(self) -> tuple[int, ...]:
         """Return the ids of its builds, oldest first."""
         return tuple(build.build_id for build in self.builds)
+
+    @property
+    def stopped_ids(self) -> set[int]:
+        """Return the ids of those of its builds that were stopped."""
+        return {build.build_id for build in self.builds if build.results == CANCELLED}
 
 
 async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, RequestState]:
@@ -103,46 +118,31 @@ async def open_requests(
     return [found[request_id] for request_id in sorted(found)]
 
 
-async def requests_at(master: Any, branch: Branch, revision: str, since: int) -> list[int]:
-    """Return the requests for *revision* that are open, or were cancelled *since* then.
-
-    :param since: epoch seconds
-    """
-    ids: list[int] = await master.db.pool.do(_requests_at, branch, revision, since)
-    return ids
-
-
-def _requests_at(connection: sa.Connection, branch: Branch, revision: str, since: int) -> list[int]:
-    links, stamps = Model.buildset_sourcestamps, Model.sourcestamps
-    query = (
-        sa.select(_requests.c.id, stamps.c.branch, stamps.c.revision)
-        .select_from(
-            stamps.join(links, links.c.sourcestampid == stamps.c.id).join(
-                _requests, _requests.c.buildsetid == links.c.buildsetid
-            )
-        )
-        .where(
-            stamps.c.revision == revision,
-            sa.or_(
-                _requests.c.complete == 0,
-                sa.and_(_requests.c.results == CANCELLED, _requests.c.complete_at >= since),
-            ),
-        )
-    )
-    # compared again here: some databases take other spellings for equal
-    return sorted(
-        {
-            record.id
-            for record in connection.execute(query)
-            if record.branch in branch.branches and record.revision == revision
-        }
-    )
-
-
 def still_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
     """Return the condition on build requests that they wait: not complete, claimed by nobody."""
     claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
     return sa.and_(_requests.c.id.in_(list(request_ids)), _requests.c.complete == 0, ~claimed)
+
+
+def claimed_by_nobody(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
+    """Return the condition on claims that they keep requests for a master that is gone."""
+    waits = sa.exists().where(_requests.c.id == _claims.c.brid, _requests.c.complete == 0)
+    return sa.and_(_claims.c.brid.in_(list(request_ids)), waits, abandoned())
+
+
+def abandoned() -> sa.ColumnElement[bool]:
+    """Return the condition on claims that their master is gone, and builds nothing of the request.
+
+    Who finds that a master has gone ends its builds, but only that master itself gives up its
+    claims, when it starts again (buildbot/data/masters.py; unclaimBuildRequests in
+    buildbot/db/buildrequests.py).
+    """
+    masters = Model.masters
+    gone = sa.exists().where(masters.c.id == _claims.c.masterid, masters.c.active == 0)
+    built = sa.exists().where(
+        _builds.c.buildrequestid == _claims.c.brid, _builds.c.complete_at.is_(None)
+    )
+    return sa.and_(_claims.c.claimed_at < int(time.time()) - CLAIM_PATIENCE, gone, ~built)
 
 
 async def request_of_build(master: Any, build_id: int) -> int | None:
@@ -177,6 +177,8 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
             _requests.c.builderid,
             Model.builders.c.name,
             _claims.c.claimed_at,
+            _claims.c.masterid,
+            abandoned().label("abandoned"),
             _requests.c.complete,
             _requests.c.results,
             _requests.c.priority,
@@ -198,6 +200,8 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
             builder_id=record.builderid,
             buildername=record.name,
             claimed=record.claimed_at is not None,
+            claimed_by=record.masterid,
+            abandoned=bool(record.abandoned),
             complete=bool(record.complete),
             results=record.results if record.complete else None,
             priority=record.priority,
@@ -210,7 +214,11 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
 def _build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int, list[BuildState]]:
     """Return the builds of each request, oldest first."""
     query = sa.select(
-        _builds.c.id, _builds.c.buildrequestid, _builds.c.complete_at, _builds.c.state_string
+        _builds.c.id,
+        _builds.c.buildrequestid,
+        _builds.c.complete_at,
+        _builds.c.state_string,
+        _builds.c.results,
     ).order_by(_builds.c.id)
     found: dict[int, list[BuildState]] = {request_id: [] for request_id in request_ids}
     for batch in _batches(request_ids):
@@ -220,6 +228,7 @@ def _build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int
                     record.id,
                     complete=record.complete_at is not None,
                     listens=record.state_string != "created",
+                    results=record.results,
                 )
             )
     return found

@@ -13,29 +13,27 @@ from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import create
 from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
+from buildbot_selfserve.control import pending
 from buildbot_selfserve.control import priorities
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 
 
-async def settle(master: Any, job: Job, branch: Branch) -> Effect:
+async def settle(master: Any, job: Job) -> Effect:
     """Return what *job* has done, as the database says.
 
     Requests that it made are made known to their builders: it may have been cut short before.
-
-    :param branch: the branch that it was about
     """
-    return await _SETTLERS.get(job.action, _created)(master, job, branch)
+    return await _SETTLERS.get(job.action, _created)(master, job)
 
 
-async def _rebuilt(master: Any, job: Job, branch: Branch) -> Effect:
+async def _rebuilt(master: Any, job: Job) -> Effect:
     return create.created(await _made(master, job), job.what.get("count", 1))
 
 
-async def _created(master: Any, job: Job, branch: Branch) -> Effect:
+async def _created(master: Any, job: Job) -> Effect:
     states = await _made(master, job)
     found = create.created(states)
     if job.action != "new_build_at_revision" and states:
@@ -58,43 +56,48 @@ async def _made(master: Any, job: Job) -> dict[int, look.RequestState]:
     return states
 
 
-async def _cancelled_request(master: Any, job: Job, branch: Branch) -> Effect:
-    return await _cancelled(master, [job.what["brid"]])
+async def _cancelled_request(master: Any, job: Job) -> Effect:
+    return await _cancelled(master, job.what["brid"])
 
 
-async def _cancelled_build(master: Any, job: Job, branch: Branch) -> Effect:
-    return await _cancelled(master, [await look.request_of_build(master, job.what["bid"]) or 0])
+async def _cancelled_build(master: Any, job: Job) -> Effect:
+    return await _cancelled(master, await look.request_of_build(master, job.what["bid"]) or 0)
 
 
-async def _cancelled_revision(master: Any, job: Job, branch: Branch) -> Effect:
-    """Look at what is still open, and at what was cancelled since the job began."""
-    since = job.when - look.CLOCK_SLACK
-    return await _cancelled(
-        master, await look.requests_at(master, branch, job.what["revision"], since)
-    )
+async def _cancelled_revision(master: Any, job: Job) -> Effect:
+    """Look at the requests that were meant; nothing is done before they are noted."""
+    if not job.requests:
+        return Effect("Cut short: nothing was cancelled", errors=True)
+    meant = [one.request_id or 0 for one in job.requests if one.outcome != "denied"]
+    denied = [one for one in job.requests if one.outcome == "denied"]
+    return cancel.effect([*await _ended(master, meant), *denied])
 
 
-async def _cancelled(master: Any, request_ids: Sequence[int]) -> Effect:
+async def _cancelled(master: Any, request_id: int) -> Effect:
+    return cancel.effect(await _ended(master, [request_id]))
+
+
+async def _ended(master: Any, request_ids: Sequence[int]) -> list[RequestOutcome]:
     states = await look.request_states(master, request_ids)
     # it may have been cut short before the buildsets heard of it; if not, this does nothing
-    await cancel.complete_buildsets(master, {state.buildset_id for state in states.values()})
-    outcomes = []
-    for request_id in request_ids:
-        state = states.get(request_id)
-        if state is None:
-            outcomes.append(cancel.gone(request_id))
-        elif not state.complete:
-            outcomes.append(
-                RequestOutcome(request_id, state.buildername, "failed", state.build_ids)
-            )
-        elif state.results == CANCELLED and not state.builds:
-            outcomes.append(RequestOutcome(request_id, state.buildername, "cancelled"))
-        else:
-            outcomes.append(cancel.ended(state, state.build_ids))
-    return cancel.effect(outcomes)
+    await pending.complete_buildsets(master, {state.buildset_id for state in states.values()})
+    return [
+        _outcome(states[request_id]) if request_id in states else cancel.gone(request_id)
+        for request_id in request_ids
+    ]
 
 
-async def _reprioritized(master: Any, job: Job, branch: Branch) -> Effect:
+def _outcome(state: look.RequestState) -> RequestOutcome:
+    if not state.complete:
+        word = "failed"
+    elif state.results == CANCELLED and not state.stopped_ids:
+        word = "cancelled"
+    else:
+        return cancel.ended(state, state.build_ids)
+    return RequestOutcome(state.request_id, state.buildername, word, state.build_ids)
+
+
+async def _reprioritized(master: Any, job: Job) -> Effect:
     state = await look.request_state(master, job.what["brid"])
     if state is None:
         return cancel.effect([cancel.gone(job.what["brid"])])

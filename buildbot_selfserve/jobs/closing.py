@@ -127,10 +127,14 @@ class Closing:
                 self.log.failure("selfserve: job {job_id} cannot be looked at", job_id=job.job_id)
 
     async def _until_settled(self, job: Job) -> None:
-        while job.unsettled:
+        """Follow *job*, and write how it ended until that stands in the journal."""
+        written = False
+        while not written:
             try:
-                job = ended(job, await self._follow(job))
+                if job.unsettled:
+                    job = ended(job, await self._follow(job))
                 await self._write(store.amend_job, job)
+                written = True
             except defer.CancelledError:
                 raise  # the master stops
             except Exception:

@@ -57,7 +57,8 @@ class Opening:
     ) -> store.Opened:
         """Write the row of *job*, which is to be done now; or return what was done before.
 
-        That is what has the same Idempotency-Key, when it has ended and has done something.
+        That is what has the same Idempotency-Key, when it has ended, unless it failed and has done
+        nothing.
 
         :param per_minute: so many job requests an asker may send in a minute
         :raises KeyTaken: the key was given to another job request
@@ -84,6 +85,7 @@ class Opening:
 
         What the database may have written though it failed is closed later.
         """
+        begun: list[int] = []  # lasts while the database is asked again
         try:
             opened: store.Opened | TooMany = await self._write(
                 store.open_job,
@@ -92,6 +94,7 @@ class Opening:
                 self._incarnation,
                 asker.attempt,
                 per_minute,
+                begun,
             )
         except Exception:
             self.log.failure("selfserve: the row of a job request cannot be written")

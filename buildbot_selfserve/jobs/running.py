@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +32,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Limits
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.waiting import independent
 
 #: An act gets so much of the timeout; the rest is for closing its row and answering.
@@ -168,7 +171,14 @@ class Jobs:
         job = running.job = opened.job
         if not opened.new:
             return job
-        order = Order(job.job_id, job.who, deadline, asker.may, partial(self._take_builds, job))
+        order = Order(
+            job.job_id,
+            job.who,
+            deadline,
+            asker.may,
+            partial(self._take_builds, job),
+            partial(self._note_targets, running),
+        )
         try:
             if self.clock.seconds() > deadline:
                 raise Unavailable("The master's database was too slow; nothing was done")
@@ -178,7 +188,7 @@ class Jobs:
             raise
         except Exception as error:
             self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
-            return await self._cut_short(job, error)
+            return await self._cut_short(running.job, error)
         return await self._closing.close(job, effect)
 
     async def _cut_short(self, job: Job, error: Exception) -> Job:
@@ -199,6 +209,10 @@ class Jobs:
         refusal: TooMany | None = await self._write(budgets.take_builds, job, number, limit)
         if refusal is not None:
             raise refusal
+
+    async def _note_targets(self, running: _Running, targets: Sequence[RequestOutcome]) -> None:
+        running.job = replace(running.job, requests=tuple(targets))
+        await self._write(store.note_targets, running.job)
 
 
 class AskedJobs:

@@ -59,12 +59,22 @@ def open_job(
     incarnation: str,
     attempt: Attempt | None = None,
     per_minute: int | None = None,
+    begun: list[int] | None = None,
 ) -> Opened | TooMany:
     """Write the row of a job request that is about to be done, unless its key has one already.
 
     :param per_minute: so many job requests an asker may send in a minute
+    :param begun: gets the id of the row before it is committed. A connection may break after that;
+        whoever then calls this again with the same list gets that row, if it is there
     :return: what was written or found; or why the asker may not send another, with nothing written
     """
+    begun = [] if begun is None else begun
+    if begun:
+        query = sa.select(jobs).where(jobs.c.id.in_(begun), jobs.c.incarnation == incarnation)
+        record = connection.execute(query).first()
+        connection.rollback()
+        if record is not None:
+            return Opened(_job(record), True)
     values = {
         "action": job.action,
         "who": job.who[:NAME_LENGTH],
@@ -79,7 +89,7 @@ def open_job(
         "asker": asker_key(job.who, job.via),
     }
     if attempt is None:
-        return _insert(connection, job, values, per_minute)
+        return _insert(connection, job, values, per_minute, begun)
     values |= {
         "idempotency": _key(asker_key(job.who, job.via), attempt.key),
         "fingerprint": attempt.fingerprint,
@@ -87,7 +97,7 @@ def open_job(
     while True:
         written: Opened | TooMany | None = None
         with suppress(sa.exc.IntegrityError):
-            written = _insert(connection, job, values, per_minute)
+            written = _insert(connection, job, values, per_minute, begun)
         if isinstance(written, Opened):
             return written
         query = sa.select(jobs).where(jobs.c.idempotency == values["idempotency"])
@@ -101,24 +111,39 @@ def open_job(
 
 
 def _insert(
-    connection: sa.Connection, job: Job, values: dict[str, Any], per_minute: int | None
+    connection: sa.Connection,
+    job: Job,
+    values: dict[str, Any],
+    per_minute: int | None,
+    begun: list[int],
 ) -> Opened | TooMany:
     if per_minute is None:
         with connection.begin():
-            return _inserted(connection, job, values)
+            return _inserted(connection, job, values, begun)
     with budgets.turn(connection, values["asker"]):
         refusal = budgets.one_too_many(connection, values["asker"], job.when, per_minute)
-        return refusal or _inserted(connection, job, values)
+        return refusal or _inserted(connection, job, values, begun)
 
 
-def _inserted(connection: sa.Connection, job: Job, values: dict[str, Any]) -> Opened:
+def _inserted(
+    connection: sa.Connection, job: Job, values: dict[str, Any], begun: list[int]
+) -> Opened:
     key = connection.execute(jobs.insert(), values).inserted_primary_key
     assert key is not None
+    begun.append(int(key[0]))
     return Opened(replace(job, job_id=int(key[0])), True)
 
 
 def _key(by: str, key: str) -> str:
     return hashlib.sha256(json.dumps([by, key]).encode()).hexdigest()
+
+
+def note_targets(connection: sa.Connection, job: Job) -> None:
+    """Write which requests *job* is about, which is being done."""
+    values = {"result": _result(job)}
+    query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.status == "running")
+    with connection.begin():
+        connection.execute(query.values(values))
 
 
 def close_job(connection: sa.Connection, job: Job) -> bool:
@@ -135,24 +160,29 @@ def amend_job(connection: sa.Connection, job: Job) -> bool:
 
 
 def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[bool]) -> bool:
-    result = {
-        "errors": job.errors,
-        "msg": job.msg,
-        "requests": [asdict(outcome) for outcome in job.requests],
-        "buildset_ids": list(job.buildset_ids),
-    }
     values = {
         "status": job.status,
         "completed_at": job.completed_at,
-        "result": json.dumps(result),
+        "result": _result(job),
         "followed": int(job.unsettled),
         "builds": sum(one.outcome == "created" for one in job.requests),
     }
-    if not job.did_something:
-        values["idempotency"] = None
+    if job.status == "failed" and not job.did_something:
+        values["idempotency"] = None  # it may be tried again
     query = jobs.update().where(jobs.c.id == job.job_id, condition)
     with connection.begin():
         return connection.execute(query.values(values)).rowcount == 1
+
+
+def _result(job: Job) -> str:
+    return json.dumps(
+        {
+            "errors": job.errors,
+            "msg": job.msg,
+            "requests": [asdict(outcome) for outcome in job.requests],
+            "buildset_ids": list(job.buildset_ids),
+        }
+    )
 
 
 def left_open(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:

@@ -29,13 +29,13 @@ jobs = sa.Table(
     sa.Column("what", LongText, nullable=False),
     # running, ok, failed, unknown
     sa.Column("status", sa.String(16), nullable=False),
-    # JSON: errors, msg, requests, buildset_ids; NULL while it runs
+    # JSON: errors, msg, requests, buildset_ids; while it runs NULL, or the requests that are meant
     sa.Column("result", LongText),
     # masters.id of the master that does it, and which of its lives
     sa.Column("masterid", sa.Integer, nullable=False),
     sa.Column("incarnation", sa.String(64), nullable=False),
     # hashes of who asked and their Idempotency-Key, and of what they asked for; NULL without a key,
-    # and once it is sure that nothing was done, so that the same key may be tried again
+    # and once it has failed and done nothing, so that the same key may be tried again
     sa.Column("idempotency", sa.String(64)),
     sa.Column("fingerprint", sa.String(64)),
     # 1 while somebody waits for builds to end that were told to stop; the row may change once more

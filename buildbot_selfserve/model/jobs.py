@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -60,6 +61,8 @@ class Order:
     :param may: says whether the asker may do this to one of several targets
     :param take_builds: takes so many builds from the asker's budget, before they are made; raises
         :class:`~buildbot_selfserve.errors.TooMany` when so many are not left
+    :param note_targets: writes into the journal which requests are meant, before anything is done
+        to them, where the job request itself does not say it
     """
 
     job_id: int
@@ -67,6 +70,7 @@ class Order:
     deadline: float
     may: Callable[[Target], Awaitable[bool]]
     take_builds: Callable[[int], Awaitable[None]]
+    note_targets: Callable[[Sequence[RequestOutcome]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Job:
     :param remote: the address that it came from
     :param status: ``running``, ``ok``, ``failed`` or ``unknown``
     :param what: what was asked, under the names of the original API
+    :param requests: what became of each, and while it runs what is meant, if that is noted
     """
 
     job_id: int

@@ -1,0 +1,339 @@
+"""A cancelling that something comes in between of: it is gone on with, and the journal is true."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytest_twisted
+import sqlalchemy as sa
+from twisted.internet import defer
+
+from buildbot_selfserve import plugin
+from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import events
+from buildbot_selfserve.control import look
+from buildbot_selfserve.control import pending
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestOutcome
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.steps import Deaf
+from tests.steps import deaf_build
+from tests.steps import stubborn
+from tests.test_gone_masters import another
+from tests.test_gone_masters import built_by
+from tests.test_gone_masters import dies
+
+RETRY, CANCELLED = 5, 6
+AT = f"/self-serve/main/rev/{REVISION}"
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: Any) -> None:
+    monkeypatch.setattr(cancel, "AFTER_FAILURE", 1)
+
+
+class Away:
+    """The master's database, which does not answer some questions for a while."""
+
+    def __init__(self, master: Any, monkeypatch: Any, questions: set[Any]) -> None:
+        self.is_away = False
+        self._do = master.master.db.pool.do
+        self._questions = questions
+        monkeypatch.setattr(master.master.db.pool, "do", self)
+
+    def __call__(self, function: Any, *arguments: Any, **more: Any) -> Any:
+        if self.is_away and function in self._questions:
+            broken = sa.exc.OperationalError("SELECT", {}, Exception("it is away"))
+            return defer.fail(broken)
+        return self._do(function, *arguments, **more)
+
+
+async def stops(master: Any) -> list[int]:
+    """Return a list that gets each build that is told to stop."""
+    told: list[int] = []
+    await master.master.mq.startConsuming(
+        lambda key, event: told.append(int(key[2])), ("control", "builds", None, "stop")
+    )
+    return told
+
+
+def delete(master: Any, path: str, **headers: str) -> Any:
+    """Begin to cancel."""
+    return defer.ensureDeferred(master.request("DELETE", path, user=USER, headers=headers))
+
+
+def outcomes(answer: Any) -> dict[int, str]:
+    return {one["request_id"]: one["outcome"] for one in answer.json["requests"]}
+
+
+async def final(master: Any, job_id: int) -> Any:
+    """Return the job when nobody follows it any more."""
+
+    async def settled() -> Any:
+        job = (await master.get(f"/self-serve/jobs/{job_id}")).json
+        body = job["complete_data"] and job["complete_data"]["body"]
+        open_ones = {"stop_sent", "waiting"}
+        done = body and not open_ones & {one["outcome"] for one in body["requests"]}
+        return job if done else None
+
+    return await master.until(settled, "the journal tells how it ended")
+
+
+def told_in(job: Any) -> dict[int, str]:
+    body = job["complete_data"]["body"]
+    return {one["request_id"]: one["outcome"] for one in body["requests"]}
+
+
+async def set_state(master: Any, build_id: int, state: str) -> None:
+    await master.master.data.updates.setBuildStateString(build_id, state)
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
+    master: Any, monkeypatch: Any
+) -> None:
+    database = Away(master, monkeypatch, {look._states})
+    told = await stops(master)
+    running = await deaf_build(master)
+    master.pause()
+    waiting = await master.add_request("slow", properties={"n": (1, "Scheduler")})
+    sent = delete(master, AT, **{"Idempotency-Key": "k"})
+    await master.until(lambda: told, "it is told to stop")
+    # nobody is told yet what will become of which
+    (job,) = (await master.get("/self-serve/jobs")).json
+    assert (job["status"], job["complete_data"]) == ("running", None)
+    page = await master.get(f"/self-serve/jobs/{job['job_id']}", json=False)
+    assert "<caption>Build requests" not in page.text
+    database.is_away = True
+    answer = await sent
+    assert answer.status == 202, answer.text
+    assert outcomes(answer) == {running: "stop_sent", waiting: "cancelled"}
+    database.is_away = False
+    Deaf.may_end = True
+    job = await final(master, answer.json["job_id"])
+    assert (job["status"], told_in(job)) == ("ok", {running: "stopped", waiting: "cancelled"})
+    again = await master.request("DELETE", AT, user=USER, headers={"Idempotency-Key": "k"})
+    assert outcomes(again) == told_in(job)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
+    master: Any, monkeypatch: Any
+) -> None:
+    database = Away(master, monkeypatch, {look._states})
+    master.pause()
+    request_id = await master.add_request()
+    database.is_away = True
+    answer = await delete(master, f"/self-serve/main/request/{request_id}")
+    assert (answer.status, answer.json["status"]) == (202, "FAILED"), answer.text
+    assert outcomes(answer) == {request_id: "waiting"}
+    database.is_away = False
+    assert told_in(await final(master, answer.json["job_id"])) == {request_id: "cancelled"}
+    assert (await master.data("buildrequests", request_id))["results"] == CANCELLED
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_was_cut_short_before_it_had_begun_has_done_nothing(
+    master: Any, monkeypatch: Any
+) -> None:
+    database = Away(master, monkeypatch, {look._states})
+    master.pause()
+    request_id = await master.add_request()
+    database.is_away = True
+    answer = await delete(master, AT)
+    assert answer.status == 503, answer.text
+    job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+    assert (job["status"], told_in(job)) == ("failed", {})
+    assert job["complete_data"]["body"]["msg"] == "Cut short: nothing was cancelled"
+    assert not (await master.data("buildrequests", request_id))["complete"]
+
+
+# -- builds that were not told yet
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_listens_late_is_told_later(master: Any) -> None:
+    told = await stops(master)
+    request_id = await deaf_build(master)
+    (build,) = await master.data("buildrequests", request_id, "builds")
+    await set_state(master, build["buildid"], "created")
+    answer = await delete(master, f"/self-serve/main/request/{request_id}")
+    assert outcomes(answer) == {request_id: "waiting"}
+    assert told == []
+    await set_state(master, build["buildid"], "building")
+    await master.until(lambda: told, "it is told to stop")
+    Deaf.may_end = True
+    job = await final(master, answer.json["job_id"])
+    assert (job["status"], told_in(job)) == ("ok", {request_id: "stopped"})
+    assert told == [build["buildid"]]
+
+
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_the_next_build_of_a_request_is_told_too(master: Any) -> None:
+    told = await stops(master)
+    other = await another(master)
+    request_id, first = await built_by(master, other)
+    sent = delete(master, f"/self-serve/main/request/{request_id}")
+    await master.until(lambda: told, "it is told to stop")
+    # its worker is lost, and it is built again at once
+    builds = master.master.db.builds
+    await builds.finishBuild(first, RETRY)
+    builder_id = await master.master.data.updates.findBuilderId("fast")
+    second, _ = await builds.addBuild(builder_id, request_id, None, other, "created")
+    answer = await sent
+    assert outcomes(answer) == {request_id: "waiting"}
+    assert told == [first]
+    await set_state(master, second, "building")
+    await master.until(lambda: len(told) > 1, "the second one is told to stop")
+    assert told == [first, second]
+
+
+# -- cancelled, but not told of
+
+
+async def cancelled_unnoticed(
+    master: Any, interfere: Callable[[], None], begin: Callable[[], Awaitable[Any]]
+) -> list[Any]:
+    """Cancel a request while something goes wrong; return what was told when the job has ended."""
+    seen: list[Any] = []
+    for topic in ("complete", "cancel"):
+        await master.master.mq.startConsuming(
+            lambda key, event: seen.append(key), (None, None, topic)
+        )
+    interfere()
+    answer = await begin()
+    job = await final(master, answer.json["job_id"])
+    (one,) = job["complete_data"]["body"]["requests"]
+    assert one["outcome"] == "cancelled"
+    request = await master.data("buildrequests", one["request_id"])
+    buildset = await master.data("buildsets", request["buildsetid"])
+    assert (request["results"], buildset["complete"]) == (CANCELLED, True)
+    return seen
+
+
+def fail_once(monkeypatch: Any, plural: str) -> None:
+    """Let the first look for what to tell of these fail."""
+    rows, failed = events._rows, []
+
+    async def failing(*arguments: Any) -> Any:
+        if arguments[1] == plural and not failed:
+            failed.append(True)
+            raise sa.exc.OperationalError("SELECT", {}, Exception("it is away"))
+        return await rows(*arguments)
+
+    monkeypatch.setattr(events, "_rows", failing)
+
+
+def first(monkeypatch: Any, master: Any) -> None:
+    fail_once(monkeypatch, "buildrequests")
+
+
+def second(monkeypatch: Any, master: Any) -> None:
+    fail_once(monkeypatch, "buildsets")
+
+
+def twice(monkeypatch: Any, master: Any) -> None:
+    """Do it again after it was committed, as the pool does when the connection breaks then."""
+    do = master.master.db.pool.do
+
+    def again(function: Any, *arguments: Any, **more: Any) -> Any:
+        done = do(function, *arguments, **more)
+        if function in (pending._complete_unclaimed, pending._complete_buildsets):
+            done.addCallback(lambda result: do(function, *arguments, **more))
+        return done
+
+    monkeypatch.setattr(master.master.db.pool, "do", again)
+
+
+@pytest.mark.parametrize("wrong", [first, second, twice])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "followed"])
+@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_was_cancelled_is_told_of_in_the_end(
+    master: Any, monkeypatch: Any, wrong: Any, late: bool
+) -> None:
+    master.pause()
+
+    async def at_once() -> Any:
+        return await delete(master, f"/self-serve/main/request/{await master.add_request()}")
+
+    async def followed() -> Any:
+        other = await another(master)
+        request_id, _ = await built_by(master, other)
+        answer = await delete(master, f"/self-serve/main/request/{request_id}")
+        assert outcomes(answer) == {request_id: "stop_sent"}
+        await dies(master, other)
+        return answer
+
+    begin = followed if late else at_once
+    seen = await cancelled_unnoticed(master, lambda: wrong(monkeypatch, master), begin)
+    told = [(kind, event) for kind, _, event in seen if kind != "builds"]
+    # better twice than never
+    assert list(dict.fromkeys(told)) == [
+        ("buildrequests", "complete"),
+        ("buildsets", "complete"),
+        ("buildrequests", "cancel"),
+    ]
+    assert told.count(("buildsets", "complete")) == 1
+
+
+# -- left open
+
+
+async def left_open(master: Any, *meant: RequestOutcome) -> Any:
+    """Settle the row of a killed master that was about to cancel a revision; return the job."""
+    service = plugin.application._service
+    what = {"branch": "main", "revision": REVISION}
+    job = Job(0, "cancel_revision", USER, "basic", "", 1, "main", what, requests=meant)
+
+    def leave(connection: Any) -> int:
+        opened = store.open_job(connection, job, master.master.masterid, "an earlier life")
+        assert isinstance(opened, store.Opened)
+        if meant:
+            store.note_targets(connection, opened.job)
+        return opened.job.job_id
+
+    job_id = await service.databases.write(leave)
+    assert await service.jobs.settle_left_open() == 1
+    return (await master.get(f"/self-serve/jobs/{job_id}")).json
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_that_was_left_open_is_settled_by_what_was_meant(master: Any) -> None:
+    master.pause()
+    # what the revision has for other reasons than its sourcestamp belongs to it, too
+    ids = [
+        await master.add_request(revision=None, properties={"n": (n, "Scheduler")})
+        for n in range(3)
+    ]
+    done, still_open, denied = ids
+    await delete(master, f"/self-serve/main/request/{done}")
+    foreign = await master.add_request("slow")
+    job = await left_open(
+        master,
+        RequestOutcome(done, "fast", "waiting"),
+        RequestOutcome(still_open, "fast", "waiting"),
+        RequestOutcome(denied, "fast", "denied"),
+    )
+    assert told_in(job) == {done: "cancelled", still_open: "failed", denied: "denied"}
+    assert (job["status"], foreign in told_in(job)) == ("failed", False)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_that_was_left_before_it_had_begun_is_not_cancelled(master: Any) -> None:
+    master.pause()
+    await master.add_request()
+    job = await left_open(master)
+    assert (job["status"], told_in(job)) == ("failed", {})
+    assert job["complete_data"]["body"]["msg"] == "Cut short: nothing was cancelled"
