@@ -165,8 +165,8 @@ class JobRequests:
         :raises Forbidden: they may not
         """
         assert route.permission is not None  # declare() saw to it
-        site = asked_of.site_of(self.services, route, texts)
         try:
+            site = await asked_of.site_of(self.services, route, texts)
             found = await self.services.readers.ask(answering.resolve, site, texts)
             deed = may.deed(route.permission, found)
             ask = partial(may.require_allowed, self.master, identity, deed)

@@ -36,7 +36,7 @@ class Services(Protocol):
     @property
     def site(self) -> Site: ...
 
-    def setup(self, branch_name: str) -> Setup: ...
+    async def setup(self, branch_name: str) -> Setup: ...
 
     @property
     def readers(self) -> Readers: ...
@@ -62,11 +62,15 @@ def limits(services: Services) -> dict[str, int]:
     return {"max_count": services.config.max_count}
 
 
-def site_of(services: Services, route: Route, texts: dict[str, str]) -> Site:
-    """Return what a reader must know of the configuration to answer *route*."""
+async def site_of(services: Services, route: Route, texts: dict[str, str]) -> Site:
+    """Return what a reader must know of the configuration to answer *route*.
+
+    :raises NotFound: the route needs to know what builds the branch, and there is no such branch
+    """
     if not route.needs_setup:
         return services.site
-    return replace(services.site, setup=services.setup(texts["branch"]))
+    setup = await services.setup(texts["branch"])
+    return replace(services.site, setup=setup)
 
 
 def taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
