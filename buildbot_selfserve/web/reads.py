@@ -95,10 +95,10 @@ class Reads:
             return answer
 
         if not wait:
-            return await send(request, await ask())
+            return await send(request, await ask(), self.master.reactor)
         moment = await self._held(request, question, wait)
         asked = moment.ask(question.key, lambda: defer.Deferred.fromCoroutine(ask()))
-        return await send(request, await asked)
+        return await send(request, await asked, self.master.reactor)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET of what only the reactor knows.
