@@ -186,6 +186,27 @@ async def test_a_token_is_good_within_its_limits(master: Any, allowed: set[str],
             assert answer.json["msg"] in (why, "You may build with none of the builders")
 
 
+@pytest.mark.parametrize(
+    ("master", "status"),
+    [(with_token(builders=["deploy"]), 403), (with_token(builders=["deploy", "fast"]), 202)],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_built_under_another_name_needs_both(master: Any, status: int) -> None:
+    properties = {"virtual_builder_name": ("deploy", "Scheduler"), "branch": ("main", "Change")}
+    build = await master.finished_build(properties=properties)
+    for method, path, data in (
+        ("POST", "/build", {"build_id": build["buildid"]}),
+        ("POST", "/request", {"request_id": build["buildrequestid"]}),
+        ("DELETE", f"/build/{build['buildid']}", {}),
+        ("DELETE", f"/request/{build['buildrequestid']}", {}),
+    ):
+        answer = await master.request(
+            method, f"/self-serve/main{path}", headers=bearer(SECRET), data=data
+        )
+        assert answer.status == status, path
+
+
 @pytest.mark.parametrize("master", [slow_only], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_of_many_targets_those_outside_the_limits_are_denied(master: Any) -> None:
