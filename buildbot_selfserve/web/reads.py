@@ -168,7 +168,9 @@ class Reads:
         ]
         if unclear:
             nouns = await self.services.readers.ask(answering.resolve, site, texts)
-            found |= await verdicts.of_targets(self.master, identity, unclear, nouns)
+            of_targets = verdicts.of_targets(self.master, identity, unclear, nouns)
+            seconds = self.services.config.timeout
+            found |= await asked_of.in_time(self.master, of_targets, seconds)
         return found
 
 
