@@ -99,7 +99,7 @@ async def test_rules_that_get_no_answer_of_the_masters_database_are_not_waited_f
         ):
             begun = reactor.seconds()
             path = f"/self-serve/main{path}"
-            # to ada the rules need no look at the build to say what she may do
+            # who has every role is told what they may do without a look at the build
             user = "bob" if method == "GET" else USER
             answer = await master.request(method, path, user=user, data=data)
             assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), path
