@@ -160,7 +160,7 @@ async def _acts(master: Any, deed: Deed, target: Target) -> list[_Act]:
 def _both(act: _Act, name: str) -> list[_Act]:
     """Return what is asked where a request is built under another name than its builder's.
 
-    None of the two is a way around the rules for the other.
+    Neither is a way around the rules for the other.
     """
     return [act] if name == act.builder else [act, replace(act, builder=name, stands_in=True)]
 
