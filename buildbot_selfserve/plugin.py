@@ -33,6 +33,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
+from buildbot_selfserve.web.answering import resolve
 from buildbot_selfserve.web.answering import stamps_of
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
@@ -40,8 +41,8 @@ from buildbot_selfserve.web.tokens import Tokens
 
 #: Our key in ``c['www']['plugins']``.
 KEY = "selfserve"
-#: So many branches are remembered with the builders that react to them.
-MOST_REMEMBERED = 1000
+#: So many branches are remembered with what builds them: those that were last asked for.
+MOST_REMEMBERED = 200
 #: Seconds between two looks for what masters left open that have gone.
 GONE_INTERVAL = 60.0
 
@@ -101,13 +102,21 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self._site = site
         return self._site
 
-    def setup(self, branch_name: str) -> Setup:
-        """Return what is configured to build the branch."""
+    async def setup(self, branch_name: str) -> Setup:
+        """Return what is configured to build the branch.
+
+        It is worked out here in the reactor, by functions of the operator's: for branches that
+        there are, and for no text that somebody makes up.
+
+        :raises NotFound: there is no such branch
+        """
         if branch_name not in self._setups:
-            if len(self._setups) >= MOST_REMEMBERED:
-                self._setups.clear()
+            await self.readers.ask(resolve, self.site, {"branch": branch_name})
             self._setups[branch_name] = setup(self._master, self._branch(branch_name))
-        return self._setups[branch_name]
+        found = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
+        if len(self._setups) > MOST_REMEMBERED:
+            del self._setups[next(iter(self._setups))]
+        return found
 
     def _branch(self, name: str) -> Branch:
         named = (one for one in self.site.branches or () if one.name == name)

@@ -175,7 +175,17 @@ def test_a_body_of_another_type_is_refused(content_type: str | None, said: str) 
 
 
 @pytest.mark.parametrize(
-    "content_type", ["nonsense", "/", ";", "a/b; x*", "text/plain; é*", "\x00"]
+    "content_type",
+    [
+        "nonsense",
+        "/",
+        ";",
+        "a/b; x*",
+        "text/plain; é*",
+        "\x00",
+        "(" * 15000,
+        f"{JSON}; x={'y' * 256}",
+    ],
 )
 def test_a_type_that_is_none_is_refused(content_type: str) -> None:
     with pytest.raises(WrongType):

@@ -9,6 +9,7 @@ import pytest_twisted
 from buildbot.plugins import util
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve.resources import ROUTES
@@ -16,6 +17,7 @@ from buildbot_selfserve.web.headers import EVERY
 from tests.harness import USER
 from tests.harness import Received
 from tests.harness import config
+from tests.harness import running_master
 from tests.test_contract import body_of
 from tests.test_contract import fits
 from tests.test_contract import furnish
@@ -149,13 +151,34 @@ async def test_old_clients_get_them_too(master: Any) -> None:
         b"GET /self-serve/branches HTTP/1.0\r\n\r\n",
         b"GET /self-serve/nowhere/x HTTP/1.0\r\n\r\n",
         b"POST /self-serve/main/build HTTP/1.0\r\nContent-Length: 0\r\n\r\n",
-        b"GET /self-serve/branches HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n",
         b"GET /self-serve/branches HTTP/1.1\r\nConnection: close\r\n\r\n",
     ):
         status, headers, _ = await exchange(master, head)
         assert status < 500, head
         for name, value in EVERY.items():
             assert headers[name.lower()] == value, head
+
+
+@pytest.mark.parametrize("host", [b"a..b", b".", b"", b"\xff", b"x" * 64, b"[::1", b"a b:c", b":"])
+@pytest_twisted.ensureDeferred
+async def test_nothing_depends_on_the_name_of_the_host(master: Any, host: bytes) -> None:
+    for path, status in ((b"", 200), (b"/branches", 200), (b"/nowhere", 404), (b"/jobs/", 301)):
+        lines = [b"GET /self-serve" + path + b" HTTP/1.1", b"Host: " + host, b"Connection: close"]
+        answer, headers, _ = await exchange(master, b"\r\n".join([*lines, b"", b""]))
+        assert answer == status
+        assert headers.get("location") in (None, "/self-serve/jobs")
+    assert master.errors == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_proxy_may_ask_through_a_socket(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    async with running_master(tmp_path, monkeypatch, lambda: config(port="unix:web")) as master:
+        for host in (b"", b"Host: x\r\n"):
+            received = await connectProtocol(UNIXClientEndpoint(reactor, "web"), Received())
+            received.transport.write(b"GET /self-serve/branches HTTP/1.0\r\n" + host + b"\r\n")
+            assert (await received.whole).startswith(b"HTTP/1.0 200 OK")
+        assert master.errors == []
 
 
 @pytest.mark.parametrize("master", [with_origins(TOOLS)], indirect=True)

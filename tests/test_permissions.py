@@ -212,6 +212,9 @@ async def test_strings_are_matched_as_the_operator_says(master: Any) -> None:
 
 # -- ways around the rules
 
+#: What has a request of "fast" built as "deploy".
+VIRTUAL = {"virtual_builder_name": ("deploy", "Scheduler"), "branch": ("main", "Change")}
+
 
 @pytest.mark.parametrize(
     "master",
@@ -226,11 +229,10 @@ async def test_strings_are_matched_as_the_operator_says(master: Any) -> None:
 )
 @pytest_twisted.ensureDeferred
 async def test_a_request_is_not_a_way_around_the_rules_of_its_virtual_builder(master: Any) -> None:
-    properties = {"virtual_builder_name": ("deploy", "Scheduler"), "branch": ("main", "Change")}
-    build = await master.finished_build(properties=properties)
+    build = await master.finished_build(properties=VIRTUAL)
     assert (await master.data("builders", build["builderid"]))["name"] == "deploy"
     master.pause()
-    request_id = await master.add_request(properties=properties)
+    request_id = await master.add_request(properties=VIRTUAL)
     plain = await master.add_request()
 
     async def send(method: str, path: str, user: str, **data: Any) -> int:
@@ -243,6 +245,126 @@ async def test_a_request_is_not_a_way_around_the_rules_of_its_virtual_builder(ma
     for user, status in (("bob", 403), ("root", 202)):
         assert await send("DELETE", f"/request/{request_id}", user) == status
     assert await send("DELETE", f"/request/{plain}", "bob") == 202
+
+
+@pytest.mark.parametrize(
+    "master", [ruled(util.SelfServeEndpointMatcher("admins", builder="fast"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_a_virtual_builder_is_not_a_way_around_the_rules_of_its_builder(master: Any) -> None:
+    build = await master.finished_build(properties=VIRTUAL)
+    for user, status in (("bob", 403), ("root", 202)):
+        told = await permissions(master, user, f"?build_id={build['buildid']}")
+        for method, path, action in (
+            ("POST", "/build", "rebuild_build"),
+            ("DELETE", f"/build/{build['buildid']}", "cancel_build"),
+            ("DELETE", f"/request/{build['buildrequestid']}", "cancel_request"),
+        ):
+            data = {"build_id": build["buildid"]} if method == "POST" else {}
+            path = f"/self-serve/main{path}"
+            answer = await master.request(method, path, user=user, data=data)
+            assert answer.status == status, path
+            if action.endswith("_build"):
+                assert told["actions"][action]["allowed"] is (status == 202)
+
+
+# -- rules of classes that operators have written
+
+
+class NotSlow(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+    """Matches what it likes, whatever its builder is; and at once."""
+
+    def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        return Match(self.master) if "slow" in options["builderNames"] else None
+
+
+class AsEver(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+    """Asks Buildbot's own rule, which looks for the ForceScheduler that self-serve has not."""
+
+    def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        return super().match_ForceSchedulerEndpoint_force(endpoint, texts, options)
+
+
+class Cancels(util.StopBuildEndpointMatcher):  # type: ignore[misc]
+    """Speaks of the requests that Buildbot's own rule forgot."""
+
+    def match_BuildRequestEndpoint_cancel(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        return defer.succeed(Match(self.master))
+
+
+class Rebuilds(util.RebuildBuildEndpointMatcher):  # type: ignore[misc]
+    """Speaks of builds in a way of its own, and of requests in none."""
+
+    def match_BuildEndpoint_rebuild(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        return defer.succeed(None)
+
+
+class OnlyNamed(util.StopBuildEndpointMatcher):  # type: ignore[misc]
+    """Another name for Buildbot's own rule."""
+
+
+#: A rule for admins, and what bob may not do then.
+OWN_RULES = (
+    (NotSlow, None, {"build slow"}),
+    (NotSlow, "fast", {"build slow", "build fast"}),
+    (NotSlow, "other", {"build slow"}),
+    (AsEver, None, {"build slow", "build fast"}),
+    (AsEver, "fast", {"build fast"}),
+    (Cancels, "other", {"cancel"}),
+    (OnlyNamed, "fast", {"cancel"}),
+    (OnlyNamed, "slow", set()),
+    (Rebuilds, "fast", {"rebuild"}),
+    (Rebuilds, "slow", set()),
+)
+
+
+async def tried(master: Any, user: str) -> dict[str, int]:
+    """Try to do things; return the status of each."""
+    request_id = await master.add_request()
+    ways = {
+        "build slow": ("POST", f"/builders/slow/{REVISION}", {}),
+        "build fast": ("POST", f"/builders/fast/{REVISION}", {}),
+        "rebuild": ("POST", "/request", {"request_id": request_id}),
+        "cancel": ("DELETE", f"/request/{request_id}", {}),
+    }
+    found = {}
+    for way, (method, path, data) in ways.items():
+        answer = await master.request(method, f"/self-serve/main{path}", user=user, data=data)
+        found[way] = answer.status
+    return found
+
+
+@pytest.mark.parametrize(
+    ("master", "denied"),
+    [(ruled(rule(builder, role="admins")), denied) for rule, builder, denied in OWN_RULES],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_of_an_operators_own_class_is_asked_itself(
+    master: Any, denied: set[str]
+) -> None:
+    master.pause()
+    for user, kept in (("bob", denied), ("root", set())):
+        statuses = await tried(master, user)
+        assert {way for way, status in statuses.items() if status == 403} == kept
+        assert set(statuses.values()) <= {202, 403}
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            AsEver("fast", role="admins"),
+            Rebuilds("fast", role="admins"),
+            util.AnyControlEndpointMatcher(role="devs"),
+        )
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_that_was_not_asked_what_it_knows_allows_nothing(master: Any) -> None:
+    master.pause()
+    assert set((await tried(master, "root")).values()) == {403}
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ MISSING = {
     "/main/rev/4711/is_done": "Revision 4711 not found on branch main",
     "/jobs/4711": "Job 4711 not found",
     "/main/rev/%00%EF%BF%BF": "Revision \x00\uffff not found on branch main",
+    "/main/user/%00": "User \x00 not found on branch main",
+    f"/main/user/{'x' * 257}": f"User {'x' * 257} not found on branch main",
 }
 
 

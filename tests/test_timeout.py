@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,21 @@ from buildbot_selfserve import plugin
 from buildbot_selfserve.web import answering
 from tests.harness import USER
 from tests.harness import config
+from tests.test_permissions import ruled
 
 TIMEOUT = 8
 
 
 def hurried() -> Any:
     return config(util.SelfServe(timeout=TIMEOUT))
+
+
+def guarded() -> Any:
+    rules = [
+        util.RebuildBuildEndpointMatcher(builder="fast", role="devs"),
+        util.StopBuildEndpointMatcher(builder="fast", role="devs"),
+    ]
+    return ruled(*rules, selfserve=util.SelfServe(timeout=2))()
 
 
 def slow_down(monkeypatch: Any, slow: Callable[..., Any], seconds: float) -> None:
@@ -68,3 +78,39 @@ async def test_a_page_that_comes_too_late_is_left_out(master: Any, monkeypatch: 
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
     assert (answer.status, answer.header("content-type")) == (202, "application/json")
     assert len(answer.json["requests"]) == 2
+
+
+@pytest.mark.parametrize("master", [guarded], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_rules_that_get_no_answer_of_the_masters_database_are_not_waited_for(
+    master: Any,
+) -> None:
+    build = await master.finished_build()
+    lock = threading.Event()
+    # as when another process has locked the database, and the master wants to write into it
+    stuck = master.master.db.pool.do(lambda connection: lock.wait(60))
+    try:
+        for method, path, data in (
+            ("POST", "/build", {"build_id": build["buildid"]}),
+            ("POST", "/request", {"request_id": build["buildrequestid"]}),
+            ("DELETE", f"/build/{build['buildid']}", {}),
+            ("DELETE", f"/request/{build['buildrequestid']}", {}),
+            ("GET", f"/permissions?build_id={build['buildid']}", {}),
+        ):
+            begun = reactor.seconds()
+            path = f"/self-serve/main{path}"
+            # who has every role is told what they may do without a look at the build
+            user = "bob" if method == "GET" else USER
+            answer = await master.request(method, path, user=user, data=data)
+            assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), path
+            assert reactor.seconds() - begun < 4
+    finally:
+        lock.set()
+        await stuck
+    assert (await master.get("/self-serve/jobs")).json == []
+    answer = await master.post(
+        "/self-serve/main/build", user=USER, data={"build_id": build["buildid"]}
+    )
+    assert answer.status == 202
+    assert len(await master.data("buildrequests")) == 2
+    assert master.errors == []

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from buildbot.interfaces import IRenderable
 from buildbot.plugins import secrets
 from buildbot.plugins import util
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
+from zope.interface import implementer
 
+from buildbot_selfserve.web import tokens
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -180,6 +186,27 @@ async def test_a_token_is_good_within_its_limits(master: Any, allowed: set[str],
             assert answer.json["msg"] in (why, "You may build with none of the builders")
 
 
+@pytest.mark.parametrize(
+    ("master", "status"),
+    [(with_token(builders=["deploy"]), 403), (with_token(builders=["deploy", "fast"]), 202)],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_built_under_another_name_needs_both(master: Any, status: int) -> None:
+    properties = {"virtual_builder_name": ("deploy", "Scheduler"), "branch": ("main", "Change")}
+    build = await master.finished_build(properties=properties)
+    for method, path, data in (
+        ("POST", "/build", {"build_id": build["buildid"]}),
+        ("POST", "/request", {"request_id": build["buildrequestid"]}),
+        ("DELETE", f"/build/{build['buildid']}", {}),
+        ("DELETE", f"/request/{build['buildrequestid']}", {}),
+    ):
+        answer = await master.request(
+            method, f"/self-serve/main{path}", headers=bearer(SECRET), data=data
+        )
+        assert answer.status == status, path
+
+
 @pytest.mark.parametrize("master", [slow_only], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_of_many_targets_those_outside_the_limits_are_denied(master: Any) -> None:
@@ -309,8 +336,8 @@ def from_files(folder: Path, *names: str) -> Any:
     """Return a master with a token for each of *names*, whose secret is in a file of that name."""
 
     def make() -> Config:
-        tokens = [util.SelfServeToken(name, util.Secret(name)) for name in names]
-        made = config(util.SelfServe(tokens=tokens))
+        found = [util.SelfServeToken(name, util.Secret(name)) for name in names]
+        made = config(util.SelfServe(tokens=found))
         made["secretsProviders"] = [secrets.SecretInAFile(dirname=str(folder))]
         return made
 
@@ -383,6 +410,37 @@ async def test_a_secret_that_comes_late_is_taken_by_itself(master: Any, tmp_path
     await master.until(is_good, "the token is good")
     await master.until(lambda: "API token ci is good now" in master.log, "it is logged")
     master.errors.clear()  # that it was refused at first
+
+
+@implementer(IRenderable)
+class Late:
+    """A secret that is not there when it is asked for the first time, as if it were far away."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self.asked = 0
+
+    def getRenderingFor(self, props: Any) -> defer.Deferred[str]:
+        self.asked += 1
+        return defer.Deferred() if self.asked == 1 else defer.succeed(self.secret)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_secret_that_is_still_waited_for_is_forgotten_with_its_configuration(
+    master: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(tokens, "RETRIES", (0.2,))
+    await master.finished_build()
+    late = Late(SECRET)
+    await master.reconfig(with_token(secret=late))
+    await master.until(lambda: late.asked, "it is asked for")
+    asked = late.asked
+    await master.reconfig(with_token(secret=OTHER))
+    assert (await rebuild(master, OTHER)).status == 202
+    await task.deferLater(reactor, 1)
+    assert [(await rebuild(master, one)).status for one in (SECRET, OTHER)] == [401, 202]
+    assert late.asked == asked
+    assert master.errors == []
 
 
 @pytest.mark.parametrize("master", [with_token(secret="short")], indirect=True)

@@ -22,6 +22,8 @@ from buildbot_selfserve.params.texts import strict_json
 
 LARGEST = 64 * 1024
 MOST_FIELDS = 64
+#: Characters of a content type; a boundary has 70 at most (RFC 2046).
+LONGEST_TYPE = 256
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -85,12 +87,14 @@ def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:
     raw = request.getHeader(b"content-type")
     if not raw:
         return FORM, {}  # clients of the original often said nothing
+    if len(raw) > LONGEST_TYPE:
+        return "", {}
     message = EmailMessage()
     try:
         message["content-type"] = raw.decode("latin-1")
         return message.get_content_type(), dict(message["content-type"].params)
-    except (ValueError, IndexError):
-        # the standard library's parser gives up on some headers with either
+    except (ValueError, IndexError, RecursionError):
+        # the standard library's parser gives up on some headers with one of these
         return "", {}
 
 

@@ -7,6 +7,7 @@ page anywhere posts to us.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlparse
@@ -17,8 +18,10 @@ from buildbot_selfserve.errors import Forbidden
 
 #: Browsers leave these out of an Origin.
 DEFAULT_PORTS = {"http": 80, "https": 443}
-#: Sites that are nobody's (RFC 2606): what fits one of them fits everybody.
-ANYBODY = ("http://anybody.invalid", "https://anybody.invalid", "https://anybody.invalid:1")
+#: A host that is nobody's (RFC 2606): what fits it fits everybody.
+ANYBODY = ("anybody.invalid", "http://anybody.invalid", "https://anybody.invalid")
+#: What a pattern says of the port, after a colon or behind a star.
+_PORT = re.compile(r":(?:[^:/\[\]]|\[[^\]]*\])*\Z|(?:[0-9?]|\[[^\]]*\])+\Z")
 
 
 def require_same_site(master: Any, request: Request, via: str) -> None:
@@ -102,7 +105,12 @@ def _fits(origin: str, patterns: Iterable[str]) -> bool:
 
 
 def _fits_everybody(pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(anybody, pattern) for anybody in ANYBODY)
+    """Whether *pattern* fits any host, whatever it says of the scheme and of the port."""
+    portless = (pattern, _PORT.sub("", pattern))
+    hosts = (one.rpartition("://")[2] for one in portless)
+    return any(
+        fnmatch.fnmatchcase(anybody, one) for one in (*portless, *hosts) for anybody in ANYBODY
+    )
 
 
 def _origin(url: str) -> str | None:

@@ -121,7 +121,8 @@ class JobRequests:
         params = self._params(route, request, query)
         texts = {**texts, **asked_of.taken_nouns(route, params)}
         told.target = texts
-        found, ask = await self._allowed(route, identity, texts)
+        allowed = self._allowed(route, identity, texts)
+        found, ask = await asked_of.in_time(self.master, allowed, self._left(told))
         asker = Asker(
             identity.name or ANONYMOUS,
             identity.via,
@@ -134,8 +135,11 @@ class JobRequests:
         arguments = {snake(name): value for name, value in params.items()}
         receipt: Receipt = await route.handler(ctx, **found, **arguments)
         told.job = receipt.job
-        left = told.begun + self.services.config.timeout - self.master.reactor.seconds()
-        return await self._receipt(request, query, receipt, left)
+        return await self._receipt(request, query, receipt, self._left(told))
+
+    def _left(self, told: Told) -> float:
+        """Return the seconds in which a job request has to be answered."""
+        return told.begun + self.services.config.timeout - float(self.master.reactor.seconds())
 
     async def _identity(self, request: Request, told: Told) -> Identity:
         """Return who asks, from a page of this site or from none.
@@ -165,8 +169,8 @@ class JobRequests:
         :raises Forbidden: they may not
         """
         assert route.permission is not None  # declare() saw to it
-        site = asked_of.site_of(self.services, route, texts)
         try:
+            site = await asked_of.site_of(self.services, route, texts)
             found = await self.services.readers.ask(answering.resolve, site, texts)
             deed = may.deed(route.permission, found)
             ask = partial(may.require_allowed, self.master, identity, deed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -123,9 +124,10 @@ async def require_allowed(master: Any, identity: Identity, deed: Deed, target: T
     acts = await _acts(master, deed, target)
     if token is not None:
         _refuse(token.refusal(deed.action, deed.branch, [act.builder for act in acts]))
+    roles = master.www.authz.getRolesFromUser(identity.user_info)
     for act in acts:
         authz = copy.copy(master.www.authz)
-        authz.allowRules = [_Rule(rule, act) for rule in rules]
+        authz.allowRules = [_Rule(rule, act, roles) for rule in rules]
         try:
             await authz.assertUserAllowed(
                 act.path, deed.permission.native, act.options, identity.user_info
@@ -146,15 +148,38 @@ async def _acts(master: Any, deed: Deed, target: Target) -> list[_Act]:
         options = {"builderNames": [target.name]}
         return [_Act(deed, (endpoint, FORCE_SCHEDULER), options, target.name)]
     if isinstance(target, BuildRow):
-        path = (endpoint, str(target.build_id))
-        return [_Act(deed, path, {}, target.buildername, target.request.buildset_id)]
+        path, request = (endpoint, str(target.build_id)), target.request
+        act = _Act(deed, path, {}, target.buildername, request.buildset_id)
+        return _both(act, request.buildername)
     act = _Act(deed, (endpoint, str(target.request_id)), {}, target.buildername, target.buildset_id)
-    # one that is built under another name must not be a way around that name's rules
     properties = await master.db.buildsets.getBuildsetProperties(target.buildset_id)
     name, _ = properties.get(Build.VIRTUAL_BUILDERNAME_PROP, (None, ""))
-    if name is None or name == act.builder:
-        return [act]
-    return [act, replace(act, builder=str(name), stands_in=True)]
+    return [act] if name is None else _both(act, str(name))
+
+
+def _both(act: _Act, name: str) -> list[_Act]:
+    """Return what is asked where a request is built under another name than its builder's.
+
+    Neither is a way around the rules for the other.
+    """
+    return [act] if name == act.builder else [act, replace(act, builder=name, stands_in=True)]
+
+
+#: Rules that mean more than they look at: what self-serve asks about, they are asked about, too.
+_FORGETFUL = (
+    (ForceBuildEndpointMatcher, "forceschedulers", "force"),
+    (StopBuildEndpointMatcher, "buildrequests", "cancel"),
+    (RebuildBuildEndpointMatcher, "buildrequests", "rebuild"),
+)
+
+
+def is_stock(rule: Any, kind: type[Any]) -> bool:
+    """Whether *rule* matches what Buildbot's own *kind* does, and an operator's class no other."""
+    return all(
+        getattr(type(rule), name) is getattr(kind, name, None)
+        for name in dir(type(rule))
+        if name.startswith("match")
+    )
 
 
 class _Rule:
@@ -164,13 +189,16 @@ class _Rule:
     requests, while Buildbot's UI sends 'cancel'; a RebuildBuildEndpointMatcher knows of builds
     only, because that UI rebuilds no requests; a ForceBuildEndpointMatcher with a builder lets
     pass what no ForceScheduler of the operator's offers (buildbot/www/authz/endpointmatchers.py).
+
+    :param roles: those of the asker, whoever the owner is
     """
 
-    def __init__(self, rule: Any, act: _Act) -> None:
+    def __init__(self, rule: Any, act: _Act, roles: Collection[str]) -> None:
         self.rule = rule
         self.act = act
         self.role = rule.role
         self.defaultDeny = rule.defaultDeny
+        self._roles = roles
 
     def match(self, path: Any, action: str, options: Any) -> defer.Deferred[Any]:
         """Return the rule's match, as ``Authz.assertUserAllowed`` asks for it."""
@@ -178,21 +206,43 @@ class _Rule:
 
     async def _match(self) -> Any:
         act, rule, deed = self.act, self.rule, self.act.deed
-        native = deed.permission.native
         if isinstance(rule, SelfServeEndpointMatcher):
             return self._matched(
                 rule.speaks_of(deed.action, deed.branch) and rule.speaks_of_builder(act.builder)
             )
-        if isinstance(rule, ForceBuildEndpointMatcher) and native == "force":
-            return self._matched(self._names_builder())
-        of_requests = deed.permission.endpoint == "buildrequests"
-        if isinstance(rule, StopBuildEndpointMatcher) and of_requests and native == "cancel":
-            if act.stands_in:
-                return self._matched(self._names_builder())
-            return await rule.match(act.path, "stop", {})
-        if isinstance(rule, RebuildBuildEndpointMatcher) and of_requests and native == "rebuild":
-            return self._matched(self._names_builder())
-        return await rule.match(act.path, native, act.options)
+        asked = deed.permission.endpoint, deed.permission.native
+        for kind, *about in _FORGETFUL:
+            if isinstance(rule, kind) and tuple(about) == asked:
+                if is_stock(rule, kind):
+                    return await self._match_stock()
+                return await self._match_own()
+        return await self._asked(deed.permission.native)
+
+    async def _match_stock(self) -> Any:
+        if isinstance(self.rule, StopBuildEndpointMatcher) and not self.act.stands_in:
+            return await self._asked("stop")
+        return self._matched(self._names_builder())
+
+    async def _match_own(self) -> Any:
+        """Ask a rule whose class is the operator's own.
+
+        What it says counts. Where it says nothing, it may be because it was not asked what it knows
+        of: then it is held against those who have not its role, and is of no use to those who have.
+        """
+        act, rule, native = self.act, self.rule, self.act.deed.permission.native
+        if not act.stands_in:
+            stops = isinstance(rule, StopBuildEndpointMatcher)
+            for action in (native, "stop") if stops else (native,):
+                match = await self._asked(action)
+                if match is not None:
+                    return match
+            if stops or (native == "force" and rule.builder is None):
+                return None  # it was asked all that there is to ask
+        has_role = any(rule.authz.match(role, rule.role) for role in self._roles)
+        return Match(rule.master) if self._names_builder() and not has_role else None
+
+    async def _asked(self, action: str) -> Any:
+        return await defer.maybeDeferred(self.rule.match, self.act.path, action, self.act.options)
 
     def _names_builder(self) -> bool:
         named = self.rule.builder is None or self.rule.authz.match(

@@ -5,6 +5,7 @@ Runs in a reader. Each noun is resolved with those that stand before it in the p
 
 from __future__ import annotations
 
+import bisect
 import difflib
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -28,8 +29,10 @@ from buildbot_selfserve.params.declared import PATH
 
 #: So many candidates of an ambiguous revision are named.
 MOST_CANDIDATES = 20
-#: A branch that is not found is compared with so many others, and so many like it are named.
-MOST_COMPARED = 2000
+#: A branch that is not found, and is no longer than this, is compared with so many others, and so
+#: many like it are named: each comparison takes up to a tenth of a millisecond, or more if longer.
+LONGEST_COMPARED = 64
+MOST_COMPARED = 200
 MOST_LIKE = 5
 
 Nouns = Mapping[str, Any]
@@ -76,12 +79,20 @@ def missing(found: Nouns, texts: Mapping[str, str]) -> NotFound:
 def _branch(lookup: Lookup, found: Nouns, text: str) -> Branch:
     branch = lookup.branch(text) if _value("branch", text) is not None else None
     if branch is None:
-        names = [one.name for one in lookup.branches()[:MOST_COMPARED]]
-        like = difflib.get_close_matches(text, names, MOST_LIKE)
+        like = _like(text, [one.name for one in lookup.branches()])
         detail = f"similar names: {', '.join(like)}" if like else ""
         links = tuple((name, _url(name)) for name in like)
         raise NotFound(f"Branch {text} not found", detail, links)
     return branch
+
+
+def _like(text: str, names: Sequence[str]) -> list[str]:
+    """Return which of the sorted *names* may be meant by *text*; of many, those that begin so."""
+    if len(text) > LONGEST_COMPARED:
+        return []
+    begin = bisect.bisect(names, text) - MOST_COMPARED // 2
+    begin = max(0, min(begin, len(names) - MOST_COMPARED))
+    return difflib.get_close_matches(text, names[begin : begin + MOST_COMPARED], MOST_LIKE)
 
 
 def _build(lookup: Lookup, found: Nouns, text: str) -> BuildRow:
@@ -161,7 +172,9 @@ def _builder_set(lookup: Lookup, found: Nouns, text: str) -> BuilderSet:
 
 
 def _user(lookup: Lookup, found: Nouns, text: str) -> str:
-    # whoever has built nothing has simply built nothing
+    # whoever has built nothing has simply built nothing; but databases cannot take every text
+    if _value("user", text) is None:
+        raise NotFound(f"User {text} not found on branch {found['branch'].name}")
     return text
 
 

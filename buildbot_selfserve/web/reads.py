@@ -87,16 +87,18 @@ class Reads:
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
 
-        def ask() -> defer.Deferred[Answer | Lengthy]:
+        async def ask() -> Answer | Lengthy:
             # what is configured may be another after a wait
-            site = asked_of.site_of(self.services, route, texts)
+            site = await asked_of.site_of(self.services, route, texts)
             asked = answering.answer_in_pieces, site, question
-            return self.services.readers.ask(*asked, large=large)
+            answer: Answer | Lengthy = await self.services.readers.ask(*asked, large=large)
+            return answer
 
         if not wait:
-            return await send(request, await ask())
+            return await send(request, await ask(), self.master.reactor)
         moment = await self._held(request, question, wait)
-        return await send(request, await moment.ask(question.key, ask))
+        asked = moment.ask(question.key, lambda: defer.Deferred.fromCoroutine(ask()))
+        return await send(request, await asked, self.master.reactor)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET of what only the reactor knows.
@@ -153,7 +155,7 @@ class Reads:
         """
         if not route.offers:
             return {}
-        site = asked_of.site_of(self.services, route, texts)
+        site = await asked_of.site_of(self.services, route, texts)
         deeds = list(may.offered(route.offers, site, texts["branch"]))
         found = {
             deed.action: asked_of.verdict(self.master, self.services, identity, deed)
@@ -166,7 +168,9 @@ class Reads:
         ]
         if unclear:
             nouns = await self.services.readers.ask(answering.resolve, site, texts)
-            found |= await verdicts.of_targets(self.master, identity, unclear, nouns)
+            of_targets = verdicts.of_targets(self.master, identity, unclear, nouns)
+            seconds = self.services.config.timeout
+            found |= await asked_of.in_time(self.master, of_targets, seconds)
         return found
 
 

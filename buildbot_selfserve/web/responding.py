@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from buildbot_selfserve.readers import Lengthy
@@ -27,11 +28,11 @@ def respond(request: Request, answer: Answer, length: int | None = None) -> byte
     return answer.body
 
 
-async def send(request: Request, answer: Answer | Lengthy) -> bytes:
+async def send(request: Request, answer: Answer | Lengthy, clock: IReactorTime) -> bytes:
     """Answer, in pieces where it is long; return the rest of the body."""
     if isinstance(answer, Answer):
         return respond(request, answer)
     respond(request, answer.value, sum(map(len, answer.pieces)))
     if request.method != b"HEAD":
-        await sending.send(request, answer.pieces)
+        await sending.send(request, answer.pieces, clock)
     return b""

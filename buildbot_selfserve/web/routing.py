@@ -132,6 +132,8 @@ class _Resource(KleinResource):
             return self._without_slash(request, segments[:-1])
         if "" in segments[:-1] or segments[-1:] == [""]:
             return self._refuse(request, _not_here(request, None))
+        # Klein fails on names that no host can have, and no route depends on one
+        request.getRequestHostname = _any_host
         # Twisted has decoded each segment; encoded again, no character in it is structure
         request.postpath = [quote(text, safe="").encode() for text in segments] or [b""]
         return super().render(request)
@@ -145,10 +147,12 @@ class _Resource(KleinResource):
         return b""
 
 
+def _any_host() -> bytes:
+    return b"localhost"
+
+
 def _segments(request: Request) -> list[str]:
     try:
-        # Klein wants the host's name as text, too
-        request.getRequestHostname().decode("utf-8")
         return [segment.decode("utf-8") for segment in request.postpath or ()]
     except UnicodeDecodeError:
         raise BadParameter("URL", "UTF-8") from None

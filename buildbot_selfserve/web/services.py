@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 from typing import Protocol
+from typing import TypeVar
 
+from twisted.internet import defer
 from twisted.web.server import Request
 
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.control import Control
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
@@ -18,6 +22,7 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.routes import Route
+from buildbot_selfserve.waiting import independent
 from buildbot_selfserve.web import verdicts
 from buildbot_selfserve.web import who
 from buildbot_selfserve.web.may import Deed
@@ -25,6 +30,8 @@ from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.questions import Visitor
 from buildbot_selfserve.web.tokens import Tokens
 from buildbot_selfserve.web.who import Identity
+
+Result = TypeVar("Result")
 
 
 class Services(Protocol):
@@ -36,7 +43,7 @@ class Services(Protocol):
     @property
     def site(self) -> Site: ...
 
-    def setup(self, branch_name: str) -> Setup: ...
+    async def setup(self, branch_name: str) -> Setup: ...
 
     @property
     def readers(self) -> Readers: ...
@@ -62,11 +69,15 @@ def limits(services: Services) -> dict[str, int]:
     return {"max_count": services.config.max_count}
 
 
-def site_of(services: Services, route: Route, texts: dict[str, str]) -> Site:
-    """Return what a reader must know of the configuration to answer *route*."""
+async def site_of(services: Services, route: Route, texts: dict[str, str]) -> Site:
+    """Return what a reader must know of the configuration to answer *route*.
+
+    :raises NotFound: the route needs to know what builds the branch, and there is no such branch
+    """
     if not route.needs_setup:
         return services.site
-    return replace(services.site, setup=services.setup(texts["branch"]))
+    setup = await services.setup(texts["branch"])
+    return replace(services.site, setup=setup)
 
 
 def taken_nouns(route: Route, params: dict[str, Any]) -> dict[str, str]:
@@ -111,3 +122,17 @@ def verdict(master: Any, services: Services, identity: Identity, deed: Deed) -> 
     """Return whether *identity* may do *deed*, as far as that can be told without a target."""
     require_login = services.config.require_login
     return verdicts.verdict(master, identity, deed, require_login=require_login)
+
+
+async def in_time(master: Any, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
+    """Return the result of *work*, which may ask the database of *master*, and writes nothing.
+
+    The rules of ``www.authz`` do so through Buildbot, which waits for it as long as it takes.
+
+    :raises Unavailable: it has not ended after so many *seconds*; it goes on
+    """
+    asked = independent(defer.Deferred.fromCoroutine(work))
+    try:
+        return await asked.addTimeout(max(0.0, seconds), master.reactor)
+    except defer.TimeoutError:
+        raise Unavailable("The master's database does not answer") from None

@@ -43,6 +43,8 @@ class Tokens:
         self._timezone = "UTC"
         self._digests: dict[str, bytes] = {}
         self._loading: defer.Deferred[None] | None = None
+        # how often it was stopped
+        self._generation = 0
         # fires when all secrets have been tried once
         self._known: defer.Deferred[None] = defer.Deferred()
 
@@ -64,11 +66,12 @@ class Tokens:
         self.stop()
         if self._known.called:
             self._known = defer.Deferred()
-        self._loading = defer.Deferred.fromCoroutine(self._load())
+        self._loading = defer.Deferred.fromCoroutine(self._load(self._generation))
         self._loading.addErrback(self._over)
 
     def stop(self) -> None:
         """Read no more."""
+        self._generation += 1
         loading, self._loading = self._loading, None
         if loading is not None:
             loading.cancel()
@@ -103,8 +106,8 @@ class Tokens:
         except defer.TimeoutError:
             raise Unavailable("The API tokens are not known yet") from None
 
-    async def _load(self) -> None:
-        missing = await self._read(self._tokens)
+    async def _load(self, generation: int) -> None:
+        missing = await self._read(self._tokens, generation)
         if not self._known.called:
             self._known.callback(None)
         complained = False
@@ -112,7 +115,7 @@ class Tokens:
             if not missing:
                 return
             await task.deferLater(self._master.reactor, seconds)
-            before, missing = missing, await self._read(list(missing))
+            before, missing = missing, await self._read(list(missing), generation)
             if not complained:
                 # not at once: in a reconfig the providers of secrets come after the web server
                 for token, why in missing.items():
@@ -128,8 +131,13 @@ class Tokens:
         if not failure.check(defer.CancelledError):
             self.log.failure("selfserve: the secrets of API tokens cannot be read", failure)
 
-    async def _read(self, tokens: Sequence[SelfServeToken]) -> dict[SelfServeToken, str]:
-        """Read the secrets of *tokens*; return those that have none, and why."""
+    async def _read(
+        self, tokens: Sequence[SelfServeToken], generation: int
+    ) -> dict[SelfServeToken, str]:
+        """Read the secrets of *tokens*; return those that have none, and why.
+
+        :raises CancelledError: it was stopped since *generation*
+        """
         fresh = await _fresh_secrets(self._master)
         services = {**self._master.namedServices, "secrets": fresh}
         master = Instead(self._master, namedServices=services)
@@ -140,6 +148,9 @@ class Tokens:
             ],
             consumeErrors=True,
         )
+        if generation != self._generation:
+            # the list ends as if nothing was when it is cancelled
+            raise defer.CancelledError
         missing = {}
         for token, (fine, result) in zip(tokens, results, strict=True):
             why = self._why_not(token, result) if fine else _reason(result)

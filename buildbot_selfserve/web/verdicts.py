@@ -146,14 +146,14 @@ class _Walk:
 
     def _depends(self, rule: Any) -> frozenset[str] | None:
         """Return on what it depends whether *rule* matches; ``None`` if it never does."""
-        if isinstance(rule, _EVERYTHING):
+        if any(isinstance(rule, kind) and may.is_stock(rule, kind) for kind in _EVERYTHING):
             return frozenset()
         if isinstance(rule, SelfServeEndpointMatcher):
             if not rule.speaks_of(self.deed.action, self.deed.branch):
                 return None
             return frozenset() if rule.builder is None else frozenset({"builder"})
         for kind, actions in _NATIVE.items():
-            if isinstance(rule, kind):
+            if isinstance(rule, kind) and may.is_stock(rule, kind):
                 if self.deed.permission.native not in actions:
                     return None
                 return frozenset() if rule.builder is None else frozenset({"builder"})
