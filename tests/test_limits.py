@@ -211,7 +211,7 @@ async def test_a_scheduler_that_chooses_late_may_find_too_little_left(master: An
         ("opt/mac #1", "created"),
         ("slow", "created"),
     ]
-    assert "1 builds asked for, 0 left of 3 an hour" in answer.text
+    assert "1 build asked for, 0 left of 3 an hour" in answer.text
 
 
 @pytest.mark.parametrize("master", [limited(job_requests_per_minute=3)], indirect=True)

@@ -29,6 +29,7 @@ from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import plural
 
 #: Length of ``buildsets.reason`` (buildbot/db/model.py).
 REASON_LENGTH = 256
@@ -122,7 +123,7 @@ def created(
     ]
     refused = [RequestOutcome(None, builder.name, "denied") for builder in denied]
     of = "" if wanted is None or wanted == len(outcomes) else f" of {wanted}"
-    msg = f"{len(outcomes)}{of} build{'' if len(outcomes) == 1 else 's'} requested"
+    msg = f"{len(outcomes)}{of} {plural(len(outcomes), 'build')} requested"
     return Effect(
         msg + (f", {len(refused)} denied" if refused else ""),
         (*outcomes, *refused),

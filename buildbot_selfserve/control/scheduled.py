@@ -35,6 +35,7 @@ from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import plural
 
 _log = Logger()
 
@@ -71,7 +72,7 @@ async def new_builds(
     found = create.created(states, denied=allowed.denied.values())
     if not failures:
         return found
-    number = f"{len(failures)} scheduler{'' if len(failures) == 1 else 's'}"
+    number = f"{len(failures)} {plural(len(failures), 'scheduler')}"
     failed = [RequestOutcome(None, "", "failed", (), failure.msg) for failure in failures]
     return Effect(
         f"{found.msg}, {number} failed",

@@ -25,6 +25,7 @@ from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Limits
 from buildbot_selfserve.model import asker_key
+from buildbot_selfserve.model import plural
 
 MINUTE = 60
 HOUR = 3600
@@ -78,7 +79,7 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
         left = max(0, limit - sum(builds for _, builds in taken))
         if number > left:
             return TooMany(
-                f"{number} builds asked for, {left} left of {limit} an hour",
+                f"{number} {plural(number, 'build')} asked for, {left} left of {limit} an hour",
                 "nothing was built; "
                 + ("ask again later" if number <= limit else "so many are never allowed at once"),
                 retry_after=_free_in(taken, number, limit, HOUR, job.when),

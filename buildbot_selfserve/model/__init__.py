@@ -60,6 +60,7 @@ from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.verdicts import Permissions
 from buildbot_selfserve.model.verdicts import Verdict
 from buildbot_selfserve.model.wire import as_json
+from buildbot_selfserve.model.words import plural
 
 __all__ = [
     "CANCELLED",
@@ -115,5 +116,6 @@ __all__ = [
     "Verdict",
     "as_json",
     "asker_key",
+    "plural",
     "result_name",
 ]
