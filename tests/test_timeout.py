@@ -56,7 +56,7 @@ async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any)
     begun = reactor.seconds()
     fields = {"build_id": build["buildid"]}
     answer = await master.post("/self-serve/main/build", user=USER, data=fields)
-    assert reactor.seconds() - begun < TIMEOUT + 1
+    assert reactor.seconds() - begun < TIMEOUT * 1.4  # it would be twice as long otherwise
     assert (answer.status, bool(answer.header("Retry-After"))) == (503, True)
     assert len(await master.data("buildrequests")) == 1
     jobs = (await master.get("/self-serve/jobs")).json
@@ -72,7 +72,7 @@ async def test_a_page_that_comes_too_late_is_left_out(master: Any, monkeypatch: 
     fields = {"build_id": build["buildid"], "count": 2}
     # a client that asks for nothing in particular gets the page if there is one
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
-    assert reactor.seconds() - begun < TIMEOUT + 1
+    assert reactor.seconds() - begun < TIMEOUT * 1.4  # it would be twice as long otherwise
     assert (answer.status, answer.header("content-type")) == (202, "text/html; charset=utf-8")
     slow_down(monkeypatch, answering.answer, TIMEOUT * 0.5)
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
@@ -103,7 +103,7 @@ async def test_rules_that_get_no_answer_of_the_masters_database_are_not_waited_f
             user = "bob" if method == "GET" else USER
             answer = await master.request(method, path, user=user, data=data)
             assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), path
-            assert reactor.seconds() - begun < 4
+            assert reactor.seconds() - begun < 15  # of the 60 that the lock is held
     finally:
         lock.set()
         await stuck
