@@ -43,11 +43,11 @@ class _Sender:
         self._waiting: IDelayedCall | None = None
 
     def resumeProducing(self) -> None:
-        self._wait_no_more()
         self._wanted = True
         while self._wanted:
             piece = next(self._pieces, None)
             if piece is None:
+                self._wait_no_more()
                 self._wanted = False
                 self._request.unregisterProducer()
                 self.done.callback(None)
@@ -57,8 +57,11 @@ class _Sender:
 
     def pauseProducing(self) -> None:
         self._wanted = False
+        # one timer that is put off costs less than one for each pause
         if self._waiting is None:
             self._waiting = self._clock.callLater(PATIENCE, self._cut_off)
+        else:
+            self._waiting.reset(PATIENCE)
 
     def stopProducing(self) -> None:
         self._wait_no_more()
@@ -67,9 +70,10 @@ class _Sender:
 
     def _wait_no_more(self) -> None:
         waiting, self._waiting = self._waiting, None
-        if waiting is not None and waiting.active():
+        if waiting is not None:
             waiting.cancel()
 
     def _cut_off(self) -> None:
+        self._waiting = None
         transport: Any = self._request.transport
         transport.abortConnection()
