@@ -79,15 +79,7 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
     allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
     if found and not allowed:
         raise Forbidden("You may cancel nothing at this revision")
-    meant = [
-        RequestOutcome(
-            one.request_id,
-            one.buildername,
-            "waiting" if one.request_id in allowed else "denied",
-            one.build_ids,
-        )
-        for one in found
-    ]
+    meant = [one.outcome("waiting" if one.request_id in allowed else "denied") for one in found]
     await order.note_targets(meant)
     denied = [one for one in meant if one.outcome == "denied"]
     return effect([*await _end(master, order, allowed), *denied])
@@ -98,22 +90,22 @@ async def follow(master: Any, job: Job) -> Effect:
 
     What was told to stop and then lost its worker waits again, and is cancelled then.
     """
-    open_ones = [
-        (one.request_id, one)
+    open_ones = {
+        one.request_id: one
         for one in job.requests
         if one.request_id is not None and one.outcome in UNSETTLED
-    ]
+    }
     ending = _Ending(
         master,
         job.who,
-        {request_id: one.buildername for request_id, one in open_ones},
+        {request_id: one.buildername for request_id, one in open_ones.items()},
         told={
             build_id
-            for _, one in open_ones
+            for one in open_ones.values()
             if one.outcome == "stop_sent"
             for build_id in one.build_ids
         },
-        begun={request_id for request_id, _ in open_ones},
+        begun=open_ones.keys(),
     )
     await _until_ended(ending, LATER_INTERVAL)
     ended = {outcome.request_id: outcome for outcome in ending.outcomes()}
@@ -241,9 +233,7 @@ class _Ending:
 
     def _cancelled(self, states: Mapping[int, look.RequestState]) -> None:
         for request_id, state in states.items():
-            self._ended[request_id] = RequestOutcome(
-                request_id, state.buildername, "cancelled", state.build_ids
-            )
+            self._ended[request_id] = state.outcome("cancelled")
 
     def _stop_running(self) -> None:
         reason = {"reason": f"Cancelled via self-serve by {self.who}"}
@@ -261,8 +251,7 @@ class _Ending:
             return RequestOutcome(request_id, self.names[request_id], "waiting", msg=msg)
         # those before the newest have ended
         told = self._told.intersection(state.build_ids[-1:])
-        word = "stop_sent" if told else "waiting"
-        return RequestOutcome(state.request_id, state.buildername, word, state.build_ids)
+        return state.outcome("stop_sent" if told else "waiting")
 
 
 def gone(request_id: int, buildername: str = "") -> RequestOutcome:
@@ -273,7 +262,5 @@ def gone(request_id: int, buildername: str = "") -> RequestOutcome:
 def ended(state: look.RequestState, told: Collection[int]) -> RequestOutcome:
     """Say how a complete request ended, if some of its builds were *told* to stop."""
     if state.results == CANCELLED and state.stopped_ids.intersection(told):
-        outcome, msg = "stopped", ""
-    else:
-        outcome, msg = "already_complete", f"ended with {result_name(state.results)}"
-    return RequestOutcome(state.request_id, state.buildername, outcome, state.build_ids, msg)
+        return state.outcome("stopped")
+    return state.outcome("already_complete", f"ended with {result_name(state.results)}")

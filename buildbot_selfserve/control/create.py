@@ -111,14 +111,10 @@ def created(
     :param denied: builders that the asker may not build with
     """
     outcomes = [
-        RequestOutcome(
-            state.request_id,
-            state.buildername,
-            "skipped" if state.results == SKIPPED else "created",
-            state.build_ids,
-            # only an operator's own collapseRequests callable does that
-            "collapsed by this master's collapseRequests" if state.results == SKIPPED else "",
-        )
+        # only an operator's own collapseRequests callable does that
+        state.outcome("skipped", "collapsed by this master's collapseRequests")
+        if state.results == SKIPPED
+        else state.outcome("created")
         for state in states.values()
     ]
     refused = [RequestOutcome(None, builder.name, "denied") for builder in denied]

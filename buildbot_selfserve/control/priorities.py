@@ -15,7 +15,6 @@ from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import Effect
-from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
 
 _requests = Model.buildrequests
@@ -39,12 +38,7 @@ async def reprioritize(master: Any, request: RequestRow, priority: int) -> Effec
 def effect(state: look.RequestState, priority: int) -> Effect:
     """Say whether a request has the *priority* that it was to get."""
     has_it = state.priority == priority
-    outcome = RequestOutcome(
-        state.request_id,
-        state.buildername,
-        "reprioritized" if has_it else "failed",
-        state.build_ids,
-    )
+    outcome = state.outcome("reprioritized" if has_it else "failed")
     msg = f"Request {state.request_id} has priority {state.priority}"
     return Effect(msg, (outcome,), errors=not has_it)
 

@@ -89,12 +89,10 @@ async def _ended(master: Any, request_ids: Sequence[int]) -> list[RequestOutcome
 
 def _outcome(state: look.RequestState) -> RequestOutcome:
     if not state.complete:
-        word = "failed"
-    elif state.results == CANCELLED and not state.stopped_ids:
-        word = "cancelled"
-    else:
-        return cancel.ended(state, state.build_ids)
-    return RequestOutcome(state.request_id, state.buildername, word, state.build_ids)
+        return state.outcome("failed")
+    if state.results == CANCELLED and not state.stopped_ids:
+        return state.outcome("cancelled")
+    return cancel.ended(state, state.build_ids)
 
 
 async def _reprioritized(master: Any, job: Job) -> Effect:
