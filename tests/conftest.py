@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 import sqlalchemy as sa
 
+from buildbot_selfserve.journal import schema
 from tests import databases
 
 #: Databases that Buildbot runs on.
@@ -86,3 +87,12 @@ def process_master(tmp_path: Path) -> Iterator[Any]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    """An engine on an empty journal, without a master."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/journal.sqlite")
+    schema.upgrade(engine)
+    yield engine
+    engine.dispose()

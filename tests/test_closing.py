@@ -5,30 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from twisted.internet import task
 
 from buildbot_selfserve.jobs.closing import RETRIES
 from buildbot_selfserve.jobs.closing import Closing
-from buildbot_selfserve.journal import schema
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 
 JOB = Job(0, "cancel_request", "ada", "basic", "", 1000, "main", {"brid": 3})
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Any:
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/journal.sqlite")
-    schema.upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 class Away:

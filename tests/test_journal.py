@@ -26,14 +26,6 @@ OUTCOME = RequestOutcome(3, "fast", "created", (4, 5), "hm")
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Any:
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/journal.sqlite")
-    schema.upgrade(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def connection(engine: sa.Engine) -> Any:
     with engine.connect() as connection:
         yield connection
