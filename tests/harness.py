@@ -61,6 +61,11 @@ def builder(name: str, command: str = "true", **more: Any) -> Any:
     return util.BuilderConfig(name=name, workernames=["worker"], factory=factory, **more)
 
 
+def outcomes(told: Any) -> dict[int, str]:
+    """Return what became of each request, as a receipt or the body of a job tells."""
+    return {one["request_id"]: one["outcome"] for one in told["requests"]}
+
+
 def config(selfserve: Any = True, **www: Any) -> Config:
     """Return the configuration of a small master: a fast builder, a slow one, one user."""
     return {

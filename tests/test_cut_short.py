@@ -21,6 +21,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 from tests.harness import REVISION
 from tests.harness import USER
+from tests.harness import outcomes
 from tests.steps import Deaf
 from tests.steps import deaf_build
 from tests.steps import stubborn
@@ -67,10 +68,6 @@ def delete(master: Any, path: str, **headers: str) -> Any:
     return defer.ensureDeferred(master.request("DELETE", path, user=USER, headers=headers))
 
 
-def outcomes(answer: Any) -> dict[int, str]:
-    return {one["request_id"]: one["outcome"] for one in answer.json["requests"]}
-
-
 async def final(master: Any, job_id: int) -> Any:
     """Return the job when nobody follows it any more."""
 
@@ -85,8 +82,7 @@ async def final(master: Any, job_id: int) -> Any:
 
 
 def told_in(job: Any) -> dict[int, str]:
-    body = job["complete_data"]["body"]
-    return {one["request_id"]: one["outcome"] for one in body["requests"]}
+    return outcomes(job["complete_data"]["body"])
 
 
 async def set_state(master: Any, build_id: int, state: str) -> None:
@@ -113,13 +109,13 @@ async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
     database.is_away = True
     answer = await sent
     assert answer.status == 202, answer.text
-    assert outcomes(answer) == {running: "stop_sent", waiting: "cancelled"}
+    assert outcomes(answer.json) == {running: "stop_sent", waiting: "cancelled"}
     database.is_away = False
     Deaf.may_end = True
     job = await final(master, answer.json["job_id"])
     assert (job["status"], told_in(job)) == ("ok", {running: "stopped", waiting: "cancelled"})
     again = await master.request("DELETE", AT, user=USER, headers={"Idempotency-Key": "k"})
-    assert outcomes(again) == told_in(job)
+    assert outcomes(again.json) == told_in(job)
     assert len(told) == 1
 
 
@@ -134,7 +130,7 @@ async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
     database.is_away = True
     answer = await delete(master, f"/self-serve/main/request/{request_id}")
     assert (answer.status, answer.json["status"]) == (202, "FAILED"), answer.text
-    assert outcomes(answer) == {request_id: "waiting"}
+    assert outcomes(answer.json) == {request_id: "waiting"}
     database.is_away = False
     assert told_in(await final(master, answer.json["job_id"])) == {request_id: "cancelled"}
     assert (await master.data("buildrequests", request_id))["results"] == CANCELLED
@@ -168,7 +164,7 @@ async def test_a_build_that_listens_late_is_told_later(master: Any) -> None:
     (build,) = await master.data("buildrequests", request_id, "builds")
     await set_state(master, build["buildid"], "created")
     answer = await delete(master, f"/self-serve/main/request/{request_id}")
-    assert outcomes(answer) == {request_id: "waiting"}
+    assert outcomes(answer.json) == {request_id: "waiting"}
     assert told == []
     await set_state(master, build["buildid"], "building")
     await master.until(lambda: told, "it is told to stop")
@@ -192,7 +188,7 @@ async def test_the_next_build_of_a_request_is_told_too(master: Any) -> None:
     builder_id = await master.master.data.updates.findBuilderId("fast")
     second, _ = await builds.addBuild(builder_id, request_id, None, other, "created")
     answer = await sent
-    assert outcomes(answer) == {request_id: "waiting"}
+    assert outcomes(answer.json) == {request_id: "waiting"}
     assert told == [first]
     await set_state(master, second, "building")
     await master.until(lambda: len(told) > 1, "the second one is told to stop")
@@ -272,7 +268,7 @@ async def test_what_was_cancelled_is_told_of_in_the_end(
         other = await another(master)
         request_id, _ = await built_by(master, other)
         answer = await delete(master, f"/self-serve/main/request/{request_id}")
-        assert outcomes(answer) == {request_id: "stop_sent"}
+        assert outcomes(answer.json) == {request_id: "stop_sent"}
         await dies(master, other)
         return answer
 

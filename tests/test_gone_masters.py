@@ -15,6 +15,7 @@ from buildbot.plugins import util
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
+from tests.harness import outcomes
 
 EVERY_DATABASE = True
 RETRY, CANCELLED = 5, 6
@@ -63,10 +64,6 @@ async def built_by(master: Any, other: int, state: str = "running") -> tuple[int
     return request_id, build_id
 
 
-def outcomes(answer: Any) -> dict[int, str]:
-    return {one["request_id"]: one["outcome"] for one in answer.json["requests"]}
-
-
 @pytest.mark.parametrize("path", ["request/{}", f"rev/{REVISION}"])
 @pytest.mark.parametrize("master", [impatient], indirect=True)
 @pytest_twisted.ensureDeferred
@@ -84,7 +81,7 @@ async def test_it_is_cancelled_at_once(master: Any, path: str) -> None:
     path = f"/self-serve/main/{path.format(request_id)}"
     answer = await master.request("DELETE", path, user=USER)
     assert (answer.status, answer.json["status"]) == (202, "OK"), answer.text
-    assert outcomes(answer) == {request_id: "cancelled"}
+    assert outcomes(answer.json) == {request_id: "cancelled"}
     request = await master.data("buildrequests", request_id)
     assert (request["complete"], request["results"]) == (True, CANCELLED)
     assert request["claimed_by_masterid"] == master.master.masterid
@@ -102,7 +99,7 @@ async def test_it_is_cancelled_once_it_is_known_that_it_is_gone(master: Any) -> 
     request_id, _ = await built_by(master, other)
     path = f"/self-serve/main/request/{request_id}"
     answer = await master.request("DELETE", path, user=USER)
-    assert outcomes(answer) == {request_id: "stop_sent"}
+    assert outcomes(answer.json) == {request_id: "stop_sent"}
     await dies(master, other)
 
     async def outcome() -> Any:
@@ -124,6 +121,6 @@ async def test_what_a_living_master_has_claimed_is_left_to_it(master: Any) -> No
     await master.master.data.updates.expireMasters()
     path = f"/self-serve/main/request/{request_id}"
     answer = await master.request("DELETE", path, user=USER)
-    assert outcomes(answer) == {request_id: "waiting"}
+    assert outcomes(answer.json) == {request_id: "waiting"}
     request = await master.data("buildrequests", request_id)
     assert (request["complete"], request["claimed_by_masterid"]) == (False, other)

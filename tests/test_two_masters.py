@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from tests import databases
 from tests import two_masters
+from tests.harness import outcomes
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
 from tests.test_killed import begin_rebuild
@@ -88,10 +89,6 @@ def ask(master: ProcessMaster, method: str, path: str, **fields: Any) -> Any:
     status, receipt = master.send(method, path, **fields)
     assert status == 202, receipt
     return receipt
-
-
-def outcomes(receipt: Any) -> dict[int, str]:
-    return {one["request_id"]: one["outcome"] for one in receipt["requests"]}
 
 
 def request(master: ProcessMaster, request_id: int) -> Any:
