@@ -79,6 +79,19 @@ async def master(tmp_path: Any, monkeypatch: Any, request: Any, db_url: str) -> 
 
 
 @pytest.fixture
+def short_acts(monkeypatch: Any) -> None:
+    """Let acts give up after 4 seconds, and their answers have much longer.
+
+    For a master whose timeout is ``harness.ANSWER_SECONDS``. With a short one instead, a machine
+    that stands still for a moment has none left to answer in.
+    """
+    from buildbot_selfserve.jobs import running
+    from tests import harness
+
+    monkeypatch.setattr(running, "ACT_SHARE", harness.ACT_SECONDS / harness.ANSWER_SECONDS)
+
+
+@pytest.fixture
 def process_master(tmp_path: Path) -> Iterator[Any]:
     """Run a master in a process of its own."""
     from tests.process_master import ProcessMaster

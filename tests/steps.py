@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from buildbot.plugins import util
 from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import SUCCESS
 from twisted.internet import reactor as _reactor
 from twisted.internet import task
 
+from tests.harness import ANSWER_SECONDS
 from tests.harness import config
 
 reactor: Any = _reactor
@@ -35,14 +37,17 @@ class Deaf(BuildStep):
 
 
 def stubborn() -> Any:
-    """Return a configuration whose first builder is deaf, and whose self-serve waits 5 seconds.
-
-    It leaves a part of them for the answer, which must be enough on a machine that stands still.
-    """
-    made = config(util.SelfServe(timeout=5))
+    """Return a configuration whose first builder is deaf."""
+    made = config(util.SelfServe(timeout=ANSWER_SECONDS))
     made["builders"][0].factory = util.BuildFactory([Deaf()])
     Deaf.may_end = False
     return made
+
+
+def with_stubborn_master(test: Any) -> Any:
+    """Run *test* on a master whose first builder is deaf, and who soon gives up waiting for it."""
+    on_it = pytest.mark.parametrize("master", [stubborn], indirect=True)
+    return pytest.mark.usefixtures("short_acts")(on_it(test))
 
 
 async def deaf_build(master: Any) -> int:

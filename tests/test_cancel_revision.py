@@ -14,7 +14,7 @@ from tests.harness import USER
 from tests.harness import config
 from tests.steps import Deaf
 from tests.steps import deaf_build
-from tests.steps import stubborn
+from tests.steps import with_stubborn_master
 
 EVERY_DATABASE = True
 SUCCESS, RETRY, CANCELLED = 0, 5, 6
@@ -153,7 +153,7 @@ async def final_outcome(master: Any, job_id: int) -> Any:
     return await master.until(outcome, "the journal tells how it ended")
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_the_journal_tells_when_a_stop_came_late(master: Any) -> None:
     request_id, job_id = await told_to_stop(master)
@@ -171,7 +171,7 @@ async def test_the_journal_tells_when_a_stop_came_late(master: Any) -> None:
     assert '<meta http-equiv="refresh"' not in page.text
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_a_stop_that_a_lost_worker_undoes_is_followed_up(master: Any) -> None:
     request_id, job_id = await told_to_stop(master)

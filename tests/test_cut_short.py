@@ -24,7 +24,7 @@ from tests.harness import USER
 from tests.harness import outcomes
 from tests.steps import Deaf
 from tests.steps import deaf_build
-from tests.steps import stubborn
+from tests.steps import with_stubborn_master
 from tests.test_gone_masters import another
 from tests.test_gone_masters import built_by
 from tests.test_gone_masters import dies
@@ -89,7 +89,7 @@ async def set_state(master: Any, build_id: int, state: str) -> None:
     await master.master.data.updates.setBuildStateString(build_id, state)
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
     master: Any, monkeypatch: Any
@@ -119,7 +119,7 @@ async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
     assert len(told) == 1
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
     master: Any, monkeypatch: Any
@@ -136,7 +136,7 @@ async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
     assert (await master.data("buildrequests", request_id))["results"] == CANCELLED
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_what_was_cut_short_before_it_had_begun_has_done_nothing(
     master: Any, monkeypatch: Any
@@ -156,7 +156,7 @@ async def test_what_was_cut_short_before_it_had_begun_has_done_nothing(
 # -- builds that were not told yet
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_a_build_that_listens_late_is_told_later(master: Any) -> None:
     told = await stops(master)
@@ -174,7 +174,7 @@ async def test_a_build_that_listens_late_is_told_later(master: Any) -> None:
     assert told == [build["buildid"]]
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_the_next_build_of_a_request_is_told_too(master: Any) -> None:
     told = await stops(master)
@@ -254,7 +254,7 @@ def twice(monkeypatch: Any, master: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [first, second, twice])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "followed"])
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_what_was_cancelled_is_told_of_in_the_end(
     master: Any, monkeypatch: Any, wrong: Any, late: bool

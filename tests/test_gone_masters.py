@@ -12,6 +12,7 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import util
 
+from tests.harness import ANSWER_SECONDS
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
@@ -23,8 +24,12 @@ RETRY, CANCELLED = 5, 6
 SILENT = 900
 
 
-def impatient() -> Any:
-    return config(util.SelfServe(timeout=3))
+pytestmark = [
+    pytest.mark.usefixtures("short_acts"),
+    pytest.mark.parametrize(
+        "master", [lambda: config(util.SelfServe(timeout=ANSWER_SECONDS))], indirect=True
+    ),
+]
 
 
 async def another(master: Any) -> int:
@@ -65,7 +70,6 @@ async def built_by(master: Any, other: int, state: str = "running") -> tuple[int
 
 
 @pytest.mark.parametrize("path", ["request/{}", f"rev/{REVISION}"])
-@pytest.mark.parametrize("master", [impatient], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_it_is_cancelled_at_once(master: Any, path: str) -> None:
     other = await another(master)
@@ -92,7 +96,6 @@ async def test_it_is_cancelled_at_once(master: Any, path: str) -> None:
     consumer.stopConsuming()
 
 
-@pytest.mark.parametrize("master", [impatient], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_it_is_cancelled_once_it_is_known_that_it_is_gone(master: Any) -> None:
     other = await another(master)
@@ -111,7 +114,6 @@ async def test_it_is_cancelled_once_it_is_known_that_it_is_gone(master: Any) -> 
     assert (await master.completed(request_id))["results"] == CANCELLED
 
 
-@pytest.mark.parametrize("master", [impatient], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_what_a_living_master_has_claimed_is_left_to_it(master: Any) -> None:
     other = await another(master)

@@ -14,7 +14,7 @@ from tests.harness import builder
 from tests.harness import config
 from tests.steps import Deaf
 from tests.steps import deaf_build
-from tests.steps import stubborn
+from tests.steps import with_stubborn_master
 
 EVERY_DATABASE = True
 SUCCESS, SKIPPED, CANCELLED = 0, 3, 6
@@ -135,7 +135,7 @@ async def test_cancelling_what_is_complete_says_so(master: Any) -> None:
     assert [one["outcome"] for one in answer.json["requests"]] == ["already_complete"]
 
 
-@pytest.mark.parametrize("master", [stubborn], indirect=True)
+@with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_a_stop_that_takes_long_is_said_to_be_sent(master: Any) -> None:
     request_id = await deaf_build(master)
