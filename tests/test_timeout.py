@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 from buildbot.plugins import util
+from buildbot.www.auth import UserInfoProviderBase
+from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
 
@@ -16,6 +18,7 @@ from buildbot_selfserve import plugin
 from buildbot_selfserve.web import answering
 from tests.harness import ACT_SECONDS
 from tests.harness import ANSWER_SECONDS
+from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import config
 from tests.test_permissions import ruled
@@ -38,6 +41,18 @@ def guarded() -> Any:
         util.StopBuildEndpointMatcher(builder="fast", role="devs"),
     ]
     return ruled(*rules, selfserve=util.SelfServe(timeout=BRIEF))()
+
+
+class _Silent(UserInfoProviderBase):
+    """A directory that takes questions, and answers none."""
+
+    def getUserInfo(self, username: str) -> defer.Deferred[dict[str, str]]:
+        return defer.Deferred()
+
+
+def in_a_silent_directory() -> Any:
+    auth = util.UserPasswordAuth({USER: PASSWORD}, userInfoProvider=_Silent())
+    return config(util.SelfServe(timeout=BRIEF), auth=auth)
 
 
 def slow_down(monkeypatch: Any, slow: Callable[..., Any], seconds: float) -> None:
@@ -120,4 +135,23 @@ async def test_rules_that_get_no_answer_of_the_masters_database_are_not_waited_f
     )
     assert answer.status == 202
     assert len(await master.data("buildrequests")) == 2
+    assert master.errors == []
+
+
+@pytest.mark.parametrize("master", [in_a_silent_directory], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_who_somebody_is_is_not_waited_for_for_ever(master: Any) -> None:
+    build = await master.finished_build()
+    for method, path, data in (
+        ("POST", "/build", {"build_id": build["buildid"]}),
+        ("GET", "/permissions", {}),
+    ):
+        begun = reactor.seconds()
+        answer = await master.request(method, f"/self-serve/main{path}", user=USER, data=data)
+        assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), path
+        assert answer.json["msg"] == "Who knows the users of this Buildbot does not answer"
+        assert reactor.seconds() - begun < BRIEF * 4
+    assert (await master.get("/self-serve/jobs")).json == []
+    # for what anybody may read nobody is asked who it is
+    assert (await master.get("/self-serve/main", user=USER)).status == 200
     assert master.errors == []

@@ -42,7 +42,6 @@ from buildbot_selfserve.web import may
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web import services as asked_of
-from buildbot_selfserve.web import who
 from buildbot_selfserve.web.may import Deed
 from buildbot_selfserve.web.questions import Answer
 from buildbot_selfserve.web.questions import Question
@@ -122,7 +121,9 @@ class JobRequests:
         texts = {**texts, **asked_of.taken_nouns(route, params)}
         told.target = texts
         allowed = self._allowed(route, identity, texts)
-        found, ask = await asked_of.in_time(self.master, allowed, self._left(told))
+        found, ask = await asked_of.in_time(
+            self.master, allowed, self._left(told), asked_of.DATABASE
+        )
         asker = Asker(
             identity.name or ANONYMOUS,
             identity.via,
@@ -147,7 +148,7 @@ class JobRequests:
         :raises Unauthorized: nobody knows who it is, or their credentials are wrong
         :raises Forbidden: a page of another site may have sent it
         """
-        identity = await who.identify(self.master, self.services.tokens, request)
+        identity = await asked_of.identify(self.master, self.services, request, self._left(told))
         told.who, told.via = identity.name or ANONYMOUS, identity.via
         if identity.name is None and self.services.config.require_login:
             raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")

@@ -138,7 +138,9 @@ class Reads:
         if form == "json" and not guarded and not route.tells_offers:
             return who.NOBODY
         try:
-            identity = await who.identify(self.master, self.services.tokens, request, reads=True)
+            identity = await asked_of.identify(
+                self.master, self.services, request, self.services.config.timeout, reads=True
+            )
         except Unauthorized:
             if guarded or route.tells_offers:
                 raise
@@ -170,7 +172,7 @@ class Reads:
             nouns = await self.services.readers.ask(answering.resolve, site, texts)
             of_targets = verdicts.of_targets(self.master, identity, unclear, nouns)
             seconds = self.services.config.timeout
-            found |= await asked_of.in_time(self.master, of_targets, seconds)
+            found |= await asked_of.in_time(self.master, of_targets, seconds, asked_of.DATABASE)
         return found
 
 

@@ -32,6 +32,8 @@ from buildbot_selfserve.web.tokens import Tokens
 from buildbot_selfserve.web.who import Identity
 
 Result = TypeVar("Result")
+#: Who is silent when the rules of ``www.authz`` are.
+DATABASE = "The master's database"
 
 
 class Services(Protocol):
@@ -124,15 +126,30 @@ def verdict(master: Any, services: Services, identity: Identity, deed: Deed) -> 
     return verdicts.verdict(master, identity, deed, require_login=require_login)
 
 
-async def in_time(master: Any, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
-    """Return the result of *work*, which may ask the database of *master*, and writes nothing.
+async def in_time(
+    master: Any, work: Coroutine[Any, Any, Result], seconds: float, silent: str
+) -> Result:
+    """Return the result of *work*, which waits for what may never answer, and writes nothing.
 
-    The rules of ``www.authz`` do so through Buildbot, which waits for it as long as it takes.
+    The rules of ``www.authz`` ask the database of *master* through Buildbot, and an operator's
+    ``userInfoProvider`` asks whom it likes; both are waited for as long as it takes.
 
+    :param silent: who did not answer, in the words of an operator
     :raises Unavailable: it has not ended after so many *seconds*; it goes on
     """
     asked = independent(defer.Deferred.fromCoroutine(work))
     try:
         return await asked.addTimeout(max(0.0, seconds), master.reactor)
     except defer.TimeoutError:
-        raise Unavailable("The master's database does not answer") from None
+        raise Unavailable(f"{silent} does not answer") from None
+
+
+async def identify(
+    master: Any, services: Services, request: Request, seconds: float, *, reads: bool = False
+) -> Identity:
+    """Return who sent *request*, as ``who.identify`` does.
+
+    :raises Unavailable: whatever knows it has not said it after so many *seconds*
+    """
+    asked = who.identify(master, services.tokens, request, reads=reads)
+    return await in_time(master, asked, seconds, "Who knows the users of this Buildbot")
