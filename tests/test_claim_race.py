@@ -7,10 +7,12 @@ then; its build never ends, its worker stays busy, and the master does not stop.
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from buildbot.plugins import worker
@@ -18,6 +20,7 @@ from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
 
+from buildbot_selfserve.control import pending
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import config
@@ -26,6 +29,8 @@ SUCCESS, CANCELLED = 0, 6
 BUILDERS, ROUNDS = 4, 50
 #: Seconds within which a builder claims a request that was just made.
 WINDOW = 0.06
+#: Seconds for which a claim may be waited for, which comes at once if nothing keeps it.
+MOMENT = 2
 
 
 def four_builders() -> Config:
@@ -83,3 +88,48 @@ async def test_no_builder_is_wedged(master: Any) -> None:
         for attached in builder.workers
     }
     assert states == {"AVAILABLE"} or states == {"States.AVAILABLE"}, states
+
+
+class _Between:
+    """Lets something be claimed after a cancelling has looked, and before it claims itself."""
+
+    def __init__(self, master: Any, monkeypatch: Any, claim: Any) -> None:
+        self.claimed = threading.Event()
+        self._claim = claim
+        self._ours: set[int] = set()
+        self._do = pending._complete_unclaimed
+        monkeypatch.setattr(pending, "_complete_unclaimed", self._noted)
+        sa.event.listen(master.db.pool.engine, "before_cursor_execute", self._before)
+
+    def _noted(self, *arguments: Any) -> Any:
+        self._ours.add(threading.get_ident())
+        return self._do(*arguments)
+
+    def _before(self, connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        ours = threading.get_ident() in self._ours
+        if ours and statement.startswith("INSERT INTO buildrequest_claims"):
+            claim, self._claim = self._claim, lambda: None
+            reactor.callFromThread(claim)
+            self.claimed.wait(MOMENT)
+
+
+@pytest.mark.parametrize("db_url", ["postgresql"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_claim_that_comes_in_between_is_first(master: Any, monkeypatch: Any) -> None:
+    master.pause()
+    request_id = await master.add_request()
+    claims: list[Any] = []
+
+    def claim() -> None:
+        claiming = master.master.db.buildrequests.claimBuildRequests([request_id])
+        claims.append(claiming.addBoth(told))
+
+    def told(result: Any) -> Any:
+        between.claimed.set()
+        return result
+
+    between = _Between(master.master, monkeypatch, claim)
+    answer = await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
+    assert [one["outcome"] for one in answer.json["requests"]] == ["waiting"]
+    await claims[0]  # neither was a victim of the other
+    assert master.errors == []

@@ -333,3 +333,18 @@ async def test_a_revision_that_was_left_before_it_had_begun_is_not_cancelled(mas
     job = await left_open(master)
     assert (job["status"], told_in(job)) == ("failed", {})
     assert job["complete_data"]["body"]["msg"] == "Cut short: nothing was cancelled"
+
+
+@pytest_twisted.ensureDeferred
+async def test_copies_that_others_made_of_its_builds_are_not_counted(master: Any) -> None:
+    build = await master.finished_build()
+    fields = {"build_id": build["buildid"]}
+    receipt = (await master.post("/self-serve/main/build", user=USER, data=fields)).json
+    (ours,) = outcomes(receipt)
+    await master.completed(ours)
+    (again,) = await master.data("buildrequests", ours, "builds")
+    # as the button of Buildbot's own page does
+    await master.master.data.control("rebuild", {}, ("builds", str(again["buildid"])))
+    assert len(await master.data("buildrequests")) == 3
+    made = await look.made_by(master.master, receipt["job_id"], 0)
+    assert list(made) == [ours]

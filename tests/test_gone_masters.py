@@ -126,3 +126,16 @@ async def test_what_a_living_master_has_claimed_is_left_to_it(master: Any) -> No
     assert outcomes(answer.json) == {request_id: "waiting"}
     request = await master.data("buildrequests", request_id)
     assert (request["complete"], request["claimed_by_masterid"]) == (False, other)
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_given_another_priority(master: Any) -> None:
+    other = await another(master)
+    request_id, _ = await built_by(master, other)
+    path = f"/self-serve/main/request/{request_id}"
+    refused = await master.request("PUT", path, user=USER, data={"priority": "5"})
+    assert (refused.status, refused.json["msg"]) == (400, "Request is already running")
+    await dies(master, other)
+    answer = await master.request("PUT", path, user=USER, data={"priority": "5"})
+    assert outcomes(answer.json) == {request_id: "reprioritized"}
+    assert (await master.data("buildrequests", request_id))["priority"] == 5

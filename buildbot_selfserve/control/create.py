@@ -33,11 +33,6 @@ from buildbot_selfserve.model import plural
 
 #: Length of ``buildsets.reason`` (buildbot/db/model.py).
 REASON_LENGTH = 256
-#: Different in every request that we make. Its source is what keeps the default rule from
-#: collapsing one of them into another: it compares the properties whose source is exactly
-#: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
-KEY_PROPERTY = "selfserve_key"
-KEY_SOURCE = "Scheduler"
 #: So many buildsets are announced together.
 BATCH = 25
 
@@ -133,7 +128,7 @@ def marks(order: Order, number: int) -> dict[str, tuple[Any, str]]:
     return {
         "owner": (order.who, look.SOURCE),
         JOB_PROPERTY: (order.job_id, look.SOURCE),
-        KEY_PROPERTY: (f"{order.job_id}/{number}", KEY_SOURCE),
+        look.KEY_PROPERTY: (f"{order.job_id}/{number}", look.KEY_SOURCE),
     }
 
 

@@ -18,6 +18,10 @@ from buildbot_selfserve.model import RequestOutcome
 
 #: The source of that property, as the web UI shows it.
 SOURCE = "Self-serve"
+#: Different in every buildset that we make. Its source is what keeps the default rule from
+#: collapsing one of their requests into another: it compares the properties whose source is exactly
+#: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
+KEY_PROPERTY, KEY_SOURCE = "selfserve_key", "Scheduler"
 #: Seconds by which the clocks of a job's row and of its buildsets may differ.
 CLOCK_SLACK = 60
 #: Seconds for which a claim counts, whoever made it: a master that starts is marked as active only
@@ -156,22 +160,45 @@ async def request_of_build(master: Any, build_id: int) -> int | None:
     return None if build is None else int(build.buildrequestid)
 
 
+def still_or_again_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
+    """Return the condition on build requests that they wait: no master that is there has them."""
+    claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~abandoned())
+    return sa.and_(_requests.c.id.in_(list(request_ids)), _requests.c.complete == 0, ~claimed)
+
+
 async def made_by(master: Any, job_id: int, since: int) -> dict[int, RequestState]:
     """Return the requests that the job request *job_id* made, by id.
 
     :param since: epoch seconds before which it cannot have made any; property values have no
         index, but buildsets have one on their time
     """
-    mine = sa.exists().where(
-        _properties.c.buildsetid == Model.buildsets.c.id,
-        _properties.c.property_name == JOB_PROPERTY,
-        _properties.c.property_value == json.dumps([job_id, SOURCE]),
-    )
-    wanted = _requests.c.buildsetid.in_(
-        sa.select(Model.buildsets.c.id).where(Model.buildsets.c.submitted_at >= since, mine)
-    )
-    found: dict[int, RequestState] = await master.db.pool.do(_states, wanted)
+    buildsets: list[int] = await master.db.pool.do(_buildsets_made_by, job_id, since)
+    found: dict[int, RequestState] = {}
+    for batch in _batches(buildsets):
+        found.update(await master.db.pool.do(_states, _requests.c.buildsetid.in_(batch)))
     return found
+
+
+def _buildsets_made_by(connection: sa.Connection, job_id: int, since: int) -> list[int]:
+    """Return the buildsets with the mark of a job, but for the copies of them.
+
+    Who rebuilds one on Buildbot's own page copies all its properties, also the key that was given
+    to it alone (``rebuildBuildrequest`` in buildbot/data/buildrequests.py).
+    """
+    mark, key = _properties.alias(), _properties.alias()
+    query = (
+        sa.select(sa.func.min(Model.buildsets.c.id))
+        .join_from(Model.buildsets, mark, mark.c.buildsetid == Model.buildsets.c.id)
+        .join(key, key.c.buildsetid == Model.buildsets.c.id)
+        .where(
+            Model.buildsets.c.submitted_at >= since,
+            mark.c.property_name == JOB_PROPERTY,
+            mark.c.property_value == json.dumps([job_id, SOURCE]),
+            key.c.property_name == KEY_PROPERTY,
+        )
+        .group_by(key.c.property_value)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:

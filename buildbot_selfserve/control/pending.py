@@ -84,7 +84,9 @@ def _complete_unclaimed(
         sa.select(_requests.c.id, _requests.c.buildsetid)
         .where(look.still_pending(request_ids))
         .order_by(_requests.c.id)
-        .with_for_update()  # SQLite knows no such thing, and has one writer anyway
+        # a claim must not wait for it, or each would wait for the other: its foreign key asks for
+        # the row's key alone. SQLite knows no such thing, and has one writer anyway
+        .with_for_update(key_share=True)
     )
     try:
         with connection.begin():

@@ -44,6 +44,6 @@ def effect(state: look.RequestState, priority: int) -> Effect:
 
 
 def _set_if_pending(connection: sa.Connection, request_id: int, priority: int) -> bool:
-    query = _requests.update().where(look.still_pending([request_id]))
+    query = _requests.update().where(look.still_or_again_pending([request_id]))
     with connection.begin():
         return bool(connection.execute(query.values(priority=priority)).rowcount == 1)
