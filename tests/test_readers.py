@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,6 +31,8 @@ from buildbot_selfserve.readers.threads import ThreadReaders
 from tests.process_master import ProcessMaster
 
 TIMEOUT = 6.0
+#: Of what is to be answered: several processes start at once.
+PATIENCE = 60.0
 
 
 # -- what readers are asked here: they run in another process, and so are functions of a module
@@ -235,6 +238,75 @@ async def test_a_reader_that_takes_long_to_start_is_not_replaced() -> None:
         await made.ask(wait, 3600)
     while psutil.pid_exists(pid):
         await task.deferLater(reactor, 0.05)
+    await made.stop()
+
+
+def open_when_let(gate: str) -> dict[str, Any]:
+    while not os.path.exists(gate):  # noqa: PTH110
+        time.sleep(0.02)
+    return open_state("Ada")
+
+
+async def one_of_two_loads(folder: Path) -> tuple[Any, int, Path]:
+    """Return two readers, the pid of the second, and the file for which the first one waits."""
+    gate = folder / "gate"
+    gate.touch()
+    made = ProcessReaders(reactor, 2, open_when_let, (str(gate),), PATIENCE)
+    await defer.gatherResults([made.ask(wait, 0.1) for _ in range(2)])
+    first, other = made.pids
+    gate.unlink()
+    os.kill(first, signal.SIGKILL)
+    while first in made.pids:
+        await task.deferLater(reactor, 0.02)
+    return made, other, gate
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_has_died_or_loads_is_asked_nothing_while_there_is_another(
+    tmp_path: Path,
+) -> None:
+    made, other, gate = await one_of_two_loads(tmp_path)
+    # there is no process in its place at first, and then one that loads
+    assert await made.ask(where) == other
+    while len(made.pids) < 2:
+        await task.deferLater(reactor, 0.02)
+    busy = made.ask(wait, 0.2)
+    for large in (False, True):
+        assert await made.ask(where, large=large) == other
+    await busy
+    # from then on both are asked
+    gate.touch()
+    while len({*await defer.gatherResults([made.ask(where) for _ in range(2)])}) < 2:
+        await task.deferLater(reactor, 0.02)
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_while_all_readers_load_each_is_asked_its_share(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    made = ProcessReaders(reactor, 2, open_when_let, (str(gate),), PATIENCE)
+    asked = defer.gatherResults([made.ask(where) for _ in range(6)])
+    gate.touch()
+    pids = await asked
+    assert sorted(map(pids.count, set(pids))) == [3, 3]
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_reader_has_no_room_for_waits_for_one_that_loads(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    made, other, gate = await one_of_two_loads(tmp_path)
+    monkeypatch.setitem(MOST_WAITING, False, 2)
+    busy = [made.ask(wait, 0.2) for _ in range(2)]
+    waiting = [made.ask(where) for _ in range(2)]
+    with pytest.raises(errors.Unavailable, match="Too many"):
+        await made.ask(where)
+    gate.touch()
+    await defer.gatherResults(busy)
+    pids = await defer.gatherResults(waiting)
+    assert other not in pids
+    assert set(pids) < set(made.pids)
     await made.stop()
 
 

@@ -120,8 +120,8 @@ class ProcessReaders:
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
-        reader = min(self._readers, key=lambda one: (len(one.lanes[large]), one.unanswered))
-        if len(reader.lanes[large]) >= MOST_WAITING[large]:
+        reader = min(self._readers, key=lambda one: one.burden(large))
+        if reader.is_full(large):
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1
         kept = self._keep(arguments[0]) if arguments else None
@@ -200,15 +200,16 @@ class _Reader:
 
     :ivar lanes: the questions that it has not answered, by whether they are large, and in their
         order by their numbers: it works on the first of each lane
+    :ivar is_ready: whether there is a process, and it has its state
     """
 
     def __init__(self, readers: ProcessReaders) -> None:
         self.readers = readers
         self.lanes: dict[bool, dict[int, _Question]] = {False: {}, True: {}}
         self.deaths = 0
+        self.is_ready = False
         self._pipe: _Pipe | None = None
         self._started = 0.0
-        self._is_ready = False
         #: by lane
         self._kept: dict[bool, _Kept] = {}
 
@@ -220,6 +221,17 @@ class _Reader:
     def unanswered(self) -> int:
         return sum(map(len, self.lanes.values()))
 
+    def is_full(self, large: bool) -> bool:
+        """Whether no more questions may wait in a lane."""
+        return len(self.lanes[large]) >= MOST_WAITING[large]
+
+    def burden(self, large: bool) -> tuple[bool, bool, int, int]:
+        """Return what is less for the reader that answers a question sooner.
+
+        One that is busy answers before one that is not there yet: to load may take minutes.
+        """
+        return self.is_full(large), not self.is_ready, len(self.lanes[large]), self.unanswered
+
     def questions(self) -> list[_Question]:
         """Return the questions that it has not answered."""
         return [question for lane in self.lanes.values() for question in lane.values()]
@@ -228,7 +240,6 @@ class _Reader:
         """Start a process, and ask it what the last one has left."""
         reactor = self.readers.reactor
         self._started = reactor.seconds()
-        self._is_ready = False
         self._kept = {}
         pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
@@ -266,7 +277,7 @@ class _Reader:
     def answered(self, number: int, kind: int, payload: bytes) -> None:
         """Take an answer, or that the process begins to answer now."""
         if number == frames.READY:
-            self._is_ready = True
+            self.is_ready = True
             for waiting in self.questions():
                 waiting.asked_at = self.readers.reactor.seconds()
             return
@@ -307,20 +318,21 @@ class _Reader:
         if self._hangs(worked_on):
             self.readers.log.warn("selfserve: a reader hangs and is killed")
             self._pipe.kill()
-        elif worked_on is not question or not self._is_ready:
+        elif worked_on is not question or not self.is_ready:
             del lane[question.number]
             frame = frames.packed(question.number, frames.UNWANTED, b"")
             self._pipe.write(question.large, frame)
 
     def _hangs(self, worked_on: _Question) -> bool:
         now = self.readers.reactor.seconds()
-        if not self._is_ready:
+        if not self.is_ready:
             return bool(now - self._started > LONGEST_START)
         return bool(now - worked_on.asked_at >= self.readers.timeout - TOLERANCE)
 
     def ended(self) -> None:
         """Note that the process has ended, and give up the questions that outlived two."""
         self._pipe = None
+        self.is_ready = False
         for question in self.questions():
             if question.answer.called:
                 del self.lanes[question.large][question.number]
