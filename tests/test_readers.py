@@ -214,6 +214,17 @@ async def test_a_reader_that_hangs_is_replaced(processes: Any) -> None:
     assert not psutil.pid_exists(first)
 
 
+async def when_it_answers(made: ProcessReaders) -> int:
+    """Return the pid of a reader that may still have to start."""
+    for _ in range(60):
+        try:
+            pid: int = await made.ask(where)
+        except errors.Unavailable:
+            continue
+        return pid
+    raise AssertionError("no reader answers")
+
+
 def open_slowly(name: str) -> dict[str, Any]:
     time.sleep(4.0)
     return open_state(name)
@@ -226,13 +237,7 @@ async def test_a_reader_that_takes_long_to_start_is_not_replaced() -> None:
     asked = [made.ask(greet, "Too early", large=large) for large in (False, True)]
     results = await defer.DeferredList(asked, consumeErrors=True)
     assert [fine for fine, _ in results] == [False, False]
-    for _ in range(60):
-        try:
-            answered = await made.ask(where)
-            break
-        except errors.Unavailable:
-            continue
-    assert answered == pid
+    assert await when_it_answers(made) == pid
     # but from then on it may hang
     with pytest.raises(errors.Unavailable):
         await made.ask(wait, 3600)
@@ -331,6 +336,38 @@ async def test_working_on_after_somebody_has_gone_is_no_hanging(processes: Any) 
     with pytest.raises(errors.Unavailable):
         await next_one
     assert await processes.ask(where) == first
+
+
+def stand_still(then: Callable[[], object] = bool) -> None:
+    time.sleep(2.0)
+    then()
+
+
+@pytest.mark.parametrize(("question", "argument"), [(wait, 0.1), (large_answer, 60_000)])
+@pytest_twisted.ensureDeferred
+async def test_what_was_answered_while_the_reactor_stood_still_is_an_answer(
+    question: Any, argument: Any
+) -> None:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), 1.0)
+    first = await when_it_answers(made)
+    answer = made.ask(question, argument)
+    # timers come after this, and what lies in the pipes after them
+    reactor.callFromThread(stand_still)  # type: ignore[attr-defined]
+    assert await answer == question({}, argument)
+    assert (await when_it_answers(made), made.restarts) == (first, 0)
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reactor_that_stood_still_makes_no_reader_hang() -> None:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), 1.0)
+    first = await when_it_answers(made)
+    unwanted = made.ask(wait, 0.1)
+    unwanted.addErrback(lambda failure: failure.trap(defer.CancelledError))
+    reactor.callFromThread(stand_still, unwanted.cancel)  # type: ignore[attr-defined]
+    await unwanted
+    assert (await when_it_answers(made), made.restarts) == (first, 0)
+    await made.stop()
 
 
 @pytest_twisted.ensureDeferred
