@@ -418,10 +418,10 @@ async def test_what_hangs_in_a_thread_does_not_hold_up_the_reactor(monkeypatch: 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_question_whose_reader_is_killed_is_asked_again(
-    processes: Any, tmp_path: Any
-) -> None:
-    assert await processes.ask(die_once, str(tmp_path / "marker")) == "alive"
+async def test_a_question_whose_reader_is_killed_is_asked_again(tmp_path: Any) -> None:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
+    assert await made.ask(die_once, str(tmp_path / "marker")) == "alive"
+    await made.stop()
 
 
 @pytest_twisted.ensureDeferred
