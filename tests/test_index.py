@@ -19,6 +19,7 @@ from buildbot_selfserve.history import database
 from buildbot_selfserve.history import listed
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.index import Place
 from buildbot_selfserve.history.index import following
 from buildbot_selfserve.history.index import tails
 from buildbot_selfserve.model import Branch
@@ -119,6 +120,7 @@ def compare(asked: Asked) -> None:
     """Ask everything, and hold it against the plain answers."""
     with asked.reading.connect() as connection:
         plain = Plain(connection)
+        compare_branches(asked.history(connection), plain)
         for branch in BRANCHES:
             history = asked.history(connection)
             revisions = plain.revisions(branch)
@@ -139,6 +141,14 @@ def compare(asked: Asked) -> None:
             for user in USERS:
                 compare_user(history, plain, branch, user)
                 compare_user(history, plain, branch, user, plain.some_requests())
+
+
+def compare_branches(history: History, plain: Plain) -> None:
+    """What is asked of all branches at once is what is asked of each."""
+    some = [min(revisions) for revisions in map(plain.revisions, BRANCHES) if revisions]
+    for text in ("abcdef", "abcde", "nothing", *some):
+        of_each = [one for branch in BRANCHES for one in history.revisions(branch, text)]
+        assert history.revisions_on(BRANCHES, text) == of_each
 
 
 def compare_today(history: History, plain: Plain, branch: Branch) -> None:
@@ -191,6 +201,46 @@ def test_what_is_there_before_the_question_is_seen(asked: Asked) -> None:
             (found,) = history.revisions(branch, revision)
             assert len(history.rows_at(found).rows) == len(requests)
             assert history.done(found, 0).pending == len(requests)
+
+
+def test_a_revision_is_looked_for_once_on_however_many_branches(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = 60
+    configured = tuple(
+        Branch(f"{name}-{codebase}", (name,), codebase=codebase)
+        for name in map(str, range(many))
+        for codebase in ("app", None)
+    )
+    with asked.writing.begin() as connection:
+        writer = Writer(connection, 12)
+        for number in range(many):
+            named = writer.stamp(branch=str(number), codebase="app", revision=f"abcdef{number}")
+            nameless = writer.stamp(branch=str(number), codebase="app", revision=None)
+            for request_id in writer.buildset(named, nameless):
+                writer.find(writer.build(request_id))
+    looked_at = calls_of(monkeypatch, Place, "belongs")
+    statements = calls_of(monkeypatch, listed, "fetched")
+    with asked.reading.connect() as connection:
+        history = asked.history(connection)
+        assert {one.branch for one in history.revisions_on(configured, "abcdef")} == set(configured)
+        assert len(looked_at) <= 3 * len(configured)
+        statements.clear()
+        history.revisions_on(configured, "abcdef")
+        assert len(statements) <= 3
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
+    """Return a list that gets longer with each call of a function."""
+    calls: list[None] = []
+    function = getattr(owner, name)
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(None)
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
 
 
 @pytest.mark.writes_at_once

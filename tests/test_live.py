@@ -245,6 +245,33 @@ def test_a_storm_is_told_as_something(monkeypatch: Any) -> None:
     assert heard.main == heard.other == [Change(None, None)]
 
 
+def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) -> None:
+    names = [f"feature/{number}" for number in range(40)]
+    for number, name in enumerate(names * 10, 1000):
+        monkeypatch.setitem(STAMPS, number, (Sourcestamp(name, "", "repo", ""),))
+    compared: list[Sourcestamp] = []
+    has = Branch.has
+
+    def counted(branch: Branch, stamp: Sourcestamp) -> bool:
+        compared.append(stamp)
+        return has(branch, stamp)
+
+    monkeypatch.setattr(Branch, "has", counted)
+    heard = Heard()
+    each: dict[str, list[Change]] = {name: [] for name in names}
+    for name in names:
+        branch = Branch(name, (name, "main"))
+        heard.listening.enter_context(heard.listeners.listening(branch, each[name].extend))
+    for request_id in (1, *range(1000, 1400)):
+        heard.happens(request_id)
+    heard.clock.advance(changes.WINDOW)
+    while any(not told for told in each.values()):
+        heard.clock.advance(0)
+    assert [one.request_id for one in each["feature/3"]] == [1, *range(1003, 1400, 40)]
+    # 400 requests and 42 branches, but each is at one place, and each place on a branch or two
+    assert len(compared) <= 3 * len(names)
+
+
 def test_memory_is_bounded(monkeypatch: Any) -> None:
     monkeypatch.setattr(changes, "MOST_REMEMBERED", 2)
     heard = Heard()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,6 +31,8 @@ from buildbot_selfserve.readers.threads import ThreadReaders
 from tests.process_master import ProcessMaster
 
 TIMEOUT = 6.0
+#: Of what is to be answered: several processes start at once.
+PATIENCE = 60.0
 
 
 # -- what readers are asked here: they run in another process, and so are functions of a module
@@ -211,6 +214,17 @@ async def test_a_reader_that_hangs_is_replaced(processes: Any) -> None:
     assert not psutil.pid_exists(first)
 
 
+async def when_it_answers(made: ProcessReaders) -> int:
+    """Return the pid of a reader that may still have to start."""
+    for _ in range(60):
+        try:
+            pid: int = await made.ask(where)
+        except errors.Unavailable:
+            continue
+        return pid
+    raise AssertionError("no reader answers")
+
+
 def open_slowly(name: str) -> dict[str, Any]:
     time.sleep(4.0)
     return open_state(name)
@@ -223,18 +237,81 @@ async def test_a_reader_that_takes_long_to_start_is_not_replaced() -> None:
     asked = [made.ask(greet, "Too early", large=large) for large in (False, True)]
     results = await defer.DeferredList(asked, consumeErrors=True)
     assert [fine for fine, _ in results] == [False, False]
-    for _ in range(60):
-        try:
-            answered = await made.ask(where)
-            break
-        except errors.Unavailable:
-            continue
-    assert answered == pid
+    assert await when_it_answers(made) == pid
     # but from then on it may hang
     with pytest.raises(errors.Unavailable):
         await made.ask(wait, 3600)
     while psutil.pid_exists(pid):
         await task.deferLater(reactor, 0.05)
+    await made.stop()
+
+
+def open_when_let(gate: str) -> dict[str, Any]:
+    while not os.path.exists(gate):  # noqa: PTH110
+        time.sleep(0.02)
+    return open_state("Ada")
+
+
+async def one_of_two_loads(folder: Path) -> tuple[Any, int, Path]:
+    """Return two readers, the pid of the second, and the file for which the first one waits."""
+    gate = folder / "gate"
+    gate.touch()
+    made = ProcessReaders(reactor, 2, open_when_let, (str(gate),), PATIENCE)
+    await defer.gatherResults([made.ask(wait, 0.1) for _ in range(2)])
+    first, other = made.pids
+    gate.unlink()
+    os.kill(first, signal.SIGKILL)
+    while first in made.pids:
+        await task.deferLater(reactor, 0.02)
+    return made, other, gate
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_has_died_or_loads_is_asked_nothing_while_there_is_another(
+    tmp_path: Path,
+) -> None:
+    made, other, gate = await one_of_two_loads(tmp_path)
+    # there is no process in its place at first, and then one that loads
+    assert await made.ask(where) == other
+    while len(made.pids) < 2:
+        await task.deferLater(reactor, 0.02)
+    busy = made.ask(wait, 0.2)
+    for large in (False, True):
+        assert await made.ask(where, large=large) == other
+    await busy
+    # from then on both are asked
+    gate.touch()
+    while len({*await defer.gatherResults([made.ask(where) for _ in range(2)])}) < 2:
+        await task.deferLater(reactor, 0.02)
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_while_all_readers_load_each_is_asked_its_share(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    made = ProcessReaders(reactor, 2, open_when_let, (str(gate),), PATIENCE)
+    asked = defer.gatherResults([made.ask(where) for _ in range(6)])
+    gate.touch()
+    pids = await asked
+    assert sorted(map(pids.count, set(pids))) == [3, 3]
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_reader_has_no_room_for_waits_for_one_that_loads(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    made, other, gate = await one_of_two_loads(tmp_path)
+    monkeypatch.setitem(MOST_WAITING, False, 2)
+    busy = [made.ask(wait, 0.2) for _ in range(2)]
+    waiting = [made.ask(where) for _ in range(2)]
+    with pytest.raises(errors.Unavailable, match="Too many"):
+        await made.ask(where)
+    gate.touch()
+    await defer.gatherResults(busy)
+    pids = await defer.gatherResults(waiting)
+    assert other not in pids
+    assert set(pids) < set(made.pids)
     await made.stop()
 
 
@@ -259,6 +336,38 @@ async def test_working_on_after_somebody_has_gone_is_no_hanging(processes: Any) 
     with pytest.raises(errors.Unavailable):
         await next_one
     assert await processes.ask(where) == first
+
+
+def stand_still(then: Callable[[], object] = bool) -> None:
+    time.sleep(2.0)
+    then()
+
+
+@pytest.mark.parametrize(("question", "argument"), [(wait, 0.1), (large_answer, 60_000)])
+@pytest_twisted.ensureDeferred
+async def test_what_was_answered_while_the_reactor_stood_still_is_an_answer(
+    question: Any, argument: Any
+) -> None:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), 1.0)
+    first = await when_it_answers(made)
+    answer = made.ask(question, argument)
+    # timers come after this, and what lies in the pipes after them
+    reactor.callFromThread(stand_still)  # type: ignore[attr-defined]
+    assert await answer == question({}, argument)
+    assert (await when_it_answers(made), made.restarts) == (first, 0)
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reactor_that_stood_still_makes_no_reader_hang() -> None:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), 1.0)
+    first = await when_it_answers(made)
+    unwanted = made.ask(wait, 0.1)
+    unwanted.addErrback(lambda failure: failure.trap(defer.CancelledError))
+    reactor.callFromThread(stand_still, unwanted.cancel)  # type: ignore[attr-defined]
+    await unwanted
+    assert (await when_it_answers(made), made.restarts) == (first, 0)
+    await made.stop()
 
 
 @pytest_twisted.ensureDeferred
@@ -309,10 +418,10 @@ async def test_what_hangs_in_a_thread_does_not_hold_up_the_reactor(monkeypatch: 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_question_whose_reader_is_killed_is_asked_again(
-    processes: Any, tmp_path: Any
-) -> None:
-    assert await processes.ask(die_once, str(tmp_path / "marker")) == "alive"
+async def test_a_question_whose_reader_is_killed_is_asked_again(tmp_path: Any) -> None:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
+    assert await made.ask(die_once, str(tmp_path / "marker")) == "alive"
+    await made.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -65,7 +65,11 @@ class History:
 
     def revisions(self, branch: Branch, text: str) -> list[Revision]:
         """Return the revisions on *branch* that *text* may mean: none, one or several."""
-        return revisions.candidates(self.connection, self.facts, branch, text)
+        return revisions.candidates(self.connection, self.facts, (branch,), text)
+
+    def revisions_on(self, branches: Sequence[Branch], text: str) -> list[Revision]:
+        """Return the revisions on *branches* that *text* may mean, by branches."""
+        return revisions.candidates(self.connection, self.facts, branches, text)
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None:
         """Return the build of this id if it belongs to *branch*."""

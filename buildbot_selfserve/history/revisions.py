@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Place
 from buildbot_selfserve.history.index import found_by_running
@@ -40,38 +43,60 @@ _CHANGED = Statement(sa.select(Model.changes.c.sourcestampid), Model.changes.c.s
 
 
 def candidates(
-    connection: sa.Connection, facts: Facts, branch: Branch, text: str
+    connection: sa.Connection, facts: Facts, branches: Sequence[Branch], text: str
 ) -> list[Revision]:
-    """Return the revisions on *branch* that *text* may mean, by their names.
+    """Return the revisions on *branches* that *text* may mean, by branches and by their names.
 
-    The whole revision means itself, also where others begin with it.
+    The whole revision means itself, also where others on its branch begin with it. What begins so
+    is looked up at once for all branches, of which there may be thousands.
     """
     if not text:
         return []
     # first, since what is over by the time of the next step is found there
-    running = found_by_running(connection, facts, branch)
+    running = found_by_running(connection, facts, branches)
+    found: dict[Branch, list[Revision]] = {}
+    left = branches
     for whole in (True, False):
-        if not whole and len(text) < SHORTEST_PREFIX:
+        if not left or (not whole and len(text) < SHORTEST_PREFIX):
             break
-        named = facts.named(branch, text, whole)
-        got = _existing(connection, facts.found(branch, text, whole))
-        for revision, build_id in running:
-            if revision == text if whole else revision.startswith(text):
-                got.setdefault(revision, []).append(build_id)
-        if named or got:
-            return [
-                Revision(branch, one, tuple(named.get(one, ())), tuple(got.get(one, ())))
-                for one in sorted({*named, *got})
-            ]
-    return []
+        fitting = [
+            one
+            for one in running
+            if (one.revision == text if whole else one.revision.startswith(text))
+        ]
+        named = facts.by_branch(left, facts.named(text, whole))
+        got = _existing(connection, facts.by_branch(left, facts.found(text, whole)))
+        _add(got, facts.by_branch(left, fitting))
+        for branch in {**named, **got}:
+            found[branch] = _revisions(branch, named.get(branch, {}), got.get(branch, {}))
+        left = [branch for branch in left if branch not in found]
+    return [revision for branch in branches for revision in found.get(branch, ())]
 
 
-def _existing(connection: sa.Connection, got: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Return the builds by revision of *got* without those that were deleted since."""
-    ids = sorted({build_id for builds in got.values() for build_id in builds})
-    there = {build_id for (build_id,) in _EXISTING.of(connection, ids)}
-    existing = {revision: [one for one in got[revision] if one in there] for revision in got}
-    return {revision: builds for revision, builds in existing.items() if builds}
+def _add(got: ByBranch, more: ByBranch) -> None:
+    for branch, its in more.items():
+        for revision, builds in its.items():
+            got.setdefault(branch, {}).setdefault(revision, set()).update(builds)
+
+
+def _revisions(
+    branch: Branch, named: Mapping[str, set[int]], got: Mapping[str, set[int]]
+) -> list[Revision]:
+    return [
+        Revision(branch, one, tuple(sorted(named.get(one, ()))), tuple(sorted(got.get(one, ()))))
+        for one in sorted({*named, *got})
+    ]
+
+
+def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
+    """Return *got* without the builds that were deleted since, and what had no others."""
+    ids = {one for its in got.values() for builds in its.values() for one in builds}
+    there = {build_id for (build_id,) in _EXISTING.of(connection, sorted(ids))}
+    existing = {
+        branch: {revision: builds & there for revision, builds in its.items() if builds & there}
+        for branch, its in got.items()
+    }
+    return {branch: its for branch, its in existing.items() if its}
 
 
 def to_build(
@@ -81,7 +106,7 @@ def to_build(
 
     A text that means no known revision is one by itself.
     """
-    fitting = candidates(connection, facts, branch, text)
+    fitting = candidates(connection, facts, (branch,), text)
     found = [_known(connection, facts, one) for one in fitting]
     return found or [AnyRevision(branch, text, False, _places(facts, branch))]
 

@@ -116,21 +116,16 @@ class Listeners:
         too_many, self._too_many = self._too_many, False
         try:
             known = not too_many and await self._find_out(fresh)
-            told: dict[str, Sequence[Change]] = {}
-            for listener in self._listeners:
-                branch = listener.branch
-                if branch.name not in told:
-                    told[branch.name] = self._told(branch, fresh) if known else (SOMETHING,)
-            Pace(self.clock).each(
-                list(self._listeners), lambda one: self._tell_one(one, told[one.branch.name])
-            )
+            told = _Told(fresh, self._places) if known else None
+            Pace(self.clock).each(list(self._listeners), lambda one: self._tell_one(one, told))
         finally:
             self._telling = False
             if self._fresh and self._listeners:
                 self._telling = True
                 self.clock.callLater(WINDOW, self._begin)
 
-    def _tell_one(self, listener: Listener, changes: Sequence[Change]) -> None:
+    def _tell_one(self, listener: Listener, told: _Told | None) -> None:
+        changes = (SOMETHING,) if told is None else told.on(listener.branch)
         if changes and listener in self._listeners:
             listener.hear(changes)
 
@@ -149,10 +144,39 @@ class Listeners:
         self._places.update(found)
         return True
 
-    def _told(self, branch: Branch, fresh: Mapping[int, int | None]) -> Sequence[Change]:
-        changes = tuple(
-            Change(request_id, build_id)
-            for request_id, build_id in fresh.items()
-            if any(branch.has(stamp) for stamp in self._places.get(request_id, ()))
-        )
-        return changes if len(changes) <= MOST_TOLD else (SOMETHING,)
+
+class _Told:
+    """What is told of a window: sorted by where it is once, and not for each who listens.
+
+    :param fresh: the requests to which something has happened, and their builds
+    :param places: the sourcestamps of requests
+    """
+
+    def __init__(
+        self, fresh: Mapping[int, int | None], places: Mapping[int, tuple[Sourcestamp, ...]]
+    ) -> None:
+        self._changes = [Change(*one) for one in fresh.items()]
+        # what they call their branch, and where each change is, by its number
+        self._at: dict[str | None, dict[Sourcestamp, list[int]]] = {}
+        for number, request_id in enumerate(fresh):
+            for stamp in places.get(request_id, ()):
+                numbers = self._at.setdefault(stamp.branch, {}).setdefault(stamp, [])
+                if len(numbers) <= MOST_TOLD:
+                    numbers.append(number)
+        self._of_branch: dict[str, Sequence[Change]] = {}
+
+    def on(self, branch: Branch) -> Sequence[Change]:
+        """Return what has happened on *branch*, in its order."""
+        if branch.name not in self._of_branch:
+            self._of_branch[branch.name] = self._find(branch)
+        return self._of_branch[branch.name]
+
+    def _find(self, branch: Branch) -> Sequence[Change]:
+        found: set[int] = set()
+        for name in branch.branches:
+            for stamp, numbers in self._at.get(name, {}).items():
+                if branch.has(stamp):
+                    found.update(numbers)
+                if len(found) > MOST_TOLD:
+                    return (SOMETHING,)
+        return tuple(self._changes[number] for number in sorted(found))

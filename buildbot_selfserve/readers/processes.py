@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import sys
@@ -31,6 +32,9 @@ BACKOFF = (0.1, 0.5, 2.0, 5.0)
 LONG_LIFE = 10.0
 #: Seconds by which a timer may be early.
 TOLERANCE = 0.01
+#: A timer that is so many seconds late tells that the reactor stood still. What came meanwhile lies
+#: in the pipes, which are read after the timers, a little in each turn: so long that may take.
+STOOD_STILL = 0.5
 #: Seconds that a reader has to make its state: it may have a long history to read.
 LONGEST_START = 600.0
 #: The child finds its modules where we found ours; sys.path[0] would be the master's folder.
@@ -120,8 +124,8 @@ class ProcessReaders:
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
-        reader = min(self._readers, key=lambda one: (len(one.lanes[large]), one.unanswered))
-        if len(reader.lanes[large]) >= MOST_WAITING[large]:
+        reader = min(self._readers, key=lambda one: one.burden(large))
+        if reader.is_full(large):
             return defer.fail(Unavailable("Too many questions at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1
         kept = self._keep(arguments[0]) if arguments else None
@@ -132,7 +136,7 @@ class ProcessReaders:
         question.due = self.reactor.seconds() + self.timeout
         reader.ask(question)
         if self._clock is None:
-            self._clock = self.reactor.callLater(self.timeout, self._give_up)
+            self._clock = self.reactor.callLater(self.timeout, self._give_up, question.due)
 
         def ended(result: Any) -> Any:
             reader.forget(question)
@@ -140,13 +144,17 @@ class ProcessReaders:
 
         return question.answer.addBoth(ended)
 
-    def _give_up(self) -> None:
+    def _give_up(self, planned: float) -> None:
         """Give up the questions that are overdue; look again when the next one is.
 
         A timer for each of thousands a second would cost more than to write them into a pipe.
         """
         self._clock = None
         now = self.reactor.seconds()
+        if now - planned > STOOD_STILL:
+            # once: the next time is as planned, however late it comes
+            self._clock = self.reactor.callLater(STOOD_STILL, self._give_up, math.inf)
+            return
         # those that were given up before are still worked on
         open_ones = [
             question
@@ -156,7 +164,7 @@ class ProcessReaders:
         ]
         dues = [question.due for question in open_ones if question.due > now]
         if dues:
-            self._clock = self.reactor.callLater(min(dues) - now, self._give_up)
+            self._clock = self.reactor.callLater(min(dues) - now, self._give_up, min(dues))
         for question in open_ones:
             # whoever hears that theirs is given up may stop us, or let go of others
             if question.due <= now and not question.answer.called:
@@ -200,15 +208,18 @@ class _Reader:
 
     :ivar lanes: the questions that it has not answered, by whether they are large, and in their
         order by their numbers: it works on the first of each lane
+    :ivar is_ready: whether there is a process, and it has its state
     """
 
     def __init__(self, readers: ProcessReaders) -> None:
         self.readers = readers
         self.lanes: dict[bool, dict[int, _Question]] = {False: {}, True: {}}
         self.deaths = 0
+        self.is_ready = False
         self._pipe: _Pipe | None = None
         self._started = 0.0
-        self._is_ready = False
+        #: it may hang in this one
+        self._suspect: _Question | None = None
         #: by lane
         self._kept: dict[bool, _Kept] = {}
 
@@ -220,6 +231,17 @@ class _Reader:
     def unanswered(self) -> int:
         return sum(map(len, self.lanes.values()))
 
+    def is_full(self, large: bool) -> bool:
+        """Whether no more questions may wait in a lane."""
+        return len(self.lanes[large]) >= MOST_WAITING[large]
+
+    def burden(self, large: bool) -> tuple[bool, bool, int, int]:
+        """Return what is less for the reader that answers a question sooner.
+
+        One that is busy answers before one that is not there yet: to load may take minutes.
+        """
+        return self.is_full(large), not self.is_ready, len(self.lanes[large]), self.unanswered
+
     def questions(self) -> list[_Question]:
         """Return the questions that it has not answered."""
         return [question for lane in self.lanes.values() for question in lane.values()]
@@ -228,7 +250,6 @@ class _Reader:
         """Start a process, and ask it what the last one has left."""
         reactor = self.readers.reactor
         self._started = reactor.seconds()
-        self._is_ready = False
         self._kept = {}
         pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
@@ -266,7 +287,7 @@ class _Reader:
     def answered(self, number: int, kind: int, payload: bytes) -> None:
         """Take an answer, or that the process begins to answer now."""
         if number == frames.READY:
-            self._is_ready = True
+            self.is_ready = True
             for waiting in self.questions():
                 waiting.asked_at = self.readers.reactor.seconds()
             return
@@ -295,7 +316,8 @@ class _Reader:
         """Let go of a question that nobody waits for any more.
 
         The one that the process works on stays until its answer comes; if it has had the whole
-        time for itself, the process hangs, and is killed.
+        time for itself, and its answer does not come a moment later, the process hangs, and is
+        killed.
         """
         lane = self.lanes[question.large]
         if lane.get(question.number) is not question:
@@ -304,23 +326,34 @@ class _Reader:
             del lane[question.number]
             return
         worked_on = _first(lane)
-        if self._hangs(worked_on):
-            self.readers.log.warn("selfserve: a reader hangs and is killed")
-            self._pipe.kill()
-        elif worked_on is not question or not self._is_ready:
+        if worked_on is not question or not self.is_ready:
             del lane[question.number]
             frame = frames.packed(question.number, frames.UNWANTED, b"")
             self._pipe.write(question.large, frame)
+        if self._hangs(worked_on) and worked_on is not self._suspect:
+            # its answer may lie in the pipe
+            self._suspect = worked_on
+            self.readers.reactor.callLater(STOOD_STILL, self._judge, self._pipe, worked_on)
+
+    def _judge(self, pipe: _Pipe, worked_on: _Question) -> None:
+        """Kill the process of *pipe* if it still hangs in a question."""
+        self._suspect = None
+        lane = self.lanes[worked_on.large]
+        is_there = lane.get(worked_on.number) is worked_on or not self.is_ready
+        if pipe is self._pipe and is_there and self._hangs(worked_on):
+            self.readers.log.warn("selfserve: a reader hangs and is killed")
+            pipe.kill()
 
     def _hangs(self, worked_on: _Question) -> bool:
         now = self.readers.reactor.seconds()
-        if not self._is_ready:
+        if not self.is_ready:
             return bool(now - self._started > LONGEST_START)
         return bool(now - worked_on.asked_at >= self.readers.timeout - TOLERANCE)
 
     def ended(self) -> None:
         """Note that the process has ended, and give up the questions that outlived two."""
         self._pipe = None
+        self.is_ready = False
         for question in self.questions():
             if question.answer.called:
                 del self.lanes[question.large][question.number]

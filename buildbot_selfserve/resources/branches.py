@@ -26,7 +26,7 @@ def branches(ctx: ReadContext, revision: str | None) -> Branches:
     every = ctx.history.branches()
     if revision is None:
         return Branches(every)
-    found = tuple(one for branch in every for one in ctx.history.revisions(branch, revision))
+    found = tuple(ctx.history.revisions_on(every, revision))
     names = {one.branch.name for one in found}
     return Branches(tuple(one for one in every if one.name in names), revision, found)
 

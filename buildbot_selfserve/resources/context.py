@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
 
@@ -37,6 +38,7 @@ class History(Protocol):
     def branches(self) -> tuple[Branch, ...]: ...
 
     def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
+    def revisions_on(self, branches: Sequence[Branch], text: str) -> list[Revision]: ...
 
     def day(self, branch: Branch, date: datetime.date | None) -> Day: ...
 

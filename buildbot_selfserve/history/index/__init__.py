@@ -15,10 +15,12 @@ from buildbot_selfserve.history.index.following import Index
 from buildbot_selfserve.history.index.learning import builders_on
 from buildbot_selfserve.history.index.learning import found_by_running
 from buildbot_selfserve.history.index.learning import learn_names
+from buildbot_selfserve.history.index.stamps import ByBranch
 from buildbot_selfserve.history.index.stamps import Place
 
 __all__ = [
     "About",
+    "ByBranch",
     "Chosen",
     "Facts",
     "Index",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.history.index.stamps import Find
 
 #: A build that starts so many seconds after it was asked for is late: it is remembered, so that a
 #: day need not be looked for among all that was asked for before it.
@@ -50,14 +51,12 @@ class Builds:
                 self._finds.append((build_id, place))
         self._found.add(texts)
 
-    def found(self, places: frozenset[int], text: str, whole: bool) -> dict[str, list[int]]:
-        """Return the builds in *places* by the revisions they found that begin with *text*."""
-        builds: dict[str, list[int]] = {}
-        for revision, number in self._found.starting(text, whole):
-            build_id, place = self._finds[number]
-            if place in places and build_id not in builds.get(revision, ()):
-                builds.setdefault(revision, []).append(build_id)
-        return builds
+    def found(self, text: str, whole: bool) -> list[Find]:
+        """Return the builds that have found a revision which begins with *text*."""
+        return [
+            Find(revision, *self._finds[number])
+            for revision, number in self._found.starting(text, whole)
+        ]
 
 
 def found_in(value: str | None, nameless: Iterable[Nameless]) -> list[tuple[str, int]]:

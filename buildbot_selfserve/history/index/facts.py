@@ -10,6 +10,8 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.intake import Intake
 from buildbot_selfserve.history.index.known import Known
+from buildbot_selfserve.history.index.stamps import ByBranch
+from buildbot_selfserve.history.index.stamps import Find
 from buildbot_selfserve.history.index.stamps import Place
 from buildbot_selfserve.history.index.stamps import Stamp
 from buildbot_selfserve.history.index.stamps import in_order
@@ -77,18 +79,23 @@ class Facts:
         with self._lock:
             return self._stamps.newest_places(branch, count)
 
-    def named(self, branch: Branch, text: str, whole: bool) -> dict[str, list[int]]:
-        """Return the sourcestamps on *branch* by the revisions that begin with *text*.
+    def named(self, text: str, whole: bool) -> list[Find]:
+        """Return the sourcestamps whose revisions begin with *text*.
 
         :param whole: *text* is the whole revision
         """
         with self._lock:
-            return self._stamps.named(branch, text, whole)
+            return self._stamps.named(text, whole)
 
-    def found(self, branch: Branch, text: str, whole: bool) -> dict[str, list[int]]:
-        """Return the builds on *branch* that are over, by the revisions they found themselves."""
+    def found(self, text: str, whole: bool) -> list[Find]:
+        """Return the builds that are over and have found such a revision themselves."""
         with self._lock:
-            return self._builds.found(self._stamps.places(branch), text, whole)
+            return self._builds.found(text, whole)
+
+    def by_branch(self, branches: Iterable[Branch], finds: Iterable[Find]) -> ByBranch:
+        """Return the ids of *finds* by those of *branches* that they are on, and by revision."""
+        with self._lock:
+            return self._stamps.by_branch(branches, finds)
 
     def of_stamps(self, stamp_ids: Iterable[int]) -> Chosen:
         """Return the buildsets of these sourcestamps, each with the first of them that is its."""

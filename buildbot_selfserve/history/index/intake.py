@@ -268,13 +268,15 @@ class Intake:
             now = self._buildsets.open
             return set(now) if len(now) > self._trimmed * 1.25 + MOST_CLOSED else set()
 
-    def searching(self, branch: Branch | None = None) -> dict[int, tuple[Nameless, ...]]:
-        """Return the builds that may still find a revision, on *branch* or anywhere."""
+    def searching(
+        self, branches: Iterable[Branch] | None = None
+    ) -> dict[int, tuple[Nameless, ...]]:
+        """Return the builds that may still find a revision, on *branches* or anywhere."""
         with self._lock:
             every = self._builds.searching
-            if branch is None or not every:
+            if branches is None or not every:
                 return dict(every)
-            places = self._stamps.places(branch)
+            places = set().union(*map(self._stamps.places, branches))
             its = {
                 build_id: tuple(one for one in nameless if one.place in places)
                 for build_id, nameless in every.items()

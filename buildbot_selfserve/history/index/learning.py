@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from buildbot_selfserve.history import listed
 from buildbot_selfserve.history.index import statements
 from buildbot_selfserve.history.index.builds import found_in
 from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.stamps import Find
 from buildbot_selfserve.model import Branch
 
 #: So many records are taken at a time.
@@ -30,21 +32,21 @@ def learn_names(connection: sa.Connection, facts: Facts) -> None:
 
 
 def found_by_running(
-    connection: sa.Connection, facts: Facts, branch: Branch | None
-) -> list[tuple[str, int]]:
-    """Return the revisions that builds have found which are not over, and those builds.
+    connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None
+) -> list[Find]:
+    """Return the builds that have found a revision and are not over, on *branches* or anywhere.
 
     What those have found that are over is settled on the way.
     """
-    every = facts.intake.searching(branch)
+    every = facts.intake.searching(branches)
     ids = sorted(every)
     records = statements.FOUND_BY.of(connection, ids)
     facts.intake.settle((build_id, value) for build_id, _, end, value in records if end is not None)
     return [
-        (revision, build_id)
+        Find(revision, build_id, place)
         for build_id, _, end, value in records
         if end is None
-        for revision, _ in found_in(value, every[build_id])
+        for revision, place in found_in(value, every[build_id])
     ]
 
 

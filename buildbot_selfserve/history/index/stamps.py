@@ -30,12 +30,24 @@ class Place(NamedTuple):
         )
 
 
+class Find(NamedTuple):
+    """What was found by its revision: a sourcestamp or a build, and the number of its place."""
+
+    revision: str
+    id: int
+    place: int
+
+
 class Stamp(NamedTuple):
     """A sourcestamp; ``revision`` is empty where it names none."""
 
     id: int
     place: Place
     revision: str
+
+
+#: Ids by branch and revision.
+ByBranch = dict[Branch, dict[str, set[int]]]
 
 
 class Stamps:
@@ -47,6 +59,8 @@ class Stamps:
         self._place_of = array("i")
         self._places: list[Place] = []
         self._numbers: dict[Place, int] = {}
+        #: the numbers of the places by what those call their branch
+        self._called: dict[str | None, list[int]] = {}
         #: on which something was ever to be built
         self.branches: set[str] = set()
         self._of_branch: dict[Branch, frozenset[int]] = {}
@@ -82,6 +96,7 @@ class Stamps:
         if number is None:
             number = self._numbers[place] = len(self._places)
             self._places.append(place)
+            self._called.setdefault(place.branch, []).append(number)
             if place.branch:
                 self.branches.add(place.branch)
             self._of_branch.clear()
@@ -98,7 +113,10 @@ class Stamps:
         found = self._of_branch.get(branch)
         if found is None:
             found = frozenset(
-                number for number, place in enumerate(self._places) if place.belongs(branch)
+                number
+                for name in branch.branches
+                for number in self._called.get(name, ())
+                if self._places[number].belongs(branch)
             )
             self._of_branch[branch] = found
         return found
@@ -115,13 +133,24 @@ class Stamps:
                     break
         return {self._places[number] for number in found}
 
-    def named(self, branch: Branch, text: str, whole: bool) -> dict[str, list[int]]:
-        """Return the sourcestamps on *branch* by the revisions that begin with *text*."""
-        places = self.places(branch)
-        found: dict[str, list[int]] = {}
-        for revision, stamp_id in self._named.starting(text, whole):
-            if self.place(stamp_id) in places:
-                found.setdefault(revision, []).append(stamp_id)
+    def named(self, text: str, whole: bool) -> list[Find]:
+        """Return the sourcestamps whose revisions begin with *text*."""
+        return [
+            Find(revision, stamp_id, self.place(stamp_id))
+            for revision, stamp_id in self._named.starting(text, whole)
+        ]
+
+    def by_branch(self, branches: Iterable[Branch], finds: Iterable[Find]) -> ByBranch:
+        """Return the ids of *finds* by those of *branches* that they are on, and by revision."""
+        in_place: dict[int, list[Find]] = {}
+        for find in finds:
+            in_place.setdefault(find.place, []).append(find)
+        found: ByBranch = {}
+        for branch in branches if in_place else ():
+            for place in in_place.keys() & self.places(branch):
+                its = found.setdefault(branch, {})
+                for find in in_place[place]:
+                    its.setdefault(find.revision, set()).add(find.id)
         return found
 
     def nameless(self) -> Iterator[int]:
