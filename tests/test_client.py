@@ -239,6 +239,42 @@ async def test_a_job_request_whose_answer_is_lost_is_done_once(
     assert len(proxy.seen) == 4
 
 
+FAILED = b'{"status": "FAILED", "msg": "%s"}'
+WRONG_TOKEN = Fault(401, {}, FAILED % b"Wrong API token")
+BROKEN = Fault(500, {}, FAILED % b"Internal error")
+BEGUN = Fault(503, {"Retry-After": "0"}, b'{"msg": "Job 7 was begun", "job_id": 7}')
+
+
+@pytest.mark.parametrize(
+    ("faults", "raised", "job_id", "maybe"),
+    [
+        ([LOST, WRONG_TOKEN], errors.Unauthorized, None, True),
+        ([Fault(504), BROKEN], errors.Unavailable, None, True),
+        ([Fault(504), Fault(404, {}, b"<html>")], errors.NotSelfServe, None, True),
+        ([LOST, Fault(303, {"Location": "/"})], errors.RedirectRefused, None, True),
+        ([BEGUN, BROKEN], errors.Unavailable, 7, False),
+        ([BROKEN], errors.Unavailable, None, True),
+        ([WRONG_TOKEN], errors.Unauthorized, None, False),
+        ([Fault(503, {"Retry-After": "0"}), WRONG_TOKEN], errors.Unauthorized, None, False),
+    ],
+)
+def test_what_may_have_been_done_is_not_forgotten(
+    faults: list[Fault | str], raised: type[errors.ClientError], job_id: int | None, maybe: bool
+) -> None:
+    with unreliable(free_port()) as proxy:
+        client = Client(proxy.url)
+        proxy.faults = list(faults)
+        with pytest.raises(raised) as caught:
+            client.rebuild_build("main", 1)
+        assert caught.value.job_id == job_id
+        assert ("may have been done" in str(caught.value)) == maybe
+        # a question has no effect that could be lost
+        proxy.faults, proxy.always = list(faults), faults[-1]
+        with pytest.raises(errors.ClientError) as caught:
+            client.branches()
+        assert "may have been done" not in str(caught.value)
+
+
 @pytest_twisted.ensureDeferred
 async def test_patience_of_none_asks_once(master: Any, asked: Asker, proxy: Unreliable) -> None:
     proxy.always = Fault(503, {"Retry-After": "1"}, b'{"msg": "not now", "job_id": 7}')
