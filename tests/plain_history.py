@@ -274,10 +274,7 @@ class Writer:
             results=-1,
         )
         if self.random.random() < 0.3:
-            value = json.dumps([self.random.choice(["ada", "eve", None]), "Self-serve"])
-            self.insert(
-                _owners, buildsetid=buildset_id, property_name="owner", property_value=value
-            )
+            self.property(buildset_id, "owner", self.random.choice(["ada", "eve", None]))
         for stamp_id in stamp_ids:
             self.insert(_links, buildsetid=buildset_id, sourcestampid=stamp_id)
         builders = self.random.sample(list(BUILDERS), self.random.randint(1, 3))
@@ -293,6 +290,16 @@ class Writer:
             )
             for builder_id in builders
         ]
+
+    def buildset_of(self, request_id: int) -> int:
+        """Return the buildset of a request."""
+        its = sa.select(_requests.c.buildsetid).where(_requests.c.id == request_id)
+        return int(self.connection.execute(its).scalar_one())
+
+    def property(self, buildset_id: int, name: str, value: Any) -> None:
+        """Give a buildset a property."""
+        both = json.dumps([value, "Self-serve"])
+        self.insert(_owners, buildsetid=buildset_id, property_name=name, property_value=both)
 
     def claim(self, request_id: int) -> None:
         self.insert(_claims, brid=request_id, masterid=1, claimed_at=self.now)
@@ -316,13 +323,12 @@ class Writer:
         found: Any = f"abcdef{self.random.randrange(60):02x}"
         if self.random.random() < 0.4:
             found = {"app": found, "": "fffffff"}
-        self.insert(
-            _properties,
-            buildid=build_id,
-            name="got_revision",
-            value=json.dumps(found),
-            source="Git",
-        )
+        self.found(build_id, "got_revision", found)
+
+    def found(self, build_id: int, name: str, value: Any) -> None:
+        """Give a build a property."""
+        values = {"name": name, "value": json.dumps(value), "source": "Git"}
+        self.insert(_properties, buildid=build_id, **values)
 
     def end_build(self, build_id: int, results: int) -> None:
         ended = {"complete_at": self.now + 60, "results": results}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -22,11 +23,13 @@ from buildbot_selfserve.client import rows
 from buildbot_selfserve.client.core import Core
 from buildbot_selfserve.client.deferred import TwistedClient
 from tests.harness import PASSWORD
+from tests.harness import PATIENCE
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import config
 from tests.harness import free_port
+from tests.slow_server import slow_server
 from tests.unreliable import DONE_BUT_LOST
 from tests.unreliable import LOST
 from tests.unreliable import Fault
@@ -236,6 +239,42 @@ async def test_a_job_request_whose_answer_is_lost_is_done_once(
     assert len(proxy.seen) == 4
 
 
+FAILED = b'{"status": "FAILED", "msg": "%s"}'
+WRONG_TOKEN = Fault(401, {}, FAILED % b"Wrong API token")
+BROKEN = Fault(500, {}, FAILED % b"Internal error")
+BEGUN = Fault(503, {"Retry-After": "0"}, b'{"msg": "Job 7 was begun", "job_id": 7}')
+
+
+@pytest.mark.parametrize(
+    ("faults", "raised", "job_id", "maybe"),
+    [
+        ([LOST, WRONG_TOKEN], errors.Unauthorized, None, True),
+        ([Fault(504), BROKEN], errors.Unavailable, None, True),
+        ([Fault(504), Fault(404, {}, b"<html>")], errors.NotSelfServe, None, True),
+        ([LOST, Fault(303, {"Location": "/"})], errors.RedirectRefused, None, True),
+        ([BEGUN, BROKEN], errors.Unavailable, 7, False),
+        ([BROKEN], errors.Unavailable, None, True),
+        ([WRONG_TOKEN], errors.Unauthorized, None, False),
+        ([Fault(503, {"Retry-After": "0"}), WRONG_TOKEN], errors.Unauthorized, None, False),
+    ],
+)
+def test_what_may_have_been_done_is_not_forgotten(
+    faults: list[Fault | str], raised: type[errors.ClientError], job_id: int | None, maybe: bool
+) -> None:
+    with unreliable(free_port()) as proxy:
+        client = Client(proxy.url)
+        proxy.faults = list(faults)
+        with pytest.raises(raised) as caught:
+            client.rebuild_build("main", 1)
+        assert caught.value.job_id == job_id
+        assert ("may have been done" in str(caught.value)) == maybe
+        # a question has no effect that could be lost
+        proxy.faults, proxy.always = list(faults), faults[-1]
+        with pytest.raises(errors.ClientError) as caught:
+            client.branches()
+        assert "may have been done" not in str(caught.value)
+
+
 @pytest_twisted.ensureDeferred
 async def test_patience_of_none_asks_once(master: Any, asked: Asker, proxy: Unreliable) -> None:
     proxy.always = Fault(503, {"Retry-After": "1"}, b'{"msg": "not now", "job_id": 7}')
@@ -250,6 +289,42 @@ async def test_a_server_that_is_silent_is_not_waited_for(asked: Asker) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(errors.Unreachable, match=r"no answer within 0\.5 seconds"):
             await asked.ask(asked.client(url, timeout=0.5, patience=0), "branches")
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """The URL of a server that takes no more connections, and does not say so."""
+    with ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_is_not_made_in_time_is_none(asked: Asker, full: str) -> None:
+    with pytest.raises(errors.Unreachable, match="no connection in time") as caught:
+        await asked.ask(asked.client(full, timeout=0.5, patience=0), "cancel_build", "main", 1)
+    assert "may have been done" not in str(caught.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_may_take_longer_than_the_timeout(asked: Asker) -> None:
+    pieces = [b"{", *[b" "] * 6, b"}"]
+    with slow_server(pieces, 0.3) as slow:
+        assert await asked.ask(asked.client(slow.url, timeout=1), "branches") == {}
+        assert slow.requests == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_does_not_go_on_is_not_waited_for(asked: Asker) -> None:
+    with slow_server([b"{"], PATIENCE, missing=1) as slow:
+        client = asked.client(slow.url, timeout=0.5, patience=0)
+        with pytest.raises(errors.Unreachable):
+            await asked.ask(client, "branches")
+        assert await deferToThread(slow.was_left)
 
 
 @pytest_twisted.ensureDeferred
@@ -289,6 +364,27 @@ async def test_what_is_asked_in_twisted_can_be_cancelled(master: Any) -> None:
     waiting.cancel()
     with pytest.raises(defer.CancelledError):
         await waiting
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_cancels_before_there_is_a_connection_is_told_so(full: str) -> None:
+    asking = TwistedClient(full).branches()
+    await task.deferLater(reactor, 0.3)
+    asking.cancel()
+    with pytest.raises(defer.CancelledError):
+        await asking
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_cancels_while_the_body_comes_hangs_up() -> None:
+    with slow_server([b"{"], PATIENCE, missing=1) as slow:
+        asking = TwistedClient(slow.url).branches()
+        await deferToThread(slow.begun.wait, PATIENCE)
+        await task.deferLater(reactor, 0.3)
+        asking.cancel()
+        with pytest.raises(defer.CancelledError):
+            await asking
+        assert await deferToThread(slow.was_left)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

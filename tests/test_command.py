@@ -184,6 +184,19 @@ def test_tables_are_plain_where_there_is_no_terminal(shell: Shell) -> None:
     assert all(line == line.rstrip() for line in ran.out.splitlines())
 
 
+def test_what_the_output_cannot_write_is_written_in_other_words(
+    shell: Shell, proxy: Unreliable
+) -> None:
+    receipt = {"status": "OK", "msg": "Gr\u00fcn \u2192 a", "job_id": 1, "requests": []}
+    proxy.faults = [Fault(202, {}, json.dumps(receipt).encode())]
+    ascii_only = {"PYTHONIOENCODING": "ascii:strict", "SELFSERVE_URL": proxy.url}
+    ran = shell("build", "main", revision("e"), **ascii_only)
+    assert (ran.status, ran.out) == (DONE, "Gr\\xfcn \\u2192 a (job 1)\n")
+    proxy.faults = [Fault(400, {}, '{"msg": "Grün"}'.encode())]
+    ran = shell("build", "main", revision("e"), **ascii_only)
+    assert (ran.status, ran.err) == (NOT_FOUND, "selfserve: Gr\\xfcn\n")
+
+
 def test_a_terminal_gets_colours_and_no_orders_from_others(shell: Shell, proxy: Unreliable) -> None:
     shell.build("fast", revision("3"))
     (row,) = shell.settled(revision("3"))

@@ -396,6 +396,22 @@ def test_what_somebody_asked_for_is_told_of_however_old_it_is(
         compare_user(asked.history(connection), Plain(connection), branch, "ada", requests)
 
 
+def test_a_property_of_almost_that_name_is_another(asked: Asked) -> None:
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 16)
+        for revision in ("", f"{16:040x}"):
+            for _ in range(4):
+                request_id = writer.buildset(writer.stamp(branch="main", revision=revision))[0]
+                for name in ("Owner", "OWNER ", "öwner"):
+                    writer.property(writer.buildset_of(request_id), name, "somebody else")
+                build_id = writer.build(request_id)
+                writer.find(build_id)
+                for name in ("Got_Revision", "got_revision ", "göt_revision"):
+                    writer.found(build_id, name, "fedcba9876")
+        connection.commit()
+    compare(asked)
+
+
 def test_a_build_belongs_to_its_day_also_where_clocks_differ(asked: Asked) -> None:
     branch, midnight = BRANCHES[0], BEGIN + DAY
     with asked.writing.connect() as connection:

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.journal.store import Filters
 from buildbot_selfserve.journal.tables import metadata
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
@@ -116,6 +117,21 @@ def test_what_is_left_of_gone_masters_is_taken_over_once(engine: sa.Engine) -> N
         # it is an open row of mine now: when I die in between, it is settled as such
         assert [job.job_id for job in store.left_open(one, 1, "my next life")] == [left]
         assert [job.job_id for job in store.left_followed(one, 1, "my next life")] == [followed]
+
+
+@pytest.mark.parametrize("db_url", EVERY, indirect=True)
+def test_names_are_compared_exactly(tmp_path: Path, db_url: str) -> None:
+    engine = sa.create_engine(db_url.replace("sqlite:///", f"sqlite:///{tmp_path}/"))
+    schema.upgrade(engine)
+    names = ("ada", "ADA", "áda", "ada ", "J. Fürst")
+    with engine.connect() as connection:
+        for name in names:
+            opened(connection, replace(JOB, who=name, branch=name, action=name), 1, "a life")
+        for name in names:
+            for filters in (Filters(who=name), Filters(branch=name), Filters(action=name)):
+                (found,) = store.list_jobs(connection, 10, 0, filters).jobs
+                assert found.who == name
+    engine.dispose()
 
 
 def test_ids_are_not_used_again(connection: sa.Connection) -> None:

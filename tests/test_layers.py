@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "permissions": (1, frozenset()),
     "metrics": (2, frozenset({"prometheus_client"})),
     "collapse": (1, frozenset({"twisted"})),
+    "exactly": (1, frozenset({"sqlalchemy"})),
     "garbage": (1, frozenset()),
     "loglines": (1, frozenset()),
     "instead": (1, frozenset()),

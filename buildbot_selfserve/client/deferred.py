@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from typing import Concatenate
 from typing import ParamSpec
@@ -12,12 +13,18 @@ import treq
 from twisted.internet import defer
 from twisted.internet import task
 from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.error import DNSLookupError
+from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.client import Agent
 from twisted.web.client import HTTPConnectionPool
 from twisted.web.client import RequestTransmissionFailed
+from twisted.web.client import ResponseDone
 from twisted.web.client import ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from buildbot_selfserve.client.core import Configured
@@ -95,16 +102,20 @@ class TwistedClient(Configured):
         agent = self.agent
         if agent is None:
             agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
-        whole = defer.Deferred.fromCoroutine(_exchanged(agent, send))
-        late = reactor.callLater(send.timeout, whole.cancel)
+        whole: defer.Deferred[Answer]
+        late = reactor.callLater(send.timeout, lambda: whole.cancel())
+        heard = partial(late.reset, send.timeout)
+        whole = defer.Deferred.fromCoroutine(_exchanged(agent, send, heard))
         try:
             return await whole
         except Exception as error:
-            if _was_cancelled(error) and late.active():
+            if not _was_cancelled(error):
+                return _lost(error)
+            if late.active():
                 raise defer.CancelledError from None  # by whoever asked
-            if _was_cancelled(error):
-                return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
-            return _lost(error)
+            if isinstance(error, ConnectingCancelledError):
+                return Lost("no connection in time", sent=False)
+            return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
         finally:
             if late.active():
                 late.cancel()
@@ -118,7 +129,11 @@ class TwistedClient(Configured):
         return reactor
 
 
-async def _exchanged(agent: Any, send: Send) -> Answer:
+async def _exchanged(agent: Any, send: Send, heard: Callable[[], object]) -> Answer:
+    """Send, and return the answer.
+
+    :param heard: called whenever something comes
+    """
     response = await treq.request(
         send.method,
         send.url,
@@ -126,18 +141,53 @@ async def _exchanged(agent: Any, send: Send) -> Answer:
         data=send.body,
         agent=agent,
         allow_redirects=False,
+        unbuffered=True,
     )
+    heard()
     raw = response.headers.getAllRawHeaders()
     headers = {
         name.decode("latin-1").lower(): b", ".join(values).decode("latin-1") for name, values in raw
     }
-    return Answer(response.code, headers, await response.content())
+    body = _Body(heard)
+    response.deliverBody(body)
+    return Answer(response.code, headers, await body.whole)
+
+
+class _Body(Protocol):
+    """Collects the body of an answer. treq's own way cannot be cancelled: the body goes on coming.
+
+    :param heard: called for each piece
+    """
+
+    def __init__(self, heard: Callable[[], object]) -> None:
+        self.whole: defer.Deferred[bytes] = defer.Deferred(self._hang_up)
+        self._heard = heard
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.whole.called:
+            self._pieces.append(data)
+            self._heard()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return  # cancelled
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._pieces))
+        else:
+            self.whole.errback(reason)
+
+    def _hang_up(self, whole: defer.Deferred[bytes]) -> None:
+        # what Twisted shows of the connection can only close it politely, and TLS then waits for
+        # the other side
+        connection: Any = getattr(self.transport, "_producer", None) or self.transport
+        getattr(connection, "abortConnection", connection.loseConnection)()
 
 
 def _was_cancelled(error: Exception) -> bool:
     """Whether *error* is the end of a request that was cancelled; Twisted may wrap that."""
     reasons = getattr(error, "reasons", ())
-    return isinstance(error, defer.CancelledError) or any(
+    return isinstance(error, defer.CancelledError | ConnectingCancelledError) or any(
         reason.check(defer.CancelledError) for reason in reasons
     )
 

@@ -35,10 +35,9 @@ from buildbot_selfserve.client.errors import Unreachable
 from buildbot_selfserve.client.settings import Credentials
 from buildbot_selfserve.client.settings import origin
 
-#: Those of a proxy whose master restarts, or is slow.
-PROXY = frozenset({502, 504})
-#: Statuses that may be others soon.
-NOT_NOW = frozenset({429, 503}) | PROXY
+#: Statuses that may be others soon; 502 and 504 are those of a proxy whose master restarts, or is
+#: slow.
+NOT_NOW = frozenset({429, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
 #: Seconds between attempts when the server does not say: from, at most.
@@ -157,11 +156,14 @@ def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answ
     begun, pause, reached = time.monotonic(), FIRST_PAUSE, question.met
     fate = _Fate(question.method != "GET")
     while True:
-        came = yield from _follow(server, send)
-        if isinstance(came, Answer) and came.status not in NOT_NOW:
-            return _parsed(server, came, kind), came
+        try:
+            came = yield from _follow(server, send)
+            if isinstance(came, Answer) and came.status not in NOT_NOW:
+                return _parsed(server, came, kind), came
+        except ClientError as refused:
+            raise fate.told(refused) from None
         error = _given_up(server, came)
-        fate.learn(came, error)
+        fate.learn(error, sent=isinstance(came, Lost) and came.sent)
         reached = reached or isinstance(came, Answer) or came.sent
         seconds = max(pause, _retry_after(came) or 0.0)
         allowed = patience if reached else min(patience, FIRST_CONTACT)
@@ -182,14 +184,19 @@ class _Fate:
         self._arrived = False
         self._job_id: int | None = None
 
-    def learn(self, came: Answer | Lost, error: ClientError) -> None:
-        """Take note of an attempt that failed, and of what *error* tells of it."""
-        sent = came.sent if isinstance(came, Lost) else came.status in PROXY
-        self._arrived = self._arrived or sent
+    def learn(self, error: ClientError, *, sent: bool = False) -> None:
+        """Take note of an attempt that ended in *error*.
+
+        :param sent: there was no answer, and the request may have arrived
+        """
+        # a master that says 503 knows what it has begun; other failures come from the middle of it
+        broken = error.status is not None and error.status >= 500 and error.status != 503
+        self._arrived = self._arrived or sent or broken
         self._job_id = error.job_id or self._job_id
 
     def told(self, error: ClientError) -> ClientError:
-        """Return *error* with all that is known."""
+        """Return *error*, the last one, with all that is known."""
+        self.learn(error)
         error.job_id = self._job_id
         if self._acts and self._arrived and self._job_id is None:
             error.detail = "; ".join(filter(None, (error.detail, MAYBE_DONE)))

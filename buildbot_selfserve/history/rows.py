@@ -16,6 +16,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.history.index import About
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
@@ -73,7 +74,9 @@ OPEN_OF_BUILDSETS = Statement(RECORDS.where(requests.c.complete == 0), requests.
 OF_REQUESTS = Statement(RECORDS, requests.c.id)
 OF_BUILDS = Statement(_WITH_BUILDS, builds.c.id)
 _GOT = Statement(
-    sa.select(properties.c.buildid, properties.c.value).where(properties.c.name == GOT_REVISION),
+    sa.select(properties.c.buildid, properties.c.value).where(
+        exactly(properties.c.name, GOT_REVISION)
+    ),
     properties.c.buildid,
 )
 

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import jobs
@@ -257,7 +258,7 @@ def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters
         (jobs.c.branch, filters.branch),
     ):
         if wanted is not None:
-            query = query.where(column == wanted)
+            query = query.where(exactly(column, wanted))
     if filters.since is not None:
         query = query.where(jobs.c.submitted_at >= filters.since)
     if filters.until is not None:

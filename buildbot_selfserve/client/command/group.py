@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import traceback
@@ -193,6 +194,7 @@ class Group(click.Group):
 def run_group(group: Group) -> int:
     """Run *group* with the arguments of this process; return the exit status."""
     kept = Invocation()
+    _write_everything()
     try:
         status = group.main(standalone_mode=False, prog_name="selfserve", obj=kept)
     except click.ClickException as error:
@@ -207,6 +209,13 @@ def run_group(group: Group) -> int:
         traceback.print_exc()
         return BROKEN
     return status if isinstance(status, int) else DONE
+
+
+def _write_everything() -> None:
+    """Let the output take names that its encoding has no characters for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _told(error: ClientError) -> str:

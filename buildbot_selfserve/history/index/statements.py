@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.history.listed import Statement
 
 stamps = Model.sourcestamps
@@ -67,7 +68,9 @@ LINKS = sa.select(
 ).select_from(
     links.join(buildsets, buildsets.c.id == links.c.buildsetid).outerjoin(
         _owners,
-        sa.and_(_owners.c.buildsetid == links.c.buildsetid, _owners.c.property_name == OWNER),
+        sa.and_(
+            _owners.c.buildsetid == links.c.buildsetid, exactly(_owners.c.property_name, OWNER)
+        ),
     )
 )
 
@@ -94,7 +97,7 @@ FOUND = sa.select(
 ).select_from(
     requests.join(builds, builds.c.buildrequestid == requests.c.id).outerjoin(
         _properties,
-        sa.and_(_properties.c.buildid == builds.c.id, _properties.c.name == GOT_REVISION),
+        sa.and_(_properties.c.buildid == builds.c.id, exactly(_properties.c.name, GOT_REVISION)),
     )
 )
 
