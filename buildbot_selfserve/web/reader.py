@@ -32,8 +32,6 @@ from buildbot_selfserve.web import openapi
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web.failures import STATUS
 
-#: What a database says that cannot be reached.
-_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 #: So many of the newest jobs of a user are looked at for what they made.
 MOST_JOBS = 1000
 
@@ -120,7 +118,7 @@ class Reader:
             try:
                 with self._connected(site) as reading:
                     return work(reading)
-            except _AWAY as error:
+            except database.AWAY as error:
                 if last or not getattr(error, "connection_invalidated", False):
                     raise Unavailable("The database does not answer") from error
         raise AssertionError("unreachable")
