@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import util
 
+from buildbot_selfserve.journal.tables import metadata
 from buildbot_selfserve.params.kinds import LAST_MOMENT
 from tests.harness import REVISION
+from tests.harness import USER
 from tests.harness import config
 
 EVERY_DATABASE = True
@@ -364,3 +367,25 @@ async def test_the_journal_has_a_page_for_the_latest_moment(master: Any) -> None
         assert (await master.get(f"/self-serve/jobs?{latest}&format={form}")).status == 200
         answer = await master.get(f"/self-serve/jobs?since={LAST_MOMENT + 1}&format={form}")
         assert answer.status == 400
+
+
+def rename_tables(connection: sa.Connection) -> None:
+    """Let the journal be as before its tables were made."""
+    for name in metadata.tables:
+        connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO gone_{name}")
+    connection.commit()
+
+
+def limited() -> Any:
+    return config(util.SelfServe(limits=util.SelfServeLimits(builds_per_hour=5)))
+
+
+@pytest.mark.parametrize("master", [limited], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_journal_that_is_not_there_yet_is_to_be_asked_again(master: Any) -> None:
+    await master.finished_build()
+    await master.master.db.pool.do(rename_tables)
+    for path in ("/jobs", "/jobs/1", "/main/user/ada", "/main/permissions"):
+        answer = await master.get(f"/self-serve{path}", user=USER)
+        assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), path
+    assert (await master.get("/self-serve/main")).status == 200
