@@ -106,6 +106,17 @@ class PostgreSQL:
         engine.dispose()
 
 
+def throw_out(db_url: str) -> None:
+    """Close every other connection to a PostgreSQL database, as a server that is restarted does."""
+    engine = sa.create_engine(db_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    engine.dispose()
+
+
 @contextlib.contextmanager
 def own_postgresql() -> Iterator[PostgreSQL]:
     """Run a PostgreSQL server that may be made to fail."""

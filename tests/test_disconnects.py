@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
 import pytest_twisted
+from buildbot.plugins import util
+from buildbot.www.auth import UserInfoProviderBase
+from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
 from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -14,7 +18,10 @@ from twisted.internet.protocol import Protocol
 
 from tests.harness import PASSWORD
 from tests.harness import USER
+from tests.harness import config
 
+#: Seconds that a slow directory takes.
+SLOWLY = 1.0
 CLIENTS = 40
 _AUTH = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
@@ -71,4 +78,31 @@ async def test_clients_that_hang_up_leave_nothing_open(master: Any) -> None:
     # what was made is what the journal says was made
     rows = (await master.get("/self-serve/main")).json
     assert len(rows) == 1 + len(made)
+    assert master.errors == []
+
+
+class _Slow(UserInfoProviderBase):
+    """A directory that takes its time."""
+
+    def getUserInfo(self, username: str) -> defer.Deferred[dict[str, str]]:
+        return task.deferLater(reactor, SLOWLY, lambda: {"email": username})
+
+
+def with_a_slow_directory() -> Any:
+    return config(auth=util.UserPasswordAuth({USER: PASSWORD}, userInfoProvider=_Slow()))
+
+
+@pytest.mark.parametrize("master", [with_a_slow_directory], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_who_hangs_up_before_it_is_known_who_they_are_has_it_done(master: Any) -> None:
+    build = await master.finished_build()
+    sent = rebuild_request(build["buildid"])
+    await hang_up_after(master.loader.port, sent, SLOWLY / 4, politely=True)
+
+    async def done() -> bool:
+        jobs = (await master.get("/self-serve/jobs")).json
+        return [job["status"] for job in jobs] == ["ok"]
+
+    await master.until(done, "it is done")
+    assert len(await master.data("buildrequests")) == 3
     assert master.errors == []

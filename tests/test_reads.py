@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import util
 
+from buildbot_selfserve.journal.tables import metadata
 from buildbot_selfserve.params.kinds import LAST_MOMENT
 from tests.harness import REVISION
+from tests.harness import USER
 from tests.harness import config
 
 EVERY_DATABASE = True
@@ -182,6 +186,30 @@ async def test_what_does_not_exist_is_named(master: Any) -> None:
         page = await master.get(f"/self-serve{path}", json=False)
         assert page.status == 404
         assert page.header("content-type") == "text/html; charset=utf-8"
+
+
+#: What every branch has in a path of two segments.
+OF_A_BRANCH = ("builders", f"rev?revision={REVISION}", f"new?revision={REVISION}", "permissions")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_branch_called_like_a_page_of_ours_has_all_but_its_first_page(master: Any) -> None:
+    for branch in ("jobs", "branches", "metrics", "openapi.json"):
+        build = await master.finished_build(branch=branch)
+        details = f"build/{build['buildid']}", f"rev/{REVISION}", f"user/{USER}"
+        for path in (*OF_A_BRANCH, *details):
+            answer = await master.get(f"/self-serve/{branch}/{path}", user=USER)
+            assert answer.status == 200, (branch, path)
+        events = await master.get(f"/self-serve/{branch}/events?format=json")
+        assert (events.status, events.json["msg"]) == (400, "Bad format")
+        fields = {"build_id": build["buildid"]}
+        answer = await master.post(f"/self-serve/{branch}/build", user=USER, data=fields)
+        assert answer.status == 202
+    assert (await master.get("/self-serve/jobs/1")).json["branch"] == "jobs"
+    for text in ("buildersx", "xnew", "1x", "a%2Fbuilders", "user", "New"):
+        answer = await master.get(f"/self-serve/jobs/{text}")
+        said = f"Job {unquote(text)} not found"
+        assert (answer.status, answer.json["msg"]) == (404, said)
 
 
 @pytest_twisted.ensureDeferred
@@ -364,3 +392,25 @@ async def test_the_journal_has_a_page_for_the_latest_moment(master: Any) -> None
         assert (await master.get(f"/self-serve/jobs?{latest}&format={form}")).status == 200
         answer = await master.get(f"/self-serve/jobs?since={LAST_MOMENT + 1}&format={form}")
         assert answer.status == 400
+
+
+def rename_tables(connection: sa.Connection) -> None:
+    """Let the journal be as before its tables were made."""
+    for name in metadata.tables:
+        connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO gone_{name}")
+    connection.commit()
+
+
+def limited() -> Any:
+    return config(util.SelfServe(limits=util.SelfServeLimits(builds_per_hour=5)))
+
+
+@pytest.mark.parametrize("master", [limited], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_journal_that_is_not_there_yet_is_to_be_asked_again(master: Any) -> None:
+    await master.finished_build()
+    await master.master.db.pool.do(rename_tables)
+    for path in ("/jobs", "/jobs/1", "/main/user/ada", "/main/permissions"):
+        answer = await master.get(f"/self-serve{path}", user=USER)
+        assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), path
+    assert (await master.get("/self-serve/main")).status == 200

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import util
 from buildbot.www.auth import UserInfoProviderBase
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
+from twisted.internet import threads
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.web import answering
+from buildbot_selfserve.web.services import in_time
+from tests import databases
 from tests.harness import ACT_SECONDS
 from tests.harness import ANSWER_SECONDS
 from tests.harness import PASSWORD
@@ -136,6 +143,56 @@ async def test_rules_that_get_no_answer_of_the_masters_database_are_not_waited_f
     assert answer.status == 202
     assert len(await master.data("buildrequests")) == 2
     assert master.errors == []
+
+
+def owned() -> Any:
+    rules = [util.StopBuildEndpointMatcher(builder="fast", role="owner")]
+    return ruled(*rules, selfserve=util.SelfServe(timeout=ANSWER_SECONDS))()
+
+
+@pytest.mark.parametrize("db_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("master", [owned], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_rules_whose_database_was_restarted_are_to_be_asked_again(
+    master: Any, db_url: str
+) -> None:
+    build = await master.finished_build()
+    master.pause()
+    request_id = await master.add_request()
+
+    async def refused(method: str, path: str, json: bool) -> Any:
+        await threads.deferToThread(databases.throw_out, db_url)
+        answer = await master.request(method, path, user=USER, json=json)
+        assert answer.status != 500, path
+        # what the master itself asks in the background may have come before
+        return answer if answer.status == 503 else None
+
+    for method, path, json in (
+        ("GET", f"/self-serve/main/build/{build['buildid']}", False),
+        ("DELETE", f"/self-serve/main/build/{build['buildid']}", True),
+        ("DELETE", f"/self-serve/main/request/{request_id}", True),
+    ):
+        answer = await master.until(partial(refused, method, path, json), path)
+        assert answer.header("Retry-After")
+        assert "The master&#39;s database does not answer" in answer.text.replace("'", "&#39;")
+        again = await master.request(method, path, user=USER, json=json)
+        assert again.status == (200 if method == "GET" else 403), path
+    assert "selfserve: The master's database does not answer" in master.log
+    assert (await master.get("/self-serve/jobs")).json == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mistake_among_several_questions_is_told_from_a_database_that_is_away() -> None:
+    async def asked(error: Exception) -> None:
+        # as Buildbot asks
+        await defer.gatherResults([defer.fail(error)], consumeErrors=True)
+
+    master = SimpleNamespace(reactor=reactor)
+    away = sa.exc.OperationalError("SELECT 1", {}, Exception())
+    with pytest.raises(Unavailable):
+        await in_time(master, asked(away), BRIEF, "It")
+    with pytest.raises(defer.FirstError):
+        await in_time(master, asked(ValueError()), BRIEF, "It")
 
 
 @pytest.mark.parametrize("master", [in_a_silent_directory], indirect=True)

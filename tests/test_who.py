@@ -182,6 +182,26 @@ async def test_a_proxys_word_is_taken_where_it_is_configured(master: Any) -> Non
     assert (job["who"], job["via"]) == ("grace", "remote_user")
 
 
+def behind_a_proxy_that_says_anything() -> Any:
+    auth = util.RemoteUserAuth(header="X-User", headerRegex=r"(?P<username>.+)")
+    return config(auth=auth)
+
+
+@pytest.mark.parametrize("master", [behind_a_proxy_that_says_anything], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_name_that_is_no_text_is_nobodys(master: Any) -> None:
+    await master.finished_build()
+    headers = {"X-User": b"ren\xe9"}
+    page = await master.get("/self-serve/main", json=False, headers=headers)
+    assert (page.status, "<span>ren" in page.text) == (200, False)
+    answer = await rebuild(master, headers=headers)
+    assert (answer.status, answer.json["msg"]) == (401, "Nobody knows who you are")
+    assert await is_untouched(master)
+    assert (await rebuild(master, headers={"X-User": "rené".encode()})).status == 202
+    assert (await master.get("/self-serve/jobs/1")).json["who"] == "rené"
+    assert master.errors == []
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_proxys_word_is_not_taken_elsewhere(master: Any) -> None:
     await master.finished_build()

@@ -62,8 +62,8 @@ def route_of(method: str, path: str) -> Route | None:
     method = "GET" if method == "HEAD" else method
     below = path.removeprefix("/self-serve") or "/"
     fitting = [route for route in ROUTES if route.method == method and _fits(route, below)]
-    # /jobs fits /<branch>, too: words come before nouns
-    return min(fitting, key=lambda route: len(route.nouns), default=None)
+    # /jobs fits /<branch>, too: words come before nouns, and in /jobs/builders the last one
+    return min(fitting, key=lambda route: (len(route.nouns), route.path[-1] == ">"), default=None)
 
 
 def _fits(route: Route, path: str) -> bool:

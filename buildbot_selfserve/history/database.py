@@ -11,6 +11,8 @@ import sqlalchemy as sa
 #: Seconds after which a statement that waits for SQLite's lock gives up. Readers wait only while
 #: the database is being recovered or checkpointed.
 LOCK_TIMEOUT = 5.0
+#: What a database says that cannot be reached.
+AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
 def is_in_memory(url: sa.URL) -> bool:

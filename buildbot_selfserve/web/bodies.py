@@ -30,16 +30,30 @@ MULTIPART = "multipart/form-data"
 JSON = "application/json"
 
 
-def body_of(request: Request) -> dict[str, Any]:
+def received(request: Request) -> bytes:
+    """Return the body of *request* as it came; of one that is too large, enough to tell.
+
+    Twisted closes it when the client hangs up, so it is taken before anything is waited for.
+    """
+    content = request.content
+    assert content is not None  # it has been received whole
+    content.seek(0)
+    data: bytes = content.read(LARGEST + 1)
+    return data
+
+
+def body_of(request: Request, data: bytes) -> dict[str, Any]:
     """Return the parameters in the body by name; of several of one name, the last.
 
+    :param data: what was :func:`received`
     :raises TooLarge: more than :data:`LARGEST` bytes
     :raises WrongType: the content type is none that we read
     :raises BadBody: it is not what its content type says
     """
-    data = _read(request)
     if not data:
         return {}
+    if len(data) > LARGEST:
+        raise TooLarge("The body is too large", f"at most {LARGEST} bytes are read")
     if request.getHeader(b"content-encoding") not in (None, b"", b"identity"):
         raise WrongType("A packed body is not read here", "send it as it is")
     kind, options = _content_type(request)
@@ -64,23 +78,12 @@ def method_of(request: Request) -> str:
     if method != "POST" or _content_type(request)[0] not in (FORM, MULTIPART):
         return method
     try:
-        meant = body_of(request).get("_method", "")
+        meant = body_of(request, received(request)).get("_method", "")
     except (BadBody, TooLarge):
         return method  # said later, where bodies are read
     if meant and meant.upper() not in ("POST", "PUT", "DELETE"):
         raise BadParameter("_method", "PUT or DELETE")
     return str(meant).upper() or method
-
-
-def _read(request: Request) -> bytes:
-    content = request.content
-    assert content is not None  # it has been received whole
-    content.seek(0, io.SEEK_END)
-    if content.tell() > LARGEST:
-        raise TooLarge("The body is too large", f"at most {LARGEST} bytes are read")
-    content.seek(0)
-    data: bytes = content.read()
-    return data
 
 
 def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:

@@ -116,8 +116,9 @@ class JobRequests:
     ) -> bytes:
         query = negotiation.query_of(request)
         negotiation.form_of(request, query)
+        data = bodies.received(request)
         identity = await self._identity(request, told)
-        params = self._params(route, request, query)
+        params = self._params(route, query, request, data)
         texts = {**texts, **asked_of.taken_nouns(route, params)}
         told.target = texts
         allowed = self._allowed(route, identity, texts)
@@ -155,11 +156,14 @@ class JobRequests:
         crosssite.require_same_site(self.master, request, identity.via)
         return identity
 
-    def _params(self, route: Route, request: Request, query: dict[str, str]) -> dict[str, Any]:
+    def _params(
+        self, route: Route, query: dict[str, str], request: Request, data: bytes
+    ) -> dict[str, Any]:
         for param in route.params:
             if param.name in query:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
-        return parse_all(route.params, bodies.body_of(request), asked_of.limits(self.services))
+        body = bodies.body_of(request, data)
+        return parse_all(route.params, body, asked_of.limits(self.services))
 
     async def _allowed(
         self, route: Route, identity: Identity, texts: dict[str, str]

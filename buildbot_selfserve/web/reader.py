@@ -32,8 +32,6 @@ from buildbot_selfserve.web import openapi
 from buildbot_selfserve.web import render
 from buildbot_selfserve.web.failures import STATUS
 
-#: What a database says that cannot be reached.
-_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 #: So many of the newest jobs of a user are looked at for what they made.
 MOST_JOBS = 1000
 
@@ -66,11 +64,13 @@ class Reading:
             if isinstance(filters.get(name), datetime.date):
                 day = filters[name] + datetime.timedelta(days=days_later)
                 filters[name] = days.midnight(day, zone) - days_later
-        return store.list_jobs(self._journal, num, offset, store.Filters(**filters))
+        with self._reading_journal() as journal:
+            return store.list_jobs(journal, num, offset, store.Filters(**filters))
 
     def requests_made_for(self, who: str, branch: Branch) -> list[int]:
         """Return the build requests that job requests of *who* on *branch* made."""
-        return store.requests_made_for(self._journal, who, branch.name, MOST_JOBS)
+        with self._reading_journal() as journal:
+            return store.requests_made_for(journal, who, branch.name, MOST_JOBS)
 
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
@@ -78,11 +78,26 @@ class Reading:
 
     def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
         """Return what is left to an asker of each limit."""
-        return budgets.budgets(self._journal, who, via, self._site.limits)
+        with self._reading_journal() as journal:
+            return budgets.budgets(journal, who, via, self._site.limits)
 
     def job(self, job_id: int) -> Job | None:
         """Return one job request."""
-        return store.job(self._journal, job_id)
+        with self._reading_journal() as journal:
+            return store.job(journal, job_id)
+
+    @contextmanager
+    def _reading_journal(self) -> Iterator[sa.Connection]:
+        """Provide the journal, whose tables this master may not have been able to make yet.
+
+        :raises Unavailable: they are missing, or not as they are now
+        """
+        try:
+            yield self._journal
+        except sa.exc.ProgrammingError as error:
+            raise Unavailable(
+                "The journal is not there yet", "its tables have yet to be made or upgraded"
+            ) from error
 
 
 class Reader:
@@ -120,7 +135,7 @@ class Reader:
             try:
                 with self._connected(site) as reading:
                     return work(reading)
-            except _AWAY as error:
+            except database.AWAY as error:
                 if last or not getattr(error, "connection_invalidated", False):
                     raise Unavailable("The database does not answer") from error
         raise AssertionError("unreachable")

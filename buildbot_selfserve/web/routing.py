@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from collections.abc import Coroutine
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]
 Refuse = Callable[[Request, SelfServeError], bytes]
 
 _PREFIX = "text_of_"
+_BRANCH = "/<branch>"
 
 
 def resource(
@@ -47,12 +49,15 @@ def resource(
     :param root: returns our URL path as clients see it
     :param begin: called first with every request
     """
+    routes = list(routes)
     app = Klein()
     app.url_map.converters["default"] = _Segment
+    app.url_map.converters["beside"] = _beside(_words(routes))
     app.url_map.merge_slashes = False
     for route in routes:
+        converter = "" if route.path.startswith(_BRANCH) else "beside:"
         # Klein hands the texts over by name, beside a "request" of its own
-        path = route.path.replace("<", f"<{_PREFIX}")
+        path = route.path.replace("<", f"<{converter}{_PREFIX}")
         # by default Klein goes by a function's name, and the last of one name wins
         app.route(path, methods=[route.method], endpoint=route.name)(_endpoint(route, endpoint))
 
@@ -89,6 +94,26 @@ class _Segment(UnicodeConverter):
 
     def to_python(self, value: str) -> str:
         return unquote(value)
+
+
+def _words(routes: Iterable[Route]) -> list[str]:
+    """Return what stands right behind the name of a branch and ends the path."""
+    behind = {route.path.removeprefix(f"{_BRANCH}/") for route in routes}
+    return sorted(text for text in behind if "/" not in text and "<" not in text)
+
+
+def _beside(words: Iterable[str]) -> type[_Segment]:
+    """Return what matches a segment where no branch is, but none of *words*.
+
+    ``/jobs/builders`` is about a branch called ``jobs``, which else could not be asked for.
+    """
+
+    class Beside(_Segment):
+        def __init__(self, url_map: Any) -> None:
+            super().__init__(url_map)
+            self.regex = rf"(?!(?:{'|'.join(map(re.escape, words))})\Z){self.regex}"
+
+    return Beside
 
 
 def _endpoint(route: Route, endpoint: Endpoint) -> Callable[..., Any]:

@@ -9,11 +9,13 @@ from typing import Protocol
 from typing import TypeVar
 
 from twisted.internet import defer
+from twisted.logger import Logger
 from twisted.web.server import Request
 
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
@@ -34,6 +36,8 @@ from buildbot_selfserve.web.who import Identity
 Result = TypeVar("Result")
 #: Who is silent when the rules of ``www.authz`` are.
 DATABASE = "The master's database"
+
+_log = Logger()
 
 
 class Services(Protocol):
@@ -135,13 +139,28 @@ async def in_time(
     ``userInfoProvider`` asks whom it likes; both are waited for as long as it takes.
 
     :param silent: who did not answer, in the words of an operator
-    :raises Unavailable: it has not ended after so many *seconds*; it goes on
+    :raises Unavailable: it has not ended after so many *seconds*, and goes on; or its database
+        cannot be reached
     """
     asked = independent(defer.Deferred.fromCoroutine(work))
     try:
         return await asked.addTimeout(max(0.0, seconds), master.reactor)
     except defer.TimeoutError:
         raise Unavailable(f"{silent} does not answer") from None
+    except (defer.FirstError, *database.AWAY) as error:
+        if not _is_away(error):
+            raise
+        # as after a restart of its server, when each connection in the pool is dead
+        _log.failure("selfserve: {silent} does not answer", silent=silent)
+        raise Unavailable(f"{silent} does not answer") from error
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether *error* is that of a database that cannot be reached."""
+    if isinstance(error, defer.FirstError):  # of several things that Buildbot asked for at once
+        cause = error.subFailure.value
+        return cause is not None and _is_away(cause)
+    return isinstance(error, database.AWAY)
 
 
 async def identify(

@@ -78,11 +78,11 @@ async def identify(
         return await _by_header(auth, header)
     try:
         await auth.maybeAutoLogin(request)
-    except WebError as error:
-        # RemoteUserAuth without the proxy's header
+    except (WebError, UnicodeDecodeError) as error:
+        # RemoteUserAuth without the proxy's header, or with a name that is no text
         if reads:
             return NOBODY
-        raise Unauthorized("Nobody knows who you are", _text(error.message)) from error
+        raise Unauthorized("Nobody knows who you are", _why(error)) from error
     via = "remote_user" if isinstance(auth, RemoteUserAuth) else "session"
     return from_session(master, request, via)
 
@@ -195,5 +195,10 @@ async def _checked(auth: Any, user: bytes, password: bytes) -> dict[str, Any] | 
     return user_info
 
 
-def _text(raw: bytes | str | None) -> str:
+def _why(error: WebError | UnicodeDecodeError) -> str:
+    raw = (
+        error.message
+        if isinstance(error, WebError)
+        else "the name that the proxy sent is not UTF-8"
+    )
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw or ""
