@@ -56,7 +56,8 @@ class JournalDatabase:
         self.url = url
         self._pool: ThreadPool | None = None
         if url is not None:
-            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0)
+            # its connection idles from one job request to the next, and servers hang up meanwhile
+            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
             self._pool = ThreadPool(1, 1, "selfserve-journal")
             self._pool.start()
 
