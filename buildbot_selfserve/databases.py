@@ -17,6 +17,7 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.internet import threads
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from buildbot_selfserve.config import SelfServe
@@ -32,11 +33,13 @@ from buildbot_selfserve.web.reader import Reader
 from buildbot_selfserve.web.reader import open_reader
 from buildbot_selfserve.web.reader import open_warm_reader
 from buildbot_selfserve.web.tokens import rendered
+from buildbot_selfserve.web.tokens import why_unread
+from buildbot_selfserve.web.tokens import with_fresh_secrets
 
 #: A reader works on so many questions at once: a small one and a large one.
 LANES = 2
-#: Seconds between attempts to bring the journal's tables up to date.
-SCHEMA_RETRY = 10.0
+#: Seconds between attempts of what must be done before or after the journal is opened.
+RETRY = 10.0
 
 
 class JournalDatabase:
@@ -53,7 +56,8 @@ class JournalDatabase:
         self.url = url
         self._pool: ThreadPool | None = None
         if url is not None:
-            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0)
+            # its connection idles from one job request to the next, and servers hang up meanwhile
+            self._engine = sa.create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
             self._pool = ThreadPool(1, 1, "selfserve-journal")
             self._pool.start()
 
@@ -104,7 +108,10 @@ class Databases:
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
         self._past_restarts = 0
-        self._turn = 0  # what was begun in another one is not wanted any more
+        # one for each configuration that is followed; what an earlier one wants is not wanted now
+        self._turn = 0
+        # the settings of what is open: the journal's URL, and those of readers
+        self._opened_as: tuple[sa.URL | None, int, float] | None = None
         #: whether the journal can be written
         self.ready = False
 
@@ -138,16 +145,18 @@ class Databases:
         return self._journal.run(function, *arguments)
 
     def open(self, config: SelfServe) -> None:
-        """Open in the background what *config* names, in the place of what is open."""
-        self.close()
-        defer.Deferred.fromCoroutine(self._open(config)).addErrback(
-            lambda failure: self.log.failure("selfserve: cannot start", failure)
-        )
+        """Open in the background what *config* names, in the place of what is open.
+
+        What is open stays so until the URL of the journal is known, and if nothing is different.
+        """
+        self._turn += 1
+        defer.Deferred.fromCoroutine(self._follow(config, self._turn)).addErrback(self._over)
 
     def close(self) -> defer.Deferred[None]:
         """Close the journal's database and end the readers, which is done when this fires."""
         self.ready = False
         self._turn += 1
+        self._opened_as = None
         readers, self._readers = self._readers, None
         journal, self._journal = self._journal, None
         if readers is not None:
@@ -155,29 +164,69 @@ class Databases:
         ends = [one.stop() for one in (journal, readers) if one is not None]
         return defer.DeferredList(ends, consumeErrors=True).addCallback(lambda _: None)
 
-    async def _open(self, config: SelfServe) -> None:
-        turn = self._turn
-        url = await _journal_url(self._master, config)
-        if self._turn != turn:
-            return  # closed, or opened anew, while a provider of secrets was asked for the URL
-        journal = self._journal = JournalDatabase(self._master, url)
-        self._readers = _readers(self._master, config, url)
-        while self._turn == turn:
+    async def _follow(self, config: SelfServe, turn: int) -> None:
+        url = await self._until_done(
+            partial(_journal_url, self._master, config),
+            lambda: self._turn == turn,
+            "db_url cannot be followed",
+        )
+        # renderables cannot be compared, and what they stand for may change without them
+        opened_as = (url, config.readers, config.timeout)
+        if opened_as != self._opened_as:
+            self.close()
+            journal = self._journal = JournalDatabase(self._master, url)
+            self._readers = _readers(self._master, config, url)
+            self._opened_as = opened_as
+            await self._make_ready(journal)
+
+    async def _make_ready(self, journal: JournalDatabase) -> None:
+        def wanted() -> bool:
+            return self._journal is journal
+
+        await self._until_done(journal.upgrade, wanted, "the journal's tables cannot be made")
+        self.ready = True
+        await self._until_done(self._opened, wanted, "what was left open cannot be settled")
+
+    async def _until_done(
+        self, work: Callable[[], Awaitable[Any]], wanted: Callable[[], bool], complaint: str
+    ) -> Any:
+        """Return what *work* returns, which is tried until it succeeds.
+
+        :param wanted: whether it still is; after a reconfig or a stop something else is
+        :raises CancelledError: it is not wanted any more
+        """
+        while wanted():
             try:
-                await journal.upgrade()
-                break
+                result = await work()
             except Exception:
-                self.log.failure("selfserve: the journal's tables cannot be made, trying again")
-                await task.deferLater(self._master.reactor, SCHEMA_RETRY)
-        if self._turn == turn:
-            self.ready = True
-            await self._opened()
+                if wanted():
+                    self.log.failure("selfserve: {complaint}, trying again", complaint=complaint)
+                    await task.deferLater(self._master.reactor, RETRY)
+            else:
+                if wanted():
+                    return result
+        raise defer.CancelledError
+
+    def _over(self, failure: Failure) -> None:
+        if not failure.check(defer.CancelledError):
+            self.log.failure("selfserve: cannot start", failure)
 
 
 async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
+    """Return where the journal of its own is that *config* names, if so.
+
+    :raises Unavailable: it cannot be read, or is no URL; the error shows nothing of it
+    """
     if config.db_url is None:
         return None
-    url = sa.engine.make_url(await rendered(master, config.db_url))
+    try:
+        text = await rendered(await with_fresh_secrets(master), config.db_url)
+    except Exception:
+        raise Unavailable("The URL is not known", why_unread(Failure())) from None
+    try:
+        url = sa.engine.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        raise Unavailable("The URL is not known", "it is no URL of a database") from None
     if url.get_backend_name() == "sqlite":
         # Buildbot's own rule: relative means relative to the master's folder
         url = url.set(database=str(Path(master.basedir, url.database or "")))

@@ -134,11 +134,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     def configure(self, config: SelfServe) -> None:
         """Follow the configuration *config*."""
-        moved = (config.readers, config.timeout, config.db_url) != (
-            self.config.readers,
-            self.config.timeout,
-            self.config.db_url,
-        )
         self.config = config
         self.jobs.timeout = config.timeout
         self.jobs.limits = config.limits
@@ -147,8 +142,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.tokens.load()
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
-        if moved and self.running:
-            self.databases.open(config)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
@@ -166,7 +159,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         if KEY not in (new_config.www.get("plugins") or {}):
             yield self.disownServiceParent()
         else:
-            self.tokens.load()  # the providers of secrets are those of the new configuration now
+            # the providers of secrets are those of the new configuration now
+            self.tokens.load()
+            if self.running:
+                self.databases.open(self.config)
             self._spare()
 
     @defer.inlineCallbacks

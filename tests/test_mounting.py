@@ -65,9 +65,8 @@ async def test_a_database_that_is_not_configured_any_more_is_not_opened(master: 
 
     late = Late()
     await master.reconfig(at(db_url=late))
-    assert not await rebuilt()
+    assert await rebuilt()  # where it was until then
     await master.reconfig(config)
-    await master.until(rebuilt, "the journal is ready again")
     late.asked.callback("sqlite:///late.sqlite")
     assert await rebuilt()
     assert [job["job_id"] for job in (await master.get("/self-serve/jobs")).json] == [2, 1]
@@ -102,7 +101,7 @@ async def test_it_can_be_added_to_a_running_master(master: Any) -> None:
 async def test_a_reconfig_changes_what_is_configured(master: Any) -> None:
     build = await master.finished_build()
     await master.reconfig(
-        at(max_count=2, branches=[util.SelfServeBranch("m", branch="main")], timeout=3)
+        at(max_count=2, branches=[util.SelfServeBranch("m", branch="main")], timeout=20)
     )
     assert list((await master.get("/self-serve/branches")).json) == ["m"]
     fields = {"build_id": build["buildid"], "count": 3}

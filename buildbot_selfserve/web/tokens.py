@@ -138,14 +138,9 @@ class Tokens:
 
         :raises CancelledError: it was stopped since *generation*
         """
-        fresh = await _fresh_secrets(self._master)
-        services = {**self._master.namedServices, "secrets": fresh}
-        master = Instead(self._master, namedServices=services)
+        master = await with_fresh_secrets(self._master)
         results = await defer.DeferredList(
-            [
-                rendered(master, token.secret).addTimeout(PATIENCE, self._master.reactor)
-                for token in tokens
-            ],
+            [rendered(master, token.secret) for token in tokens],
             consumeErrors=True,
         )
         if generation != self._generation:
@@ -153,7 +148,7 @@ class Tokens:
             raise defer.CancelledError
         missing = {}
         for token, (fine, result) in zip(tokens, results, strict=True):
-            why = self._why_not(token, result) if fine else _reason(result)
+            why = self._why_not(token, result) if fine else why_unread(result)
             if why:
                 missing[token] = why
         return missing
@@ -177,11 +172,14 @@ class Tokens:
 
 
 def rendered(master: Any, value: Any) -> defer.Deferred[Any]:
-    """Return what a renderable of master.cfg, such as a secret, stands for outside of builds."""
+    """Return what a renderable of master.cfg, such as a secret, stands for outside of builds.
+
+    It fails with whatever keeps it from being read, or after ``PATIENCE``.
+    """
     properties = Properties()
     properties.master = master
     done: defer.Deferred[Any] = properties.render(value)
-    return done
+    return done.addTimeout(PATIENCE, master.reactor)
 
 
 def _digest(secret: bytes) -> bytes:
@@ -189,13 +187,13 @@ def _digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret.strip()).digest()
 
 
-def _reason(failure: Any) -> str:
+def why_unread(failure: Failure) -> str:
     """Return why a secret cannot be read, without anything that could be one."""
     if failure.check(KeyError):
         return "no secrets provider has its secret"
     if failure.check(defer.TimeoutError, defer.CancelledError):
         return f"its secret took longer than {PATIENCE:g} seconds"
-    return f"its secret cannot be read ({failure.type.__name__})"
+    return f"its secret cannot be read ({type(failure.value).__name__})"
 
 
 class _Secrets:
@@ -216,8 +214,8 @@ class _Secrets:
         return None
 
 
-async def _fresh_secrets(master: Any) -> _Secrets:
-    """Return the secrets of *master* as they are now.
+async def with_fresh_secrets(master: Any) -> Any:
+    """Return *master* with its secrets as they are now, for :func:`rendered`.
 
     A ``SecretInAFile`` reads its files only when its own arguments change, so that a reconfig
     would leave it with the old ones (buildbot/util/service.py, reconfigServiceWithSibling).
@@ -228,7 +226,8 @@ async def _fresh_secrets(master: Any) -> _Secrets:
         if isinstance(provider, SecretInAFile):
             provider = await threads.deferToThreadPool(master.reactor, pool, _reread, provider)
         providers.append(provider)
-    return _Secrets(providers)
+    services = {**master.namedServices, "secrets": _Secrets(providers)}
+    return Instead(master, namedServices=services)
 
 
 def _reread(provider: SecretInAFile) -> SecretInAFile:
