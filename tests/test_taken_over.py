@@ -1,0 +1,221 @@
+"""Rows of the journal that pass from one life of a master to another, or to another master."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_twisted
+import sqlalchemy as sa
+from buildbot.plugins import util
+from twisted.internet import defer
+
+from buildbot_selfserve import plugin
+from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import create
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestOutcome
+from tests.harness import ANSWER_SECONDS
+from tests.harness import USER
+from tests.harness import config
+from tests.harness import outcomes
+from tests.test_gone_masters import another
+
+EVERY_DATABASE = True
+
+
+def patient() -> Any:
+    return config(util.SelfServe(timeout=ANSWER_SECONDS))
+
+
+def more_patient() -> Any:
+    return config(util.SelfServe(timeout=ANSWER_SECONDS + 1))
+
+
+with_patience = pytest.mark.parametrize("master", [patient], indirect=True)
+
+
+def service() -> Any:
+    return plugin.application._service
+
+
+async def write(function: Any, *arguments: Any) -> Any:
+    return await service().databases.write(function, *arguments)
+
+
+async def left(masterid: int, request_id: int, *outcome: RequestOutcome) -> int:
+    """Leave the row of a job that cancels a request, closed with an outcome if there is one."""
+
+    def leave(connection: Any) -> int:
+        what = {"branch": "main", "brid": request_id}
+        job = Job(0, "cancel_request", USER, "basic", "", 1, "main", what)
+        opened = store.open_job(connection, job, masterid, "an earlier life")
+        assert isinstance(opened, store.Opened)
+        if outcome:
+            closed = replace(opened.job, status="ok", completed_at=2, requests=outcome)
+            store.close_job(connection, closed)
+        return opened.job.job_id
+
+    return int(await write(leave))
+
+
+class Gate:
+    """Holds an act back before it makes something."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self._insert, self._gate = create.insert, defer.Deferred[None]()
+        self.reached = 0
+        monkeypatch.setattr(create, "insert", self)
+
+    async def __call__(self, *arguments: Any) -> Any:
+        self.reached += 1
+        if self.reached == 1:
+            await self._gate
+        return await self._insert(*arguments)
+
+    def open(self) -> None:
+        self._gate.callback(None)
+
+
+async def rebuild_begun(master: Any, gate: Gate, build_id: int) -> Any:
+    """Begin to rebuild; return what waits for the receipt."""
+    sent = rebuild(master, build_id)
+    await master.until(lambda: gate.reached, "it has begun")
+    return sent
+
+
+def rebuild(master: Any, build_id: int) -> Any:
+    fields, headers = {"build_id": str(build_id)}, {"Idempotency-Key": "k"}
+    asked = master.request(
+        "POST", "/self-serve/main/build", user=USER, data=fields, headers=headers
+    )
+    return defer.ensureDeferred(asked)
+
+
+async def job(master: Any, job_id: int) -> Any:
+    return (await master.get(f"/self-serve/jobs/{job_id}")).json
+
+
+# -- from a master that has gone
+
+
+@with_patience
+@pytest.mark.parametrize("is_closed", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_who_loses_a_row_says_what_the_row_says(
+    master: Any, monkeypatch: Any, is_closed: bool
+) -> None:
+    build = await master.finished_build()
+    master.pause()
+    gate = Gate(monkeypatch)
+    sent = await rebuild_begun(master, gate, build["buildid"])
+
+    def settle(connection: Any) -> None:
+        """Do what another master does that thinks this one has gone."""
+        (taken,) = store.take_over(connection, {master.master.masterid}, 99, "another")
+        ended = replace(taken, status="failed", completed_at=3, errors=True, msg="as it stands")
+        if is_closed:
+            store.close_job(connection, ended)
+
+    await write(settle)
+    gate.open()
+    answer = await sent
+    (row,) = (await master.get("/self-serve/jobs")).json
+    assert answer.json["job_id"] == row["job_id"]
+    if is_closed:
+        assert (answer.status, answer.json["status"]) == (202, "FAILED")
+        assert answer.json["msg"] == row["complete_data"]["body"]["msg"] == "as it stands"
+        assert answer.json["requests"] == row["complete_data"]["body"]["requests"] == []
+    else:
+        assert (answer.status, row["status"]) == (503, "running")
+    # what it made all the same is told where operators look
+    (made,) = (one for one in await master.data("buildrequests") if not one["complete"])
+    told = f"1 build requested, [({made['buildrequestid']}, 'created')]"
+    assert f"job {row['job_id']} is not ours any more" in master.log
+    assert told in master.log
+
+
+# -- from an earlier life
+
+
+@with_patience
+@pytest_twisted.ensureDeferred
+async def test_what_an_earlier_life_left_is_gone_on_with_once(
+    master: Any, monkeypatch: Any
+) -> None:
+    followed: list[int] = []
+    follow = cancel.follow
+
+    async def following(of: Any, job: Job) -> Any:
+        followed.append(job.job_id)
+        return await follow(of, job)
+
+    monkeypatch.setattr(cancel, "follow", following)
+    master.pause()
+    request_id = await master.add_request("slow")
+    seen: list[Any] = []
+    await master.master.mq.startConsuming(
+        lambda key, event: seen.append(key[2]), ("buildrequests", str(request_id), None)
+    )
+    waiting = RequestOutcome(request_id, "slow", "waiting")
+    job_id = await left(master.master.masterid, request_id, waiting)
+    settle = service().jobs.settle_left_open
+    settled = await defer.gatherResults([defer.ensureDeferred(settle()) for _ in range(2)])
+    assert sorted(settled) == [0, 1]
+
+    async def outcome() -> Any:
+        told = outcomes((await job(master, job_id))["complete_data"]["body"])
+        return told if told != {request_id: "waiting"} else None
+
+    told = await master.until(outcome, "it is cancelled")
+    assert told == {request_id: "cancelled"}
+    assert followed == [job_id]
+    assert seen.count("cancel") == 1
+
+
+@with_patience
+@pytest_twisted.ensureDeferred
+async def test_a_reconfig_leaves_what_is_followed_to_who_follows_it(
+    master: Any, monkeypatch: Any
+) -> None:
+    followed: list[int] = []
+
+    async def following(of: Any, job: Job) -> Any:
+        followed.append(job.job_id)
+        await defer.Deferred[None]()
+
+    monkeypatch.setattr(cancel, "follow", following)
+    waiting = RequestOutcome(1, "slow", "waiting")
+    job_id = await left(master.master.masterid, 1, waiting)
+    await service().jobs.settle_left_open()
+    for make in (more_patient, patient):
+        await master.reconfig(make)
+        await master.until(lambda: service().databases.ready, "it is open again")
+    # when this is done, what the opening did is done too
+    await service().jobs.settle_left_open()
+    assert followed == [job_id]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_taken_over_though_that_failed_is_gone_on_with(
+    master: Any, monkeypatch: Any
+) -> None:
+    """A connection may break just after a commit; nobody is told then what was committed."""
+    other = await another(master)
+    job_ids = [await left(other, 1) for _ in range(2)]
+    take_over = store.take_over
+
+    def unconfirmed(*arguments: Any) -> Any:
+        take_over(*arguments)
+        raise sa.exc.InvalidRequestError("the connection broke")
+
+    monkeypatch.setattr(store, "take_over", unconfirmed)
+    with pytest.raises(sa.exc.InvalidRequestError):
+        await service().jobs.settle_of_gone({other})
+    master.errors.clear()  # the pool's
+    monkeypatch.setattr(store, "take_over", take_over)
+    assert await service().jobs.settle_of_gone(set()) == 2
+    assert [(await job(master, one))["status"] for one in job_ids] == ["failed"] * 2
+    assert await service().jobs.settle_of_gone(set()) == 0
