@@ -216,7 +216,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.log.info("selfserve: took over {n} jobs of masters that are gone", n=settled)
 
     async def _inherit(self) -> int:
-        return await self.jobs.settle_of_gone(await self.control.gone_masters())
+        # those that stop end their jobs first, after they have said that they stop
+        gone = await self.control.gone_masters(self.config.timeout + GONE_INTERVAL)
+        return await self.jobs.settle_of_gone(gone)
 
     # -- what live answers need
 

@@ -10,6 +10,8 @@ import pytest_twisted
 import sqlalchemy as sa
 from buildbot.plugins import util
 from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.control import cancel
@@ -22,6 +24,7 @@ from tests.harness import USER
 from tests.harness import config
 from tests.harness import outcomes
 from tests.test_gone_masters import another
+from tests.test_gone_masters import last_heard
 
 EVERY_DATABASE = True
 
@@ -99,6 +102,40 @@ async def job(master: Any, job_id: int) -> Any:
 
 
 # -- from a master that has gone
+
+
+@with_patience
+@pytest_twisted.ensureDeferred
+async def test_a_master_that_stops_ends_its_jobs_itself(master: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(plugin, "GONE_INTERVAL", 0)
+    other, request_id = await another(master), await master.add_request("slow")
+    job_id = await left(other, request_id)
+    # what a master does before its services stop, and so before its jobs have ended
+    await master.master.data.updates.masterStopped("another:/away", other)
+    for _ in range(2):
+        await service()._settle_of_gone()
+        assert (await job(master, job_id))["status"] == "running"
+    monkeypatch.setattr(service().config, "timeout", 0)
+    await service()._settle_of_gone()
+    assert (await job(master, job_id))["status"] == "failed"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_master_that_was_there_in_between_has_not_gone(master: Any) -> None:
+    async def gone() -> set[int]:
+        await task.deferLater(reactor, 0.3)  # type: ignore[arg-type]
+        return set(await service().control.gone_masters(0.2))
+
+    other = await another(master)
+    updates = master.master.data.updates
+    assert await gone() == set()
+    await updates.masterStopped("another:/away", other)
+    assert await gone() == set()
+    assert await gone() == {other}
+    await last_heard(master, other, 5)
+    await updates.masterStopped("another:/away", other)
+    assert await gone() == set()
+    assert await gone() == {other}
 
 
 @with_patience
