@@ -144,10 +144,14 @@ class Databases:
             lambda failure: self.log.failure("selfserve: cannot start", failure)
         )
 
-    def close(self) -> defer.Deferred[None]:
-        """Close the journal's database and end the readers, which is done when this fires."""
+    def refuse(self) -> None:
+        """Be ready no more; what runs goes on until this is closed, or opened anew."""
         self.ready = False
         self._turn += 1
+
+    def close(self) -> defer.Deferred[None]:
+        """Close the journal's database and end the readers, which is done when this fires."""
+        self.refuse()
         readers, self._readers = self._readers, None
         journal, self._journal = self._journal, None
         if readers is not None:

@@ -140,7 +140,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.config.db_url,
         )
         self.config = config
-        self.jobs.timeout = config.timeout
         self.jobs.limits = config.limits
         self.tokens.configure(config.tokens, config.timezone)
         if self.running:
@@ -148,7 +147,16 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource())
         if moved and self.running:
-            self.databases.open(config)
+            defer.Deferred.fromCoroutine(self._reopen())
+        self.jobs.timeout = config.timeout  # what runs has the time that it was given
+
+    async def _reopen(self) -> None:
+        """Open what is configured now, when all that runs is written in what is open."""
+        self.log.info("selfserve: the journal is opened anew when all that runs has ended")
+        self.databases.refuse()
+        await self.jobs.begin_anew()
+        if self.running:
+            self.databases.open(self.config)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
@@ -256,9 +264,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     # -- what job requests need
 
     async def _check_available(self) -> None:
+        await self._availability.check()
+        # at last, because from here on it counts as one that runs
         if not self.databases.ready:
             raise Unavailable("The journal is not ready", "the master's log says why")
-        await self._availability.check()
 
 
 class SelfServeApplication(Application):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from buildbot_selfserve import plugin
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import create
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 from tests.harness import ANSWER_SECONDS
@@ -256,3 +258,67 @@ async def test_what_was_taken_over_though_that_failed_is_gone_on_with(
     assert await service().jobs.settle_of_gone(set()) == 2
     assert [(await job(master, one))["status"] for one in job_ids] == ["failed"] * 2
     assert await service().jobs.settle_of_gone(set()) == 0
+
+
+# -- a journal that moves
+
+
+async def statuses() -> dict[int, str]:
+    def look(connection: Any) -> dict[int, str]:
+        found = connection.execute(sa.select(jobs.c.id, jobs.c.status))
+        return {one.id: one.status for one in found}
+
+    return dict(await write(look))
+
+
+def at(folder: Path) -> Any:
+    url = f"sqlite:///{folder}/journal.sqlite"
+    return lambda: config(util.SelfServe(timeout=ANSWER_SECONDS, db_url=url))
+
+
+@with_patience
+@pytest_twisted.ensureDeferred
+async def test_a_journal_moves_when_what_runs_has_ended(
+    master: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    build = await master.finished_build()
+    gate = Gate(monkeypatch)
+    sent = await rebuild_begun(master, gate, build["buildid"])
+    await master.reconfig(at(tmp_path))
+    refused = await rebuild(master, build["buildid"])
+    assert (refused.status, refused.json["msg"]) == (503, "The journal is not ready")
+    assert list((await statuses()).values()) == ["running"]
+    gate.open()
+    answer = await sent
+    assert answer.status == 202, answer.text
+    await master.until(lambda: service().databases.ready, "it has moved")
+    assert await statuses() == {}
+    await master.reconfig(patient)
+    await master.until(lambda: service().databases.ready, "it has moved back")
+    assert await statuses() == {answer.json["job_id"]: "ok"}
+
+
+@with_patience
+@pytest_twisted.ensureDeferred
+async def test_what_does_not_end_before_its_journal_moves_writes_no_row_elsewhere(
+    master: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    build = await master.finished_build()
+    gate = Gate(monkeypatch)
+    sent = await rebuild_begun(master, gate, build["buildid"])
+    service().jobs.timeout = 0.5
+    await master.reconfig(at(tmp_path))
+    await master.until(lambda: service().databases.ready, "it has moved")
+    job_id = await left(master.master.masterid, 1)
+    gate.open()
+    answer = await sent
+    # nobody can write here how it ended
+    assert (answer.status, answer.json["job_id"]) == (503, job_id)
+    assert await statuses() == {job_id: "running"}
+    await master.reconfig(patient)
+    await master.until(lambda: service().databases.ready, "it has moved back")
+
+    async def ended() -> Any:
+        return (await statuses())[job_id] == "ok"
+
+    await master.until(ended, "it is settled with what it did in the end")

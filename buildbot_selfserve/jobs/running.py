@@ -158,6 +158,17 @@ class Jobs:
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""
         self._closing.stop()
+        await self._no_more_run()
+
+    async def begin_anew(self) -> None:
+        """Let what runs end, likewise, before the journal is opened anew, maybe elsewhere.
+
+        What does not end in time has no row there, whoever has its id.
+        """
+        await self._no_more_run()
+        self.incarnation = uuid.uuid4().hex
+
+    async def _no_more_run(self) -> None:
         everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
         try:
             await independent(everything).addTimeout(self.timeout, self.clock)
