@@ -98,13 +98,20 @@ class Databases:
     """The readers and the journal of one master, opened anew when their configuration changes.
 
     :param opened: called whenever the journal has its tables and can be written
+    :param leaving: called before another is opened; returns when nothing is to be written any more
     """
 
     log = Logger()
 
-    def __init__(self, master: Any, opened: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        master: Any,
+        opened: Callable[[], Awaitable[None]],
+        leaving: Callable[[], Awaitable[None]],
+    ) -> None:
         self._master = master
         self._opened = opened
+        self._leaving = leaving
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
         self._past_restarts = 0
@@ -172,12 +179,23 @@ class Databases:
         )
         # renderables cannot be compared, and what they stand for may change without them
         opened_as = (url, config.readers, config.timeout)
-        if opened_as != self._opened_as:
+        if opened_as == self._opened_as:
+            return
+        if self._journal is not None:
+            await self._leave()
+        if self._turn == turn:
             self.close()
             journal = self._journal = JournalDatabase(self._master, url)
             self._readers = _readers(self._master, config, url)
             self._opened_as = opened_as
             await self._make_ready(journal)
+
+    async def _leave(self) -> None:
+        """Let what runs be written in the journal that is open, and let nothing new begin in it."""
+        self.log.info("selfserve: the journal is opened anew when all that runs has ended")
+        self.ready = False
+        self._opened_as = None  # also what is configured meanwhile is opened anew
+        await self._leaving()
 
     async def _make_ready(self, journal: JournalDatabase) -> None:
         def wanted() -> bool:

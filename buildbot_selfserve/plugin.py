@@ -67,7 +67,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._site: Site | None = None
         self._setups: dict[str, Setup] = {}
         self.config = config
-        self.databases = Databases(master, self._settle_left_open)
+        self.databases = Databases(master, self._settle_left_open, lambda: self.jobs.begin_anew())
         self.live = Live(master.reactor, self._stamps_of)
         self.metrics = Metrics()
         self.control = Control(master)
@@ -212,7 +212,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.log.info("selfserve: took over {n} jobs of masters that are gone", n=settled)
 
     async def _inherit(self) -> int:
-        return await self.jobs.settle_of_gone(await self.control.gone_masters())
+        # those that stop end their jobs first, after they have said that they stop
+        gone = await self.control.gone_masters(self.config.timeout + GONE_INTERVAL)
+        return await self.jobs.settle_of_gone(gone)
 
     # -- what live answers need
 
@@ -250,9 +252,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     # -- what job requests need
 
     async def _check_available(self) -> None:
+        await self._availability.check()
+        # at last, because from here on it counts as one that runs
         if not self.databases.ready:
             raise Unavailable("The journal is not ready", "the master's log says why")
-        await self._availability.check()
 
 
 class SelfServeApplication(Application):

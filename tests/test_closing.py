@@ -61,7 +61,7 @@ def test_how_a_stop_ended_is_written_when_the_database_is_back(engine: sa.Engine
     assert outcome(engine, job.job_id) == "stopped"
     assert followed == [job.job_id]
     with engine.connect() as connection:
-        assert store.left_followed(connection, 1, "the next life") == []
+        assert store.take_over(connection, {1}, 1, "the next life") == []
 
 
 def outcome(engine: sa.Engine, job_id: int) -> str:

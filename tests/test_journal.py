@@ -32,11 +32,16 @@ def connection(engine: sa.Engine) -> Any:
         yield connection
 
 
-def opened(connection: sa.Connection, job: Job, masterid: int, incarnation: str) -> int:
-    """Open a job as a client without an Idempotency-Key would; return its id."""
+def opened(connection: sa.Connection, job: Job, masterid: int, incarnation: str) -> Job:
+    """Open a job as a client without an Idempotency-Key would."""
     opened = store.open_job(connection, job, masterid, incarnation)
+    assert isinstance(opened, store.Opened)
     assert opened.new
-    return opened.job.job_id
+    return opened.job
+
+
+def ids(found: list[Job]) -> list[int]:
+    return [job.job_id for job in found]
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(connection: sa.Connection) -> None:
@@ -45,9 +50,9 @@ def test_the_migrations_make_the_tables_that_the_code_uses(connection: sa.Connec
 
 
 def test_upgrading_again_changes_nothing(engine: sa.Engine, connection: sa.Connection) -> None:
-    job_id = opened(connection, JOB, 1, "a life")
+    job = opened(connection, JOB, 1, "a life")
     schema.upgrade(engine)
-    assert store.job(connection, job_id) == replace(JOB, job_id=job_id)
+    assert store.job(connection, job.job_id) == job
 
 
 @pytest.mark.parametrize("db_url", EVERY, indirect=True)
@@ -73,10 +78,8 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
 
 
 def test_a_row_is_closed_once(connection: sa.Connection) -> None:
-    job_id = opened(connection, JOB, 1, "a life")
     ended = replace(
-        JOB,
-        job_id=job_id,
+        opened(connection, JOB, 1, "a life"),
         status="failed",
         completed_at=1010,
         errors=True,
@@ -84,20 +87,38 @@ def test_a_row_is_closed_once(connection: sa.Connection) -> None:
         requests=(OUTCOME,),
         buildset_ids=(9,),
     )
-    assert store.close_job(connection, ended)
-    assert store.job(connection, job_id) == ended
-    connection.rollback()  # ends the transaction of that read
-    assert not store.close_job(connection, replace(ended, msg="again", status="ok"))
-    assert store.job(connection, job_id) == ended
+    assert store.close_job(connection, ended) == ended
+    assert store.close_job(connection, replace(ended, msg="again", status="ok")) == ended
+    assert store.job(connection, ended.job_id) == ended
 
 
-def test_rows_of_earlier_lives_are_found_and_no_others(connection: sa.Connection) -> None:
+def test_a_row_is_closed_by_the_life_that_has_it(connection: sa.Connection) -> None:
+    job = opened(connection, JOB, 1, "a life")
+    noted = replace(job, requests=(OUTCOME,))
+    ended = replace(noted, status="ok", completed_at=1)
+    # the id may be that of another job in another database
+    for late in (replace(noted, incarnation="elsewhere"), replace(noted, job_id=17)):
+        store.note_targets(connection, late)
+    stands = store.close_job(connection, replace(ended, incarnation="elsewhere"))
+    assert stands is not None
+    assert (stands, stands.row) == (job, job.row)
+    assert store.close_job(connection, replace(ended, job_id=17)) is None
+    assert store.close_job(connection, ended) == ended
+
+
+def test_rows_of_earlier_lives_are_taken_over_once_and_no_others(
+    connection: sa.Connection,
+) -> None:
     mine = opened(connection, JOB, 1, "earlier")
     opened(connection, JOB, 1, "now")
     opened(connection, JOB, 2, "earlier")
     closed = opened(connection, JOB, 1, "earlier")
-    store.close_job(connection, replace(JOB, job_id=closed, status="ok", completed_at=1))
-    assert [job.job_id for job in store.left_open(connection, 1, "now")] == [mine]
+    store.close_job(connection, replace(closed, status="ok", completed_at=1))
+    busy = opened(connection, JOB, 1, "earlier")
+    (taken,) = store.take_over(connection, {1}, 1, "now", {busy.row})
+    assert (taken, taken.row) == (mine, ("now", mine.job_id))
+    assert store.take_over(connection, {1}, 1, "now", {busy.row}) == []
+    assert ids(store.take_over(connection, {1}, 1, "now")) == [busy.job_id]
 
 
 def test_what_is_left_of_gone_masters_is_taken_over_once(engine: sa.Engine) -> None:
@@ -105,18 +126,47 @@ def test_what_is_left_of_gone_masters_is_taken_over_once(engine: sa.Engine) -> N
         left = opened(one, JOB, 2, "theirs")
         opened(one, JOB, 3, "of one that lives")
         closed = opened(one, JOB, 2, "theirs")
-        store.close_job(one, replace(JOB, job_id=closed, status="ok", completed_at=1))
-        followed = opened(one, JOB, 2, "theirs")
-        sent = replace(OUTCOME, outcome="stop_sent")
-        store.close_job(
-            one, replace(JOB, job_id=followed, status="ok", completed_at=1, requests=(sent,))
+        store.close_job(one, replace(closed, status="ok", completed_at=1))
+        sent = (replace(OUTCOME, outcome="stop_sent"),)
+        followed = replace(
+            opened(one, JOB, 2, "theirs"), status="ok", completed_at=1, requests=sent
         )
-        taken = store.take_over(one, {2, 9}, 1, "mine")
-        assert [(job.job_id, job.status) for job in taken] == [(left, "running"), (followed, "ok")]
+        store.close_job(one, followed)
+        assert store.take_over(one, {2, 9}, 1, "mine") == [left, followed]
         assert store.take_over(another, {2, 9}, 4, "too late") == []
-        # it is an open row of mine now: when I die in between, it is settled as such
-        assert [job.job_id for job in store.left_open(one, 1, "my next life")] == [left]
-        assert [job.job_id for job in store.left_followed(one, 1, "my next life")] == [followed]
+        # they are rows of mine now: when I die in between, they are settled as such
+        assert store.take_over(one, {1}, 1, "my next life") == [left, followed]
+
+
+class Broken(Exception):
+    """The connection broke."""
+
+
+@pytest.mark.parametrize("at", ["the second", "the commit"])
+def test_what_a_broken_connection_left_is_taken_over_again(engine: sa.Engine, at: str) -> None:
+    updates: list[str] = []
+
+    def before(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if statement.startswith("UPDATE"):
+            updates.append(statement)
+            if at == "the second" and len(updates) == 2:
+                raise Broken
+
+    with engine.connect() as connection:
+        left = ids([opened(connection, JOB, 2, "theirs") for _ in range(3)])
+        other = opened(connection, JOB, 1, "mine")
+    begun: list[int] = []
+    sa.event.listen(engine, "before_cursor_execute", before)
+    with engine.connect() as connection:
+        if at == "the commit":
+            store.take_over(connection, {2}, 1, "mine", (), begun)  # nobody gets the answer
+        else:
+            with pytest.raises(Broken):
+                store.take_over(connection, {2}, 1, "mine", (), begun)
+    with engine.connect() as connection:
+        assert ids(store.take_over(connection, {2}, 1, "mine", (), begun)) == left
+        assert store.take_over(connection, {2}, 1, "mine") == []
+        assert ids(store.open_now(connection, 1, "mine")) == [*left, other.job_id]
 
 
 @pytest.mark.parametrize("db_url", EVERY, indirect=True)
@@ -138,12 +188,12 @@ def test_ids_are_not_used_again(connection: sa.Connection) -> None:
     first = opened(connection, JOB, 1, "a life")
     with connection.begin():
         connection.execute(sa.text("DELETE FROM selfserve_jobs"))
-    assert opened(connection, JOB, 1, "a life") == first + 1
+    assert opened(connection, JOB, 1, "a life").job_id == first.job_id + 1
 
 
 def test_long_names_are_cut(connection: sa.Connection) -> None:
-    job_id = opened(connection, replace(JOB, who="x" * 1000), 1, "a life")
-    job = store.job(connection, job_id)
+    long = opened(connection, replace(JOB, who="x" * 1000), 1, "a life")
+    job = store.job(connection, long.job_id)
     assert job is not None
     assert job.who == "x" * 256
 
@@ -198,27 +248,28 @@ def test_a_row_that_was_not_written_in_the_end_is_written_again(
 
 
 def test_what_a_job_is_about_is_noted_while_it_runs(connection: sa.Connection) -> None:
-    job_id = opened(connection, JOB, 1, "a life")
-    noted = replace(JOB, job_id=job_id, requests=(replace(OUTCOME, outcome="waiting"),))
+    job = opened(connection, JOB, 1, "a life")
+    noted = replace(job, requests=(replace(OUTCOME, outcome="waiting"),))
     store.note_targets(connection, noted)
-    assert store.left_open(connection, 1, "the next life") == [noted]
-    connection.rollback()  # ends the transaction of that read
-    ended = replace(noted, status="ok", completed_at=1, requests=(OUTCOME,))
-    assert store.close_job(connection, ended)
-    store.note_targets(connection, noted)
-    assert store.job(connection, job_id) == ended
+    (left,) = store.take_over(connection, {1}, 1, "the next life")
+    assert left == noted
+    ended = replace(left, status="ok", completed_at=1, requests=(OUTCOME,))
+    assert store.close_job(connection, ended) == ended
+    store.note_targets(connection, left)
+    assert store.job(connection, job.job_id) == ended
 
 
 def test_a_row_that_is_followed_is_amended(connection: sa.Connection) -> None:
-    job_id = opened(connection, JOB, 1, "earlier")
+    job = opened(connection, JOB, 1, "earlier")
     sent = replace(OUTCOME, outcome="stop_sent")
-    closed = replace(JOB, job_id=job_id, status="ok", completed_at=1, requests=(sent,))
-    assert not store.amend_job(connection, closed)
-    assert store.close_job(connection, closed)
-    assert store.left_followed(connection, 1, "now") == [closed]
-    connection.rollback()  # ends the transaction of that read
-    ended = replace(closed, completed_at=9, requests=(replace(OUTCOME, outcome="stopped"),))
-    assert store.amend_job(connection, ended)
-    assert not store.amend_job(connection, closed)
-    assert store.job(connection, job_id) == ended
-    assert store.left_followed(connection, 1, "now") == []
+    closed = replace(job, status="ok", completed_at=1, requests=(sent,))
+    assert store.amend_job(connection, closed) == job
+    assert store.close_job(connection, closed) == closed
+    (followed,) = store.take_over(connection, {1}, 1, "now")
+    assert followed == closed
+    ended = replace(followed, completed_at=9, requests=(replace(OUTCOME, outcome="stopped"),))
+    # another life follows it now
+    assert store.amend_job(connection, replace(ended, incarnation="earlier")) == closed
+    assert store.amend_job(connection, ended) == ended
+    assert store.amend_job(connection, followed) == ended
+    assert store.take_over(connection, {1}, 1, "the next life") == []

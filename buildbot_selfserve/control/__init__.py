@@ -34,6 +34,7 @@ class Control:
 
     def __init__(self, master: Any) -> None:
         self.master = master
+        self._masters = masters.Masters(master)
 
     async def rebuild(self, order: Order, row: Row, *, priority: int, count: int) -> Effect:
         """Make *count* new requests like *row*, or like the one that a build was made for."""
@@ -89,9 +90,9 @@ class Control:
         """Give a pending *request* another priority."""
         return await priorities.reprioritize(self.master, request, priority)
 
-    async def gone_masters(self) -> set[int]:
-        """Return the ids of the masters that do nothing any more."""
-        return await masters.gone(self.master)
+    async def gone_masters(self, seconds: float) -> set[int]:
+        """Return the ids of the masters that have done nothing for so many *seconds*."""
+        return await self._masters.gone(seconds)
 
     async def settle(self, job: Job) -> Effect:
         """Say what a job that was cut short has really done."""

@@ -5,11 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 
-async def gone(master: Any) -> set[int]:
-    """Return the ids of the masters that were stopped, or have given no sign of life for long.
+class Masters:
+    """Looks at the other masters now and then, and remembers which of them did nothing."""
 
-    Buildbot's own word: every master says once a minute that it lives, and one that has not for ten
-    minutes is marked by the others (buildbot/data/masters.py, ``EXPIRE_MINUTES``).
-    """
-    every = await master.db.masters.getMasters()
-    return {one.id for one in every if not one.active and one.id != master.masterid}
+    def __init__(self, master: Any) -> None:
+        self._master = master
+        #: reactor seconds since which a master is known to do nothing, by its id and the time at
+        #: which it last said that it lives
+        self._since: dict[tuple[int, Any], float] = {}
+
+    async def gone(self, seconds: float) -> set[int]:
+        """Return the ids of the masters that are known to have stopped for so many *seconds*, or
+        to have given no sign of life for long.
+
+        Buildbot's own word: every master says once a minute that it lives, and one that has not for
+        ten minutes is marked by the others (buildbot/data/masters.py, ``EXPIRE_MINUTES``). One that
+        stops marks itself before its services stop (buildbot/master.py), and so before its jobs
+        have ended; one that started and stopped again in between has another sign of life.
+        """
+        every = await self._master.db.masters.getMasters()
+        now = self._master.reactor.seconds()
+        idle = {
+            (one.id, one.last_active)
+            for one in every
+            if not one.active and one.id != self._master.masterid
+        }
+        self._since = {one: self._since.get(one, now) for one in idle}
+        return {one[0] for one, since in self._since.items() if now - since >= seconds}

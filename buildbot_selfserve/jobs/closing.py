@@ -19,6 +19,7 @@ from buildbot_selfserve import loglines
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
 
 #: Seconds between attempts to close a row while the database is away; the last one repeats.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -53,22 +54,27 @@ class Closing:
         self._closed = closed
         self._background: set[defer.Deferred[Any]] = set()
         self._stopping = False
+        #: rows that somebody here follows
+        self.followed: set[JobRow] = set()
 
     async def close(self, job: Job, effect: Effect) -> Job:
-        """Close *job* with what it has done; what it told to stop is followed from then on."""
+        """Close *job* with what it has done; what it told to stop is followed from then on.
+
+        :return: what its row says, which another master may have taken over meanwhile
+        """
 
         async def found() -> Effect:
             return effect
 
         closed = await self._close(job, found)
-        if closed.unsettled and not self._stopping:
+        if closed.unsettled and self._goes_on(job, closed):
             self.follow_on(closed)
         return closed
 
     async def close_as_settled(self, job: Job) -> Job:
-        """Close *job* with what it has really done; try until the database says."""
+        """Close *job* with what it has really done, likewise; try until the database says."""
         closed = await self._close(job, lambda: self._settle(job))
-        if closed.did_something and not self._stopping:
+        if closed.did_something and self._goes_on(job, closed):
             self.in_background(self._remind(closed))
         return closed
 
@@ -100,7 +106,7 @@ class Closing:
         while True:
             try:
                 closed = ended(job, await find_out())
-                await self._write(store.close_job, closed)
+                stands: Job | None = await self._write(store.close_job, closed)
                 break
             except Exception:
                 if self._stopping:
@@ -108,9 +114,16 @@ class Closing:
                 self.log.failure("selfserve: the journal cannot be written, trying again")
             await task.deferLater(self._clock, RETRIES[min(retries, len(RETRIES) - 1)])
             retries += 1
-        self._tell(closed)
-        self._closed(closed)
-        return closed
+        if stands is None or stands.row != job.row:
+            self._tell_lost(closed)
+            return stands or job
+        self._tell(stands)
+        self._closed(stands)
+        return stands
+
+    def _goes_on(self, job: Job, closed: Job) -> bool:
+        """Return whether there may be more to do for *job*, and it is for us to do."""
+        return closed.row == job.row and closed.status != "running" and not self._stopping
 
     async def _remind(self, job: Job) -> None:
         """Make builders look again for what *job* made.
@@ -128,19 +141,40 @@ class Closing:
 
     async def _until_settled(self, job: Job) -> None:
         """Follow *job*, and write how it ended until that stands in the journal."""
-        written = False
-        while not written:
+        self.followed.add(job.row)
+        try:
+            job, stands = await self._amended(job)
+        finally:
+            self.followed.discard(job.row)
+        if stands is None or stands.row != job.row:
+            self._tell_lost(job)
+        else:
+            self._tell(stands)
+
+    async def _amended(self, job: Job) -> tuple[Job, Job | None]:
+        """Return how *job* ended, and what its row says."""
+        while True:
             try:
                 if job.unsettled:
                     job = ended(job, await self._follow(job))
-                await self._write(store.amend_job, job)
-                written = True
+                return job, await self._write(store.amend_job, job)
             except defer.CancelledError:
                 raise  # the master stops
             except Exception:
                 self.log.failure("selfserve: job {job_id} cannot be followed", job_id=job.job_id)
                 await task.deferLater(self._clock, RETRIES[-1])
-        self._tell(job)
+
+    def _tell_lost(self, job: Job) -> None:
+        """Tell what *job* did, because its row does not: others have closed that, or will.
+
+        They took us for gone, or the journal is elsewhere now.
+        """
+        self.log.warn(
+            "selfserve: job {job.job_id} is not ours any more, its row stands as others write it;"
+            " here it ended as {job.status}, {job.msg}, {outcomes}",
+            job=job,
+            outcomes=[(one.request_id, one.outcome) for one in job.requests],
+        )
 
     def _tell(self, job: Job) -> None:
         told = loglines.fields(

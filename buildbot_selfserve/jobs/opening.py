@@ -18,6 +18,7 @@ from buildbot_selfserve.jobs.asking import Asker
 from buildbot_selfserve.jobs.closing import Closing
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
 
 #: Seconds between two looks at a job request that was sent again while it runs.
 AGAIN_INTERVAL = 0.2
@@ -31,7 +32,7 @@ class Opening:
     :param clock: the reactor
     :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
     :param masterid: returns the id of this master
-    :param incarnation: which of its lives this is
+    :param incarnation: returns which of its lives this is
     """
 
     log = Logger()
@@ -41,7 +42,7 @@ class Opening:
         clock: IReactorTime,
         write: Callable[..., Awaitable[Any]],
         masterid: Callable[[], int],
-        incarnation: str,
+        incarnation: Callable[[], str],
         closing: Closing,
     ) -> None:
         self._clock = clock
@@ -50,7 +51,7 @@ class Opening:
         self._incarnation = incarnation
         self._closing = closing
         #: rows that somebody here does
-        self.open_ids: set[int] = set()
+        self.open_rows: set[JobRow] = set()
 
     async def open(
         self, job: Job, asker: Asker, deadline: float, per_minute: int | None
@@ -91,7 +92,7 @@ class Opening:
                 store.open_job,
                 job,
                 self._masterid(),
-                self._incarnation,
+                self._incarnation(),
                 asker.attempt,
                 per_minute,
                 begun,
@@ -103,7 +104,7 @@ class Opening:
         if isinstance(opened, TooMany):
             raise opened
         if opened.new:
-            self.open_ids.add(opened.job.job_id)
+            self.open_rows.add(opened.job.row)
         return opened
 
     async def _close_orphans(self) -> None:
@@ -112,20 +113,20 @@ class Opening:
         A connection that breaks at the wrong moment does that. A row counts as such when it is
         there twice, because another's may have been written just now.
         """
-        seen: set[int] | None = None
+        seen: set[JobRow] | None = None
         while True:
             await task.deferLater(self._clock, ORPHANS_INTERVAL)
             try:
-                rows = await self._write(store.open_now, self._masterid(), self._incarnation)
+                left = await self._write(store.open_now, self._masterid(), self._incarnation())
             except defer.CancelledError:
                 raise  # the master stops
             except Exception:
                 self.log.failure("selfserve: the journal cannot be read, trying again")
                 continue
-            orphans = {row.job_id: row for row in rows if row.job_id not in self.open_ids}
+            orphans = {job.row: job for job in left if job.row not in self.open_rows}
             if seen is not None:
-                for job_id in seen & orphans.keys():
-                    await self._closing.close_as_settled(orphans[job_id])
+                for row in seen & orphans.keys():
+                    await self._closing.close_as_settled(orphans[row])
                 return
             seen = set(orphans)
 

@@ -29,6 +29,7 @@ from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import Limits
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Receipt
@@ -84,8 +85,11 @@ class Jobs:
         self._check_available = check_available
         self._masterid = masterid
         self._closing = Closing(clock, write, settle, follow, closed)
-        self._opening = Opening(clock, write, masterid, self.incarnation, self._closing)
-        self._in_flight: set[defer.Deferred[Any]] = set()
+        self._opening = Opening(clock, write, masterid, lambda: self.incarnation, self._closing)
+        #: what is being done, and until when somebody waits for it
+        self._in_flight: dict[defer.Deferred[Any], float] = {}
+        #: rows that may have been taken over, though that failed
+        self._doubtful: set[JobRow] = set()
 
     def asked_by(self, asker: Asker) -> AskedJobs:
         """Return what runs job requests for *asker*."""
@@ -101,11 +105,11 @@ class Jobs:
         await self._check_available()
         deadline = asker.begun + self.timeout * ACT_SHARE
         running = _Running(asked(asker, action, nouns, params), asker, deadline)
-        left = max(0.0, asker.begun + self.timeout - self.clock.seconds())
-        work = self._begin(running, lambda order: act(order, *nouns, **params))
+        due = asker.begun + self.timeout
+        work = self._begin(running, lambda order: act(order, *nouns, **params), due)
         try:
             # when nobody waits any more, what happened stands in the journal
-            return Receipt(await independent(work).addTimeout(left, self.clock))
+            return Receipt(await independent(work).addTimeout(self._left(due), self.clock))
         except defer.TimeoutError:
             raise unfinished(running.job) from None
 
@@ -117,49 +121,74 @@ class Jobs:
     async def settle_left_open(self) -> int:
         """Close the rows that earlier lives of this master left open; return how many.
 
-        What they were following is followed on.
+        What they were following is followed on, and counts as well.
         """
-        for job in await self._write(store.left_followed, self._masterid(), self.incarnation):
-            self._closing.follow_on(job)
-        left = await self._write(store.left_open, self._masterid(), self.incarnation)
-        for job in left:
-            await self._closing.close_as_settled(job)
-        return len(left)
+        return await self._settle_of({self._masterid()})
 
     async def settle_of_gone(self, gone: Collection[int]) -> int:
-        """Close the rows that masters left open that are *gone*; return how many.
+        """Do the same for masters that are *gone*. Several masters may do this at once."""
+        return await self._settle_of(gone) if gone or self._doubtful else 0
 
-        What they were following is followed on. Several masters may do this at once.
-        """
-        if not gone:
-            return 0
-        taken = await self._write(store.take_over, gone, self._masterid(), self.incarnation)
+    async def _settle_of(self, masters: Collection[int]) -> int:
+        taken = await self._take_over(masters)
+        still_open = [job for job in taken if job.status == "running"]
+        self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
         for job in taken:
-            if job.status == "running":
-                self._opening.open_ids.add(job.job_id)  # it is no orphan
-                await self._closing.close_as_settled(job)
-                self._opening.open_ids.discard(job.job_id)
-            else:
+            if job.status != "running":
                 self._closing.follow_on(job)
+        for job in still_open:
+            await self._closing.close_as_settled(job)
+            self._opening.open_rows.discard(job.row)
         return len(taken)
+
+    async def _take_over(self, masters: Collection[int]) -> list[Job]:
+        """Make what *masters* left ours, and what this failed to tell of the last time."""
+        incarnation = self.incarnation
+        begun = [job_id for life, job_id in self._doubtful if life == incarnation]
+        self._doubtful.clear()
+        busy = self._opening.open_rows | self._closing.followed
+        try:
+            taken: list[Job] = await self._write(
+                store.take_over, masters, self._masterid(), incarnation, busy, begun
+            )
+        except Exception:
+            self._doubtful.update((incarnation, job_id) for job_id in begun)
+            raise
+        return taken
 
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""
         self._closing.stop()
+        await self._no_more_run()
+
+    async def begin_anew(self) -> None:
+        """Let what runs end, likewise, before the journal is opened anew, maybe elsewhere.
+
+        What does not end in time has no row there, whoever has its id.
+        """
+        await self._no_more_run()
+        self.incarnation = uuid.uuid4().hex
+
+    async def _no_more_run(self) -> None:
         everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
+        # each has at least the time that was configured when it came
+        left = max([self.timeout, *map(self._left, self._in_flight.values())])
         try:
-            await independent(everything).addTimeout(self.timeout, self.clock)
+            await independent(everything).addTimeout(left, self.clock)
         except defer.TimeoutError:
             self.log.warn("selfserve: {n} jobs did not end in time", n=len(self._in_flight))
 
-    def _begin(self, running: _Running, act: Bound) -> defer.Deferred[Job]:
+    def _left(self, due: float) -> float:
+        return max(0.0, due - self.clock.seconds())
+
+    def _begin(self, running: _Running, act: Bound, due: float) -> defer.Deferred[Job]:
         """Do it, so that nobody's going away ends it."""
         work = defer.Deferred.fromCoroutine(self._perform(running, act))
-        self._in_flight.add(work)
+        self._in_flight[work] = due
 
         def over(result: Any) -> Any:
-            self._in_flight.discard(work)
-            self._opening.open_ids.discard(running.job.job_id)
+            self._in_flight.pop(work, None)
+            self._opening.open_rows.discard(running.job.row)
             return result
 
         return work.addBoth(over)
@@ -189,14 +218,14 @@ class Jobs:
         except Exception as error:
             self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
             return await self._cut_short(running.job, error)
-        return await self._closing.close(job, effect)
+        return _known(await self._closing.close(job, effect))
 
     async def _cut_short(self, job: Job, error: Exception) -> Job:
         """Return what a job has done that ended with *error*.
 
         :raises Unavailable: nothing
         """
-        job = await self._closing.close_as_settled(job)
+        job = _known(await self._closing.close_as_settled(job))
         if not job.did_something:
             msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
             raise Unavailable(msg, job.msg, job_id=job.job_id)
@@ -213,6 +242,16 @@ class Jobs:
     async def _note_targets(self, running: _Running, targets: Sequence[RequestOutcome]) -> None:
         running.job = replace(running.job, requests=tuple(targets))
         await self._write(store.note_targets, running.job)
+
+
+def _known(job: Job) -> Job:
+    """Return *job* if its row tells how it ended.
+
+    :raises Unavailable: another master took the row over, and has not closed it yet
+    """
+    if job.status == "running":
+        raise unfinished(job)
+    return job
 
 
 class AskedJobs:

@@ -84,7 +84,7 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
                 + ("ask again later" if number <= limit else "so many are never allowed at once"),
                 retry_after=_free_in(taken, number, limit, HOUR, job.when),
             )
-        query = jobs.update().where(jobs.c.id == job.job_id)
+        query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.incarnation == job.incarnation)
         connection.execute(query.values(builds=jobs.c.builds + number))
     return None
 

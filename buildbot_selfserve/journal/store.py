@@ -20,6 +20,7 @@ from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import asker_key
@@ -132,7 +133,8 @@ def _inserted(
     key = connection.execute(jobs.insert(), values).inserted_primary_key
     assert key is not None
     begun.append(int(key[0]))
-    return Opened(replace(job, job_id=int(key[0])), True)
+    opened = replace(job, job_id=int(key[0]), incarnation=values["incarnation"])
+    return Opened(opened, True)
 
 
 def _key(by: str, key: str) -> str:
@@ -142,25 +144,31 @@ def _key(by: str, key: str) -> str:
 def note_targets(connection: sa.Connection, job: Job) -> None:
     """Write which requests *job* is about, which is being done."""
     values = {"result": _result(job)}
-    query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.status == "running")
+    query = jobs.update().where(*_its_own(job), jobs.c.status == "running")
     with connection.begin():
         connection.execute(query.values(values))
 
 
-def close_job(connection: sa.Connection, job: Job) -> bool:
-    """Write how *job* ended; return whether its row was still open.
+def close_job(connection: sa.Connection, job: Job) -> Job | None:
+    """Write how *job* ended; return what its row says then, if there is one.
 
-    A row is closed once: what was written first stands.
+    A row is closed once, by the life of a master whose row it is: what was written first stands.
     """
     return _write_end(connection, job, jobs.c.status == "running")
 
 
-def amend_job(connection: sa.Connection, job: Job) -> bool:
-    """Write how *job* ended in the end; return whether its row was still followed."""
+def amend_job(connection: sa.Connection, job: Job) -> Job | None:
+    """Write how *job* ended in the end, once; return what its row says then, if there is one."""
     return _write_end(connection, job, jobs.c.followed == 1)
 
 
-def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[bool]) -> bool:
+def _its_own(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    return jobs.c.id == job.job_id, jobs.c.incarnation == job.incarnation
+
+
+def _write_end(
+    connection: sa.Connection, job: Job, condition: sa.ColumnElement[bool]
+) -> Job | None:
     values = {
         "status": job.status,
         "completed_at": job.completed_at,
@@ -170,9 +178,10 @@ def _write_end(connection: sa.Connection, job: Job, condition: sa.ColumnElement[
     }
     if job.status == "failed" and not job.did_something:
         values["idempotency"] = None  # it may be tried again
-    query = jobs.update().where(jobs.c.id == job.job_id, condition)
+    query = jobs.update().where(*_its_own(job), condition)
     with connection.begin():
-        return connection.execute(query.values(values)).rowcount == 1
+        connection.execute(query.values(values))
+        return _look_up(connection, job.job_id)
 
 
 def _result(job: Job) -> str:
@@ -184,11 +193,6 @@ def _result(job: Job) -> str:
             "buildset_ids": list(job.buildset_ids),
         }
     )
-
-
-def left_open(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
-    """Return the open jobs that earlier lives of this master left behind, oldest first."""
-    return _left(connection, masterid, incarnation, jobs.c.status == "running")
 
 
 def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
@@ -205,46 +209,50 @@ def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list
     return [_job(record) for record in connection.execute(query)]
 
 
-def left_followed(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
-    """Return the jobs that earlier lives of this master were following, oldest first."""
-    return _left(connection, masterid, incarnation, jobs.c.followed == 1)
-
-
-def _left(
-    connection: sa.Connection, masterid: int, incarnation: str, condition: sa.ColumnElement[bool]
-) -> list[Job]:
-    query = (
-        sa.select(jobs)
-        .where(condition, jobs.c.masterid == masterid, jobs.c.incarnation != incarnation)
-        .order_by(jobs.c.id)
-    )
-    return [_job(record) for record in connection.execute(query)]
-
-
 def take_over(
-    connection: sa.Connection, gone: Collection[int], masterid: int, incarnation: str
+    connection: sa.Connection,
+    masters: Collection[int],
+    masterid: int,
+    incarnation: str,
+    busy: Collection[JobRow] = (),
+    begun: list[int] | None = None,
 ) -> list[Job]:
-    """Make what the *gone* masters left open or followed that of this one; return it, oldest first.
+    """Make what *masters* left open or followed that of this life of this one; return it, oldest
+    first. Of several that want a row, one gets it.
 
-    Of several masters that want a row, one gets it.
+    :param masters: those that are gone, or this one, whose earlier lives are meant
+    :param busy: rows that are worked on all the same
+    :param begun: gets the ids of the rows before they are committed. A connection may break after
+        that; whoever then calls this again with the same list gets those rows, too
     """
+    begun = [] if begun is None else begun
     unfinished = sa.or_(jobs.c.status == "running", jobs.c.followed == 1)
-    left = sa.select(jobs).where(unfinished, jobs.c.masterid.in_(gone)).order_by(jobs.c.id)
-    records = connection.execute(left).fetchall()
+    left = sa.or_(
+        sa.and_(jobs.c.masterid.in_(masters), jobs.c.incarnation != incarnation),
+        sa.and_(jobs.c.id.in_(begun), jobs.c.incarnation == incarnation),
+    )
+    query = sa.select(jobs).where(unfinished, left).order_by(jobs.c.id)
+    found = [_job(record) for record in connection.execute(query)]
+    # SQLite lets nobody write who has read something older
     connection.rollback()
     taken = []
-    for record in records:
-        its_own = (jobs.c.masterid == record.masterid, jobs.c.incarnation == record.incarnation)
-        query = jobs.update().where(jobs.c.id == record.id, unfinished, *its_own)
-        with connection.begin():
-            values = {"masterid": masterid, "incarnation": incarnation}
-            if connection.execute(query.values(values)).rowcount == 1:
-                taken.append(_job(record))
+    values = {"masterid": masterid, "incarnation": incarnation}
+    with connection.begin():
+        for job in found:
+            as_it_was = (*_its_own(job), jobs.c.status == job.status, unfinished)
+            take = jobs.update().where(*as_it_was).values(values)
+            if job.row not in busy and connection.execute(take).rowcount == 1:
+                taken.append(replace(job, incarnation=incarnation))
+        begun.extend(job.job_id for job in taken)
     return taken
 
 
 def job(connection: sa.Connection, job_id: int) -> Job | None:
     """Return the job of this id, or ``None``."""
+    return _look_up(connection, job_id)
+
+
+def _look_up(connection: sa.Connection, job_id: int) -> Job | None:
     record = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
     return None if record is None else _job(record)
 
@@ -303,4 +311,5 @@ def _job(record: Any) -> Job:
             for outcome in result.get("requests", ())
         ),
         buildset_ids=tuple(result.get("buildset_ids", ())),
+        incarnation=record.incarnation,
     )

@@ -10,6 +10,7 @@ from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
 from buildbot_selfserve.model.jobs import Job
+from buildbot_selfserve.model.jobs import JobRow
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import Order
 from buildbot_selfserve.model.jobs import Receipt
@@ -92,6 +93,7 @@ __all__ = [
     "Done",
     "Effect",
     "Job",
+    "JobRow",
     "Jobs",
     "Limits",
     "Manual",

@@ -83,6 +83,10 @@ class Effect:
     errors: bool = False
 
 
+#: Which life of a master does a job, and the job's id, which in another journal is another job's.
+JobRow = tuple[str, int]
+
+
 @dataclass(frozen=True)
 class Job:
     """A job request: one self-serve mutation as the journal knows it.
@@ -93,6 +97,7 @@ class Job:
     :param status: ``running``, ``ok``, ``failed`` or ``unknown``
     :param what: what was asked, under the names of the original API
     :param requests: what became of each, and while it runs what is meant, if that is noted
+    :param incarnation: which life of a master does it
     """
 
     job_id: int
@@ -109,6 +114,12 @@ class Job:
     msg: str = ""
     requests: tuple[RequestOutcome, ...] = ()
     buildset_ids: tuple[int, ...] = ()
+    incarnation: str = field(default="", compare=False)
+
+    @property
+    def row(self) -> JobRow:
+        """Return what tells its row from all others, those of other journals among them."""
+        return self.incarnation, self.job_id
 
     @property
     def did_something(self) -> bool:
