@@ -294,13 +294,14 @@ async def left_open(master: Any, *meant: RequestOutcome) -> Any:
     job = Job(0, "cancel_revision", USER, "basic", "", 1, "main", what, requests=meant)
 
     def leave(connection: Any) -> int:
-        opened = store.open_job(connection, job, master.master.masterid, "an earlier life")
+        opened = store.open_job(connection, job, master.master.masterid, service.jobs.incarnation)
         assert isinstance(opened, store.Opened)
         if meant:
             store.note_targets(connection, opened.job)
         return opened.job.job_id
 
     job_id = await service.databases.write(leave)
+    await service.jobs.begin_anew()
     assert await service.jobs.settle_left_open() == 1
     return (await master.get(f"/self-serve/jobs/{job_id}")).json
 

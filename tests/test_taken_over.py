@@ -56,7 +56,7 @@ async def left(masterid: int, request_id: int, *outcome: RequestOutcome) -> int:
     def leave(connection: Any) -> int:
         what = {"branch": "main", "brid": request_id}
         job = Job(0, "cancel_request", USER, "basic", "", 1, "main", what)
-        opened = store.open_job(connection, job, masterid, "an earlier life")
+        opened = store.open_job(connection, job, masterid, service().jobs.incarnation)
         assert isinstance(opened, store.Opened)
         if outcome:
             closed = replace(opened.job, status="ok", completed_at=2, requests=outcome)
@@ -200,6 +200,7 @@ async def test_what_an_earlier_life_left_is_gone_on_with_once(
     )
     waiting = RequestOutcome(request_id, "slow", "waiting")
     job_id = await left(master.master.masterid, request_id, waiting)
+    await service().jobs.begin_anew()
     settle = service().jobs.settle_left_open
     settled = await defer.gatherResults([defer.ensureDeferred(settle()) for _ in range(2)])
     assert sorted(settled) == [0, 1]
@@ -228,6 +229,7 @@ async def test_a_reconfig_leaves_what_is_followed_to_who_follows_it(
     monkeypatch.setattr(cancel, "follow", following)
     waiting = RequestOutcome(1, "slow", "waiting")
     job_id = await left(master.master.masterid, 1, waiting)
+    await service().jobs.begin_anew()
     await service().jobs.settle_left_open()
     for make in (more_patient, patient):
         await master.reconfig(make)
