@@ -199,7 +199,7 @@ class Databases:
 
     async def _make_ready(self, journal: JournalDatabase) -> None:
         def wanted() -> bool:
-            return self._journal is journal
+            return self._journal is journal and self._opened_as is not None  # it is not left yet
 
         await self._until_done(journal.upgrade, wanted, "the journal's tables cannot be made")
         self.ready = True

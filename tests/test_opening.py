@@ -96,14 +96,14 @@ async def test_what_was_left_open_is_settled_though_a_statement_fails(
     master: Any, failing: Callable[[], Statements]
 ) -> None:
     ours = open_databases()
-    job_id = await ours.write(opened, JOB, master.master.masterid, "an earlier life")
+    job = await ours.write(opened, JOB, master.master.masterid, "an earlier life")
     # as a start of the master does
     await ours.close()
     statements = failing()
     ours.open(plugin.application._service.config)  # type: ignore[union-attr]
 
     async def settled() -> bool:
-        answer = await master.get(f"/self-serve/jobs/{job_id}")
+        answer = await master.get(f"/self-serve/jobs/{job.job_id}")
         return answer.status == 200 and answer.json["status"] == "failed"
 
     await master.until(settled, "it is settled")
