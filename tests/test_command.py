@@ -778,6 +778,39 @@ def test_ctrl_c_says_nothing_of_builds(shell: Shell) -> None:
     shell.ok("cancel", "main", "--revision", revision("0") + "3")
 
 
+#: A command that is in the middle of what drops an exception when Ctrl-C comes.
+DROPS = """
+import time
+from buildbot_selfserve.client.command.group import Group, command, run_group
+
+class Dropping:
+    def __del__(self):
+        print("now", flush=True)
+        time.sleep(60)
+
+@command("drop", example="selfserve drop")
+def drop(**common):
+    Dropping()
+    time.sleep(60)
+
+raise SystemExit(run_group(Group("selfserve", [drop], "")))
+"""
+
+
+def test_ctrl_c_that_python_drops_ends_it_too() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DROPS, "drop"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+
+
 @pytest.mark.parametrize("arguments", [("branches",), ("branches", "--json"), ("builders", "main")])
 def test_output_that_nobody_reads_says_nothing_of_builds(
     shell: Shell, arguments: tuple[str, ...]

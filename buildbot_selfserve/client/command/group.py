@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +33,9 @@ from buildbot_selfserve.client.sync import Client
 DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
 #: A mistake of ours, an end by Ctrl-C, and nobody who reads: none says anything of builds.
 BROKEN, INTERRUPTED, UNREAD = 70, 130, 141
+
+#: Seconds in which Ctrl-C ends it in good order.
+GRACE = 2.0
 
 #: What went wrong, as an exit status.
 STATUS: dict[type[ClientError], int] = {
@@ -195,6 +200,8 @@ def run_group(group: Group) -> int:
     """Run *group* with the arguments of this process; return the exit status."""
     kept = Invocation()
     _write_everything()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody ignores it
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         status = group.main(standalone_mode=False, prog_name="selfserve", obj=kept)
     except click.ClickException as error:
@@ -209,6 +216,17 @@ def run_group(group: Group) -> int:
         traceback.print_exc()
         return BROKEN
     return status if isinstance(status, int) else DONE
+
+
+def _interrupt(*_: object) -> None:
+    """End as Ctrl-C does, and a little later at all events.
+
+    Python drops what is raised while it runs a callback of its own, as when something is freed.
+    """
+    late = threading.Timer(GRACE, os._exit, (INTERRUPTED,))
+    late.daemon = True
+    late.start()
+    raise KeyboardInterrupt
 
 
 def _write_everything() -> None:
