@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.journal.tables import askers
+from buildbot_selfserve.journal.tables import its_own
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import Job
@@ -84,7 +85,7 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
                 + ("ask again later" if number <= limit else "so many are never allowed at once"),
                 retry_after=_free_in(taken, number, limit, HOUR, job.when),
             )
-        query = jobs.update().where(jobs.c.id == job.job_id, jobs.c.incarnation == job.incarnation)
+        query = jobs.update().where(*its_own(job))
         connection.execute(query.values(builds=jobs.c.builds + number))
     return None
 

@@ -17,6 +17,7 @@ from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal.tables import NAME_LENGTH
+from buildbot_selfserve.journal.tables import its_own
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
@@ -144,7 +145,7 @@ def _key(by: str, key: str) -> str:
 def note_targets(connection: sa.Connection, job: Job) -> None:
     """Write which requests *job* is about, which is being done."""
     values = {"result": _result(job)}
-    query = jobs.update().where(*_its_own(job), jobs.c.status == "running")
+    query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
         connection.execute(query.values(values))
 
@@ -162,26 +163,22 @@ def amend_job(connection: sa.Connection, job: Job) -> Job | None:
     return _write_end(connection, job, jobs.c.followed == 1)
 
 
-def _its_own(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    return jobs.c.id == job.job_id, jobs.c.incarnation == job.incarnation
-
-
 def _write_end(
-    connection: sa.Connection, job: Job, condition: sa.ColumnElement[bool]
+    connection: sa.Connection, ended: Job, condition: sa.ColumnElement[bool]
 ) -> Job | None:
     values = {
-        "status": job.status,
-        "completed_at": job.completed_at,
-        "result": _result(job),
-        "followed": int(job.unsettled),
-        "builds": sum(one.outcome == "created" for one in job.requests),
+        "status": ended.status,
+        "completed_at": ended.completed_at,
+        "result": _result(ended),
+        "followed": int(ended.unsettled),
+        "builds": sum(one.outcome == "created" for one in ended.requests),
     }
-    if job.status == "failed" and not job.did_something:
+    if ended.status == "failed" and not ended.did_something:
         values["idempotency"] = None  # it may be tried again
-    query = jobs.update().where(*_its_own(job), condition)
+    query = jobs.update().where(*its_own(ended), condition)
     with connection.begin():
         connection.execute(query.values(values))
-        return _look_up(connection, job.job_id)
+        return job(connection, ended.job_id)
 
 
 def _result(job: Job) -> str:
@@ -239,7 +236,7 @@ def take_over(
     values = {"masterid": masterid, "incarnation": incarnation}
     with connection.begin():
         for job in found:
-            as_it_was = (*_its_own(job), jobs.c.status == job.status, unfinished)
+            as_it_was = (*its_own(job), jobs.c.status == job.status, unfinished)
             take = jobs.update().where(*as_it_was).values(values)
             if job.row not in busy and connection.execute(take).rowcount == 1:
                 taken.append(replace(job, incarnation=incarnation))
@@ -249,10 +246,6 @@ def take_over(
 
 def job(connection: sa.Connection, job_id: int) -> Job | None:
     """Return the job of this id, or ``None``."""
-    return _look_up(connection, job_id)
-
-
-def _look_up(connection: sa.Connection, job_id: int) -> Job | None:
     record = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
     return None if record is None else _job(record)
 

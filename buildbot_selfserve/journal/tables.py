@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from buildbot_selfserve.model import Job
+
 metadata = sa.MetaData()
 
 #: A receipt of a thousand requests is larger than MySQL's TEXT.
@@ -60,3 +62,10 @@ askers = sa.Table(
     sa.Column("asker", sa.String(64), primary_key=True),
     sa.Column("turns", sa.Integer, nullable=False),
 )
+
+
+def its_own(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions on rows that they are of *job*, and of the life of a master that does
+    it.
+    """
+    return jobs.c.id == job.job_id, jobs.c.incarnation == job.incarnation
