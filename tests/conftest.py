@@ -82,7 +82,7 @@ async def master(tmp_path: Any, monkeypatch: Any, request: Any, db_url: str) -> 
 def short_acts(monkeypatch: Any) -> None:
     """Let acts give up after 4 seconds, and their answers have much longer.
 
-    For a master whose timeout is ``harness.ANSWER_SECONDS``. With a short one instead, a machine
+    For a master such as ``harness.patient``. With a short one instead, a machine
     that stands still for a moment has none left to answer in.
     """
     from buildbot_selfserve.jobs import running

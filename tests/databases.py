@@ -107,13 +107,21 @@ class PostgreSQL:
 
 
 def throw_out(db_url: str) -> None:
-    """Close every other connection to a PostgreSQL database, as a server that is restarted does."""
+    """Close every other connection to a database, as its server does when it is restarted."""
     engine = sa.create_engine(db_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        else:
+            others = connection.exec_driver_sql(
+                "SELECT id FROM information_schema.processlist"
+                " WHERE db = database() AND id <> connection_id()"
+            )
+            for (one,) in others.fetchall():
+                connection.exec_driver_sql(f"KILL {one}")
     engine.dispose()
 
 

@@ -88,6 +88,11 @@ def config(selfserve: Any = True, **www: Any) -> Config:
     }
 
 
+def patient() -> Config:
+    """Return the configuration of a master whose answers may take long, as under ``short_acts``."""
+    return config(util.SelfServe(timeout=ANSWER_SECONDS))
+
+
 @implementer(IConfigLoader)
 class _Loader:
     def __init__(self, make: Callable[[], Config], port: int) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from buildbot.plugins import util
 
-from tests.harness import ANSWER_SECONDS
 from tests.harness import REVISION
 from tests.harness import USER
-from tests.harness import config
 from tests.harness import outcomes
+from tests.harness import patient
 
 EVERY_DATABASE = True
 RETRY, CANCELLED = 5, 6
@@ -26,9 +24,7 @@ SILENT = 900
 
 pytestmark = [
     pytest.mark.usefixtures("short_acts"),
-    pytest.mark.parametrize(
-        "master", [lambda: config(util.SelfServe(timeout=ANSWER_SECONDS))], indirect=True
-    ),
+    pytest.mark.parametrize("master", [patient], indirect=True),
 ]
 
 

@@ -283,25 +283,6 @@ async def test_a_master_that_stops_asks_for_its_url_no_more(
 # -- connections that are gone
 
 
-def hang_up(db_url: str) -> None:
-    """End all connections of a database, as a restart of its server does, or a night."""
-    engine = sa.create_engine(db_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        else:
-            others = connection.exec_driver_sql(
-                "SELECT id FROM information_schema.processlist"
-                " WHERE db = database() AND id <> connection_id()"
-            )
-            for (one,) in others.fetchall():
-                connection.exec_driver_sql(f"KILL {one}")
-    engine.dispose()
-
-
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 @pytest_twisted.ensureDeferred
 async def test_a_journal_of_its_own_is_written_though_its_server_hung_up(
@@ -310,7 +291,7 @@ async def test_a_journal_of_its_own_is_written_though_its_server_hung_up(
     db_url = databases.fresh_database(request.getfixturevalue(kind))
     async with harness.running_master(tmp_path, monkeypatch, journal_at(db_url)) as master:
         assert await reprioritize(master) == 202
-        hang_up(db_url)
+        databases.throw_out(db_url)
         assert await reprioritize(master) == 202
         assert await has_jobs(master, 2)
         assert master.errors == []

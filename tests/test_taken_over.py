@@ -25,16 +25,13 @@ from tests.harness import ANSWER_SECONDS
 from tests.harness import USER
 from tests.harness import config
 from tests.harness import outcomes
+from tests.harness import patient
 from tests.test_gone_masters import another
 from tests.test_gone_masters import last_heard
 
 EVERY_DATABASE = True
 #: Seconds after which nobody waits for what is held back.
 BRIEF = 5
-
-
-def patient() -> Any:
-    return config(util.SelfServe(timeout=ANSWER_SECONDS))
 
 
 def brief() -> Any:
@@ -95,11 +92,13 @@ class Gate:
         self._gate.callback(None)
 
 
-async def rebuild_begun(master: Any, gate: Gate, build_id: int) -> Any:
-    """Begin to rebuild; return what waits for the receipt."""
+async def rebuild_begun(master: Any, monkeypatch: Any) -> tuple[int, Gate, Any]:
+    """Begin to rebuild a build; return its id, what holds that back, and what gets the receipt."""
+    build_id = (await master.finished_build())["buildid"]
+    gate = Gate(monkeypatch)
     sent = rebuild(master, build_id)
     await master.until(lambda: gate.reached, "it has begun")
-    return sent
+    return build_id, gate, sent
 
 
 def rebuild(master: Any, build_id: int) -> Any:
@@ -157,10 +156,8 @@ async def test_a_master_that_was_there_in_between_has_not_gone(master: Any) -> N
 async def test_who_loses_a_row_says_what_the_row_says(
     master: Any, monkeypatch: Any, is_closed: bool
 ) -> None:
-    build = await master.finished_build()
+    _, gate, sent = await rebuild_begun(master, monkeypatch)
     master.pause()
-    gate = Gate(monkeypatch)
-    sent = await rebuild_begun(master, gate, build["buildid"])
 
     def settle(connection: Any) -> None:
         """Do what another master does that thinks this one has gone."""
@@ -294,11 +291,9 @@ def at(folder: Path, timeout: int = ANSWER_SECONDS) -> Any:
 async def test_a_journal_moves_when_what_runs_has_ended(
     master: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
-    build = await master.finished_build()
-    gate = Gate(monkeypatch)
-    sent = await rebuild_begun(master, gate, build["buildid"])
+    build_id, gate, sent = await rebuild_begun(master, monkeypatch)
     await master.reconfig(at(tmp_path))
-    refused = await rebuild(master, build["buildid"])
+    refused = await rebuild(master, build_id)
     assert (refused.status, refused.json["msg"]) == (503, "The journal is not ready")
     assert list((await statuses()).values()) == ["running"]
     gate.open()
@@ -316,9 +311,7 @@ async def test_a_journal_moves_when_what_runs_has_ended(
 async def test_what_does_not_end_before_its_journal_moves_writes_no_row_elsewhere(
     master: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
-    build = await master.finished_build()
-    gate = Gate(monkeypatch)
-    sent = await rebuild_begun(master, gate, build["buildid"])
+    _, gate, sent = await rebuild_begun(master, monkeypatch)
     await master.reconfig(at(tmp_path, BRIEF))
     await master.until(lambda: service().databases.ready, "it has moved")
     job_id = await left(master.master.masterid, 1)

@@ -28,6 +28,7 @@ from tests.harness import ANSWER_SECONDS
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import config
+from tests.harness import patient
 from tests.test_permissions import ruled
 
 TIMEOUT = 8
@@ -36,10 +37,6 @@ BRIEF = 4
 
 def hurried() -> Any:
     return config(util.SelfServe(timeout=TIMEOUT))
-
-
-def patient() -> Any:
-    return config(util.SelfServe(timeout=ANSWER_SECONDS))
 
 
 def guarded() -> Any:
