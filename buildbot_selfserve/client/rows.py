@@ -13,7 +13,7 @@ from typing import TypedDict
 #: Words for Buildbot's result codes, in their order (buildbot/process/results.py).
 RESULTS = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 #: Outcomes of a build request that a job request has not brought about.
-UNDONE = frozenset({"failed", "denied"})
+UNDONE = frozenset({"failed", "denied", "left_out"})
 
 
 class BranchInfo(TypedDict):

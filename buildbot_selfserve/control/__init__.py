@@ -38,8 +38,7 @@ class Control:
 
     async def rebuild(self, order: Order, row: Row, *, priority: int, count: int) -> Effect:
         """Make *count* new requests like *row*, or like the one that a build was made for."""
-        request = row.request if isinstance(row, BuildRow) else row
-        return await create.rebuild(self.master, order, request, priority=priority, count=count)
+        return await create.rebuild(self.master, order, row, priority=priority, count=count)
 
     async def cancel_build(self, order: Order, build: BuildRow) -> Effect:
         """Stop *build*, and cancel its request if that would be built again."""

@@ -13,6 +13,8 @@ from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import create
 from buildbot_selfserve.control import look
 from buildbot_selfserve.control import places
+from buildbot_selfserve.control.admission import Admission
+from buildbot_selfserve.control.admission import NewBuildset
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import Unavailable
@@ -42,20 +44,21 @@ async def build_set(
             f"Set {chosen.name} of branch {chosen.branch.name} has no builders",
             f"tag some with {chosen.name!r}, or configure sets= of its SelfServeBranch",
         )
-    allowed = [builder for builder in chosen.builders if await order.may(builder)]
-    if not allowed:
+    admission = Admission(master, order)
+    usable = await admission.usable([builder.builder_id for builder in chosen.builders], {})
+    builders = [builder for builder in chosen.builders if builder.builder_id in usable]
+    if not builders and admission.denied:
         raise Forbidden("You may build with none of the builders")
     named = [one for one in master.allSchedulers() if one.name in chosen.schedulers]
-    related = named or _building_with(master, allowed)
+    related = named or _building_with(master, builders)
     where, stamps = await places.sourcestamps(revision, related)
     marks = create.new_marks(order, 0)
     properties = dict(marks)
     if named:
         told = await _told(master, revision.revision, where, stamps, marks)
         properties = {**await _rendered(told, named), **marks}
-    denied = [builder for builder in chosen.builders if builder not in allowed]
-    await order.take_builds(len(allowed))
-    return await _one_buildset(master, order, stamps, allowed, properties, priority, denied)
+    buildset = _buildset(order, stamps, builders, properties, priority)
+    return await _made(master, admission, buildset)
 
 
 async def build(
@@ -75,34 +78,44 @@ async def build(
     """
     await create.require_configured(master, builder.builder_id, builder.name)
     where, stamps = await places.sourcestamps(revision, _building_with(master, [builder]))
-    await order.take_builds(1)
-    if files is not None:
-        await _tell_files(master, order, revision.revision, where, files)
     given = {name: (value, GIVEN) for name, value in (properties or {}).items()}
     given |= create.new_marks(order, 0)
-    return await _one_buildset(master, order, stamps, [builder], given, priority)
+    buildset = _buildset(order, stamps, [builder], given, priority)
+    admission = Admission(master, order)
+    await admission.require_some(buildset)
+    await admission.reserve(1)
+    if files is not None:
+        await _tell_files(master, order, revision.revision, where, files)
+    return await _made(master, admission, buildset)
 
 
-async def _one_buildset(
-    master: Any,
+def _buildset(
     order: Order,
     stamps: Sequence[Mapping[str, Any]],
     builders: Sequence[Builder],
-    properties: create.Properties,
+    properties: Mapping[str, tuple[Any, str]],
     priority: int,
-    denied: Iterable[Builder] = (),
-) -> Effect:
-    plan = create.NewBuildset(
+) -> NewBuildset:
+    return NewBuildset(
         sourcestamps=stamps,
         builder_ids=[builder.builder_id for builder in builders],
         properties=properties,
         reason=create.requested_by(order),
         priority=priority,
     )
-    made = await create.add_buildsets(master, order, [plan])
-    if not made:
+
+
+async def _made(master: Any, admission: Admission, buildset: NewBuildset) -> Effect:
+    """Add *buildset*; say what became of it.
+
+    :raises Forbidden: the asker may build with none of its builders
+    """
+    await admission.require_some(buildset)
+    await create.add_buildsets(master, admission, [buildset])
+    if not admission.made:
         raise Unavailable("The time was over before anything was begun")
-    return create.created(await look.request_states(master, made), denied=denied)
+    states = await look.request_states(master, admission.made)
+    return create.created(states, admission=admission)
 
 
 async def _tell_files(
@@ -136,7 +149,7 @@ async def _told(
     revision: str,
     where: Iterable[Sourcestamp],
     stamps: Iterable[Mapping[str, Any]],
-    marks: create.Properties,
+    marks: Mapping[str, tuple[Any, str]],
 ) -> Properties:
     """Return what a scheduler's properties are told of the buildset that they are for.
 

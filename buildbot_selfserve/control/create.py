@@ -11,9 +11,6 @@ import datetime
 import uuid
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 from buildbot.util import epoch2datetime
@@ -21,14 +18,15 @@ from buildbot.util import epoch2datetime
 from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
+from buildbot_selfserve.control.admission import Admission
+from buildbot_selfserve.control.admission import NewBuildset
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import SKIPPED
-from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
-from buildbot_selfserve.model import RequestOutcome
-from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import plural
 
 #: Length of ``buildsets.reason`` (buildbot/db/model.py).
@@ -36,36 +34,17 @@ REASON_LENGTH = 256
 #: So many buildsets are announced together.
 BATCH = 25
 
-Properties = Mapping[str, tuple[Any, str]]
 
-
-@dataclass(frozen=True)
-class NewBuildset:
-    """A buildset to be made.
-
-    :param sourcestamps: one a codebase: ids, or what ``db.sourcestamps.findSourceStampId`` takes
-    :param more: further columns, as ``db.buildsets.addBuildset`` takes them
-    """
-
-    sourcestamps: Sequence[int | Mapping[str, Any]]
-    builder_ids: Sequence[int]
-    properties: Properties
-    reason: str
-    priority: int
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-
-async def rebuild(
-    master: Any, order: Order, request: RequestRow, *, priority: int, count: int
-) -> Effect:
-    """Make *count* new requests with the properties and sourcestamps of *request*.
+async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: int) -> Effect:
+    """Make *count* new requests with the properties and sourcestamps of the request of *row*.
 
     The request is copied and not the build, because a virtual builder's build has another builder.
 
     :raises Refused: the builder is on no master any more, so that nothing would ever build them
+    :raises Forbidden: the asker may not rebuild it
     """
+    request = row.request if isinstance(row, BuildRow) else row
     await require_configured(master, request.builder_id, request.buildername)
-    await order.take_builds(count)
     buildset = await master.db.buildsets.getBuildset(request.buildset_id)
     builds = await master.db.builds.getBuilds(buildrequestid=request.request_id)
     # a copy: what Buildbot hands out is its cached object, shared with everyone
@@ -73,7 +52,7 @@ async def rebuild(
     rebuilt_build_id = buildset.rebuilt_buildid
     if rebuilt_build_id is None and builds:
         rebuilt_build_id = builds[0].id
-    plans = (
+    buildsets = [
         NewBuildset(
             sourcestamps=list(buildset.sourcestamps),
             builder_ids=[request.builder_id],
@@ -88,22 +67,25 @@ async def rebuild(
             },
         )
         for number in range(count)
-    )
-    made = await add_buildsets(master, order, plans)
-    if len(made) < count:
-        raise Unavailable(f"The time was over after {len(made)} of {count} builds")
-    return created(await look.request_states(master, made))
+    ]
+    admission = Admission(master, order, target=row)
+    await admission.require_some(buildsets[0])
+    await admission.reserve(count)
+    await add_buildsets(master, admission, buildsets)
+    if len(admission.made) < count:
+        raise Unavailable(f"The time was over after {len(admission.made)} of {count} builds")
+    return created(await look.request_states(master, admission.made))
 
 
 def created(
     states: Mapping[int, look.RequestState],
     wanted: int | None = None,
-    denied: Iterable[Builder] = (),
+    admission: Admission | None = None,
 ) -> Effect:
     """Say what became of requests that were made.
 
     :param wanted: how many there should be, where that is not certain
-    :param denied: builders that the asker may not build with
+    :param admission: what admitted them, and left others out
     """
     outcomes = [
         # only an operator's own collapseRequests callable does that
@@ -112,12 +94,16 @@ def created(
         else state.outcome("created")
         for state in states.values()
     ]
-    refused = [RequestOutcome(None, builder.name, "denied") for builder in denied]
+    names = {one.buildername for one in outcomes}
+    others = admission.left_out(names) if admission is not None else []
     of = "" if wanted is None or wanted == len(outcomes) else f" of {wanted}"
     msg = f"{len(outcomes)}{of} {plural(len(outcomes), 'build')} requested"
+    for outcome, words in (("denied", "denied"), ("left_out", "left out")):
+        number = sum(one.outcome == outcome for one in others)
+        msg += f", {number} {words}" if number else ""
     return Effect(
-        msg + (f", {len(refused)} denied" if refused else ""),
-        (*outcomes, *refused),
+        msg,
+        (*outcomes, *others),
         tuple(sorted({state.buildset_id for state in states.values()})),
         errors=wanted is not None and len(outcomes) < wanted,
     )
@@ -160,41 +146,49 @@ async def require_configured(master: Any, builder_id: int, name: str) -> None:
         )
 
 
-async def add_buildsets(master: Any, order: Order, plans: Iterable[NewBuildset]) -> list[int]:
-    """Add buildsets that take no part in collapsing, and announce them; return their request ids.
+async def add_buildsets(
+    master: Any, admission: Admission, buildsets: Iterable[NewBuildset]
+) -> None:
+    """Add *buildsets* as far as they are admitted, and announce them.
 
-    Those are fewer than were planned when the deadline came first.
+    They take no part in collapsing. None is begun after the deadline.
+
+    :raises NothingAdmitted: nothing of one of them is admitted
     """
-    made: list[int] = []
     unannounced: dict[int, list[int]] = {}
-    for plan in plans:
-        if master.reactor.seconds() > order.deadline:
+    for buildset in buildsets:
+        if master.reactor.seconds() > admission.order.deadline:
             break
-        buildset_id, by_builder = await insert(master, plan)
+        buildset_id, by_builder = await insert(master, admission, buildset)
         unannounced[buildset_id] = list(by_builder.values())
-        made += by_builder.values()
         if len(unannounced) == BATCH:
             await announce(master, unannounced)
             unannounced = {}
     await announce(master, unannounced)
-    return made
 
 
-async def insert(master: Any, plan: NewBuildset) -> tuple[int, dict[int, int]]:
-    """Add a buildset; return its id, and those of its requests by those of their builders.
+async def insert(
+    master: Any, admission: Admission, buildset: NewBuildset
+) -> tuple[int, dict[int, int]]:
+    """Add what is admitted of *buildset*; return its id, and its requests' by their builders'.
 
-    Nobody knows of it before it is announced.
+    Nothing else inserts build requests. Nobody knows of them before they are announced.
+
+    :raises NothingAdmitted: nothing of it is
+    :raises TooMany: the asker has not so many builds left
     """
+    admitted = await admission.admitted(buildset)
     buildset_id, by_builder = await master.db.buildsets.addBuildset(
-        sourcestamps=list(plan.sourcestamps),
-        reason=plan.reason[:REASON_LENGTH],
-        properties=dict(plan.properties),
-        builderids=list(plan.builder_ids),
+        sourcestamps=list(admitted.sourcestamps),
+        reason=admitted.reason[:REASON_LENGTH],
+        properties=dict(admitted.properties),
+        builderids=list(admitted.builder_ids),
         waited_for=False,
         submitted_at=epoch2datetime(int(master.reactor.seconds())),
-        priority=plan.priority,
-        **plan.more,
+        priority=admitted.priority,
+        **admitted.more,
     )
+    admission.made += by_builder.values()
     return int(buildset_id), dict(by_builder)
 
 

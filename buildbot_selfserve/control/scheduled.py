@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -11,26 +10,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from buildbot.interfaces import IRenderable
 from buildbot.process.properties import Properties
 from twisted.internet import defer
 from twisted.logger import Logger
-from zope.interface import implementer
+from twisted.python import failure
 
 from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import create
+from buildbot_selfserve.control import events
 from buildbot_selfserve.control import look
 from buildbot_selfserve.control import places
+from buildbot_selfserve.control.admission import Admission
+from buildbot_selfserve.control.admission import NewBuildset
+from buildbot_selfserve.control.admission import NothingAdmitted
 from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
-from buildbot_selfserve.control.uncollapsed import uncollapsed
+from buildbot_selfserve.control.gated import gated
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import AnyRevision
-from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestOutcome
@@ -58,18 +59,18 @@ async def new_builds(
     :raises TooMany: the asker has not so many builds left
     """
     begun = int(time.time())
-    allowed = _Allowed(order, await _builder_ids(master))
+    admission = Admission(master, order)
     takers = await _takers(master, order, revision)
-    await allowed.prepare(scheduler.builderNames for scheduler in takers.schedulers)
+    await _reserve(master, admission, takers.schedulers)
     change_ids_of = await takers.change_ids(master, order, revision.revision)
-    made, failures = await _asked(master, order, change_ids_of, allowed, priority)
+    failures = await _asked(master, admission, change_ids_of, priority)
     if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
         states = await look.made_by(master, order.job_id, begun - look.CLOCK_SLACK)
     else:
-        states = await look.request_states(master, made)
+        states = await look.request_states(master, admission.made)
     if not states:
-        raise _why_nothing(revision, failures, allowed)
-    found = create.created(states, denied=allowed.denied.values())
+        raise _why_nothing(revision, failures, admission)
+    found = create.created(states, admission=admission)
     if not failures:
         return found
     number = f"{len(failures)} {plural(len(failures), 'scheduler')}"
@@ -79,6 +80,47 @@ async def new_builds(
         (*found.requests, *failed),
         found.buildset_ids,
         errors=True,
+    )
+
+
+async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any]) -> None:
+    """Take what *schedulers* will make from the asker's budget, before all else.
+
+    What one works out when it builds cannot be known here; it is taken when it is.
+
+    :raises Forbidden: none of the builders may be used
+    :raises TooMany: the asker has not so many builds left
+    """
+    ids = {row["name"]: row["builderid"] for row in await master.data.get(("builders",))}
+    number = 0
+    known = True
+    for scheduler in schedulers:
+        if not _is_known(scheduler):
+            known = False
+            continue
+        wanted = [ids[name] for name in scheduler.builderNames if name in ids]
+        properties = {name: value for name, (value, _) in scheduler.properties.asDict().items()}
+        number += len(await admission.usable(wanted, properties))
+    if known and not number and admission.denied:
+        raise Forbidden("You may build with none of the builders")
+    if number:
+        await admission.reserve(number)
+
+
+#: What adds the buildsets of a scheduler, from the outside in (buildbot/schedulers/base.py).
+_ADDING = (
+    "addBuildsetForChanges",
+    "addBuildsetForSourceStamps",
+)
+
+
+def _is_known(scheduler: Any) -> bool:
+    """Whether a scheduler builds what stands in its configuration, and works out nothing later."""
+    names = scheduler.builderNames
+    return (
+        isinstance(names, list | tuple)
+        and all(isinstance(name, str) for name in names)
+        and all(getattr(scheduler, one).__module__.startswith("buildbot.") for one in _ADDING)
     )
 
 
@@ -92,56 +134,122 @@ class _Failure:
 
 async def _asked(
     master: Any,
-    order: Order,
+    admission: Admission,
     change_ids_of: Iterable[tuple[Any, list[int]]],
-    allowed: _Allowed,
     priority: int | None,
-) -> tuple[list[int], list[_Failure]]:
-    """Let each scheduler build its changes; return the ids of the requests, and who failed."""
-    made: list[int] = []
-    failures: list[_Failure] = []
-    for number, (scheduler, change_ids) in enumerate(change_ids_of):
-        if master.reactor.seconds() > order.deadline:
+) -> list[_Failure]:
+    """Let each scheduler build its changes; return which failed.
+
+    What one returns counts for nothing, and neither does what it makes of our own errors.
+    """
+    failures = []
+    for scheduler, change_ids in change_ids_of:
+        if master.reactor.seconds() > admission.order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
-        marks = create.new_marks(order, number)
-        properties = Properties()
-        for name, (value, source) in marks.items():
-            properties.setProperty(name, value, source)
+        adding = _Adding(master, admission, priority)
+        error = await adding.ask(scheduler, change_ids)
+        if error is not None:
+            failures.append(_failure(scheduler, error))
+    return failures
+
+
+def _failure(scheduler: Any, error: Exception) -> _Failure:
+    if isinstance(error, TooMany):
+        return _Failure(error.msg, error)
+    # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
+    text = "selfserve: scheduler {name} could not build"
+    _log.failure(text, failure.Failure(error), name=scheduler.name)
+    return _Failure(f"scheduler {scheduler.name} failed, see the master's log", error)
+
+
+class _Adding:
+    """Lets one scheduler build, and adds the buildsets that it makes.
+
+    :param priority: of all that it makes; ``None`` for what it gives
+    """
+
+    def __init__(self, master: Any, admission: Admission, priority: int | None) -> None:
+        self._master = master
+        self._admission = admission
+        self._priority = priority
+        self._marks = self._next_marks()
+        self._added = 0
+        self._turned_away = False
+        self._refusal: TooMany | None = None
+
+    def _next_marks(self) -> dict[str, tuple[Any, str]]:
+        return create.new_marks(self._admission.order, next(self._admission.numbers))
+
+    async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
+        """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
         try:
             with places.noted_anew(scheduler):
-                _, by_builder = await uncollapsed(scheduler).addBuildsetForChanges(
-                    reason=create.requested_by(order),
+                await defer.maybeDeferred(
+                    gated(scheduler, self.add_buildset).addBuildsetForChanges,
+                    reason=create.requested_by(self._admission.order),
                     changeids=change_ids,
-                    builderNames=_BuilderNames(scheduler.builderNames, allowed, marks),
-                    properties=properties,
-                    priority=priority,
+                    properties=Properties.fromDict(self._marks),
+                    priority=self._priority,
                 )
-            made += by_builder.values()
-        except _NothingAllowed:
-            continue
-        except TooMany as error:
-            failures.append(_Failure(error.msg, error))
         except Exception as error:
-            # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
-            _log.failure("selfserve: scheduler {name} could not build", name=scheduler.name)
-            msg = f"scheduler {scheduler.name} failed, see the master's log"
-            failures.append(_Failure(msg, error))
-    return made, failures
+            # what came of our own refusal in the operator's code is no mistake of it
+            if not (self._turned_away and not self._added):
+                return self._refusal or error
+        return self._refusal
+
+    def add_buildset(
+        self, waited_for: bool = False, scheduler: str | None = None, **asked: Any
+    ) -> defer.Deferred[tuple[int, dict[int, int]]]:
+        """Add a buildset; take and return what ``data.updates.addBuildset`` does."""
+        return defer.Deferred.fromCoroutine(self._add(scheduler or events.SCHEDULER, **asked))
+
+    async def _add(
+        self,
+        scheduler: str,
+        sourcestamps: Sequence[int | Mapping[str, Any]] = (),
+        reason: str = "",
+        properties: Mapping[str, tuple[Any, str]] | None = None,
+        builderids: Sequence[int] = (),
+        priority: int = 0,
+        **more: Any,
+    ) -> tuple[int, dict[int, int]]:
+        """Add it as a job request does, whatever *reason* and properties the scheduler gives it."""
+        buildset = NewBuildset(
+            sourcestamps,
+            builderids,
+            {**(properties or {}), **self._marks},
+            create.requested_by(self._admission.order),
+            priority if self._priority is None else self._priority,
+            more,
+        )
+        self._marks = self._next_marks()
+        try:
+            made = await create.insert(self._master, self._admission, buildset)
+        except NothingAdmitted:
+            self._turned_away = True
+            raise
+        except TooMany as refusal:
+            self._refusal = refusal
+            raise
+        self._added += 1
+        buildset_id, by_builder = made
+        await create.announce(self._master, {buildset_id: list(by_builder.values())}, scheduler)
+        return made
 
 
 def _why_nothing(
-    revision: AnyRevision, failures: Sequence[_Failure], allowed: _Allowed
+    revision: AnyRevision, failures: Sequence[_Failure], admission: Admission
 ) -> Exception:
     """Return what says why no scheduler has built *revision*."""
     where = f"revision {revision.revision} on branch {revision.branch.name}"
-    for failure in failures:
-        if isinstance(failure.error, LATER):
-            return failure.error
+    for failed in failures:
+        if isinstance(failed.error, LATER):
+            return failed.error
     if failures:
         # all of it stands in the journal
-        why = "; ".join(failure.msg for failure in failures)
+        why = "; ".join(failed.msg for failed in failures)
         return Refused(f"No scheduler could build {where}: {why}")
-    if allowed.denied:
+    if admission.denied:
         return Forbidden("You may build with none of the builders")
     return Refused(f"No scheduler builds {where}", "those that take it name no builder")
 
@@ -210,105 +318,3 @@ async def _watching(master: Any) -> list[Any]:
         for scheduler in master.allSchedulers()
         if builds_changes(scheduler) and scheduler.name not in disabled
     ]
-
-
-async def _builder_ids(master: Any) -> dict[str, int]:
-    return {row["name"]: row["builderid"] for row in await master.data.get(("builders",))}
-
-
-class _NothingAllowed(Exception):
-    """None of a scheduler's builders may be used."""
-
-
-class _Allowed:
-    """Which builders the asker may build with.
-
-    :param ids: the ids of all builders, by name
-    """
-
-    def __init__(self, order: Order, ids: Mapping[str, int]) -> None:
-        self._order = order
-        self._ids = ids
-        self.denied: dict[str, Builder] = {}
-
-    async def prepare(self, names_of: Iterable[Any]) -> None:
-        """Take what the *names_of* schedulers will make from the asker's budget, before all else.
-
-        Names that a scheduler works out when it builds cannot be known here; they take when they
-        are.
-
-        :raises Forbidden: none of the builders may be used
-        :raises TooMany: the asker has not so many builds left
-        """
-        number = 0
-        known = True
-        for names in names_of:
-            if _is_known(names):
-                number += len(await self._usable(names))
-            else:
-                known = False
-        if known and not number and self.denied:
-            raise Forbidden("You may build with none of the builders")
-        if number:
-            await self._order.take_builds(number)
-
-    async def of(self, names: Container[str], *, known: bool) -> list[str]:
-        """Return those of *names* that may be used.
-
-        :param known: :meth:`prepare` has taken them from the budget
-        :raises _NothingAllowed: none of them; without builders, a buildset succeeds at once
-        :raises TooMany: the asker has not so many builds left
-        """
-        usable = await self._usable(names)
-        if not usable:
-            raise _NothingAllowed()
-        if not known:
-            await self._order.take_builds(len(usable))
-        return usable
-
-    async def _usable(self, names: Container[str]) -> list[str]:
-        usable = []
-        # a name may stand there twice (buildbot/schedulers/base.py, addBuildsetForSourceStamps)
-        for name in [name for name in self._ids if name in names]:
-            builder = Builder(self._ids[name], name)
-            if await self._order.may(builder):
-                usable.append(name)
-            else:
-                self.denied[name] = builder
-        return usable
-
-
-def _is_known(names: Any) -> bool:
-    """Whether a scheduler's builders stand in its configuration, and are not worked out later."""
-    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-
-
-@implementer(IRenderable)
-class _BuilderNames(list[Any]):
-    """The names of a scheduler's builders, less those that the asker may not build with.
-
-    A scheduler renders it in place of its own names, with the properties of the buildset that it
-    is about to add; whatever else has set them, our marks have the last word there
-    (buildbot/schedulers/base.py, addBuildsetForSourceStamps). A priority that is a function of the
-    names is given this, too, and must find the same list as always.
-    """
-
-    def __init__(self, names: Any, allowed: _Allowed, marks: create.Properties) -> None:
-        super().__init__(names if isinstance(names, list | tuple) else ())
-        self._names = names
-        self._allowed = allowed
-        self._marks = marks
-
-    def __bool__(self) -> bool:
-        # a scheduler takes its own names in place of none
-        return True
-
-    def getRenderingFor(self, properties: Any) -> defer.Deferred[list[str]]:
-        """Return the names."""
-        return defer.Deferred.fromCoroutine(self._rendered(properties))
-
-    async def _rendered(self, properties: Any) -> list[str]:
-        for name, (value, source) in self._marks.items():
-            properties.setProperty(name, value, source)
-        names = await properties.render(self._names)
-        return await self._allowed.of(names, known=_is_known(self._names))

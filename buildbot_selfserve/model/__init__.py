@@ -12,9 +12,11 @@ from buildbot_selfserve.model.jobs import Effect
 from buildbot_selfserve.model.jobs import Job
 from buildbot_selfserve.model.jobs import JobRow
 from buildbot_selfserve.model.jobs import Jobs
+from buildbot_selfserve.model.jobs import NewRequest
 from buildbot_selfserve.model.jobs import Order
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
+from buildbot_selfserve.model.jobs import RequestTarget
 from buildbot_selfserve.model.jobs import Target
 from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
@@ -98,6 +100,7 @@ __all__ = [
     "Limits",
     "Manual",
     "Measured",
+    "NewRequest",
     "Order",
     "Outlook",
     "Permissions",
@@ -106,6 +109,7 @@ __all__ = [
     "RequestDetail",
     "RequestOutcome",
     "RequestRow",
+    "RequestTarget",
     "Revision",
     "RevisionRows",
     "RouteText",

@@ -19,7 +19,7 @@ class RequestOutcome:
     """What became of one build request, as the database said after the act.
 
     :param outcome: one of ``created, cancelled, stopped, stop_sent, already_complete,
-        reprioritized, skipped, waiting, denied, failed``
+        reprioritized, skipped, waiting, denied, left_out, failed``
     """
 
     request_id: int | None
@@ -31,6 +31,10 @@ class RequestOutcome:
 
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
+
+
+#: Outcomes of requests and builders to which nothing was done.
+NOTHING_DONE = frozenset({"failed", "denied", "left_out"})
 
 
 class RequestTarget(Protocol):
@@ -49,8 +53,19 @@ class RequestTarget(Protocol):
     def buildername(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class NewRequest:
+    """A build request that is about to be made.
+
+    :param name: the name under which it may be built: that of *builder*, or of a virtual builder
+    """
+
+    builder: Builder
+    name: str
+
+
 #: Something that a job request is about.
-Target = Builder | BuildRow | RequestTarget
+Target = Builder | NewRequest | BuildRow | RequestTarget
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ class Job:
     @property
     def did_something(self) -> bool:
         """Whether any build request is now what the job wanted it to be, or may become so."""
-        return any(one.outcome not in ("failed", "denied") for one in self.requests)
+        return any(one.outcome not in NOTHING_DONE for one in self.requests)
 
     @property
     def unsettled(self) -> bool:

@@ -153,6 +153,7 @@ _OUTCOMES = [
     "skipped",
     "waiting",
     "denied",
+    "left_out",
     "failed",
 ]
 _OUTCOME_LIST = _list(

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
-from buildbot.process.build import Build
 from buildbot.www.authz.authz import Forbidden as NativeForbidden
 from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import Match
@@ -26,10 +25,13 @@ from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from twisted.internet import defer
 
 from buildbot_selfserve.config import SelfServeEndpointMatcher
+from buildbot_selfserve.control import virtual
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import NewRequest
+from buildbot_selfserve.model import RequestTarget
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Target
 from buildbot_selfserve.permissions import USUAL_SETS
@@ -145,24 +147,35 @@ async def _acts(master: Any, deed: Deed, target: Target) -> list[_Act]:
     """Return what the rules are asked: all of it must be allowed."""
     endpoint = deed.permission.endpoint
     if isinstance(target, Builder):
-        options = {"builderNames": [target.name]}
-        return [_Act(deed, (endpoint, FORCE_SCHEDULER), options, target.name)]
-    if isinstance(target, BuildRow):
-        path, request = (endpoint, str(target.build_id)), target.request
-        act = _Act(deed, path, {}, target.buildername, request.buildset_id)
-        return _both(act, request.buildername)
-    act = _Act(deed, (endpoint, str(target.request_id)), {}, target.buildername, target.buildset_id)
-    properties = await master.db.buildsets.getBuildsetProperties(target.buildset_id)
-    name, _ = properties.get(Build.VIRTUAL_BUILDERNAME_PROP, (None, ""))
-    return [act] if name is None else _both(act, str(name))
+        return _all(_creating(deed, target.name), virtual.names(master, target.name, {}))
+    if isinstance(target, NewRequest):
+        return _all(_creating(deed, target.builder.name), [target.name])
+    request: RequestTarget = target.request if isinstance(target, BuildRow) else target
+    number = target.build_id if isinstance(target, BuildRow) else target.request_id
+    act = _Act(deed, (endpoint, str(number)), {}, target.buildername, request.buildset_id)
+    return _all(act, [request.buildername, *await _virtual_names(master, request)])
 
 
-def _both(act: _Act, name: str) -> list[_Act]:
-    """Return what is asked where a request is built under another name than its builder's.
+def _creating(deed: Deed, builder: str) -> _Act:
+    path = (deed.permission.endpoint, FORCE_SCHEDULER)
+    return _Act(deed, path, {"builderNames": [builder]}, builder)
 
-    Neither is a way around the rules for the other.
+
+async def _virtual_names(master: Any, request: RequestTarget) -> tuple[str, ...]:
+    """Return the names other than its builder's under which *request* may be built."""
+    pairs = await master.db.buildsets.getBuildsetProperties(request.buildset_id)
+    properties = {name: value for name, (value, _source) in pairs.items()}
+    of_changes = await master.db.pool.do(virtual.of_buildset, request.buildset_id)
+    return virtual.names(master, request.buildername, properties, of_changes)
+
+
+def _all(act: _Act, names: Iterable[str]) -> list[_Act]:
+    """Return what is asked where a request is built under *names* beside that of its builder.
+
+    None is a way around the rules for the others.
     """
-    return [act] if name == act.builder else [act, replace(act, builder=name, stands_in=True)]
+    others = dict.fromkeys(name for name in names if name != act.builder)
+    return [act, *(replace(act, builder=name, stands_in=True) for name in others)]
 
 
 #: Rules that mean more than they look at: what self-serve asks about, they are asked about, too.

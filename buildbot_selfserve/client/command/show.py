@@ -41,6 +41,7 @@ _STYLES = {
     "ok": "green",
     "failed": "red",
     "denied": "red",
+    "left_out": "yellow",
     "unknown": "magenta",
 }
 
