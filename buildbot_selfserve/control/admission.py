@@ -19,6 +19,7 @@ from typing import Any
 
 from buildbot_selfserve.control import virtual
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import NewRequest
 from buildbot_selfserve.model import Order
@@ -64,10 +65,18 @@ class Admission:
         self.numbers = itertools.count()
         self._master = master
         self._target = target
+        self._branch: Branch | None = None
+        self._codebases: frozenset[str] = frozenset()
         self._left_out: dict[str, RequestOutcome] = {}
-        self._reserved = 0
+        self._shares: dict[str, int] = {}
+        self._share = ""
         self._decided: dict[NewRequest | None, bool] = {}
         self._builders: dict[int, Any] = {}
+
+    def expect(self, branch: Branch, codebases: Iterable[str]) -> None:
+        """Ask about each other branch that is built in one of these *codebases*, too."""
+        self._branch = branch
+        self._codebases = frozenset(codebases)
 
     @property
     def denied(self) -> bool:
@@ -81,24 +90,32 @@ class Admission:
         """
         return [one for name, one in self._left_out.items() if name not in made]
 
-    async def reserve(self, builders: int) -> None:
-        """Take so many builds from the asker's budget, before any of them is made.
+    async def reserve(self, shares: Mapping[str, int]) -> None:
+        """Take all *shares* from the asker's budget, before any build is made.
 
-        :raises TooMany: so many are not left
+        :param shares: numbers of builds, by what makes them
+        :raises TooMany: so many builds are not left
         """
-        await self.order.take_builds(builders)
-        self._reserved += builders
+        if any(shares.values()):
+            await self.order.take_builds(sum(shares.values()))
+        self._shares.update(shares)
+
+    def begin(self, share: str) -> None:
+        """Let what is inserted from now on come out of this *share*, as far as it goes."""
+        self._share = share
 
     async def usable(
         self,
         builder_ids: Iterable[int],
         properties: Mapping[str, Any],
         of_changes: Sequence[str] = (),
+        branches: Sequence[str] = (),
     ) -> list[int]:
         """Return which builders the asker may build with; remember why not with the others.
 
         :param properties: the values of those of the request, by name
         :param of_changes: the names of virtual builders that properties of its changes give
+        :param branches: other branches than the one that was asked for, if it builds any
         """
         if not self._builders:
             rows = await self._master.data.get(("builders",))
@@ -106,7 +123,7 @@ class Admission:
         return [
             builder_id
             for builder_id in dict.fromkeys(builder_ids)
-            if await self._may_build(builder_id, properties, of_changes)
+            if await self._may_build(builder_id, properties, of_changes, branches)
         ]
 
     async def require_some(self, buildset: NewBuildset) -> None:
@@ -128,9 +145,9 @@ class Admission:
         builder_ids = await self._allowed(buildset)
         if not builder_ids:
             raise NothingAdmitted()
-        number = len(builder_ids)
-        missing = max(0, number - self._reserved)
-        self._reserved = max(0, self._reserved - number)
+        number, reserved = len(builder_ids), self._shares.get(self._share, 0)
+        self._shares[self._share] = max(0, reserved - number)
+        missing = max(0, number - reserved)
         if missing:
             await self.order.take_builds(missing)
         return replace(buildset, builder_ids=builder_ids)
@@ -142,10 +159,31 @@ class Admission:
         stamps = list(buildset.sourcestamps)
         of_changes = await self._master.db.pool.do(virtual.of_sourcestamps, stamps)
         values = {name: value for name, (value, _source) in buildset.properties.items()}
-        return await self.usable(buildset.builder_ids, values, of_changes)
+        branches = await self._other_branches(stamps) if self._branch is not None else ()
+        return await self.usable(buildset.builder_ids, values, of_changes, branches)
+
+    async def _other_branches(self, stamps: Sequence[int | Mapping[str, Any]]) -> list[str]:
+        """Return the branches of *stamps* that were not asked for."""
+        assert self._branch is not None
+        found = []
+        for stamp in stamps:
+            whole = await self._whole(stamp)
+            if whole["codebase"] in self._codebases:
+                found.append(whole.get("branch"))
+        return [branch or "" for branch in found if branch not in self._branch.branches]
+
+    async def _whole(self, stamp: int | Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(stamp, int):
+            return stamp
+        found: Mapping[str, Any] = await self._master.data.get(("sourcestamps", str(stamp)))
+        return found
 
     async def _may_build(
-        self, builder_id: int, properties: Mapping[str, Any], of_changes: Sequence[str]
+        self,
+        builder_id: int,
+        properties: Mapping[str, Any],
+        of_changes: Sequence[str],
+        branches: Sequence[str],
     ) -> bool:
         """Whether a builder may build with *properties*; where it may not, remember why."""
         row = self._builders.get(builder_id)
@@ -154,14 +192,11 @@ class Admission:
             self._leave_out(name, "left_out", "no master builds for it")
             return False
         builder = Builder(builder_id, row["name"])
-        for name in (
-            builder.name,
-            *virtual.names(self._master, builder.name, properties, of_changes),
-        ):
-            request = NewRequest(builder, name)
+        names = virtual.names(self._master, builder.name, properties, of_changes)
+        for name, branch in itertools.product((builder.name, *names), (None, *branches)):
+            request = NewRequest(builder, name, branch)
             if not await self._may(request, request):
-                why = "" if name == builder.name else f"{builder.name} would build under this name"
-                self._leave_out(name, "denied", why)
+                self._leave_out(name, "denied", _why(request))
                 return False
         return True
 
@@ -172,3 +207,12 @@ class Admission:
 
     def _leave_out(self, name: str, outcome: str, msg: str) -> None:
         self._left_out[name] = RequestOutcome(None, name, outcome, (), msg)
+
+
+def _why(request: NewRequest) -> str:
+    """Return what a receipt says of a *request* that is denied, where it is not what was asked."""
+    if request.branch is not None:
+        return f"its scheduler would build branch {request.branch or 'none'}"
+    if request.name != request.builder.name:
+        return f"{request.builder.name} would build under this name"
+    return ""

@@ -83,7 +83,7 @@ async def build(
     buildset = _buildset(order, stamps, [builder], given, priority)
     admission = Admission(master, order)
     await admission.require_some(buildset)
-    await admission.reserve(1)
+    await admission.reserve({"": 1})
     if files is not None:
         await _tell_files(master, order, revision.revision, where, files)
     return await _made(master, admission, buildset)

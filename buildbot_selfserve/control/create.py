@@ -70,7 +70,7 @@ async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: 
     ]
     admission = Admission(master, order, target=row)
     await admission.require_some(buildsets[0])
-    await admission.reserve(count)
+    await admission.reserve({"": count})
     await add_buildsets(master, admission, buildsets)
     if len(admission.made) < count:
         raise Unavailable(f"The time was over after {len(admission.made)} of {count} builds")

@@ -25,7 +25,7 @@ from buildbot_selfserve.control.admission import NewBuildset
 from buildbot_selfserve.control.admission import NothingAdmitted
 from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
-from buildbot_selfserve.control.gated import gated
+from buildbot_selfserve.control.gated import Gate
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import Refused
@@ -61,6 +61,7 @@ async def new_builds(
     begun = int(time.time())
     admission = Admission(master, order)
     takers = await _takers(master, order, revision)
+    admission.expect(revision.branch, {place.codebase for place in takers.models})
     await _reserve(master, admission, takers.schedulers)
     change_ids_of = await takers.change_ids(master, order, revision.revision)
     failures = await _asked(master, admission, change_ids_of, priority)
@@ -92,7 +93,7 @@ async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any])
     :raises TooMany: the asker has not so many builds left
     """
     ids = {row["name"]: row["builderid"] for row in await master.data.get(("builders",))}
-    number = 0
+    shares = {}
     known = True
     for scheduler in schedulers:
         if not _is_known(scheduler):
@@ -100,11 +101,10 @@ async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any])
             continue
         wanted = [ids[name] for name in scheduler.builderNames if name in ids]
         properties = {name: value for name, (value, _) in scheduler.properties.asDict().items()}
-        number += len(await admission.usable(wanted, properties))
-    if known and not number and admission.denied:
+        shares[scheduler.name] = len(await admission.usable(wanted, properties))
+    if known and not any(shares.values()) and admission.denied:
         raise Forbidden("You may build with none of the builders")
-    if number:
-        await admission.reserve(number)
+    await admission.reserve(shares)
 
 
 #: What adds the buildsets of a scheduler, from the outside in (buildbot/schedulers/base.py).
@@ -146,6 +146,7 @@ async def _asked(
     for scheduler, change_ids in change_ids_of:
         if master.reactor.seconds() > admission.order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
+        admission.begin(scheduler.name)
         adding = _Adding(master, admission, priority)
         error = await adding.ask(scheduler, change_ids)
         if error is not None:
@@ -182,25 +183,30 @@ class _Adding:
 
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
         """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
+        gate = Gate(self._master, self.add_buildset)
         try:
             with places.noted_anew(scheduler):
                 await defer.maybeDeferred(
-                    gated(scheduler, self.add_buildset).addBuildsetForChanges,
+                    gate.gated(scheduler).addBuildsetForChanges,
                     reason=create.requested_by(self._admission.order),
                     changeids=change_ids,
                     properties=Properties.fromDict(self._marks),
                     priority=self._priority,
                 )
+                await gate.idle()
         except Exception as error:
-            # what came of our own refusal in the operator's code is no mistake of it
+            # what came of no buildset in the operator's code is no mistake of it
             if not (self._turned_away and not self._added):
                 return self._refusal or error
         return self._refusal
 
     def add_buildset(
         self, waited_for: bool = False, scheduler: str | None = None, **asked: Any
-    ) -> defer.Deferred[tuple[int, dict[int, int]]]:
-        """Add a buildset; take and return what ``data.updates.addBuildset`` does."""
+    ) -> defer.Deferred[tuple[int | None, dict[int, int]]]:
+        """Add a buildset; take and return what ``data.updates.addBuildset`` does.
+
+        Where nothing of it may be made, there is no id and no request.
+        """
         return defer.Deferred.fromCoroutine(self._add(scheduler or events.SCHEDULER, **asked))
 
     async def _add(
@@ -212,7 +218,7 @@ class _Adding:
         builderids: Sequence[int] = (),
         priority: int = 0,
         **more: Any,
-    ) -> tuple[int, dict[int, int]]:
+    ) -> tuple[int | None, dict[int, int]]:
         """Add it as a job request does, whatever *reason* and properties the scheduler gives it."""
         buildset = NewBuildset(
             sourcestamps,
@@ -225,12 +231,11 @@ class _Adding:
         self._marks = self._next_marks()
         try:
             made = await create.insert(self._master, self._admission, buildset)
-        except NothingAdmitted:
+        except (NothingAdmitted, TooMany) as refusal:
+            # not raised in the operator's code: it has done nothing wrong, and may not wait for us
             self._turned_away = True
-            raise
-        except TooMany as refusal:
-            self._refusal = refusal
-            raise
+            self._refusal = refusal if isinstance(refusal, TooMany) else self._refusal
+            return None, {}
         self._added += 1
         buildset_id, by_builder = made
         await create.announce(self._master, {buildset_id: list(by_builder.values())}, scheduler)

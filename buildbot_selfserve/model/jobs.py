@@ -58,10 +58,12 @@ class NewRequest:
     """A build request that is about to be made.
 
     :param name: the name under which it may be built: that of *builder*, or of a virtual builder
+    :param branch: the branch that it builds, where that is not the one that was asked for
     """
 
     builder: Builder
     name: str
+    branch: str | None = None
 
 
 #: Something that a job request is about.

@@ -120,6 +120,8 @@ async def require_allowed(master: Any, identity: Identity, deed: Deed, target: T
 
     :raises Forbidden: the token is not for it, or a rule denies it
     """
+    if isinstance(target, NewRequest) and target.branch is not None:
+        deed = replace(deed, branch=target.branch)
     token, rules = identity.token, master.www.authz.allowRules
     if token is None and not rules:
         return
