@@ -83,6 +83,7 @@ OUTCOMES = {
     "already_complete": "it had ended before, or ended on its own; `msg` says how",
     "reprioritized": "it has the new priority",
     "denied": "a rule of the master does not let you do this to this one; nothing was done to it",
+    "left_out": "it was not part of it; `msg` says why",
     "failed": "it was not done; `msg` may say why",
 }
 
@@ -174,7 +175,7 @@ Each of `requests` is a build request with its `outcome`, read from the database
 {outcomes}
 `status` is "OK", or "FAILED" when something of it was not done: a request is `failed`, one that was
 to be cancelled is `waiting`, there are fewer builds than were asked for, or the job request was cut
-short. What is `denied` or `stop_sent` does not make it so. The status of HTTP is 202 in any case.
+short. What is `denied`, `left_out` or `stop_sent` does not make it so. The status of HTTP is 202 in any case.
 What was refused before anything was done has no receipt, but an answer from 400 on.
 """
 
