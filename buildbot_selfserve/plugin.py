@@ -141,7 +141,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         if self.running:
             self.tokens.load()
         self._forget_configuration()
-        self._mount.move(self._web_root, config.segments, self._pipeline.resource())
+        self._mount.move(self._web_root, config.segments, self._pipeline.resource)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""

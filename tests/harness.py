@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import treq
 from buildbot.config.master import MasterConfig
 from buildbot.interfaces import IConfigLoader
@@ -39,7 +41,10 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.readers import processes
 from tests import validating
+from tests import zygote
+from tests.databases import SQLITE
 
 USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
@@ -297,20 +302,22 @@ async def running_master(
     basedir: Path,
     monkeypatch: Any,
     make: Callable[[], Config] = config,
-    db_url: str = "sqlite:///state.sqlite",
+    db_url: str = SQLITE,
 ) -> AsyncIterator[Master]:
     """Start a master in *basedir*; stop it at the end."""
     stopped: list[bool] = []
     # BuildMaster stops the reactor on a fatal error
     monkeypatch.setattr(reactor, "stop", lambda: stopped.append(True))
+    if zygote.available:
+        spawn = zygote.spawner(reactor, processes._BOOTSTRAP)
+        monkeypatch.setattr(reactor, "spawnProcess", spawn)
     loader = _Loader(lambda: {"db_url": db_url, **make()}, free_port())
     errors: list[Any] = []
     observer = _log_to(basedir / "twistd.log", errors)
     globalLogPublisher.addObserver(observer)
     master = BuildMaster(str(basedir), reactor=reactor, config_loader=loader)
     master.config.db.db_url = db_url
-    await master.db.setup(check_version=False)
-    await master.db.model.upgrade()
+    await _set_up_database(master, basedir, db_url)
     master.db.setup = lambda: defer.succeed(None)  # startService must not check again
     await master.startService()
     assert not stopped, (basedir / "twistd.log").read_text()
@@ -326,6 +333,29 @@ async def running_master(
         await master.stopService()
         _forget_web_root(master)
         globalLogPublisher.removeObserver(observer)
+
+
+#: The state of a SQLite database that was just set up, as a file.
+_template: list[bytes] = []
+
+
+async def _set_up_database(master: Any, basedir: Path, db_url: str) -> None:
+    """Open the database of *master*; make its tables unless they are there."""
+    file = basedir / "state.sqlite"
+    if db_url != SQLITE or file.exists():
+        await master.db.setup(check_version=False)
+        await master.db.model.upgrade()
+        return
+    if _template:
+        file.write_bytes(_template[0])
+    await master.db.setup(check_version=False)
+    if not _template:
+        await master.db.model.upgrade()
+        copy = basedir / "template.sqlite"
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("VACUUM INTO ?", (str(copy),))
+        _template.append(copy.read_bytes())
+        copy.unlink()
 
 
 def _log_to(path: Path, errors: list[str]) -> Any:
@@ -345,3 +375,10 @@ def _forget_web_root(master: Any) -> None:
     root = master.www.apps.get("base").resource
     for name in list(root.children):
         root.delEntity(name)
+
+
+@sa.event.listens_for(sa.Engine, "connect")
+def _unsafe(connection: Any, _record: Any) -> None:
+    """Let no SQLite database of the tests wait for the disk: nobody wants it back."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")

@@ -4,6 +4,7 @@ goes out.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from klein.resource import KleinResource
@@ -47,8 +48,9 @@ class Pipeline:
         # for what goes wrong before, beside or behind the readers
         self._templates = render.templates()
 
+    @cached_property
     def resource(self) -> KleinResource:
-        """Return the resource to mount."""
+        """Return the resource to mount: its routes take long to compile."""
         return routing.resource(ROUTES, self.handle, self._unmatched, self._root, self._begin)
 
     def nothing(self) -> IResource:
