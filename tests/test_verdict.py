@@ -242,7 +242,7 @@ def test_nothing_that_is_open_is_over(made: Any, builder: str, runs: bool) -> No
 class Scripted(BuildStep):
     """Ends as it is told to, and then well."""
 
-    warnOnWarnings = True
+    warnOnWarnings = True  # noqa: N815 (the name is Buildbot's)
     results: list[int] = []
 
     async def run(self) -> int:
