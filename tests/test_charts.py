@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SUCCESS
@@ -59,7 +60,7 @@ def build(
         build_id=number,
         request=request(asked, request_id=more.get("of", number), claimed_at=begun),
         buildnumber=number,
-        buildername="fast",
+        buildername=more.get("buildername", "fast"),
         builder_id=builder_id,
         branch="main",
         revision="abc",
@@ -255,16 +256,20 @@ def test_the_outline_of_a_day_stays_in_its_box(parts: list[Any], now: int) -> No
 def test_a_glance_sorts_rows_by_what_one_wants_to_know() -> None:
     passed = build(0, 5, 9, number=5)
     failed = build(0, 4, 8, FAILURE, number=4)
-    elsewhere = build(0, 3, 7, WARNINGS, number=3, builder_id=2)
+    warned = build(0, 3, 7, WARNINGS, number=3)
+    broken = [build(0, at, 7, EXCEPTION, number=at, buildername="broken") for at in (2, 1)]
     gone = cancelled(0, 6, request_id=2)
+    missing = [cancelled(0, 6, request_id=at, buildername="missing") for at in (3, 2)]
     running, pending = build(0, 6, number=6), request(0, request_id=7)
-    seen = glance([pending, running, passed, failed, elsewhere, gone])
-    assert [(fall.row, fall.since) for fall in seen.failed] == [(failed, passed), (elsewhere, None)]
-    assert [(fall.row, fall.since) for fall in seen.cancelled] == [(gone, passed)]
-    assert (seen.running, seen.pending) == ((running,), (pending,))
+    coming = [request(0, buildername="coming"), cancelled(0, 6, buildername="coming")]
+    seen = glance([pending, running, passed, failed, warned, *broken, gone, *missing, *coming])
+    assert seen.failing == (broken[0],)
+    assert [(one.row, one.latest) for one in seen.recovered] == [(failed, passed)]
+    assert seen.without_result == (missing[0],)
+    assert (seen.running, seen.pending) == ((running,), (pending, coming[0]))
 
 
 def test_what_passed_before_is_no_comfort() -> None:
     failed = build(0, 9, 10, FAILURE, number=2)
-    (fall,) = glance([failed, build(0, 1, 2)]).failed
-    assert fall.since is None
+    seen = glance([failed, build(0, 1, 2)])
+    assert (seen.failing, seen.recovered) == ((failed,), ())

@@ -330,8 +330,8 @@ def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
     failed = shell("is-done", "main", revision("8"), *wait)
     assert (failed.status, failed.out) == (
         FAILED,
-        f"main {revision('8')}: not passed"
-        " (0 pending, 0 running, 2 ended, 1 failed, 0 cancelled)\n",
+        f"main {revision('8')}: failed (0 pending, 0 running, 2 ended, 1 failed, 0 cancelled)\n"
+        "failing: broken\n",
     )
     # nobody waits, and by the default of the server it is not done yet
     assert shell("is-done", "main", revision("8")).status == TIMED_OUT
@@ -344,7 +344,7 @@ def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> Non
     took = time.monotonic() - begun
     assert ran.status == TIMED_OUT
     assert 2 <= took < 6
-    assert "not done (0 pending, 1 running, 0 ended, 0 failed, 0 cancelled)" in ran.out
+    assert "not done, running (0 pending, 1 running, 0 ended, 0 failed, 0 cancelled)" in ran.out
     assert ran.err.splitlines() == [
         "selfserve: 0 pending, 1 running, 0 ended, 0 failed, 0 cancelled",
         "selfserve: Not done after 2 seconds",

@@ -1,18 +1,22 @@
-"""Is it done: how records become rows, and how rows are judged."""
+"""Is it done: how records become rows, and how rows are judged.
+
+``tests/test_verdict.py`` has the verdict, which goes by builders.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from buildbot_selfserve.history.index import About
-from buildbot_selfserve.history.revisions import judge
 from buildbot_selfserve.history.rows import RECORDS
 from buildbot_selfserve.history.rows import Names
 from buildbot_selfserve.history.rows import Record
 from buildbot_selfserve.history.rows import assemble
+from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
@@ -177,11 +181,13 @@ def test_a_request_that_is_not_complete_has_no_status_and_no_end() -> None:
     assert (row.complete, row.status, row.endtime, row.claimed_at) == (0, None, None, 0)
 
 
-# -- the verdict
+# -- how it is judged
 
 
 def judged(*records: Record, delay: int = DELAY, now: float = LATER) -> Done:
-    return judge(assembled(records), delay, now)
+    """Return how it is judged, without what goes by builders."""
+    done = judge(assembled(records), delay, now)
+    return replace(done, verdict="pending", failing=(), flaky=())
 
 
 def ended(status: int, request_id: int = 1) -> Any:
@@ -199,7 +205,7 @@ def test_no_rows_are_not_done() -> None:
         (SUCCESS, True, {}),
         (WARNINGS, False, {"failed": 1}),
         (FAILURE, False, {"failed": 1}),
-        (SKIPPED, True, {"skipped": 1}),
+        (SKIPPED, False, {"skipped": 1}),
         (EXCEPTION, False, {"failed": 1}),
         (CANCELLED, False, {"cancelled": 1}),
     ],
@@ -214,7 +220,7 @@ def test_a_build_that_ended_is_done_and_its_result_says_whether_it_passed(
 
 @pytest.mark.parametrize(
     ("status", "passed", "counted"),
-    [(SKIPPED, True, {"skipped": 1}), (CANCELLED, False, {"cancelled": 1})],
+    [(SKIPPED, False, {"skipped": 1}), (CANCELLED, False, {"cancelled": 1})],
 )
 def test_a_request_that_ended_without_a_build_is_done(
     status: int, passed: bool, counted: dict[str, int]
@@ -222,6 +228,25 @@ def test_a_request_that_ended_without_a_build_is_done(
     assert judged(record(request(status=status))) == Done(
         stable_delay=DELAY, job_complete=True, job_passed=passed, **counted
     )
+
+
+def test_a_request_that_was_collapsed_has_passed_if_its_builder_has_built_it_here() -> None:
+    skipped = record(request(2, status=SKIPPED))
+    assert judged(ended(SUCCESS, 1), skipped) == Done(
+        stable_delay=DELAY, job_complete=True, job_passed=True, builds=1, skipped=1
+    )
+
+
+def test_a_request_that_is_said_to_have_succeeded_without_a_build_has_built_nothing() -> None:
+    assert not judged(record(request(status=SUCCESS))).job_passed
+
+
+def test_what_was_only_tried_again_elsewhere_has_not_passed() -> None:
+    # its request ended with a build that found another revision
+    retried = [
+        row for row in assembled([record(request(), 10, RETRY)]) if isinstance(row, BuildRow)
+    ]
+    assert not judge(retried, DELAY, LATER).job_passed
 
 
 @pytest.mark.parametrize("status", [WARNINGS, FAILURE, EXCEPTION, CANCELLED])

@@ -309,7 +309,7 @@ async def test_a_page_links_its_json_twin(master: Any) -> None:
     twin = f"/self-serve/main/rev/{REVISION}/is_done?stableDelay=0&format=json"
     assert page.header("link") == f'<{twin}>; rel="alternate"; type="application/json"'
     assert twin.replace("&", "&amp;") in page.text
-    assert "Done, and passed" in page.text
+    assert "Done: passed" in page.text
 
 
 @pytest_twisted.ensureDeferred

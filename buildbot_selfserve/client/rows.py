@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from typing import Literal
 from typing import TypedDict
 
 #: Words for Buildbot's result codes, in their order (buildbot/process/results.py).
@@ -80,7 +81,11 @@ class UserRows(TypedDict):
 
 
 class Done(TypedDict):
-    """Whether a revision is done, and how it went."""
+    """Whether a revision is done, and how it went.
+
+    ``verdict`` goes by the latest result of each builder; ``failing`` are the builders that fail by
+    it, and ``flaky`` those that have both passed and failed.
+    """
 
     stableDelay: int
     job_complete: bool
@@ -91,6 +96,9 @@ class Done(TypedDict):
     failed: int
     cancelled: int
     skipped: int
+    verdict: Literal["pending", "running", "passed", "failed", "incomplete"]
+    failing: list[str]
+    flaky: list[str]
 
 
 class Possible(TypedDict):

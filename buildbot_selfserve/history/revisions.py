@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -16,9 +15,9 @@ from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Place
 from buildbot_selfserve.history.index import found_by_running
 from buildbot_selfserve.history.listed import Statement
-from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import PASSED
-from buildbot_selfserve.model import SKIPPED
+from buildbot_selfserve.history.verdict import judge
+from buildbot_selfserve.history.verdict import unbuilt_buildsets
+from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
@@ -139,7 +138,7 @@ def _sourcestamp(place: Place) -> Sourcestamp:
 def rows_at(connection: sa.Connection, facts: Facts, revision: Revision) -> RevisionRows:
     """Return everything that was asked for at *revision*, the newest first."""
     found = _rows(connection, facts, revision)
-    return RevisionRows(revision, tuple(found), judge(found, STABLE_DELAY, time.time()))
+    return RevisionRows(revision, tuple(found), _judged(connection, found, STABLE_DELAY))
 
 
 def done(
@@ -150,7 +149,19 @@ def done(
     :param stable_delay: seconds that must have passed since the last row ended
     """
     found = _rows(connection, facts, revision)
-    return judge(found, stable_delay, time.time()) if found else None
+    if not found and not _has_change(connection, revision):
+        return None
+    return _judged(connection, found, stable_delay)
+
+
+def _judged(connection: sa.Connection, found: Sequence[Row], stable_delay: int) -> Done:
+    virtual = rows.virtual_builders(connection, unbuilt_buildsets(found))
+    return judge(found, stable_delay, time.time(), virtual)
+
+
+def _has_change(connection: sa.Connection, revision: Revision) -> bool:
+    """Whether Buildbot has a change of *revision*: then builds of it may still come."""
+    return bool(_CHANGED.of(connection, revision.sourcestamps))
 
 
 def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
@@ -182,14 +193,19 @@ def outlook(
 ) -> Outlook | None:
     """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
     found = _rows(connection, facts, revision)
-    return foresee(found, stable_delay, time.time()) if found else None
+    if not found and not _has_change(connection, revision):
+        return None
+    return foresee(found, stable_delay, time.time())
 
 
-def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:
+def foresee(found: Sequence[Row], stable_delay: int, now: float) -> Outlook:
     """Return what of *found* has to end, or else how long the last end must lie back after *now*.
 
-    A request that has a build ends with it or after it, so both have to.
+    A request that has a build ends with it or after it, so both have to. Where there is nothing
+    yet, something has to be asked for.
     """
+    if not found:
+        return Outlook(frozenset({NEW_REQUEST}))
     requests: set[int] = set()
     builds: set[int] = set()
     last_end = 0
@@ -204,35 +220,3 @@ def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:
             requests.add(request.request_id)
     waits_for = [("buildrequests", one) for one in requests] + [("builds", one) for one in builds]
     return Outlook(frozenset(waits_for), max(0, last_end + stable_delay - now))
-
-
-def judge(found: Iterable[Row], stable_delay: int, now: float) -> Done:
-    """Count *found* and say whether all of it ended long enough before *now*, and passed.
-
-    No rows are not done.
-    """
-    pending = running = builds = failed = cancelled = skipped = 0
-    last_end: int | None = None
-    for row in found:
-        if row.endtime is None:
-            running += row.state == "running"
-            pending += row.state == "pending"
-            continue
-        last_end = max(last_end or 0, row.endtime)
-        builds += isinstance(row, BuildRow)
-        cancelled += row.status == CANCELLED
-        skipped += row.status == SKIPPED
-        failed += row.status not in PASSED and row.status != CANCELLED
-    ended = last_end is not None and not pending and not running
-    complete = ended and (last_end or 0) + stable_delay <= now
-    return Done(
-        stable_delay=stable_delay,
-        job_complete=complete,
-        job_passed=complete and not failed and not cancelled,
-        pending=pending,
-        running=running,
-        builds=builds,
-        failed=failed,
-        cancelled=cancelled,
-        skipped=skipped,
-    )

@@ -6,6 +6,7 @@ All that never changes is not asked for: the index knows it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -78,6 +79,13 @@ _GOT = Statement(
         exactly(properties.c.name, GOT_REVISION)
     ),
     properties.c.buildid,
+)
+#: What the builds of a buildset are to be called (buildbot/process/build.py, getBuilderId).
+_VIRTUAL = Statement(
+    sa.select(
+        Model.buildset_properties.c.buildsetid, Model.buildset_properties.c.property_value
+    ).where(exactly(Model.buildset_properties.c.property_name, "virtual_builder_name")),
+    Model.buildset_properties.c.buildsetid,
 )
 
 
@@ -181,6 +189,12 @@ def age(row: Row) -> tuple[int, int, int]:
 def names_of(facts: Facts) -> Names:
     """Return the names that are known."""
     return Names(facts.names("builders"), facts.names("workers"), facts.names("masters"))
+
+
+def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> dict[int, str]:
+    """Return the virtual builders that would build buildsets, by the ids of those that have one."""
+    named = ((one, json.loads(value)[0]) for one, value in _VIRTUAL.of(connection, buildset_ids))
+    return {buildset_id: name for buildset_id, name in named if isinstance(name, str)}
 
 
 def got_revisions(

@@ -24,6 +24,7 @@ from buildbot_selfserve.live.events import Event
 from buildbot_selfserve.live.events import Events
 from buildbot_selfserve.live.holding import Holder
 from buildbot_selfserve.live.seats import Seats
+from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Change
 from buildbot_selfserve.model import Outlook
@@ -105,5 +106,7 @@ class Live:
 
     def _happened(self, event: Event) -> None:
         self._listeners.happened(event)
+        if event.begins:
+            self._holder.ended(NEW_REQUEST)
         if event.ends:
             self._holder.ended(event.what)

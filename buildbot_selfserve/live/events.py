@@ -32,6 +32,11 @@ class Event:
     request_id: int | None
 
     @property
+    def begins(self) -> bool:
+        """Whether something was asked for with this."""
+        return (self.what[0], self.name) == (REQUESTS, "new")
+
+    @property
     def ends(self) -> bool:
         """Whether it has ended with this."""
         return (self.what[0], self.name) in ENDS

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Hashable
+from collections.abc import Set
 from functools import partial
 
 from twisted.internet import defer
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.waiting import Moment
 from buildbot_selfserve.waiting import Pace
@@ -27,6 +29,8 @@ from buildbot_selfserve.waiting import Pace
 POLL = 30.0
 #: Seconds between two looks at least.
 SHORTEST = 0.25
+#: The same while anything new may be what is waited for: it mostly is not.
+SHORTEST_FOR_NEW = 2.0
 #: So many looks are under way at once: readers have other questions, too.
 MOST_LOOKS = 4
 
@@ -96,13 +100,14 @@ class Holder:
                 self._forget(hold)
 
     def ended(self, what: What) -> None:
-        """Note that a build or a request has ended."""
+        """Note that a build or a request has ended; or, with NEW_REQUEST, that there is one."""
         for hold in self._looking:
             hold.heard.add(what)
         for hold in self._waiting_for.pop(what, ()):
             hold.open.discard(what)
             if not hold.open:
-                self._look_in(hold, hold.looked_at + SHORTEST - self.clock.seconds())
+                due = hold.looked_at + _shortest({what})
+                self._look_in(hold, due - self.clock.seconds())
 
     def release(self) -> None:
         """Let all go, as if their time were over."""
@@ -169,7 +174,7 @@ class Holder:
         if hold.open:
             self._look_in(hold, POLL)
         elif outlook.open:
-            self._look_in(hold, SHORTEST)
+            self._look_in(hold, _shortest(outlook.open))
         else:
             self._look_in(hold, min(outlook.seconds, POLL))
 
@@ -197,6 +202,11 @@ class Holder:
         if hold.next_look is not None:
             hold.next_look.cancel()
             hold.next_look = None
+
+
+def _shortest(what: Set[What]) -> float:
+    """Return how many seconds there are at least between two looks, when *what* has happened."""
+    return SHORTEST_FOR_NEW if NEW_REQUEST in what else SHORTEST
 
 
 def _call(result: Moment | Failure, waiter: defer.Deferred[Moment]) -> None:

@@ -42,14 +42,17 @@ from buildbot_selfserve.model.places import Site
 from buildbot_selfserve.model.places import Sourcestamp
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
+from buildbot_selfserve.model.results import FAILING
 from buildbot_selfserve.model.results import FAILURE
 from buildbot_selfserve.model.results import PASSED
+from buildbot_selfserve.model.results import PASSING
 from buildbot_selfserve.model.results import RESULT_NAMES
 from buildbot_selfserve.model.results import RETRY
 from buildbot_selfserve.model.results import SKIPPED
 from buildbot_selfserve.model.results import SUCCESS
 from buildbot_selfserve.model.results import WARNINGS
 from buildbot_selfserve.model.results import result_name
+from buildbot_selfserve.model.rows import NEW_REQUEST
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
@@ -58,6 +61,7 @@ from buildbot_selfserve.model.rows import Outlook
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
+from buildbot_selfserve.model.rows import RevisionVerdict
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.verdicts import Permissions
@@ -68,9 +72,12 @@ from buildbot_selfserve.model.words import plural
 __all__ = [
     "CANCELLED",
     "EXCEPTION",
+    "FAILING",
     "FAILURE",
+    "NEW_REQUEST",
     "NO_LIMITS",
     "PASSED",
+    "PASSING",
     "RESULT_NAMES",
     "RETRY",
     "SKIPPED",
@@ -112,6 +119,7 @@ __all__ = [
     "RequestTarget",
     "Revision",
     "RevisionRows",
+    "RevisionVerdict",
     "RouteText",
     "Row",
     "Setup",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 from buildbot_selfserve.model.places import Branch
@@ -130,11 +131,17 @@ class RevisionRows:
     done: Done
 
 
+#: How a revision fares by the latest result of each builder (contract, section 5).
+RevisionVerdict = Literal["pending", "running", "passed", "failed", "incomplete"]
+
+
 @dataclass(frozen=True)
 class Done:
     """Whether a revision is done, and how it went (contract, ``is_done``).
 
     :param stable_delay: seconds that must have passed since the last row ended
+    :param failing: the builders whose latest result is a failure, also while others are open
+    :param flaky: the builders that have both passed and failed
     """
 
     stable_delay: int
@@ -146,13 +153,21 @@ class Done:
     failed: int = 0
     cancelled: int = 0
     skipped: int = 0
+    verdict: RevisionVerdict = "pending"
+    failing: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+
+
+#: Among what has to happen first: that something is asked for, whatever it is.
+NEW_REQUEST = ("buildrequests", 0)
 
 
 @dataclass(frozen=True)
 class Outlook:
     """When it is worth looking at something again that somebody waits for.
 
-    :param open: what has to end first, each ``builds`` or ``buildrequests`` and an id
+    :param open: what has to end first, each ``builds`` or ``buildrequests`` and an id; or, where
+        nothing was asked for yet, NEW_REQUEST
     :param seconds: when nothing has to end any more: after so many seconds, 0 for now
     """
 

@@ -336,8 +336,22 @@ _SCHEMAS: dict[type, Schema] = {
         {
             "stableDelay": _number("Seconds that must have passed since the last row ended."),
             "job_complete": _is("boolean", "Whether everything ended at least so long ago."),
-            "job_passed": _is("boolean", "Whether it is complete and nothing failed."),
+            "job_passed": _is(
+                "boolean",
+                "Whether it is complete and every row ended with success: or with a retry, or"
+                " skipped, where the same builder has a success here, too.",
+            ),
             **{name: _number(f"How many {text}") for name, text in _COUNTS.items()},
+            "verdict": _text(
+                "How it stands by the latest result of each builder.",
+                enum=["pending", "running", "passed", "failed", "incomplete"],
+            ),
+            "failing": _list(
+                {"type": "string"},
+                "The builders whose latest result is a failure or an exception, also while"
+                " something is open.",
+            ),
+            "flaky": _list({"type": "string"}, "The builders that have both passed and failed."),
         },
     ),
     RequestOutcome: _object(

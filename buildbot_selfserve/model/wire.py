@@ -163,6 +163,9 @@ def _(done: Done, site: Site) -> dict[str, Any]:
         "failed": done.failed,
         "cancelled": done.cancelled,
         "skipped": done.skipped,
+        "verdict": done.verdict,
+        "failing": list(done.failing),
+        "flaky": list(done.flaky),
     }
 
 

@@ -78,8 +78,10 @@ def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: 
     """Whether everything at this revision has ended, and whether it passed.
 
     It is complete when the last of it ended at least stableDelay seconds ago. With wait, the answer
-    comes when it is complete, or when the time is over, and then says what is not. A revision at
-    which nothing was ever to be built is not found.
+    comes when it is complete, or when the time is over, and then says what is not. The verdict goes
+    by the latest result of each builder, so that a rebuild that passes counts. Where nothing was
+    asked for yet and Buildbot has a change, builds may still come: that is not complete. Where it
+    has no change either, the revision is not found.
     """
     return ctx.history.done(revision, stable_delay)
 

@@ -1,55 +1,71 @@
-"""What somebody wants to know first of a revision: what did not pass, what waits, what runs."""
+"""What somebody wants to know first of a revision: what fails, what is missing, waits and runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import PASSED
-from buildbot_selfserve.model import SUCCESS
+from buildbot_selfserve.history.verdict import by_builder
+from buildbot_selfserve.model import FAILING
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Row
 
 
 @dataclass(frozen=True)
-class Fall:
-    """A row that did not pass.
+class Recovery:
+    """A build that failed, and the *latest* of its builder, which passed."""
 
-    :param since: a later build of the same builder that did, if there is one
-    """
-
-    row: Row
-    since: BuildRow | None
+    row: BuildRow
+    latest: BuildRow
 
 
 @dataclass(frozen=True)
 class Glance:
-    """The rows that matter, each kind the newest first."""
+    """The rows that matter, each kind the newest first.
 
-    failed: tuple[Fall, ...]
-    cancelled: tuple[Fall, ...]
+    :param failing: the latest build of each builder that fails
+    :param recovered: builds that failed, of builders that pass since
+    :param without_result: of each builder that has nothing else: what was cancelled or skipped
+    """
+
+    failing: tuple[BuildRow, ...]
+    recovered: tuple[Recovery, ...]
+    without_result: tuple[Row, ...]
     running: tuple[Row, ...]
     pending: tuple[RequestRow, ...]
 
 
 def glance(rows: Iterable[Row]) -> Glance:
     """Return what matters in *rows*, which are the newest first."""
-    passed: dict[int, BuildRow] = {}
-    failed: list[Fall] = []
-    cancelled: list[Fall] = []
+    rows = list(rows)
+    results = by_builder(rows)
+    failing: list[BuildRow] = []
+    recovered: list[Recovery] = []
+    without_result: dict[str, Row] = {}
     running: list[Row] = []
     pending: list[RequestRow] = []
     for row in rows:
-        if row.endtime is not None:
-            if row.status not in PASSED:
-                kind = cancelled if row.status == CANCELLED else failed
-                kind.append(Fall(row, passed.get(row.builder_id)))
-            elif isinstance(row, BuildRow) and row.status == SUCCESS:
-                passed.setdefault(row.builder_id, row)
-        elif isinstance(row, RequestRow) and row.state == "pending":
-            pending.append(row)
-        else:
-            running.append(row)
-    return Glance(tuple(failed), tuple(cancelled), tuple(running), tuple(pending))
+        if row.endtime is None:
+            if isinstance(row, RequestRow) and row.state == "pending":
+                pending.append(row)
+            else:
+                running.append(row)
+            continue
+        its = results[row.buildername]
+        if its.latest is None:
+            without_result.setdefault(row.buildername, row)
+        elif isinstance(row, BuildRow) and row.status in FAILING:
+            if its.passes:
+                recovered.append(Recovery(row, its.latest))
+            elif row is its.latest:
+                failing.append(row)
+    for row in (*running, *pending):
+        without_result.pop(row.buildername, None)  # it may have one soon
+    return Glance(
+        tuple(failing),
+        tuple(recovered),
+        tuple(without_result.values()),
+        tuple(running),
+        tuple(pending),
+    )

@@ -94,7 +94,7 @@ def test_a_revision_tells_at_a_glance(furnished: Furnished, open_page: Open) -> 
     page = open_page()
     page.goto(furnished.url("revision"))
     verdict = page.get_by_role("status").first
-    expect(verdict).to_contain_text("Not done")
+    expect(verdict).to_contain_text("Not done: running")
     expect(verdict).to_contain_text("1 pending")
     waits = page.locator("section", has=page.get_by_role("heading", name="What waits"))
     expect(waits.get_by_role("listitem")).to_have_count(1)

@@ -56,7 +56,7 @@ say who asks. So can a configuration file and netrc.
 \b
 Exit status:
   0   done, or the builds passed
-  1   the builds failed, or part of what was asked was not done
+  1   the builds failed or were not all made, or part of what was asked was not done
   2   wrong usage, or wrong settings
   3   the wait timed out, or what was asked about has not ended
   4   refused: nobody knows who asks, or they may not

@@ -122,8 +122,9 @@ def user(branch: str, user: str) -> None:
 def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, appear: int) -> int:
     """Tell whether a revision is done, and passed.
 
-    It is done when everything at it has ended. The exit status is 0 if it passed, 1 if it failed,
-    and 3 if it was not done in time; without --wait, there is no time.
+    It is done when everything at it has ended. The verdict goes by the latest result of each
+    builder. The exit status is 0 if it passed, 1 if it failed or if some builder has built nothing
+    there, and 3 if it was not done in time; without --wait, there is no time.
     """
     asked = invocation()
     client, screen = asked.client(), asked.screen
@@ -150,7 +151,7 @@ def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, app
 def _status(done: Done) -> int:
     if not done["job_complete"]:
         return TIMED_OUT
-    return DONE if done["job_passed"] else FAILED
+    return DONE if done["verdict"] == "passed" else FAILED
 
 
 @command("jobs", example="selfserve jobs --who ada --since 2026-11-24")

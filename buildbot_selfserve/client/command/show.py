@@ -110,10 +110,11 @@ class Screen:
         if self.as_json:
             self.value(done)
             return
-        verdict = "not done"
-        if done["job_complete"]:
-            verdict = "passed" if done["job_passed"] else "not passed"
-        self.line(f"{branch} {revision}: {verdict} ({counts(done)})")
+        state = "" if done["job_complete"] else "not done, "
+        self.line(f"{branch} {revision}: {state}{done['verdict']} ({counts(done)})")
+        for what in ("failing", "flaky"):
+            if done[what]:
+                self.line(f"{what}: {', '.join(done[what])}")
 
     def receipt(self, receipt: Receipt) -> None:
         """Show what came of a job request."""
@@ -168,6 +169,8 @@ def counts(done: Done) -> str:
         "failed": done["failed"],
         "cancelled": done["cancelled"],
     }
+    if done["skipped"]:
+        figures["skipped"] = done["skipped"]
     return ", ".join(f"{figure} {word}" for word, figure in figures.items())
 
 
