@@ -35,6 +35,7 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.web.answering import resolve
 from buildbot_selfserve.web.answering import stamps_of
+from buildbot_selfserve.web.doors import Doors
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
 from buildbot_selfserve.web.tokens import Tokens
@@ -88,6 +89,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._heir.clock = master.reactor
         self._pipeline = Pipeline(master, self)
         self._mount = Mount(self._pipeline.nothing())
+        self._doors = Doors(master, lambda: self.site)
         self.configure(config)
 
     # -- what the pipeline asks for
@@ -142,6 +144,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.tokens.load()
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource)
+        self._doors.hang(self._web_root)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
@@ -173,6 +176,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._garbage.stop()
         self._retired()
         self._mount.remove()
+        self._doors.remove(self._web_root)
         yield defer.Deferred.fromCoroutine(self.live.stop())
         self.tokens.stop()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())

@@ -63,11 +63,6 @@ async def test_a_login_leads_back_to_the_page(master: Any) -> None:
         page = await rebuild(master, json=False, headers={"Accept": BROWSER, "Referer": before})
         assert page.status == 401
         assert f'href="/auth/login?redirect={back}"' in page.text, before
-    # Buildbot's own login ends there
-    login = await master.get(
-        "/auth/login?redirect=%2Fself-serve%2Fmain%3Fdate%3D2026-01-31", auth=(USER, PASSWORD)
-    )
-    assert login.header("location") == f"{master.url}/#/self-serve/main?date=2026-01-31"
 
 
 WRONG = (

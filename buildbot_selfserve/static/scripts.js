@@ -1,5 +1,5 @@
-/* Buildbot's own pages load this file. It adds "Self-serve" to their sidebar, and leads back to
-   ours after Buildbot's login, which always ends at a "#/..." address of those pages. */
+/* Buildbot's own pages load this file. It adds "Self-serve" to their sidebar, which leads to ours
+   from a "#/self-serve" address of those pages. */
 (function () {
   "use strict";
 

@@ -130,7 +130,7 @@ def _parts(url: bytes) -> SplitResult | None:
 def door_url(master: Any, site: Site, path: str, door: str) -> str:
     """Return where a visitor of *path* can log in or out; empty where Buildbot has no such page.
 
-    Both end in Buildbot's own pages; the script in ``static`` leads from there to *path*.
+    Both are Buildbot's own; ``web/doors.py`` leads from there to *path*.
 
     :param path: with the query, if any
     :param door: ``login`` or ``logout``

@@ -50,14 +50,18 @@ def test_buildbots_sidebar_leads_here_and_the_title_back(
     page.wait_for_url(re.compile(r"^http://[^/]*/(#/)?$"))
 
 
+@with_and_without
 def test_a_login_leads_back_to_the_page_that_one_came_from(
-    furnished: Furnished, open_page: Open
+    furnished: Furnished, open_page: Open, scripts: bool
 ) -> None:
-    page = open_page(http_credentials={"username": USER, "password": PASSWORD})
+    page = open_page(
+        http_credentials={"username": USER, "password": PASSWORD}, java_script_enabled=scripts
+    )
     page.goto(furnished.url("finished build"))
-    page.get_by_role("banner").get_by_role("link", name="Log in").click()
+    page.locator("main").get_by_role("link", name="Log in").click()
     page.wait_for_url(furnished.url("finished build"))
     expect(page.locator(".who")).to_contain_text(USER)
+    expect(page.get_by_role("button", name="Rebuild")).to_be_enabled()
     page.get_by_role("link", name="Log out").click()
     page.wait_for_url(furnished.url("finished build"))
     expect(page.get_by_role("banner").get_by_role("link", name="Log in")).to_be_visible()
