@@ -8,6 +8,7 @@ straight into the database, followed by the same events (buildbot/data/buildsets
 from __future__ import annotations
 
 import datetime
+import time
 import uuid
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -168,7 +169,7 @@ async def add_buildsets(master: Any, order: Order, plans: Iterable[NewBuildset])
     made: list[int] = []
     unannounced: dict[int, list[int]] = {}
     for plan in plans:
-        if master.reactor.seconds() > order.deadline:
+        if time.monotonic() > order.deadline:
             break
         buildset_id, by_builder = await insert(master, plan)
         unannounced[buildset_id] = list(by_builder.values())
@@ -191,7 +192,7 @@ async def insert(master: Any, plan: NewBuildset) -> tuple[int, dict[int, int]]:
         properties=dict(plan.properties),
         builderids=list(plan.builder_ids),
         waited_for=False,
-        submitted_at=epoch2datetime(int(master.reactor.seconds())),
+        submitted_at=epoch2datetime(int(time.time())),
         priority=plan.priority,
         **plan.more,
     )

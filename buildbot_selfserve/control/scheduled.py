@@ -64,7 +64,7 @@ async def new_builds(
     change_ids_of = await takers.change_ids(master, order, revision.revision)
     made, failures = await _asked(master, order, change_ids_of, allowed, priority)
     if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
-        states = await look.made_by(master, order.job_id, begun - look.CLOCK_SLACK)
+        states = await look.made_by(master, order.job_id, begun - look.SET_BACK)
     else:
         states = await look.request_states(master, made)
     if not states:
@@ -101,7 +101,7 @@ async def _asked(
     made: list[int] = []
     failures: list[_Failure] = []
     for number, (scheduler, change_ids) in enumerate(change_ids_of):
-        if master.reactor.seconds() > order.deadline:
+        if time.monotonic() > order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
         marks = create.new_marks(order, number)
         properties = Properties()

@@ -34,6 +34,8 @@ from buildbot_selfserve.model import Sourcestamp
 SHORTEST_PREFIX = 6
 #: is_done without a stableDelay waits so many seconds (contract, section 2).
 STABLE_DELAY = 180
+#: Seconds by which the clock of another master may be ahead.
+CLOCK_SLACK = 60
 #: So many of the newest sourcestamps tell where a branch is.
 NEWEST = 1000
 
@@ -196,7 +198,7 @@ def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:
     for row in found:
         request = row.request if isinstance(row, BuildRow) else row
         if row.endtime is not None:
-            last_end = max(last_end, row.endtime)
+            last_end = max(last_end, _past(row.endtime, now))
             continue
         if isinstance(row, BuildRow):
             builds.add(row.build_id)
@@ -204,6 +206,11 @@ def foresee(found: Iterable[Row], stable_delay: int, now: float) -> Outlook:
             requests.add(request.request_id)
     waits_for = [("buildrequests", one) for one in requests] + [("builds", one) for one in builds]
     return Outlook(frozenset(waits_for), max(0, last_end + stable_delay - now))
+
+
+def _past(end: int, now: float) -> int:
+    """Return *end*, or 0 if it lies in the future: the clock was set back since, who knows when."""
+    return end if end <= now + CLOCK_SLACK else 0
 
 
 def judge(found: Iterable[Row], stable_delay: int, now: float) -> Done:
@@ -218,7 +225,7 @@ def judge(found: Iterable[Row], stable_delay: int, now: float) -> Done:
             running += row.state == "running"
             pending += row.state == "pending"
             continue
-        last_end = max(last_end or 0, row.endtime)
+        last_end = max(last_end or 0, _past(row.endtime, now))
         builds += isinstance(row, BuildRow)
         cancelled += row.status == CANCELLED
         skipped += row.status == SKIPPED

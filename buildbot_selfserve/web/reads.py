@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.web.server import Request
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Changes
@@ -56,6 +57,7 @@ class Reads:
     def __init__(self, master: Any, services: Services) -> None:
         self.master = master
         self.services = services
+        self._clock = monotonic(master.reactor)
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET of what is read.
@@ -95,10 +97,10 @@ class Reads:
             return answer
 
         if not wait:
-            return await send(request, await ask(), self.master.reactor)
+            return await send(request, await ask(), self._clock)
         moment = await self._held(request, question, wait)
         asked = moment.ask(question.key, lambda: defer.Deferred.fromCoroutine(ask()))
-        return await send(request, await asked, self.master.reactor)
+        return await send(request, await asked, self._clock)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET of what only the reactor knows.
@@ -116,8 +118,8 @@ class Reads:
             return respond(request, Answer(200, value.media_type, value.text))
         assert isinstance(value, Changes)
         request.setHeader("Content-Type", route.live)
-        client, clock = asked_of.remote(request), self.master.reactor
-        return await streaming.stream(request, client, value.branch, services.live, clock)
+        client = asked_of.remote(request)
+        return await streaming.stream(request, client, value.branch, services.live, self._clock)
 
     def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
         """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
