@@ -21,7 +21,6 @@ from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
-from buildbot_selfserve.readers import lengthy
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
@@ -82,7 +81,7 @@ def answer_in_pieces(reader: Reader, site: Site, question: Question) -> Answer |
     whole = answer(reader, site, question)
     if len(whole.body) <= PIECE:
         return whole
-    return lengthy(replace(whole, body=b""), whole.body)
+    return Lengthy(replace(whole, body=b""), whole.body)
 
 
 def _value(
