@@ -272,6 +272,4 @@ def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Read
         # if it takes too long, it goes on all the same
         readers.ask(Reader.warm, large=True).addErrback(lambda _: None)
         return readers
-    return ProcessReaders(
-        clock, config.readers, open_warm_reader, arguments, config.timeout
-    )
+    return ProcessReaders(clock, config.readers, open_warm_reader, arguments, config.timeout)

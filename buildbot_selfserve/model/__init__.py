@@ -33,6 +33,7 @@ from buildbot_selfserve.model.places import Builder
 from buildbot_selfserve.model.places import BuilderEntry
 from buildbot_selfserve.model.places import Builders
 from buildbot_selfserve.model.places import BuilderSet
+from buildbot_selfserve.model.places import ListedBranch
 from buildbot_selfserve.model.places import Possible
 from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.places import Setup
@@ -96,6 +97,7 @@ __all__ = [
     "JobRow",
     "Jobs",
     "Limits",
+    "ListedBranch",
     "Manual",
     "Measured",
     "Order",

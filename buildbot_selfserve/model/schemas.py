@@ -276,7 +276,7 @@ _SCHEMAS: dict[type, Schema] = {
             "graph_branches": _list({"type": "string"}, "Its name."),
         },
     ),
-    Branches: _by_name(reference("Branch"), "Branches by name."),
+    Branches: _by_name(reference("Branch"), "Branches by name, the one that last moved first."),
     Day: _list(_ROW, f"What happened on a day, the newest first. {_ROW_KINDS}"),
     RevisionRows: _list(_ROW, f"All that was asked for at a revision. {_ROW_KINDS}"),
     Builders: _list({"type": "string"}, "Names of builders, sorted."),
@@ -357,7 +357,10 @@ _SCHEMAS: dict[type, Schema] = {
         "What this API can do.",
         {
             "routes": _list(_object("A route.", _ROUTE), "Its routes."),
-            "branches": _list({"type": "string"}, "The branches that it can be used with."),
+            "branches": _list(
+                {"type": "string"},
+                "The branches on which something last moved, at most 100; /branches has all.",
+            ),
         },
     ),
     ApiDocument: _is("object", "An OpenAPI 3.1 document.", additionalProperties=True),

@@ -365,9 +365,7 @@ class _Reader:
     def _unwanted(self, question: _Question) -> None:
         assert self._pipe is not None
         frame = frames.packed(question.number, frames.UNWANTED, b"")
-        self._pipe.write(
-            frames.OUTBOX if question.lacking else frames.LANES[question.large], frame
-        )
+        self._pipe.write(frames.OUTBOX if question.lacking else frames.LANES[question.large], frame)
 
     def forget(self, question: _Question) -> None:
         """Let go of a question that nobody waits for any more.

@@ -92,7 +92,6 @@ class Reads:
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
 
-
         async def ask(answer: Callable[..., Any] = answering.answer_in_pieces) -> Answer | Delivery:
             # what is configured may be another after a wait
             site = await asked_of.site_of(self.services, route, texts)
