@@ -69,8 +69,7 @@ async def rebuild(
     await order.take_builds(count)
     buildset = await master.db.buildsets.getBuildset(request.buildset_id)
     builds = await master.db.builds.getBuilds(buildrequestid=request.request_id)
-    # a copy: what Buildbot hands out is its cached object, shared with everyone
-    properties = dict(await master.db.buildsets.getBuildsetProperties(request.buildset_id))
+    properties = await look.properties_of(master, request.buildset_id)
     rebuilt_build_id = buildset.rebuilt_buildid
     if rebuilt_build_id is None and builds:
         rebuilt_build_id = builds[0].id

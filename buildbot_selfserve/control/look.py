@@ -159,6 +159,32 @@ def abandoned() -> sa.ColumnElement[bool]:
     return sa.and_(~recent, gone, ~built)
 
 
+async def properties_of(master: Any, buildset_id: int) -> dict[str, tuple[Any, str]]:
+    """Return the properties of a buildset with their sources, but for those that are none.
+
+    Buildbot's own reader fails at some of those (``getBuildsetProperties`` in
+    buildbot/db/buildsets.py), and so would the build that has them.
+    """
+    found: list[tuple[str, str]] = await master.db.pool.do(_properties_of, buildset_id)
+    pairs = {name: _pair(value) for name, value in found}
+    return {name: pair for name, pair in pairs.items() if pair is not None}
+
+
+def _properties_of(connection: sa.Connection, buildset_id: int) -> list[tuple[str, str]]:
+    query = sa.select(_properties.c.property_name, _properties.c.property_value).where(
+        _properties.c.buildsetid == buildset_id
+    )
+    return [(name, value) for name, value in connection.execute(query)]
+
+
+def _pair(text: str) -> tuple[Any, str] | None:
+    try:
+        value, source = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return (value, source) if isinstance(source, str) else None
+
+
 async def request_of_build(master: Any, build_id: int) -> int | None:
     """Return the request of a build, ``None`` if there is no such build."""
     build = await master.db.builds.getBuild(build_id)
