@@ -3,6 +3,9 @@
 A master has a day of some 14 MiB. Clients ask for it, all for the same or each for another part,
 and each takes 200 KB in 15 seconds. Meanwhile one more client asks for the builders of a branch ten
 times a second, and now and then for a whole day.
+
+With ``--branches 100000`` there are so many branches instead, and clients that ask for the first
+page as fast as they can.
 """
 
 from __future__ import annotations
@@ -63,6 +66,20 @@ def fill(url: str, rows: int) -> None:
     engine.dispose()
 
 
+def fill_branches(url: str, count: int) -> None:
+    """Write a revision on each of many branches, of which half are old."""
+    now = int(time.time())
+    stamps = [
+        {"ss_hash": f"b{number}", "branch": f"pull/{number}", "revision": f"{number:040x}",
+         "repository": "", "project": "", "codebase": "", "created_at": now - number * 52}
+        for number in range(count, 0, -1)
+    ]  # fmt: skip
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(Model.sourcestamps.insert(), stamps)
+    engine.dispose()
+
+
 def hashed(name: str) -> str:
     """Return the hash of a builder's name."""
     return str(hash_columns(name))
@@ -115,15 +132,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--each-another", action="store_true", help="no two ask for the same")
     parser.add_argument("--timeout", type=int, default=60)
+    parser.add_argument("--branches", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         url = f"sqlite:///{folder}/state.sqlite"
         selfserve = f"util.SelfServe(timeout={asked.timeout})"
         process = ProcessMaster(Path(folder), url, selfserve)
-        fill(url, asked.rows)
+        if asked.branches:
+            fill(url, 5)
+            fill_branches(url, asked.branches)
+        else:
+            fill(url, asked.rows)
         process.start(60)
         try:
-            measure(process, asked)
+            if asked.branches:
+                measure_branches(process, asked)
+            else:
+                measure(process, asked)
         finally:
             process.stop()
 
@@ -156,6 +181,31 @@ def measure(process: ProcessMaster, asked: argparse.Namespace) -> None:
     print(f"a whole day beside them: {status}, {length / 2**20:.1f} MiB in {took:.1f} s")
     print(f"at most: master {most[0]:.0f} MB (+{most[0] - first[0]:.0f}),"
           f" readers {most[1]:.0f} MB (+{most[1] - first[1]:.0f})")  # fmt: skip
+
+
+def measure_branches(process: ProcessMaster, asked: argparse.Namespace) -> None:
+    """Let clients ask for the first page, and tell how long others wait."""
+    root, over = f"{process.url}/self-serve", threading.Event()
+    answered: list[float] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            answered.append(timed(f"{root}?format=html")[0])
+
+    for path in ("?format=html", "/branches?format=json", "/branches?search=99", "/nowhere"):
+        took, status, length = timed(root + path)
+        print(f"{path}: {status}, {length / 1024:.0f} KiB in {took:.3f} s")
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    small, begun = [], time.monotonic()
+    while time.monotonic() - begun < asked.seconds:
+        small.append(timed(f"{root}/quiet/builders?format=json")[0])
+        time.sleep(0.1)
+    over.set()
+    small.sort()
+    print(f"first page: {len(answered) / asked.seconds:.0f} a second")
+    print(f"builders: median {small[len(small) // 2]:.3f} s, worst {small[-1]:.3f} s")
 
 
 if __name__ == "__main__":

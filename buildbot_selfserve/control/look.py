@@ -182,7 +182,7 @@ def _pair(text: str) -> tuple[Any, str] | None:
         value, source = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         return None
-    return (value, source) if isinstance(source, str) else None
+    return value, source
 
 
 async def request_of_build(master: Any, build_id: int) -> int | None:

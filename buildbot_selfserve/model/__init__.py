@@ -26,6 +26,7 @@ from buildbot_selfserve.model.live import Measured
 from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
+from buildbot_selfserve.model.places import QUIET_AFTER
 from buildbot_selfserve.model.places import AnyRevision
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
@@ -70,6 +71,7 @@ __all__ = [
     "FAILURE",
     "NO_LIMITS",
     "PASSED",
+    "QUIET_AFTER",
     "RESULT_NAMES",
     "RETRY",
     "SKIPPED",

@@ -214,9 +214,11 @@ class JobRequests:
             return respond(request, receipt_json)
         if negotiation.is_browser(request):
             return respond(request, Answer(303, render.HTML_TYPE, b""))
-        question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
+        large = len(receipt.job.requests) > answering.MOST_SMALL["html"]
+        nouns = {"job": str(job_id)}
+        question = Question("GET /jobs/<job>", "html", nouns, path=location, is_large=large)
         try:
-            asked = self.services.readers.ask(answering.answer, site, question)
+            asked = self.services.readers.ask(answering.answer, site, question, large=large)
             page: Answer = await asked.addTimeout(max(0.0, left), monotonic(self.master.reactor))
         except Exception:
             # what was done must not be lost with its page

@@ -26,6 +26,7 @@ from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from twisted.internet import defer
 
 from buildbot_selfserve.config import SelfServeEndpointMatcher
+from buildbot_selfserve.control import look
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Builder
@@ -152,7 +153,7 @@ async def _acts(master: Any, deed: Deed, target: Target) -> list[_Act]:
         act = _Act(deed, path, {}, target.buildername, request.buildset_id)
         return _both(act, request.buildername)
     act = _Act(deed, (endpoint, str(target.request_id)), {}, target.buildername, target.buildset_id)
-    properties = await master.db.buildsets.getBuildsetProperties(target.buildset_id)
+    properties = await look.properties_of(master, target.buildset_id)
     name, _ = properties.get(Build.VIRTUAL_BUILDERNAME_PROP, (None, ""))
     return [act] if name is None else _both(act, str(name))
 
