@@ -102,7 +102,11 @@ _RESULT = (
     "Buildbot's result code: 0 success, 1 warnings, 2 failure, 3 skipped, 4 exception, 5 retry,"
     " 6 cancelled."
 )
-_PROPERTIES = _by_name(True, "Its properties by name.")
+_PROPERTIES = _by_name(
+    True,
+    "Its properties by name. Told as text: numbers of over 4,300 digits, NaN and infinite ones,"
+    " values nested over 200 deep, and what is no JSON.",
+)
 _NAMES_OF_BUILDERS = _list({"type": "string"}, "Names of builders.")
 
 _REQUEST_ROW = {
