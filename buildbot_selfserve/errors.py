@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 
+class LargeAnswer(Exception):
+    """A read in the lane of small answers turns out to be large: it belongs into the other lane."""
+
+
 class SelfServeError(Exception):
     """A refusal that is explained to the client.
 

@@ -17,6 +17,7 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.logger import Logger
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import Control
@@ -68,14 +69,15 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._setups: dict[str, Setup] = {}
         self.config = config
         self.databases = Databases(master, self._settle_left_open, lambda: self.jobs.begin_anew())
-        self.live = Live(master.reactor, self._stamps_of)
+        clock = monotonic(master.reactor)
+        self.live = Live(clock, self._stamps_of)
         self.metrics = Metrics()
         self.control = Control(master)
         self.tokens = Tokens(master)
-        self._garbage = Garbage(master.reactor.callLater)
-        self._availability = Availability(master, master.reactor)
+        self._garbage = Garbage(clock.callLater)
+        self._availability = Availability(master, clock)
         self.jobs = Jobs(
-            master.reactor,
+            clock,
             self.databases.write,
             self._check_available,
             self.control.settle,
@@ -85,7 +87,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         )
         self._watch()
         self._heir = task.LoopingCall(self._settle_of_gone)
-        self._heir.clock = master.reactor
+        self._heir.clock = clock
         self._pipeline = Pipeline(master, self)
         self._mount = Mount(self._pipeline.nothing())
         self.configure(config)

@@ -22,8 +22,10 @@ SOURCE = "Self-serve"
 #: collapsing one of their requests into another: it compares the properties whose source is exactly
 #: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
 KEY_PROPERTY, KEY_SOURCE = "selfserve_key", "Scheduler"
-#: Seconds by which the clocks of a job's row and of its buildsets may differ.
+#: Seconds by which the clocks of two masters may differ.
 CLOCK_SLACK = 60
+#: Seconds by which a clock may be set back while a job request is done.
+SET_BACK = 3600
 #: Seconds for which a claim counts, whoever made it: a master that starts is marked as active only
 #: when all its builders are there, and those may claim and build before.
 CLAIM_PATIENCE = 300
@@ -151,7 +153,37 @@ def abandoned() -> sa.ColumnElement[bool]:
     built = sa.exists().where(
         _builds.c.buildrequestid == _claims.c.brid, _builds.c.complete_at.is_(None)
     )
-    return sa.and_(_claims.c.claimed_at < int(time.time()) - CLAIM_PATIENCE, gone, ~built)
+    now = int(time.time())
+    # one from the future was made before the clock was set back
+    recent = _claims.c.claimed_at.between(now - CLAIM_PATIENCE, now + CLOCK_SLACK)
+    return sa.and_(~recent, gone, ~built)
+
+
+async def properties_of(master: Any, buildset_id: int) -> dict[str, tuple[Any, str]]:
+    """Return the properties of a buildset with their sources, but for those that are none.
+
+    Buildbot's own reader fails at some of those (``getBuildsetProperties`` in
+    buildbot/db/buildsets.py), and so would the build that has them.
+    """
+    found: list[tuple[str, str]] = await master.db.pool.do(_properties_of, buildset_id)
+    pairs = {name: pair(value) for name, value in found}
+    return {name: one for name, one in pairs.items() if one is not None}
+
+
+def _properties_of(connection: sa.Connection, buildset_id: int) -> list[tuple[str, str]]:
+    query = sa.select(_properties.c.property_name, _properties.c.property_value).where(
+        _properties.c.buildsetid == buildset_id
+    )
+    return [(name, value) for name, value in connection.execute(query)]
+
+
+def pair(text: str) -> tuple[Any, str] | None:
+    """Return a property's value and its source, as the database keeps them; ``None`` if it is none."""
+    try:
+        value, source = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return value, source
 
 
 async def request_of_build(master: Any, build_id: int) -> int | None:

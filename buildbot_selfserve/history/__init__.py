@@ -32,6 +32,7 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
@@ -62,6 +63,10 @@ class History:
     def branch(self, name: str) -> Branch | None:
         """Return the branch that URLs call *name*, if there is one."""
         return branches.branch(self.connection, self.facts, self.site, name)
+
+    def branch_names_near(self, text: str, count: int) -> Sequence[str]:
+        """Return the *count* names of branches beside which *text* would stand in their order."""
+        return branches.names_near(self.connection, self.facts, self.site, text, count)
 
     def revisions(self, branch: Branch, text: str) -> list[Revision]:
         """Return the revisions on *branch* that *text* may mean: none, one or several."""
@@ -100,9 +105,9 @@ class History:
 
     # -- what is told of them
 
-    def branches(self) -> tuple[Branch, ...]:
-        """Return all branches by name."""
-        return branches.branches(self.connection, self.facts, self.site)
+    def branches(self, search: str | None = None) -> Sequence[ListedBranch]:
+        """Return all branches, or those with a text in their names, the newest first."""
+        return branches.branches(self.connection, self.facts, self.site, search)
 
     def day(self, branch: Branch, date: datetime.date | None) -> Day:
         """Return what happened on *branch* on *date*, or today."""

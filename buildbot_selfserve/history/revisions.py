@@ -16,6 +16,7 @@ from buildbot_selfserve.history.index import Place
 from buildbot_selfserve.history.index import found_by_running
 from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.history.verdict import judge
+from buildbot_selfserve.history.verdict import past
 from buildbot_selfserve.history.verdict import unbuilt_buildsets
 from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import AnyRevision
@@ -212,7 +213,7 @@ def foresee(found: Sequence[Row], stable_delay: int, now: float) -> Outlook:
     for row in found:
         request = row.request if isinstance(row, BuildRow) else row
         if row.endtime is not None:
-            last_end = max(last_end, row.endtime)
+            last_end = max(last_end, past(row.endtime, now))
             continue
         if isinstance(row, BuildRow):
             builds.add(row.build_id)

@@ -28,6 +28,7 @@ from buildbot_selfserve.model.live import Measured
 from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
+from buildbot_selfserve.model.places import QUIET_AFTER
 from buildbot_selfserve.model.places import AnyRevision
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
@@ -35,6 +36,7 @@ from buildbot_selfserve.model.places import Builder
 from buildbot_selfserve.model.places import BuilderEntry
 from buildbot_selfserve.model.places import Builders
 from buildbot_selfserve.model.places import BuilderSet
+from buildbot_selfserve.model.places import ListedBranch
 from buildbot_selfserve.model.places import Possible
 from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.places import Setup
@@ -78,6 +80,7 @@ __all__ = [
     "NO_LIMITS",
     "PASSED",
     "PASSING",
+    "QUIET_AFTER",
     "RESULT_NAMES",
     "RETRY",
     "SKIPPED",
@@ -105,6 +108,7 @@ __all__ = [
     "JobRow",
     "Jobs",
     "Limits",
+    "ListedBranch",
     "Manual",
     "Measured",
     "NewRequest",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from functools import lru_cache
 from typing import Any
+from typing import ClassVar
 from urllib.parse import urlparse
 
 from buildbot_selfserve.model.limits import NO_LIMITS
@@ -16,6 +19,11 @@ from buildbot_selfserve.model.limits import Limits
 
 #: A builder's name, a regular expression, ``tag:NAME`` or ``scheduler:NAME``.
 BuilderEntry = str | re.Pattern[str]
+
+
+DAY = 86_400
+#: Seconds after which a branch on which nothing has moved is folded away.
+QUIET_AFTER = 30 * DAY
 
 
 @dataclass(frozen=True)
@@ -125,16 +133,36 @@ class Site:
 
 
 @dataclass(frozen=True)
+class ListedBranch:
+    """A branch, and when something last moved on it, in epoch seconds, where that is known."""
+
+    branch: Branch
+    moved: int | None = None
+
+    def is_quiet(self, now: int) -> bool:
+        """Whether nothing has moved on it for long.
+
+        What moved in the future did so before the clock was set back, nobody knows when.
+        """
+        return self.moved is not None and not now - QUIET_AFTER <= self.moved <= now + DAY
+
+
+@dataclass(frozen=True)
 class Branches:
-    """The branches of this master, in the order of their names.
+    """The branches of this master, the one on which something last moved first.
 
     :param revision: only those on which it is known, or one that begins so; ``None`` for all
     :param found: the revisions that were meant
+    :param search: only those with this text in their names
     """
 
-    branches: tuple[Branch, ...]
+    #: Rows of an answer whose client does not say how many, by form: scripts expect all.
+    DEFAULT_ROWS: ClassVar[Mapping[str, int | None]] = {"json": None, "html": 100}
+
+    rows: Sequence[ListedBranch]
     revision: str | None = None
     found: tuple[Revision, ...] = ()
+    search: str | None = None
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,11 @@ _RESULT = (
     "Buildbot's result code: 0 success, 1 warnings, 2 failure, 3 skipped, 4 exception, 5 retry,"
     " 6 cancelled."
 )
-_PROPERTIES = _by_name(True, "Its properties by name.")
+_PROPERTIES = _by_name(
+    True,
+    "Its properties by name. Told as text: numbers of over 4,300 digits, NaN and infinite ones,"
+    " values nested over 200 deep, and what is no JSON.",
+)
 _NAMES_OF_BUILDERS = _list({"type": "string"}, "Names of builders.")
 
 _REQUEST_ROW = {
@@ -277,7 +281,7 @@ _SCHEMAS: dict[type, Schema] = {
             "graph_branches": _list({"type": "string"}, "Its name."),
         },
     ),
-    Branches: _by_name(reference("Branch"), "Branches by name."),
+    Branches: _by_name(reference("Branch"), "Branches by name, the one that last moved first."),
     Day: _list(_ROW, f"What happened on a day, the newest first. {_ROW_KINDS}"),
     RevisionRows: _list(_ROW, f"All that was asked for at a revision. {_ROW_KINDS}"),
     Builders: _list({"type": "string"}, "Names of builders, sorted."),
@@ -372,7 +376,10 @@ _SCHEMAS: dict[type, Schema] = {
         "What this API can do.",
         {
             "routes": _list(_object("A route.", _ROUTE), "Its routes."),
-            "branches": _list({"type": "string"}, "The branches that it can be used with."),
+            "branches": _list(
+                {"type": "string"},
+                "The branches on which something last moved, at most 100; /branches has all.",
+            ),
         },
     ),
     ApiDocument: _is("object", "An OpenAPI 3.1 document.", additionalProperties=True),

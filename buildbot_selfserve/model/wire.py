@@ -107,7 +107,7 @@ def _(detail: RequestDetail, site: Site) -> dict[str, Any]:
 
 @as_json.register
 def _(value: Branches, site: Site) -> dict[str, Any]:
-    return {branch.name: as_json(branch, site) for branch in value.branches}
+    return {one.branch.name: as_json(one.branch, site) for one in value.rows}
 
 
 @as_json.register
@@ -265,7 +265,7 @@ def _(manual: Manual, site: Site) -> dict[str, Any]:
             }
             for route in manual.routes
         ],
-        "branches": [branch.name for branch in manual.branches],
+        "branches": [one.branch.name for one in manual.branches],
     }
 
 

@@ -88,6 +88,7 @@ STABLE_DELAY = Int(
 WITH_REVISION = Text(
     "revision", "Only branches on which this revision is known, or one that begins so."
 )
+SEARCH = Text("search", "Only branches with this text in their names, in capitals or not.")
 DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
 NUM = Int("num", "At most so many jobs.", default=100, minimum=1, maximum=10000)
 OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)

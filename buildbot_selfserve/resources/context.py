@@ -20,6 +20,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
@@ -35,7 +36,7 @@ from buildbot_selfserve.model import Verdict
 class History(Protocol):
     """What can be read of the builds of this Buildbot."""
 
-    def branches(self) -> tuple[Branch, ...]: ...
+    def branches(self, search: str | None = None) -> Sequence[ListedBranch]: ...
 
     def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
     def revisions_on(self, branches: Sequence[Branch], text: str) -> list[Revision]: ...

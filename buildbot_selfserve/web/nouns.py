@@ -5,7 +5,6 @@ Runs in a reader. Each noun is resolved with those that stand before it in the p
 
 from __future__ import annotations
 
-import bisect
 import difflib
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -43,7 +42,7 @@ class Lookup(Protocol):
 
     def branch(self, name: str) -> Branch | None: ...
 
-    def branches(self) -> tuple[Branch, ...]: ...
+    def branch_names_near(self, text: str, count: int) -> Sequence[str]: ...
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None: ...
 
@@ -79,20 +78,19 @@ def missing(found: Nouns, texts: Mapping[str, str]) -> NotFound:
 def _branch(lookup: Lookup, found: Nouns, text: str) -> Branch:
     branch = lookup.branch(text) if _value("branch", text) is not None else None
     if branch is None:
-        like = _like(text, [one.name for one in lookup.branches()])
+        like = _like(lookup, text)
         detail = f"similar names: {', '.join(like)}" if like else ""
         links = tuple((name, _url(name)) for name in like)
         raise NotFound(f"Branch {text} not found", detail, links)
     return branch
 
 
-def _like(text: str, names: Sequence[str]) -> list[str]:
-    """Return which of the sorted *names* may be meant by *text*; of many, those that begin so."""
+def _like(lookup: Lookup, text: str) -> list[str]:
+    """Return which branches may be meant by *text*; of many, those that begin so."""
     if len(text) > LONGEST_COMPARED:
         return []
-    begin = bisect.bisect(names, text) - MOST_COMPARED // 2
-    begin = max(0, min(begin, len(names) - MOST_COMPARED))
-    return difflib.get_close_matches(text, names[begin : begin + MOST_COMPARED], MOST_LIKE)
+    near = lookup.branch_names_near(text, MOST_COMPARED)
+    return difflib.get_close_matches(text, near, MOST_LIKE)
 
 
 def _build(lookup: Lookup, found: Nouns, text: str) -> BuildRow:

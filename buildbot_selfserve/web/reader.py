@@ -46,7 +46,7 @@ class Reading:
         self._site = site
         self._journal = journal
         self.branch = self.history.branch
-        self.branches = self.history.branches
+        self.branch_names_near = self.history.branch_names_near
         self.build = self.history.build
         self.request = self.history.request
         self.revisions = self.history.revisions

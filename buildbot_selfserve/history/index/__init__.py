@@ -14,7 +14,9 @@ from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.following import Index
 from buildbot_selfserve.history.index.learning import builders_on
 from buildbot_selfserve.history.index.learning import found_by_running
+from buildbot_selfserve.history.index.learning import learn_branches
 from buildbot_selfserve.history.index.learning import learn_names
+from buildbot_selfserve.history.index.moves import near
 from buildbot_selfserve.history.index.stamps import ByBranch
 from buildbot_selfserve.history.index.stamps import Place
 
@@ -28,5 +30,7 @@ __all__ = [
     "builders_on",
     "found_by_running",
     "got_revision",
+    "learn_branches",
     "learn_names",
+    "near",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
 from buildbot_selfserve.history.index.stamps import Find
+from buildbot_selfserve.history.stored import value_in
 
 #: A build that starts so many seconds after it was asked for is late: it is remembered, so that a
 #: day need not be looked for among all that was asked for before it.
@@ -70,7 +70,7 @@ def got_revision(value: str | None, codebase: str) -> str | None:
 
     It is a text, or an object with a text for each codebase (buildbot/steps/source/base.py).
     """
-    got: Any = None if value is None else json.loads(value)
+    got: Any = value_in(value) if value and value[0] in '"{' else None
     if isinstance(got, dict):
         got = got.get(codebase)
     return got if isinstance(got, str) else None

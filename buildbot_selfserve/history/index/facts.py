@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.builds import LATE
@@ -59,15 +60,40 @@ class Facts:
         with self._lock:
             return self._known.names.get(kind, {})
 
-    def branches(self) -> set[str]:
-        """Return the names of the branches on which something was ever to be built."""
-        with self._lock:
-            return set(self._stamps.branches)
-
     def is_branch(self, name: str) -> bool:
         """Whether something was ever to be built on a branch of this name."""
         with self._lock:
-            return name in self._stamps.branches
+            return name in self._stamps.moves
+
+    def count_branches(self) -> int:
+        """Return how many branches there are."""
+        with self._lock:
+            return len(self._stamps.moves)
+
+    def newest_branches(self, begin: int, end: int | None) -> list[tuple[str, int]]:
+        """Return branches and when something last moved there, the newest first.
+
+        Those from *begin* on, before *end*.
+        """
+        with self._lock:
+            return self._stamps.moves.newest(begin, end)
+
+    def branches_near(self, text: str, count: int) -> Sequence[str]:
+        """Return the *count* branches beside which *text* would stand in the order of names."""
+        with self._lock:
+            return self._stamps.moves.near(text, count)
+
+    def moved(self, names: Iterable[str | None]) -> int | None:
+        """Return when something last moved on any branch of these names."""
+        with self._lock:
+            found = [self._stamps.moves.moved(name) for name in names if name]
+            return max((one for one in found if one is not None), default=None)
+
+    @property
+    def codebase_branches_end(self) -> tuple[int, int | None]:
+        """Return how many branches of codebases are known, and when the last of them moved."""
+        with self._lock:
+            return self._known.codebase_branches_end
 
     def stamps(self, stamp_ids: Iterable[int]) -> list[Stamp]:
         """Return sourcestamps in the order of their ids, without those that are not there."""

@@ -119,15 +119,18 @@ class Intake:
 
     def _add_links(self, links: Records) -> None:
         added: list[tuple[int, int, int]] = []
+        moved: dict[int, int] = {}
 
         def placed() -> Iterator[Link]:
             for _, buildset_id, stamp_id, submitted_at, reason, owners in links:
                 place = self._stamps.place(stamp_id)
                 added.append((buildset_id, stamp_id, place))
+                moved[place] = max(submitted_at, moved.get(place, 0))
                 told = Told(reason, owner_in(owners))
                 yield Link(buildset_id, stamp_id, place, submitted_at, told)
 
         self._buildsets.add(placed())
+        self._stamps.move(moved.items())
         self._changes.add_buildsets(added)
 
     def _add_builds(self, builds: Records) -> None:
@@ -168,6 +171,22 @@ class Intake:
                 if complete_at is not None:
                     over.append((build_id, value))
             self._builds.settle(over)
+
+    def add_codebase_branches(self, branches: Records, end: tuple[int, int | None]) -> bool:
+        """Take in branches of codebases: id, name, when it moved; return whether these are all.
+
+        :param end: how many there are, and when the last of them moved
+        """
+        with self._lock:
+            for branch_id, name, when in branches:
+                self._known.codebase_branches[branch_id] = name
+                if name:
+                    self._stamps.moves.move(name, when)
+            whole = len(self._known.codebase_branches) == end[0]
+            self._known.codebase_branches_end = end if whole else (0, None)
+            if not whole:
+                self._known.codebase_branches.clear()
+            return whole
 
     def name(self, kind: str, names: Mapping[int, str]) -> None:
         """Take in the names of all builders, workers or masters."""

@@ -31,6 +31,18 @@ def learn_names(connection: sa.Connection, facts: Facts) -> None:
         facts.intake.name(kind, dict(streamed(connection, query)))
 
 
+def learn_branches(connection: sa.Connection, facts: Facts) -> None:
+    """Learn which branches Buildbot knows of its codebases, where those have moved."""
+    end: tuple[int, int | None] = tuple(statements.CODEBASE_BRANCHES_END.all(connection)[0])
+    known = facts.codebase_branches_end
+    if end == known:
+        return
+    for since in (known[1] or 0, 0):  # if some have gone, all of them
+        query = statements.CODEBASE_BRANCHES.params(since=since)
+        if facts.intake.add_codebase_branches(streamed(connection, query), end):
+            return
+
+
 def found_by_running(
     connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None
 ) -> list[Find]:

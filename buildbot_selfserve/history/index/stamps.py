@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.history.index.moves import Moves
+from buildbot_selfserve.history.index.moves import latest
 from buildbot_selfserve.model import Branch
 
 
@@ -61,8 +63,7 @@ class Stamps:
         self._numbers: dict[Place, int] = {}
         #: the numbers of the places by what those call their branch
         self._called: dict[str | None, list[int]] = {}
-        #: on which something was ever to be built
-        self.branches: set[str] = set()
+        self.moves = Moves()
         self._of_branch: dict[Branch, frozenset[int]] = {}
         self._named = Texts()
 
@@ -75,13 +76,16 @@ class Stamps:
             raise KeyError(stamp_id)
         return Stamp(stamp_id, self._places[self._place_of[where]], self._revisions[where])
 
-    def add(self, records: Iterable[tuple[int, str | None, str | None, str, str, str]]) -> None:
-        """Add sourcestamps: id, revision, branch, codebase, project, repository.
+    def add(
+        self, records: Iterable[tuple[int, str | None, str | None, str, str, str, int]]
+    ) -> None:
+        """Add sourcestamps: id, revision, branch, codebase, project, repository, when it came.
 
         Those that are there already are left out.
         """
         named: list[tuple[str, int]] = []
-        for stamp_id, revision, branch, codebase, project, repository in records:
+        moved: list[tuple[str | None, int]] = []
+        for stamp_id, revision, branch, codebase, project, repository, created_at in records:
             if stamp_id in self:
                 continue
             where = self._ids.insert(stamp_id)
@@ -89,7 +93,16 @@ class Stamps:
             self._place_of.insert(where, self._number(Place(branch, codebase, project, repository)))
             if revision:
                 named.append((revision, stamp_id))
+            moved.append((branch, created_at))
         self._named.add(named)
+        for name, when in latest(moved).items():
+            self.moves.move(name, when)
+
+    def move(self, moves: Iterable[tuple[int, int]]) -> None:
+        """Note that something moved: numbers of places, and when."""
+        named = ((self._places[place].branch, when) for place, when in moves)
+        for name, when in latest(named).items():
+            self.moves.move(name, when)
 
     def _number(self, place: Place) -> int:
         number = self._numbers.get(place)
@@ -97,8 +110,6 @@ class Stamps:
             number = self._numbers[place] = len(self._places)
             self._places.append(place)
             self._called.setdefault(place.branch, []).append(number)
-            if place.branch:
-                self.branches.add(place.branch)
             self._of_branch.clear()
         return number
 
