@@ -178,7 +178,7 @@ def _properties_of(connection: sa.Connection, buildset_id: int) -> list[tuple[st
 
 
 def pair(text: str) -> tuple[Any, str] | None:
-    """Return a property's value and its source, as the database keeps them; ``None`` if it is none."""
+    """Return the value and the source of a property as kept in *text*; ``None`` without them."""
     try:
         value, source = json.loads(text)
     except (ValueError, TypeError, RecursionError):
