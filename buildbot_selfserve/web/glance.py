@@ -35,13 +35,18 @@ class Glance:
 
 
 def glance(rows: Iterable[Row]) -> Glance:
-    """Return what matters in *rows*, which are the newest first."""
+    """Return what matters in *rows*, which are the newest first.
+
+    What was built with a patch on top says nothing of the revision.
+    """
     passed: dict[int, BuildRow] = {}
     failed: list[Fall] = []
     cancelled: list[Fall] = []
     running: list[Row] = []
     pending: list[RequestRow] = []
     for row in rows:
+        if row.patched:
+            continue
         if row.endtime is not None:
             if row.status not in PASSED:
                 kind = cancelled if row.status == CANCELLED else failed

@@ -52,6 +52,7 @@ STAMPS = sa.select(
     stamps.c.codebase,
     stamps.c.project,
     stamps.c.repository,
+    stamps.c.patchid,
 )
 STAMPS_OF = Statement(STAMPS, stamps.c.id)
 
