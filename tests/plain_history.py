@@ -103,7 +103,7 @@ class Plain:
 
     def _rows_of(self, request: Any, stamp: Any) -> Iterable[dict[str, Any]]:
         request_id = request["id"]
-        builds = [one for one in self.builds if one["buildrequestid"] == request_id]
+        builds = self.builds_of.get(request_id, [])
         row = {
             "request_id": request_id,
             "buildset_id": request["buildsetid"],
@@ -140,13 +140,22 @@ class Plain:
         authors = [one["author"] for one in self.changes if one["sourcestampid"] == stamp["id"]]
         return self.owners.get(buildset_id) or (authors[-1] if authors else None)
 
+    @cached_property
+    def builds_of(self) -> dict[int, list[Any]]:
+        """Return the builds by their requests."""
+        found: dict[int, list[Any]] = {}
+        for build in self.builds:
+            found.setdefault(build["buildrequestid"], []).append(build)
+        return found
+
     def is_patched(self, buildset_id: int) -> bool:
         """Whether a sourcestamp of a buildset has a patch."""
-        return any(
-            self.stamps[link["sourcestampid"]]["patchid"] is not None
-            for link in self.links
-            if link["buildsetid"] == buildset_id
-        )
+        return buildset_id in self._patched
+
+    @cached_property
+    def _patched(self) -> set[int]:
+        patched = {one["id"] for one in self.stamps.values() if one["patchid"] is not None}
+        return {one["buildsetid"] for one in self.links if one["sourcestampid"] in patched}
 
     # -- what texts mean
 

@@ -129,7 +129,7 @@ WORD = "n must be json or html"
                 {},
             )
         ),
-        *((TEXT, raw, SHORT) for raw in ("abcdef", "a\n", "\x00", "\x7f", "\x85", "\ud800")),
+        *((TEXT, raw, SHORT) for raw in ("abcdef", "a\nb", "\x00", "\x7f", "a\x85b", "\ud800")),
         *((TEXT, raw, SHORT) for raw in (1, 1.5, True, None, [], {})),
         *((CHOICE, raw, WORD) for raw in ("xml", "JSON", " json", "", 0, None, True, ["json"], {})),
     ],

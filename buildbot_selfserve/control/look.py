@@ -136,7 +136,9 @@ async def open_requests(
     return [
         found[request_id]
         for request_id in sorted(found)
-        if elsewhere.isdisjoint(one.build_id for one in found[request_id].builds if not one.complete)
+        if elsewhere.isdisjoint(
+            one.build_id for one in found[request_id].builds if not one.complete
+        )
     ]
 
 

@@ -33,6 +33,7 @@ from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
 from buildbot_selfserve.model import one_spelling
@@ -63,7 +64,9 @@ def candidates(
         return []
     # first, since builds may say of which hash the digits are that were asked for
     learn_found(connection, facts, branches)
-    looks: list[Callable[[Sequence[Branch]], StampsAndBuilds]] = [lambda left: facts.at(left, text)]
+    looks: list[Callable[[Sequence[Branch]], StampsAndBuilds]] = [
+        lambda left: _itself(facts, left, text)
+    ]
     if may_abbreviate(text):
         looks += [
             lambda left: facts.beginning(left, text),
@@ -83,6 +86,15 @@ def candidates(
     return [revision for branch in branches for revision in found.get(branch, ())]
 
 
+def _itself(facts: Facts, branches: Sequence[Branch], text: str) -> StampsAndBuilds:
+    """Return what is of just *text* on the *branches* where it is more than a beginning."""
+    found = facts.at(branches, text)
+    if not is_abbreviation(text):
+        return found
+    there = [branch for branch in branches if branch in found[0] or branch in found[1]]
+    return facts.at(there, text, ambiguous=True)
+
+
 def _revisions(
     facts: Facts, branch: Branch, named: Mapping[str, set[int]], got: Mapping[str, set[int]]
 ) -> list[Revision]:
@@ -100,8 +112,9 @@ def _revisions(
 
 def _others(facts: Facts, revision: str, stamp_ids: Iterable[int]) -> tuple[int, ...]:
     """Return the builds of *stamp_ids* that have found another revision."""
-    found = facts.found_for(stamp_ids)
-    return tuple(sorted(build_id for build_id, its in found.items() if its != revision))
+    found = facts.found_for(stamp_ids).values()
+    others = {build_id for its in found for build_id, one in its.items() if one != revision}
+    return tuple(sorted(others))
 
 
 def elsewhere(
@@ -215,8 +228,8 @@ def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[R
 def _every_row(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
     found = rows.rows_of(connection, facts, revision.branch, facts.of_stamps(revision.sourcestamps))
     if revision.others:
-        others = frozenset(revision.others)
-        found = [row for row in found if isinstance(row, RequestRow) or row.build_id not in others]
+        its = revision.revision
+        found = [row for row in found if isinstance(row, RequestRow) or row.revision == its]
     if not revision.builds:
         return found
     of_builds = rows.OF_BUILDS.of(connection, revision.builds)

@@ -162,7 +162,12 @@ def rows_from(
         learn_found(connection, facts, (branch,))
         about = facts.about(chosen)
         undecided = {chosen[one] for one in about if about[one].undecided}
-        got = facts.found_for(undecided)
+        found = facts.found_for(undecided)
+        got = {
+            record[9]: its[record[9]]
+            for record in records
+            if record[9] in (its := found.get(chosen[record[1]], {}))
+        }
     if not all(one.revision for one in about.values()):
         got |= got_revisions(connection, facts, records, about, chosen)
     try:

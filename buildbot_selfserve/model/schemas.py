@@ -107,7 +107,8 @@ _RESULT = (
 _PROPERTIES = _by_name(True, "Its properties by name.")
 _NAMES_OF_BUILDERS = _list({"type": "string"}, "Names of builders.")
 _PATCHED = _is(
-    "boolean", "A patch was put on top of the revision, as by a try scheduler. Only where it is true."
+    "boolean",
+    "A patch was put on top of the revision, as by a try scheduler. Only where it is true.",
 )
 
 _REQUEST_ROW = {

@@ -188,17 +188,10 @@ class Facts:
         found = self._completions(revision, place)
         return found.pop() if len(found) == 1 else revision
 
-    def found_for(self, stamp_ids: Iterable[int]) -> dict[int, str]:
-        """Return the hashes that builds of these sourcestamps have found, by build.
-
-        Of those that name an abbreviation.
-        """
+    def found_for(self, stamp_ids: Iterable[int]) -> dict[int, dict[int, str]]:
+        """Return the hashes that builds of abbreviations have found, by sourcestamp and build."""
         with self._lock:
-            return {
-                build_id: revision
-                for stamp_id in stamp_ids
-                for build_id, revision in self._builds.found_for(stamp_id).items()
-            }
+            return {one: dict(self._builds.found_for(one)) for one in stamp_ids}
 
     def whole(self, revision: str, stamp_id: int) -> str:
         """Return a *revision* that was found for a sourcestamp, completed where it can be."""

@@ -29,9 +29,7 @@ def learn_names(connection: sa.Connection, facts: Facts) -> None:
         facts.intake.name(kind, dict(streamed(connection, query)))
 
 
-def learn_found(
-    connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None
-) -> None:
+def learn_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None) -> None:
     """Learn what builds have found that were not over yet, on *branches* or anywhere.
 
     Where abbreviations are known it is anywhere: what they mean may have been found on another

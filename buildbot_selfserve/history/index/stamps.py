@@ -44,9 +44,7 @@ class Place(NamedTuple):
         return (
             self.codebase == other.codebase
             and (self.branch == other.branch or not (self.branch and other.branch))
-            and (
-                self.repository == other.repository or not (self.repository and other.repository)
-            )
+            and (self.repository == other.repository or not (self.repository and other.repository))
         )
 
 
