@@ -5,8 +5,8 @@ What the index must never differ from. Also writes histories, as Buildbot would.
 
 from __future__ import annotations
 
-import json
 import hashlib
+import json
 import random
 import re
 from collections.abc import Callable

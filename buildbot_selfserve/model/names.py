@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from functools import lru_cache
 
 #: The lengths of a hash: SHA-1 (Git, Mercurial) and SHA-256 (Git).
@@ -107,8 +108,6 @@ def _address_key(address: str) -> str:
     """Return *address* as it is compared: without case, and its domain as in a mail's envelope."""
     address = unicodedata.normalize("NFC", trimmed(address)).casefold()
     local, at, domain = address.rpartition("@")
-    try:
+    with suppress(UnicodeError):  # of what no mail could be sent to
         domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        pass  # none that a mail could be sent to
     return f"{local}{at}{domain}"

@@ -83,7 +83,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
 
 
 def _page_of(site: Site, revision: Revision) -> str:
-    """Return the path of the page of a revision: who looked for it and found one wants to see it."""
+    """Return the path of the page of a revision, which is what somebody looked for."""
     branch, text = quote(revision.branch.name, safe=""), quote(revision.revision, safe="")
     return f"{site.root}/{branch}/rev/{text}"
 

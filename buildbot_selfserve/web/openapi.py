@@ -23,8 +23,8 @@ from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
-from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
