@@ -20,6 +20,7 @@ SHORTEST_BUILT = 4
 #: Whitespace, and what is as invisible and comes along when a text is copied from a page.
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"
 _HEXADECIMAL = re.compile("[0-9A-Fa-f]+")
+_WHOLE = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _BRACKETED = re.compile(r"<([^<>]+)>")
 _ADDRESS = re.compile(r"<([^<>]+)>\s*$")
 _BARE_ADDRESS = re.compile(r"[^\s<>@]+@[^\s<>@]+")
@@ -38,6 +39,9 @@ def one_spelling(revision: str | None) -> str:
 
     Empty without a revision.
     """
+    # nearly all are written so
+    if revision and _WHOLE.fullmatch(revision):
+        return revision
     text = trimmed(revision or "")
     return text.lower() if is_hash(text) else text
 

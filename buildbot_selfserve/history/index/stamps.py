@@ -127,13 +127,13 @@ class Stamps:
                 self.patched.add(stamp_id)
             if revision:
                 named.append((revision, stamp_id))
-                self._note(stamp_id, revision, trimmed(text or ""), place)
+                self._note(stamp_id, revision, text or "", place)
         self._named.add(named)
 
-    def _note(self, stamp_id: int, revision: str, written: str, place: int) -> None:
-        """Note of what kind a revision is."""
-        if written != revision:
-            self._written[stamp_id] = written
+    def _note(self, stamp_id: int, revision: str, text: str, place: int) -> None:
+        """Note how a revision is written, and of what kind it is."""
+        if text != revision and trimmed(text) != revision:
+            self._written[stamp_id] = trimmed(text)
         if is_hash(revision):
             self._with_hashes.add(place)
         elif revision.isdecimal():
