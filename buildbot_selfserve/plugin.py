@@ -113,12 +113,14 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         :raises NotFound: there is no such branch
         """
         if branch_name not in self._setups:
-            await self.readers.ask(resolve, self.site, {"branch": branch_name})
+            found = await self.readers.ask(resolve, self.site, {"branch": branch_name})
+            branch_name = found["branch"].name
+        if branch_name not in self._setups:
             self._setups[branch_name] = setup(self._master, self._branch(branch_name))
-        found = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
+        known = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
         if len(self._setups) > MOST_REMEMBERED:
             del self._setups[next(iter(self._setups))]
-        return found
+        return known
 
     def _branch(self, name: str) -> Branch:
         named = (one for one in self.site.branches or () if one.name == name)

@@ -332,6 +332,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "code": 401,
             "error": {"msg": text, "detail": text, "job_id": 3, "job_url": text},
             "links": ((text, segment(text)),),
+            "sought": text,
         },
     }
 

@@ -76,7 +76,9 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
 
     :raises Forbidden: the asker may cancel none of it
     """
-    found = await look.open_requests(master, revision.sourcestamps, revision.builds)
+    found = await look.open_requests(
+        master, revision.sourcestamps, revision.builds, revision.others
+    )
     allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
     if found and not allowed:
         raise Forbidden("You may cancel nothing at this revision")

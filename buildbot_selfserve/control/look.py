@@ -106,9 +106,17 @@ async def request_state(master: Any, request_id: int) -> RequestState | None:
 
 
 async def open_requests(
-    master: Any, sourcestamp_ids: Iterable[int], build_ids: Iterable[int]
+    master: Any,
+    sourcestamp_ids: Iterable[int],
+    build_ids: Iterable[int],
+    others: Iterable[int] = (),
 ) -> list[RequestState]:
-    """Return the requests that are not complete, for these sourcestamps or with these builds."""
+    """Return the requests that are not complete, for these sourcestamps or with these builds.
+
+    Those with a patch on top of any of their sourcestamps are left out: they build something else.
+
+    :param others: builds for these sourcestamps that have found another revision
+    """
     links = Model.buildset_sourcestamps
     of_sourcestamps = sa.select(links.c.buildsetid)
     of_builds = sa.select(_builds.c.buildrequestid)
@@ -124,9 +132,26 @@ async def open_requests(
     ]
     found: dict[int, RequestState] = {}
     for condition in conditions:
-        wanted = sa.and_(_requests.c.complete == 0, condition)
+        wanted = sa.and_(_requests.c.complete == 0, condition, ~_patched())
         found.update(await master.db.pool.do(_states, wanted))
-    return [found[request_id] for request_id in sorted(found)]
+    elsewhere = set(others)
+    return [
+        found[request_id]
+        for request_id in sorted(found)
+        if elsewhere.isdisjoint(
+            one.build_id for one in found[request_id].builds if not one.complete
+        )
+    ]
+
+
+def _patched() -> sa.ColumnElement[bool]:
+    """Return the condition on build requests that there is a patch on one of their sourcestamps."""
+    links, stamps = Model.buildset_sourcestamps, Model.sourcestamps
+    return sa.exists().where(
+        links.c.buildsetid == _requests.c.buildsetid,
+        stamps.c.id == links.c.sourcestampid,
+        stamps.c.patchid.is_not(None),
+    )
 
 
 def still_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:

@@ -76,6 +76,10 @@ class History:
         """Return the revisions on *branches* that *text* may mean, by branches."""
         return revisions.candidates(self.connection, self.facts, branches, text)
 
+    def elsewhere(self, branch: Branch, text: str) -> list[Revision]:
+        """Return what *text* means on other branches, of which some are looked at."""
+        return revisions.elsewhere(self.connection, self.facts, self.site, branch, text)
+
     def build(self, branch: Branch, build_id: int) -> BuildRow | None:
         """Return the build of this id if it belongs to *branch*."""
         return builds.build(self.connection, self.facts, branch, build_id)
@@ -113,9 +117,9 @@ class History:
         """Return what happened on *branch* on *date*, or today."""
         return days.day(self.connection, self.facts, branch, date, self.site.timezone)
 
-    def rows_at(self, revision: Revision) -> RevisionRows:
-        """Return everything that was asked for at *revision*."""
-        return revisions.rows_at(self.connection, self.facts, revision)
+    def rows_at(self, revision: Revision, patched: bool = False) -> RevisionRows:
+        """Return everything that was asked for at *revision*; with *patched* also try builds."""
+        return revisions.rows_at(self.connection, self.facts, revision, patched)
 
     def done(self, revision: Revision, stable_delay: int) -> Done | None:
         """Return whether *revision* is done, and how it went; ``None`` if nothing is there."""
@@ -137,6 +141,7 @@ class History:
             self._setup.reacting,
             tuple(builders.builder_sets(self.connection, self._setup, branch)),
             builders.allowed(self.connection, self._setup, branch),
+            () if revision.known else tuple(self.elsewhere(branch, revision.revision)),
         )
 
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Limits
+from buildbot_selfserve.model.names import one_spelling
 
 #: A builder's name, a regular expression, ``tag:NAME`` or ``scheduler:NAME``.
 BuilderEntry = str | re.Pattern[str]
@@ -151,7 +152,7 @@ class ListedBranch:
 class Branches:
     """The branches of this master, the one on which something last moved first.
 
-    :param revision: only those on which it is known, or one that begins so; ``None`` for all
+    :param revision: only those on which it is known, or a hash that begins so; ``None`` for all
     :param found: the revisions that were meant
     :param search: only those with this text in their names
     """
@@ -164,20 +165,27 @@ class Branches:
     found: tuple[Revision, ...] = ()
     search: str | None = None
 
+    @property
+    def only(self) -> Revision | None:
+        """Return the revision that was looked for, if it is found once."""
+        return self.found[0] if self.revision is not None and len(self.found) == 1 else None
+
 
 @dataclass(frozen=True)
 class Revision:
     """A revision that is known on a branch.
 
-    :param revision: the whole revision
-    :param sourcestamps: ids of the sourcestamps that have it on this branch
-    :param builds: ids of builds that found it, though their sourcestamp names no revision
+    :param revision: the whole revision, a hash in small letters
+    :param sourcestamps: ids of the sourcestamps that have it on this branch, in any spelling
+    :param builds: ids of builds that found it, though their sourcestamp does not name all of it
+    :param others: ids of builds of *sourcestamps* that found another one
     """
 
     branch: Branch
     revision: str
     sourcestamps: tuple[int, ...]
     builds: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
 
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target (contract, section 3: ``what``)."""
@@ -198,7 +206,8 @@ class Sourcestamp:
 class AnyRevision:
     """A revision to build at, whether anything was asked for at it before or not.
 
-    :param revision: the whole revision of one that is known, or else the text as it was given
+    :param revision: the whole revision of one that is known, as its change spells it, or else the
+        text as it was given
     :param sourcestamps: where it is, one a codebase; of a revision that is not known, where this
         branch is: none when nobody knows, several when it can be any of them
     """
@@ -208,9 +217,14 @@ class AnyRevision:
     known: bool
     sourcestamps: tuple[Sourcestamp, ...]
 
+    @property
+    def shown(self) -> str:
+        """Return the revision in the spelling of rows."""
+        return one_spelling(self.revision)
+
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target (contract, section 3: ``what``)."""
-        return {"branch": self.branch.name, "revision": self.revision}
+        return {"branch": self.branch.name, "revision": self.shown}
 
 
 @dataclass(frozen=True)
@@ -247,12 +261,14 @@ class Possible:
     """What can be built at a revision.
 
     :param reacting: names of the builders that a change on the branch would be built by
+    :param elsewhere: what a revision that is not known here means on other branches
     """
 
     revision: AnyRevision
     reacting: tuple[str, ...]
     sets: tuple[BuilderSet, ...]
     builders: tuple[Builder, ...]
+    elsewhere: tuple[Revision, ...] = ()
 
 
 @dataclass(frozen=True)

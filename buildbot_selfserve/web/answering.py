@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.history import History
+from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
@@ -81,6 +84,8 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     if question.form == "json":
         body = render.json_bytes(as_json(value, site))
         return _tagged(question, Answer(200, render.JSON_TYPE, body, links))
+    if isinstance(value, Branches) and value.only is not None:
+        return Answer(302, render.HTML_TYPE, b"", (("Location", _page_of(site, value.only)),))
     assert route.template is not None  # the pipeline asks for JSON of what has no page
     context = {**page_context(question), "value": value, **found}
     if rows is not None:
@@ -89,6 +94,12 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     body = render.page(reader.templates, route.template, site, context)
     twin = ("Link", f'<{twin_url(question)}>; rel="alternate"; type="{render.JSON_TYPE}"')
     return _tagged(question, Answer(200, render.HTML_TYPE, body, (*links, twin)))
+
+
+def _page_of(site: Site, revision: Revision) -> str:
+    """Return the path of the page of a revision, which is what somebody looked for."""
+    branch, text = quote(revision.branch.name, safe=""), quote(revision.revision, safe="")
+    return f"{site.root}/{branch}/rev/{text}"
 
 
 def answer_in_pieces(reader: Reader, site: Site, question: Question) -> Answer | Lengthy:

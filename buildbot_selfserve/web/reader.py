@@ -51,6 +51,7 @@ class Reading:
         self.request = self.history.request
         self.revisions = self.history.revisions
         self.any_revision = self.history.any_revision
+        self.elsewhere = self.history.elsewhere
         self.builder = self.history.builder
         self.builder_set = self.history.builder_set
 

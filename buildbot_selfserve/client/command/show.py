@@ -225,7 +225,7 @@ def _row(row: Mapping[str, Any]) -> tuple[object, ...]:
         request["request_id"],
         row["buildername"],
         (row["revision"] or "")[:SHORT_REVISION],
-        state(row),
+        f"{state(row)}, patched" if row.get("patched") else state(row),
         moment(begun or request["submittime"]),
         _span(ended - begun) if begun and ended else None,
         request.get("owner"),

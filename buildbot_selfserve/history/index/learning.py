@@ -10,9 +10,7 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.history import listed
 from buildbot_selfserve.history.index import statements
-from buildbot_selfserve.history.index.builds import found_in
 from buildbot_selfserve.history.index.facts import Facts
-from buildbot_selfserve.history.index.stamps import Find
 from buildbot_selfserve.model import Branch
 
 #: So many records are taken at a time.
@@ -43,23 +41,15 @@ def learn_branches(connection: sa.Connection, facts: Facts) -> None:
             return
 
 
-def found_by_running(
-    connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None
-) -> list[Find]:
-    """Return the builds that have found a revision and are not over, on *branches* or anywhere.
+def learn_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None) -> None:
+    """Learn what builds have found that were not over yet, on *branches* or anywhere.
 
-    What those have found that are over is settled on the way.
+    Where abbreviations are known it is anywhere: what they mean may have been found on another
+    branch, when one of the two does not say which it is.
     """
-    every = facts.intake.searching(branches)
-    ids = sorted(every)
-    records = statements.FOUND_BY.of(connection, ids)
-    facts.intake.settle((build_id, value) for build_id, _, end, value in records if end is not None)
-    return [
-        Find(revision, build_id, place)
-        for build_id, _, end, value in records
-        if end is None
-        for revision, place in found_in(value, every[build_id])
-    ]
+    where = None if facts.has_abbreviations else branches
+    records = statements.FOUND_BY.of(connection, facts.intake.searching(where))
+    facts.intake.settle((build_id, value, end is not None) for build_id, _, end, value in records)
 
 
 def builders_on(connection: sa.Connection, facts: Facts, branch: Branch) -> set[int]:

@@ -54,6 +54,7 @@ STAMPS = sa.select(
     stamps.c.project,
     stamps.c.repository,
     stamps.c.created_at,
+    stamps.c.patchid,
 )
 STAMPS_OF = Statement(STAMPS, stamps.c.id)
 
