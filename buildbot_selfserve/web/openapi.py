@@ -205,8 +205,12 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
             schema = {**schema, "not": {"enum": taken}}
         yield _parameter(PATH[noun], "path", schema, sent.get("path", {}))
     query = route.all_params if route.method == "GET" else ()
-    for param in (*query, *(() if route.template is None else (FORMAT,))):
+    for param in query:
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
+    if route.template is not None:
+        # clients that are made of this document want JSON, and many say so in no Accept header
+        schema = {**FORMAT.schema(limits), "default": "json"}
+        yield _parameter(FORMAT, "query", schema, {})
     if route.method != "GET":
         key = {**IDEMPOTENCY_KEY.schema(limits), "minLength": 1, "pattern": _HEADER}
         yield _parameter(IDEMPOTENCY_KEY, "header", key, {})
