@@ -213,19 +213,20 @@ def test_a_terminal_gets_colours_and_no_orders_from_others(shell: Shell, proxy: 
 
 
 NAME = "linux-x86_64-clang-19-release-and-some-more-words-of-its-name"
-OWNER = "ada.lovelace.of.the.analytical.engine@example.org"
+OWNER = "ada.lovelace.countess.of.the.engine@example.org"
 
 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_tables_fit_the_terminal_and_break_no_word(
     shell: Shell, proxy: Unreliable, columns: int
 ) -> None:
-    shell.build("fast", revision("3"))
-    (row,) = shell.settled(revision("3"))
+    at = revision({80: "8", 100: "7"}[columns])
+    shell.build("fast", at)
+    (row,) = shell.settled(at)
     request = {**row["requests"][0], "owner": OWNER}
     row.update(buildername=NAME, revision="テスト" * 20, requests=[request])
     proxy.always = Fault(200, {}, json.dumps([row]).encode())
-    rev = ("--url", proxy.url, "rev", "main", revision("3"))
+    rev = ("--url", proxy.url, "rev", "main", at)
     head, line = terminal_lines(shell, *rev, columns=columns)
     assert cell_len(head) <= columns
     assert cell_len(line) <= columns
