@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import database
@@ -86,7 +87,7 @@ class JournalDatabase:
         """End what this started, or give it up if its database does not let go of it."""
         if self._pool is None:
             return defer.succeed(None)
-        return apart(self.master.reactor, self._end, GRACE)
+        return apart(monotonic(self.master.reactor), self._end, GRACE)
 
     def _end(self) -> None:
         assert self._pool is not None  # there is nothing to end without it
@@ -219,7 +220,7 @@ class Databases:
             except Exception:
                 if wanted():
                     self.log.failure("selfserve: {complaint}, trying again", complaint=complaint)
-                    await task.deferLater(self._master.reactor, RETRY)
+                    await task.deferLater(monotonic(self._master.reactor), RETRY)
             else:
                 if wanted():
                     return result
@@ -253,7 +254,7 @@ async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
 
 def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:
     """Return where reads run: processes, threads, or the master's one thread when it must be."""
-    engine = master.db.pool.engine
+    engine, clock = master.db.pool.engine, monotonic(master.reactor)
     secret = {"hide_password": False}
     journal = None if journal_url is None else journal_url.render_as_string(**secret)
     if database.is_in_memory(engine.url):
@@ -264,13 +265,11 @@ def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Read
             return done
 
         ended = partial(defer.succeed, None)
-        return ThreadReaders(master.reactor, run, ended, Reader(engine, own), config.timeout)
+        return ThreadReaders(clock, run, ended, Reader(engine, own), config.timeout)
     arguments = (engine.url.render_as_string(**secret), journal, LANES)
     if config.readers == 0:
-        readers = ThreadReaders.of_our_own(master.reactor, open_reader(*arguments), config.timeout)
+        readers = ThreadReaders.of_our_own(clock, open_reader(*arguments), config.timeout)
         # if it takes too long, it goes on all the same
         readers.ask(Reader.warm, large=True).addErrback(lambda _: None)
         return readers
-    return ProcessReaders(
-        master.reactor, config.readers, open_warm_reader, arguments, config.timeout
-    )
+    return ProcessReaders(clock, config.readers, open_warm_reader, arguments, config.timeout)

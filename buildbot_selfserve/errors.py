@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 
+class LargeAnswer(Exception):
+    """A read in the lane of small answers turns out to be large: it belongs into the other lane."""
+
+
 class SelfServeError(Exception):
     """A refusal that is explained to the client.
 
@@ -58,11 +62,19 @@ class NotFound(SelfServeError):
     """Nothing of this name or number exists here.
 
     :param links: where what was meant may be: texts, and URLs relative to our root
+    :param sought: the revision that Buildbot has not seen, if that is what does not exist
     """
 
-    def __init__(self, msg: str, detail: str = "", links: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        msg: str,
+        detail: str = "",
+        links: tuple[tuple[str, str], ...] = (),
+        sought: str | None = None,
+    ) -> None:
         super().__init__(msg, detail)
         self.links = links
+        self.sought = sought
 
 
 class Unauthorized(SelfServeError):

@@ -17,6 +17,7 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.logger import Logger
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import Control
@@ -69,14 +70,15 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._setups: dict[str, Setup] = {}
         self.config = config
         self.databases = Databases(master, self._settle_left_open, lambda: self.jobs.begin_anew())
-        self.live = Live(master.reactor, self._stamps_of)
+        clock = monotonic(master.reactor)
+        self.live = Live(clock, self._stamps_of)
         self.metrics = Metrics()
         self.control = Control(master)
         self.tokens = Tokens(master)
-        self._garbage = Garbage(master.reactor.callLater)
-        self._availability = Availability(master, master.reactor)
+        self._garbage = Garbage(clock.callLater)
+        self._availability = Availability(master, clock)
         self.jobs = Jobs(
-            master.reactor,
+            clock,
             self.databases.write,
             self._check_available,
             self.control.settle,
@@ -86,7 +88,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         )
         self._watch()
         self._heir = task.LoopingCall(self._settle_of_gone)
-        self._heir.clock = master.reactor
+        self._heir.clock = clock
         self._pipeline = Pipeline(master, self)
         self._mount = Mount(self._pipeline.nothing())
         self._doors = Doors(master, lambda: self.site)
@@ -113,12 +115,14 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         :raises NotFound: there is no such branch
         """
         if branch_name not in self._setups:
-            await self.readers.ask(resolve, self.site, {"branch": branch_name})
+            found = await self.readers.ask(resolve, self.site, {"branch": branch_name})
+            branch_name = found["branch"].name
+        if branch_name not in self._setups:
             self._setups[branch_name] = setup(self._master, self._branch(branch_name))
-        found = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
+        known = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
         if len(self._setups) > MOST_REMEMBERED:
             del self._setups[next(iter(self._setups))]
-        return found
+        return known
 
     def _branch(self, name: str) -> Branch:
         named = (one for one in self.site.branches or () if one.name == name)

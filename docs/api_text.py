@@ -175,8 +175,8 @@ Each of `requests` is a build request with its `outcome`, read from the database
 {outcomes}
 `status` is "OK", or "FAILED" when something of it was not done: a request is `failed`, one that was
 to be cancelled is `waiting`, there are fewer builds than were asked for, or the job request was cut
-short. What is `denied`, `left_out` or `stop_sent` does not make it so. The status of HTTP is 202 in any case.
-What was refused before anything was done has no receipt, but an answer from 400 on.
+short. What is `denied`, `left_out` or `stop_sent` does not make it so. The status of HTTP is 202 in
+any case. What was refused before anything was done has no receipt, but an answer from 400 on.
 """
 
 VALUES_HEAD = """\

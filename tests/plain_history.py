@@ -5,12 +5,15 @@ What the index must never differ from. Also writes histories, as Buildbot would.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from functools import cache
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +30,8 @@ _changes, _users, _change_users = Model.changes, Model.users, Model.change_users
 _tables = (_stamps, _links, _buildsets, _requests, _claims, _builds, _properties, _owners, _changes)
 
 DAY = 86400
+_HASH = re.compile("[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
+_SHORT = re.compile("[0-9a-fA-F]{6,63}")
 #: When these histories begin.
 BEGIN = 1_700_000_000 // DAY * DAY
 BUILDERS, WORKERS, MASTERS = range(1, 4), range(1, 3), range(1, 3)
@@ -36,9 +41,15 @@ BUILDERS, WORKERS, MASTERS = range(1, 4), range(1, 3), range(1, 3)
 
 
 class Plain:
-    """All rows of all branches, as the database has them now."""
+    """All rows of all branches, as the database has them now.
 
-    def __init__(self, connection: sa.Connection) -> None:
+    :param remembered: hashes that were known before what told of them was deleted
+    """
+
+    def __init__(
+        self, connection: sa.Connection, remembered: Iterable[tuple[str, Any]] = ()
+    ) -> None:
+        self.remembered = list(remembered)
         tables = (*_tables, _users, _change_users)
         every: dict[str, list[Any]] = {
             table.name: list(connection.execute(sa.select(table)).mappings()) for table in tables
@@ -92,11 +103,11 @@ class Plain:
 
     def _rows_of(self, request: Any, stamp: Any) -> Iterable[dict[str, Any]]:
         request_id = request["id"]
-        builds = [one for one in self.builds if one["buildrequestid"] == request_id]
+        builds = self.builds_of.get(request_id, [])
         row = {
             "request_id": request_id,
             "buildset_id": request["buildsetid"],
-            "revision": stamp["revision"] or None,
+            "revision": self.named(stamp) or None,
             "start": request["submitted_at"],
             "end": request["complete_at"] if request["complete"] else None,
             "status": request["results"] if request["complete"] else None,
@@ -104,13 +115,14 @@ class Plain:
             "priority": request["priority"],
             "reason": self.buildsets[request["buildsetid"]]["reason"],
             "owner": self._owner(request["buildsetid"], stamp),
+            "patched": self.is_patched(request["buildsetid"]),
         }
         for build in builds:
             over = build["complete_at"] is not None
             yield {
                 **row,
                 "build_id": build["id"],
-                "revision": stamp["revision"] or self.got_of(build["id"], stamp),
+                "revision": self.of_build(build["id"], stamp) or self.named(stamp) or None,
                 "start": build["started_at"],
                 "end": build["complete_at"],
                 "status": build["results"] if over else None,
@@ -128,34 +140,135 @@ class Plain:
         authors = [one["author"] for one in self.changes if one["sourcestampid"] == stamp["id"]]
         return self.owners.get(buildset_id) or (authors[-1] if authors else None)
 
-    def got_of(self, build_id: int, stamp: Any) -> str | None:
-        got = self.got.get(build_id)
-        return got.get(stamp["codebase"]) if isinstance(got, dict) else got
+    @cached_property
+    def builds_of(self) -> dict[int, list[Any]]:
+        """Return the builds by their requests."""
+        found: dict[int, list[Any]] = {}
+        for build in self.builds:
+            found.setdefault(build["buildrequestid"], []).append(build)
+        return found
+
+    def is_patched(self, buildset_id: int) -> bool:
+        """Whether a sourcestamp of a buildset has a patch."""
+        return buildset_id in self._patched
+
+    @cached_property
+    def _patched(self) -> set[int]:
+        patched = {one["id"] for one in self.stamps.values() if one["patchid"] is not None}
+        return {one["buildsetid"] for one in self.links if one["sourcestampid"] in patched}
+
+    # -- what texts mean
+
+    @cached_property
+    def hashes(self) -> list[tuple[str, Any]]:
+        """Return the hashes that are known, each with a sourcestamp that says where."""
+        named = [(spelled(one["revision"]), one) for one in self.stamps.values()]
+        found = [(one, stamp) for one, _, stamp in self._said]
+        every = named + found + self.remembered
+        return [(one, stamp) for one, stamp in every if _HASH.fullmatch(one)]
+
+    @cache  # noqa: B019 - there are few, and none lives long
+    def _completed(self, text: str, stamp_id: int) -> list[str]:
+        return self._all_completed(text, self.stamps[stamp_id])
+
+    def completed(self, text: str, stamp: Any) -> list[str]:
+        """Return what digits at the place of a sourcestamp may mean."""
+        return self._completed(text, stamp["id"])
+
+    def _all_completed(self, text: str, stamp: Any) -> list[str]:
+        if not _SHORT.fullmatch(text) or _HASH.fullmatch(text):
+            return []
+        begin = text.lower()
+        whole = {
+            one for one, other in self.hashes if one.startswith(begin) and _one_source(stamp, other)
+        }
+        return sorted(whole)
+
+    def whole(self, text: str, stamp: Any) -> str:
+        whole = self.completed(text, stamp)
+        return whole[0] if len(whole) == 1 else text
+
+    def named(self, stamp: Any) -> str:
+        """Return the revision that a sourcestamp names."""
+        return self.whole(spelled(stamp["revision"]), stamp)
+
+    def of_build(self, build_id: int, stamp: Any) -> str | None:
+        """Return the revision of a build that says it itself."""
+        for one, its, other in self._said:
+            if its == build_id and other["id"] == stamp["id"]:
+                return self.whole(one, stamp)
+        return None
+
+    @cached_property
+    def _said(self) -> list[tuple[str, int, Any]]:
+        """Return what builds say that they are of, and their sourcestamps that leave it open."""
+        return list(self._saying())
+
+    def _saying(self) -> Iterable[tuple[str, int, Any]]:
+        buildset_of = {one["id"]: one["buildsetid"] for one in self.requests}
+        for build in self.builds:
+            got = self.got.get(build["id"])
+            for link in self.links:
+                if link["buildsetid"] != buildset_of[build["buildrequestid"]]:
+                    continue
+                stamp = self.stamps[link["sourcestampid"]]
+                found = spelled(got.get(stamp["codebase"]) if isinstance(got, dict) else got)
+                text = spelled(stamp["revision"])
+                if found and (
+                    not text
+                    or (
+                        re.fullmatch("[0-9a-fA-F]{4,63}", text)
+                        and not _HASH.fullmatch(text)
+                        and _HASH.fullmatch(found)
+                        and found.startswith(text.lower())
+                    )
+                ):
+                    yield found, build["id"], stamp
 
     def revisions(self, branch: Branch) -> set[str]:
         """Return all revisions that are known on *branch*."""
-        named = {one["revision"] for one in self.stamps.values() if self.belongs(branch, one)}
-        return {*named, *(found for found, _ in self._found(branch))} - {None, ""}
+        named = {self.named(one) for one in self.stamps.values() if self.belongs(branch, one)}
+        return {*named, *(found for found, _, _ in self._found(branch))} - {""}
 
-    def _found(self, branch: Branch) -> Iterable[tuple[str, int]]:
-        buildset_of = {one["id"]: one["buildsetid"] for one in self.requests}
-        for build in self.builds:
-            for link in self.links:
-                stamp = self.stamps[link["sourcestampid"]]
-                if link["buildsetid"] == buildset_of[build["buildrequestid"]] and (
-                    self.belongs(branch, stamp) and not stamp["revision"]
-                ):
-                    found = self.got_of(build["id"], stamp)
-                    if found:
-                        yield found, build["id"]
+    def meant(self, branch: Branch, text: str) -> list[str]:
+        """Return what *text* may mean on *branch*."""
+        revisions = self.revisions(branch)
+        text = spelled(text)
+        hashes = sorted(
+            one
+            for one in revisions
+            if _SHORT.fullmatch(text) and _HASH.fullmatch(one) and one.startswith(text.lower())
+        )
+        if text in revisions and not self._only_several(branch, text):
+            return [text]
+        return hashes or [one for one in (text,) if one in revisions]
 
-    def at(self, branch: Branch, revision: str) -> list[dict[str, Any]]:
+    def _only_several(self, branch: Branch, text: str) -> bool:
+        """Whether *text* is nothing there but the beginning of several hashes."""
+        its = [
+            one
+            for one in self.stamps.values()
+            if self.belongs(branch, one) and spelled(one["revision"]) == text
+        ]
+        its += [stamp for one, _, stamp in self._found(branch) if one == text]
+        return all(self.completed(text, stamp) for stamp in its)
+
+    def _found(self, branch: Branch) -> Iterable[tuple[str, int, Any]]:
+        for found, build_id, stamp in self._said:
+            if self.belongs(branch, stamp):
+                yield self.whole(found, stamp), build_id, stamp
+
+    def at(self, branch: Branch, revision: str, patched: bool = False) -> list[dict[str, Any]]:
         """Return the rows at *revision*."""
-        found = self.rows(branch, lambda stamp: stamp["revision"] == revision)
-        builds = {build_id for its, build_id in self._found(branch) if its == revision}
+        found = [
+            row
+            for row in self.rows(branch, lambda stamp: self.named(stamp) == revision)
+            if "build_id" not in row or row["revision"] == revision
+        ]
+        builds = {build_id for its, build_id, _ in self._found(branch) if its == revision}
         requests = {one["buildrequestid"] for one in self.builds if one["id"] in builds}
         there = set(map(_which, found))
-        return found + [
+        found += [
             row
             for row in self.rows(branch)
             if _which(row) not in there
@@ -164,6 +277,7 @@ class Plain:
                 or ("build_id" not in row and row["request_id"] in requests)
             )
         ]
+        return [row for row in found if patched or not row["patched"]]
 
     def day(self, branch: Branch, begin: int) -> list[dict[str, Any]]:
         """Return the rows of the day that begins at *begin*."""
@@ -179,7 +293,9 @@ class Plain:
         changes = {
             change_id
             for change_id, name in [*names, *self.users]
-            if name == user or re.search(rf"<{re.escape(user)}>\s*$", name)
+            if name == user
+            or re.search(rf"<{re.escape(user)}>\s*$", name, re.IGNORECASE)
+            or ("@" in user and name.lower() == user.lower())
         }
         stamps = {one["sourcestampid"] for one in self.changes if one["changeid"] in changes}
         mine = self.rows(branch, lambda stamp: stamp["id"] in stamps)
@@ -190,6 +306,19 @@ class Plain:
             for row in self.rows(branch)
             if row["buildset_id"] in buildsets and _which(row) not in there
         ]
+
+
+def spelled(revision: str | None) -> str:
+    """Return *revision* in its one spelling."""
+    text = (revision or "").strip()
+    return text.lower() if _HASH.fullmatch(text) else text
+
+
+def _one_source(one: Any, other: Any) -> bool:
+    return one["codebase"] == other["codebase"] and all(
+        one[column] == other[column] or not one[column] or not other[column]
+        for column in ("branch", "repository")
+    )
 
 
 def _which(row: dict[str, Any]) -> tuple[bool, int]:
@@ -231,10 +360,9 @@ class Writer:
 
     def stamp(self, **given: Any) -> int:
         """Write a sourcestamp."""
-        number = self.random.getrandbits(32)
         values = {
             "branch": self.random.choice(["main", "Main", "main ", "x", "", None]),
-            "revision": self.random.choice([f"{number:08x}", f"abcdef{number % 50:02x}", "", None]),
+            "revision": self.random.choice([self.revision(), self.revision(), "", None]),
             "codebase": self.random.choice(["", "", "app", "lib"]),
             "project": self.random.choice(["", "p"]),
             "repository": self.random.choice(["", "https://r/"]),
@@ -243,10 +371,45 @@ class Writer:
         ss_hash = f"{self.random.getrandbits(160):040x}"
         return self.insert(_stamps, ss_hash=ss_hash, created_at=self.now, **values)
 
+    def revision(self) -> str:
+        """Return a revision as somebody may write it: of few, so that they meet."""
+        whole = self.hash()
+        kinds = [
+            whole,
+            whole[:8],
+            whole.upper(),
+            f"{whole} ",
+            whole[:7].upper(),
+            whole[:4],
+            str(self.random.choice([1234567, 123456, 12345678])),
+            self.random.choice(["v1.2.1", "v1.2.10", "decade"]),
+        ]
+        return self.random.choice([whole, *kinds])
+
+    def hash(self) -> str:
+        """Return a hash of few, of either length; some begin alike."""
+        number = self.random.randrange(24)
+        begin = ["abcdef01", "1234567a"][number % 2] if number < 6 else ""
+        whole = begin + hashlib.sha256(str(number).encode()).hexdigest()
+        return whole[: 64 if number % 5 == 0 else 40]
+
+    def patch(self) -> int:
+        """Write a patch."""
+        values = {"patchlevel": 1, "patch_base64": "", "patch_author": "", "patch_comment": ""}
+        return self.insert(Model.patches, **values)
+
     def change(self, stamp_id: int, author: str | None = None) -> int:
         """Write a change of a sourcestamp, sometimes with users."""
         author = author or self.random.choice(
-            ["ada", "Ada", "Bob <bob@example.org>", "Eve <eve@example.org>", "odd <a> <b@c>"]
+            [
+                "ada",
+                "Ada",
+                "Bob <bob@example.org>",
+                "Bob <BOB@Example.org>",
+                "Eve <eve@example.org>",
+                "eve@Example.org",
+                "odd <a> <b@c>",
+            ]
         )
         change_id = self.insert(
             _changes,
@@ -320,9 +483,20 @@ class Writer:
 
     def find(self, build_id: int) -> None:
         """Let a build find a revision by itself."""
-        found: Any = f"abcdef{self.random.randrange(60):02x}"
-        if self.random.random() < 0.4:
-            found = {"app": found, "": "fffffff"}
+        found: Any = self.hash()
+        named = (
+            sa.select(_stamps.c.revision)
+            .join(_links, _links.c.sourcestampid == _stamps.c.id)
+            .join(_requests, _requests.c.buildsetid == _links.c.buildsetid)
+            .join(_builds, _builds.c.buildrequestid == _requests.c.id)
+            .where(_builds.c.id == build_id)
+        )
+        text = self.connection.execute(named).scalars().first()
+        if text and self.random.random() < 0.8:
+            # what a step checks out that was told to
+            found = text + hashlib.sha256(text.encode()).hexdigest()[: max(0, 40 - len(text))]
+        if self.random.random() < 0.2:
+            found = {"app": found, "": self.random.choice(["fffffff", "abcdef01", "f" * 40])}
         self.found(build_id, "got_revision", found)
 
     def found(self, build_id: int, name: str, value: Any) -> None:
@@ -344,6 +518,8 @@ class Writer:
         chance = self.random.random
         self.now += self.random.choice([60, 3600, DAY // 3])
         stamps = [self.stamp() for _ in range(self.random.choice([1, 1, 1, 2]))]
+        if chance() < 0.1:
+            stamps[0] = self.stamp(patchid=self.patch())
         older = self.connection.execute(sa.select(_stamps.c.id)).scalars().all()
         if chance() < 0.3:
             stamps = list({*stamps, self.random.choice(older)})

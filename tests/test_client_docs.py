@@ -169,7 +169,7 @@ def test_the_programs_of_the_client(documented: Documented) -> None:
     assert said == [
         ["tests success", "2 builds requested [2, 3]", "passed"],
         [f"{URL}/self-serve"],
-        ["feature/x main", "passed"],
+        ["main feature/x", "passed"],
         ["Request 99999 not found on branch main"],
     ]
 

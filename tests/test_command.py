@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 import pytest
+from rich.cells import cell_len
 
 from buildbot_selfserve.client.command import selfserve
 from tests.harness import PASSWORD
@@ -209,6 +210,73 @@ def test_a_terminal_gets_colours_and_no_orders_from_others(shell: Shell, proxy: 
     assert "\x1b[32msuccess\x1b[0m" in shown
     assert "\x1b[31m" not in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", in_terminal(shell, *rev, NO_COLOR="1"))
+
+
+NAME = "linux-x86_64-clang-19-release-and-some-more-words-of-its-name"
+OWNER = "ada.lovelace.countess.of.the.engine@example.org"
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_tables_fit_the_terminal_and_break_no_word(
+    shell: Shell, proxy: Unreliable, columns: int
+) -> None:
+    at = f"{columns:040}"  # built by no other test
+    shell.build("fast", at)
+    (row,) = shell.settled(at)
+    request = {**row["requests"][0], "owner": OWNER}
+    row.update(buildername=NAME, revision="テスト" * 20, requests=[request])
+    proxy.always = Fault(200, {}, json.dumps([row]).encode())
+    rev = ("--url", proxy.url, "rev", "main", at)
+    head, line = terminal_lines(shell, *rev, columns=columns)
+    assert cell_len(head) <= columns
+    assert cell_len(line) <= columns
+    words = line.split()
+    assert words[:2] == [str(row["build_id"]), str(row["requests"][0]["request_id"])]
+    assert re.fullmatch("linux-.*…", words[2])
+    assert "success" in words
+    # whole where it is asked for, and where nobody reads it on a screen
+    for whole in (in_terminal(shell, *rev, "--wide"), shell(*rev).out):
+        assert NAME in whole
+        assert OWNER in whole
+
+
+def test_long_lines_are_broken_between_words(shell: Shell, proxy: Unreliable) -> None:
+    outcome = {
+        "request_id": 1,
+        "buildername": NAME,
+        "outcome": "already_complete",
+        "build_ids": [1],
+        "url": "https://ci.example.org/#/buildrequests/1",
+        "msg": f"scheduler {NAME} failed",
+    }
+    receipt = {"status": "OK", "msg": "so it was " * 12, "job_id": 1, "requests": [outcome]}
+    proxy.always = Fault(202, {}, json.dumps(receipt).encode())
+    lines = terminal_lines(shell, "--url", proxy.url, "build", "main", revision("e"), columns=80)
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert lines[0].endswith(("so", "it", "was"))
+    assert "URL" not in " ".join(lines)
+    job = {
+        "job_id": 1,
+        "when": 1764300000,
+        "who": OWNER,
+        "via": "basic",
+        "remote": "",
+        "action": "new_build_at_revision",
+        "branch": NAME,
+        "what": {},
+        "status": "ok",
+        "completed_at": 1764300000,
+        "complete_data": {"body": {"msg": "a b " * 40}},
+    }
+    proxy.always = Fault(200, {}, json.dumps([job]).encode())
+    lines = terminal_lines(shell, "--url", proxy.url, "jobs", columns=80)
+    assert [cell_len(line) <= 80 for line in lines] == [True, True]
+
+
+def terminal_lines(shell: Shell, *arguments: str, columns: int) -> list[str]:
+    """Return the lines that a terminal of so many *columns* shows, without their colours."""
+    shown = in_terminal(shell, *arguments, COLUMNS=str(columns))
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()]
 
 
 def in_terminal(shell: Shell, *arguments: str, **environment: str) -> str:

@@ -277,8 +277,9 @@ def test_a_link_that_cannot_go_to_a_reader_is_reported() -> None:
     ("given", "kept"),
     [
         ({"branch": "refs/heads/main"}, {"branches": ("refs/heads/main",)}),
-        ({"branch": None}, {"branches": (None,)}),
-        ({"branch": ["main", None]}, {"branches": ("main", None)}),
+        ({"branch": None}, {"branches": (None, "")}),
+        ({"branch": ""}, {"branches": ("", None)}),
+        ({"branch": ["main", None]}, {"branches": ("main", None, "")}),
         ({"codebase": "server"}, {"codebase": "server"}),
         ({"codebase": ""}, {"codebase": ""}),
         ({"project": "p"}, {"project": "p"}),

@@ -136,7 +136,6 @@ def generated_client(master: ProcessMaster, folder: Path, monkeypatch: pytest.Mo
 
     return importlib.import_module("generated.client").Client(
         base_url=f"http://127.0.0.1:{master.port}/self-serve",
-        headers={"Accept": "application/json"},
         timeout=httpx.Timeout(30),
         httpx_args={"auth": (USER, PASSWORD)},
     )

@@ -123,7 +123,7 @@ def nameless_branches() -> Any:
         util.SelfServeBranch("default", branch=[None, ""]),
         util.SelfServeBranch("main"),
     ]
-    found = steps.SetProperty(property="got_revision", value="f00dfeedcafe")
+    found = steps.SetProperty(property="got_revision", value="f00dfeedcafe" * 3 + "f00d")
     return with_factory(found, selfserve=util.SelfServe(branches=branches))
 
 
@@ -133,7 +133,7 @@ async def test_a_branch_or_a_revision_may_have_no_name(master: Any) -> None:
     for branch in (None, ""):
         await master.finished_build(branch=branch, revision=None)
     rows = (await master.get("/self-serve/default")).json
-    assert [row["revision"] for row in rows] == ["f00dfeedcafe"] * 2
+    assert [row["revision"] for row in rows] == ["f00dfeedcafe" * 3 + "f00d"] * 2
     # under the revision that the build found
     assert len((await master.get("/self-serve/default/rev/f00dfe")).json) == 2
     assert (await master.get("/self-serve/main/rev/f00dfe")).status == 404
@@ -147,7 +147,9 @@ async def test_a_branch_or_a_revision_may_have_no_name(master: Any) -> None:
 
 
 def got_by_codebase() -> Any:
-    found = steps.SetProperty(property="got_revision", value={"app": "abc123def", "lib": "999999f"})
+    found = steps.SetProperty(
+        property="got_revision", value={"app": "abc123def0" * 4, "lib": "999999f"}
+    )
     branches = [util.SelfServeBranch("main", codebase="app")]
     return with_factory(found, selfserve=util.SelfServe(branches=branches))
 
@@ -158,13 +160,13 @@ async def test_a_build_may_find_a_revision_in_each_codebase(master: Any) -> None
     both = [stamp("main", None, "app"), stamp("main", None, "lib")]
     await master.completed(await master.add_request(sourcestamps=both))
     (row,) = (await master.get("/self-serve/main/rev/abc123")).json
-    assert row["revision"] == "abc123def"
+    assert row["revision"] == "abc123def0" * 4
     assert (await master.get("/self-serve/main/rev/999999f")).status == 404
 
 
 def got_the_same() -> Any:
     found = steps.SetProperty(
-        property="got_revision", value={"app": "abc123def", "lib": "abc123def"}
+        property="got_revision", value={"app": "abc123def0" * 4, "lib": "abc123def0" * 4}
     )
     return with_factory(found)
 
@@ -172,7 +174,7 @@ def got_the_same() -> Any:
 @pytest.mark.parametrize("master", [got_the_same], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_build_that_finds_what_it_was_asked_for_is_told_of_once(master: Any) -> None:
-    both = [stamp("main", None, "app"), stamp("main", "abc123def", "lib")]
+    both = [stamp("main", None, "app"), stamp("main", "abc123def0" * 4, "lib")]
     await master.completed(await master.add_request(sourcestamps=both))
     assert len((await master.get("/self-serve/main/rev/abc123")).json) == 1
     done = (await master.get("/self-serve/main/rev/abc123/is_done?stableDelay=0")).json
@@ -440,7 +442,9 @@ async def test_a_user_is_an_author_or_the_address_of_one(master: Any) -> None:
     assert await builds_of(master, "grace@example.org") == ["2" * 40, "1" * 40]
     assert await builds_of(master, "Grace Hopper <grace@example.org>") == ["1" * 40]
     assert await builds_of(master, "grace@example.org", "other") == ["4" * 40]
-    for nobody in ("GRACE@example.org", "grace@example", "%25", "%25grace%25", "Grace Hopper"):
+    for same in ("GRACE@example.org", "grace@EXAMPLE.org%20"):
+        assert await builds_of(master, same) == ["2" * 40, "1" * 40]
+    for nobody in ("grace@example", "%25", "%25grace%25", "Grace Hopper", "grace hopper"):
         assert await builds_of(master, nobody) == []
     (row,) = (await master.get(f"/self-serve/main/rev?revision={'2' * 6}")).json
     assert row["requests"][0]["owner"] == "grace@example.org"

@@ -41,7 +41,35 @@ BRANCHES = (
     Branch("app", ("main", "x"), codebase="app"),
     Branch("p", ("main", "x", None), project="p", repository="https://r/"),
 )
-USERS = ("ada", "Ada", "bob@example.org", "Bob <bob@example.org>", "b@c", "a", "nobody")
+USERS = (
+    "ada",
+    "Ada",
+    "bob@example.org",
+    "BOB@example.org",
+    "Bob <bob@example.org>",
+    "eve@example.org",
+    "b@c",
+    "a",
+    "nobody",
+)
+#: What somebody may look for.
+TEXTS = (
+    "abcdef",
+    "abcdef0",
+    "abcdef01",
+    "ABCDEF01",
+    "abcde",
+    "1234567",
+    "123456",
+    "1234567a",
+    "v1.2.1",
+    "v1.2",
+    "decade",
+    "f",
+    "fffffff",
+    " v1.2.1 ",
+    "nothing",
+)
 SITE = Site("self-serve", "http://localhost:8010/")
 
 
@@ -99,6 +127,7 @@ def shown(row: Row) -> dict[str, Any]:
         "priority": request.priority,
         "reason": request.reason,
         "owner": request.owner,
+        "patched": row.patched,
     }
     if isinstance(row, BuildRow):
         told["build_id"] = row.build_id
@@ -116,22 +145,26 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     )
 
 
-def compare(asked: Asked) -> None:
-    """Ask everything, and hold it against the plain answers."""
+def compare(asked: Asked, before: Plain | None = None) -> Plain:
+    """Ask everything, and hold it against the plain answers; return what gave those.
+
+    :param before: what has been deleted since may still tell what an abbreviation means
+    """
     with asked.reading.connect() as connection:
-        plain = Plain(connection)
+        plain = Plain(connection, before.hashes if before is not None else ())
         compare_branches(asked.history(connection), plain)
         for branch in BRANCHES:
             history = asked.history(connection)
             revisions = plain.revisions(branch)
-            for revision in revisions:
-                (found,) = history.revisions(branch, revision)
-                rows = [shown(row) for row in history.rows_at(found).rows]
-                assert rows == in_order(plain.at(branch, revision)), (branch.name, revision)
-            for text in ("abcdef", "abcdef0", "abcde", "ABCDEF0", "f", "nothing"):
-                begin = [one for one in revisions if one.startswith(text) and len(text) >= 6]
-                expected = [text] if text in revisions else sorted(begin)
-                assert [one.revision for one in history.revisions(branch, text)] == expected
+            for text in (*TEXTS, *revisions, *(one[:9].upper() for one in revisions)):
+                meant = history.revisions(branch, text)
+                where = branch.name, text
+                assert [one.revision for one in meant] == plain.meant(branch, text), where
+                for found in meant:
+                    for patched in (False, True) if text == found.revision else ():
+                        rows = [shown(row) for row in history.rows_at(found, patched).rows]
+                        expected = plain.at(branch, found.revision, patched)
+                        assert rows == in_order(expected), (*where, patched)
             last = max([BEGIN, *(row["start"] for row in plain.rows(branch))])
             for begin_of_day in range(BEGIN, last + DAY, DAY):
                 date = datetime.datetime.fromtimestamp(begin_of_day, datetime.timezone.utc).date()
@@ -141,12 +174,13 @@ def compare(asked: Asked) -> None:
             for user in USERS:
                 compare_user(history, plain, branch, user)
                 compare_user(history, plain, branch, user, plain.some_requests())
+        return plain
 
 
 def compare_branches(history: History, plain: Plain) -> None:
     """What is asked of all branches at once is what is asked of each."""
     some = [min(revisions) for revisions in map(plain.revisions, BRANCHES) if revisions]
-    for text in ("abcdef", "abcde", "nothing", *some):
+    for text in (*TEXTS, *some):
         of_each = [one for branch in BRANCHES for one in history.revisions(branch, text)]
         assert history.revisions_on(BRANCHES, text) == of_each
 
@@ -215,10 +249,12 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
     with asked.writing.begin() as connection:
         writer = Writer(connection, 12)
         for number in range(many):
-            named = writer.stamp(branch=str(number), codebase="app", revision=f"abcdef{number}")
-            nameless = writer.stamp(branch=str(number), codebase="app", revision=None)
-            for request_id in writer.buildset(named, nameless):
-                writer.find(writer.build(request_id))
+            where = {"branch": str(number), "codebase": "app", "repository": ""}
+            named = writer.stamp(revision=f"abcdef{number:034x}", **where)
+            nameless = writer.stamp(revision=None, **where)
+            short = writer.stamp(revision=f"abcdef{number:030x}", **where)
+            for request_id in writer.buildset(named, nameless, short):
+                writer.found(writer.build(request_id), "got_revision", f"abcdef{number:034x}")
     looked_at = calls_of(monkeypatch, Place, "belongs")
     statements = calls_of(monkeypatch, listed, "fetched")
     with asked.reading.connect() as connection:
@@ -310,16 +346,16 @@ def test_what_was_deleted_is_not_shown(asked: Asked) -> None:
         for _ in range(40):
             writer.something()
         connection.commit()
-        compare(asked)
+        before = compare(asked)
         delete(connection, buildsets.c.id % 5 == 0)
         connection.commit()
-        compare(asked)
+        compare(asked, before)
         # as Buildbot's changeHorizon does
         of_users = Model.change_users.c.changeid
         connection.execute(Model.change_users.delete().where(of_users <= 12))
         connection.execute(changes.delete().where(changes.c.changeid <= 12))
         connection.commit()
-        compare(asked)
+        compare(asked, before)
         delete(connection, buildsets.c.id < 10)
         connection.commit()
         compare(asked)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from buildbot_selfserve.history.index import About
+from buildbot_selfserve.history.revisions import foresee
 from buildbot_selfserve.history.rows import RECORDS
 from buildbot_selfserve.history.rows import Names
 from buildbot_selfserve.history.rows import Record
@@ -336,3 +337,11 @@ def test_the_last_end_counts_wherever_it_stands() -> None:
 def test_what_failed_is_counted_before_it_is_done() -> None:
     done = judged(ended(FAILURE, 1), record(request(2)), now=END)
     assert (done.job_complete, done.failed, done.pending) == (False, 1, 1)
+
+
+def test_an_end_in_the_future_is_long_ago() -> None:
+    """The clock was set back since, and nobody knows when that was."""
+    found = assembled([record(request(status=SUCCESS), 10, SUCCESS)])
+    for now, complete in ((END - 3600, True), (END - 30, False), (END + 1, False), (LATER, True)):
+        assert judge(found, DELAY, now).job_complete is complete
+        assert (foresee(found, DELAY, now).seconds == 0) is complete

@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
     "metrics": (2, frozenset({"prometheus_client"})),
+    "clock": (1, frozenset({"twisted", "zope"})),
     "collapse": (1, frozenset({"twisted"})),
     "exactly": (1, frozenset({"sqlalchemy"})),
     "garbage": (1, frozenset()),

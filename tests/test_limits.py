@@ -153,6 +153,9 @@ async def test_after_an_hour_all_is_there_again(master: Any) -> None:
     await age(master, 1801)
     assert (await rebuild(master, 3)).status == 429
     assert (await rebuild(master, 2)).status == 202
+    await age(master, -20 * 3600)  # as when the clock is set back
+    assert (await rebuild(master, 3)).status == 202
+    assert (await rebuild(master, 1)).status == 429
 
 
 @pytest.mark.parametrize("master", [limited(builds_per_hour=20)], indirect=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from buildbot_selfserve.errors import NotFound
-from buildbot_selfserve.model import Branch
+from buildbot_selfserve.history.index import near
 from buildbot_selfserve.web import nouns
 
 MANY = sorted([*(f"feature-{number:05}" for number in range(20_000)), "main", "release-7"])
@@ -18,8 +19,7 @@ MANY = sorted([*(f"feature-{number:05}" for number in range(20_000)), "main", "r
 
 def like(text: str, names: Sequence[str]) -> list[str]:
     """Return which branches are named when *text* is not found among those of these *names*."""
-    branches = tuple(Branch(name, (name,)) for name in names)
-    lookup: Any = SimpleNamespace(branch=lambda name: None, branches=lambda: branches)
+    lookup: Any = SimpleNamespace(branch=lambda name: None, branch_names_near=partial(near, names))
     with pytest.raises(NotFound) as refusal:
         nouns.resolve(lookup, {"branch": text})
     named = [name for name, _ in refusal.value.links]

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from buildbot_selfserve.readers import MOST_WAITING
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
-from buildbot_selfserve.readers import lengthy
+from buildbot_selfserve.readers import bodies
+from buildbot_selfserve.readers import room
+from buildbot_selfserve.readers.bodies import Body
+from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
 from tests.process_master import ProcessMaster
@@ -118,16 +122,157 @@ async def test_large_answers_arrive_whole(readers: Any) -> None:
 
 
 def long_answer(state: dict[str, Any], size: int) -> Lengthy:
-    return lengthy(f"{size} long", bytes(range(256)) * (size // 256))
+    return Lengthy(f"{size} long", bytes(range(256)) * (size // 256))
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_long_text_comes_in_pieces(readers: Any) -> None:
     for size in (0, 256, 5_000_192):
-        value, pieces = await readers.ask(long_answer, size, large=True)
+        value, body = await readers.ask(long_answer, size, large=True)
         assert value == f"{size} long"
+        assert body.length == size
+        pieces = await pieces_of(body)
         assert b"".join(pieces) == bytes(range(256)) * (size // 256)
         assert all(len(piece) <= PIECE for piece in pieces)
+
+
+async def pieces_of(body: Body) -> list[bytes]:
+    """Return all that is left of *body*."""
+    pieces: list[bytes] = []
+    over: defer.Deferred[None] = defer.Deferred()
+
+    def go_on() -> None:
+        while (piece := body.take()) is not None:
+            if not piece:
+                over.callback(None)
+                return
+            pieces.append(piece)
+
+    body.begin(go_on, lambda: over.errback(EOFError()))
+    go_on()
+    await over
+    return pieces
+
+
+# -- long answers that are not taken
+
+#: Bytes that are held for clients here, and of a text of which two have no room.
+TIGHT, LONG = 3_500_000, 2_000_000
+
+
+def open_tight(name: str) -> dict[str, Any]:
+    room.MOST_HELD = TIGHT
+    return open_state(name)
+
+
+def text(state: dict[str, Any], letter: str) -> Lengthy:
+    return Lengthy(letter, letter.encode() * LONG)
+
+
+@pytest_twisted.async_yield_fixture(params=["processes", "threads"])
+async def tight(request: Any, monkeypatch: Any) -> Any:
+    monkeypatch.setattr(room, "MOST_HELD", TIGHT)
+    monkeypatch.setattr(bodies, "MEASURED", 1.0)
+    if request.param == "processes":
+        made: Any = ProcessReaders(reactor, 1, open_tight, ("Ada",), TIMEOUT)
+    else:
+        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), TIMEOUT)
+    yield made
+    await made.stop()
+
+
+async def slowly(readers: Any, letter: str, **more: Any) -> tuple[Body, defer.Deferred[None]]:
+    """Ask for a text; return it with a piece taken, and what fires when it is cut off."""
+    _, body = await readers.ask(text, letter, **more)
+    lost: defer.Deferred[None] = defer.Deferred()
+    body.begin(lambda: None, lambda: lost.callback(None))
+    while not body.take():
+        await task.deferLater(reactor, 0.01)
+    return body, lost
+
+
+async def patiently(readers: Any, letter: str) -> Body:
+    """Ask for a text until there is room for it: threads do not wait for that."""
+    while True:
+        with suppress(errors.Unavailable):
+            return (await readers.ask(text, letter, large=True)).body
+        await task.deferLater(reactor, 0.5)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_same_text_is_held_once(tight: Any) -> None:
+    slow = [await slowly(tight, "a", large=True) for _ in range(4)]
+    assert not any(lost.called for _, lost in slow)
+    for body, _ in slow:
+        assert sum(map(len, await pieces_of(body))) == LONG - PIECE
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_who_is_too_slow_is_cut_off_when_others_wait(tight: Any) -> None:
+    _, lost = await slowly(tight, "a", large=True)
+    await task.deferLater(reactor, 4)  # even with what was taken at once, it is slow now
+    assert not lost.called  # nobody waits
+    begun = time.monotonic()
+    body = await patiently(tight, "b")
+    assert lost.called
+    assert time.monotonic() - begun < 4
+    assert b"".join(await pieces_of(body)) == b"b" * LONG
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_waits_for_room_and_small_ones_do_not(processes_tight: Any) -> None:
+    body, lost = await slowly(processes_tight, "a", large=True)
+    waiting = processes_tight.ask(text, "b", large=True)
+    behind = processes_tight.ask(greet, "Hello", large=True)
+    assert await processes_tight.ask(greet, "Hello") == "Hello, Ada"
+    with pytest.raises(errors.LargeAnswer):
+        await processes_tight.ask(text, "b")
+    await task.deferLater(reactor, 0.5)
+    assert not waiting.called
+    assert not behind.called
+    await pieces_of(body)
+    _, second = await waiting
+    assert not lost.called
+    assert await behind == "Hello, Ada"
+    assert b"".join(await pieces_of(second)) == b"b" * LONG
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_waits_for_room_in_vain_is_given_up(processes_tight: Any) -> None:
+    body, _ = await slowly(processes_tight, "a", large=True)
+    waiting = processes_tight.ask(text, "b", large=True)
+    gone = processes_tight.ask(text, "c", large=True)
+    await task.deferLater(reactor, 0.2)
+    gone.addErrback(lambda _: None)
+    gone.cancel()
+    take = task.LoopingCall(body.take)  # at some 160 KB a second
+    take.start(0.4)
+    (pid,) = processes_tight.pids
+    behind = processes_tight.ask(text, "d", large=True)
+    for one in (waiting, behind):
+        with pytest.raises(errors.Unavailable):
+            await one
+    take.stop()
+    body.stop()
+    _, last = await processes_tight.ask(text, "e", large=True)
+    assert b"".join(await pieces_of(last)) == b"e" * LONG
+    assert processes_tight.pids == [pid]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_on_its_way_is_lost_with_its_reader(processes_tight: Any) -> None:
+    _, lost = await slowly(processes_tight, "a", large=True)
+    (pid,) = processes_tight.pids
+    os.kill(pid, signal.SIGKILL)
+    await lost
+    assert isinstance(await processes_tight.ask(text, "a", large=True), Delivery)
+
+
+@pytest_twisted.async_yield_fixture
+async def processes_tight(monkeypatch: Any) -> Any:
+    made = ProcessReaders(reactor, 1, open_tight, ("Ada",), TIMEOUT)
+    yield made
+    await made.stop()
 
 
 class Configured:

@@ -144,18 +144,17 @@ async def test_a_day_has_what_started_on_it_and_today_what_is_open(master: Any) 
 
 @pytest_twisted.ensureDeferred
 async def test_a_revision_is_known_by_its_beginning(master: Any) -> None:
-    await master.finished_build(revision="aaaaaa1")
-    await master.finished_build(revision="aaaaaa22")
-    assert (await master.get("/self-serve/main/rev/aaaaaa2")).json[0]["revision"] == "aaaaaa22"
-    # the whole of one, though another begins with it
-    await master.finished_build(revision="aaaaaa1b")
-    assert (await master.get("/self-serve/main/rev/aaaaaa1")).json[0]["revision"] == "aaaaaa1"
+    short, long, other = "aaaaaa1" * 5 + "a" * 5, "aaaaaa2" + "b" * 57, "aaaaaa3" + "c" * 33
+    for revision in (short, long, other):
+        await master.finished_build(revision=revision)
+    for text in ("aaaaaa2", "AAAAAA2b", long.upper(), f"%20{long[:40]}%09"):
+        assert (await master.get(f"/self-serve/main/rev/{text}")).json[0]["revision"] == long
     ambiguous = await master.get("/self-serve/main/rev/aaaaaa")
     assert ambiguous.status == 404
     assert ambiguous.json["msg"] == "Revision aaaaaa not found on branch main"
-    for whole in ("aaaaaa1", "aaaaaa22", "aaaaaa1b"):
+    for whole in (short, long, other):
         assert whole in ambiguous.json["detail"]
-    for text in ("aaaaa", "AAAAAA2", "aaaaa%", "aaaaa_2"):
+    for text in ("aaaaa", "aaaaa%", "aaaaa_2"):
         assert (await master.get(f"/self-serve/main/rev/{text.replace('%', '%25')}")).status == 404
 
 
@@ -379,10 +378,16 @@ async def test_a_revision_is_found_on_the_branches_that_know_it(master: Any) -> 
     assert list(one) == ["feature/x"]
     # too short for the beginning of one
     assert (await master.get("/self-serve/branches?revision=abc12")).json == {}
+    # the only one is shown at once
     page = await master.get("/self-serve/branches?revision=abc1231", json=False)
-    assert f'href="/self-serve/feature%2Fx/rev/abc123{"1" * 34}"' in page.text
+    its_page = f"/self-serve/feature%2Fx/rev/abc123{'1' * 34}"
+    assert (page.status, page.header("location")) == (302, its_page)
+    page = await master.get("/self-serve/branches?revision=abc123", json=False)
+    assert page.status == 200
+    assert f'href="{its_page}"' in page.text
     page = await master.get("/self-serve/branches?revision=abc12", json=False)
-    assert "No branch knows this revision" in page.text
+    assert "Buildbot has not seen this revision" in page.text
+    assert 'name="revision" required minlength="1" maxlength="256" value="abc12"' in page.text
 
 
 @pytest_twisted.ensureDeferred

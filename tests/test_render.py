@@ -30,6 +30,7 @@ from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import Possible
@@ -249,7 +250,7 @@ def manual(text: str) -> Manual:
     schema = {"type": "string", "default": text}
     parameter = {"name": text, "in": text, "required": True, "text": text, "schema": schema}
     route = RouteText(text, f"/{text}", f"{text}\n\n{text}", (parameter,))
-    return Manual((route,), (branch(text),))
+    return Manual((route,), (ListedBranch(branch(text), 1),), 1)
 
 
 def nouns(text: str) -> dict[str, Any]:
@@ -284,7 +285,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
     revision = Revision(branch(text), text, (1,))
     return {
         "root.html": {"value": manual(text)},
-        "branches.html": {"value": Branches((branch(text),))},
+        "branches.html": {"value": Branches((ListedBranch(branch(text)),)), **paged(text)},
         "day.html": {
             "value": Day(branch(text), "2023-11-14", "2023-11-13", "2023-11-15", rows(text)),
             **paged(text),
@@ -331,6 +332,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "code": 401,
             "error": {"msg": text, "detail": text, "job_id": 3, "job_url": text},
             "links": ((text, segment(text)),),
+            "sought": text,
         },
     }
 

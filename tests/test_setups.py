@@ -18,7 +18,7 @@ from tests.harness import config
 
 #: The branches that the operator's function was asked about.
 ASKED: list[Any] = []
-MADE_UP = ("nowhere", "x" * 300, "x" * 5000, "a\0b", "mai", "main ", "(a+)+$")
+MADE_UP = ("nowhere", "x" * 300, "x" * 5000, "a\0b", "mai", "main x", "(a+)+$")
 
 
 def filtered() -> Config:

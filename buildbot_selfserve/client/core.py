@@ -80,14 +80,22 @@ class Core:
         return self._get(dict, branch, "request", str(request_id))
 
     def revision(
-        self, branch: str, revision: str, *, limit: int | None = None, offset: int = 0
+        self,
+        branch: str,
+        revision: str,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        patched: bool = False,
     ) -> Steps[list[Row]]:
         """Return the rows at a revision, the newest first.
 
-        :param revision: the whole revision, or six or more characters that it begins with
+        :param revision: the whole revision; of a hash, its first six or more digits will do
         :param limit: at most so many rows; ``None`` for all
+        :param patched: also what was built with a patch on top of the revision
         """
-        return self._rows((branch, "rev", revision), limit, offset)
+        more = {"patched": 1} if patched else {}
+        return self._rows((branch, "rev", revision), limit, offset, **more)
 
     def is_done(
         self, branch: str, revision: str, *, stable_delay: int | None = None

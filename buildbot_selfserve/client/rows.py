@@ -48,11 +48,10 @@ class RequestRow(_RequestRow, total=False):
     endtime: int
     properties: dict[str, Any]
     build_ids: list[int]
+    patched: bool
 
 
-class BuildRow(TypedDict):
-    """A build; ``endtime`` and ``status`` are ``None`` while it runs."""
-
+class _BuildRow(TypedDict):
     build_id: int
     requests: list[RequestRow]
     buildnumber: int
@@ -66,6 +65,15 @@ class BuildRow(TypedDict):
     claimed_by_name: str | None
     worker: str | None
     url: str
+
+
+class BuildRow(_BuildRow, total=False):
+    """A build; ``endtime`` and ``status`` are ``None`` while it runs.
+
+    Where a patch was put on top of the revision, ``patched`` is true; otherwise it is left out.
+    """
+
+    patched: bool
 
 
 #: A row of a list. One with a ``build_id`` is a build; one without is a request that has no build.

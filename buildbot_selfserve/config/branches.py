@@ -19,7 +19,8 @@ class SelfServeBranch:
     """One branch that self-serve shows, and which sourcestamps belong to it.
 
     :param name: the name in URLs
-    :param branch: the branch in sourcestamps: a text, ``None``, or a list of those; default *name*
+    :param branch: the branch in sourcestamps: a text, ``None``, or a list of those; default *name*.
+        ``None`` and ``''`` both mean the default branch, whichever of them a sourcestamp has
     :param codebase: only sourcestamps of this codebase, where one branch name lives in several;
         *project* and *repository* likewise
     :param repo: the repository as ``/branches`` shows it; *repo_type* says of which kind it is
@@ -93,6 +94,9 @@ class SelfServeBranch:
         check.require(
             _is_revlink(revlink), "revlink", revlink, "a text with {revision}, or a callable"
         )
+        if None in branches or "" in branches:
+            # Buildbot stores both for the default branch: a form may leave the field empty
+            branches = [*dict.fromkeys([*branches, None, ""])]
         self.name = name
         self.branch = Branch(
             name=name,

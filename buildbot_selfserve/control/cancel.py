@@ -16,6 +16,7 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.logger import Logger
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import look
 from buildbot_selfserve.control import pending
 from buildbot_selfserve.errors import Forbidden
@@ -75,7 +76,9 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
 
     :raises Forbidden: the asker may cancel none of it
     """
-    found = await look.open_requests(master, revision.sourcestamps, revision.builds)
+    found = await look.open_requests(
+        master, revision.sourcestamps, revision.builds, revision.others
+    )
     allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
     if found and not allowed:
         raise Forbidden("You may cancel nothing at this revision")
@@ -138,9 +141,9 @@ async def _until_ended(ending: _Ending, interval: float, deadline: float = math.
     would be a guess.
 
     :param interval: seconds between two looks
-    :param deadline: in reactor seconds
+    :param deadline: in monotonic seconds
     """
-    reactor, pause = ending.master.reactor, interval
+    clock, pause = monotonic(ending.master.reactor), interval
     while True:
         try:
             if await ending.go_on():
@@ -151,10 +154,10 @@ async def _until_ended(ending: _Ending, interval: float, deadline: float = math.
         except Exception:
             _log.failure("selfserve: what is being cancelled cannot be looked at, trying again")
             pause = interval * AFTER_FAILURE
-        left = deadline - reactor.seconds()
+        left = deadline - clock.seconds()
         if left <= 0:
             return
-        await task.deferLater(reactor, min(pause, left))
+        await task.deferLater(clock, min(pause, left))
 
 
 class _Ending:

@@ -60,19 +60,48 @@ async def as_change(
 async def record(
     master: Any, order: Order, revision: str, place: Sourcestamp, files: list[str] | None = None
 ) -> int:
-    """Record a change of *revision*, by who asked for it; return its id.
+    """Record a change of *revision*; return its id.
 
-    :param files: names of changed files; the newest change of a sourcestamp is the one whose
-        files all of its builds see (buildbot/db/changes.py, getChangeFromSSid)
+    The newest change of a sourcestamp is the one that all of its builds see, and whose author owns
+    them (buildbot/db/changes.py, getChangeFromSSid). Where there is one already, the new one is
+    like it in all but its files, so that it takes nothing away. Else it is by who asked for it.
+
+    :param files: names of changed files
     """
+    model = await newest(master, revision, place)
     change_id: int = await master.db.changes.addChange(
-        author=order.who,
+        **({"author": order.who, "comments": requested_by(order)} if model is None else _of(model)),
         files=files or [],
-        comments=requested_by(order),
         revision=revision,
         branch=place.branch,
         codebase=place.codebase,
         repository=place.repository,
         project=place.project,
     )
+    if model is not None:
+        await master.db.pool.do(_copy_users, model.changeid, change_id)
     return change_id
+
+
+def _of(model: Any) -> dict[str, Any]:
+    """Return what a change says of itself, as ``db.changes.addChange`` takes it."""
+    return {
+        "author": model.author,
+        "committer": model.committer,
+        "comments": model.comments,
+        "category": model.category,
+        "revlink": model.revlink,
+        "when_timestamp": model.when_timestamp,
+        # a tuple, as the connector looks at it before it becomes JSON
+        "properties": {name: tuple(both) for name, both in (model.properties or {}).items()},
+    }
+
+
+def _copy_users(connection: sa.Connection, model_id: int, change_id: int) -> None:
+    """Let a change be of the users that Buildbot knows its model to be of."""
+    users = Model.change_users
+    uids = connection.execute(sa.select(users.c.uid).where(users.c.changeid == model_id)).scalars()
+    rows = [{"changeid": change_id, "uid": uid} for uid in uids.all()]
+    if rows:
+        connection.execute(users.insert(), rows)
+        connection.commit()

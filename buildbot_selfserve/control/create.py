@@ -8,6 +8,7 @@ straight into the database, followed by the same events (buildbot/data/buildsets
 from __future__ import annotations
 
 import datetime
+import time
 import uuid
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -47,8 +48,7 @@ async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: 
     await require_configured(master, request.builder_id, request.buildername)
     buildset = await master.db.buildsets.getBuildset(request.buildset_id)
     builds = await master.db.builds.getBuilds(buildrequestid=request.request_id)
-    # a copy: what Buildbot hands out is its cached object, shared with everyone
-    properties = dict(await master.db.buildsets.getBuildsetProperties(request.buildset_id))
+    properties = await look.properties_of(master, request.buildset_id)
     rebuilt_build_id = buildset.rebuilt_buildid
     if rebuilt_build_id is None and builds:
         rebuilt_build_id = builds[0].id
@@ -157,7 +157,7 @@ async def add_buildsets(
     """
     unannounced: dict[int, list[int]] = {}
     for buildset in buildsets:
-        if master.reactor.seconds() > admission.order.deadline:
+        if time.monotonic() > admission.order.deadline:
             break
         buildset_id, by_builder = await insert(master, admission, buildset)
         unannounced[buildset_id] = list(by_builder.values())
@@ -184,7 +184,7 @@ async def insert(
         properties=dict(admitted.properties),
         builderids=list(admitted.builder_ids),
         waited_for=False,
-        submitted_at=epoch2datetime(int(master.reactor.seconds())),
+        submitted_at=epoch2datetime(int(time.time())),
         priority=admitted.priority,
         **admitted.more,
     )

@@ -22,8 +22,10 @@ SOURCE = "Self-serve"
 #: collapsing one of their requests into another: it compares the properties whose source is exactly
 #: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
 KEY_PROPERTY, KEY_SOURCE = "selfserve_key", "Scheduler"
-#: Seconds by which the clocks of a job's row and of its buildsets may differ.
+#: Seconds by which the clocks of two masters may differ.
 CLOCK_SLACK = 60
+#: Seconds by which a clock may be set back while a job request is done.
+SET_BACK = 3600
 #: Seconds for which a claim counts, whoever made it: a master that starts is marked as active only
 #: when all its builders are there, and those may claim and build before.
 CLAIM_PATIENCE = 300
@@ -104,9 +106,17 @@ async def request_state(master: Any, request_id: int) -> RequestState | None:
 
 
 async def open_requests(
-    master: Any, sourcestamp_ids: Iterable[int], build_ids: Iterable[int]
+    master: Any,
+    sourcestamp_ids: Iterable[int],
+    build_ids: Iterable[int],
+    others: Iterable[int] = (),
 ) -> list[RequestState]:
-    """Return the requests that are not complete, for these sourcestamps or with these builds."""
+    """Return the requests that are not complete, for these sourcestamps or with these builds.
+
+    Those with a patch on top of any of their sourcestamps are left out: they build something else.
+
+    :param others: builds for these sourcestamps that have found another revision
+    """
     links = Model.buildset_sourcestamps
     of_sourcestamps = sa.select(links.c.buildsetid)
     of_builds = sa.select(_builds.c.buildrequestid)
@@ -122,9 +132,26 @@ async def open_requests(
     ]
     found: dict[int, RequestState] = {}
     for condition in conditions:
-        wanted = sa.and_(_requests.c.complete == 0, condition)
+        wanted = sa.and_(_requests.c.complete == 0, condition, ~_patched())
         found.update(await master.db.pool.do(_states, wanted))
-    return [found[request_id] for request_id in sorted(found)]
+    elsewhere = set(others)
+    return [
+        found[request_id]
+        for request_id in sorted(found)
+        if elsewhere.isdisjoint(
+            one.build_id for one in found[request_id].builds if not one.complete
+        )
+    ]
+
+
+def _patched() -> sa.ColumnElement[bool]:
+    """Return the condition on build requests that there is a patch on one of their sourcestamps."""
+    links, stamps = Model.buildset_sourcestamps, Model.sourcestamps
+    return sa.exists().where(
+        links.c.buildsetid == _requests.c.buildsetid,
+        stamps.c.id == links.c.sourcestampid,
+        stamps.c.patchid.is_not(None),
+    )
 
 
 def still_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
@@ -151,7 +178,37 @@ def abandoned() -> sa.ColumnElement[bool]:
     built = sa.exists().where(
         _builds.c.buildrequestid == _claims.c.brid, _builds.c.complete_at.is_(None)
     )
-    return sa.and_(_claims.c.claimed_at < int(time.time()) - CLAIM_PATIENCE, gone, ~built)
+    now = int(time.time())
+    # one from the future was made before the clock was set back
+    recent = _claims.c.claimed_at.between(now - CLAIM_PATIENCE, now + CLOCK_SLACK)
+    return sa.and_(~recent, gone, ~built)
+
+
+async def properties_of(master: Any, buildset_id: int) -> dict[str, tuple[Any, str]]:
+    """Return the properties of a buildset with their sources, but for those that are none.
+
+    Buildbot's own reader fails at some of those (``getBuildsetProperties`` in
+    buildbot/db/buildsets.py), and so would the build that has them.
+    """
+    found: list[tuple[str, str]] = await master.db.pool.do(_properties_of, buildset_id)
+    pairs = {name: pair(value) for name, value in found}
+    return {name: one for name, one in pairs.items() if one is not None}
+
+
+def _properties_of(connection: sa.Connection, buildset_id: int) -> list[tuple[str, str]]:
+    query = sa.select(_properties.c.property_name, _properties.c.property_value).where(
+        _properties.c.buildsetid == buildset_id
+    )
+    return [(name, value) for name, value in connection.execute(query)]
+
+
+def pair(text: str) -> tuple[Any, str] | None:
+    """Return the value and the source of a property as kept in *text*; ``None`` without them."""
+    try:
+        value, source = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return value, source
 
 
 async def request_of_build(master: Any, build_id: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 
@@ -10,7 +11,7 @@ class Masters:
 
     def __init__(self, master: Any) -> None:
         self._master = master
-        #: reactor seconds since which a master is known to do nothing, by its id and the time at
+        #: monotonic seconds since which a master is known to do nothing, by its id and the time at
         #: which it last said that it lives
         self._since: dict[tuple[int, Any], float] = {}
 
@@ -24,7 +25,7 @@ class Masters:
         have ended; one that started and stopped again in between has another sign of life.
         """
         every = await self._master.db.masters.getMasters()
-        now = self._master.reactor.seconds()
+        now = time.monotonic()
         idle = {
             (one.id, one.last_active)
             for one in every

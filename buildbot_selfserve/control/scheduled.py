@@ -66,7 +66,7 @@ async def new_builds(
     change_ids_of = await takers.change_ids(master, order, revision.revision)
     failures = await _asked(master, admission, change_ids_of, priority)
     if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
-        states = await look.made_by(master, order.job_id, begun - look.CLOCK_SLACK)
+        states = await look.made_by(master, order.job_id, begun - look.SET_BACK)
     else:
         states = await look.request_states(master, admission.made)
     if not states:
@@ -144,7 +144,7 @@ async def _asked(
     """
     failures = []
     for scheduler, change_ids in change_ids_of:
-        if master.reactor.seconds() > admission.order.deadline:
+        if time.monotonic() > admission.order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
         admission.begin(scheduler.name)
         adding = _Adding(master, admission, priority)

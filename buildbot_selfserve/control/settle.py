@@ -42,7 +42,7 @@ async def _created(master: Any, job: Job) -> Effect:
 
 
 async def _made(master: Any, job: Job) -> dict[int, look.RequestState]:
-    states = await look.made_by(master, job.job_id, job.when - look.CLOCK_SLACK)
+    states = await look.made_by(master, job.job_id, job.when - look.SET_BACK)
     waiting = {
         state.buildername: state.request_id
         for state in states.values()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 from buildbot.process.build import Build
+
+from buildbot_selfserve.control import look
 
 #: The property that moves a build to a virtual builder.
 PROPERTY: str = Build.VIRTUAL_BUILDERNAME_PROP
@@ -108,5 +109,6 @@ def _of_changes(connection: sa.Connection, condition: sa.ColumnElement[bool]) ->
         .order_by(_values.c.changeid.desc())
     )
     # each is a value with its source (buildbot/db/changes.py, addChange)
-    pairs = [json.loads(text) for text in connection.execute(query).scalars()]
-    return list(dict.fromkeys(str(value) for value, _source in pairs if value is not None))
+    pairs = [look.pair(text) for text in connection.execute(query).scalars()]
+    values = [pair[0] for pair in pairs if pair is not None]
+    return list(dict.fromkeys(str(value) for value in values if value is not None))

@@ -32,6 +32,7 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
@@ -63,6 +64,10 @@ class History:
         """Return the branch that URLs call *name*, if there is one."""
         return branches.branch(self.connection, self.facts, self.site, name)
 
+    def branch_names_near(self, text: str, count: int) -> Sequence[str]:
+        """Return the *count* names of branches beside which *text* would stand in their order."""
+        return branches.names_near(self.connection, self.facts, self.site, text, count)
+
     def revisions(self, branch: Branch, text: str) -> list[Revision]:
         """Return the revisions on *branch* that *text* may mean: none, one or several."""
         return revisions.candidates(self.connection, self.facts, (branch,), text)
@@ -70,6 +75,10 @@ class History:
     def revisions_on(self, branches: Sequence[Branch], text: str) -> list[Revision]:
         """Return the revisions on *branches* that *text* may mean, by branches."""
         return revisions.candidates(self.connection, self.facts, branches, text)
+
+    def elsewhere(self, branch: Branch, text: str) -> list[Revision]:
+        """Return what *text* means on other branches, of which some are looked at."""
+        return revisions.elsewhere(self.connection, self.facts, self.site, branch, text)
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None:
         """Return the build of this id if it belongs to *branch*."""
@@ -100,17 +109,17 @@ class History:
 
     # -- what is told of them
 
-    def branches(self) -> tuple[Branch, ...]:
-        """Return all branches by name."""
-        return branches.branches(self.connection, self.facts, self.site)
+    def branches(self, search: str | None = None) -> Sequence[ListedBranch]:
+        """Return all branches, or those with a text in their names, the newest first."""
+        return branches.branches(self.connection, self.facts, self.site, search)
 
     def day(self, branch: Branch, date: datetime.date | None) -> Day:
         """Return what happened on *branch* on *date*, or today."""
         return days.day(self.connection, self.facts, branch, date, self.site.timezone)
 
-    def rows_at(self, revision: Revision) -> RevisionRows:
-        """Return everything that was asked for at *revision*."""
-        return revisions.rows_at(self.connection, self.facts, revision)
+    def rows_at(self, revision: Revision, patched: bool = False) -> RevisionRows:
+        """Return everything that was asked for at *revision*; with *patched* also try builds."""
+        return revisions.rows_at(self.connection, self.facts, revision, patched)
 
     def done(self, revision: Revision, stable_delay: int) -> Done | None:
         """Return whether *revision* is done, and how it went; ``None`` if nothing is there."""
@@ -132,6 +141,7 @@ class History:
             self._setup.reacting,
             tuple(builders.builder_sets(self.connection, self._setup, branch)),
             builders.allowed(self.connection, self._setup, branch),
+            () if revision.known else tuple(self.elsewhere(branch, revision.revision)),
         )
 
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:

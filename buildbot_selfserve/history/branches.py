@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import learn_branches
+from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Site
 
 _codebase_branches = Model.codebase_branches
@@ -18,21 +27,85 @@ def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Br
         return next((one for one in site.branches if one.name == name), None)
     if name in site.hinted_branches or facts.is_branch(name):
         return _unconfigured(name)
-    return _unconfigured(name) if name in _of_codebases(connection) else None
+    query = sa.select(_codebase_branches.c.id).where(exactly(_codebase_branches.c.name, name))
+    there = name and connection.execute(query.limit(1)).first()
+    return _unconfigured(name) if there else None
 
 
-def branches(connection: sa.Connection, facts: Facts, site: Site) -> tuple[Branch, ...]:
-    """Return all branches by name."""
+def branches(
+    connection: sa.Connection, facts: Facts, site: Site, search: str | None = None
+) -> Sequence[ListedBranch]:
+    """Return all branches, the one on which something last moved first.
+
+    Of very many, those are made that somebody looks at.
+
+    :param search: only those whose names have this text in them, in capitals or not
+    """
+    learn_branches(connection, facts)
     if site.branches is not None:
-        return tuple(sorted(site.branches, key=lambda one: one.name))
-    names = {*site.hinted_branches, *facts.branches(), *_of_codebases(connection)}
-    return tuple(_unconfigured(name) for name in sorted(names))
+        found = [ListedBranch(one, facts.moved(one.branches)) for one in site.branches]
+        found.sort(key=lambda one: (-(one.moved or 0), one.branch.name))
+        return [one for one in found if _fits(one.branch.name, search)]
+    unmoved = sorted(one for one in site.hinted_branches if not facts.is_branch(one))
+    if search is None:
+        return _Newest(facts.count_branches() + len(unmoved), facts.newest_branches, unmoved)
+    named = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
+    return [_listed(name, moved) for name, moved in named if _fits(name, search)]
 
 
-def _of_codebases(connection: sa.Connection) -> set[str]:
-    """Return the names of the branches that are known of codebases."""
-    names = connection.execute(sa.select(_codebase_branches.c.name)).scalars()
-    return {str(name) for name in names if name}
+def names_near(
+    connection: sa.Connection, facts: Facts, site: Site, text: str, count: int
+) -> Sequence[str]:
+    """Return the *count* names of branches beside which *text* would stand in their order."""
+    if site.branches is not None:
+        names = {one.name for one in site.branches}
+    else:
+        learn_branches(connection, facts)
+        names = {*site.hinted_branches, *facts.branches_near(text, count)}
+    return near(sorted(names), text, count)
+
+
+class _Newest(Sequence[ListedBranch]):
+    """Branches, the newest first, made when they are looked at.
+
+    :param newest: returns those from a number on, before another, of which something has moved
+    :param unmoved: the others
+    """
+
+    def __init__(
+        self,
+        length: int,
+        newest: Callable[[int, int | None], list[tuple[str, int]]],
+        unmoved: Sequence[str],
+    ) -> None:
+        self._length = length
+        self._newest = newest
+        self._unmoved = unmoved
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[ListedBranch]:
+        return iter(self[:])
+
+    def __getitem__(self, wanted: Any) -> Any:
+        if not isinstance(wanted, slice):
+            return self[wanted : wanted + 1][0]
+        begin, end, _ = wanted.indices(self._length)
+        moved = self._length - len(self._unmoved)
+        some = [_listed(*one) for one in self._newest(begin, min(end, moved))]
+        return some + [
+            _listed(name, None)
+            for name in self._unmoved[max(0, begin - moved) : max(0, end - moved)]
+        ]
+
+
+def _fits(name: str, search: str | None) -> bool:
+    return search is None or search.casefold() in name.casefold()
+
+
+def _listed(name: str, moved: int | None) -> ListedBranch:
+    return ListedBranch(_unconfigured(name), moved)
 
 
 def _unconfigured(name: str) -> Branch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.listed import Statement
+from buildbot_selfserve.history.stored import property_in
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
@@ -63,4 +63,4 @@ def properties(connection: sa.Connection, buildset_id: int) -> dict[str, Any]:
     Buildbot stores ``[value, source]`` as JSON (buildbot/db/buildsets.py).
     """
     found = _PROPERTIES.of(connection, [buildset_id])
-    return {name: json.loads(value)[0] for name, value in found}
+    return {name: property_in(value) for name, value in found}

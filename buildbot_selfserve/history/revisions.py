@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -13,9 +15,12 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Place
-from buildbot_selfserve.history.index import found_by_running
+from buildbot_selfserve.history.index import Stamp
+from buildbot_selfserve.history.index import StampsAndBuilds
+from buildbot_selfserve.history.index import learn_found
 from buildbot_selfserve.history.listed import Statement
 from buildbot_selfserve.history.verdict import judge
+from buildbot_selfserve.history.verdict import past
 from buildbot_selfserve.history.verdict import unbuilt_buildsets
 from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import AnyRevision
@@ -27,14 +32,19 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import is_abbreviation
+from buildbot_selfserve.model import is_hash
+from buildbot_selfserve.model import may_abbreviate
+from buildbot_selfserve.model import one_spelling
 
-#: A shorter text must be the whole revision (contract, section 2).
-SHORTEST_PREFIX = 6
 #: is_done without a stableDelay waits so many seconds (contract, section 2).
 STABLE_DELAY = 180
 #: So many of the newest sourcestamps tell where a branch is.
 NEWEST = 1000
+#: A revision that is not known on a branch is looked for on so many others.
+MOST_ELSEWHERE = 20
 
 _EXISTING = Statement(sa.select(rows.builds.c.id), rows.builds.c.id)
 #: The sourcestamps that have changes.
@@ -46,45 +56,81 @@ def candidates(
 ) -> list[Revision]:
     """Return the revisions on *branches* that *text* may mean, by branches and by their names.
 
-    The whole revision means itself, also where others on its branch begin with it. What begins so
-    is looked up at once for all branches, of which there may be thousands.
+    A text that is a revision means itself. Otherwise digits mean the hashes that begin with them
+    (contract, section 2). What begins so is looked up at once for all branches, of which there may
+    be thousands.
     """
+    text = one_spelling(text)
     if not text:
         return []
-    # first, since what is over by the time of the next step is found there
-    running = found_by_running(connection, facts, branches)
+    # first, since builds may say of which hash the digits are that were asked for
+    learn_found(connection, facts, branches)
+    looks: list[Callable[[Sequence[Branch]], StampsAndBuilds]] = [
+        lambda left: _itself(facts, left, text)
+    ]
+    if may_abbreviate(text):
+        looks += [
+            lambda left: facts.beginning(left, text),
+            # the beginning of several hashes, all of which are on other branches
+            lambda left: facts.at(left, text, ambiguous=True),
+        ]
     found: dict[Branch, list[Revision]] = {}
     left = branches
-    for whole in (True, False):
-        if not left or (not whole and len(text) < SHORTEST_PREFIX):
-            break
-        fitting = [
-            one
-            for one in running
-            if (one.revision == text if whole else one.revision.startswith(text))
-        ]
-        named = facts.by_branch(left, facts.named(text, whole))
-        got = _existing(connection, facts.by_branch(left, facts.found(text, whole)))
-        _add(got, facts.by_branch(left, fitting))
+    for look in looks:
+        named, got = look(left)
+        got = _existing(connection, got)
         for branch in {**named, **got}:
-            found[branch] = _revisions(branch, named.get(branch, {}), got.get(branch, {}))
+            found[branch] = _revisions(facts, branch, named.get(branch, {}), got.get(branch, {}))
         left = [branch for branch in left if branch not in found]
+        if not left:
+            break
     return [revision for branch in branches for revision in found.get(branch, ())]
 
 
-def _add(got: ByBranch, more: ByBranch) -> None:
-    for branch, its in more.items():
-        for revision, builds in its.items():
-            got.setdefault(branch, {}).setdefault(revision, set()).update(builds)
+def _itself(facts: Facts, branches: Sequence[Branch], text: str) -> StampsAndBuilds:
+    """Return what is of just *text* on the *branches* where it is more than a beginning."""
+    found = facts.at(branches, text)
+    if not is_abbreviation(text):
+        return found
+    there = [branch for branch in branches if branch in found[0] or branch in found[1]]
+    return facts.at(there, text, ambiguous=True)
 
 
 def _revisions(
-    branch: Branch, named: Mapping[str, set[int]], got: Mapping[str, set[int]]
+    facts: Facts, branch: Branch, named: Mapping[str, set[int]], got: Mapping[str, set[int]]
 ) -> list[Revision]:
     return [
-        Revision(branch, one, tuple(sorted(named.get(one, ()))), tuple(sorted(got.get(one, ()))))
+        Revision(
+            branch,
+            one,
+            tuple(sorted(named.get(one, ()))),
+            tuple(sorted(got.get(one, ()))),
+            _others(facts, one, named.get(one, ())),
+        )
         for one in sorted({*named, *got})
     ]
+
+
+def _others(facts: Facts, revision: str, stamp_ids: Iterable[int]) -> tuple[int, ...]:
+    """Return the builds of *stamp_ids* that have found another revision."""
+    found = facts.found_for(stamp_ids).values()
+    others = {build_id for its in found for build_id, one in its.items() if one != revision}
+    return tuple(sorted(others))
+
+
+def elsewhere(
+    connection: sa.Connection, facts: Facts, site: Site, branch: Branch, text: str
+) -> list[Revision]:
+    """Return what *text* means on other branches than *branch*; on so many of them."""
+    text = one_spelling(text)
+    places = facts.places_of(text, MOST_ELSEWHERE) if text else []
+    if site.branches is not None:
+        others = [one for one in site.branches if any(place.belongs(one) for place in places)]
+    else:
+        names = dict.fromkeys(place.branch for place in places if place.branch)
+        others = [Branch(name, (name,)) for name in names]
+    others = [one for one in others if one.name != branch.name][:MOST_ELSEWHERE]
+    return candidates(connection, facts, others, text)
 
 
 def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
@@ -116,11 +162,26 @@ def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRe
     stamps = facts.stamps({*revision.sourcestamps, *of_builds.values()})
     changed = {one for (one,) in _CHANGED.of(connection, [stamp.id for stamp in stamps])}
     # who asks for a build by hand often leaves out where the revision is
-    stamps.sort(key=lambda one: (one.id in changed, bool(one.place.repository), one.id))
+    stamps.sort(
+        key=lambda one: (
+            one.revision == revision.revision,
+            one.id in changed,
+            bool(one.place.repository),
+            one.id,
+        )
+    )
     # the last one stands for its codebase
     by_codebase = {stamp.place.codebase: _sourcestamp(stamp.place) for stamp in stamps}
     known = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
-    return AnyRevision(revision.branch, revision.revision, True, known)
+    return AnyRevision(revision.branch, _written(revision, stamps), True, known)
+
+
+def _written(revision: Revision, stamps: Sequence[Stamp]) -> str:
+    """Return the spelling of *revision* that its change has, so that a build finds the change."""
+    for stamp in reversed(stamps):
+        if is_hash(stamp.revision) and stamp.revision == revision.revision:
+            return stamp.written
+    return revision.revision
 
 
 def _places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
@@ -135,10 +196,18 @@ def _sourcestamp(place: Place) -> Sourcestamp:
     return Sourcestamp(place.branch, place.codebase, place.repository, place.project)
 
 
-def rows_at(connection: sa.Connection, facts: Facts, revision: Revision) -> RevisionRows:
-    """Return everything that was asked for at *revision*, the newest first."""
-    found = _rows(connection, facts, revision)
-    return RevisionRows(revision, tuple(found), _judged(connection, found, STABLE_DELAY))
+def rows_at(
+    connection: sa.Connection, facts: Facts, revision: Revision, patched: bool = False
+) -> RevisionRows:
+    """Return everything that was asked for at *revision*, the newest first.
+
+    :param patched: also what was built with a patch on top of it, and so is not this revision
+    """
+    every = _every_row(connection, facts, revision)
+    found = [row for row in every if not row.patched]
+    shown = every if patched else found
+    done = _judged(connection, found, STABLE_DELAY)
+    return RevisionRows(revision, tuple(shown), done, len(every) - len(shown))
 
 
 def done(
@@ -165,7 +234,15 @@ def _has_change(connection: sa.Connection, revision: Revision) -> bool:
 
 
 def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
+    """Return the rows of *revision* itself, without a patch on top."""
+    return [row for row in _every_row(connection, facts, revision) if not row.patched]
+
+
+def _every_row(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
     found = rows.rows_of(connection, facts, revision.branch, facts.of_stamps(revision.sourcestamps))
+    if revision.others:
+        its = revision.revision
+        found = [row for row in found if isinstance(row, RequestRow) or row.revision == its]
     if not revision.builds:
         return found
     of_builds = rows.OF_BUILDS.of(connection, revision.builds)
@@ -212,7 +289,7 @@ def foresee(found: Sequence[Row], stable_delay: int, now: float) -> Outlook:
     for row in found:
         request = row.request if isinstance(row, BuildRow) else row
         if row.endtime is not None:
-            last_end = max(last_end, row.endtime)
+            last_end = max(last_end, past(row.endtime, now))
             continue
         if isinstance(row, BuildRow):
             builds.add(row.build_id)

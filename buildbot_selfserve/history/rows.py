@@ -22,6 +22,7 @@ from buildbot_selfserve.history.index import About
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import got_revision
+from buildbot_selfserve.history.index import learn_found
 from buildbot_selfserve.history.index import learn_names
 from buildbot_selfserve.history.index.statements import GOT_REVISION
 from buildbot_selfserve.history.listed import Statement
@@ -164,8 +165,19 @@ def rows_from(
     if len(about) < len(buildsets_of(records)):
         records = [record for record in records if record[1] in about]
     got: dict[int, str] = {}
+    if any(one.undecided for one in about.values()):
+        # what has been found since may tell of all others, too
+        learn_found(connection, facts, (branch,))
+        about = facts.about(chosen)
+        undecided = {chosen[one] for one in about if about[one].undecided}
+        found = facts.found_for(undecided)
+        got = {
+            record[9]: its[record[9]]
+            for record in records
+            if record[9] in (its := found.get(chosen[record[1]], {}))
+        }
     if not all(one.revision for one in about.values()):
-        got = got_revisions(connection, records, about)
+        got |= got_revisions(connection, facts, records, about, chosen)
     try:
         rows = assemble(branch, records, about, names_of(facts), got)
     except KeyError:
@@ -198,19 +210,24 @@ def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> 
 
 
 def got_revisions(
-    connection: sa.Connection, records: Iterable[Any], about: Mapping[int, About]
+    connection: sa.Connection,
+    facts: Facts,
+    records: Iterable[Any],
+    about: Mapping[int, About],
+    chosen: Chosen,
 ) -> dict[int, str]:
     """Return the revision that each build got whose sourcestamp names none, by build id."""
-    codebases = {
-        record[9]: about[record[1]].codebase
+    buildsets = {
+        record[9]: record[1]
         for record in records
         if record[9] is not None and not about[record[1]].revision
     }
     found: dict[int, str] = {}
-    for build_id, value in _GOT.of(connection, list(codebases)):
-        revision = got_revision(value, codebases[build_id])
+    for build_id, value in _GOT.of(connection, list(buildsets)):
+        buildset_id = buildsets[build_id]
+        revision = got_revision(value, about[buildset_id].codebase)
         if revision:
-            found[build_id] = revision
+            found[build_id] = facts.whole(revision, chosen[buildset_id])
     return found
 
 
@@ -225,7 +242,8 @@ def assemble(
 
     :param records: as ``Record`` has them
     :param about: what is told of each buildset
-    :param got: the revisions of builds whose sourcestamp names none, by build id
+    :param got: the revisions of builds that have found another one than their sourcestamp names,
+        by build id
     :raises KeyError: a name is not known
     """
     builders, workers, masters = names
@@ -251,7 +269,7 @@ def assemble(
         worker_id,
         master_id,
     ) in records:
-        _, revision, reason, owner = about[buildset_id]
+        _, revision, reason, owner, patched, _ = about[buildset_id]
         known = found.get(request_id)
         if known is None:
             request = RequestRow(
@@ -269,6 +287,7 @@ def assemble(
                 results if complete else None,
                 buildset_id,
                 owner,
+                patched,
             )
             known = found[request_id] = (request, [])
         if build_id is not None:
@@ -280,7 +299,7 @@ def assemble(
                 builders[build_builder_id],
                 build_builder_id,
                 branch_name,
-                revision or got.get(build_id),
+                got.get(build_id, revision) or None,
                 started_at,
                 build_complete_at,
                 None if running else build_results,

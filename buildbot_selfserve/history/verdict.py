@@ -27,6 +27,17 @@ Virtual = Mapping[int, str]
 
 _NONE: Virtual = {}
 
+#: Seconds by which the clock of another master may be ahead.
+CLOCK_SLACK = 60
+
+
+def past(end: int, now: float) -> int:
+    """Return *end*, or 0 if it lies in the future: the clock was set back since, who knows when.
+
+    :param end: epoch seconds, like *now*
+    """
+    return end if end <= now + CLOCK_SLACK else 0
+
 
 class BuilderResults:
     """What one builder has made of a revision.
@@ -94,7 +105,7 @@ def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual 
             running += row.state == "running"
             pending += row.state == "pending"
             continue
-        last_end = max(last_end or 0, row.endtime)
+        last_end = max(last_end or 0, past(row.endtime, now))
         builds += isinstance(row, BuildRow)
         cancelled += row.status == CANCELLED
         skipped += row.status == SKIPPED

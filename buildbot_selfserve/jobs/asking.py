@@ -21,7 +21,7 @@ class Asker:
 
     :param via: how they proved it: ``session``, ``basic``, ``remote_user``, ``token:NAME`` or
         ``anonymous``
-    :param begun: when they asked, in reactor seconds; from then on the timeout counts
+    :param begun: when they asked, in monotonic seconds; from then on the timeout counts
     :param may: says whether they may do what they ask for to one of several targets
     :param attempt: the key under which they may send it again, if they gave one
     """

@@ -30,6 +30,8 @@ from buildbot_selfserve.model import plural
 
 MINUTE = 60
 HOUR = 3600
+#: Seconds by which the clock of another master may be ahead.
+CLOCK_SLACK = 60
 
 #: What a job request takes from each budget.
 _ONE: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
@@ -58,7 +60,7 @@ def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) ->
 
     :param limit: job requests a minute
     """
-    taken = _taken(connection, asker, _ONE, now - MINUTE)
+    taken = _taken(connection, asker, _ONE, MINUTE, now)
     if sum(number for _, number in taken) < limit:
         return None
     return TooMany(
@@ -76,7 +78,7 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
     """
     asker = asker_key(job.who, job.via)
     with turn(connection, asker):
-        taken = _taken(connection, asker, _BUILDS, job.when - HOUR)
+        taken = _taken(connection, asker, _BUILDS, HOUR, job.when)
         left = max(0, limit - sum(builds for _, builds in taken))
         if number > left:
             return TooMany(
@@ -97,7 +99,7 @@ def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tu
     """
     asker, now = asker_key(who, via), int(time.time())
     return tuple(
-        _budget(name, limit, _taken(connection, asker, amount, now - window), window, now)
+        _budget(name, limit, _taken(connection, asker, amount, window, now), window, now)
         for name, limit, amount, window in (
             ("builds_per_hour", limits.builds_per_hour, _BUILDS, HOUR),
             ("job_requests_per_minute", limits.job_requests_per_minute, _ONE, MINUTE),
@@ -111,11 +113,16 @@ _Taken = list[tuple[int, int]]
 
 
 def _taken(
-    connection: sa.Connection, asker: str, amount: sa.ColumnElement[int], after: int
+    connection: sa.Connection, asker: str, amount: sa.ColumnElement[int], window: int, now: int
 ) -> _Taken:
+    """Return what *asker* has taken within *window* seconds before *now*.
+
+    What was taken in the future was taken before the clock was set back, and does not count.
+    """
+    within = jobs.c.submitted_at.between(now - window + 1, now + CLOCK_SLACK)
     query = (
         sa.select(jobs.c.submitted_at, sa.func.sum(amount))
-        .where(jobs.c.asker == asker, jobs.c.submitted_at > after)
+        .where(jobs.c.asker == asker, within)
         .group_by(jobs.c.submitted_at)
         .order_by(jobs.c.submitted_at)
     )

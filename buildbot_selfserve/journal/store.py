@@ -25,6 +25,9 @@ from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import asker_key
+from buildbot_selfserve.model import has_address
+from buildbot_selfserve.model import user_key
+from buildbot_selfserve.model import user_keys
 
 
 @dataclass(frozen=True)
@@ -274,14 +277,37 @@ def requests_made_for(connection: sa.Connection, who: str, branch: str, most: in
 
     :param most: only so many of the newest jobs are looked at
     """
-    filters = Filters(who=who, branch=branch)
-    found = list_jobs(connection, most, 0, filters).jobs
+    query = (
+        sa.select(jobs)
+        .where(jobs.c.who.in_(_names_of(connection, who)), exactly(jobs.c.branch, branch))
+        .order_by(jobs.c.id.desc())
+        .limit(most)
+    )
+    key = user_key(who)
     return [
         outcome.request_id
-        for job in found
+        for job in map(_job, connection.execute(query))
+        # some databases compare without case
+        if key in user_keys(job.who)
         for outcome in job.requests
-        if job.who == who and outcome.request_id is not None and outcome.outcome == "created"
+        if outcome.request_id is not None and outcome.outcome == "created"
     ]
+
+
+def _names_of(connection: sa.Connection, who: str) -> list[str]:
+    """Return the names under which *who* has asked: an address may be written in several ways.
+
+    Goes along the index from one name to the next, so that it depends on how many have ever asked,
+    and not on how often.
+    """
+    if not has_address(who):
+        return [who]
+    first = sa.select(sa.func.min(jobs.c.who).label("who")).cte("names", recursive=True)
+    after = sa.select(sa.func.min(jobs.c.who)).where(jobs.c.who > first.c.who).scalar_subquery()
+    names = first.union_all(sa.select(after).where(first.c.who.is_not(None)))
+    key = user_key(who)
+    every = connection.execute(sa.select(names.c.who)).scalars()
+    return [name for name in every if name is not None and key in user_keys(name)]
 
 
 def _job(record: Any) -> Job:

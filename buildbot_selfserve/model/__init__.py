@@ -28,6 +28,18 @@ from buildbot_selfserve.model.live import Measured
 from buildbot_selfserve.model.manual import ApiDocument
 from buildbot_selfserve.model.manual import Manual
 from buildbot_selfserve.model.manual import RouteText
+from buildbot_selfserve.model.names import SHORTEST_BUILT
+from buildbot_selfserve.model.names import begins
+from buildbot_selfserve.model.names import has_address
+from buildbot_selfserve.model.names import is_abbreviation
+from buildbot_selfserve.model.names import is_hash
+from buildbot_selfserve.model.names import may_abbreviate
+from buildbot_selfserve.model.names import means
+from buildbot_selfserve.model.names import one_spelling
+from buildbot_selfserve.model.names import trimmed
+from buildbot_selfserve.model.names import user_key
+from buildbot_selfserve.model.names import user_keys
+from buildbot_selfserve.model.places import QUIET_AFTER
 from buildbot_selfserve.model.places import AnyRevision
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
@@ -35,6 +47,7 @@ from buildbot_selfserve.model.places import Builder
 from buildbot_selfserve.model.places import BuilderEntry
 from buildbot_selfserve.model.places import Builders
 from buildbot_selfserve.model.places import BuilderSet
+from buildbot_selfserve.model.places import ListedBranch
 from buildbot_selfserve.model.places import Possible
 from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.places import Setup
@@ -78,8 +91,10 @@ __all__ = [
     "NO_LIMITS",
     "PASSED",
     "PASSING",
+    "QUIET_AFTER",
     "RESULT_NAMES",
     "RETRY",
+    "SHORTEST_BUILT",
     "SKIPPED",
     "SUCCESS",
     "UNSETTLED",
@@ -105,6 +120,7 @@ __all__ = [
     "JobRow",
     "Jobs",
     "Limits",
+    "ListedBranch",
     "Manual",
     "Measured",
     "NewRequest",
@@ -130,6 +146,16 @@ __all__ = [
     "Verdict",
     "as_json",
     "asker_key",
+    "begins",
+    "has_address",
+    "is_abbreviation",
+    "is_hash",
+    "may_abbreviate",
+    "means",
+    "one_spelling",
     "plural",
     "result_name",
+    "trimmed",
+    "user_key",
+    "user_keys",
 ]

@@ -74,7 +74,7 @@ Target = Builder | NewRequest | BuildRow | RequestTarget
 class Order:
     """What an act must know of the job request that it belongs to.
 
-    :param deadline: reactor seconds after which nothing new may be begun
+    :param deadline: monotonic seconds after which nothing new may be begun
     :param may: says whether the asker may do this to one of several targets
     :param take_builds: takes so many builds from the asker's budget, before they are made; raises
         :class:`~buildbot_selfserve.errors.TooMany` when so many are not left

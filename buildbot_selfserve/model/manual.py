@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from buildbot_selfserve.model.places import Branch
+from buildbot_selfserve.model.places import ListedBranch
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,14 @@ class RouteText:
 
 @dataclass(frozen=True)
 class Manual:
-    """The routes of this API and the branches they can be used with."""
+    """The routes of this API, and the branches on which something last moved.
+
+    :param more: how many branches there are besides
+    """
 
     routes: tuple[RouteText, ...]
-    branches: tuple[Branch, ...]
+    branches: Sequence[ListedBranch]
+    more: int
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from functools import lru_cache
 from typing import Any
+from typing import ClassVar
 from urllib.parse import urlparse
 
 from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Limits
+from buildbot_selfserve.model.names import one_spelling
 
 #: A builder's name, a regular expression, ``tag:NAME`` or ``scheduler:NAME``.
 BuilderEntry = str | re.Pattern[str]
+
+
+DAY = 86_400
+#: Seconds after which a branch on which nothing has moved is folded away.
+QUIET_AFTER = 30 * DAY
 
 
 @dataclass(frozen=True)
@@ -125,31 +134,58 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Branches:
-    """The branches of this master, in the order of their names.
+class ListedBranch:
+    """A branch, and when something last moved on it, in epoch seconds, where that is known."""
 
-    :param revision: only those on which it is known, or one that begins so; ``None`` for all
+    branch: Branch
+    moved: int | None = None
+
+    def is_quiet(self, now: int) -> bool:
+        """Whether nothing has moved on it for long.
+
+        What moved in the future did so before the clock was set back, nobody knows when.
+        """
+        return self.moved is not None and not now - QUIET_AFTER <= self.moved <= now + DAY
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The branches of this master, the one on which something last moved first.
+
+    :param revision: only those on which it is known, or a hash that begins so; ``None`` for all
     :param found: the revisions that were meant
+    :param search: only those with this text in their names
     """
 
-    branches: tuple[Branch, ...]
+    #: Rows of an answer whose client does not say how many, by form: scripts expect all.
+    DEFAULT_ROWS: ClassVar[Mapping[str, int | None]] = {"json": None, "html": 100}
+
+    rows: Sequence[ListedBranch]
     revision: str | None = None
     found: tuple[Revision, ...] = ()
+    search: str | None = None
+
+    @property
+    def only(self) -> Revision | None:
+        """Return the revision that was looked for, if it is found once."""
+        return self.found[0] if self.revision is not None and len(self.found) == 1 else None
 
 
 @dataclass(frozen=True)
 class Revision:
     """A revision that is known on a branch.
 
-    :param revision: the whole revision
-    :param sourcestamps: ids of the sourcestamps that have it on this branch
-    :param builds: ids of builds that found it, though their sourcestamp names no revision
+    :param revision: the whole revision, a hash in small letters
+    :param sourcestamps: ids of the sourcestamps that have it on this branch, in any spelling
+    :param builds: ids of builds that found it, though their sourcestamp does not name all of it
+    :param others: ids of builds of *sourcestamps* that found another one
     """
 
     branch: Branch
     revision: str
     sourcestamps: tuple[int, ...]
     builds: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
 
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target (contract, section 3: ``what``)."""
@@ -170,7 +206,8 @@ class Sourcestamp:
 class AnyRevision:
     """A revision to build at, whether anything was asked for at it before or not.
 
-    :param revision: the whole revision of one that is known, or else the text as it was given
+    :param revision: the whole revision of one that is known, as its change spells it, or else the
+        text as it was given
     :param sourcestamps: where it is, one a codebase; of a revision that is not known, where this
         branch is: none when nobody knows, several when it can be any of them
     """
@@ -180,9 +217,14 @@ class AnyRevision:
     known: bool
     sourcestamps: tuple[Sourcestamp, ...]
 
+    @property
+    def shown(self) -> str:
+        """Return the revision in the spelling of rows."""
+        return one_spelling(self.revision)
+
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target (contract, section 3: ``what``)."""
-        return {"branch": self.branch.name, "revision": self.revision}
+        return {"branch": self.branch.name, "revision": self.shown}
 
 
 @dataclass(frozen=True)
@@ -219,12 +261,14 @@ class Possible:
     """What can be built at a revision.
 
     :param reacting: names of the builders that a change on the branch would be built by
+    :param elsewhere: what a revision that is not known here means on other branches
     """
 
     revision: AnyRevision
     reacting: tuple[str, ...]
     sets: tuple[BuilderSet, ...]
     builders: tuple[Builder, ...]
+    elsewhere: tuple[Revision, ...] = ()
 
 
 @dataclass(frozen=True)

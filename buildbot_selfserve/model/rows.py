@@ -21,6 +21,7 @@ class RequestRow(NamedTuple):
 
     ``owner`` is who asked for it, or else the author of the newest of its changes. ``status`` is
     the result code once the request is complete and ``None`` before; the times are epoch seconds.
+    ``patched`` says that a patch was put on top of the revision.
     """
 
     request_id: int
@@ -37,6 +38,7 @@ class RequestRow(NamedTuple):
     status: int | None
     buildset_id: int
     owner: str | None = None
+    patched: bool = False
 
     @property
     def state(self) -> str:
@@ -79,6 +81,11 @@ class BuildRow(NamedTuple):
     def state(self) -> str:
         """Return ``running`` or the name of the result."""
         return "running" if self.endtime is None else result_name(self.status)
+
+    @property
+    def patched(self) -> bool:
+        """Whether a patch was put on top of the revision."""
+        return self.request.patched
 
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target (contract, section 3: ``what``)."""
@@ -124,11 +131,13 @@ class RevisionRows:
     """Everything that was asked for at a revision, and how far it is.
 
     :param done: the same question as ``is_done`` asks
+    :param left_out: so many rows had a patch on top of the revision, and are not among *rows*
     """
 
     revision: Revision
     rows: tuple[Row, ...]
     done: Done
+    left_out: int = 0
 
 
 #: How a revision fares by the latest result of each builder (contract, section 5).

@@ -97,13 +97,23 @@ def _by_name(of: Schema | bool, text: str) -> Schema:
 
 _BUILDERNAME = _text("The name of the builder.")
 _BRANCH = _text("The name of the branch in this API.")
-_REVISION = _or_null(_text("The whole revision; null when nobody knows it."))
+_REVISION = _or_null(
+    _text("The whole revision, a hash in small letters; null when nobody knows it.")
+)
 _RESULT = (
     "Buildbot's result code: 0 success, 1 warnings, 2 failure, 3 skipped, 4 exception, 5 retry,"
     " 6 cancelled."
 )
-_PROPERTIES = _by_name(True, "Its properties by name.")
+_PROPERTIES = _by_name(
+    True,
+    "Its properties by name. Told as text: numbers of over 4,300 digits, NaN and infinite ones,"
+    " values nested over 200 deep, and what is no JSON.",
+)
 _NAMES_OF_BUILDERS = _list({"type": "string"}, "Names of builders.")
+_PATCHED = _is(
+    "boolean",
+    "A patch was put on top of the revision, as by a try scheduler. Only where it is true.",
+)
 
 _REQUEST_ROW = {
     "request_id": _number("The id of the build request."),
@@ -121,8 +131,9 @@ _REQUEST_ROW = {
     "url": _text("Buildbot's own page of it.", format="uri"),
     "status": _or_null(_number(f"{_RESULT} Only where it has ended.")),
     "endtime": _or_null(_time("When it ended. Only where it has.")),
+    "patched": _PATCHED,
 }
-_ONLY_WHEN_COMPLETE = ("status", "endtime")
+_ONLY_SOMETIMES = ("status", "endtime", "patched")
 
 _BUILD_ROW = {
     "build_id": _number("The id of the build."),
@@ -138,6 +149,7 @@ _BUILD_ROW = {
     "builder_id": _number("The id of the builder."),
     "worker": _or_null(_text("The name of the worker that builds it.")),
     "url": _text("Buildbot's own page of it.", format="uri"),
+    "patched": _PATCHED,
 }
 
 _WITH_PROPERTIES = {**_REQUEST_ROW, "properties": _PROPERTIES}
@@ -249,17 +261,18 @@ _COUNTS = {
 }
 
 _SCHEMAS: dict[type, Schema] = {
-    RequestRow: _object("A build request.", _REQUEST_ROW, optional=_ONLY_WHEN_COMPLETE),
-    BuildRow: _object("A build.", _BUILD_ROW),
+    RequestRow: _object("A build request.", _REQUEST_ROW, optional=_ONLY_SOMETIMES),
+    BuildRow: _object("A build.", _BUILD_ROW, optional=("patched",)),
     BuildDetail: _object(
         "A build, with the properties of its request.",
         {
             **_BUILD_ROW,
             "requests": _list(
-                _object("Its request.", _WITH_PROPERTIES, optional=_ONLY_WHEN_COMPLETE),
+                _object("Its request.", _WITH_PROPERTIES, optional=_ONLY_SOMETIMES),
                 "The request that it is a build of.",
             ),
         },
+        optional=("patched",),
     ),
     RequestDetail: _object(
         "A build request, with its properties and its builds.",
@@ -267,7 +280,7 @@ _SCHEMAS: dict[type, Schema] = {
             **_WITH_PROPERTIES,
             "build_ids": _list({"type": "integer"}, "The ids of its builds, oldest first."),
         },
-        optional=_ONLY_WHEN_COMPLETE,
+        optional=_ONLY_SOMETIMES,
     ),
     Branch: _object(
         "A branch.",
@@ -277,7 +290,7 @@ _SCHEMAS: dict[type, Schema] = {
             "graph_branches": _list({"type": "string"}, "Its name."),
         },
     ),
-    Branches: _by_name(reference("Branch"), "Branches by name."),
+    Branches: _by_name(reference("Branch"), "Branches by name, the one that last moved first."),
     Day: _list(_ROW, f"What happened on a day, the newest first. {_ROW_KINDS}"),
     RevisionRows: _list(_ROW, f"All that was asked for at a revision. {_ROW_KINDS}"),
     Builders: _list({"type": "string"}, "Names of builders, sorted."),
@@ -290,6 +303,10 @@ _SCHEMAS: dict[type, Schema] = {
             "reacting": _NAMES_OF_BUILDERS,
             "sets": _by_name(_NAMES_OF_BUILDERS, "The builders of each set."),
             "builders": _NAMES_OF_BUILDERS,
+            "elsewhere": _by_name(
+                _list({"type": "string"}, "Revisions."),
+                "What a revision that is not known here means on other branches, by branch.",
+            ),
         },
     ),
     Verdict: _object(
@@ -372,7 +389,10 @@ _SCHEMAS: dict[type, Schema] = {
         "What this API can do.",
         {
             "routes": _list(_object("A route.", _ROUTE), "Its routes."),
-            "branches": _list({"type": "string"}, "The branches that it can be used with."),
+            "branches": _list(
+                {"type": "string"},
+                "The branches on which something last moved, at most 100; /branches has all.",
+            ),
         },
     ),
     ApiDocument: _is("object", "An OpenAPI 3.1 document.", additionalProperties=True),

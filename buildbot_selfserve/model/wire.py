@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any
 
@@ -18,6 +19,7 @@ from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Branches
 from buildbot_selfserve.model.places import Builders
 from buildbot_selfserve.model.places import Possible
+from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.places import Site
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
@@ -58,6 +60,8 @@ def _request(row: RequestRow, site: Site) -> dict[str, Any]:
         "builder_id": row.builder_id,
         "url": f"{site.buildbot_url}#/buildrequests/{row.request_id}",
     }
+    if row.patched:
+        data["patched"] = True
     if row.complete:
         # only then: old clients take a row without these two keys for pending
         data["status"] = row.status
@@ -67,7 +71,7 @@ def _request(row: RequestRow, site: Site) -> dict[str, Any]:
 
 @as_json.register
 def _build(row: BuildRow, site: Site) -> dict[str, Any]:
-    return {
+    data = {
         "build_id": row.build_id,
         "requests": [_request(row.request, site)],
         "buildnumber": row.buildnumber,
@@ -82,6 +86,7 @@ def _build(row: BuildRow, site: Site) -> dict[str, Any]:
         "worker": row.worker,
         "url": f"{site.buildbot_url}#/builders/{row.builder_id}/builds/{row.buildnumber}",
     }
+    return {**data, "patched": True} if row.patched else data
 
 
 def _row(row: Row, site: Site) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def _(detail: RequestDetail, site: Site) -> dict[str, Any]:
 
 @as_json.register
 def _(value: Branches, site: Site) -> dict[str, Any]:
-    return {branch.name: as_json(branch, site) for branch in value.branches}
+    return {one.branch.name: as_json(one.branch, site) for one in value.rows}
 
 
 @as_json.register
@@ -134,12 +139,20 @@ def _(value: Builders, site: Site) -> list[str]:
 def _(value: Possible, site: Site) -> dict[str, Any]:
     return {
         "branch": value.revision.branch.name,
-        "revision": value.revision.revision,
+        "revision": value.revision.shown,
         "known": value.revision.known,
         "reacting": list(value.reacting),
         "sets": {one.name: [builder.name for builder in one.builders] for one in value.sets},
         "builders": [builder.name for builder in value.builders],
+        "elsewhere": _by_branch(value.elsewhere),
     }
+
+
+def _by_branch(revisions: Iterable[Revision]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in revisions:
+        found.setdefault(one.branch.name, []).append(one.revision)
+    return found
 
 
 @as_json.register
@@ -265,7 +278,7 @@ def _(manual: Manual, site: Site) -> dict[str, Any]:
             }
             for route in manual.routes
         ],
-        "branches": [branch.name for branch in manual.branches],
+        "branches": [one.branch.name for one in manual.branches],
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
 from buildbot_selfserve.params.kinds import Date
+from buildbot_selfserve.params.kinds import Flag
 from buildbot_selfserve.params.kinds import Int
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
@@ -30,7 +31,7 @@ COUNT = Int(
 BUILD_ID = Int("build_id", "The id of the build.", required=True, minimum=1, noun="build")
 REVISION = Text(
     "revision",
-    "The revision, or at least 6 characters that it begins with.",
+    "The revision; of a hash, at least the first 6 hexadecimal digits.",
     required=True,
     noun="revision",
 )
@@ -40,7 +41,8 @@ REQUEST_ID = Int(
 #: Another text than a known revision is taken as it is (contract, section 3).
 ANY_REVISION = replace(
     REVISION,
-    text="The revision; the beginning of one that is known is completed, any other taken as it is.",
+    text="The revision; the first 6 or more digits of a hash that is known are completed, anything"
+    " else is taken as it is.",
     noun="any_revision",
 )
 BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
@@ -86,8 +88,13 @@ STABLE_DELAY = Int(
     default=180,
 )
 WITH_REVISION = Text(
-    "revision", "Only branches on which this revision is known, or one that begins so."
+    "revision", "Only branches on which this revision is known, or a hash that begins so."
 )
+PATCHED = Flag(
+    "patched",
+    "1: also what was built with a patch on top of the revision, as by a try scheduler.",
+)
+SEARCH = Text("search", "Only branches with this text in their names, in capitals or not.")
 DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
 NUM = Int("num", "At most so many jobs.", default=100, minimum=1, maximum=10000)
 OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)

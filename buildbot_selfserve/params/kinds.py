@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.model import trimmed
 from buildbot_selfserve.params.texts import DEEPEST
 from buildbot_selfserve.params.texts import PLAIN
 from buildbot_selfserve.params.texts import is_plain
@@ -155,9 +156,13 @@ class Text(Param):
     longest: int = 256
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> str:
-        if not isinstance(raw, str) or len(raw) > self.longest or not is_plain(raw):
+        # who pastes a text often pastes blanks around it
+        text = trimmed(raw) if isinstance(raw, str) else None
+        if text is None or len(text) > self.longest or not is_plain(text):
             raise BadParameter(self.name, self.expected())
-        return raw
+        if self.required and not text:
+            raise BadParameter(self.name, "given")
+        return text
 
     def expected(self) -> str:
         """Return what would be right."""
@@ -181,6 +186,22 @@ class Choice(Param):
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.choices)}
+
+
+@dataclass(frozen=True)
+class Flag(Param):
+    """Yes or no: ``1`` or ``true``, ``0`` or ``false``."""
+
+    default: bool = False
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> bool:
+        text = str(raw).lower() if isinstance(raw, bool | int | str) else ""
+        if text not in ("0", "1", "true", "false"):
+            raise BadParameter(self.name, "0, 1, true or false")
+        return text in ("1", "true")
+
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        return {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
 
 
 @dataclass(frozen=True)
@@ -259,6 +280,8 @@ def parse_all(
     values: dict[str, Any] = {}
     for param in params:
         raw = given.get(param.name)
+        if isinstance(param, Text) and isinstance(raw, str):
+            raw = trimmed(raw)
         if raw is not None and raw != "":
             values[param.name] = param.parse(raw, limits)
         elif param.required:

@@ -26,20 +26,15 @@ PIECE = 2**16 - 16
 
 
 class Lengthy(NamedTuple):
-    """A value with a long text beside it.
+    """A value with a long text beside it, as a function returns it in a reader.
 
-    The text comes out of a reader in pieces that are never joined: to copy megabytes takes longer
-    than the reactor may be held up, and small answers pass between the pieces.
+    ``Readers.ask`` returns a ``Delivery`` in its place: the text comes out of the reader in pieces
+    that are never joined, as fast as a client takes them. To copy megabytes takes longer than the
+    reactor may be held up, and small answers pass between the pieces.
     """
 
     value: Any
-    pieces: tuple[bytes, ...]
-
-
-def lengthy(value: Any, text: bytes) -> Lengthy:
-    """Return *value* with *text* beside it, in pieces."""
-    pieces = (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
-    return Lengthy(value, tuple(pieces))
+    text: bytes
 
 
 class Readers(Protocol):
@@ -60,7 +55,10 @@ class Readers(Protocol):
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns.
 
+        A ``Delivery`` where that is ``Lengthy``.
+
         :param large: the answer may take long, and must keep no small one waiting
+        :raises LargeAnswer: it was not said to be *large*, and is
         :raises Unavailable: it did not answer in time, or too many questions wait
         :raises SelfServeError: what the function raised
         """

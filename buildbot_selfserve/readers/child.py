@@ -16,9 +16,12 @@ import traceback
 from typing import Any
 from typing import BinaryIO
 
+from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import frames
+from buildbot_selfserve.readers.outbox import MOST_READ
+from buildbot_selfserve.readers.outbox import Outbox
 
 #: Seconds after which a thread lets the other one run: a small answer is not to wait for the
 #: encoding of a large one. SQLite lets go of Python at each record, and a small answer would wait
@@ -28,8 +31,6 @@ SWITCH_INTERVAL = 0.0001
 #: So many new objects are looked through at once: an answer is made of thousands, and hardly any of
 #: them is left when it is sent. What is left takes memory until then.
 YOUNG = 10_000
-#: So much is taken from a pipe at once: as much as it holds.
-MOST_READ = 2**16
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def _serve(answers: _Answers) -> None:
-    small, large = (_Lane(frames.LANES[large]) for large in (False, True))
+    small, large = (_Lane(large) for large in (False, True))
     first = small.first()
     if first is None:
         return
@@ -57,8 +58,10 @@ def _serve(answers: _Answers) -> None:
     gc.set_threshold(YOUNG)
     gc.enable()
     answers.send(frames.READY, frames.PLAIN, b"")
+    outbox = Outbox(frames.OUTBOX, answers.send)
+    threading.Thread(target=outbox.work, daemon=True).start()
     for lane in (small, large):
-        threading.Thread(target=lane.work, args=(state, answers), daemon=True).start()
+        threading.Thread(target=lane.work, args=(state, answers, outbox), daemon=True).start()
     # both may be busy when the master ends; without any event, this waits for that alone
     master_ends = select.poll()
     master_ends.register(frames.LANES[False], 0)
@@ -66,10 +69,14 @@ def _serve(answers: _Answers) -> None:
 
 
 class _Lane:
-    """Takes questions from a pipe, and answers one after the other."""
+    """Takes questions from a pipe, and answers one after the other.
 
-    def __init__(self, file: int) -> None:
-        self._file = file
+    :param is_large: whether the next one may wait until clients have taken earlier answers
+    """
+
+    def __init__(self, is_large: bool) -> None:
+        self._is_large = is_large
+        self._file = file = frames.LANES[is_large]
         self._unpacker = frames.Unpacker()
         #: by their numbers: what they begin with, and what they are, pickled
         self._waiting: dict[int, tuple[tuple[Any, ...], bytes]] = {}
@@ -81,15 +88,16 @@ class _Lane:
         """Return what comes before all questions; ``None`` if the pipe ends."""
         return self._waiting.pop(frames.READY)[1] if self._take() else None
 
-    def work(self, state: Any, answers: _Answers) -> None:
+    def work(self, state: Any, answers: _Answers, outbox: Outbox) -> None:
         """Answer until the pipe ends."""
         while self._take():
             number = next(iter(self._waiting))
             kind, value = _answer(state, *self._waiting.pop(number))
             if isinstance(value, Lengthy):
-                for piece in value.pieces:
-                    answers.send(number, frames.PIECE, piece)
-                value = Lengthy(value.value, ())
+                if outbox.put(number, value, self._is_large):
+                    value = None  # it is not kept here until the next answer is made
+                    continue
+                kind, value = frames.RAISED, LargeAnswer()
             answers.send(number, kind, pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
 
     def _take(self) -> bool:
@@ -112,7 +120,7 @@ def _answer(state: Any, kept: tuple[Any, ...], payload: bytes) -> tuple[int, Any
     refers, function, arguments = pickle.loads(payload)
     try:
         return frames.PLAIN, function(state, *(kept if refers else ()), *arguments)
-    except SelfServeError as error:
+    except (LargeAnswer, SelfServeError) as error:
         return frames.RAISED, error
     except Exception:
         return frames.RAISED, traceback.format_exc()

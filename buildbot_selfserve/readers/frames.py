@@ -11,13 +11,16 @@ from collections.abc import Iterator
 #: number of the question, kind of the frame, length of what follows
 HEADER = struct.Struct(">IBI")
 
-#: Kinds of frames: a question or its answer, what a function raised, an answer nobody wants, a
-#: piece of the text beside an answer that follows, an argument that questions to come refer to.
-PLAIN, RAISED, UNWANTED, PIECE, KEPT = range(5)
+#: Kinds of frames: a question or its answer, what a function raised, an answer nobody wants (any
+#: more), an argument that questions to come refer to. Of a long answer: it waits for so many bytes
+#: of room, it begins, a piece of it, so many more pieces are wanted.
+PLAIN, RAISED, UNWANTED, KEPT, WAITING, BEGUN, PIECE, MORE = range(8)
 
 #: The descriptors in a reader from which small questions come, and large ones. Each lane waits for
 #: its own: a thread that hands questions on would wait for the other threads at each of them.
 LANES = {False: 0, True: 3}
+#: The descriptor in a reader from which comes what the master wants of long answers.
+OUTBOX = 4
 
 #: The number of the frame that says that a reader has its state; no question has it.
 READY = 0

@@ -16,14 +16,17 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
-from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import frames
+from buildbot_selfserve.readers.bodies import Delivery
+from buildbot_selfserve.readers.bodies import PipedBody
+from buildbot_selfserve.readers.bodies import make_room
 
 #: A question is asked so often: again when its reader has died under it, once.
 ATTEMPTS = 2
@@ -37,6 +40,8 @@ TOLERANCE = 0.01
 STOOD_STILL = 0.5
 #: Seconds that a reader has to make its state: it may have a long history to read.
 LONGEST_START = 600.0
+#: Seconds between two looks for clients to cut off while an answer waits for room.
+ROOM_INTERVAL = 1.0
 #: The child finds its modules where we found ours; sys.path[0] would be the master's folder.
 _BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[1:];"
@@ -68,7 +73,8 @@ class _Question:
         self.payload = payload
         self.large = large
         self.kept = kept
-        self.pieces: list[bytes] = []
+        #: its answer was made, and waits until so many bytes of others were taken
+        self.lacking = 0
         self.attempts = 0
         self.asked_at = 0.0
         #: when it is given up
@@ -220,6 +226,9 @@ class _Reader:
         self._started = 0.0
         #: it may hang in this one
         self._suspect: _Question | None = None
+        #: long answers on their way, by the numbers of their questions
+        self._bodies: dict[int, PipedBody] = {}
+        self._room_look: Any = None
         #: by lane
         self._kept: dict[bool, _Kept] = {}
 
@@ -253,7 +262,7 @@ class _Reader:
         self._kept = {}
         pipe = _Pipe(self)
         command = [sys.executable, "-c", _BOOTSTRAP, *sys.path]
-        files = {**dict.fromkeys(frames.LANES.values(), "w"), 1: "r", 2: "r"}
+        files = {**dict.fromkeys((*frames.LANES.values(), frames.OUTBOX), "w"), 1: "r", 2: "r"}
         try:
             reactor.spawnProcess(pipe, sys.executable, command, env=os.environ, childFDs=files)
         except OSError:
@@ -262,7 +271,7 @@ class _Reader:
             self.readers.died(self, 0)
             return
         self._pipe = pipe
-        pipe.write(False, self.readers.first_frame)
+        pipe.write(frames.LANES[False], self.readers.first_frame)
         for question in self.questions():
             self._send(question)
 
@@ -275,14 +284,14 @@ class _Reader:
     def _send(self, question: _Question) -> None:
         assert self._pipe is not None
         question.attempts += 1
-        question.pieces.clear()
+        question.lacking = 0
         question.asked_at = self.readers.reactor.seconds()
         large, kept = question.large, question.kept
         frame = frames.packed(question.number, frames.PLAIN, question.payload)
         if kept is not None and kept is not self._kept.get(large):
             self._kept[large] = kept
             frame = kept.frame + frame
-        self._pipe.write(large, frame)
+        self._pipe.write(frames.LANES[large], frame)
 
     def answered(self, number: int, kind: int, payload: bytes) -> None:
         """Take an answer, or that the process begins to answer now."""
@@ -291,26 +300,72 @@ class _Reader:
             for waiting in self.questions():
                 waiting.asked_at = self.readers.reactor.seconds()
             return
+        if kind == frames.PIECE:
+            if number in self._bodies:
+                self._bodies[number].feed(payload)
+            return
         lane = next((lane for lane in self.lanes.values() if number in lane), None)
         if lane is None:
             return
-        if kind == frames.PIECE:
-            lane[number].pieces.append(payload)
+        if kind == frames.WAITING:
+            self._waits(lane[number], pickle.loads(payload))
             return
         question = lane.pop(number)
         if lane:
             # the next one of its lane begins now
             _first(lane).asked_at = self.readers.reactor.seconds()
+        if kind == frames.BEGUN:
+            self._deliver(question, *pickle.loads(payload))
+            return
         if question.answer.called:
             return
         value = pickle.loads(payload)
-        if isinstance(value, Lengthy):
-            value = Lengthy(value.value, tuple(question.pieces))
         if kind == frames.PLAIN:
             question.answer.callback(value)
         else:
-            raised = value if isinstance(value, SelfServeError) else ReaderError(value)
-            question.answer.errback(Failure(raised))
+            told = isinstance(value, LargeAnswer | SelfServeError)
+            question.answer.errback(Failure(value if told else ReaderError(value)))
+
+    def _deliver(self, question: _Question, value: Any, length: int, text_number: int) -> None:
+        """Give out a long answer, whose pieces follow."""
+        number, pipe = question.number, self._pipe
+
+        def want(pieces: int) -> None:
+            if pipe is not None:
+                pipe.write(frames.OUTBOX, frames.packed(number, frames.MORE, bytes([pieces])))
+
+        def over() -> None:
+            self._bodies.pop(number, None)
+            if pipe is not None:
+                pipe.write(frames.OUTBOX, frames.packed(number, frames.UNWANTED, b""))
+
+        clock = self.readers.reactor
+        body = self._bodies[number] = PipedBody(length, text_number, clock, want, over)
+        if question.answer.called:
+            body.stop()
+        else:
+            question.answer.callback(Delivery(value, body))
+
+    def _waits(self, question: _Question, lacking: int) -> None:
+        """Note that an answer waits for so many bytes of room, and see to it that it gets them."""
+        question.lacking = lacking
+        if question.answer.called:
+            self._unwanted(question)
+        elif self._room_look is None:
+            self._make_room(question)
+
+    def _make_room(self, question: _Question) -> None:
+        """Cut off slow clients while *question* waits for room; look again a little later."""
+        self._room_look = None
+        if self.lanes[True].get(question.number) is question and not question.answer.called:
+            make_room(list(self._bodies.values()), question.lacking)
+            clock = self.readers.reactor
+            self._room_look = clock.callLater(ROOM_INTERVAL, self._make_room, question)
+
+    def _unwanted(self, question: _Question) -> None:
+        assert self._pipe is not None
+        frame = frames.packed(question.number, frames.UNWANTED, b"")
+        self._pipe.write(frames.OUTBOX if question.lacking else frames.LANES[question.large], frame)
 
     def forget(self, question: _Question) -> None:
         """Let go of a question that nobody waits for any more.
@@ -326,10 +381,11 @@ class _Reader:
             del lane[question.number]
             return
         worked_on = _first(lane)
-        if worked_on is not question or not self.is_ready:
+        if question.lacking:
+            self._unwanted(question)  # and then it is answered that it is nothing any more
+        elif worked_on is not question or not self.is_ready:
             del lane[question.number]
-            frame = frames.packed(question.number, frames.UNWANTED, b"")
-            self._pipe.write(question.large, frame)
+            self._unwanted(question)
         if self._hangs(worked_on) and worked_on is not self._suspect:
             # its answer may lie in the pipe
             self._suspect = worked_on
@@ -348,12 +404,16 @@ class _Reader:
         now = self.readers.reactor.seconds()
         if not self.is_ready:
             return bool(now - self._started > LONGEST_START)
+        if worked_on.lacking:
+            return False  # it waits for clients
         return bool(now - worked_on.asked_at >= self.readers.timeout - TOLERANCE)
 
     def ended(self) -> None:
         """Note that the process has ended, and give up the questions that outlived two."""
         self._pipe = None
         self.is_ready = False
+        for body in list(self._bodies.values()):
+            body.lose()
         for question in self.questions():
             if question.answer.called:
                 del self.lanes[question.large][question.number]
@@ -385,13 +445,13 @@ class _Pipe(ProcessProtocol):
         self._unpacker = frames.Unpacker()
         self._stopped: defer.Deferred[None] | None = None
 
-    def write(self, large: bool, frame: bytes) -> None:
-        """Write to a lane, and at once as far as the pipe takes it.
+    def write(self, file: int, frame: bytes) -> None:
+        """Write to the pipe that a reader has as *file*, and at once as far as that takes it.
 
         The reactor would do it when it has been through everything that has happened by now. A
         process that has just died has no pipe any more; its questions are asked again.
         """
-        writer = self.transport.pipes.get(frames.LANES[large])
+        writer = self.transport.pipes.get(file)
         if writer is not None:
             writer.write(frame)
             writer.doWrite()
@@ -415,7 +475,7 @@ class _Pipe(ProcessProtocol):
     def stop(self) -> defer.Deferred[None]:
         """End the process: it ends by itself when its input does."""
         self._stopped = defer.Deferred()
-        for file in frames.LANES.values():
+        for file in (*frames.LANES.values(), frames.OUTBOX):
             self.transport.closeChildFD(file)
         overdue = self._reader.readers.reactor.callLater(GRACE, self.kill)
 

@@ -13,6 +13,12 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.readers.bodies import Body
+from buildbot_selfserve.readers.bodies import Delivery
+from buildbot_selfserve.readers.bodies import HeldBody
+from buildbot_selfserve.readers.bodies import make_room
+from buildbot_selfserve.readers.room import Room
 from buildbot_selfserve.waiting import apart
 from buildbot_selfserve.waiting import independent
 
@@ -44,6 +50,8 @@ class ThreadReaders:
         self._stop = stop
         self._state = state
         self._waiting = {False: 0, True: 0}
+        self._room = Room()
+        self._bodies: set[Body] = set()
 
     @property
     def unanswered(self) -> int:
@@ -91,7 +99,25 @@ class ThreadReaders:
             return result
 
         work = self._run(lambda: function(self._state, *arguments), large).addBoth(answered)
-        return independent(work).addTimeout(self.timeout, self.clock, too_late)
+        asked = independent(work).addTimeout(self.timeout, self.clock, too_late)
+        return asked.addCallback(self._delivered)
+
+    def _delivered(self, answer: Any) -> Any:
+        """Return *answer*; a long one is held until its client has taken it.
+
+        :raises Unavailable: too much is held for others
+        """
+        if not isinstance(answer, Lengthy):
+            return answer
+        lacking = self._room.lacking(answer.text)
+        if lacking:
+            self._bodies = {one for one in self._bodies if not one.is_over}
+            make_room(self._bodies, lacking)
+        if self._room.lacking(answer.text):
+            raise Unavailable("Too many long answers wait for slow clients", retry_after=5)
+        body = HeldBody(self._room, answer.text, self.clock)
+        self._bodies.add(body)
+        return Delivery(answer.value, body)
 
     def stop(self) -> defer.Deferred[None]:
         """End the threads, if they are ours."""

@@ -8,6 +8,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.params.declared import DATE
+from buildbot_selfserve.params.declared import SEARCH
 from buildbot_selfserve.params.declared import WITH_REVISION
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -16,19 +17,24 @@ from buildbot_selfserve.routes import declare
 @declare(
     "GET",
     "/branches",
-    params=(WITH_REVISION,),
+    params=(WITH_REVISION, SEARCH),
     large=True,
+    paged=True,
     returns=Branches,
     template="branches.html",
 )
-def branches(ctx: ReadContext, revision: str | None) -> Branches:
-    """The branches, with the repositories that they live in; all, or those with a revision."""
-    every = ctx.history.branches()
+def branches(ctx: ReadContext, revision: str | None, search: str | None) -> Branches:
+    """The branches, with the repositories that they live in; all, or those with a revision.
+
+    The one on which something last moved comes first.
+    """
+    every = ctx.history.branches(search)
     if revision is None:
-        return Branches(every)
-    found = tuple(ctx.history.revisions_on(every, revision))
+        return Branches(every, search=search)
+    found = tuple(ctx.history.revisions_on([one.branch for one in every], revision))
     names = {one.branch.name for one in found}
-    return Branches(tuple(one for one in every if one.name in names), revision, found)
+    rows = tuple(one for one in every if one.branch.name in names)
+    return Branches(rows, revision, found, search)
 
 
 @declare(

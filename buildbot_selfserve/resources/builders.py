@@ -10,6 +10,8 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import means
+from buildbot_selfserve.model import trimmed
 from buildbot_selfserve.params.declared import ANY_REVISION
 from buildbot_selfserve.params.declared import BUILDER_NAME
 from buildbot_selfserve.params.declared import FILES
@@ -98,9 +100,8 @@ def _require_same(properties: dict[str, Any], revision: AnyRevision) -> None:
     :raises BadParameter: they do
     """
     branch, text = properties.get("branch"), properties.get("revision")
+    branch = trimmed(branch) if isinstance(branch, str) else branch
     if branch is not None and branch not in (revision.branch.name, *revision.branch.branches):
         raise BadParameter("properties", f"without another branch than {revision.branch.name}")
-    if text is not None and not (
-        isinstance(text, str) and text and revision.revision.startswith(text)
-    ):
+    if text is not None and not (isinstance(text, str) and means(text, revision.revision)):
         raise BadParameter("properties", f"without another revision than {revision.revision}")

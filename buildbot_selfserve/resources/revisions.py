@@ -12,6 +12,7 @@ from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.params.declared import ANY_REVISION
+from buildbot_selfserve.params.declared import PATCHED
 from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.params.declared import REVISION
 from buildbot_selfserve.params.declared import SCHEDULED_PRIORITY
@@ -32,31 +33,37 @@ AT_REVISION = (CANCEL_REVISION, NEW_BUILD_AT_REVISION, NEW_SET_AT_REVISION)
 @declare(
     "GET",
     "/<branch>/rev/<revision>",
+    params=(PATCHED,),
     paged=True,
     offers=AT_REVISION,
     returns=RevisionRows,
     template="revision.html",
 )
-def revision_rows(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionRows:
+def revision_rows(
+    ctx: ReadContext, branch: Branch, revision: Revision, patched: bool
+) -> RevisionRows:
     """The builds and requests at this revision: finished, running and pending.
 
-    The first six or more characters of a revision will do, as long as no other begins so.
+    Of a hash, the first six or more hexadecimal digits will do, as long as no other begins so. What
+    was built with a patch on top of the revision is left out, unless patched is 1.
     """
-    return ctx.history.rows_at(revision)
+    return ctx.history.rows_at(revision, patched)
 
 
 @declare(
     "GET",
     "/<branch>/rev",
-    params=(REVISION,),
+    params=(REVISION, PATCHED),
     paged=True,
     offers=AT_REVISION,
     returns=RevisionRows,
     template="revision.html",
 )
-def revision_lookup(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionRows:
+def revision_lookup(
+    ctx: ReadContext, branch: Branch, revision: Revision, patched: bool
+) -> RevisionRows:
     """The same for a revision that is looked up: a form can put it only into the query."""
-    return ctx.history.rows_at(revision)
+    return ctx.history.rows_at(revision, patched)
 
 
 def until_done(

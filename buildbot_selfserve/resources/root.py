@@ -9,15 +9,20 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import ROUTES
 from buildbot_selfserve.routes import declare
 
+#: So many branches are named here; there may be very many.
+MOST_BRANCHES = 100
+
 
 @declare("GET", "/", returns=Manual, template="root.html")
 def manual(ctx: ReadContext) -> Manual:
-    """What this API can do, and the branches that it can be done with."""
+    """What this API can do, and the branches on which something last moved."""
     routes = tuple(
         RouteText(route.method, route.shown_path, route.text, route.parameters())
         for route in ROUTES
     )
-    return Manual(routes, ctx.history.branches())
+    branches = ctx.history.branches()
+    newest = branches[:MOST_BRANCHES]
+    return Manual(routes, newest, len(branches) - len(newest))
 
 
 @declare("GET", "/openapi.json", returns=ApiDocument, template=None)

@@ -12,8 +12,8 @@ from buildbot_selfserve.routes import declare
 def user_rows(ctx: ReadContext, branch: Branch, user: str) -> UserRows:
     """What this user has built, is building and waits for on this branch; 200 of each at most.
 
-    Builds of the user's changes, named by the whole author or by the address in it, and builds
-    that the user asked for here.
+    Builds of the user's changes, named by the whole author or by the address in it, whatever the
+    case of that, and builds that the user asked for here.
     """
     asked_for = ctx.journal.requests_made_for(user, branch)
     return ctx.history.rows_of_user(branch, user, asked_for)

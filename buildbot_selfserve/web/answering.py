@@ -11,17 +11,25 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
+from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.history import History
+from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Outlook
+from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
-from buildbot_selfserve.readers import lengthy
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
@@ -38,6 +46,10 @@ from buildbot_selfserve.web.reader import Reading
 
 #: A smaller body is sent as it is.
 SMALLEST_PACKED = 1024
+#: So much may an answer have in the lane of small ones: rows, each request of a job being one.
+MOST_SMALL = {"json": 1000, "html": 200}
+#: So many names take no longer than a row.
+NAMES_A_ROW = 10
 #: Packing quickly matters more than the last percent.
 GZIP_LEVEL = 2
 
@@ -54,12 +66,17 @@ class ReadContext:
 
 
 def answer(reader: Reader, site: Site, question: Question) -> Answer:
-    """Answer *question*; what cannot be found is an answer too."""
+    """Answer *question*; what cannot be found is an answer too.
+
+    :raises LargeAnswer: it was asked as a small one, and is not
+    """
     route = ROUTES[question.route]
     try:
         found, value = reader.read(site, partial(_value, route.handler, question))
     except SelfServeError as error:
         return failure(reader.templates, site, error, question)
+    if not question.is_large and _size(value) > MOST_SMALL[question.form]:
+        raise LargeAnswer
     rows, whole = None, value
     if question.page is not None:
         value, rows = paging.cut(value, question.page, question.form)
@@ -67,6 +84,8 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     if question.form == "json":
         body = render.json_bytes(as_json(value, site))
         return _tagged(question, Answer(200, render.JSON_TYPE, body, links))
+    if isinstance(value, Branches) and value.only is not None:
+        return Answer(302, render.HTML_TYPE, b"", (("Location", _page_of(site, value.only)),))
     assert route.template is not None  # the pipeline asks for JSON of what has no page
     context = {**page_context(question), "value": value, **found}
     if rows is not None:
@@ -77,12 +96,18 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     return _tagged(question, Answer(200, render.HTML_TYPE, body, (*links, twin)))
 
 
+def _page_of(site: Site, revision: Revision) -> str:
+    """Return the path of the page of a revision, which is what somebody looked for."""
+    branch, text = quote(revision.branch.name, safe=""), quote(revision.revision, safe="")
+    return f"{site.root}/{branch}/rev/{text}"
+
+
 def answer_in_pieces(reader: Reader, site: Site, question: Question) -> Answer | Lengthy:
     """Return what ``answer`` returns, a long body in pieces beside it."""
     whole = answer(reader, site, question)
     if len(whole.body) <= PIECE:
         return whole
-    return lengthy(replace(whole, body=b""), whole.body)
+    return Lengthy(replace(whole, body=b""), whole.body)
 
 
 def _value(
@@ -101,6 +126,17 @@ def _value(
     if value is None:
         raise nouns.missing(found, question.texts)
     return found, value
+
+
+def _size(value: Any) -> int:
+    """Return how many rows it takes as long to write as *value*, as far as that grows."""
+    if isinstance(value, RevisionRows):
+        return len(value.rows)
+    if isinstance(value, Jobs):
+        return len(value.jobs) + sum(len(job.requests) for job in value.jobs)
+    if isinstance(value, Job):
+        return len(value.requests)
+    return len(value.builders) // NAMES_A_ROW if isinstance(value, Builders | Possible) else 0
 
 
 def outlook(reader: Reader, site: Site, question: Question) -> Outlook:

@@ -61,7 +61,8 @@ def failure(
         data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
     if question.form == "json":
         return Answer(status, render.JSON_TYPE, render.json_bytes(data), headers)
-    links = error.links if isinstance(error, NotFound) else ()
-    context = {**page_context(question), "code": status, "error": data, "links": links}
+    links, sought = (error.links, error.sought) if isinstance(error, NotFound) else ((), None)
+    told = {"code": status, "error": data, "links": links, "sought": sought}
+    context = {**page_context(question), **told}
     body = render.page(templates, "error.html", site, context)
     return Answer(status, render.HTML_TYPE, body, headers)

@@ -37,8 +37,11 @@ class Glance:
 
 
 def glance(rows: Iterable[Row]) -> Glance:
-    """Return what matters in *rows*, which are the newest first."""
-    rows = list(rows)
+    """Return what matters in *rows*, which are the newest first.
+
+    What was built with a patch on top says nothing of the revision.
+    """
+    rows = [row for row in rows if not row.patched]
     results = by_builder(rows)
     failing: list[BuildRow] = []
     recovered: list[Recovery] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Awaitable
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Forbidden
@@ -95,7 +97,7 @@ class JobRequests:
     async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Do a job request; write the line of the log that tells of it, whatever came of it."""
         assert route.permission is not None  # declare() saw to it
-        told = Told(self.master.reactor.seconds(), asked_of.remote(request), dict(texts))
+        told = Told(time.monotonic(), asked_of.remote(request), dict(texts))
         try:
             answer = await self._done(route, request, texts, told)
             told.outcome = told.job.status if told.job else None
@@ -108,7 +110,7 @@ class JobRequests:
         finally:
             self.log.info(
                 "selfserve: job request {request}",
-                request=told.line(route.permission.action, self.master.reactor.seconds()),
+                request=told.line(route.permission.action, time.monotonic()),
             )
 
     async def _done(
@@ -141,7 +143,7 @@ class JobRequests:
 
     def _left(self, told: Told) -> float:
         """Return the seconds in which a job request has to be answered."""
-        return told.begun + self.services.config.timeout - float(self.master.reactor.seconds())
+        return told.begun + self.services.config.timeout - time.monotonic()
 
     async def _identity(self, request: Request, told: Told) -> Identity:
         """Return who asks, from a page of this site or from none.
@@ -212,10 +214,12 @@ class JobRequests:
             return respond(request, receipt_json)
         if negotiation.is_browser(request):
             return respond(request, Answer(303, render.HTML_TYPE, b""))
-        question = Question("GET /jobs/<job>", "html", {"job": str(job_id)}, path=location)
+        large = len(receipt.job.requests) > answering.MOST_SMALL["html"]
+        nouns = {"job": str(job_id)}
+        question = Question("GET /jobs/<job>", "html", nouns, path=location, is_large=large)
         try:
-            asked = self.services.readers.ask(answering.answer, site, question)
-            page: Answer = await asked.addTimeout(max(0.0, left), self.master.reactor)
+            asked = self.services.readers.ask(answering.answer, site, question, large=large)
+            page: Answer = await asked.addTimeout(max(0.0, left), monotonic(self.master.reactor))
         except Exception:
             # what was done must not be lost with its page
             self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)

@@ -25,6 +25,7 @@ from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from twisted.internet import defer
 
 from buildbot_selfserve.config import SelfServeEndpointMatcher
+from buildbot_selfserve.control import look
 from buildbot_selfserve.control import virtual
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
@@ -165,7 +166,7 @@ def _creating(deed: Deed, builder: str) -> _Act:
 
 async def _virtual_names(master: Any, request: RequestTarget) -> tuple[str, ...]:
     """Return the names other than its builder's under which *request* may be built."""
-    pairs = await master.db.buildsets.getBuildsetProperties(request.buildset_id)
+    pairs = await look.properties_of(master, request.buildset_id)
     properties = {name: value for name, (value, _source) in pairs.items()}
     of_changes = await master.db.pool.do(virtual.of_buildset, request.buildset_id)
     return virtual.names(master, request.buildername, properties, of_changes)

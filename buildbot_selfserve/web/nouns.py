@@ -5,13 +5,14 @@ Runs in a reader. Each noun is resolved with those that stand before it in the p
 
 from __future__ import annotations
 
-import bisect
 import difflib
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from typing import Protocol
+from typing import TypeVar
 from urllib.parse import quote
 from urllib.parse import urlencode
 
@@ -36,6 +37,7 @@ MOST_COMPARED = 200
 MOST_LIKE = 5
 
 Nouns = Mapping[str, Any]
+Named = TypeVar("Named")
 
 
 class Lookup(Protocol):
@@ -43,7 +45,7 @@ class Lookup(Protocol):
 
     def branch(self, name: str) -> Branch | None: ...
 
-    def branches(self) -> tuple[Branch, ...]: ...
+    def branch_names_near(self, text: str, count: int) -> Sequence[str]: ...
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None: ...
 
@@ -52,6 +54,8 @@ class Lookup(Protocol):
     def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
 
     def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]: ...
+
+    def elsewhere(self, branch: Branch, text: str) -> list[Revision]: ...
 
     def builder(self, branch: Branch, name: str) -> Builder | None: ...
 
@@ -73,26 +77,25 @@ def resolve(lookup: Lookup, texts: Mapping[str, str]) -> dict[str, Any]:
 
 def missing(found: Nouns, texts: Mapping[str, str]) -> NotFound:
     """Return what tells that nothing was ever to be built at a revision: it counts as none."""
-    return _ambiguous(found["branch"], texts["revision"], [])
+    return _unknown(found["branch"], texts["revision"])
 
 
 def _branch(lookup: Lookup, found: Nouns, text: str) -> Branch:
-    branch = lookup.branch(text) if _value("branch", text) is not None else None
+    branch = _first(lookup.branch, _spellings("branch", text))
     if branch is None:
-        like = _like(text, [one.name for one in lookup.branches()])
+        like = _like(lookup, text)
         detail = f"similar names: {', '.join(like)}" if like else ""
         links = tuple((name, _url(name)) for name in like)
         raise NotFound(f"Branch {text} not found", detail, links)
     return branch
 
 
-def _like(text: str, names: Sequence[str]) -> list[str]:
-    """Return which of the sorted *names* may be meant by *text*; of many, those that begin so."""
+def _like(lookup: Lookup, text: str) -> list[str]:
+    """Return which branches may be meant by *text*; of many, those that begin so."""
     if len(text) > LONGEST_COMPARED:
         return []
-    begin = bisect.bisect(names, text) - MOST_COMPARED // 2
-    begin = max(0, min(begin, len(names) - MOST_COMPARED))
-    return difflib.get_close_matches(text, names[begin : begin + MOST_COMPARED], MOST_LIKE)
+    near = lookup.branch_names_near(text, MOST_COMPARED)
+    return difflib.get_close_matches(text, near, MOST_LIKE)
 
 
 def _build(lookup: Lookup, found: Nouns, text: str) -> BuildRow:
@@ -112,28 +115,42 @@ def _request(lookup: Lookup, found: Nouns, text: str) -> RequestRow:
 
 
 def _revision(lookup: Lookup, found: Nouns, text: str) -> Revision:
-    branch = found["branch"]
-    fitting = lookup.revisions(branch, text) if _value("revision", text) is not None else []
-    if len(fitting) != 1:
-        raise _ambiguous(branch, text, fitting)
+    branch, value = found["branch"], _value("revision", text)
+    if value is None:
+        raise _unknown(branch, text)
+    fitting = lookup.revisions(branch, value)
+    if not fitting:
+        raise _unknown(branch, value, lookup.elsewhere(branch, value))
+    if len(fitting) > 1:
+        raise _ambiguous(branch, value, fitting)
     return fitting[0]
 
 
 def _any_revision(lookup: Lookup, found: Nouns, text: str) -> AnyRevision:
     branch = found["branch"]
     # the only noun that need not exist, so that a text which cannot be one is a mistake
-    PATH["any_revision"].parse(text, {})
-    fitting = lookup.any_revision(branch, text)
-    if len(fitting) != 1:
-        raise _ambiguous(branch, text, fitting)
+    value = PATH["any_revision"].parse(text, {})
+    fitting = lookup.any_revision(branch, value)
+    if len(fitting) > 1:
+        raise _ambiguous(branch, value, fitting)
     return fitting[0]
 
 
 def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevision]) -> NotFound:
-    named = ", ".join(one.revision for one in fitting[:MOST_CANDIDATES])
-    detail = f"several revisions begin so: {named}" if fitting else ""
-    links = tuple(
-        (one.revision, _url(branch.name, "rev", one.revision)) for one in fitting[:MOST_CANDIDATES]
+    some = fitting[:MOST_CANDIDATES]
+    return NotFound(
+        f"Revision {text} not found on branch {branch.name}",
+        f"several revisions begin so: {', '.join(one.revision for one in some)}",
+        tuple((one.revision, _url(branch.name, "rev", one.revision)) for one in some),
+    )
+
+
+def _unknown(branch: Branch, text: str, elsewhere: Sequence[Revision] = ()) -> NotFound:
+    """Say that a revision is not known; lead to what it means on other branches."""
+    some = elsewhere[:MOST_CANDIDATES]
+    known = tuple(
+        (f"{one.revision} on {one.branch.name}", _url(one.branch.name, "rev", one.revision))
+        for one in some
     )
     anyway = (
         "Build it all the same",
@@ -141,8 +158,9 @@ def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevisi
     )
     return NotFound(
         f"Revision {text} not found on branch {branch.name}",
-        detail,
-        links or (anyway, *_today(branch)),
+        f"known on other branches: {', '.join(name for name, _ in known)}" if known else "",
+        (*known, anyway, *_today(branch)),
+        sought=text,
     )
 
 
@@ -157,7 +175,7 @@ def _url(*segments: str) -> str:
 
 def _builder(lookup: Lookup, found: Nouns, text: str) -> Builder:
     branch = found["branch"]
-    builder = lookup.builder(branch, text) if _value("builder", text) is not None else None
+    builder = _first(partial(lookup.builder, branch), _spellings("builder", text))
     if builder is None:
         raise NotFound(f"Builder {text} not found on branch {branch.name}")
     return builder
@@ -173,9 +191,10 @@ def _builder_set(lookup: Lookup, found: Nouns, text: str) -> BuilderSet:
 
 def _user(lookup: Lookup, found: Nouns, text: str) -> str:
     # whoever has built nothing has simply built nothing; but databases cannot take every text
-    if _value("user", text) is None:
+    value = _value("user", text)
+    if value is None:
         raise NotFound(f"User {text} not found on branch {found['branch'].name}")
-    return text
+    return str(value)
 
 
 def _job(lookup: Lookup, found: Nouns, text: str) -> Job:
@@ -193,7 +212,18 @@ def _value(noun: str, text: str) -> Any:
     except BadParameter:
         return None
     # one name for one thing: +1 and 01 are not the build 1
-    return value if str(value) == text else None
+    return value if isinstance(value, str) or str(value) == text else None
+
+
+def _spellings(noun: str, text: str) -> Sequence[str]:
+    """Return what *text* may name: itself first, since blanks may belong to a name."""
+    value = _value(noun, text)
+    return () if value is None else tuple(dict.fromkeys((text, str(value))))
+
+
+def _first(look_up: Callable[[str], Named | None], names: Sequence[str]) -> Named | None:
+    """Return what the first of *names* that names something names."""
+    return next((one for one in map(look_up, names) if one is not None), None)
 
 
 _RESOLVERS: dict[str, Callable[[Lookup, Nouns, str], Any]] = {

@@ -23,6 +23,7 @@ from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
@@ -40,6 +41,7 @@ STATUS_TEXTS = {
     202: "a job request has been done; the body is its receipt, or the page of the job",
     204: "an `OPTIONS` was answered; `Allow` has the methods of the path",
     301: "the path of a read ended in a slash; `Location` has it without",
+    302: "a search found one revision; `Location` is its page",
     303: "a job request from a browser has been done; `Location` is the page of the job",
     304: "the answer is still the one whose `ETag` was sent",
     308: "the path of a job request ended in a slash; nothing was done, send it to `Location`",
@@ -203,8 +205,12 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
             schema = {**schema, "not": {"enum": taken}}
         yield _parameter(PATH[noun], "path", schema, sent.get("path", {}))
     query = route.all_params if route.method == "GET" else ()
-    for param in (*query, *(() if route.template is None else (FORMAT,))):
+    for param in query:
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
+    if route.template is not None:
+        # clients that are made of this document want JSON, and many say so in no Accept header
+        schema = {**FORMAT.schema(limits), "default": "json"}
+        yield _parameter(FORMAT, "query", schema, {})
     if route.method != "GET":
         key = {**IDEMPOTENCY_KEY.schema(limits), "minLength": 1, "pattern": _HEADER}
         yield _parameter(IDEMPOTENCY_KEY, "header", key, {})
@@ -337,6 +343,9 @@ def _read(route: Route) -> Object:
         "200": {**_described(200), "headers": headers, "content": _content(route)},
         "304": _described(304),
     }
+    if route.returns is Branches:
+        location = {"Location": _header("The page of the one revision that was found.")}
+        responses["302"] = {**_described(302), "headers": location}
     # the path of the root is that of the server, and a slash more
     return {**responses, **({"301": _described(301)} if route.path == "/" else {})}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,8 @@ from urllib.parse import urlencode
 
 #: Rows of an answer whose client does not say how many, by form. Scripts of the old API expect
 #: everything, and a day of more rows than this was never seen; a page of more is of no use.
-DEFAULT_ROWS = {"json": 50000, "html": 1000}
+#: A value may say otherwise.
+DEFAULT_ROWS: Mapping[str, int | None] = {"json": 50000, "html": 1000}
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ class Rows:
 
 def cut(value: Any, wanted: Wanted, form: str) -> tuple[Any, Rows]:
     """Return *value* with the wanted part of its ``rows``, and which part that is."""
-    limit = wanted.limit or DEFAULT_ROWS[form]
-    rows = Rows(limit, wanted.offset, len(value.rows))
-    return replace(value, rows=value.rows[rows.offset : rows.offset + limit]), rows
+    total = len(value.rows)
+    usual = getattr(value, "DEFAULT_ROWS", DEFAULT_ROWS)[form]
+    rows = Rows(wanted.limit or usual or max(1, total), wanted.offset, total)
+    return replace(value, rows=value.rows[rows.offset : rows.offset + rows.limit]), rows
 
 
 def links(

@@ -41,6 +41,7 @@ class Question:
     :param page: which rows, of a route that is paged
     :param known: tags of answers that the client has already
     :param gzip: it may be packed
+    :param is_large: it is answered in the lane of large answers
     """
 
     route: str
@@ -54,6 +55,7 @@ class Question:
     page: paging.Wanted | None = None
     known: frozenset[str] = frozenset()
     gzip: bool = False
+    is_large: bool = False
 
     @property
     def key(self) -> str:

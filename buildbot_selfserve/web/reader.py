@@ -46,11 +46,12 @@ class Reading:
         self._site = site
         self._journal = journal
         self.branch = self.history.branch
-        self.branches = self.history.branches
+        self.branch_names_near = self.history.branch_names_near
         self.build = self.history.build
         self.request = self.history.request
         self.revisions = self.history.revisions
         self.any_revision = self.history.any_revision
+        self.elsewhere = self.history.elsewhere
         self.builder = self.history.builder
         self.builder_set = self.history.builder_set
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
 from twisted.web.server import Request
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Changes
 from buildbot_selfserve.model import Measured
@@ -21,7 +25,7 @@ from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.kinds import parse_all
-from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.waiting import Moment
 from buildbot_selfserve.web import answering
@@ -56,6 +60,7 @@ class Reads:
     def __init__(self, master: Any, services: Services) -> None:
         self.master = master
         self.services = services
+        self._clock = monotonic(master.reactor)
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET of what is read.
@@ -87,18 +92,27 @@ class Reads:
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
 
-        async def ask() -> Answer | Lengthy:
+        async def ask(answer: Callable[..., Any] = answering.answer_in_pieces) -> Answer | Delivery:
             # what is configured may be another after a wait
             site = await asked_of.site_of(self.services, route, texts)
-            asked = answering.answer_in_pieces, site, question
-            answer: Answer | Lengthy = await self.services.readers.ask(*asked, large=large)
-            return answer
+            readers = self.services.readers
+            found: Answer | Delivery | None = None
+            if not large:
+                with suppress(LargeAnswer):
+                    found = await readers.ask(answer, site, question)
+            if found is None:
+                asked = replace(question, is_large=True)
+                found = await readers.ask(answer, site, asked, large=True)
+            return found
 
         if not wait:
-            return await send(request, await ask(), self.master.reactor)
+            return await send(request, await ask(), self._clock)
         moment = await self._held(request, question, wait)
-        asked = moment.ask(question.key, lambda: defer.Deferred.fromCoroutine(ask()))
-        return await send(request, await asked, self.master.reactor)
+        # each who waits is sent the same: it cannot come in pieces, which are taken once
+        asked = moment.ask(
+            question.key, lambda: defer.Deferred.fromCoroutine(ask(answering.answer))
+        )
+        return await send(request, await asked, self._clock)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET of what only the reactor knows.
@@ -116,8 +130,8 @@ class Reads:
             return respond(request, Answer(200, value.media_type, value.text))
         assert isinstance(value, Changes)
         request.setHeader("Content-Type", route.live)
-        client, clock = asked_of.remote(request), self.master.reactor
-        return await streaming.stream(request, client, value.branch, services.live, clock)
+        client = asked_of.remote(request)
+        return await streaming.stream(request, client, value.branch, services.live, self._clock)
 
     def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
         """Return when the answer to *question* is worth asking for, or after so many *seconds*."""

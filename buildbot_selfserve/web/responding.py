@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.web import sending
 from buildbot_selfserve.web.questions import Answer
 
@@ -28,11 +28,14 @@ def respond(request: Request, answer: Answer, length: int | None = None) -> byte
     return answer.body
 
 
-async def send(request: Request, answer: Answer | Lengthy, clock: IReactorTime) -> bytes:
+async def send(request: Request, answer: Answer | Delivery, clock: IReactorTime) -> bytes:
     """Answer, in pieces where it is long; return the rest of the body."""
     if isinstance(answer, Answer):
         return respond(request, answer)
-    respond(request, answer.value, sum(map(len, answer.pieces)))
-    if request.method != b"HEAD":
-        await sending.send(request, answer.pieces, clock)
+    try:
+        respond(request, answer.value, answer.body.length)
+        if request.method != b"HEAD":
+            await sending.send(request, answer.body, clock)
+    finally:
+        answer.body.stop()
     return b""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet import defer
@@ -13,19 +11,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from buildbot_selfserve.readers.bodies import Body
+
 #: Seconds in which a client has to take what the transport holds, at most some 128 KiB.
 PATIENCE = 60.0
 
 
-def send(request: Request, pieces: Iterable[bytes], clock: IReactorTime) -> defer.Deferred[None]:
-    """Write *pieces* as the body of the answer to *request*; return when all are written.
+def send(request: Request, body: Body, clock: IReactorTime) -> defer.Deferred[None]:
+    """Write *body* as that of the answer to *request*; return when all of it is written.
 
     If the client hangs up, it never returns, and whoever waits for it is to be cancelled. So it is
-    with a client that stops reading: it is cut off, because Twisted would let it hold the whole
-    body for ever.
+    with a client that stops reading, or reads too slowly while others wait: it is cut off.
     """
-    sender = _Sender(request, iter(pieces), clock)
+    sender = _Sender(request, body, clock)
     request.registerProducer(sender, True)
+    body.begin(sender.go_on, sender.cut_off)
     sender.resumeProducing()
     return sender.done
 
@@ -34,19 +34,25 @@ def send(request: Request, pieces: Iterable[bytes], clock: IReactorTime) -> defe
 class _Sender:
     """Writes until the transport has enough, and again when it wants more."""
 
-    def __init__(self, request: Request, pieces: Iterator[bytes], clock: IReactorTime) -> None:
+    def __init__(self, request: Request, body: Body, clock: IReactorTime) -> None:
         self.done: defer.Deferred[None] = defer.Deferred(lambda _: self.stopProducing())
         self._request = request
-        self._pieces = pieces
+        self._body = body
         self._clock = clock
         self._wanted = False
         self._waiting: IDelayedCall | None = None
 
     def resumeProducing(self) -> None:
         self._wanted = True
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Write what has come of the body."""
         while self._wanted:
-            piece = next(self._pieces, None)
+            piece = self._body.take()
             if piece is None:
+                return
+            if not piece:
                 self._wait_no_more()
                 self._wanted = False
                 self._request.unregisterProducer()
@@ -59,21 +65,30 @@ class _Sender:
         self._wanted = False
         # one timer that is put off costs less than one for each pause
         if self._waiting is None:
-            self._waiting = self._clock.callLater(PATIENCE, self._cut_off)
+            self._waiting = self._clock.callLater(PATIENCE, self._look)
         else:
             self._waiting.reset(PATIENCE)
 
     def stopProducing(self) -> None:
         self._wait_no_more()
         self._wanted = False
-        self._pieces = iter(())
+        self._body.stop()
+
+    def cut_off(self) -> None:
+        """End the connection: what is written is less than what was announced."""
+        self._wait_no_more()
+        self._wanted = False
+        transport: Any = self._request.transport
+        transport.abortConnection()
 
     def _wait_no_more(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
 
-    def _cut_off(self) -> None:
+    def _look(self) -> None:
+        """Cut off the client, unless it has taken all that has come of the body."""
         self._waiting = None
-        transport: Any = self._request.transport
-        transport.abortConnection()
+        if not self._wanted:
+            self._body.stop()
+            self.cut_off()

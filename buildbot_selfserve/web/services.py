@@ -12,6 +12,7 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.errors import Unavailable
@@ -144,7 +145,7 @@ async def in_time(
     """
     asked = independent(defer.Deferred.fromCoroutine(work))
     try:
-        return await asked.addTimeout(max(0.0, seconds), master.reactor)
+        return await asked.addTimeout(max(0.0, seconds), monotonic(master.reactor))
     except defer.TimeoutError:
         raise Unavailable(f"{silent} does not answer") from None
     except (defer.FirstError, *database.AWAY) as error:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import hmac
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.internet import threads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
@@ -94,7 +96,7 @@ class Tokens:
         if found is None:
             raise Unauthorized("Wrong API token")
         end = found.end(self._timezone)
-        if end is not None and end.timestamp() <= self._master.reactor.seconds():
+        if end is not None and end.timestamp() <= time.time():
             raise Unauthorized(f"API token {found.name} has expired", f"at {end.isoformat()}")
         return found
 
@@ -102,7 +104,7 @@ class Tokens:
         if self._known.called:
             return
         try:
-            await independent(self._known).addTimeout(PATIENCE, self._master.reactor)
+            await independent(self._known).addTimeout(PATIENCE, monotonic(self._master.reactor))
         except defer.TimeoutError:
             raise Unavailable("The API tokens are not known yet") from None
 
@@ -114,7 +116,7 @@ class Tokens:
         for seconds in itertools.chain(RETRIES, itertools.repeat(RETRIES[-1])):
             if not missing:
                 return
-            await task.deferLater(self._master.reactor, seconds)
+            await task.deferLater(monotonic(self._master.reactor), seconds)
             before, missing = missing, await self._read(list(missing), generation)
             if not complained:
                 # not at once: in a reconfig the providers of secrets come after the web server
@@ -179,7 +181,7 @@ def rendered(master: Any, value: Any) -> defer.Deferred[Any]:
     properties = Properties()
     properties.master = master
     done: defer.Deferred[Any] = properties.render(value)
-    return done.addTimeout(PATIENCE, master.reactor)
+    return done.addTimeout(PATIENCE, monotonic(master.reactor))
 
 
 def _digest(secret: bytes) -> bytes:

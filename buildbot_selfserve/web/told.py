@@ -16,7 +16,7 @@ from buildbot_selfserve.model import Job
 class Told:
     """What the log will tell of a job request; it becomes known on the way.
 
-    :param begun: reactor seconds; *target* are the texts that name what it is about, by noun
+    :param begun: monotonic seconds; *target* are the texts that name what it is about, by noun
     """
 
     begun: float
@@ -33,7 +33,7 @@ class Told:
         """Return it on one line, as JSON.
 
         :param action: our name of it, where the job request itself does not say better
-        :param now: reactor seconds
+        :param now: monotonic seconds
         """
         job = self.job
         return loglines.fields(

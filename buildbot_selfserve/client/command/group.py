@@ -75,11 +75,12 @@ class Invocation:
         self.config: Path | None = None
         self.patience = 30.0
         self.json = False
+        self.wide = False
 
     @functools.cached_property
     def screen(self) -> Screen:
         """Return what to show things on."""
-        return Screen(self.json)
+        return Screen(self.json, self.wide)
 
     def client(self) -> Client:
         """Return a client of the server that was meant.
@@ -112,6 +113,13 @@ def _common(*, hidden: bool) -> list[click.Parameter]:
     shared: dict[str, Any] = {"callback": _keep, "expose_value": False, "default": None}
     return [
         click.Option(["--json"], is_flag=True, help="Write the JSON of the server.", **shared),
+        click.Option(
+            ["--wide"],
+            is_flag=True,
+            hidden=hidden,
+            help="Show tables whole, however long their lines get.",
+            **shared,
+        ),
         click.Option(
             ["--url"], hidden=hidden, help="Where self-serve is. [env: SELFSERVE_URL]", **shared
         ),

@@ -77,13 +77,15 @@ def builds(branch: str, date: str | None, limit: int | None) -> None:
 @branch_argument
 @revision_argument
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
-def rev(branch: str, revision: str, limit: int | None) -> None:
+@click.option("--patched", is_flag=True, help="Also what was built with a patch on top.")
+def rev(branch: str, revision: str, limit: int | None, patched: bool) -> None:
     """List the builds and requests at a revision.
 
-    The first six characters of the revision will do.
+    Of a hash, the first six digits will do.
     """
     asked = invocation()
-    asked.screen.rows(asked.client().revision(branch, revision, limit=limit))
+    found = asked.client().revision(branch, revision, limit=limit, patched=patched)
+    asked.screen.rows(found)
 
 
 @command("user", example="selfserve user main ada@example.org")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 import unicodedata
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,14 @@ from buildbot_selfserve.client.rows import state
 
 #: So much of a revision tells it from others.
 SHORT_REVISION = 12
+#: Columns that are cut where a line has no room for all of them: names have a beginning that tells.
+_CUT = frozenset(
+    {"BUILDER", "REVISION", "OWNER", "BRANCH", "REPOSITORY", "WHO", "ACTION", "RESULT"}
+)
+#: Columns of sentences: they go on in the next line, between two words.
+_WRAPPED = frozenset({"NOTE"})
+#: Columns that are shown only where there is room without end.
+_WIDE = frozenset({"URL"})
 #: Columns of what is not a terminal: a line is never broken there.
 ENDLESS = 100_000
 
@@ -50,18 +59,20 @@ class Screen:
     """Where answers go, and what is to be said beside them.
 
     :param as_json: answers are for scripts
+    :param wide: lines are as long as they must be, also on a terminal
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, wide: bool = False) -> None:
         self.as_json = as_json
-        self.out = _console(stderr=False)
+        self.out = _console(stderr=False, wide=wide)
         self.err = _console(stderr=True)
+        self.wide = wide or not self.out.is_terminal
 
     # -- beside the answers
 
     def complain(self, text: str) -> None:
         """Say what went wrong, or may."""
-        self.err.print(Text(f"selfserve: {clean(text)}"), soft_wrap=True)
+        _print_line(self.err, f"selfserve: {text}")
 
     def pause(self, seconds: float, why: str) -> None:
         """Wait, and say why if something went wrong."""
@@ -78,17 +89,20 @@ class Screen:
         sys.stdout.flush()
 
     def line(self, text: str) -> None:
-        """Show a line."""
-        self.out.print(Text(clean(text)), soft_wrap=True)
+        """Show a line; on a terminal, it is broken between words."""
+        _print_line(self.out, text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Show a table; away from terminals without a frame, each row on a line."""
-        table = Table(box=box.SIMPLE_HEAD if self.out.is_terminal else None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        """Show a table: on a terminal as wide as that, else with each row whole on a line."""
+        shown = [at for at, name in enumerate(columns) if self.wide or name not in _WIDE]
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for at in shown:
+            name = columns[at]
+            fixed = self.wide or name not in _CUT | _WRAPPED
+            table.add_column(name, no_wrap=fixed, overflow="ellipsis")
         for row in rows:
-            table.add_row(*map(_cell, row))
-        if self.out.is_terminal:
+            table.add_row(*(_cell(row[at], columns[at]) for at in shown))
+        if not self.wide:
             self.out.print(table)
             return
         with self.out.capture() as written:
@@ -103,7 +117,7 @@ class Screen:
             self.value(rows)
             return
         columns = ("BUILD", "REQUEST", "BUILDER", "REVISION", "STATE", "SINCE", "TOOK", "OWNER")
-        self.table(columns, map(_row, rows))
+        self.table(columns, (_row(row, self.moment) for row in rows))
 
     def done(self, branch: str, revision: str, done: Done) -> None:
         """Show whether a revision is done."""
@@ -130,7 +144,7 @@ class Screen:
             self.value(jobs)
             return
         columns = ("JOB", "WHEN", "WHO", "ACTION", "BRANCH", "STATUS", "RESULT")
-        self.table(columns, map(_job, jobs))
+        self.table(columns, (_job(job, self.moment) for job in jobs))
 
     def job(self, job: Job) -> None:
         """Show one job request, and how it ended."""
@@ -152,7 +166,16 @@ class Screen:
             self.value(names)
             return
         for name in names:
-            self.line(name)
+            # whole, so that it can be pasted
+            self.out.print(Text(clean(name)), soft_wrap=True)
+
+    def moment(self, seconds: int) -> str:
+        """Return epoch seconds in the time of this place, as short as there is room for."""
+        if self.wide:
+            return moment(seconds)
+        here = time.localtime(seconds)
+        this_year = here.tm_year == time.localtime().tm_year
+        return time.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d", here)
 
     def _outcomes(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
@@ -197,7 +220,7 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool, wide: bool = False) -> Console:
     plain: dict[str, Any] = {
         "stderr": stderr,
         "highlight": False,
@@ -205,19 +228,32 @@ def _console(*, stderr: bool) -> Console:
         "emoji": False,
     }
     console = _Console(**plain)
-    return console if console.is_terminal else _Console(**plain, width=ENDLESS, no_color=True)
+    if not console.is_terminal:
+        return _Console(**plain, width=ENDLESS, no_color=True)
+    return _Console(**plain, width=ENDLESS) if wide else console
+
+
+def _print_line(console: Console, text: str) -> None:
+    """Print *text*; where there is a terminal, break it between words, which stay whole."""
+    lines = [clean(text)]
+    if console.is_terminal:
+        lines = textwrap.wrap(
+            lines[0], console.width, break_long_words=False, break_on_hyphens=False
+        )
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
 
 
 def _writes_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _cell(value: object) -> Text:
+def _cell(value: object, column: str) -> Text:
     text = "" if value is None else clean(str(value)).replace("\n", " ")
-    return Text(text, style=_STYLES.get(text, ""))
+    return Text(text, style=_STYLES.get(text, ""), no_wrap=column not in _WRAPPED)
 
 
-def _row(row: Mapping[str, Any]) -> tuple[object, ...]:
+def _row(row: Mapping[str, Any], moment: Callable[[int], str]) -> tuple[object, ...]:
     request = request_of(row)
     begun, ended = row.get("starttime"), row.get("endtime")
     return (
@@ -225,7 +261,7 @@ def _row(row: Mapping[str, Any]) -> tuple[object, ...]:
         request["request_id"],
         row["buildername"],
         (row["revision"] or "")[:SHORT_REVISION],
-        state(row),
+        f"{state(row)}, patched" if row.get("patched") else state(row),
         moment(begun or request["submittime"]),
         _span(ended - begun) if begun and ended else None,
         request.get("owner"),
@@ -244,7 +280,7 @@ def _outcome(one: Outcome) -> tuple[object, ...]:
     return (*names, builds, one["url"], one["msg"])
 
 
-def _job(job: Job) -> tuple[object, ...]:
+def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
     return (
         job["job_id"],
         moment(job["when"]),

@@ -11,12 +11,16 @@ from buildbot_selfserve.history.index.builds import got_revision
 from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.facts import StampsAndBuilds
 from buildbot_selfserve.history.index.following import Index
 from buildbot_selfserve.history.index.learning import builders_on
-from buildbot_selfserve.history.index.learning import found_by_running
+from buildbot_selfserve.history.index.learning import learn_branches
+from buildbot_selfserve.history.index.learning import learn_found
 from buildbot_selfserve.history.index.learning import learn_names
+from buildbot_selfserve.history.index.moves import near
 from buildbot_selfserve.history.index.stamps import ByBranch
 from buildbot_selfserve.history.index.stamps import Place
+from buildbot_selfserve.history.index.stamps import Stamp
 
 __all__ = [
     "About",
@@ -25,8 +29,12 @@ __all__ = [
     "Facts",
     "Index",
     "Place",
+    "Stamp",
+    "StampsAndBuilds",
     "builders_on",
-    "found_by_running",
     "got_revision",
+    "learn_branches",
+    "learn_found",
     "learn_names",
+    "near",
 ]

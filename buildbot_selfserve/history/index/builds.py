@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.history.index.stamps import Find
+from buildbot_selfserve.history.stored import value_in
+from buildbot_selfserve.model import begins
+from buildbot_selfserve.model import is_hash
+from buildbot_selfserve.model import one_spelling
 
 #: A build that starts so many seconds after it was asked for is late: it is remembered, so that a
 #: day need not be looked for among all that was asked for before it.
 LATE = 3600
 
 
-class Nameless(NamedTuple):
-    """A sourcestamp that names no revision: the number of its place, and its codebase."""
+class Undecided(NamedTuple):
+    """A sourcestamp of which each build says what it is of.
 
+    :param place: the number of its place
+    :param begin: the digits that it names; empty where it names no revision
+    """
+
+    stamp_id: int
     place: int
     codebase: str
+    begin: str
+
+
+#: A revision, and the sourcestamp that it was found for.
+Found = tuple[str, Undecided]
 
 
 class Builds:
-    """Builds that started late, and builds whose sourcestamps name no revision."""
+    """Builds that started late, and builds that say themselves what they are of."""
 
     def __init__(self) -> None:
         self._late = Pairs()
-        self._found = Texts()
-        #: what the numbers under the texts are: builds, and the numbers of places
-        self._finds: list[tuple[int, int]] = []
-        #: builds that may still find a revision, and their sourcestamps that name none
-        self.searching: dict[int, tuple[Nameless, ...]] = {}
+        self._found = Revisions()
+        #: what the numbers under the revisions are: builds, and the numbers of places; ``None``
+        #: for what a build has said no more when it was over
+        self._finds: list[tuple[int, int] | None] = []
+        #: hashes that were found, and the numbers of places where they were, each once
+        self._hashes = Texts()
+        #: what builds of an abbreviation have found, by that sourcestamp and by build
+        self._whole: dict[int, dict[int, str]] = {}
+        #: builds that may still find a revision, and their sourcestamps that are undecided
+        self.searching: dict[int, tuple[Undecided, ...]] = {}
+        #: what of them have found already, and its numbers
+        self._so_far: dict[int, tuple[list[Found], list[int]]] = {}
 
     def add_late(self, late: Iterable[tuple[int, int]]) -> None:
         """Add when builds started that started late, and their buildsets."""
@@ -42,27 +65,93 @@ class Builds:
         """Return the buildsets of which a build started late, in a span of time."""
         return self._late.between(begin, end)
 
-    def settle(self, over: Iterable[tuple[int, str | None]]) -> None:
-        """Take in what builds have found that are over, as the JSON of the property."""
-        texts: list[tuple[str, int]] = []
-        for build_id, value in over:
-            for revision, place in found_in(value, self.searching.pop(build_id, ())):
-                texts.append((revision, len(self._finds)))
-                self._finds.append((build_id, place))
-        self._found.add(texts)
+    def settle(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> None:
+        """Take in what builds have found.
 
-    def found(self, text: str, whole: bool) -> list[Find]:
-        """Return the builds that have found a revision which begins with *text*."""
-        return [
-            Find(revision, *self._finds[number])
-            for revision, number in self._found.starting(text, whole)
-        ]
+        :param looked_at: builds, the JSON of the property, and whether they are over
+        """
+        new: list[tuple[str, int]] = []
+        for build_id, value, over in looked_at:
+            undecided = self.searching.get(build_id, ())
+            found = found_in(value, undecided)
+            before, numbers = self._so_far.get(build_id, ([], []))
+            if undecided and found != before:
+                self._forget(build_id, before, numbers)
+                numbers = self._note(build_id, found)
+                new += zip((revision for revision, _ in found), numbers, strict=True)
+                self._so_far[build_id] = found, numbers
+            if over:
+                self.searching.pop(build_id, None)
+                self._so_far.pop(build_id, None)
+        self._found.add(new)
+        self._hashes.add(self._new_hashes(new))
+
+    def _note(self, build_id: int, found: Iterable[Found]) -> list[int]:
+        """Note what a build has *found*; return the numbers of that."""
+        numbers = []
+        for revision, undecided in found:
+            numbers.append(len(self._finds))
+            self._finds.append((build_id, undecided.place))
+            if undecided.begin:
+                self._whole.setdefault(undecided.stamp_id, {})[build_id] = revision
+        return numbers
+
+    def _forget(self, build_id: int, before: Iterable[Found], numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._finds[number] = None
+        for _, undecided in before:
+            self._whole.get(undecided.stamp_id, {}).pop(build_id, None)
+
+    def _new_hashes(self, new: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        places = {(revision, self._find(number)[1]) for revision, number in new}
+        return {
+            (revision, place)
+            for revision, place in places
+            if is_hash(revision) and (revision, place) not in self._hashes.starting(revision, True)
+        }
+
+    def _find(self, number: int) -> tuple[int, int]:
+        return self._finds[number] or (0, -1)
+
+    @property
+    def has_abbreviations(self) -> bool:
+        """Whether any build says only how a hash begins."""
+        return self._found.has_abbreviations
+
+    def named(self, revision: str) -> list[Find]:
+        """Return the builds that have found just this *revision*."""
+        return self._as_finds((revision, number) for number in self._found.of(revision))
+
+    def abbreviating(self, whole: str) -> list[Find]:
+        """Return the builds that have found an abbreviation which the hash *whole* begins with."""
+        return self._as_finds(self._found.abbreviating(whole))
+
+    def _as_finds(self, found: Iterable[tuple[str, int]]) -> list[Find]:
+        finds = ((revision, self._finds[number]) for revision, number in found)
+        return [Find(revision, *find) for revision, find in finds if find is not None]
+
+    def hashes(self, begin: str) -> Iterator[tuple[str, int]]:
+        """Yield the hashes that begin with the digits *begin*, with numbers of their places."""
+        return self._hashes.starting(begin.lower(), False)
+
+    def found_for(self, stamp_id: int) -> Mapping[int, str]:
+        """Return what the builds of an abbreviation have found, by build."""
+        return self._whole.get(stamp_id, {})
 
 
-def found_in(value: str | None, nameless: Iterable[Nameless]) -> list[tuple[str, int]]:
-    """Return the revisions in the JSON *value* of a build, and where they were found."""
-    found = ((got_revision(value, one.codebase), one.place) for one in nameless)
-    return [(revision, place) for revision, place in found if revision]
+def found_in(value: str | None, undecided: Iterable[Undecided]) -> list[Found]:
+    """Return the revisions in the JSON *value* of a build, and what they were found for.
+
+    Where digits were named, only a hash that begins with them counts: a tag may look like digits.
+    """
+    if value is None:
+        return []
+    found = ((one_spelling(got_revision(value, one.codebase)), one) for one in undecided)
+    return [
+        (revision, one)
+        for revision, one in found
+        if revision and (not one.begin or begins(one.begin, revision))
+    ]
 
 
 def got_revision(value: str | None, codebase: str) -> str | None:
@@ -70,7 +159,7 @@ def got_revision(value: str | None, codebase: str) -> str | None:
 
     It is a text, or an object with a text for each codebase (buildbot/steps/source/base.py).
     """
-    got: Any = None if value is None else json.loads(value)
+    got: Any = value_in(value) if value and value[0] in '"{' else None
     if isinstance(got, dict):
         got = got.get(codebase)
     return got if isinstance(got, str) else None

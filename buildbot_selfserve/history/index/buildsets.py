@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from array import array
 from collections.abc import Iterable
 from collections.abc import Set
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
+from buildbot_selfserve.history.stored import property_in
 
 #: Longer than any time in seconds.
 FOREVER = 2**62
@@ -134,5 +134,5 @@ class Buildsets:
 @functools.lru_cache(maxsize=1000)
 def owner_in(values: tuple[str, ...]) -> str | None:
     """Return who asked for a buildset, as the JSON of its ``owner`` property says it."""
-    owners = (json.loads(value)[0] for value in values)
+    owners = (property_in(value) for value in values if value.startswith('["'))
     return next((owner for owner in owners if isinstance(owner, str)), None)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
-
-_ADDRESS = re.compile(r"<([^<>]+)>\s*$")
+from buildbot_selfserve.model import user_key
+from buildbot_selfserve.model import user_keys
 
 #: Id, sourcestamp, names: of the author, and of the users that Buildbot knows it to be of.
 Change = tuple[int, int, tuple[str, ...]]
@@ -23,7 +22,8 @@ class Changes:
         self._names: list[tuple[str, ...]] = []
         self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._of_stamp = Pairs()
-        self._by_address: dict[str, set[str]] = {}
+        #: the names by which each user is found
+        self._by_key: dict[str, set[str]] = {}
         #: buildsets by the numbers of places, of each name
         self._buildsets: dict[str, Pairs] = {}
 
@@ -45,8 +45,8 @@ class Changes:
         for name, pairs in added.items():
             if name not in self._buildsets:
                 self._buildsets[name] = Pairs()
-                for known_as in {name, address_of(name)} - {None}:
-                    self._by_address.setdefault(str(known_as), set()).add(name)
+                for key in user_keys(name):
+                    self._by_key.setdefault(key, set()).add(name)
             self._buildsets[name].add(pairs)
 
     def forget_before(self, first: int | None) -> None:
@@ -74,7 +74,7 @@ class Changes:
 
     def known_as(self, user: str) -> set[str]:
         """Return the names of *user*, who is a whole name or the address in it."""
-        return self._by_address.get(user, set())
+        return self._by_key.get(user_key(user), set())
 
     def buildsets_of(self, user: str, place: int) -> set[int]:
         """Return the buildsets of the changes of *user* in a place.
@@ -85,9 +85,3 @@ class Changes:
         for name in self.known_as(user):
             found.update(self._buildsets[name].of(place))
         return found
-
-
-def address_of(name: str) -> str | None:
-    """Return the address in ``Name <address>``."""
-    address = _ADDRESS.search(name)
-    return address[1] if address else None

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.builds import LATE
+from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.intake import Intake
 from buildbot_selfserve.history.index.known import Known
 from buildbot_selfserve.history.index.stamps import ByBranch
 from buildbot_selfserve.history.index.stamps import Find
 from buildbot_selfserve.history.index.stamps import Place
 from buildbot_selfserve.history.index.stamps import Stamp
+from buildbot_selfserve.history.index.stamps import Stamps
 from buildbot_selfserve.history.index.stamps import in_order
+from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import is_abbreviation
+from buildbot_selfserve.model import is_hash
+from buildbot_selfserve.model import may_abbreviate
+from buildbot_selfserve.model import one_spelling
 
 #: Seconds by which the clock of a master that builds may be behind that of the one that was asked.
 CLOCK_SLACK = 60
@@ -25,18 +34,26 @@ class About(NamedTuple):
     """What is told of a buildset on a branch.
 
     :param codebase: of its sourcestamp there
-    :param revision: that this sourcestamp names, empty where it names none
+    :param revision: that this sourcestamp names, completed where it can be; empty without one
     :param owner: who asked for it, or else whose the newest change of that sourcestamp is
+    :param patched: a patch was put on top: what is built is not the revision
+    :param undecided: its sourcestamp names digits, and each build may say of which hash they are
     """
 
     codebase: str
     revision: str
     reason: str | None
     owner: str | None
+    patched: bool = False
+    undecided: bool = False
 
 
 #: Buildsets, and for each the sourcestamp that stands for it.
 Chosen = dict[int, int]
+#: Sourcestamps, and builds that say themselves what they are of.
+StampsAndBuilds = tuple[ByBranch, ByBranch]
+#: The same as they were found.
+_Finds = tuple[list[Find], list[Find]]
 
 
 class Facts:
@@ -59,15 +76,40 @@ class Facts:
         with self._lock:
             return self._known.names.get(kind, {})
 
-    def branches(self) -> set[str]:
-        """Return the names of the branches on which something was ever to be built."""
-        with self._lock:
-            return set(self._stamps.branches)
-
     def is_branch(self, name: str) -> bool:
         """Whether something was ever to be built on a branch of this name."""
         with self._lock:
-            return name in self._stamps.branches
+            return name in self._stamps.moves
+
+    def count_branches(self) -> int:
+        """Return how many branches there are."""
+        with self._lock:
+            return len(self._stamps.moves)
+
+    def newest_branches(self, begin: int, end: int | None) -> list[tuple[str, int]]:
+        """Return branches and when something last moved there, the newest first.
+
+        Those from *begin* on, before *end*.
+        """
+        with self._lock:
+            return self._stamps.moves.newest(begin, end)
+
+    def branches_near(self, text: str, count: int) -> Sequence[str]:
+        """Return the *count* branches beside which *text* would stand in the order of names."""
+        with self._lock:
+            return self._stamps.moves.near(text, count)
+
+    def moved(self, names: Iterable[str | None]) -> int | None:
+        """Return when something last moved on any branch of these names."""
+        with self._lock:
+            found = [self._stamps.moves.moved(name) for name in names if name]
+            return max((one for one in found if one is not None), default=None)
+
+    @property
+    def codebase_branches_end(self) -> tuple[int, int | None]:
+        """Return how many branches of codebases are known, and when the last of them moved."""
+        with self._lock:
+            return self._known.codebase_branches_end
 
     def stamps(self, stamp_ids: Iterable[int]) -> list[Stamp]:
         """Return sourcestamps in the order of their ids, without those that are not there."""
@@ -79,23 +121,110 @@ class Facts:
         with self._lock:
             return self._stamps.newest_places(branch, count)
 
-    def named(self, text: str, whole: bool) -> list[Find]:
-        """Return the sourcestamps whose revisions begin with *text*.
+    @property
+    def has_abbreviations(self) -> bool:
+        """Whether any sourcestamp or build says only how a hash begins."""
+        with self._lock:
+            return self._stamps.has_abbreviations or self._builds.has_abbreviations
 
-        :param whole: *text* is the whole revision
+    def at(
+        self, branches: Sequence[Branch], revision: str, *, ambiguous: bool = False
+    ) -> StampsAndBuilds:
+        """Return what is of just this *revision* on *branches*, in its one spelling.
+
+        Of a hash that is also what names an abbreviation of it. An abbreviation that cannot be
+        completed is of itself; with *ambiguous*, also where several hashes begin so.
         """
         with self._lock:
-            return self._stamps.named(text, whole)
+            return self._by_branch(branches, self._at(revision, ambiguous))
 
-    def found(self, text: str, whole: bool) -> list[Find]:
-        """Return the builds that are over and have found such a revision themselves."""
+    def beginning(self, branches: Sequence[Branch], digits: str) -> StampsAndBuilds:
+        """Return what is of a hash that begins with *digits*, on *branches*."""
         with self._lock:
-            return self._builds.found(text, whole)
+            return self._by_branch(branches, self._beginning(digits))
 
-    def by_branch(self, branches: Iterable[Branch], finds: Iterable[Find]) -> ByBranch:
-        """Return the ids of *finds* by those of *branches* that they are on, and by revision."""
+    def places_of(self, revision: str, most: int) -> list[Place]:
+        """Return places where *revision* is known, or a hash that begins so; at most so many."""
         with self._lock:
-            return self._stamps.by_branch(branches, finds)
+            found = [*self._at(revision, ambiguous=False)]
+            if not any(found) and may_abbreviate(revision):
+                found = [*self._beginning(revision)]
+            numbers = dict.fromkeys(find.place for finds in found for find in finds)
+            return [self._stamps.place_at(one) for one in itertools.islice(numbers, most)]
+
+    def _by_branch(self, branches: Sequence[Branch], finds: _Finds) -> StampsAndBuilds:
+        stamps, builds = finds
+        return self._stamps.by_branch(branches, stamps), self._stamps.by_branch(branches, builds)
+
+    def _at(self, revision: str, ambiguous: bool) -> _Finds:
+        parts: tuple[Stamps, Builds] = self._stamps, self._builds
+        if is_hash(revision):
+            stamps, builds = (
+                part.named(revision) + self._completed(part.abbreviating(revision), revision)
+                for part in parts
+            )
+        elif is_abbreviation(revision):
+            stamps, builds = (self._itself(part.named(revision), ambiguous) for part in parts)
+        else:
+            stamps, builds = (part.named(revision) for part in parts)
+        return stamps, builds
+
+    def _beginning(self, digits: str) -> _Finds:
+        found = itertools.chain(self._stamps.hashes(digits), self._builds.hashes(digits))
+        stamps: list[Find] = []
+        builds: list[Find] = []
+        for revision in {revision for revision, _ in found}:
+            more_stamps, more_builds = self._at(revision, ambiguous=False)
+            stamps += more_stamps
+            builds += more_builds
+        return stamps, builds
+
+    def _completed(self, abbreviating: Iterable[Find], whole: str) -> list[Find]:
+        """Return those of *abbreviating* that mean the hash *whole*, and no other."""
+        return [
+            find._replace(revision=whole)
+            for find in abbreviating
+            if self._completions(find.revision, find.place) == {whole}
+        ]
+
+    def _itself(self, named: Iterable[Find], ambiguous: bool) -> list[Find]:
+        """Return those that *named* an abbreviation and are of no hash that begins so."""
+        return [
+            find
+            for find in named
+            for count in (len(self._completions(find.revision, find.place)),)
+            if count == 0 or (count > 1 and ambiguous)
+        ]
+
+    def _completions(self, digits: str, place: int) -> set[str]:
+        """Return the hashes that *digits* may be the beginning of, at the same source."""
+        found: set[str] = set()
+        for revision, other in itertools.chain(
+            self._stamps.hashes(digits), self._builds.hashes(digits)
+        ):
+            if revision not in found and self._stamps.may_be(place, other):
+                found.add(revision)
+        return found
+
+    def _whole(self, revision: str, place: int) -> str:
+        """Return *revision*, completed if just one hash begins so."""
+        if not is_abbreviation(revision):
+            return revision
+        found = self._completions(revision, place)
+        return found.pop() if len(found) == 1 else revision
+
+    def found_for(self, stamp_ids: Iterable[int]) -> dict[int, dict[int, str]]:
+        """Return the hashes that builds of abbreviations have found, by sourcestamp and build."""
+        with self._lock:
+            return {one: dict(self._builds.found_for(one)) for one in stamp_ids}
+
+    def whole(self, revision: str, stamp_id: int) -> str:
+        """Return a *revision* that was found for a sourcestamp, completed where it can be."""
+        with self._lock:
+            revision = one_spelling(revision)
+            if stamp_id not in self._stamps:
+                return revision
+            return self._whole(revision, self._stamps.place(stamp_id))
 
     def of_stamps(self, stamp_ids: Iterable[int]) -> Chosen:
         """Return the buildsets of these sourcestamps, each with the first of them that is its."""
@@ -166,7 +295,13 @@ class Facts:
         reason, owner = self._buildsets.told(buildset_id)
         if owner is None:
             owner = self._changes.author_of(stamp_id)
-        return About(stamp.place.codebase, stamp.revision, reason, owner)
+        revision, undecided = stamp.revision, False
+        if revision and is_abbreviation(revision, SHORTEST_BUILT):
+            undecided = self._stamps.is_undecided(stamp_id)
+            revision = self._whole(revision, self._stamps.place(stamp_id))
+        patched = self._stamps.patched
+        is_patched = bool(patched) and not patched.isdisjoint(self._buildsets.stamps(buildset_id))
+        return About(stamp.place.codebase, revision, reason, owner, is_patched, undecided)
 
     def _of_stamps(self, stamp_ids: Iterable[int]) -> Chosen:
         stamps: list[Stamp] = sorted(

@@ -18,7 +18,7 @@ from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.intake import Intake
 from buildbot_selfserve.history.index.known import Known
-from buildbot_selfserve.history.index.learning import found_by_running
+from buildbot_selfserve.history.index.learning import learn_found
 from buildbot_selfserve.history.index.learning import learn_names
 from buildbot_selfserve.history.index.learning import streamed
 from buildbot_selfserve.history.index.tails import MOST_GAPS
@@ -132,7 +132,7 @@ def _tidy(connection: sa.Connection, facts: Facts) -> None:
     if untrimmed:
         intake.trim(untrimmed, {one for (one,) in statements.OPEN.all(connection)})
     if len(intake.searching()) > MOST_SEARCHING:
-        found_by_running(connection, facts, None)
+        learn_found(connection, facts, None)
 
 
 def _load(connection: sa.Connection) -> Facts:
@@ -153,8 +153,7 @@ def _load(connection: sa.Connection) -> Facts:
     intake.add_stamps(_unknown_stamps(connection, intake, (link[2] for link in newer)))
     intake.add_links(newer)
     late = streamed(connection, statements.LATE.params(late=LATE))
-    nameless = intake.nameless()
-    found = statements.FOUND_IN.of(connection, nameless)
+    found = statements.FOUND_IN.of(connection, intake.undecided())
     intake.begin_builds((one for (one,) in statements.OPEN.all(connection)), late, found)
     learn_names(connection, facts)
     return facts

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from buildbot_selfserve.history.index.builds import LATE
-from buildbot_selfserve.history.index.builds import Nameless
+from buildbot_selfserve.history.index.builds import Undecided
 from buildbot_selfserve.history.index.buildsets import Link
 from buildbot_selfserve.history.index.buildsets import Told
 from buildbot_selfserve.history.index.buildsets import owner_in
@@ -119,15 +119,18 @@ class Intake:
 
     def _add_links(self, links: Records) -> None:
         added: list[tuple[int, int, int]] = []
+        moved: dict[int, int] = {}
 
         def placed() -> Iterator[Link]:
             for _, buildset_id, stamp_id, submitted_at, reason, owners in links:
                 place = self._stamps.place(stamp_id)
                 added.append((buildset_id, stamp_id, place))
+                moved[place] = max(submitted_at, moved.get(place, 0))
                 told = Told(reason, owner_in(owners))
                 yield Link(buildset_id, stamp_id, place, submitted_at, told)
 
         self._buildsets.add(placed())
+        self._stamps.move(moved.items())
         self._changes.add_buildsets(added)
 
     def _add_builds(self, builds: Records) -> None:
@@ -137,14 +140,15 @@ class Intake:
             self._search(build_id, buildset_id)
 
     def _search(self, build_id: int, buildset_id: int) -> None:
-        stamps = (self._stamps[one] for one in self._buildsets.stamps(buildset_id))
-        nameless = tuple(
-            Nameless(self._stamps.place(stamp.id), stamp.place.codebase)
-            for stamp in stamps
-            if not stamp.revision
-        )
-        if nameless:
-            self._builds.searching[build_id] = nameless
+        stamp_ids = filter(self._stamps.is_undecided, self._buildsets.stamps(buildset_id))
+        undecided = tuple(map(self._undecided, stamp_ids))
+        if undecided:
+            self._builds.searching[build_id] = undecided
+
+    def _undecided(self, stamp_id: int) -> Undecided:
+        stamp = self._stamps[stamp_id]
+        place = self._stamps.place(stamp_id)
+        return Undecided(stamp_id, place, stamp.place.codebase, stamp.revision)
 
     def begin_builds(
         self,
@@ -155,7 +159,7 @@ class Intake:
         """Take in what there is of builds.
 
         :param late: when those started that started late, and their buildsets
-        :param found: builds of sourcestamps without a revision, their buildsets, when they were
+        :param found: builds of sourcestamps that are undecided, their buildsets, when they were
             over, and the JSON of what they found
         """
         with self._lock:
@@ -166,8 +170,24 @@ class Intake:
             for build_id, buildset_id, complete_at, value in found:
                 self._search(build_id, buildset_id)
                 if complete_at is not None:
-                    over.append((build_id, value))
+                    over.append((build_id, value, True))
             self._builds.settle(over)
+
+    def add_codebase_branches(self, branches: Records, end: tuple[int, int | None]) -> bool:
+        """Take in branches of codebases: id, name, when it moved; return whether these are all.
+
+        :param end: how many there are, and when the last of them moved
+        """
+        with self._lock:
+            for branch_id, name, when in branches:
+                self._known.codebase_branches[branch_id] = name
+                if name:
+                    self._stamps.moves.move(name, when)
+            whole = len(self._known.codebase_branches) == end[0]
+            self._known.codebase_branches_end = end if whole else (0, None)
+            if not whole:
+                self._known.codebase_branches.clear()
+            return whole
 
     def name(self, kind: str, names: Mapping[int, str]) -> None:
         """Take in the names of all builders, workers or masters."""
@@ -200,10 +220,13 @@ class Intake:
             self._buildsets.close(begun_with.difference(still_open))
             self._trimmed = len(self._buildsets.open)
 
-    def settle(self, over: Iterable[tuple[int, str | None]]) -> None:
-        """Take in what builds have found that are over, as the JSON of the property."""
+    def settle(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> None:
+        """Take in what builds have found.
+
+        :param looked_at: builds, the JSON of the property, and whether they are over
+        """
         with self._lock:
-            self._builds.settle(over)
+            self._builds.settle(looked_at)
 
     def look_at(
         self, buildsets: Mapping[int, set[int]], builders: Iterable[tuple[int, int]]
@@ -254,11 +277,11 @@ class Intake:
         with self._lock:
             return sorted(one for one in set(stamp_ids) if one not in self._stamps)
 
-    def nameless(self) -> list[int]:
-        """Return the buildsets of sourcestamps that name no revision."""
+    def undecided(self) -> list[int]:
+        """Return the buildsets of sourcestamps of which each build says what it is of."""
         with self._lock:
             found: set[int] = set()
-            for stamp_id in self._stamps.nameless():
+            for stamp_id in self._stamps.undecided():
                 found.update(self._buildsets.of_stamp(stamp_id))
             return sorted(found)
 
@@ -268,20 +291,18 @@ class Intake:
             now = self._buildsets.open
             return set(now) if len(now) > self._trimmed * 1.25 + MOST_CLOSED else set()
 
-    def searching(
-        self, branches: Iterable[Branch] | None = None
-    ) -> dict[int, tuple[Nameless, ...]]:
+    def searching(self, branches: Iterable[Branch] | None = None) -> list[int]:
         """Return the builds that may still find a revision, on *branches* or anywhere."""
         with self._lock:
             every = self._builds.searching
             if branches is None or not every:
-                return dict(every)
+                return sorted(every)
             places = set().union(*map(self._stamps.places, branches))
-            its = {
-                build_id: tuple(one for one in nameless if one.place in places)
-                for build_id, nameless in every.items()
-            }
-            return {build_id: nameless for build_id, nameless in its.items() if nameless}
+            return sorted(
+                build_id
+                for build_id, undecided in every.items()
+                if any(one.place in places for one in undecided)
+            )
 
     def not_looked_at(self, branch: Branch) -> dict[int, set[int]]:
         """Return the buildsets on *branch* whose builders are not known, by place."""

@@ -29,6 +29,9 @@ class Known:
         self.builds = Builds()
         #: of builders, workers and masters; none of them is changed in place
         self.names: dict[str, dict[int, str]] = {}
+        #: the branches of codebases by their ids; how many there were, and when one last moved
+        self.codebase_branches: dict[int, str] = {}
+        self.codebase_branches_end: tuple[int, int | None] = (0, None)
         self.tails = {
             name: Tail(time.monotonic, rising) for name in ("builds", "changes", "links", "stamps")
         }

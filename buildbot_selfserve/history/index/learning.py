@@ -10,9 +10,7 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.history import listed
 from buildbot_selfserve.history.index import statements
-from buildbot_selfserve.history.index.builds import found_in
 from buildbot_selfserve.history.index.facts import Facts
-from buildbot_selfserve.history.index.stamps import Find
 from buildbot_selfserve.model import Branch
 
 #: So many records are taken at a time.
@@ -31,23 +29,27 @@ def learn_names(connection: sa.Connection, facts: Facts) -> None:
         facts.intake.name(kind, dict(streamed(connection, query)))
 
 
-def found_by_running(
-    connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None
-) -> list[Find]:
-    """Return the builds that have found a revision and are not over, on *branches* or anywhere.
+def learn_branches(connection: sa.Connection, facts: Facts) -> None:
+    """Learn which branches Buildbot knows of its codebases, where those have moved."""
+    end: tuple[int, int | None] = tuple(statements.CODEBASE_BRANCHES_END.all(connection)[0])
+    known = facts.codebase_branches_end
+    if end == known:
+        return
+    for since in (known[1] or 0, 0):  # if some have gone, all of them
+        query = statements.CODEBASE_BRANCHES.params(since=since)
+        if facts.intake.add_codebase_branches(streamed(connection, query), end):
+            return
 
-    What those have found that are over is settled on the way.
+
+def learn_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None) -> None:
+    """Learn what builds have found that were not over yet, on *branches* or anywhere.
+
+    Where abbreviations are known it is anywhere: what they mean may have been found on another
+    branch, when one of the two does not say which it is.
     """
-    every = facts.intake.searching(branches)
-    ids = sorted(every)
-    records = statements.FOUND_BY.of(connection, ids)
-    facts.intake.settle((build_id, value) for build_id, _, end, value in records if end is not None)
-    return [
-        Find(revision, build_id, place)
-        for build_id, _, end, value in records
-        if end is None
-        for revision, place in found_in(value, every[build_id])
-    ]
+    where = None if facts.has_abbreviations else branches
+    records = statements.FOUND_BY.of(connection, facts.intake.searching(where))
+    facts.intake.settle((build_id, value, end is not None) for build_id, _, end, value in records)
 
 
 def builders_on(connection: sa.Connection, facts: Facts, branch: Branch) -> set[int]:

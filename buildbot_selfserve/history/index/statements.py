@@ -14,6 +14,7 @@ buildsets = Model.buildsets
 requests = Model.buildrequests
 builds = Model.builds
 changes = Model.changes
+codebase_branches = Model.codebase_branches
 _properties = Model.build_properties
 _owners = Model.buildset_properties
 _change_users, _users = Model.change_users, Model.users
@@ -52,8 +53,19 @@ STAMPS = sa.select(
     stamps.c.codebase,
     stamps.c.project,
     stamps.c.repository,
+    stamps.c.created_at,
+    stamps.c.patchid,
 )
 STAMPS_OF = Statement(STAMPS, stamps.c.id)
+
+#: How many branches Buildbot knows of its codebases, and when it last saw one of them move.
+CODEBASE_BRANCHES_END = Statement(
+    sa.select(sa.func.count(), sa.func.max(codebase_branches.c.last_timestamp))
+)
+#: Those that have moved since.
+CODEBASE_BRANCHES = sa.select(
+    codebase_branches.c.id, codebase_branches.c.name, codebase_branches.c.last_timestamp
+).where(codebase_branches.c.last_timestamp >= sa.bindparam("since"))
 
 #: Buildsets, each as often as it has sourcestamps, with who asked for it, where it says so.
 #: Buildbot writes a buildset, its sourcestamps, its properties and its requests in one transaction

@@ -1,0 +1,69 @@
+"""Numbers under the revisions that they are of, and which hashes begin with which texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.model import is_abbreviation
+from buildbot_selfserve.model import is_hash
+
+
+class Revisions:
+    """Numbers, found by their revision, by its beginning, and by what it begins with.
+
+    Abbreviations of hashes are rare. They are kept apart from all other revisions, in small
+    letters, so that those which a hash begins with are found by one look for each length.
+    """
+
+    def __init__(self) -> None:
+        self._whole = Texts()
+        self._short = Texts()
+        self._lengths: set[int] = set()
+        #: how abbreviations are written that have capital letters
+        self._capitals: dict[int, str] = {}
+
+    def add(self, new: Iterable[tuple[str, int]]) -> None:
+        """Add numbers under their revisions, each in its one spelling."""
+        whole: list[tuple[str, int]] = []
+        short: list[tuple[str, int]] = []
+        for revision, number in new:
+            if not is_abbreviation(revision):
+                whole.append((revision, number))
+                continue
+            small = revision.lower()
+            if small != revision:
+                self._capitals[number] = revision
+            self._lengths.add(len(small))
+            short.append((small, number))
+        self._whole.add(whole)
+        self._short.add(short)
+
+    @property
+    def has_abbreviations(self) -> bool:
+        """Whether there are any."""
+        return bool(self._lengths)
+
+    def of(self, revision: str) -> Iterator[int]:
+        """Yield the numbers under just this *revision*."""
+        if not is_abbreviation(revision):
+            for _, number in self._whole.starting(revision, True):
+                yield number
+            return
+        small = revision.lower()
+        for _, number in self._short.starting(small, True):
+            if self._capitals.get(number, small) == revision:
+                yield number
+
+    def hashes(self, begin: str) -> Iterator[tuple[str, int]]:
+        """Yield the hashes that begin with the digits *begin*, with their numbers."""
+        for revision, number in self._whole.starting(begin.lower(), False):
+            if is_hash(revision):
+                yield revision, number
+
+    def abbreviating(self, whole: str) -> Iterator[tuple[str, int]]:
+        """Yield the abbreviations that the hash *whole* begins with, with their numbers."""
+        for length in self._lengths:
+            if length < len(whole):
+                yield from self._short.starting(whole[:length], True)

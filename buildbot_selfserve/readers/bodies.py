@@ -1,0 +1,174 @@
+"""Long answers as the master sees them: taken in pieces, and cut off where that is too slow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+
+from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.readers.room import WINDOW
+from buildbot_selfserve.readers.room import Room
+
+#: Bytes a second: who takes less may be cut off when others wait for room.
+SLOWEST = 64 * 1024
+#: Seconds over which that is measured at least.
+MEASURED = 5.0
+
+
+class Body:
+    """A long text on its way to a client.
+
+    :param length: bytes
+    :param text_number: the same for all who are sent the same text
+    """
+
+    def __init__(self, length: int, text_number: int, clock: IReactorTime) -> None:
+        self.length = length
+        self.text_number = text_number
+        self._clock = clock
+        self._taken = 0
+        #: nothing of it is held any more
+        self.is_over = False
+        self._is_lost = False
+        self._more: Callable[[], None] = lambda: None
+        self._lost: Callable[[], None] = lambda: None
+        #: when how much was taken: the last time of two that are MEASURED apart, and the first
+        self._mark = self._mark_before = (clock.seconds(), 0)
+
+    def begin(self, more: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Begin to take it.
+
+        :param more: is called when pieces may have come
+        :param lost: is called when the rest will not come
+        """
+        self._more, self._lost = more, lost
+        if self._is_lost:
+            lost()
+
+    def take(self) -> bytes | None:
+        """Return the next piece; an empty one at the end, ``None`` if it has not come yet."""
+        if self._taken >= self.length:
+            self.stop()
+            return b""
+        piece = self._next()
+        if piece is not None:
+            self._taken += len(piece)
+            self._measure()
+            if self._taken >= self.length:
+                self.stop()
+        return piece
+
+    def stop(self) -> None:
+        """Let go of what was not taken."""
+        if not self.is_over:
+            self.is_over = True
+            self._let_go()
+
+    def lose(self) -> None:
+        """Tell who takes it that the rest will not come."""
+        if not self.is_over:
+            self.stop()
+            self._is_lost = True
+            self._lost()
+
+    def pace(self) -> float:
+        """Return how many bytes a second were taken of late; infinite where that is not known."""
+        self._measure()
+        (since, taken), now = self._mark_before, self._clock.seconds()
+        return (self._taken - taken) / (now - since) if now - since >= MEASURED else float("inf")
+
+    def _measure(self) -> None:
+        now = self._clock.seconds()
+        if now - self._mark[0] >= MEASURED:
+            self._mark_before, self._mark = self._mark, (now, self._taken)
+
+    def _next(self) -> bytes | None:
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        raise NotImplementedError
+
+
+class Delivery(NamedTuple):
+    """A value, and the long text beside it."""
+
+    value: Any
+    body: Body
+
+
+class PipedBody(Body):
+    """A text that comes out of a reader process.
+
+    :param want: asks the process for so many more pieces
+    :param over: tells it to forget the text
+    """
+
+    def __init__(
+        self,
+        length: int,
+        text_number: int,
+        clock: IReactorTime,
+        want: Callable[[int], None],
+        over: Callable[[], None],
+    ) -> None:
+        super().__init__(length, text_number, clock)
+        self._want = want
+        self._let_go = over  # type: ignore[method-assign]
+        self._pieces: deque[bytes] = deque()
+        self._unasked = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece that has come."""
+        if not self.is_over:
+            self._pieces.append(piece)
+            self._more()
+
+    def stop(self) -> None:
+        self._pieces.clear()
+        super().stop()
+
+    def _next(self) -> bytes | None:
+        if not self._pieces:
+            return None
+        self._unasked += 1
+        if self._unasked >= WINDOW // 2:
+            self._want(self._unasked)
+            self._unasked = 0
+        return self._pieces.popleft()
+
+
+class HeldBody(Body):
+    """A text that is in this process, held in *room*."""
+
+    def __init__(self, room: Room, text: bytes, clock: IReactorTime) -> None:
+        number = room.enter(text)
+        super().__init__(len(text), number, clock)
+        self._room = room
+
+    def _next(self) -> bytes | None:
+        return self._room.text(self.text_number)[self._taken : self._taken + PIECE]
+
+    def _let_go(self) -> None:
+        self._room.leave(self.text_number)
+
+
+def make_room(bodies: Iterable[Body], lacking: int) -> None:
+    """Cut off the slowest who take *bodies* until so many bytes are free, or nobody is too slow.
+
+    A text is free when all who take it are cut off; so it counts as slow as the quickest of them.
+    """
+    by_text: dict[int, list[Body]] = {}
+    for body in bodies:
+        by_text.setdefault(body.text_number, []).append(body)
+    paces = {number: max(one.pace() for one in its) for number, its in by_text.items()}
+    for number in sorted(paces, key=paces.__getitem__):
+        if lacking <= 0 or paces[number] >= SLOWEST:
+            return
+        lacking -= by_text[number][0].length
+        for body in by_text[number]:
+            body.lose()
