@@ -43,6 +43,8 @@ class Route:
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
+    :param page_needs_setup: only what its page shows *beside* its value does
+    :param beside: what only its page shows, as ``beside``: run after the handler, with the nouns
     :param live: a GET of what only the reactor knows: its handler runs there, after the nouns were
         looked up, and the answer is neither JSON nor a page but of this media type
     :param held: what its answer can be held back for: run as the handler is, it says what has to
@@ -62,6 +64,8 @@ class Route:
     large: bool = False
     paged: bool = False
     needs_setup: bool = False
+    page_needs_setup: bool = False
+    beside: Callable[..., Any] | None = None
     held: Callable[..., Outlook | None] | None = None
     live: str | None = None
     offers: tuple[Permission, ...] = ()
@@ -124,6 +128,8 @@ class Declarations:
         large: bool = False,
         paged: bool = False,
         needs_setup: bool = False,
+        page_needs_setup: bool = False,
+        beside: Callable[..., Any] | None = None,
         held: Callable[..., Outlook | None] | None = None,
         live: str | None = None,
         offers: tuple[Permission, ...] = (),
@@ -152,6 +158,8 @@ class Declarations:
                 large=large,
                 paged=paged,
                 needs_setup=needs_setup,
+                page_needs_setup=page_needs_setup,
+                beside=beside,
                 held=held,
                 live=live,
                 offers=offers,
@@ -213,6 +221,10 @@ def _check(route: Route) -> None:
         not reads or route.params or route.paged or route.held or route.template is not None
     ):
         refuse("what is live is a GET without parameters, without a page and never held back")
+    if route.beside is not None and (not reads or route.template is None):
+        refuse("only the page of a GET shows something beside its value")
+    if route.page_needs_setup and route.beside is None:
+        refuse("its page shows nothing that would need the setup")
     names = [param.name for param in route.params]
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")
@@ -221,6 +233,9 @@ def _check(route: Route) -> None:
         actual = expected if function is None else list(inspect.signature(function).parameters)
         if sorted(expected) != sorted(actual) or actual[0] != "ctx":
             refuse(f"{what} takes ({', '.join(actual)}), declared is ({', '.join(expected)})")
+    nouns = ["ctx", *route.nouns, *(param.noun for param in route.params if param.noun)]
+    if route.beside is not None and [*inspect.signature(route.beside).parameters] != nouns:
+        refuse(f"what its page shows beside its value takes ({', '.join(nouns)})")
     if route.permission and route.permission.noun not in (None, *expected):
         refuse(f"the permission is about a {route.permission.noun}, which this route has not")
 

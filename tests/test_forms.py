@@ -143,13 +143,91 @@ async def test_a_revision_is_built_anew_and_with_sets(master: Any, path: str) ->
     assert is_linked(job, shown)
 
 
+#: Where a set has its button.
+LOOKED_UP = f"/self-serve/main/rev?revision={REVISION[:8]}"
+
+
+def why_not(document: Any, button: str) -> str:
+    """Return the reason beside a *button* that cannot be pressed."""
+    (pressed,) = form_with(document, button).xpath(".//button")
+    assert pressed.get("disabled") is not None
+    return str(pressed.getnext().text_content())
+
+
 @pytest.mark.parametrize("master", [with_nightly], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_set_without_builders_cannot_be_pressed(master: Any) -> None:
     await master.finished_build()
-    form = form_with(await page(master, NEW), "pgo")
-    assert form.xpath(".//button[@disabled]")
-    assert "has no builders" in form.text_content()
+    for path in (AT, LOOKED_UP, NEW, "/self-serve/main/new?revision=never-seen"):
+        document = await page(master, path)
+        assert why_not(document, "pgo") == "has no builders"
+        assert not form_with(document, "nightly").xpath(".//button[@disabled]")
+    # a builder that one could not ask for gives its place to one that there is
+    await master.reconfig(with_sets_of_others)
+    for path in (AT, LOOKED_UP, NEW):
+        document = await page(master, path)
+        assert [why_not(document, name) for name in ("nightly", "gone")] == ["has no builders"] * 2
+        assert not form_with(document, "pgo").xpath(".//button[@disabled]")
+    # the JSON, for which that is not looked up, is as it was
+    assert isinstance((await master.get(AT)).json, list)
+    # and what there is nothing of has no buttons
+    missing = await master.get("/self-serve/main/rev/never", json=False, user=USER)
+    assert (missing.status, "<button>pgo" in missing.text) == (404, False)
+    missing = await master.get("/self-serve/mian/rev/never", json=False, user=USER)
+    assert (missing.status, "main" in missing.text) == (404, True)
+
+
+def with_sets_of_others() -> Config:
+    sets = {"pgo": ["fast"], "gone": ["lost"]}
+    return config(util.SelfServe(branches=[util.SelfServeBranch("main", sets=sets)]))
+
+
+def without_slow() -> Config:
+    made = config()
+    del made["builders"][1]
+    made["schedulers"][1] = schedulers.Triggerable(name="rest", builderNames=["opt/mac #1"])
+    return made
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_nobody_builds_any_more_cannot_be_built_again(master: Any) -> None:
+    request_id = await master.add_request("slow")
+    build = await master.running_build(request_id)
+    await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
+    await master.completed(request_id)
+    paths = (
+        f"/self-serve/main/build/{build['buildid']}",
+        f"/self-serve/main/request/{build['buildrequestid']}",
+    )
+    await master.reconfig(without_slow)
+    for path in paths:
+        assert why_not(await page(master, path), "Rebuild") == (
+            "no master has the builder slow any more"
+        )
+    fields = {"build_id": build["buildid"]}
+    refused = await master.post("/self-serve/main/build", user=USER, data=fields)
+    assert (refused.status, refused.json["msg"]) == (400, "Builder slow is not configured any more")
+    # it may be there again
+    await master.reconfig(config)
+    for path in paths:
+        assert not form_with(await page(master, path), "Rebuild").xpath(".//button[@disabled]")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_ended_offers_no_end(master: Any) -> None:
+    build = await master.finished_build()
+    for path in (
+        f"/self-serve/main/build/{build['buildid']}",
+        f"/self-serve/main/request/{build['buildrequestid']}",
+        AT,
+    ):
+        document = await page(master, path)
+        assert document.xpath("//input[@name='_method']") == []
+    # a request that runs has no priority any more
+    running = await master.add_request("slow")
+    await master.running_build(running)
+    document = await page(master, f"/self-serve/main/request/{running}")
+    assert document.xpath("//input[@name='_method']/@value") == ["DELETE"]
 
 
 @pytest_twisted.ensureDeferred
@@ -162,7 +240,7 @@ async def test_one_builder_builds_any_revision_with_properties(master: Any) -> N
     choose.inputs["revision"].value = "never seen"
     assert (choose.method, choose.get("action")) == ("GET", "/self-serve/main/new")
     document = await page(master, "/self-serve/main/new?revision=never+seen")
-    assert "was asked for at this revision" in document.text_content()
+    assert "has not seen this revision" in document.text_content()
     job, shown = await press(
         master,
         document,

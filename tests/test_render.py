@@ -303,14 +303,17 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "value": BuildDetail(
                 build(text, endtime=1_700_000_100, status=FAILURE), properties(text)
             ),
+            "beside": False,
             **nouns(text),
         },
         "request.html": {
             "value": RequestDetail(request(text), properties(text), (build(text),)),
+            "beside": False,
             **nouns(text),
         },
         "revision.html": {
             "value": RevisionRows(revision, rows(text), replace(DONE, pending=2, running=1)),
+            "beside": possible(text).sets,
             **paged(text),
             **nouns(text),
         },
@@ -486,6 +489,7 @@ def test_what_has_not_ended_says_so() -> None:
         **page_context(Question("", "html")),
         **nouns(HARMLESS),
         "value": BuildDetail(build(HARMLESS), {}),
+        "beside": True,
     }
     html = page(TEMPLATES, "build.html", site(), context).decode()
     assert "<dt>Ended</dt><dd>not yet</dd>" in html

@@ -258,6 +258,10 @@ def until_nothing(ctx: Any) -> None:
         (read, {"live": "text/plain", "template": None, "paged": True}, "what is live is a GET"),
         (read, {"live": "text/plain", "template": None, "held": until}, "never held back"),
         (read_delay, {"live": "x/y", "template": None, "params": (STABLE_DELAY,)}, "what is live"),
+        (act, {**WRITE, "beside": until}, "only the page of a GET shows something beside"),
+        (read, {"beside": until, "template": None}, "only the page of a GET shows something"),
+        (read, {"beside": until_nothing}, "beside its value takes (ctx, branch)"),
+        (read, {"page_needs_setup": True}, "nothing that would need the setup"),
     ],
 )
 def test_what_waits_in_a_way_that_cannot_work_is_refused(

@@ -39,6 +39,7 @@ from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
@@ -133,13 +134,22 @@ class History:
         """Return the builders of *branch*."""
         return builders.builders(self.connection, self.facts, self._setup, branch)
 
+    def builder_sets(self, branch: Branch) -> tuple[BuilderSet, ...]:
+        """Return the sets of builders of *branch*, by name; some may have no builders."""
+        return tuple(builders.builder_sets(self.connection, self._setup, branch))
+
+    def is_built(self, row: Row) -> bool:
+        """Whether some master builds for the builder of *row* now."""
+        request = row.request if isinstance(row, BuildRow) else row
+        return builders.is_built(self.connection, request.builder_id)
+
     def possible(self, revision: AnyRevision) -> Possible:
         """Return what can be built at *revision*."""
         branch = revision.branch
         return Possible(
             revision,
             self._setup.reacting,
-            tuple(builders.builder_sets(self.connection, self._setup, branch)),
+            self.builder_sets(branch),
             builders.allowed(self.connection, self._setup, branch),
             () if revision.known else tuple(self.elsewhere(branch, revision.revision)),
         )

@@ -86,6 +86,12 @@ def builder_sets(connection: sa.Connection, setup: Setup, branch: Branch) -> lis
     return found
 
 
+def is_built(connection: sa.Connection, builder_id: int) -> bool:
+    """Whether some master has the builder of this id in its configuration."""
+    query = sa.select(_on_masters.c.id).where(_on_masters.c.builderid == builder_id).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def _of_others(setup: Setup, branch: Branch) -> set[str]:
     return {name for name, value in setup.builder_branches if value not in branch.branches}
 

@@ -16,9 +16,15 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
+def is_built(ctx: ReadContext, branch: Branch, build: BuildRow) -> bool:
+    """Whether it can be built again."""
+    return ctx.history.is_built(build)
+
+
 @declare(
     "GET",
     "/<branch>/build/<build>",
+    beside=is_built,
     offers=(REBUILD_BUILD, CANCEL_BUILD),
     returns=BuildDetail,
     template="build.html",

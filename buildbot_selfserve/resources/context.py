@@ -16,6 +16,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
@@ -50,6 +51,10 @@ class History(Protocol):
     def outlook(self, revision: Revision, stable_delay: int) -> Outlook: ...
 
     def builders(self, branch: Branch) -> Builders: ...
+
+    def builder_sets(self, branch: Branch) -> tuple[BuilderSet, ...]: ...
+
+    def is_built(self, row: BuildRow | RequestRow) -> bool: ...
 
     def possible(self, revision: AnyRevision) -> Possible: ...
 

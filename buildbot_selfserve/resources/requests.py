@@ -18,9 +18,15 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
+def is_built(ctx: ReadContext, branch: Branch, request: RequestRow) -> bool:
+    """Whether it can be built again."""
+    return ctx.history.is_built(request)
+
+
 @declare(
     "GET",
     "/<branch>/request/<request>",
+    beside=is_built,
     offers=(REBUILD_REQUEST, CANCEL_REQUEST, REPRIORITIZE),
     returns=RequestDetail,
     template="request.html",

@@ -30,9 +30,16 @@ from buildbot_selfserve.routes import declare
 AT_REVISION = (CANCEL_REVISION, NEW_BUILD_AT_REVISION, NEW_SET_AT_REVISION)
 
 
+def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[BuilderSet, ...]:
+    """The sets of builders that it can be built with."""
+    return ctx.history.builder_sets(branch)
+
+
 @declare(
     "GET",
     "/<branch>/rev/<revision>",
+    page_needs_setup=True,
+    beside=builder_sets,
     params=(PATCHED,),
     paged=True,
     offers=AT_REVISION,
@@ -53,6 +60,8 @@ def revision_rows(
 @declare(
     "GET",
     "/<branch>/rev",
+    page_needs_setup=True,
+    beside=builder_sets,
     params=(REVISION, PATCHED),
     paged=True,
     offers=AT_REVISION,

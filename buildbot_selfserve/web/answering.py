@@ -31,6 +31,7 @@ from buildbot_selfserve.model import as_json
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.web import nouns
 from buildbot_selfserve.web import paging
@@ -72,7 +73,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     """
     route = ROUTES[question.route]
     try:
-        found, value = reader.read(site, partial(_value, route.handler, question))
+        found, value, beside = reader.read(site, partial(_answered, route, question))
     except SelfServeError as error:
         return failure(reader.templates, site, error, question)
     if not question.is_large and _size(value) > MOST_SMALL[question.form]:
@@ -87,7 +88,7 @@ def answer(reader: Reader, site: Site, question: Question) -> Answer:
     if isinstance(value, Branches) and value.only is not None:
         return Answer(302, render.HTML_TYPE, b"", (("Location", _page_of(site, value.only)),))
     assert route.template is not None  # the pipeline asks for JSON of what has no page
-    context = {**page_context(question), "value": value, **found}
+    context = {**page_context(question), "value": value, **found, **beside}
     if rows is not None:
         url_of = paging.urls(question.path, question.query, rows)
         context |= {"rows": rows, "url_of": url_of, "every": whole.rows}
@@ -119,10 +120,7 @@ def _value(
     """
     found = nouns.resolve(reading, question.texts)
     arguments = {snake(name): value for name, value in question.params.items()}
-    ctx = ReadContext(
-        reading.history, reading, reading.openapi, question.visitor, question.verdicts
-    )
-    value = handler(ctx, **found, **arguments)
+    value = handler(_context(question, reading), **found, **arguments)
     if value is None:
         raise nouns.missing(found, question.texts)
     return found, value
@@ -137,6 +135,25 @@ def _size(value: Any) -> int:
     if isinstance(value, Job):
         return len(value.requests)
     return len(value.builders) // NAMES_A_ROW if isinstance(value, Builders | Possible) else 0
+
+
+def _answered(
+    route: Route, question: Question, reading: Reading
+) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Return the nouns of *question*, its value, and what a page shows beside it.
+
+    :raises NotFound: as ``_value`` does
+    """
+    found, value = _value(route.handler, question, reading)
+    if route.beside is None or question.form != "html":
+        return found, value, {}
+    return found, value, {"beside": route.beside(_context(question, reading), **found)}
+
+
+def _context(question: Question, reading: Reading) -> ReadContext:
+    return ReadContext(
+        reading.history, reading, reading.openapi, question.visitor, question.verdicts
+    )
 
 
 def outlook(reader: Reader, site: Site, question: Question) -> Outlook:

@@ -94,7 +94,7 @@ class Reads:
 
         async def ask(answer: Callable[..., Any] = answering.answer_in_pieces) -> Answer | Delivery:
             # what is configured may be another after a wait
-            site = await asked_of.site_of(self.services, route, texts)
+            site = await asked_of.site_of(self.services, route, texts, form)
             readers = self.services.readers
             found: Answer | Delivery | None = None
             if not large:

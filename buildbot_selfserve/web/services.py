@@ -76,12 +76,14 @@ def limits(services: Services) -> dict[str, int]:
     return {"max_count": services.config.max_count}
 
 
-async def site_of(services: Services, route: Route, texts: dict[str, str]) -> Site:
-    """Return what a reader must know of the configuration to answer *route*.
+async def site_of(
+    services: Services, route: Route, texts: dict[str, str], form: str = "json"
+) -> Site:
+    """Return what a reader must know of the configuration to answer *route* in a *form*.
 
     :raises NotFound: the route needs to know what builds the branch, and there is no such branch
     """
-    if not route.needs_setup:
+    if not (route.needs_setup or (route.page_needs_setup and form == "html")):
         return services.site
     setup = await services.setup(texts["branch"])
     return replace(services.site, setup=setup)
