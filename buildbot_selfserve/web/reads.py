@@ -14,7 +14,6 @@ from twisted.internet import defer
 from twisted.web.server import Request
 
 from buildbot_selfserve.errors import BadParameter
-from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Changes
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
@@ -77,7 +76,7 @@ class Reads:
             form,
             request,
             query,
-            identity,
+            identity if tells else who.NOBODY,
             texts=texts,
             params=params,
             verdicts=await self._verdicts(route, identity, texts) if tells else {},
@@ -131,21 +130,16 @@ class Reads:
     async def _identity(self, route: Route, request: Request, form: str) -> Identity:
         """Return who asks, as far as the answer depends on it.
 
-        :raises Unauthorized: they must be known to read, or their credentials are wrong
+        :raises Unauthorized: they must be known to read, or have sent credentials that are wrong
         :raises Forbidden: they may not read
         """
         guarded = bool(self.master.www.authz.allowRules)
-        if form == "json" and not guarded and not route.tells_offers:
+        shows = request.getHeader(b"authorization") is not None
+        if form == "json" and not guarded and not route.tells_offers and not shows:
             return who.NOBODY
-        try:
-            identity = await asked_of.identify(
-                self.master, self.services, request, self.services.config.timeout, reads=True
-            )
-        except Unauthorized:
-            if guarded or route.tells_offers:
-                raise
-            return who.NOBODY  # what everybody may read is shown to whoever comes
-        await may.require_readable(self.master, identity)
+        seconds = self.services.config.timeout
+        identity = await asked_of.identify(self.master, self.services, request, seconds, reads=True)
+        await asked_of.require_readable(self.master, self.services, identity, seconds)
         return identity
 
     async def _verdicts(

@@ -18,7 +18,7 @@ from buildbot.process.properties import Properties
 from buildbot.secrets.providers.file import SecretInAFile
 from buildbot.secrets.secret import SecretDetails
 from twisted.internet import defer
-from twisted.internet import error
+from twisted.internet import error as internet_error
 from twisted.internet import threads
 from twisted.python.failure import Failure
 
@@ -35,10 +35,10 @@ _SILENCE = (
     ConnectionError,
     TimeoutError,
     socket.gaierror,
-    error.ConnectError,
-    error.ConnectionClosed,
-    error.DNSLookupError,
-    error.TimeoutError,
+    internet_error.ConnectError,
+    internet_error.ConnectionClosed,
+    internet_error.DNSLookupError,
+    internet_error.TimeoutError,
 )
 
 
@@ -85,12 +85,12 @@ def why_unread(failure: Failure) -> str:
     return f"its secret cannot be read ({type(failure.value).__name__})"
 
 
-def is_silent(failure: Failure) -> bool:
-    """Whether a secret is not known because a server does not answer, and not because it is gone.
+def is_silent(error: BaseException | None) -> bool:
+    """Whether something is not known because a server does not answer, and not because it is gone.
 
     Libraries put errors of their own around those of a connection.
     """
-    return any(isinstance(one, _SILENCE) for one in _causes(failure.value))
+    return any(isinstance(one, _SILENCE) for one in _causes(error))
 
 
 def _causes(cause: BaseException | None) -> Iterator[BaseException]:

@@ -172,7 +172,7 @@ class Tokens:
         self._silent.discard(name)
         if isinstance(result, Failure):
             self._missing[name] = why_unread(result)
-            if is_silent(result):
+            if is_silent(result.value):
                 self._silent.add(name)
         elif not isinstance(result, str) or not result.strip():
             self._missing[name] = "its secret is empty, or no text"
