@@ -188,6 +188,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self._load_tokens()
             if self.running:
                 self.databases.open(self.config)
+            self.live.reconfigured()
             self._spare()
 
     @defer.inlineCallbacks
@@ -208,7 +209,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._setups.clear()
         self.live.seats.most = self.config.max_waiting
         self.live.seats.most_of_one = self.config.max_waiting_per_client
-        self.live.release()
 
     def _spare(self) -> None:
         """Let the master come to rest, and spare it long looks for garbage, if we may."""

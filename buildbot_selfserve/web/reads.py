@@ -14,6 +14,7 @@ from twisted.internet import defer
 from twisted.web.server import Request
 
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Changes
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
@@ -68,6 +69,12 @@ class Reads:
         page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
         wait = params.pop("wait") if route.held is not None else 0
         texts = {**texts, **asked_of.taken_nouns(route, params)}
+        moment: Moment | None = None
+        if wait:
+            config = self.master.config
+            moment = await self._held(route, request, form, texts, params, wait)
+            if self.master.config is not config:
+                identity = await self._identity(route, request, form)
         tells = form == "html" or route.tells_offers
         question = asked_of.question(
             self.master,
@@ -93,9 +100,8 @@ class Reads:
             answer: Answer | Lengthy = await self.services.readers.ask(*asked, large=large)
             return answer
 
-        if not wait:
+        if moment is None:
             return await send(request, await ask(), self.master.reactor)
-        moment = await self._held(request, question, wait)
         asked = moment.ask(question.key, lambda: defer.Deferred.fromCoroutine(ask()))
         return await send(request, await asked, self.master.reactor)
 
@@ -116,16 +122,35 @@ class Reads:
         assert isinstance(value, Changes)
         request.setHeader("Content-Type", route.live)
         client, clock = asked_of.remote(request), self.master.reactor
-        return await streaming.stream(request, client, value.branch, services.live, clock)
 
-    def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
-        """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
-        asked = Question(question.route, "", texts=question.texts, params=question.params)
+        async def check() -> Branch:
+            await self._identity(route, request, "json")
+            now = await services.readers.ask(answering.resolve, services.site, texts)
+            branch: Branch = now["branch"]
+            return branch
+
+        return await streaming.stream(request, client, value.branch, services.live, check, clock)
+
+    def _held(
+        self,
+        route: Route,
+        request: Request,
+        form: str,
+        texts: dict[str, str],
+        params: dict[str, Any],
+        seconds: int,
+    ) -> Awaitable[Moment]:
+        """Return when the answer to a GET is worth asking for, or after so many *seconds*."""
+        asked = Question(route.name, "", texts=texts, params=params)
 
         def look() -> defer.Deferred[Outlook]:
             return self.services.readers.ask(answering.outlook, self.services.site, asked)
 
-        return self.services.live.hold(asked_of.remote(request), asked.key, look, seconds)
+        async def check() -> None:
+            await self._identity(route, request, form)
+
+        client = asked_of.remote(request)
+        return self.services.live.hold(client, asked.key, look, seconds, check)
 
     async def _identity(self, route: Route, request: Request, form: str) -> Identity:
         """Return who asks, as far as the answer depends on it.

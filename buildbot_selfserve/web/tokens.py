@@ -99,7 +99,7 @@ class Tokens:
             found = self._find(digest)
         if found is None and (self._silent or self._master.initLock.locked):
             # it may be good in a moment; the lock is held for as long as a reconfig takes
-            raise Unavailable("The API tokens are not known yet")
+            raise Unavailable("The API tokens are not known yet", retry_after=1)
         if found is None:
             raise Unauthorized("Wrong API token")
         end = found.end(self._timezone)
