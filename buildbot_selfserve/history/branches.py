@@ -8,7 +8,10 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.params.texts import is_plain
 
+#: Characters that the name of a branch in a request may have.
+LONGEST = 256
 _codebase_branches = Model.codebase_branches
 
 
@@ -22,11 +25,15 @@ def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Br
 
 
 def branches(connection: sa.Connection, facts: Facts, site: Site) -> tuple[Branch, ...]:
-    """Return all branches by name."""
+    """Return all branches by name, but those of names that no request can give."""
     if site.branches is not None:
         return tuple(sorted(site.branches, key=lambda one: one.name))
     names = {*site.hinted_branches, *facts.branches(), *_of_codebases(connection)}
-    return tuple(_unconfigured(name) for name in sorted(names))
+    return tuple(_unconfigured(name) for name in sorted(names) if _can_be_named(name))
+
+
+def _can_be_named(name: str) -> bool:
+    return len(name) <= LONGEST and is_plain(name)
 
 
 def _of_codebases(connection: sa.Connection) -> set[str]:
