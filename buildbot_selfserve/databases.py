@@ -33,9 +33,8 @@ from buildbot_selfserve.waiting import apart
 from buildbot_selfserve.web.reader import Reader
 from buildbot_selfserve.web.reader import open_reader
 from buildbot_selfserve.web.reader import open_warm_reader
-from buildbot_selfserve.web.tokens import rendered
-from buildbot_selfserve.web.tokens import why_unread
-from buildbot_selfserve.web.tokens import with_fresh_secrets
+from buildbot_selfserve.web.secrets import Secrets
+from buildbot_selfserve.web.secrets import why_unread
 
 #: A reader works on so many questions at once: a small one and a large one.
 LANES = 2
@@ -98,6 +97,7 @@ class JournalDatabase:
 class Databases:
     """The readers and the journal of one master, opened anew when their configuration changes.
 
+    :param secrets: reads what ``db_url`` stands for
     :param opened: called whenever the journal has its tables and can be written
     :param leaving: called before another is opened; returns when nothing is to be written any more
     """
@@ -107,10 +107,12 @@ class Databases:
     def __init__(
         self,
         master: Any,
+        secrets: Secrets,
         opened: Callable[[], Awaitable[None]],
         leaving: Callable[[], Awaitable[None]],
     ) -> None:
         self._master = master
+        self._secrets = secrets
         self._opened = opened
         self._leaving = leaving
         self._readers: Readers | None = None
@@ -174,7 +176,7 @@ class Databases:
 
     async def _follow(self, config: SelfServe, turn: int) -> None:
         url = await self._until_done(
-            partial(_journal_url, self._master, config),
+            partial(_journal_url, self._master, self._secrets, config),
             lambda: self._turn == turn,
             "db_url cannot be followed",
         )
@@ -231,7 +233,7 @@ class Databases:
             self.log.failure("selfserve: cannot start", failure)
 
 
-async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
+async def _journal_url(master: Any, secrets: Secrets, config: SelfServe) -> sa.URL | None:
     """Return where the journal of its own is that *config* names, if so.
 
     :raises Unavailable: it cannot be read, or is no URL; the error shows nothing of it
@@ -239,13 +241,12 @@ async def _journal_url(master: Any, config: SelfServe) -> sa.URL | None:
     if config.db_url is None:
         return None
     try:
-        text = await rendered(await with_fresh_secrets(master), config.db_url)
-    except Exception:
-        raise Unavailable("The URL is not known", why_unread(Failure())) from None
-    try:
-        url = sa.engine.make_url(text)
-    except (sa.exc.ArgumentError, ValueError):
-        raise Unavailable("The URL is not known", "it is no URL of a database") from None
+        url = sa.engine.make_url(await secrets.render(config.db_url))
+    except Exception as error:
+        secrets.renew()  # for the next time
+        bad = isinstance(error, sa.exc.ArgumentError | ValueError)
+        why = "it is no URL of a database" if bad else why_unread(Failure())
+        raise Unavailable("The URL is not known", why) from None
     if url.get_backend_name() == "sqlite":
         # Buildbot's own rule: relative means relative to the master's folder
         url = url.set(database=str(Path(master.basedir, url.database or "")))

@@ -104,6 +104,20 @@ class WrongType(SelfServeError):
     """The body of a request is of a type that we do not read."""
 
 
+class CustomCodeFailed(SelfServeError):
+    """Code of the operator's, such as a rule of ``www.authz``, has failed.
+
+    :param what: what it is called
+    :param error: the name of what it raised; what that says is for the log
+    """
+
+    def __init__(self, what: str, error: str) -> None:
+        super().__init__(
+            f"{what[:1].upper()}{what[1:]} failed",
+            f"{error}: the log of the master has the traceback; nothing was done",
+        )
+
+
 class NotNow(SelfServeError):
     """It cannot be done now, but later perhaps.
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from collections.abc import Sequence
 from typing import Any
 
+from buildbot.config import ConfigErrors
 from buildbot.util.service import AsyncService
 from buildbot.util.service import ReconfigurableServiceMixin
 from buildbot.www.plugin import Application
@@ -39,6 +40,7 @@ from buildbot_selfserve.web.answering import stamps_of
 from buildbot_selfserve.web.doors import Doors
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
+from buildbot_selfserve.web.secrets import Secrets
 from buildbot_selfserve.web.tokens import Tokens
 
 #: Our key in ``c['www']['plugins']``.
@@ -69,12 +71,17 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._site: Site | None = None
         self._setups: dict[str, Setup] = {}
         self.config = config
-        self.databases = Databases(master, self._settle_left_open, lambda: self.jobs.begin_anew())
         clock = monotonic(master.reactor)
+        secrets = Secrets(master)
+        self.databases = Databases(
+            master, secrets, self._settle_left_open, lambda: self.jobs.begin_anew()
+        )
         self.live = Live(clock, self._stamps_of)
         self.metrics = Metrics()
         self.control = Control(master)
-        self.tokens = Tokens(master)
+        self._tokens = Tokens(master, secrets)
+        # the configuration of Buildbot's whose secrets they have
+        self._tokens_of: Any = None
         self._garbage = Garbage(clock.callLater)
         self._availability = Availability(master, clock)
         self.jobs = Jobs(
@@ -136,6 +143,24 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         """
         return self.databases.readers
 
+    @property
+    def tokens(self) -> Tokens:
+        """Return the API tokens of the configuration of now.
+
+        We are not told of a reconfig in which something fails before it comes to us.
+        """
+        if self._tokens_of is not self._master.config and not self._master.initLock.locked:
+            plugins = self._master.config.www.get("plugins") or {}
+            now = _or_nothing(plugins.get(KEY, False))
+            now = now or SelfServe()
+            self._tokens.configure(now.tokens, now.timezone)
+            self._load_tokens()
+        return self._tokens
+
+    def _load_tokens(self) -> None:
+        self._tokens_of = self._master.config
+        self._tokens.load()
+
     # -- life
 
     def configure(self, config: SelfServe) -> None:
@@ -143,9 +168,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.config = config
         self.jobs.timeout = config.timeout
         self.jobs.limits = config.limits
-        self.tokens.configure(config.tokens, config.timezone)
-        if self.running:
-            self.tokens.load()
+        self._tokens.configure(config.tokens, config.timezone)
+        if self.running and not self._master._master_initialized:
+            self._load_tokens()  # else when the reconfig has come to us
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource)
         self._doors.hang(self._web_root)
@@ -156,7 +181,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.live.start(self._master.mq.startConsuming)
         self.databases.open(self.config)
         self._heir.start(GONE_INTERVAL, now=False)
-        self.tokens.load()
+        self._load_tokens()
         self._spare()
 
     @defer.inlineCallbacks
@@ -167,9 +192,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             yield self.disownServiceParent()
         else:
             # the providers of secrets are those of the new configuration now
-            self.tokens.load()
+            self._load_tokens()
             if self.running:
                 self.databases.open(self.config)
+            self.live.reconfigured()
             self._spare()
 
     @defer.inlineCallbacks
@@ -182,7 +208,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._mount.remove()
         self._doors.remove(self._web_root)
         yield defer.Deferred.fromCoroutine(self.live.stop())
-        self.tokens.stop()
+        self._tokens.stop()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
         yield self.databases.close()
 
@@ -191,7 +217,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._setups.clear()
         self.live.seats.most = self.config.max_waiting
         self.live.seats.most_of_one = self.config.max_waiting_per_client
-        self.live.release()
 
     def _spare(self) -> None:
         """Let the master come to rest, and spare it long looks for garbage, if we may."""
@@ -298,6 +323,14 @@ class SelfServeApplication(Application):
 
     def _forget(self) -> None:
         self._service = None
+
+
+def _or_nothing(value: object) -> SelfServe | None:
+    """Return the configuration that *value* stands for, if it is one."""
+    try:
+        return configured(value)
+    except ConfigErrors:
+        return None
 
 
 def _site(master: Any, config: SelfServe) -> Site:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 from buildbot.config.errors import ConfigErrors
 from buildbot.config.errors import capture_config_errors
+from buildbot.config.master import MasterConfig
 from buildbot.plugins import util
 from buildbot.www.config import serialize_www_frontend_config_dict_to_json
 
@@ -27,6 +29,10 @@ from buildbot_selfserve.config import configured
 from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Limits
+from tests import harness
+from tests.process_master import BUILDBOT
+from tests.process_master import ENVIRONMENT
+from tests.process_master import ProcessMaster
 
 EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
 
@@ -476,6 +482,87 @@ def test_checkconfig_likes_the_same_without_the_mistakes(tmp_path: Path) -> None
 def test_checkconfig_likes_the_example(tmp_path: Path) -> None:
     done = checkconfig(tmp_path, EXAMPLE.read_text(encoding="utf-8"))
     assert (done.returncode, done.stdout) == (0, "Config file is good!\n")
+
+
+USES_US = """
+from buildbot.plugins import util
+util.SelfServeBranch("main")
+BuildmasterConfig = {{
+    "workers": [], "builders": [], "www": {{"port": 0, "plugins": {plugins}}},
+    "multiMaster": True, "mq": {{"type": "simple"}},
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    "plugins",
+    ["{'selfserve': dict(foo='hunter2')}", "{'selfserve': util.SelfServe}", "['selfserve']"],
+)
+def test_checkconfig_refuses_another_value(tmp_path: Path, plugins: str) -> None:
+    done = checkconfig(tmp_path, USES_US.format(plugins=plugins))
+    assert done.returncode != 0
+    assert "Configuration Errors:" in done.stdout
+    assert "c['www']['plugins']" in done.stdout
+    assert "hunter2" not in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+OTHERS = [
+    {"foo": 1},
+    False,
+    0,
+    1,
+    "x",
+    [],
+    ["x"],
+    SelfServe,
+    [SelfServe()],
+    (),
+    lambda: SelfServe(),
+]
+
+
+def with_value(value: object) -> dict[str, Any]:
+    return {"multiMaster": True, "www": {"plugins": {"selfserve": value}}}
+
+
+@pytest.mark.parametrize("value", OTHERS)
+def test_another_value_is_a_mistake_of_the_configuration(value: Any) -> None:
+    with pytest.raises(ConfigErrors) as error:
+        MasterConfig.loadFromDict(with_value(value), "master.cfg")
+    mistakes = [one for one in error.value.errors if "selfserve" in one]
+    assert len(mistakes) == 1
+    assert "must be util.SelfServe(...), True or {}" in mistakes[0]
+    for fine in ({}, True, None, SelfServe()):
+        MasterConfig.loadFromDict(with_value(fine), "master.cfg")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reconfig_with_another_value_changes_nothing(master: Any) -> None:
+    await master.finished_build()
+    for value in OTHERS[:3]:
+        await master.reconfig(lambda value=value: harness.config(value))
+        assert (await master.get("/self-serve/main")).status == 200
+    assert master.log.count("configuration update aborted without making any changes") == 3
+    assert "partially applied" not in master.log
+    assert master.errors == []
+
+
+def test_a_master_does_not_start_with_another_value_and_says_so(tmp_path: Path) -> None:
+    master = ProcessMaster(tmp_path, selfserve="dict(foo='hunter2')")
+    done = subprocess.run(
+        [BUILDBOT, "start", "--nodaemon", tmp_path],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    log = done.stdout + done.stderr + master.log
+    assert "Halting master." in log
+    assert "must be util.SelfServe(...), True or {}" in log
+    assert "Traceback" not in log
+    assert "hunter2" not in log
 
 
 # -- SelfServeLimits

@@ -206,16 +206,6 @@ async def test_who_hangs_up_is_forgotten(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_reconfig_lets_all_go(master: Any) -> None:
-    master.pause()
-    await master.add_request()
-    answer = await held(master, is_done(60))
-    await master.reconfig(config)
-    response = await answer
-    assert (response.status, response.json["job_complete"]) == (200, False)
-
-
-@pytest_twisted.ensureDeferred
 async def test_the_end_of_the_plugin_turns_all_away(master: Any) -> None:
     master.pause()
     await master.add_request()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from buildbot.plugins import util
 from buildbot.www.auth import NoAuth
 from buildbot.www.auth import build_cookie_name
 
+from buildbot_selfserve.resources import ROUTES
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import config
+from tests.test_unreadable import EXISTING
 
 BROWSER = "text/html,application/xhtml+xml"
 
@@ -95,6 +98,45 @@ async def log_in(master: Any, user: str = USER, password: str = PASSWORD) -> str
     # the first one is of nobody's session, which the second one replaces
     cookie: str = answer.headers.getRawHeaders("set-cookie")[-1]
     return cookie.partition(";")[0]
+
+
+def with_a_token(**www: Any) -> Any:
+    token = util.SelfServeToken("robot", "a-secret-that-is-long-enough")
+    return lambda: config(util.SelfServe(tokens=[token]), **www)
+
+
+RULED = util.Authz(
+    allowRules=[util.AnyControlEndpointMatcher(role="none")],
+    roleMatchers=[],
+)
+
+
+@pytest.mark.parametrize(
+    "master", [with_a_token(), with_a_token(authz=RULED), config], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_wrong_credentials_are_refused_on_reads_as_well(master: Any) -> None:
+    await master.finished_build()
+    paths = [
+        re.sub("<([a-z_]+)>", lambda noun: EXISTING[noun[1]], f"/self-serve{route.path}")
+        for route in ROUTES
+        if route.method == "GET"
+    ]
+    for path in paths:
+        path = path.rstrip("/")
+        for header in (WRONG[0], WRONG[4], "Bearer wrong", "Digest x"):
+            for accept in ("application/json", "text/html"):
+                headers = {"Accept": accept, "Authorization": header}
+                answer = await master.get(path, json=False, headers=headers)
+                assert answer.status == 401, (path, header)
+        answer = await master.request("HEAD", path, headers={"Authorization": "Bearer wrong"})
+        assert answer.status == 401
+        # nobody in particular may read, and so may somebody
+        if not path.endswith("/events"):
+            for user in (None, USER):
+                answer = await master.get(path, user=user)
+                assert answer.status in (200, 400, 404), path
+    assert master.errors == []
 
 
 @pytest_twisted.ensureDeferred

@@ -226,7 +226,7 @@ def _first(server: Server, question: Question) -> Send:
         body = json.dumps(_given(question.body)).encode()
     return Send(
         question.method,
-        f"{url}?{urlencode(query)}" if query else url,
+        f"{url}?{urlencode(query, errors='surrogatepass')}" if query else url,
         headers,
         body,
         server.timeout + question.holds,

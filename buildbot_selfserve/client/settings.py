@@ -51,12 +51,23 @@ class Credentials:
             raise Misconfigured("Credentials are a token, or a user and a password")
         elif ":" in self.user:
             raise Misconfigured("A user's name has no colon")
+        else:
+            self.header()
 
     def header(self) -> str:
-        """Return the value of the Authorization header."""
+        """Return the value of the Authorization header.
+
+        What the environment has as bytes that are no UTF-8 is sent as these bytes.
+
+        :raises Misconfigured: there are characters that no bytes stand for
+        """
         if self.token is not None:
             return f"Bearer {self.token}"
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        try:
+            whole = f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise Misconfigured("The user or the password is no text") from None
+        return "Basic " + base64.b64encode(whole).decode()
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,7 @@ def complete_url(url: str) -> str:
         parts = urlsplit(url.strip())
         _ = parts.port
         (parts.hostname or "").encode("idna")
+        url.encode()
     except ValueError:
         raise Misconfigured("The URL of self-serve is no URL") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
@@ -166,9 +178,9 @@ def _read_config(path: Path, named: bool, warn: Callable[[str], object]) -> Mapp
     # a percent sign in a password is one
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # some editors begin with a mark
             parser.read_file(file)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a path may hold what no path can
         _unread(path, error, named, warn)
         return {}
     except configparser.Error as error:
@@ -232,7 +244,7 @@ def _of_netrc(
         return None
     try:
         entry = netrc.netrc(str(path)).authenticators(urlsplit(url).hostname or "")
-    except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
+    except (OSError, ValueError, netrc.NetrcParseError) as error:
         _unread(path, error, bool(named), warn)
         return None
     if entry is None or not entry[0] or not entry[2]:
@@ -258,7 +270,9 @@ def _unread(path: Path, error: Exception, named: bool, warn: Callable[[str], obj
 def _reason(error: Exception) -> str:
     if isinstance(error, netrc.NetrcParseError):
         return f"look at line {error.lineno}"  # without its text, which may repeat a password
-    return (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8"
+    if isinstance(error, OSError):
+        return error.strerror or ""
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no file is called so"
 
 
 def _warn_of_readers(path: Path, warn: Callable[[str], object]) -> None:

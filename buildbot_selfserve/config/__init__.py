@@ -8,6 +8,7 @@ every visitor, and of ours only ``getConfigDict()``, which is the path.
 from __future__ import annotations
 
 from buildbot_selfserve.config.branches import SelfServeBranch
+from buildbot_selfserve.config.checkconfig import check_when_loaded
 from buildbot_selfserve.config.limits import SelfServeLimits
 from buildbot_selfserve.config.matcher import SelfServeEndpointMatcher
 from buildbot_selfserve.config.selfserve import SelfServe
@@ -22,3 +23,5 @@ __all__ = [
     "SelfServeToken",
     "configured",
 ]
+
+check_when_loaded()

@@ -208,18 +208,22 @@ def _is_timezone(timezone: object) -> bool:
         return False
 
 
+def mistake_in(value: object) -> str:
+    """Return what is wrong with *value* of ``c['www']['plugins']['selfserve']``, if anything."""
+    if isinstance(value, SelfServe) or value is True or value is None or value == {}:
+        return ""
+    return (
+        "c['www']['plugins']['selfserve'] must be util.SelfServe(...), True or {}: "
+        "other values would be published to every visitor"
+    )
+
+
 def configured(value: object) -> SelfServe:
     """Return the configuration that *value* of ``c['www']['plugins']['selfserve']`` stands for.
 
     :raises buildbot.config.ConfigErrors: it is none
     """
-    if isinstance(value, SelfServe):
-        return value
-    if value is True or value is None or value == {}:
-        return SelfServe()
-    buildbot_config.error(
-        "c['www']['plugins']['selfserve'] must be util.SelfServe(...), True or {}: "
-        "other values would be published to every visitor",
-        always_raise=True,
-    )
-    raise AssertionError("unreachable")
+    mistake = mistake_in(value)
+    if mistake:
+        buildbot_config.error(mistake, always_raise=True)
+    return value if isinstance(value, SelfServe) else SelfServe()

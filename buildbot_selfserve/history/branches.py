@@ -12,6 +12,7 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import can_be_named
 from buildbot_selfserve.history.index import learn_branches
 from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import Branch
@@ -46,7 +47,8 @@ def branches(
         found = [ListedBranch(one, facts.moved(one.branches)) for one in site.branches]
         found.sort(key=lambda one: (-(one.moved or 0), one.branch.name))
         return [one for one in found if _fits(one.branch.name, search)]
-    unmoved = sorted(one for one in site.hinted_branches if not facts.is_branch(one))
+    hinted = filter(can_be_named, site.hinted_branches)
+    unmoved = sorted(one for one in hinted if not facts.is_branch(one))
     if search is None:
         return _Newest(facts.count_branches() + len(unmoved), facts.newest_branches, unmoved)
     named = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]

@@ -22,6 +22,9 @@ from buildbot_selfserve.model import Setup
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
 
+#: Begins the names of Buildbot's own builders, such as ``__Janitor``; it lets nobody else use them
+#: (buildbot/config/builder.py, BuilderConfig).
+BUILDBOTS_OWN = "__"
 TAG = "tag:"
 SCHEDULER = "scheduler:"
 #: The sets of every branch (contract, section 1). What their builders are, unless the branch is
@@ -105,6 +108,7 @@ def _sorted(existing: Mapping[str, Builder], named: Iterable[str]) -> tuple[Buil
 
 
 def _existing(connection: sa.Connection) -> dict[str, Builder]:
+    """Return the builders that exist on a master now, by name, but none of Buildbot's own."""
     query = (
         sa.select(_builders.c.id, _builders.c.name)
         .select_from(
@@ -115,7 +119,11 @@ def _existing(connection: sa.Connection) -> dict[str, Builder]:
         .where(_masters.c.active == 1)
         .distinct()
     )
-    return {name: Builder(builder_id, name) for builder_id, name in connection.execute(query)}
+    return {
+        name: Builder(builder_id, name)
+        for builder_id, name in connection.execute(query)
+        if not name.startswith(BUILDBOTS_OWN)
+    }
 
 
 def _named(

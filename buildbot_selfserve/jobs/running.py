@@ -15,6 +15,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
@@ -216,7 +217,8 @@ class Jobs:
             await self._closing.close(job, Effect(refusal.msg, errors=True))
             raise
         except Exception as error:
-            self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
+            if not isinstance(error, CustomCodeFailed):  # of which the log tells already
+                self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
             return await self._cut_short(running.job, error)
         return _known(await self._closing.close(job, effect))
 
@@ -224,8 +226,11 @@ class Jobs:
         """Return what a job has done that ended with *error*.
 
         :raises Unavailable: nothing
+        :raises CustomCodeFailed: nothing, and it would be the same another time
         """
         job = _known(await self._closing.close_as_settled(job))
+        if not job.did_something and isinstance(error, CustomCodeFailed):
+            raise error
         if not job.did_something:
             msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
             raise Unavailable(msg, job.msg, job_id=job.job_id)

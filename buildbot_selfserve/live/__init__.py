@@ -22,6 +22,7 @@ from buildbot_selfserve.live.changes import Listeners
 from buildbot_selfserve.live.changes import LookUp
 from buildbot_selfserve.live.events import Event
 from buildbot_selfserve.live.events import Events
+from buildbot_selfserve.live.guests import Guests
 from buildbot_selfserve.live.holding import Holder
 from buildbot_selfserve.live.seats import Seats
 from buildbot_selfserve.model import NEW_REQUEST
@@ -40,6 +41,7 @@ class Live:
 
     def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
         self.seats = Seats()
+        self._guests = Guests(clock)
         self._holder = Holder(clock)
         self._listeners = Listeners(clock, look_up)
         self._events = Events(self._happened)
@@ -61,10 +63,11 @@ class Live:
         """
         self._events.start(start_consuming)
 
-    def release(self) -> None:
-        """Let everybody go: what they wait for may have got another meaning."""
-        self._holder.release()
-        self._listeners.release()
+    def reconfigured(self) -> None:
+        """Look anew at everything, and whether those who wait still may."""
+        self._listeners.mute()  # nobody is told anything before that is known
+        self._guests.check()
+        self._holder.look_again()
 
     async def stop(self) -> None:
         """Turn everybody away, and hear of nothing any more."""
@@ -78,31 +81,57 @@ class Live:
         key: Hashable,
         look: Callable[[], Awaitable[Outlook]],
         seconds: float,
+        check: Callable[[], Awaitable[None]],
     ) -> Moment:
         """Return when the answer to *key* is worth asking for, or after so many *seconds*.
 
         :param client: who waits, so that no one takes all places
         :param look: asks a reader how things are; called once for all who wait for *key*
+        :param check: called after a reconfig; raises what the client is told who may wait no more
         :raises TooMany: this client waits too often already
         :raises Unavailable: too many wait, or the master stops
-        :raises SelfServeError: what the first look raised
+        :raises SelfServeError: what the first look raised, or *check*
         """
+        told: list[Exception] = []
         with self.seats.taken(client):
-            return await self._holder.hold(key, look, seconds)
+            held = defer.Deferred.fromCoroutine(self._holder.hold(key, look, seconds))
+
+            def leave(error: Exception) -> None:
+                told.append(error)
+                held.cancel()
+
+            with self._guests.admitted(check, leave):
+                try:
+                    return await held
+                except defer.CancelledError:
+                    if told:
+                        raise told[0] from None
+                    raise
 
     @contextmanager
     def listening(
-        self, client: str, branch: Branch, hear: Callable[[Sequence[Change]], None]
+        self,
+        client: str,
+        branch: Branch,
+        hear: Callable[[Sequence[Change]], None],
+        check: Callable[[], Awaitable[Branch]],
     ) -> Iterator[defer.Deferred[None]]:
         """Call *hear* with what happens on *branch*, for as long as the context lasts.
 
         What it gives fires when nothing will be told any more.
 
+        :param check: called after a reconfig; returns what the branch is now, or raises if the
+            client may not listen any more
         :raises TooMany: this client waits too often already
         :raises Unavailable: too many wait
         """
-        with self.seats.taken(client), self._listeners.listening(branch, hear) as over:
-            yield over
+        with self.seats.taken(client), self._listeners.listening(branch, hear) as listener:
+
+            async def again() -> None:
+                self._listeners.hear_again(listener, await check())
+
+            with self._guests.admitted(again, lambda _: self._listeners.end(listener)):
+                yield listener.over
 
     def _happened(self, event: Event) -> None:
         self._listeners.happened(event)

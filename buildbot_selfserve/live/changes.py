@@ -46,6 +46,9 @@ class Listener:
     def __init__(self, branch: Branch, hear: Callable[[Sequence[Change]], None]) -> None:
         self.branch = branch
         self.hear = hear
+        #: it is not known whether they still may listen, and what they have missed meanwhile
+        self.muted = False
+        self.missed = False
         #: fires when there is nothing to hear any more
         self.over: defer.Deferred[None] = defer.Deferred()
 
@@ -75,17 +78,31 @@ class Listeners:
     @contextmanager
     def listening(
         self, branch: Branch, hear: Callable[[Sequence[Change]], None]
-    ) -> Iterator[defer.Deferred[None]]:
-        """Call *hear* with what happens on *branch*, for as long as the context lasts.
-
-        What it gives fires when nothing will be told any more.
-        """
+    ) -> Iterator[Listener]:
+        """Call *hear* with what happens on *branch*, for as long as the context lasts."""
         listener = Listener(branch, hear)
         self._listeners[listener] = None
         try:
-            yield listener.over
+            yield listener
         finally:
             self._listeners.pop(listener, None)
+
+    def mute(self) -> None:
+        """Tell nobody anything before :meth:`hear_again`."""
+        for listener in self._listeners:
+            listener.muted = True
+
+    def hear_again(self, listener: Listener, branch: Branch) -> None:
+        """Tell *listener* what happens on *branch*, as it is now."""
+        listener.branch = branch
+        listener.muted, missed, listener.missed = False, listener.missed, False
+        if missed:
+            listener.hear((SOMETHING,))
+
+    def end(self, listener: Listener) -> None:
+        """Tell *listener* nothing any more."""
+        if self._listeners.pop(listener, False) is None:
+            listener.over.callback(None)
 
     def release(self) -> None:
         """Let all go."""
@@ -126,7 +143,11 @@ class Listeners:
 
     def _tell_one(self, listener: Listener, told: _Told | None) -> None:
         changes = (SOMETHING,) if told is None else told.on(listener.branch)
-        if changes and listener in self._listeners:
+        if not changes or listener not in self._listeners:
+            return
+        if listener.muted:
+            listener.missed = True
+        else:
             listener.hear(changes)
 
     async def _find_out(self, request_ids: Mapping[int, object]) -> bool:

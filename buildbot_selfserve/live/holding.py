@@ -109,10 +109,10 @@ class Holder:
                 due = hold.looked_at + _shortest({what})
                 self._look_in(hold, due - self.clock.seconds())
 
-    def release(self) -> None:
-        """Let all go, as if their time were over."""
+    def look_again(self) -> None:
+        """Look at everything again: what is waited for may have got another meaning."""
         for hold in list(self._holds.values()):
-            self._let_go(hold, Moment(self.clock))
+            self._look_in(hold, SHORTEST)
 
     def stop(self) -> None:
         """Turn all away."""

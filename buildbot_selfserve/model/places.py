@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
+import traceback
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -63,12 +65,31 @@ class Branch:
         )
 
     def link(self, revision: str | None) -> str | None:
-        """Return the URL of *revision* in the repository's own browser, if one is configured."""
+        """Return the URL of *revision* in the repository's own browser, if one is configured.
+
+        A callable that fails makes no link; its traceback goes into the log.
+        """
         if not revision or self.revlink is None:
             return None
         if isinstance(self.revlink, bytes):
-            return _unpickled(self.revlink)(revision)
+            return _called(self.revlink, revision)
         return self.revlink.format(revision=revision)
+
+
+#: The callables that have failed, of which the log tells once.
+_failed: set[bytes] = set()
+
+
+def _called(function: bytes, revision: str) -> str | None:
+    try:
+        link = _unpickled(function)(revision)
+    except Exception:
+        if function not in _failed:
+            _failed.add(function)
+            sys.stderr.write("selfserve: the revlink of a branch failed\n")
+            traceback.print_exc()
+        return None
+    return link if isinstance(link, str) else None
 
 
 @lru_cache(maxsize=100)

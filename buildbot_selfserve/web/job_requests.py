@@ -22,8 +22,9 @@ from twisted.web.server import Request
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
-from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.jobs import AskedJobs
@@ -34,6 +35,7 @@ from buildbot_selfserve.model import Target
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
 from buildbot_selfserve.params.kinds import parse_all
+from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.waiting import independent
@@ -64,6 +66,21 @@ class JobContext:
 
     control: Control
     jobs: AskedJobs
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a job request wants.
+
+    :param found: the nouns that it is about
+    :param params: the values of its parameters, by their names in Python
+    :param ask: asks whether it may be done to one of several targets
+    """
+
+    found: dict[str, Any]
+    params: dict[str, Any]
+    attempt: Attempt | None
+    ask: Ask
 
 
 class JobRequests:
@@ -120,24 +137,18 @@ class JobRequests:
         negotiation.form_of(request, query)
         data = bodies.received(request)
         identity = await self._identity(request, told)
-        params = self._params(route, query, request, data)
-        texts = {**texts, **asked_of.taken_nouns(route, params)}
-        told.target = texts
-        allowed = self._allowed(route, identity, texts)
-        found, ask = await asked_of.in_time(
-            self.master, allowed, self._left(told), asked_of.DATABASE
-        )
+        work = self._wanted(route, request, query, data, identity, texts, told)
+        wanted = await asked_of.in_time(self.master, work, self._left(told), asked_of.DATABASE)
         asker = Asker(
             identity.name or ANONYMOUS,
             identity.via,
             told.remote,
             told.begun,
-            partial(may.is_allowed, ask),
-            _attempt(route, request, texts, params),
+            partial(may.is_allowed, wanted.ask),
+            wanted.attempt,
         )
         ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
-        arguments = {snake(name): value for name, value in params.items()}
-        receipt: Receipt = await route.handler(ctx, **found, **arguments)
+        receipt: Receipt = await route.handler(ctx, **wanted.found, **wanted.params)
         told.job = receipt.job
         return await self._receipt(request, query, receipt, self._left(told))
 
@@ -167,6 +178,56 @@ class JobRequests:
         body = bodies.body_of(request, data)
         return parse_all(route.params, body, asked_of.limits(self.services))
 
+    async def _wanted(
+        self,
+        route: Route,
+        request: Request,
+        query: dict[str, str],
+        data: bytes,
+        identity: Identity,
+        texts: dict[str, str],
+        told: Told,
+    ) -> _Wanted:
+        """Return what a job request wants of what, which *identity* may have done.
+
+        Who may not read must not learn here what exists: whatever is wrong, they are told the same,
+        and where the rules let them do nothing anyway, nothing is looked up.
+
+        :raises BadParameter: the body is not as it must be; there are other errors of this kind
+        :raises NotFound: one of the nouns does not exist
+        :raises Forbidden: they may not
+        """
+        closed = await self._closed(identity)
+        if closed is not None and self._may_do_nothing(route, identity, texts):
+            raise closed
+        try:
+            params = self._params(route, query, request, data)
+            texts = {**texts, **asked_of.taken_nouns(route, params)}
+            told.target = texts
+            attempt = _attempt(route, request, texts, params)
+            found, ask = await self._allowed(route, identity, texts)
+        except (NotNow, CustomCodeFailed):
+            raise
+        except SelfServeError as error:
+            raise closed or error from None
+        return _Wanted(found, {snake(name): one for name, one in params.items()}, attempt, ask)
+
+    async def _closed(self, identity: Identity) -> SelfServeError | None:
+        """Return what *identity* is told who may not read, if so."""
+        try:
+            await may.require_readable(self.master, identity)
+        except (Forbidden, Unauthorized) as error:
+            return error
+        return None
+
+    def _may_do_nothing(self, route: Route, identity: Identity, texts: dict[str, str]) -> bool:
+        """Whether *identity* may not do it, whatever the *texts* of the path stand for."""
+        assert route.permission is not None  # declare() saw to it
+        named = texts.get("builder_set")
+        action = route.permission.action if named is None else set_action(named)
+        deed = Deed(route.permission, action, texts["branch"])
+        return asked_of.verdict(self.master, self.services, identity, deed).allowed is False
+
     async def _allowed(
         self, route: Route, identity: Identity, texts: dict[str, str]
     ) -> tuple[dict[str, Any], Ask]:
@@ -176,16 +237,11 @@ class JobRequests:
         :raises Forbidden: they may not
         """
         assert route.permission is not None  # declare() saw to it
-        try:
-            site = await asked_of.site_of(self.services, route, texts)
-            found = await self.services.readers.ask(answering.resolve, site, texts)
-            deed = may.deed(route.permission, found)
-            ask = partial(may.require_allowed, self.master, identity, deed)
-            await self._require_allowed(identity, deed, ask, found)
-        except (NotFound, Forbidden):
-            # who may not read must not learn here what exists
-            await may.require_readable(self.master, identity)
-            raise
+        site = await asked_of.site_of(self.services, route, texts)
+        found = await self.services.readers.ask(answering.resolve, site, texts)
+        deed = may.deed(route.permission, found)
+        ask = partial(may.require_allowed, self.master, identity, deed)
+        await self._require_allowed(identity, deed, ask, found)
         return found, ask
 
     async def _require_allowed(

@@ -6,7 +6,6 @@ Buildbot's own UI would use for the same thing.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Collection
@@ -39,6 +38,7 @@ from buildbot_selfserve.permissions import USUAL_SETS
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.permissions import actions_of
 from buildbot_selfserve.permissions import set_action
+from buildbot_selfserve.web import custom_code
 from buildbot_selfserve.web.who import Identity
 
 #: Stands for the ForceScheduler that self-serve has not: operators' rules are about builders.
@@ -52,7 +52,9 @@ async def require_readable(master: Any, identity: Identity) -> None:
     :raises Forbidden: they do not
     """
     try:
-        await master.www.authz.assertUserAllowed(("builds",), "GET", {}, identity.user_info)
+        authz = custom_code.watched(master.www.authz)
+        with custom_code.named("what decides in www.authz", master.www.authz):
+            await authz.assertUserAllowed(("builds",), "GET", {}, identity.user_info)
     except NativeForbidden as error:
         msg = error.message.decode("utf-8", "replace")
         raise (Forbidden(msg) if identity.name else Unauthorized("Log in first", msg)) from error
@@ -129,14 +131,15 @@ async def require_allowed(master: Any, identity: Identity, deed: Deed, target: T
     acts = await _acts(master, deed, target)
     if token is not None:
         _refuse(token.refusal(deed.action, deed.branch, [act.builder for act in acts]))
-    roles = master.www.authz.getRolesFromUser(identity.user_info)
+    authz = custom_code.watched(master.www.authz)
+    roles = authz.getRolesFromUser(identity.user_info)
     for act in acts:
-        authz = copy.copy(master.www.authz)
         authz.allowRules = [_Rule(rule, act, roles) for rule in rules]
         try:
-            await authz.assertUserAllowed(
-                act.path, deed.permission.native, act.options, identity.user_info
-            )
+            with custom_code.named("what decides in www.authz", master.www.authz):
+                await authz.assertUserAllowed(
+                    act.path, deed.permission.native, act.options, identity.user_info
+                )
         except NativeForbidden as error:
             _refuse(error.message.decode("utf-8", "replace"))
 
@@ -218,7 +221,7 @@ class _Rule:
 
     def match(self, path: Any, action: str, options: Any) -> defer.Deferred[Any]:
         """Return the rule's match, as ``Authz.assertUserAllowed`` asks for it."""
-        return defer.Deferred.fromCoroutine(self._match())
+        return defer.Deferred.fromCoroutine(custom_code.asked(self.rule, self._match()))
 
     async def _match(self) -> Any:
         act, rule, deed = self.act, self.rule, self.act.deed

@@ -18,7 +18,7 @@ from twisted.web.server import Request
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import LargeAnswer
-from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Changes
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Outlook
@@ -74,6 +74,12 @@ class Reads:
         page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
         wait = params.pop("wait") if route.held is not None else 0
         texts = {**texts, **asked_of.taken_nouns(route, params)}
+        moment: Moment | None = None
+        if wait:
+            config = self.master.config
+            moment = await self._held(route, request, form, texts, params, wait)
+            if self.master.config is not config:
+                identity = await self._identity(route, request, form)
         tells = form == "html" or route.tells_offers
         question = asked_of.question(
             self.master,
@@ -82,7 +88,7 @@ class Reads:
             form,
             request,
             query,
-            identity,
+            identity if tells else who.NOBODY,
             texts=texts,
             params=params,
             verdicts=await self._verdicts(route, identity, texts) if tells else {},
@@ -105,9 +111,8 @@ class Reads:
                 found = await readers.ask(answer, site, asked, large=True)
             return found
 
-        if not wait:
+        if moment is None:
             return await send(request, await ask(), self._clock)
-        moment = await self._held(request, question, wait)
         # each who waits is sent the same: it cannot come in pieces, which are taken once
         asked = moment.ask(
             question.key, lambda: defer.Deferred.fromCoroutine(ask(answering.answer))
@@ -130,36 +135,50 @@ class Reads:
             return respond(request, Answer(200, value.media_type, value.text))
         assert isinstance(value, Changes)
         request.setHeader("Content-Type", route.live)
-        client = asked_of.remote(request)
-        return await streaming.stream(request, client, value.branch, services.live, self._clock)
+        client, clock = asked_of.remote(request), self._clock
 
-    def _held(self, request: Request, question: Question, seconds: int) -> Awaitable[Moment]:
-        """Return when the answer to *question* is worth asking for, or after so many *seconds*."""
-        asked = Question(question.route, "", texts=question.texts, params=question.params)
+        async def check() -> Branch:
+            await self._identity(route, request, "json")
+            now = await services.readers.ask(answering.resolve, services.site, texts)
+            branch: Branch = now["branch"]
+            return branch
+
+        return await streaming.stream(request, client, value.branch, services.live, check, clock)
+
+    def _held(
+        self,
+        route: Route,
+        request: Request,
+        form: str,
+        texts: dict[str, str],
+        params: dict[str, Any],
+        seconds: int,
+    ) -> Awaitable[Moment]:
+        """Return when the answer to a GET is worth asking for, or after so many *seconds*."""
+        asked = Question(route.name, "", texts=texts, params=params)
 
         def look() -> defer.Deferred[Outlook]:
             return self.services.readers.ask(answering.outlook, self.services.site, asked)
 
-        return self.services.live.hold(asked_of.remote(request), asked.key, look, seconds)
+        async def check() -> None:
+            await self._identity(route, request, form)
+
+        client = asked_of.remote(request)
+        return self.services.live.hold(client, asked.key, look, seconds, check)
 
     async def _identity(self, route: Route, request: Request, form: str) -> Identity:
         """Return who asks, as far as the answer depends on it.
 
-        :raises Unauthorized: they must be known to read, or their credentials are wrong
+        :raises Unauthorized: they must be known to read, or have sent credentials that are wrong
         :raises Forbidden: they may not read
         """
         guarded = bool(self.master.www.authz.allowRules)
-        if form == "json" and not guarded and not route.tells_offers:
+        shows = request.getHeader(b"authorization") is not None
+        if form == "json" and not guarded and not route.tells_offers and not shows:
             return who.NOBODY
-        try:
-            identity = await asked_of.identify(
-                self.master, self.services, request, self.services.config.timeout, reads=True
-            )
-        except Unauthorized:
-            if guarded or route.tells_offers:
-                raise
-            return who.NOBODY  # what everybody may read is shown to whoever comes
-        await may.require_readable(self.master, identity)
+        seconds = self.services.config.timeout
+        identity = await asked_of.identify(self.master, self.services, request, seconds, reads=True)
+        await asked_of.require_readable(self.master, self.services, identity, seconds)
         return identity
 
     async def _verdicts(

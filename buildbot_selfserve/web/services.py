@@ -15,6 +15,7 @@ from twisted.web.server import Request
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.control import Control
+from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import database
 from buildbot_selfserve.jobs import Jobs
@@ -26,17 +27,22 @@ from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.waiting import independent
+from buildbot_selfserve.web import custom_code
+from buildbot_selfserve.web import may
 from buildbot_selfserve.web import verdicts
 from buildbot_selfserve.web import who
 from buildbot_selfserve.web.may import Deed
 from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.questions import Visitor
+from buildbot_selfserve.web.secrets import is_silent
 from buildbot_selfserve.web.tokens import Tokens
 from buildbot_selfserve.web.who import Identity
 
 Result = TypeVar("Result")
 #: Who is silent when the rules of ``www.authz`` are.
 DATABASE = "The master's database"
+#: Who is silent when ``www.auth`` is.
+USERS = "Who knows the users of this Buildbot"
 
 _log = Logger()
 
@@ -151,19 +157,22 @@ async def in_time(
     except defer.TimeoutError:
         raise Unavailable(f"{silent} does not answer") from None
     except (defer.FirstError, *database.AWAY) as error:
-        if not _is_away(error):
+        if not custom_code.is_away(error):
             raise
         # as after a restart of its server, when each connection in the pool is dead
         _log.failure("selfserve: {silent} does not answer", silent=silent)
         raise Unavailable(f"{silent} does not answer") from error
 
 
-def _is_away(error: BaseException) -> bool:
-    """Whether *error* is that of a database that cannot be reached."""
-    if isinstance(error, defer.FirstError):  # of several things that Buildbot asked for at once
-        cause = error.subFailure.value
-        return cause is not None and _is_away(cause)
-    return isinstance(error, database.AWAY)
+async def require_readable(
+    master: Any, services: Services, identity: Identity, seconds: float
+) -> None:
+    """Return if *identity* may read, as ``may.require_readable`` does.
+
+    :raises Unavailable: the rules have not said it after so many *seconds*
+    """
+    if master.www.authz.allowRules:
+        await in_time(master, may.require_readable(master, identity), seconds, DATABASE)
 
 
 async def identify(
@@ -171,7 +180,12 @@ async def identify(
 ) -> Identity:
     """Return who sent *request*, as ``who.identify`` does.
 
-    :raises Unavailable: whatever knows it has not said it after so many *seconds*
+    :raises Unavailable: whatever knows it has not said it after so many *seconds*, or is not there
     """
     asked = who.identify(master, services.tokens, request, reads=reads)
-    return await in_time(master, asked, seconds, "Who knows the users of this Buildbot")
+    try:
+        return await in_time(master, asked, seconds, USERS)
+    except CustomCodeFailed as error:
+        if is_silent(error):
+            raise Unavailable(f"{USERS} does not answer", error.msg) from error
+        raise

@@ -6,6 +6,8 @@ The format is that of the HTML standard, section 9.2 (server-sent events).
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -27,11 +29,19 @@ RETRY = 3000
 KEEP_ALIVE = 15.0
 
 
-async def stream(request: Request, client: str, branch: Branch, live: Live, clock: Any) -> bytes:
-    """Send what happens on *branch* until the client goes, is too slow, or has to ask again.
+async def stream(
+    request: Request,
+    client: str,
+    branch: Branch,
+    live: Live,
+    check: Callable[[], Awaitable[Branch]],
+    clock: Any,
+) -> bytes:
+    """Send what happens on *branch* until the client goes, is too slow, or may not hear it.
 
     The head of the answer was set, and nothing of it was sent.
 
+    :param check: called after a reconfig; returns what the branch is then
     :raises TooMany: this client waits too often already
     :raises Unavailable: too many wait
     """
@@ -40,7 +50,7 @@ async def stream(request: Request, client: str, branch: Branch, live: Live, cloc
     if request.method == b"HEAD":
         return b""
     writer = _Writer(request)
-    with live.listening(client, branch, writer.tell) as over:
+    with live.listening(client, branch, writer.tell, check) as over:
         over.addCallback(lambda _: writer.end())
         request.registerProducer(writer, True)
         writer.write(f"retry: {RETRY}\n\n")

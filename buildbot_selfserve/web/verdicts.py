@@ -23,6 +23,7 @@ from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import Verdict
+from buildbot_selfserve.web import custom_code
 from buildbot_selfserve.web import may
 from buildbot_selfserve.web.may import Deed
 from buildbot_selfserve.web.who import Identity
@@ -55,7 +56,9 @@ def verdict(master: Any, identity: Identity, deed: Deed, *, require_login: bool)
             return Verdict(False, refusal)
         if token.builders is not None:
             depends = frozenset({"builder"})
-    ends = list(_Walk(master.www.authz, identity, deed).ends())
+    authz = master.www.authz
+    with custom_code.named("what decides in www.authz", authz):
+        ends = list(_Walk(authz, identity, deed).ends())
     return _combined(ends, depends)
 
 
@@ -104,9 +107,10 @@ class _Walk:
     """Walks through the rules as ``Authz.assertUserAllowed`` does, whatever the target is."""
 
     def __init__(self, authz: Any, identity: Identity, deed: Deed) -> None:
-        self.authz = authz
+        self.authz = custom_code.watched(authz)
+        self.rules = authz.allowRules
         self.deed = deed
-        self.roles = authz.getRolesFromUser(identity.user_info)
+        self.roles = self.authz.getRolesFromUser(identity.user_info)
         # who has no address owns nothing (buildbot/www/authz/roles.py, RolesFromOwner)
         self.owner_roles = (
             [matcher.role for matcher in authz.ownerRoleMatchers]
@@ -118,7 +122,7 @@ class _Walk:
         """Yield the ways in which it can end."""
         so_far = frozenset[str]()  # what it depends on that we are here
         may_own = False
-        for rule in self.authz.allowRules:
+        for rule in self.rules:
             depends = self._depends(rule)
             if depends is None:
                 continue

@@ -18,6 +18,7 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import IRealm
 from twisted.cred.portal import Portal
+from twisted.internet import defer
 from twisted.web.error import Error as WebError
 from twisted.web.server import Request
 from zope.interface import Interface
@@ -26,6 +27,7 @@ from zope.interface import implementer
 from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.web import custom_code
 from buildbot_selfserve.web.sessions import session_cookie
 from buildbot_selfserve.web.tokens import Tokens
 
@@ -77,7 +79,8 @@ async def identify(
     if header is not None and (takes_passwords(master) or _scheme(header) != b"basic"):
         return await _by_header(auth, header)
     try:
-        await auth.maybeAutoLogin(request)
+        with custom_code.named(_auth_name(auth), auth, WebError, UnicodeDecodeError):
+            await defer.maybeDeferred(auth.maybeAutoLogin, request)
     except (WebError, UnicodeDecodeError) as error:
         # RemoteUserAuth without the proxy's header, or with a name that is no text
         if reads:
@@ -185,14 +188,21 @@ async def _checked(auth: Any, user: bytes, password: bytes) -> dict[str, Any] | 
         return None
     portal = Portal(_UserNames(), checkers)
     try:
-        _, name, _ = await portal.login(UsernamePassword(user, password), None, _IUserName)
+        with custom_code.named(_auth_name(auth), auth, LoginFailed):
+            _, name, _ = await portal.login(UsernamePassword(user, password), None, _IUserName)
         user_info = {"username": name.decode("utf-8") if isinstance(name, bytes) else name}
     except (LoginFailed, UnicodeDecodeError):
         return None
-    if auth.userInfoProvider is not None:
+    provider = auth.userInfoProvider
+    if provider is not None:
         # as AuthBase.updateUserInfo does for a session
-        user_info.update(await auth.userInfoProvider.getUserInfo(user_info["username"]))
+        with custom_code.named(f"the userInfoProvider {type(provider).__name__}", provider):
+            user_info.update(await defer.maybeDeferred(provider.getUserInfo, user_info["username"]))
     return user_info
+
+
+def _auth_name(auth: Any) -> str:
+    return f"{type(auth).__name__} in c['www']['auth']"
 
 
 def _why(error: WebError | UnicodeDecodeError) -> str:

@@ -17,6 +17,7 @@ from buildbot_selfserve.history.index.learning import builders_on
 from buildbot_selfserve.history.index.learning import learn_branches
 from buildbot_selfserve.history.index.learning import learn_found
 from buildbot_selfserve.history.index.learning import learn_names
+from buildbot_selfserve.history.index.moves import can_be_named
 from buildbot_selfserve.history.index.moves import near
 from buildbot_selfserve.history.index.stamps import ByBranch
 from buildbot_selfserve.history.index.stamps import Place
@@ -32,6 +33,7 @@ __all__ = [
     "Stamp",
     "StampsAndBuilds",
     "builders_on",
+    "can_be_named",
     "got_revision",
     "learn_branches",
     "learn_found",

@@ -7,11 +7,22 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from itertools import islice
 
+from buildbot_selfserve.params.texts import is_plain
+
+#: Characters that the name of a branch in a request may have.
+LONGEST = 256
+
+
+def can_be_named(branch: str) -> bool:
+    """Whether a request can give the name of a *branch*."""
+    return len(branch) <= LONGEST and is_plain(branch)
+
 
 class Moves:
     """The branches by the time of what was last seen on them: a revision, or a buildset.
 
-    They are kept in that order, because pages show the newest ones of very many.
+    They are kept in that order, because pages show the newest ones of very many. Those that no
+    request can give are left out.
     """
 
     def __init__(self) -> None:
@@ -29,6 +40,8 @@ class Moves:
 
     def move(self, name: str, when: int) -> None:
         """Note that something moved on a branch, in epoch seconds."""
+        if name not in self._moved and not can_be_named(name):
+            return
         before = self._moved.pop(name, None)
         if before is None:
             self._added.append(name)
