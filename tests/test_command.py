@@ -235,7 +235,8 @@ def test_tables_fit_the_terminal_and_break_no_word(
     assert re.fullmatch("linux-.*…", words[2])
     assert "success" in words
     # whole where it is asked for, and where nobody reads it on a screen
-    for whole in (in_terminal(shell, *rev, "--wide"), shell(*rev).out):
+    in_colours = shell(*rev, FORCE_COLOR="1").out
+    for whole in (in_terminal(shell, *rev, "--wide"), shell(*rev).out, in_colours):
         assert NAME in whole
         assert OWNER in whole
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -110,6 +111,36 @@ def test_a_generated_client_talks_to_a_master(
     assert refused.msg == "Build 4711 not found on branch main"
 
 
+def test_a_generated_client_understands_the_first_answer_to_each_operation(
+    furnished: ProcessMaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = generated_client(furnished, tmp_path, monkeypatch)
+    document = furnished.get("/openapi.json")
+    branch = {"branch": "main", "revision": REVISION, "user": USER, "set_": "nightly"}
+    there = {**branch, "build_id": 1, "request_id": 1, "job_id": 1, "builder_name": "fast"}
+    not_there = {**there, "branch": "nowhere", "job_id": 4711}
+    unread = []
+    for operation in (one for item in document["paths"].values() for one in item.values()):
+        # the stream of events has no end
+        for given in (there, not_there)[operation["operationId"] == "branch_events" :]:
+            answer = first_answer(operation, client, given)
+            if answer.parsed is None:
+                unread.append(f"{operation['operationId']}: {answer}")
+    assert unread == []
+
+
+def first_answer(operation: dict[str, Any], client: Any, given: dict[str, Any]) -> Any:
+    """Call an operation with what it needs and nothing else; return the whole answer."""
+    name = operation["operationId"]
+    called = importlib.import_module(f"generated.api.{operation['tags'][0]}.{name}").sync_detailed
+    needed = [
+        name
+        for name, one in inspect.signature(called).parameters.items()
+        if one.default is one.empty and name != "client"
+    ]
+    return called(client=client, **{name: given[name] for name in needed})
+
+
 def generated_client(master: ProcessMaster, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Generate a client into *folder*, and return one that talks to *master* as a known user."""
     (folder / "openapi.json").write_text(json.dumps(master.get("/openapi.json")))
@@ -137,6 +168,8 @@ def generated_client(master: ProcessMaster, folder: Path, monkeypatch: pytest.Mo
     return importlib.import_module("generated.client").Client(
         base_url=f"http://127.0.0.1:{master.port}/self-serve",
         timeout=httpx.Timeout(30),
+        # the path of the root is that of the server, and a slash more
+        follow_redirects=True,
         httpx_args={"auth": (USER, PASSWORD)},
     )
 

@@ -62,9 +62,10 @@ _TEXT = """\
 See the builds of a branch or a revision, ask whether a revision is done, build again, cancel.
 
 A GET is answered with JSON when `Accept` includes `application/json` or the query says
-`format=json`, and with a page otherwise. A slash inside a name is written `%2F`. Times are whole
-epoch seconds. `request_id` inside a row is a build request; in a receipt it is the id of the job
-request, as in the original self-serve API, and the same as `job_id`.
+`format=json`, and with a page otherwise. So are job requests. Programs should send `format=json`,
+or `Accept: application/json` with every request. A slash inside a name is written `%2F`. Times are
+whole epoch seconds. `request_id` inside a row is a build request; in a receipt it is the id of the
+job request, as in the original self-serve API, and the same as `job_id`.
 
 A form that is sent with POST may say `PUT` or `DELETE` in its field `_method`, for clients that
 know only GET and POST.
@@ -208,13 +209,22 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
     for param in query:
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
     if route.template is not None:
-        # clients that are made of this document want JSON, and many say so in no Accept header
-        schema = {**FORMAT.schema(limits), "default": "json"}
-        yield _parameter(FORMAT, "query", schema, {})
+        yield _format(limits)
     if route.method != "GET":
         key = {**IDEMPOTENCY_KEY.schema(limits), "minLength": 1, "pattern": _HEADER}
         yield _parameter(IDEMPOTENCY_KEY, "header", key, {})
         yield _REQUESTED_WITH
+
+
+def _format(limits: Mapping[str, int]) -> Object:
+    """Return the parameter ``format`` with ``json`` as its default.
+
+    Generated clients send the default. They read JSON, but many send ``Accept: */*``, which the
+    server answers with a page.
+    """
+    schema = {**FORMAT.schema(limits), "default": "json"}
+    described = f"{FORMAT.text} Generated clients send `json`."
+    return {**_parameter(FORMAT, "query", schema, {}), "description": described}
 
 
 def _taken(route: Route) -> list[str]:
