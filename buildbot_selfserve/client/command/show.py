@@ -64,10 +64,10 @@ class Screen:
 
     def __init__(self, as_json: bool, wide: bool = False) -> None:
         self.as_json = as_json
-        self.out = _console(stderr=False, wide=wide or not sys.stdout.isatty())
-        self.err = _console(stderr=True)
         # colours that are asked for make no terminal of a file
         self.wide = wide or not sys.stdout.isatty()
+        self.out = _console(stderr=False, wide=self.wide)
+        self.err = _console(stderr=True)
 
     # -- beside the answers
 
