@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,20 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.journal import schema
 from tests import databases
+from tests import reaper
 
 #: Databases that Buildbot runs on.
 EVERY = ("sqlite", "postgresql", "mariadb")
+
+
+def pytest_configure(config: Any) -> None:
+    """Let nothing outlive the run, also if it is interrupted, or terminated like a service."""
+    if hasattr(config, "workerinput"):
+        reaper.watch(reaper.own_folder())
+        return
+    reaper.watch()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
