@@ -34,10 +34,16 @@ ARGUMENTS = (
 )
 
 
+#: Somebody who can log in, and may do nothing.
+BOB = "bob"
 #: At the end of a master.cfg: a build of this builder outlives all tests.
-LONG = """
+MORE = f"""
 from tests.harness import builder
 c["builders"][1] = builder("slow", "sleep 3600")
+c["www"]["auth"] = util.UserPasswordAuth({{{USER!r}: {PASSWORD!r}, {BOB!r}: {PASSWORD!r}}})
+c["www"]["authz"] = util.Authz(
+    allowRules=[util.SelfServeEndpointMatcher(role="developers")],
+    roleMatchers=[util.RolesFromUsername(roles=["developers"], usernames=[{USER!r}])])
 """
 
 
@@ -58,7 +64,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
     """Run a master that has something on every page; the tests of a module look at the same one."""
-    master = ProcessMaster(tmp_path_factory.mktemp("furnished"), more=LONG)
+    master = ProcessMaster(tmp_path_factory.mktemp("furnished"), more=MORE)
     master.start()
     yield Furnished(master)
     master.stop()
@@ -86,6 +92,10 @@ class Furnished:
         status, receipt = master.send("DELETE", f"/self-serve/main/request/{gone}")
         assert status == 202, receipt
         master.send("PUT", f"/self-serve/main/request/{self.pending}", priority=3)
+        # what has ended cannot be cancelled, and a set that is empty cannot be built
+        _, done = master.send("DELETE", f"/self-serve/main/request/{first}")
+        master.send("POST", f"/self-serve/main/rev/{REVISION}/pgo")
+        refused = master.get("/jobs")[0]
         at = f"/main/rev/{REVISION}"
         self.places = {
             "root": "",
@@ -105,11 +115,17 @@ class Furnished:
             "pending request": f"/main/request/{self.pending}",
             "cancelled request": f"/main/request/{gone}",
             "user": f"/main/user/{USER}",
+            "unknown user": "/main/user/nobody",
             "journal": "/jobs",
             "filtered journal": "/jobs?who=nobody&since=2026-01-01",
+            "empty journal": "/jobs?offset=1000",
             "job": f"/jobs/{receipt['job_id']}",
+            "job for nothing": f"/jobs/{done['job_id']}",
+            "failed job": f"/jobs/{refused['job_id']}",
             "missing branch": "/mian",
             "missing revision": "/main/rev/123456",
+            "missing build": "/main/build/4711",
+            "missing job": "/jobs/4711",
             "bad parameter": "/main?date=yesterday",
         }
 
@@ -146,8 +162,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     assert [one for one in complaints if "Failed to load resource" not in one] == []
 
 
-def log_in(page: Page, url: str) -> None:
+def log_in(page: Page, url: str, user: str = USER) -> None:
     """Give *page* a session of Buildbot's, without its login page."""
-    words = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    words = base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
     answer = page.request.get(f"{url}/auth/login", headers={"Authorization": f"Basic {words}"})
     assert answer.ok

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
+from playwright.sync_api import Route
 from playwright.sync_api import expect
 
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.web.failures import failure
+from buildbot_selfserve.web.questions import Answer
+from buildbot_selfserve.web.questions import Question
+from buildbot_selfserve.web.questions import Visitor
+from buildbot_selfserve.web.render import templates
+from tests.browser.conftest import BOB
 from tests.browser.conftest import Furnished
 from tests.browser.conftest import log_in
+from tests.harness import USER
 
-AXE = Axe()
+TEMPLATES = templates()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 #: Each page with the template that it shows.
 PAGES = {
@@ -35,11 +51,17 @@ PAGES = {
     "pending request": "request.html",
     "cancelled request": "request.html",
     "user": "user.html",
+    "unknown user": "user.html",
     "journal": "jobs.html",
     "filtered journal": "jobs.html",
+    "empty journal": "jobs.html",
     "job": "job.html",
+    "job for nothing": "job.html",
+    "failed job": "job.html",
     "missing branch": "error.html",
     "missing revision": "error.html",
+    "missing build": "error.html",
+    "missing job": "error.html",
     "bad parameter": "error.html",
 }
 
@@ -50,16 +72,36 @@ def test_every_page_is_looked_at(furnished: Furnished) -> None:
     assert templates <= set(PAGES.values())
 
 
-def opened(page: Page, furnished: Furnished, name: str) -> None:
-    """Open a page, and all that it keeps folded."""
-    page.goto(furnished.url(name))
-    for folded in page.locator("main details").all():
-        folded.evaluate("one => { one.open = true; }")
+#: Pages that are errors, as nobody, and who may not, get them.
+ERRORS = (
+    Unauthorized("Log in first", "this master knows no user of that name"),
+    Forbidden("Cross-site request", "its Origin is not this site"),
+    Refused("Set pgo of branch main has no builders", "tag some with 'pgo'"),
+    TooMany("5 builds an hour are the limit", retry_after=60),
+    Unavailable("The reader does not answer"),
+    Unavailable("Cut short: 2 of 3 builds requested", job_id=1),
+    SelfServeError("Something went wrong", "the master's log says what"),
+)
+WITH_BUTTONS = {route.template for route in ROUTES if route.offers}
+#: What depends on colours, and is looked at again where they are others.
+OF_COLOURS = ("color-contrast", "link-in-text-block")
 
 
-def hindrances(page: Page) -> list[Any]:
-    """Return what axe-core finds that is serious."""
-    found = AXE.run(page).response["violations"]
+def look_into(page: Page) -> None:
+    """Open all that *page* keeps folded, and load what looks for hindrances."""
+    page.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
+    page.evaluate(AXE_SCRIPT)
+
+
+def hindrances(page: Page, *rules: str) -> list[Any]:
+    """Return what axe-core finds that is serious.
+
+    :param rules: look only for these
+    """
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = list(rules)
+    found = page.evaluate("options => axe.run(options).then(all => all.violations)", options)
     return [
         (one["id"], one["nodes"][0]["html"][:300], one["nodes"][0].get("failureSummary"))
         for one in found
@@ -67,27 +109,83 @@ def hindrances(page: Page) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("name", PAGES)
+def faults(page: Page, *rules: str) -> list[Any]:
+    """Return what hinders somebody on *page*, and what sticks out: wide and narrow, light and dark.
+
+    :param rules: of what depends on no colours, look only for these
+    """
+    found: list[Any] = []
+    look_into(page)
+    if page.get_by_role("heading", level=1).count() != 1:
+        found.append("it has no title, or several")
+    for size in (WIDE, NARROW):
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme="light")
+        found += hindrances(page, *rules)
+        if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
+            found.append(f"it is wider than {size['width']}")
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+        found += hindrances(page, *OF_COLOURS)
+    return found
+
+
+#: Who looks at what, and for what. Others than who may do everything see other buttons.
+VISITS: dict[str | None, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    USER: (tuple(PAGES), ()),
+    BOB: (tuple(name for name in PAGES if PAGES[name] in WITH_BUTTONS), OF_COLOURS),
+    None: (tuple(PAGES), OF_COLOURS),
+}
+
+
+@pytest.mark.parametrize("visitor", VISITS)
 def test_nobody_is_hindered_and_nothing_sticks_out(
-    furnished: Furnished, open_page: Callable[..., Page], name: str, size: Any
+    furnished: Furnished, open_page: Callable[..., Page], visitor: str | None
 ) -> None:
-    page = open_page(viewport=size, color_scheme="light")
-    log_in(page, furnished.master.url)
-    opened(page, furnished, name)
-    expect(page.get_by_role("heading", level=1)).to_have_count(1)
-    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-    assert hindrances(page) == []
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    assert hindrances(page) == []
+    page = open_page()
+    if visitor is not None:
+        log_in(page, furnished.master.url, visitor)
+    names, rules = VISITS[visitor]
+    found = {}
+    for name in names:
+        page.goto(furnished.url(name))
+        found[name] = faults(page, *rules)
+    assert {name: some for name, some in found.items() if some} == {}
+
+
+def test_nobody_is_hindered_by_an_error(
+    furnished: Furnished, open_page: Callable[..., Page]
+) -> None:
+    page = open_page()
+    site = Site("self-serve", f"{furnished.master.url}/")
+    visitor = Visitor(None, login="/auth/login")
+    answers = [
+        failure(TEMPLATES, site, error, Question("", "html", path="/x", visitor=visitor))
+        for error in ERRORS
+    ]
+    found = {}
+    for one in answers:
+        page.unroute_all()
+        page.route("**/self-serve/x", partial(_fulfill, one))
+        page.goto(f"{furnished.master.url}/self-serve/x")
+        found[one.body] = faults(page)
+    assert {one.status for one in answers} >= {400, 401, 403, 429, 500, 503}
+    assert {name: some for name, some in found.items() if some} == {}
+
+
+def _fulfill(told: Answer, route: Route) -> None:
+    route.fulfill(status=told.status, content_type=told.content_type, body=told.body)
 
 
 def test_a_hindrance_would_be_found(furnished: Furnished, open_page: Callable[..., Page]) -> None:
     page = open_page(viewport=WIDE)
-    page.goto(furnished.url("day"))
+    page.goto(furnished.url("finished build"))
+    look_into(page)
+    assert hindrances(page) == []
     page.evaluate("document.querySelector('main h1').style.color = '#eee'")
-    assert [one[0] for one in hindrances(page)] == ["color-contrast"]
+    page.evaluate("document.querySelector('.why-not a').style.textDecoration = 'none'")
+    assert {one[0] for one in hindrances(page)} == set(OF_COLOURS)
+    assert {one[0] for one in hindrances(page, *OF_COLOURS)} == set(OF_COLOURS)
 
 
 @pytest.mark.parametrize("name", ["day", "revision", "journal", "pending request"])
