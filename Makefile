@@ -12,7 +12,7 @@ SOURCES := benchmarks buildbot_selfserve demo docs tests noxfile.py setup.py
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
-	@echo "make test     run all tests"
+	@echo "make test     run all tests; ARGS='-k cancel' runs some"
 	@echo "make fuzz     send ten thousand hostile requests to a master, in minutes"
 	@echo "make check    all that CI runs: format, lint, types, docs, dist, tests"
 	@echo "make format   format the code"
@@ -50,8 +50,9 @@ crossbar:
 demo: $(VENV)/demo
 	$(BIN)/python -m demo
 
+# ARGS='-k cancel' runs some of them; the slowest are named at the end, and what was skipped and why
 test: $(VENV)/dev crossbar
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20 $(ARGS)
 
 fuzz: $(VENV)/dev
 	SELFSERVE_FUZZ=10000 $(BIN)/python -m pytest tests/test_hostile.py
