@@ -20,23 +20,13 @@ from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import config
+from tests.hostile import EXISTING
 
 TOKEN = "a-secret-of-more-than-twenty-characters"
 BOB = ("bob", {})
 ROBOT = (None, {"Authorization": f"Bearer {TOKEN}"})
 NOBODY = (None, {})
-#: Values of a noun: what exists, what does not, what is too long or cannot be any.
-EXISTING = {
-    "branch": "main",
-    "build": "1",
-    "request": "1",
-    "revision": REVISION,
-    "any_revision": REVISION,
-    "builder": "fast",
-    "builder_set": "nightly",
-    "user": USER,
-    "job": "1",
-}
+#: Values of a noun that do not exist, are too long or cannot be any; EXISTING has one of each.
 OTHERS = ("none", "999999", "f" * 300, "a\tb", "a\x00b")
 
 
