@@ -172,11 +172,14 @@ class Reads:
         :raises Unauthorized: they must be known to read, or have sent credentials that are wrong
         :raises Forbidden: they may not read
         """
-        guarded = bool(self.master.www.authz.allowRules)
-        shows = request.getHeader(b"authorization") is not None
-        if form == "json" and not guarded and not route.tells_offers and not shows:
-            return who.NOBODY
         seconds = self.services.config.timeout
+        guarded = bool(self.master.www.authz.allowRules)
+        if form == "json" and not guarded and not route.tells_offers:
+            if request.getHeader(b"authorization") is not None:
+                await asked_of.require_right_credentials(
+                    self.master, self.services, request, seconds
+                )
+            return who.NOBODY
         identity = await asked_of.identify(self.master, self.services, request, seconds, reads=True)
         await asked_of.require_readable(self.master, self.services, identity, seconds)
         return identity

@@ -183,6 +183,22 @@ async def identify(
     :raises Unavailable: whatever knows it has not said it after so many *seconds*, or is not there
     """
     asked = who.identify(master, services.tokens, request, reads=reads)
+    return await _known_in_time(master, asked, seconds)
+
+
+async def require_right_credentials(
+    master: Any, services: Services, request: Request, seconds: float
+) -> None:
+    """Return if *request* shows right credentials or none, without asking more of the user.
+
+    :raises Unauthorized: they are wrong, or of a kind that this master does not take
+    :raises Unavailable: likewise
+    """
+    asked = who.credentials_of(master, services.tokens, request)
+    await _known_in_time(master, asked, seconds)
+
+
+async def _known_in_time(master: Any, asked: Coroutine[Any, Any, Result], seconds: float) -> Result:
     try:
         return await in_time(master, asked, seconds, USERS)
     except CustomCodeFailed as error:

@@ -71,13 +71,12 @@ async def identify(
     :param reads: nobody in particular will do
     :raises Unauthorized: the credentials are wrong, or of a kind that this master does not take
     """
+    shown = await credentials_of(master, tokens, request)
+    if isinstance(shown, Identity):
+        return shown
     auth = master.www.auth
-    header = (request.getHeader(b"authorization") or b"").strip() or None
-    if header is not None and tokens and _scheme(header) == b"bearer":
-        return _with_token(await tokens.named_by(header[len(b"bearer") :]))
-    # a proxy that checked a password may pass it on to a master that takes none
-    if header is not None and (takes_passwords(master) or _scheme(header) != b"basic"):
-        return await _by_header(auth, header)
+    if shown is not None:
+        return Identity("basic", await _known_of(auth, shown))
     try:
         with custom_code.named(_auth_name(auth), auth, WebError, UnicodeDecodeError):
             await defer.maybeDeferred(auth.maybeAutoLogin, request)
@@ -88,6 +87,21 @@ async def identify(
         raise Unauthorized("Nobody knows who you are", _why(error)) from error
     via = "remote_user" if isinstance(auth, RemoteUserAuth) else "session"
     return from_session(master, request, via)
+
+
+async def credentials_of(master: Any, tokens: Tokens, request: Request) -> Identity | str | None:
+    """Return whom the credentials of *request* stand for.
+
+    :return: who showed a token, the name of who showed a password, or ``None`` without credentials
+    :raises Unauthorized: they are wrong, or of a kind that this master does not take
+    """
+    header = (request.getHeader(b"authorization") or b"").strip() or None
+    if header is not None and tokens and _scheme(header) == b"bearer":
+        return _with_token(await tokens.named_by(header[len(b"bearer") :]))
+    # a proxy that checked a password may pass it on to a master that takes none
+    if header is not None and (takes_passwords(master) or _scheme(header) != b"basic"):
+        return await _by_header(master.www.auth, header)
+    return None
 
 
 def from_session(master: Any, request: Request, via: str = "session") -> Identity:
@@ -144,7 +158,8 @@ def door_url(master: Any, site: Site, path: str, door: str) -> str:
     return f"{site.prefix}/auth/{door}?redirect={quote(back, safe='')}"
 
 
-async def _by_header(auth: Any, header: bytes) -> Identity:
+async def _by_header(auth: Any, header: bytes) -> str:
+    """Return the name of the user whose password is right."""
     if _scheme(header) != b"basic":
         # without their first word: it may be the secret itself
         raise Unauthorized("These credentials are of a kind that is not taken here")
@@ -154,10 +169,10 @@ async def _by_header(auth: Any, header: bytes) -> Identity:
         user, colon, password = base64.b64decode(value.strip(), validate=True).partition(b":")
     except binascii.Error:
         user = colon = password = b""
-    user_info = await _checked(auth, user, password) if colon else None
-    if user_info is None:
+    name = await _checked(auth, user, password) if colon else None
+    if name is None:
         raise Unauthorized("Wrong user name or password")
-    return Identity("basic", user_info)
+    return name
 
 
 def _scheme(header: bytes) -> bytes:
@@ -179,8 +194,8 @@ class _UserNames:
         return _IUserName, avatarId, lambda: None
 
 
-async def _checked(auth: Any, user: bytes, password: bytes) -> dict[str, Any] | None:
-    """Ask the checkers of Buildbot's login page; return what a session would then hold."""
+async def _checked(auth: Any, user: bytes, password: bytes) -> str | None:
+    """Ask the checkers of Buildbot's login page; return the user's name if they know it."""
     checkers = [
         checker for checker in auth.checkers if IUsernamePassword in checker.credentialInterfaces
     ]
@@ -190,14 +205,19 @@ async def _checked(auth: Any, user: bytes, password: bytes) -> dict[str, Any] | 
     try:
         with custom_code.named(_auth_name(auth), auth, LoginFailed):
             _, name, _ = await portal.login(UsernamePassword(user, password), None, _IUserName)
-        user_info = {"username": name.decode("utf-8") if isinstance(name, bytes) else name}
+        return name.decode("utf-8") if isinstance(name, bytes) else str(name)
     except (LoginFailed, UnicodeDecodeError):
         return None
+
+
+async def _known_of(auth: Any, name: str) -> dict[str, Any]:
+    """Return what a session of the user *name* would hold."""
+    user_info: dict[str, Any] = {"username": name}
     provider = auth.userInfoProvider
     if provider is not None:
         # as AuthBase.updateUserInfo does for a session
         with custom_code.named(f"the userInfoProvider {type(provider).__name__}", provider):
-            user_info.update(await defer.maybeDeferred(provider.getUserInfo, user_info["username"]))
+            user_info.update(await defer.maybeDeferred(provider.getUserInfo, name))
     return user_info
 
 
