@@ -505,3 +505,23 @@ async def test_what_was_made_before_a_class_failed_is_told(master: Any) -> None:
         ("release-a", "denied"),
         ("release-b", "denied"),
     ]
+
+
+class Fails(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+    """A rule that cannot be asked about some builders."""
+
+    def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        raise KeyError("release")
+
+
+@pytest.mark.parametrize(
+    "master",
+    [made_by(Own, Fails(role="admins")), made_by(Lowest, Fails(role="admins"))],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_that_fails_on_the_way_is_named(master: Any) -> None:
+    answer = await new_builds(master, user=DEVELOPER)
+    assert answer.status == 500
+    assert "Fails" in answer.json["msg"]
+    assert await master.data("buildsets") == []

@@ -26,9 +26,11 @@ from buildbot_selfserve.control.admission import NothingAdmitted
 from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
 from buildbot_selfserve.control.gated import Gate
+from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import AnyRevision
@@ -155,7 +157,7 @@ async def _asked(
 
 
 def _failure(scheduler: Any, error: Exception) -> _Failure:
-    if isinstance(error, TooMany):
+    if isinstance(error, TooMany | CustomCodeFailed):
         return _Failure(error.msg, error)
     # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
     text = "selfserve: scheduler {name} could not build"
@@ -176,7 +178,7 @@ class _Adding:
         self._marks = self._next_marks()
         self._added = 0
         self._turned_away = False
-        self._refusal: TooMany | None = None
+        self._refusal: SelfServeError | None = None
 
     def _next_marks(self) -> dict[str, tuple[Any, str]]:
         return create.new_marks(self._admission.order, next(self._admission.numbers))
@@ -231,10 +233,10 @@ class _Adding:
         self._marks = self._next_marks()
         try:
             made = await create.insert(self._master, self._admission, buildset)
-        except (NothingAdmitted, TooMany) as refusal:
-            # not raised in the operator's code: it has done nothing wrong, and may not wait for us
+        except (NothingAdmitted, TooMany, CustomCodeFailed) as refusal:
+            # not raised in the scheduler: it has done nothing wrong, and may not wait for us
             self._turned_away = True
-            self._refusal = refusal if isinstance(refusal, TooMany) else self._refusal
+            self._refusal = self._refusal if isinstance(refusal, NothingAdmitted) else refusal
             return None, {}
         self._added += 1
         buildset_id, by_builder = made
@@ -248,7 +250,7 @@ def _why_nothing(
     """Return what says why no scheduler has built *revision*."""
     where = f"revision {revision.revision} on branch {revision.branch.name}"
     for failed in failures:
-        if isinstance(failed.error, LATER):
+        if isinstance(failed.error, (*LATER, CustomCodeFailed)):
             return failed.error
     if failures:
         # all of it stands in the journal
