@@ -103,7 +103,6 @@ Times are whole epoch seconds.
 An answer is JSON or a page. `?format=json` and `?format=html` decide; without them the answer is
 JSON if the `Accept` header includes `application/json`, and a page otherwise. A job request whose
 `Accept` includes `text/html`, as that of browsers does, is answered with 303 instead of a page.
-What has no page (`/openapi.json`, `/metrics`, `/events`) tells only browsers of errors with one.
 
 In `/self-serve/openapi.json` the default of `format` is `json`, for generated clients: many send
 `Accept: */*`.

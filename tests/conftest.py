@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,14 @@ EVERY = ("sqlite", "postgresql", "mariadb")
 
 def pytest_configure(config: Any) -> None:
     """Let nothing outlive the run, also if it is interrupted, or terminated like a service."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # as in the background of a shell; what is started would ignore a Ctrl-C of the tests', too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         reaper.watch(reaper.own_folder())
         return
     reaper.watch()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def pytest_generate_tests(metafunc: Any) -> None:

@@ -121,11 +121,12 @@ def test_a_generated_client_understands_the_first_answer_to_each_operation(
     not_there = {**there, "branch": "nowhere", "job_id": 4711}
     unread = []
     for operation in (one for item in document["paths"].values() for one in item.values()):
-        # the stream of events has no end
-        for given in (there, not_there)[operation["operationId"] == "branch_events" :]:
-            answer = first_answer(operation, client, given)
-            if answer.parsed is None:
-                unread.append(f"{operation['operationId']}: {answer}")
+        # what has no page has no format, either
+        if any(param["name"] == "format" for param in operation["parameters"]):
+            for given in (there, not_there):
+                answer = first_answer(operation, client, given)
+                if answer.parsed is None:
+                    unread.append(f"{operation['operationId']}: {answer}")
     assert unread == []
 
 

@@ -133,16 +133,6 @@ async def test_it_is_served_as_json_to_everybody(master: Any) -> None:
     assert "Bad format" in answer.text
 
 
-@pytest_twisted.ensureDeferred
-async def test_what_has_no_page_tells_only_browsers_of_errors_with_one(master: Any) -> None:
-    path = "/self-serve/nowhere/events"
-    for accept in ("*/*", "text/event-stream", "application/json"):
-        answer = await master.get(path, json=False, headers={"Accept": accept})
-        assert (answer.status, answer.json["msg"]) == (404, "Branch nowhere not found")
-    answer = await master.get(path, json=False, headers={"Accept": "text/html,*/*;q=0.8"})
-    assert (answer.status, answer.header("content-type")) == (404, "text/html; charset=utf-8")
-
-
 def test_generated_clients_ask_for_json() -> None:
     for path, method, operation in operations():
         formats = [one["schema"] for one in operation["parameters"] if one["name"] == "format"]

@@ -83,13 +83,12 @@ class Pipeline:
                 return await self._reads.answer(route, request, texts)
             return await self._job_requests.answer(route, request, texts)
         except SelfServeError as error:
-            return self._refuse(request, error, route)
+            return self._refuse(request, error)
         except defer.CancelledError:
             raise  # the client is gone
         except Exception:
             self.log.failure("selfserve: {route} failed", route=route.name)
-            internal = SelfServeError("Internal error, see the master's log")
-            return self._refuse(request, internal, route)
+            return self._refuse(request, SelfServeError("Internal error, see the master's log"))
 
     def _unmatched(self, request: Request, error: SelfServeError) -> bytes:
         """Answer a request that matched no route, and count it."""
@@ -98,19 +97,12 @@ class Pipeline:
         self.services.metrics.answered(method, OTHER, str(request.code), None)
         return body
 
-    def _refuse(self, request: Request, error: SelfServeError, route: Route | None = None) -> bytes:
-        """Answer with *error*.
-
-        :param route: what the request matched, if anything
-        """
+    def _refuse(self, request: Request, error: SelfServeError) -> bytes:
+        """Answer with *error*."""
         form = negotiation.accepted_form(request)
-        # a client that reads no pages here does not want one about its mistake either
-        if route is not None and route.template is None and not negotiation.is_browser(request):
-            form = "json"
         try:
             query = negotiation.query_of(request)
-            if query.get("format", "") != "":
-                form = negotiation.form_of(request, query)
+            form = negotiation.form_of(request, query)
         except BadParameter:
             query = {}
         identity = who.from_session(self.master, request)
