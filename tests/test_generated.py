@@ -164,6 +164,8 @@ def generated_client(master: ProcessMaster, folder: Path, monkeypatch: pytest.Mo
     )
     assert done.returncode == 0, done.stdout + done.stderr
     monkeypatch.syspath_prepend(str(folder))
+    for name in [one for one in sys.modules if one.partition(".")[0] == "generated"]:
+        monkeypatch.delitem(sys.modules, name)  # another test's, whose folder is gone
     import httpx
 
     return importlib.import_module("generated.client").Client(
