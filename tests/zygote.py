@@ -122,11 +122,15 @@ def _serve(ours: socket.socket) -> None:
 
 def _clone() -> int:
     """Fork, so that the new process is a child of our parent, which waits for it."""
-    # a fork() of libc's has no such flag; PyDLL does not let go of the interpreter meanwhile
+    # os.fork() has no such flag; PyDLL does not let go of the interpreter meanwhile
+    python = ctypes.pythonapi
     number = _CLONE[platform.machine()]
+    python.PyOS_BeforeFork()
     pid: int = ctypes.PyDLL(None).syscall(number, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
     return pid
 
 
