@@ -89,6 +89,8 @@ def candidates(
 
 def _itself(facts: Facts, branches: Sequence[Branch], text: str) -> StampsAndBuilds:
     """Return what is of just *text* on the *branches* where it is more than a beginning."""
+    if is_abbreviation(text) and not facts.has_abbreviations:
+        return {}, {}
     found = facts.at(branches, text)
     if not is_abbreviation(text):
         return found

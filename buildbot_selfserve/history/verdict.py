@@ -55,11 +55,16 @@ class BuilderResults:
 
     def add(self, row: Row) -> None:
         """Take in a row that has ended."""
-        if not isinstance(row, BuildRow) or row.status not in PASSING | FAILING:
+        status = row.status
+        if not isinstance(row, BuildRow):
             return
-        self.succeeded |= row.status == SUCCESS
-        self.passed |= row.status in PASSING
-        self.failed |= row.status in FAILING
+        if status in PASSING:
+            self.passed = True
+            self.succeeded = self.succeeded or status == SUCCESS
+        elif status in FAILING:
+            self.failed = True
+        else:
+            return
         # ids of builds rise in the order in which they began, whatever the clocks of masters say
         if self.latest is None or row.build_id > self.latest.build_id:
             self.latest = row
