@@ -289,11 +289,12 @@ class Master:
     def pause(self) -> None:
         """Let no build start, so that what is asked for waits."""
         for one in self.master.workers.workers.values():
-            one._paused = True
+            # not paused: a worker that is only starting would take that from the database
+            one.canStartBuild = lambda: False
 
     def resume(self) -> None:
         for one in self.master.workers.workers.values():
-            one._paused = False
+            vars(one).pop("canStartBuild", None)
         self.master.botmaster.maybeStartBuildsForAllBuilders()
 
 
