@@ -36,9 +36,15 @@ ARGUMENTS = (
 
 #: Somebody who can log in, and may do nothing.
 BOB = "bob"
+#: A name in which no line can be broken, of a branch and of its builder.
+LONG = "_".join(["lengthy"] * 10)
 #: At the end of a master.cfg: a build of this builder outlives all tests.
 MORE = f"""
 from tests.harness import builder
+long = {LONG!r}
+c["builders"].append(builder(long))
+c["schedulers"].append(schedulers.SingleBranchScheduler(
+    name="long", builderNames=[long], change_filter=util.ChangeFilter(branch=long)))
 c["builders"][1] = builder("slow", "sleep 3600")
 c["www"]["auth"] = util.UserPasswordAuth({{{USER!r}: {PASSWORD!r}, {BOB!r}: {PASSWORD!r}}})
 c["www"]["authz"] = util.Authz(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,12 +27,20 @@ from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.questions import Visitor
 from buildbot_selfserve.web.render import templates
 from tests.browser.conftest import BOB
+from tests.browser.conftest import LONG
 from tests.browser.conftest import Furnished
 from tests.browser.conftest import log_in
 from tests.harness import USER
 
 TEMPLATES = templates()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
+BETWEEN = {"width": 760, "height": 800}
+#: What is wider than its place. What gets focus may be scrolled, and so may tables on wide pages.
+STICKS_OUT = """() => Array.from(
+        document.querySelectorAll("html, .page, main, form, label, .scroll"))
+    .filter(one => one.scrollWidth > one.clientWidth + 1
+        && !(one.matches(".scroll") && (innerWidth > 640 || one.tabIndex === 0)))
+    .map(one => `${one.tagName}.${one.className} ${one.scrollWidth} > ${one.clientWidth}`)"""
 #: Each page with the template that it shows.
 PAGES = {
     "root": "root.html",
@@ -151,6 +160,48 @@ def test_nobody_is_hindered_and_nothing_sticks_out(
         page.goto(furnished.url(name))
         found[name] = faults(page, *rules)
     assert {name: some for name, some in found.items() if some} == {}
+
+
+def test_no_name_is_too_long(furnished: Furnished, open_page: Callable[..., Page]) -> None:
+    master, revision = furnished.master, "r" * 256
+    properties = json.dumps({LONG * 3: LONG})
+    master.send("POST", f"/self-serve/{LONG}/rev/{revision}")
+    _, made = master.send(
+        "POST", f"/self-serve/{LONG}/builders/{LONG}/{revision}", properties=properties
+    )
+    master.send("POST", f"/self-serve/{LONG}/rev/{revision}/pgo")
+    refused = master.get("/jobs")[0]
+    request = f"/{LONG}/request/{made['requests'][0]['request_id']}"
+    (build_id,) = master.until(lambda: master.get(request)["build_ids"], "it is built")
+    page = open_page()
+    log_in(page, master.url)
+    found = {}
+    for path in (
+        "",
+        "/branches",
+        f"/branches?revision={revision}x",
+        f"/{LONG}",
+        f"/{LONG}/builders",
+        f"/{LONG}/permissions",
+        f"/{LONG}/rev/{revision}",
+        f"/{LONG}/rev/{revision}/is_done",
+        f"/{LONG}/new?revision={revision}",
+        f"/{LONG}/new?revision=x{revision[1:]}",
+        f"/{LONG}/build/{build_id}",
+        request,
+        f"/{LONG}/user/{LONG}",
+        "/jobs",
+        f"/jobs/{made['job_id']}",
+        f"/jobs/{refused['job_id']}",
+        f"/{LONG}x",
+        f"/{LONG}/rev/x{revision[1:]}",
+    ):
+        page.goto(f"{master.url}/self-serve{path}")
+        look_into(page)
+        for size in (WIDE, BETWEEN, NARROW):
+            page.set_viewport_size(size)
+            found[path, size["width"]] = page.evaluate(STICKS_OUT)
+    assert {where: some for where, some in found.items() if some} == {}
 
 
 def test_nobody_is_hindered_by_an_error(
