@@ -15,7 +15,9 @@ class _Exactly(FunctionElement[Any]):
     inherit_cache = True
 
 
-def exactly(column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[Any]:
+def exactly(
+    column: sa.ColumnElement[str], text: str | sa.ColumnElement[str]
+) -> sa.ColumnElement[Any]:
     """Return the condition that *column* is *text*, character by character.
 
     MariaDB and MySQL compare without case, accents and blanks at the end.

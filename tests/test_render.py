@@ -312,7 +312,9 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             **nouns(text),
         },
         "revision.html": {
-            "value": RevisionRows(revision, rows(text), replace(DONE, pending=2, running=1)),
+            "value": RevisionRows(
+                revision, rows(text), lambda: replace(DONE, pending=2, running=1)
+            ),
             "beside": possible(text).sets,
             **paged(text),
             **nouns(text),

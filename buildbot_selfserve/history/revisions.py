@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
@@ -137,6 +138,8 @@ def elsewhere(
 
 def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
     """Return *got* without the builds that were deleted since, and what had no others."""
+    if not got:
+        return {}
     ids = {one for its in got.values() for builds in its.values() for one in builds}
     there = {build_id for (build_id,) in _EXISTING.of(connection, sorted(ids))}
     existing = {
@@ -208,8 +211,8 @@ def rows_at(
     every = _every_row(connection, facts, revision)
     found = [row for row in every if not row.patched]
     shown = every if patched else found
-    done = _judged(connection, found, STABLE_DELAY)
-    return RevisionRows(revision, tuple(shown), done, len(every) - len(shown))
+    judged = _judge(connection, found, STABLE_DELAY)
+    return RevisionRows(revision, tuple(shown), judged, len(every) - len(shown))
 
 
 def done(
@@ -222,12 +225,15 @@ def done(
     found = _rows(connection, facts, revision)
     if not found and not _has_change(connection, revision):
         return None
-    return _judged(connection, found, stable_delay)
+    return _judge(connection, found, stable_delay)()
 
 
-def _judged(connection: sa.Connection, found: Sequence[Row], stable_delay: int) -> Done:
+def _judge(
+    connection: sa.Connection, found: Sequence[Row], stable_delay: int
+) -> Callable[[], Done]:
+    """Return what judges *found* as of now, and reads no database any more."""
     virtual = rows.virtual_builders(connection, unbuilt_buildsets(found))
-    return judge(found, stable_delay, time.time(), virtual)
+    return partial(judge, found, stable_delay, time.time(), virtual)
 
 
 def _has_change(connection: sa.Connection, revision: Revision) -> bool:

@@ -21,13 +21,13 @@ _WITH_SOURCE = re.compile(r'\s*\[\s*(.*?)\s*,\s*"(?:[^"\\]|\\.)*"\s*\]\s*', re.D
 
 def value_in(text: str | None) -> Any:
     """Return what *text* says, or itself if it says nothing that can be passed on."""
+    text = text or ""
     try:
-        value = json.loads(
-            text or "", parse_int=_whole, parse_float=_number, parse_constant=lambda name: name
-        )
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return text
-    return text if _is_too_deep(value) else value
+    # what has few brackets has few levels
+    return text if text.count("[") + text.count("{") > DEEPEST and _is_too_deep(value) else value
 
 
 def property_in(text: str | None) -> Any:
@@ -49,6 +49,10 @@ def _whole(text: str) -> int | str:
 def _number(text: str) -> float | str:
     number = float(text)
     return number if math.isfinite(number) else text
+
+
+#: Made once: ``json.loads`` makes one at each call, which takes longer than most values.
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_number, parse_constant=lambda name: name)
 
 
 def _is_too_deep(value: Any) -> bool:

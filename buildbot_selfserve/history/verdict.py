@@ -7,6 +7,7 @@ or collapsed has passed nothing, and a RETRY is no result at all.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 
@@ -43,22 +44,22 @@ class BuilderResults:
     """What one builder has made of a revision.
 
     :ivar latest: the newest build that passed or failed, ``None`` if there is none
+    :ivar passes: that build passed; *fails*: it failed
     :ivar succeeded: a build ended with success; *passed*: one did, or with warnings;
         *failed*: one failed
     """
 
-    __slots__ = ("failed", "latest", "passed", "succeeded")
+    __slots__ = ("failed", "fails", "latest", "passed", "passes", "succeeded")
 
     def __init__(self) -> None:
         self.latest: BuildRow | None = None
-        self.succeeded = self.passed = self.failed = False
+        self.succeeded = self.passed = self.failed = self.passes = self.fails = False
 
-    def add(self, row: Row) -> None:
-        """Take in a row that has ended."""
+    def add(self, row: BuildRow) -> None:
+        """Take in a build that has ended."""
         status = row.status
-        if not isinstance(row, BuildRow):
-            return
-        if status in PASSING:
+        passes = status in PASSING
+        if passes:
             self.passed = True
             self.succeeded = self.succeeded or status == SUCCESS
         elif status in FAILING:
@@ -67,30 +68,23 @@ class BuilderResults:
             return
         # ids of builds rise in the order in which they began, whatever the clocks of masters say
         if self.latest is None or row.build_id > self.latest.build_id:
-            self.latest = row
-
-    @property
-    def passes(self) -> bool:
-        """Whether its latest result is one that passed."""
-        return self.latest is not None and self.latest.status in PASSING
-
-    @property
-    def fails(self) -> bool:
-        """Whether its latest result is one that failed."""
-        return self.latest is not None and self.latest.status in FAILING
+            self.latest, self.passes, self.fails = row, passes, not passes
 
 
 def by_builder(found: Iterable[Row], virtual: Virtual = _NONE) -> dict[str, BuilderResults]:
     """Return what each builder has made of a revision, as far as its rows have ended."""
     results: dict[str, BuilderResults] = {}
     for row in found:
-        if row.endtime is not None:
-            name = row.buildername
-            if virtual and not isinstance(row, BuildRow):
-                name = virtual.get(row.buildset_id, name)
-            if name not in results:
-                results[name] = BuilderResults()
-            results[name].add(row)
+        if row.endtime is None:
+            continue
+        name = row.buildername
+        if not isinstance(row, BuildRow):
+            name = virtual.get(row.buildset_id, name)
+        its = results.get(name)
+        if its is None:
+            its = results[name] = BuilderResults()
+        if isinstance(row, BuildRow):
+            its.add(row)
     return results
 
 
@@ -103,43 +97,38 @@ def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual 
     :param now: epoch seconds
     """
     found = list(found)
-    pending = running = builds = failed = cancelled = skipped = 0
-    last_end: int | None = None
-    for row in found:
-        if row.endtime is None:
-            running += row.state == "running"
-            pending += row.state == "pending"
-            continue
-        last_end = max(last_end or 0, past(row.endtime, now))
-        builds += isinstance(row, BuildRow)
-        cancelled += row.status == CANCELLED
-        skipped += row.status == SKIPPED
-        failed += row.status not in PASSED and row.status != CANCELLED
-    ended = last_end is not None and not pending and not running
-    complete = ended and (last_end or 0) + stable_delay <= now
-    results = by_builder(found, virtual)
+    states = [row.state for row in found if row.endtime is None]
+    ended = [row for row in found if row.endtime is not None]
+    statuses = [row.status for row in ended]
+    cancelled = statuses.count(CANCELLED)
+    failed = len([one for one in statuses if one not in PASSED]) - cancelled
+    ends = [row.endtime or 0 for row in ended]
+    last_end = max([past(end, now) for end in set(ends)], default=0)
+    complete = bool(ended) and not states and last_end + stable_delay <= now
+    results = by_builder(ended, virtual)
     # every row passed, and of each builder something was built that did
     passed = not failed and not cancelled and all(one.succeeded for one in results.values())
     return Done(
         stable_delay=stable_delay,
         job_complete=complete,
         job_passed=complete and passed,
-        pending=pending,
-        running=running,
-        builds=builds,
+        pending=states.count("pending"),
+        running=states.count("running"),
+        builds=len([row for row in ended if isinstance(row, BuildRow)]),
         failed=failed,
         cancelled=cancelled,
-        skipped=skipped,
-        verdict=_verdict(pending, running, results),
-        failing=tuple(sorted(name for name, one in results.items() if one.fails)),
-        flaky=tuple(sorted(name for name, one in results.items() if one.passed and one.failed)),
+        skipped=statuses.count(SKIPPED),
+        verdict=_verdict(states, results),
+        failing=tuple(sorted([name for name, one in results.items() if one.fails])),
+        flaky=tuple(sorted([name for name, one in results.items() if one.passed and one.failed])),
     )
 
 
-def _verdict(pending: int, running: int, results: Mapping[str, BuilderResults]) -> RevisionVerdict:
-    if running:
+def _verdict(states: Container[str], results: Mapping[str, BuilderResults]) -> RevisionVerdict:
+    """Return the verdict; *states* are those of what is open."""
+    if "running" in states:
         return "running"
-    if pending or not results:
+    if "pending" in states or not results:
         return "pending"
     if any(one.fails for one in results.values()):
         return "failed"

@@ -272,21 +272,36 @@ def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters
     return Jobs(tuple(found[:num]), num, offset, len(found) > num, given)
 
 
+def _every_name() -> sa.Select[Any]:
+    first = sa.select(sa.func.min(jobs.c.who).label("who")).cte("names", recursive=True)
+    after = sa.select(sa.func.min(jobs.c.who)).where(jobs.c.who > first.c.who).scalar_subquery()
+    names = first.union_all(sa.select(after).where(first.c.who.is_not(None)))
+    return sa.select(names.c.who)
+
+
+# Made once: to make them takes longer than to answer them.
+_EVERY_NAME = _every_name()
+_JOBS_OF = (
+    sa.select(jobs)
+    .where(
+        jobs.c.who.in_(sa.bindparam("names", expanding=True)),
+        exactly(jobs.c.branch, sa.bindparam("branch", type_=sa.Text)),
+    )
+    .order_by(jobs.c.id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
 def requests_made_for(connection: sa.Connection, who: str, branch: str, most: int) -> list[int]:
     """Return the build requests that jobs of *who* on *branch* made.
 
     :param most: only so many of the newest jobs are looked at
     """
-    query = (
-        sa.select(jobs)
-        .where(jobs.c.who.in_(_names_of(connection, who)), exactly(jobs.c.branch, branch))
-        .order_by(jobs.c.id.desc())
-        .limit(most)
-    )
+    given = {"names": _names_of(connection, who), "branch": branch, "most": most}
     key = user_key(who)
     return [
         outcome.request_id
-        for job in map(_job, connection.execute(query))
+        for job in map(_job, connection.execute(_JOBS_OF, given))
         # some databases compare without case
         if key in user_keys(job.who)
         for outcome in job.requests
@@ -302,11 +317,8 @@ def _names_of(connection: sa.Connection, who: str) -> list[str]:
     """
     if not has_address(who):
         return [who]
-    first = sa.select(sa.func.min(jobs.c.who).label("who")).cte("names", recursive=True)
-    after = sa.select(sa.func.min(jobs.c.who)).where(jobs.c.who > first.c.who).scalar_subquery()
-    names = first.union_all(sa.select(after).where(first.c.who.is_not(None)))
     key = user_key(who)
-    every = connection.execute(sa.select(names.c.who)).scalars()
+    every = connection.execute(_EVERY_NAME).scalars()
     return [name for name in every if name is not None and key in user_keys(name)]
 
 

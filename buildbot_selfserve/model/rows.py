@@ -6,7 +6,9 @@ the time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -130,14 +132,19 @@ class Day:
 class RevisionRows:
     """Everything that was asked for at a revision, and how far it is.
 
-    :param done: the same question as ``is_done`` asks
+    :param judge: answers what ``is_done`` asks
     :param left_out: so many rows had a patch on top of the revision, and are not among *rows*
     """
 
     revision: Revision
     rows: tuple[Row, ...]
-    done: Done
+    judge: Callable[[], Done]
     left_out: int = 0
+
+    @cached_property
+    def done(self) -> Done:
+        """Return how far the revision is; judged where a page shows it."""
+        return self.judge()
 
 
 #: How a revision fares by the latest result of each builder (contract, section 5).

@@ -126,6 +126,10 @@ class Builds:
         """Return the builds that have found an abbreviation which the hash *whole* begins with."""
         return self._as_finds(self._found.abbreviating(whole))
 
+    def beginning(self, digits: str) -> list[Find]:
+        """Return the builds that have found a hash which begins with *digits*."""
+        return self._as_finds(self._found.hashes(digits))
+
     def _as_finds(self, found: Iterable[tuple[str, int]]) -> list[Find]:
         finds = ((revision, self._finds[number]) for revision, number in found)
         return [Find(revision, *find) for revision, find in finds if find is not None]

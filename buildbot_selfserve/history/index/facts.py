@@ -125,7 +125,7 @@ class Facts:
     def has_abbreviations(self) -> bool:
         """Whether any sourcestamp or build says only how a hash begins."""
         with self._lock:
-            return self._stamps.has_abbreviations or self._builds.has_abbreviations
+            return self._has_abbreviations
 
     def at(
         self, branches: Sequence[Branch], revision: str, *, ambiguous: bool = False
@@ -152,6 +152,10 @@ class Facts:
             numbers = dict.fromkeys(find.place for finds in found for find in finds)
             return [self._stamps.place_at(one) for one in itertools.islice(numbers, most)]
 
+    @property
+    def _has_abbreviations(self) -> bool:
+        return self._stamps.has_abbreviations or self._builds.has_abbreviations
+
     def _by_branch(self, branches: Sequence[Branch], finds: _Finds) -> StampsAndBuilds:
         stamps, builds = finds
         return self._stamps.by_branch(branches, stamps), self._stamps.by_branch(branches, builds)
@@ -170,13 +174,11 @@ class Facts:
         return stamps, builds
 
     def _beginning(self, digits: str) -> _Finds:
-        found = itertools.chain(self._stamps.hashes(digits), self._builds.hashes(digits))
-        stamps: list[Find] = []
-        builds: list[Find] = []
-        for revision in {revision for revision, _ in found}:
-            more_stamps, more_builds = self._at(revision, ambiguous=False)
-            stamps += more_stamps
-            builds += more_builds
+        stamps, builds = self._stamps.beginning(digits), self._builds.beginning(digits)
+        if self._has_abbreviations:
+            for whole in {find.revision for find in itertools.chain(stamps, builds)}:
+                stamps += self._completed(self._stamps.abbreviating(whole), whole)
+                builds += self._completed(self._builds.abbreviating(whole), whole)
         return stamps, builds
 
     def _completed(self, abbreviating: Iterable[Find], whole: str) -> list[Find]:
@@ -216,7 +218,8 @@ class Facts:
     def found_for(self, stamp_ids: Iterable[int]) -> dict[int, dict[int, str]]:
         """Return the hashes that builds of abbreviations have found, by sourcestamp and build."""
         with self._lock:
-            return {one: dict(self._builds.found_for(one)) for one in stamp_ids}
+            found = ((one, self._builds.found_for(one)) for one in stamp_ids)
+            return {one: dict(its) for one, its in found if its}
 
     def whole(self, revision: str, stamp_id: int) -> str:
         """Return a *revision* that was found for a sourcestamp, completed where it can be."""

@@ -48,8 +48,11 @@ def learn_found(connection: sa.Connection, facts: Facts, branches: Iterable[Bran
     branch, when one of the two does not say which it is.
     """
     where = None if facts.has_abbreviations else branches
-    records = statements.FOUND_BY.of(connection, facts.intake.searching(where))
-    facts.intake.settle((build_id, value, end is not None) for build_id, _, end, value in records)
+    searching = facts.intake.searching(where)
+    if searching:
+        records = statements.FOUND_BY.of(connection, searching)
+        looked_at = ((build_id, value, end is not None) for build_id, _, end, value in records)
+        facts.intake.settle(looked_at)
 
 
 def builders_on(connection: sa.Connection, facts: Facts, branch: Branch) -> set[int]:

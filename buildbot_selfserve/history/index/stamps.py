@@ -207,6 +207,10 @@ class Stamps:
         """Return the sourcestamps that name an abbreviation which the hash *whole* begins with."""
         return self._finds(self._named.abbreviating(whole))
 
+    def beginning(self, digits: str) -> list[Find]:
+        """Return the sourcestamps that name a hash which begins with *digits*."""
+        return self._finds(self._named.hashes(digits))
+
     def _finds(self, named: Iterable[tuple[str, int]]) -> list[Find]:
         return [Find(revision, stamp_id, self.place(stamp_id)) for revision, stamp_id in named]
 
