@@ -29,7 +29,7 @@ QUICK = [
     "tests/test_reads.py",
     "tests/test_render.py",
     "tests/test_routes.py",
-    "tests/test_who.py",
+    "tests/test_authentication.py",
 ]
 
 if shutil.which("pyenv"):

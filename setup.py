@@ -27,7 +27,7 @@ setup(
             "journal/migrations/*.mako",
             "static/*",
             "templates/*",
-            "web/examples.json",
+            "views/examples.json",
         ]
     },
     install_requires=[

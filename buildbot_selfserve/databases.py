@@ -22,19 +22,19 @@ from twisted.python.threadpool import ThreadPool
 
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.deferreds import in_daemon_thread
 from buildbot_selfserve.errors import Unavailable
-from buildbot_selfserve.history import database
+from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
-from buildbot_selfserve.waiting import apart
-from buildbot_selfserve.web.reader import Reader
-from buildbot_selfserve.web.reader import open_reader
-from buildbot_selfserve.web.reader import open_warm_reader
-from buildbot_selfserve.web.secrets import Secrets
-from buildbot_selfserve.web.secrets import why_unread
+from buildbot_selfserve.secrets import Secrets
+from buildbot_selfserve.secrets import why_unread
+from buildbot_selfserve.views.reader import Reader
+from buildbot_selfserve.views.reader import open_reader
+from buildbot_selfserve.views.reader import open_warm_reader
 
 #: A reader works on so many questions at once: a small one and a large one.
 LANES = 2
@@ -86,7 +86,7 @@ class JournalDatabase:
         """End what this started, or give it up if its database does not let go of it."""
         if self._pool is None:
             return defer.succeed(None)
-        return apart(monotonic(self.master.reactor), self._end, GRACE)
+        return in_daemon_thread(monotonic(self.master.reactor), self._end, GRACE)
 
     def _end(self) -> None:
         assert self._pool is not None  # there is nothing to end without it
@@ -258,7 +258,7 @@ def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Read
     engine, clock = master.db.pool.engine, monotonic(master.reactor)
     secret = {"hide_password": False}
     journal = None if journal_url is None else journal_url.render_as_string(**secret)
-    if database.is_in_memory(engine.url):
+    if db_engine.is_in_memory(engine.url):
         own = engine if journal_url is None else sa.create_engine(journal_url)
 
         def run(work: Any, large: bool) -> defer.Deferred[Any]:

@@ -18,16 +18,18 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.logger import Logger
 
+from buildbot_selfserve.auth.login_redirects import LoginRedirects
+from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import Control
 from buildbot_selfserve.control.availability import Availability
-from buildbot_selfserve.control.configured import setup
-from buildbot_selfserve.control.configured import watched_branches
+from buildbot_selfserve.control.branch_setup import setup
+from buildbot_selfserve.control.branch_setup import watched_branches
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
-from buildbot_selfserve.garbage import Garbage
+from buildbot_selfserve.gc_freeze import GcFreeze
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
@@ -35,13 +37,11 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
-from buildbot_selfserve.web.answering import resolve
-from buildbot_selfserve.web.answering import stamps_of
-from buildbot_selfserve.web.doors import Doors
+from buildbot_selfserve.secrets import Secrets
+from buildbot_selfserve.views.read_handler import resolve
+from buildbot_selfserve.views.read_handler import sourcestamps_of
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
-from buildbot_selfserve.web.secrets import Secrets
-from buildbot_selfserve.web.tokens import Tokens
 
 #: Our key in ``c['www']['plugins']``.
 KEY = "selfserve"
@@ -74,31 +74,31 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         clock = monotonic(master.reactor)
         secrets = Secrets(master)
         self.databases = Databases(
-            master, secrets, self._settle_left_open, lambda: self.jobs.begin_anew()
+            master, secrets, self._reconcile_left_open, lambda: self.jobs.begin_anew()
         )
-        self.live = Live(clock, self._stamps_of)
+        self.live = Live(clock, self._sourcestamps_of)
         self.metrics = Metrics()
         self.control = Control(master)
         self._tokens = Tokens(master, secrets)
         # the configuration of Buildbot's whose secrets they have
         self._tokens_of: Any = None
-        self._garbage = Garbage(clock.callLater)
+        self._gc_freeze = GcFreeze(clock.callLater)
         self._availability = Availability(master, clock)
         self.jobs = Jobs(
             clock,
             self.databases.write,
             self._check_available,
-            self.control.settle,
+            self.control.reconcile,
             self.control.follow,
             lambda: int(master.masterid),
             self.metrics.job_ended,
         )
         self._watch()
-        self._heir = task.LoopingCall(self._settle_of_gone)
-        self._heir.clock = clock
+        self._takeover_loop = task.LoopingCall(self._reconcile_of_gone)
+        self._takeover_loop.clock = clock
         self._pipeline = Pipeline(master, self)
         self._mount = Mount(self._pipeline.nothing())
-        self._doors = Doors(master, lambda: self.site)
+        self._login_redirects = LoginRedirects(master, lambda: self.site)
         self.configure(config)
 
     # -- what the pipeline asks for
@@ -173,16 +173,16 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self._load_tokens()  # else when the reconfig has come to us
         self._forget_configuration()
         self._mount.move(self._web_root, config.segments, self._pipeline.resource)
-        self._doors.hang(self._web_root)
+        self._login_redirects.install(self._web_root)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
         super().startService()
         self.live.start(self._master.mq.startConsuming)
         self.databases.open(self.config)
-        self._heir.start(GONE_INTERVAL, now=False)
+        self._takeover_loop.start(GONE_INTERVAL, now=False)
         self._load_tokens()
-        self._spare()
+        self._freeze_gc()
 
     @defer.inlineCallbacks
     def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
@@ -196,17 +196,17 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             if self.running:
                 self.databases.open(self.config)
             self.live.reconfigured()
-            self._spare()
+            self._freeze_gc()
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
         """End job requests that run, then the readers."""
         yield super().stopService()
-        self._heir.stop()
-        self._garbage.stop()
+        self._takeover_loop.stop()
+        self._gc_freeze.stop()
         self._retired()
         self._mount.remove()
-        self._doors.remove(self._web_root)
+        self._login_redirects.remove(self._web_root)
         yield defer.Deferred.fromCoroutine(self.live.stop())
         self._tokens.stop()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
@@ -215,49 +215,49 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def _forget_configuration(self) -> None:
         self._site = None
         self._setups.clear()
-        self.live.seats.most = self.config.max_waiting
-        self.live.seats.most_of_one = self.config.max_waiting_per_client
+        self.live.connections.most = self.config.max_waiting
+        self.live.connections.most_of_one = self.config.max_waiting_per_client
 
-    def _spare(self) -> None:
+    def _freeze_gc(self) -> None:
         """Let the master come to rest, and spare it long looks for garbage, if we may."""
         if not self.config.gc_freeze:
-            self._garbage.stop()
+            self._gc_freeze.stop()
         elif self.running:
-            self._garbage.settle()
+            self._gc_freeze.freeze_when_idle()
 
-    async def _settle_left_open(self) -> None:
+    async def _reconcile_left_open(self) -> None:
         """Close what this master left open when it stopped the last time."""
-        settled = await self.jobs.settle_left_open()
-        if settled:
-            self.log.info("selfserve: settled {n} jobs that were left open", n=settled)
+        reconciled = await self.jobs.reconcile_left_open()
+        if reconciled:
+            self.log.info("selfserve: settled {n} jobs that were left open", n=reconciled)
 
     @defer.inlineCallbacks
-    def _settle_of_gone(self) -> Any:
+    def _reconcile_of_gone(self) -> Any:
         """Close what masters left open that will not do so themselves."""
         if not self.databases.ready:
             return
         try:
-            settled = yield defer.Deferred.fromCoroutine(self._inherit())
+            reconciled = yield defer.Deferred.fromCoroutine(self._take_over())
         except Exception:
             self.log.failure("selfserve: cannot settle what other masters left open")
             return
-        if settled:
-            self.log.info("selfserve: took over {n} jobs of masters that are gone", n=settled)
+        if reconciled:
+            self.log.info("selfserve: took over {n} jobs of masters that are gone", n=reconciled)
 
-    async def _inherit(self) -> int:
+    async def _take_over(self) -> int:
         # those that stop end their jobs first, after they have said that they stop
         gone = await self.control.gone_masters(self.config.timeout + GONE_INTERVAL)
-        return await self.jobs.settle_of_gone(gone)
+        return await self.jobs.reconcile_of_gone(gone)
 
     # -- what live answers need
 
-    def _stamps_of(self, request_ids: Sequence[int]) -> Awaitable[Any]:
-        return self.readers.ask(stamps_of, self.site, request_ids)
+    def _sourcestamps_of(self, request_ids: Sequence[int]) -> Awaitable[Any]:
+        return self.readers.ask(sourcestamps_of, self.site, request_ids)
 
     def _watch(self) -> None:
         """Let the metrics see what there is now."""
         for name, text, value in (
-            ("selfserve_held_answers", "Answers that are held back.", lambda: self.live.held),
+            ("selfserve_held_answers", "Answers that are held back.", lambda: self.live.wait_for),
             (
                 "selfserve_event_streams",
                 "Clients that listen to events.",

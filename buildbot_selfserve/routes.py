@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 from typing import TypeVar
 
-from buildbot_selfserve.model import Outlook
+from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import PAGING
 from buildbot_selfserve.params.declared import PATH
 from buildbot_selfserve.params.declared import WAIT
@@ -66,7 +66,7 @@ class Route:
     needs_setup: bool = False
     page_needs_setup: bool = False
     beside: Callable[..., Any] | None = None
-    held: Callable[..., Outlook | None] | None = None
+    wait_for: Callable[..., WaitCondition | None] | None = None
     live: str | None = None
     offers: tuple[Permission, ...] = ()
     tells_offers: bool = False
@@ -92,7 +92,7 @@ class Route:
         return (
             *self.params,
             *(PAGING if self.paged else ()),
-            *((WAIT,) if self.held is not None else ()),
+            *((WAIT,) if self.wait_for is not None else ()),
         )
 
     def parameters(self) -> tuple[dict[str, Any], ...]:
@@ -130,7 +130,7 @@ class Declarations:
         needs_setup: bool = False,
         page_needs_setup: bool = False,
         beside: Callable[..., Any] | None = None,
-        held: Callable[..., Outlook | None] | None = None,
+        wait_for: Callable[..., WaitCondition | None] | None = None,
         live: str | None = None,
         offers: tuple[Permission, ...] = (),
         tells_offers: bool = False,
@@ -160,7 +160,7 @@ class Declarations:
                 needs_setup=needs_setup,
                 page_needs_setup=page_needs_setup,
                 beside=beside,
-                held=held,
+                wait_for=wait_for,
                 live=live,
                 offers=offers,
                 tells_offers=tells_offers,
@@ -213,12 +213,12 @@ def _check(route: Route) -> None:
         refuse("only a GET of a branch, or of something there, offers job requests")
     if reads == inspect.iscoroutinefunction(route.handler):
         refuse("a GET handler is a plain function, every other one a coroutine")
-    if route.held is not None and not reads:
+    if route.wait_for is not None and not reads:
         refuse("only the answer of a GET is held back")
-    if route.held is not None and (route.large or route.paged):
+    if route.wait_for is not None and (route.large or route.paged):
         refuse("a long answer cannot be shared, and so is not held back")
     if route.live is not None and (
-        not reads or route.params or route.paged or route.held or route.template is not None
+        not reads or route.params or route.paged or route.wait_for or route.template is not None
     ):
         refuse("what is live is a GET without parameters, without a page and never held back")
     if route.beside is not None and (not reads or route.template is None):
@@ -229,7 +229,7 @@ def _check(route: Route) -> None:
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")
     expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in route.params)]
-    for what, function in (("the handler", route.handler), ("what it is held for", route.held)):
+    for what, function in (("the handler", route.handler), ("what it is held for", route.wait_for)):
         actual = expected if function is None else list(inspect.signature(function).parameters)
         if sorted(expected) != sorted(actual) or actual[0] != "ctx":
             refuse(f"{what} takes ({', '.join(actual)}), declared is ({', '.join(expected)})")

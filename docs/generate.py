@@ -20,7 +20,7 @@ from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.web.openapi import STATUS_TEXTS
+from buildbot_selfserve.views.openapi import STATUS_TEXTS
 from docs import api_text
 
 ROOT = Path(__file__).parent.parent

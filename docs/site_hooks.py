@@ -66,7 +66,7 @@ def in_site(link: str, source: str) -> str:
 
 def _openapi() -> dict[str, Any]:
     from buildbot_selfserve.model import Site
-    from buildbot_selfserve.web import openapi
-    from buildbot_selfserve.web.failures import STATUS
+    from buildbot_selfserve.views import openapi
+    from buildbot_selfserve.views.error_responses import STATUS
 
     return openapi.document(Site("self-serve", "http://localhost:8010/"), STATUS)

@@ -99,10 +99,10 @@ def short_acts(monkeypatch: Any) -> None:
     For a master such as ``harness.patient``. With a short one instead, a machine
     that stands still for a moment has none left to answer in.
     """
-    from buildbot_selfserve.jobs import running
+    from buildbot_selfserve.jobs import runner
     from tests import harness
 
-    monkeypatch.setattr(running, "ACT_SHARE", harness.ACT_SECONDS / harness.ANSWER_SECONDS)
+    monkeypatch.setattr(runner, "ACT_SHARE", harness.ACT_SECONDS / harness.ANSWER_SECONDS)
 
 
 @pytest.fixture

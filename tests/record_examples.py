@@ -1,6 +1,6 @@
 """Records the examples of the documents on a real master: ``python -m tests.record_examples``.
 
-Writes ``buildbot_selfserve/web/examples.json``. What differs from run to run (times, ports, keys)
+Writes ``buildbot_selfserve/views/examples.json``. What differs from run to run (times, ports, keys)
 is replaced, so that a new recording shows only what has changed.
 """
 

@@ -17,14 +17,14 @@ from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
-from buildbot_selfserve.web.bodies import FORM
-from buildbot_selfserve.web.bodies import JSON
-from buildbot_selfserve.web.bodies import LARGEST
-from buildbot_selfserve.web.bodies import MOST_FIELDS
-from buildbot_selfserve.web.bodies import MULTIPART
-from buildbot_selfserve.web.bodies import body_of
-from buildbot_selfserve.web.bodies import method_of
-from buildbot_selfserve.web.bodies import received
+from buildbot_selfserve.web.request_body import FORM
+from buildbot_selfserve.web.request_body import JSON
+from buildbot_selfserve.web.request_body import LARGEST
+from buildbot_selfserve.web.request_body import MOST_FIELDS
+from buildbot_selfserve.web.request_body import MULTIPART
+from buildbot_selfserve.web.request_body import body_of
+from buildbot_selfserve.web.request_body import method_of
+from buildbot_selfserve.web.request_body import received
 
 BOUNDED = f"{MULTIPART}; boundary=xyz"
 

@@ -14,12 +14,12 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import plugin
-from buildbot_selfserve.history.index.moves import Moves
+from buildbot_selfserve.history.index.branch_names import BranchNames
 from buildbot_selfserve.model import QUIET_AFTER
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.resources.root import MOST_BRANCHES
-from buildbot_selfserve.web import answering
+from buildbot_selfserve.views import read_handler
 from tests.harness import REVISION
 from tests.test_sending import ask_slowly
 from tests.test_sending import path_of_long
@@ -133,7 +133,7 @@ async def test_branches_of_codebases_are_followed(master: Any) -> None:
 
 
 def test_very_many_branches_cost_little() -> None:
-    moves = Moves()
+    moves = BranchNames()
     for number in range(100_000):
         moves.move(f"branch-{number:06}", number)
     moves.newest(0, 1)
@@ -147,7 +147,7 @@ def test_very_many_branches_cost_little() -> None:
 
 
 def test_times_that_come_in_another_order() -> None:
-    moves = Moves()
+    moves = BranchNames()
     for name, when in (("a", 5), ("b", 9), ("c", 7), ("a", 3), ("d", 1), ("c", 8)):
         moves.move(name, when)
     assert moves.newest(0, None) == [("b", 9), ("c", 8), ("a", 5), ("d", 1)]
@@ -174,7 +174,7 @@ async def test_a_revision_with_many_rows_is_a_large_answer(master: Any, monkeypa
     ask = readers.ask
 
     def asking(function: Any, *arguments: Any, large: bool = False) -> Any:
-        if function in (answering.answer, answering.answer_in_pieces):
+        if function in (read_handler.answer, read_handler.answer_in_pieces):
             lanes.append(large)
         return ask(function, *arguments, large=large)
 

@@ -17,8 +17,8 @@ from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
-from buildbot_selfserve.web import charts
-from buildbot_selfserve.web.glance import glance
+from buildbot_selfserve.views import charts
+from buildbot_selfserve.views.revision_summary import revision_summary
 
 #: 2026-11-24 00:00 in UTC.
 MIDNIGHT = 1_795_478_400
@@ -262,7 +262,9 @@ def test_a_glance_sorts_rows_by_what_one_wants_to_know() -> None:
     missing = [cancelled(0, 6, request_id=at, buildername="missing") for at in (3, 2)]
     running, pending = build(0, 6, number=6), request(0, request_id=7)
     coming = [request(0, buildername="coming"), cancelled(0, 6, buildername="coming")]
-    seen = glance([pending, running, passed, failed, warned, *broken, gone, *missing, *coming])
+    seen = revision_summary(
+        [pending, running, passed, failed, warned, *broken, gone, *missing, *coming]
+    )
     assert seen.failing == (broken[0],)
     assert [(one.row, one.latest) for one in seen.recovered] == [(failed, passed)]
     assert seen.without_result == (missing[0],)
@@ -271,5 +273,5 @@ def test_a_glance_sorts_rows_by_what_one_wants_to_know() -> None:
 
 def test_what_passed_before_is_no_comfort() -> None:
     failed = build(0, 9, 10, FAILURE, number=2)
-    seen = glance([failed, build(0, 1, 2)])
+    seen = revision_summary([failed, build(0, 1, 2)])
     assert (seen.failing, seen.recovered) == ((failed,), ())

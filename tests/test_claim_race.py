@@ -20,7 +20,7 @@ from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
 
-from buildbot_selfserve.control import pending
+from buildbot_selfserve.control import cancel_pending
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import config
@@ -97,8 +97,8 @@ class _Between:
         self.claimed = threading.Event()
         self._claim = claim
         self._ours: set[int] = set()
-        self._do = pending._complete_unclaimed
-        monkeypatch.setattr(pending, "_complete_unclaimed", self._noted)
+        self._do = cancel_pending._complete_unclaimed
+        monkeypatch.setattr(cancel_pending, "_complete_unclaimed", self._noted)
         sa.event.listen(master.db.pool.engine, "before_cursor_execute", self._before)
 
     def _noted(self, *arguments: Any) -> Any:

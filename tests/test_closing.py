@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from twisted.internet import task
 
-from buildbot_selfserve.jobs.closing import RETRIES
-from buildbot_selfserve.jobs.closing import Closing
+from buildbot_selfserve.jobs.close_row import RETRIES
+from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
@@ -50,7 +50,7 @@ def test_how_a_stop_ended_is_written_when_the_database_is_back(engine: sa.Engine
     def settle(job: Job) -> Awaitable[Effect]:
         raise AssertionError("nothing was cut short")
 
-    closing = Closing(clock, write, settle, follow, lambda job: None)
+    closing = RowCloser(clock, write, settle, follow, lambda job: None)
     with engine.connect() as connection:
         opened = store.open_job(connection, JOB, 1, "a life")
         job = replace(opened.job, status="ok", completed_at=1, requests=told("stop_sent").requests)

@@ -255,8 +255,8 @@ async def test_a_reconfig_that_fails_half_way_ends_old_secrets(
 async def test_a_vault_that_does_not_answer_is_waited_for(
     master: Any, tmp_path: Path, monkeypatch: Any, silence: Any
 ) -> None:
-    monkeypatch.setattr("buildbot_selfserve.web.secrets.PATIENCE", 0.5)
-    monkeypatch.setattr("buildbot_selfserve.web.tokens.RETRIES", (0.2,))
+    monkeypatch.setattr("buildbot_selfserve.secrets.PATIENCE", 0.5)
+    monkeypatch.setattr("buildbot_selfserve.auth.tokens.RETRIES", (0.2,))
     await master.finished_build()
     file = written(tmp_path / "a", ci=OLD, other="x" * 30)
     await master.reconfig(tokens([file], "other", "ci"))

@@ -13,9 +13,9 @@ from twisted.internet import defer
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.control import cancel
-from buildbot_selfserve.control import events
-from buildbot_selfserve.control import look
-from buildbot_selfserve.control import pending
+from buildbot_selfserve.control import cancel_pending
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
@@ -94,7 +94,7 @@ async def set_state(master: Any, build_id: int, state: str) -> None:
 async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
     master: Any, monkeypatch: Any
 ) -> None:
-    database = Away(master, monkeypatch, {look._states})
+    database = Away(master, monkeypatch, {current_state._states})
     told = await stops(master)
     running = await deaf_build(master)
     master.pause()
@@ -124,7 +124,7 @@ async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
 async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
     master: Any, monkeypatch: Any
 ) -> None:
-    database = Away(master, monkeypatch, {look._states})
+    database = Away(master, monkeypatch, {current_state._states})
     master.pause()
     request_id = await master.add_request()
     database.is_away = True
@@ -141,7 +141,7 @@ async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
 async def test_what_was_cut_short_before_it_had_begun_has_done_nothing(
     master: Any, monkeypatch: Any
 ) -> None:
-    database = Away(master, monkeypatch, {look._states})
+    database = Away(master, monkeypatch, {current_state._states})
     master.pause()
     request_id = await master.add_request()
     database.is_away = True
@@ -220,7 +220,7 @@ async def cancelled_unnoticed(
 
 def fail_once(monkeypatch: Any, plural: str) -> None:
     """Let the first look for what to tell of these fail."""
-    rows, failed = events._rows, []
+    rows, failed = mq_producer._rows, []
 
     async def failing(*arguments: Any) -> Any:
         if arguments[1] == plural and not failed:
@@ -228,7 +228,7 @@ def fail_once(monkeypatch: Any, plural: str) -> None:
             raise sa.exc.OperationalError("SELECT", {}, Exception("it is away"))
         return await rows(*arguments)
 
-    monkeypatch.setattr(events, "_rows", failing)
+    monkeypatch.setattr(mq_producer, "_rows", failing)
 
 
 def first(monkeypatch: Any, master: Any) -> None:
@@ -245,7 +245,7 @@ def twice(monkeypatch: Any, master: Any) -> None:
 
     def again(function: Any, *arguments: Any, **more: Any) -> Any:
         done = do(function, *arguments, **more)
-        if function in (pending._complete_unclaimed, pending._complete_buildsets):
+        if function in (cancel_pending._complete_unclaimed, cancel_pending._complete_buildsets):
             done.addCallback(lambda result: do(function, *arguments, **more))
         return done
 
@@ -302,7 +302,7 @@ async def left_open(master: Any, *meant: RequestOutcome) -> Any:
 
     job_id = await service.databases.write(leave)
     await service.jobs.begin_anew()
-    assert await service.jobs.settle_left_open() == 1
+    assert await service.jobs.reconcile_left_open() == 1
     return (await master.get(f"/self-serve/jobs/{job_id}")).json
 
 
@@ -347,5 +347,5 @@ async def test_copies_that_others_made_of_its_builds_are_not_counted(master: Any
     # as the button of Buildbot's own page does
     await master.master.data.control("rebuild", {}, ("builds", str(again["buildid"])))
     assert len(await master.data("buildrequests")) == 3
-    made = await look.made_by(master.master, receipt["job_id"], 0)
+    made = await current_state.made_by(master.master, receipt["job_id"], 0)
     assert list(made) == [ours]

@@ -99,7 +99,7 @@ def test_every_route_is_documented(name: str) -> None:
 
 def test_every_status_code_is_documented() -> None:
     # here, not above: it imports Buildbot, which installs the reactor
-    from buildbot_selfserve.web.failures import STATUS
+    from buildbot_selfserve.views.error_responses import STATUS
 
     api = (generate.ROOT / generate.API).read_text()
     assert [code for code in sorted(set(STATUS.values())) if f"| {code} |" not in api] == []

@@ -18,13 +18,13 @@ from tests.harness import USER
 from tests.harness import Received
 from tests.harness import config
 from tests.harness import running_master
+from tests.test_authentication import log_in
 from tests.test_contract import body_of
 from tests.test_contract import fits
 from tests.test_contract import furnish
 from tests.test_contract import path_of
 from tests.test_contract import reads
 from tests.test_contract import url_of
-from tests.test_who import log_in
 
 TOOLS = "https://tools.example.org"
 EVIL = "https://evil.example"

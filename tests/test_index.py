@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import History
-from buildbot_selfserve.history import database
-from buildbot_selfserve.history import listed
+from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history import sql
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Index
-from buildbot_selfserve.history.index import Place
-from buildbot_selfserve.history.index import following
-from buildbot_selfserve.history.index import tails
+from buildbot_selfserve.history.index import Source
+from buildbot_selfserve.history.index import cursor
+from buildbot_selfserve.history.index import sync
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Revision
@@ -88,7 +88,7 @@ class Asked:
             with self.writing.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=wal")
         Model.metadata.create_all(self.writing)
-        self.reading = database.open_engine(url, 4)
+        self.reading = db_engine.open_engine(url, 4)
         self.index = Index()
         with self.writing.begin() as connection:
             Writer(connection, 0).begin()
@@ -255,8 +255,8 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
             short = writer.stamp(revision=f"abcdef{number:030x}", **where)
             for request_id in writer.buildset(named, nameless, short):
                 writer.found(writer.build(request_id), "got_revision", f"abcdef{number:034x}")
-    looked_at = calls_of(monkeypatch, Place, "belongs")
-    statements = calls_of(monkeypatch, listed, "fetched")
+    looked_at = calls_of(monkeypatch, Source, "belongs")
+    statements = calls_of(monkeypatch, sql, "fetched")
     with asked.reading.connect() as connection:
         history = asked.history(connection)
         assert {one.branch for one in history.revisions_on(configured, "abcdef")} == set(configured)
@@ -312,10 +312,10 @@ def test_an_id_that_never_comes_is_not_waited_for_for_ever(
         compare(asked)
         with asked.reading.connect() as reading:
             facts = asked.index.facts(reading)
-            assert facts.intake.tails["stamps"].gaps
-            monkeypatch.setattr(tails, "PATIENCE", -1.0)
+            assert facts.ingest.tails["stamps"].gaps
+            monkeypatch.setattr(cursor, "PATIENCE", -1.0)
             asked.index.facts(reading)
-            assert not facts.intake.tails["stamps"].gaps
+            assert not facts.ingest.tails["stamps"].gaps
         compare(asked)
 
 
@@ -407,8 +407,8 @@ def test_what_is_written_between_two_statements(
 
         for _ in range(3):
             with monkeypatch.context() as patched, asked.reading.connect() as reading:
-                patched.setattr(listed, "fetched", before(listed.fetched))
-                patched.setattr(listed, "_executed", before(listed._executed))
+                patched.setattr(sql, "fetched", before(sql.fetched))
+                patched.setattr(sql, "_executed", before(sql._executed))
                 asked.index.facts(reading)
             compare(asked)
             if not loaded:
@@ -463,25 +463,25 @@ def test_a_build_belongs_to_its_day_also_where_clocks_differ(asked: Asked) -> No
 
 
 def test_another_thread_may_have_taken_more_since_the_end_was_asked_for() -> None:
-    tail = tails.Tail(time.monotonic, rising=True)
+    tail = cursor.Cursor(time.monotonic, rising=True)
     tail.take([(10, "a", "b")])
     before = tail.last
     tail.take([(10, "a", "b"), (11, "a", "b")])
     assert not tail.moved(before, 10)
     assert tail.moved(before, 12)
-    with pytest.raises(tails.Replaced):
+    with pytest.raises(cursor.Replaced):
         tail.moved(tail.last, 10)
 
 
 def test_two_threads_share_what_they_know(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[None] = []
-    load = following._load
+    load = sync._load
 
     def counted(connection: sa.Connection) -> Any:
         loads.append(None)
         return load(connection)
 
-    monkeypatch.setattr(following, "_load", counted)
+    monkeypatch.setattr(sync, "_load", counted)
     wrong: list[BaseException] = []
     over = threading.Event()
     branch = BRANCHES[0]
@@ -520,8 +520,8 @@ def test_two_threads_share_what_they_know(asked: Asked, monkeypatch: pytest.Monk
 def test_buildsets_that_are_not_open_any_more_are_forgotten(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("buildbot_selfserve.history.index.intake.MOST_CLOSED", 5)
-    monkeypatch.setattr(following, "MOST_SEARCHING", 5)
+    monkeypatch.setattr("buildbot_selfserve.history.index.ingest.MOST_CLOSED", 5)
+    monkeypatch.setattr(sync, "MOST_SEARCHING", 5)
     with asked.writing.connect() as connection, asked.reading.connect() as reading:
         writer = Writer(connection, 11)
         for _ in range(30):
@@ -534,5 +534,5 @@ def test_buildsets_that_are_not_open_any_more_are_forgotten(
             connection.commit()
             facts = asked.index.facts(reading)
             assert len(facts.open(BRANCHES[0])) <= 6
-            assert len(facts.intake.searching()) <= 6 * 3
+            assert len(facts.ingest.searching()) <= 6 * 3
     compare(asked)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from buildbot_selfserve.history.index import About
-from buildbot_selfserve.history.revisions import foresee
+from buildbot_selfserve.history.revisions import predict
 from buildbot_selfserve.history.rows import RECORDS
 from buildbot_selfserve.history.rows import Names
 from buildbot_selfserve.history.rows import Record
@@ -344,4 +344,4 @@ def test_an_end_in_the_future_is_long_ago() -> None:
     found = assembled([record(request(status=SUCCESS), 10, SUCCESS)])
     for now, complete in ((END - 3600, True), (END - 30, False), (END + 1, False), (LATER, True)):
         assert judge(found, DELAY, now).job_complete is complete
-        assert (foresee(found, DELAY, now).seconds == 0) is complete
+        assert (predict(found, DELAY, now).seconds == 0) is complete

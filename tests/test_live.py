@@ -17,13 +17,13 @@ from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol
 
 from buildbot_selfserve import plugin
-from buildbot_selfserve.live import changes
-from buildbot_selfserve.live.changes import Listeners
-from buildbot_selfserve.live.events import Event
+from buildbot_selfserve.live import event_streams
+from buildbot_selfserve.live.event_streams import Listeners
+from buildbot_selfserve.live.mq_consumer import MqEvent
 from buildbot_selfserve.model import Branch
-from buildbot_selfserve.model import Change
+from buildbot_selfserve.model import Event
 from buildbot_selfserve.model import Sourcestamp
-from buildbot_selfserve.web import streaming
+from buildbot_selfserve.web import sse
 from tests.harness import USER
 from tests.harness import config
 
@@ -83,7 +83,7 @@ async def test_what_happens_on_a_branch_is_told_to_those_who_listen_to_it(master
         "x-content-type-options: nosniff",
     ):
         assert line in head.lower()
-    assert f"retry: {streaming.RETRY}\n\n" in rest
+    assert f"retry: {sse.RETRY}\n\n" in rest
     build = await master.finished_build()
     wanted = {"request_id": build["buildrequestid"], "build_id": build["buildid"]}
     await master.until(lambda: wanted in browser.changes, "the build is told")
@@ -94,7 +94,7 @@ async def test_what_happens_on_a_branch_is_told_to_those_who_listen_to_it(master
     for one in (browser, other):
         one.transport.abortConnection()
     await master.until(lambda: live().listening_now == 0, "they are forgotten")
-    assert live().seats._taken.total() == 0
+    assert live().connections._taken.total() == 0
     assert master.errors == []
 
 
@@ -170,7 +170,7 @@ async def test_who_does_not_read_is_cut_off(master: Any, monkeypatch: Any) -> No
     browser = await opened(master)
     browser.transport.pauseProducing()
     (listener,) = live()._listeners._listeners
-    many = [Change(number, number) for number in range(1000)]
+    many = [Event(number, number) for number in range(1000)]
     for _ in range(400):  # some 20 MB: more than a socket holds
         listener.hear(many)
         if not live().listening_now:
@@ -199,8 +199,8 @@ class Heard:
         self.clock = task.Clock()
         self.asked: list[list[int]] = []
         self.listeners = Listeners(self.clock, self.look_up)
-        self.main: list[Change] = []
-        self.other: list[Change] = []
+        self.main: list[Event] = []
+        self.other: list[Event] = []
         self.listening = contextlib.ExitStack()
         for branch, heard in ((MAIN, self.main), (OTHER, self.other)):
             self.listening.enter_context(self.listeners.listening(branch, heard.extend))
@@ -211,7 +211,7 @@ class Heard:
 
     def happens(self, request_id: int, build_id: int | None = None) -> None:
         what = ("buildrequests", request_id) if build_id is None else ("builds", build_id)
-        self.listeners.happened(Event(what, "update", request_id))
+        self.listeners.happened(MqEvent(what, "update", request_id))
 
 
 def test_everybody_hears_of_their_own_branch_once_a_window() -> None:
@@ -221,24 +221,24 @@ def test_everybody_hears_of_their_own_branch_once_a_window() -> None:
         heard.happens(2, 20)
         heard.happens(3, 30)
     heard.happens(2)
-    heard.clock.advance(changes.WINDOW)
-    assert heard.main == [Change(1, None), Change(3, 30)]
-    assert heard.other == [Change(2, 20), Change(3, 30)]
+    heard.clock.advance(event_streams.WINDOW)
+    assert heard.main == [Event(1, None), Event(3, 30)]
+    assert heard.other == [Event(2, 20), Event(3, 30)]
     heard.happens(1, 10)
-    heard.clock.advance(changes.WINDOW)
-    assert heard.main[2:] == [Change(1, 10)]
+    heard.clock.advance(event_streams.WINDOW)
+    assert heard.main[2:] == [Event(1, 10)]
     # where a request belongs is asked once
     assert heard.asked == [[1, 2, 3]]
 
 
 def test_a_storm_is_told_as_something(monkeypatch: Any) -> None:
-    monkeypatch.setattr(changes, "MOST_TOLD", 1)
+    monkeypatch.setattr(event_streams, "MOST_TOLD", 1)
     heard = Heard()
     heard.happens(1)
     heard.happens(3)
     heard.happens(2)
-    heard.clock.advance(changes.WINDOW)
-    assert heard.main == heard.other == [Change(None, None)]
+    heard.clock.advance(event_streams.WINDOW)
+    assert heard.main == heard.other == [Event(None, None)]
 
 
 def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) -> None:
@@ -254,13 +254,13 @@ def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) ->
 
     monkeypatch.setattr(Branch, "has", counted)
     heard = Heard()
-    each: dict[str, list[Change]] = {name: [] for name in names}
+    each: dict[str, list[Event]] = {name: [] for name in names}
     for name in names:
         branch = Branch(name, (name, "main"))
         heard.listening.enter_context(heard.listeners.listening(branch, each[name].extend))
     for request_id in (1, *range(1000, 1400)):
         heard.happens(request_id)
-    heard.clock.advance(changes.WINDOW)
+    heard.clock.advance(event_streams.WINDOW)
     while any(not told for told in each.values()):
         heard.clock.advance(0)
     assert [one.request_id for one in each["feature/3"]] == [1, *range(1003, 1400, 40)]
@@ -269,31 +269,31 @@ def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) ->
 
 
 def test_memory_is_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr(changes, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(event_streams, "MOST_REMEMBERED", 2)
     heard = Heard()
     for request_id in (1, 2, 3):
         heard.happens(request_id)
-    heard.clock.advance(changes.WINDOW)
-    assert (heard.main, heard.asked) == ([Change(None, None)], [])
+    heard.clock.advance(event_streams.WINDOW)
+    assert (heard.main, heard.asked) == ([Event(None, None)], [])
     for request_id in (1, 2, 3, 1):
         heard.happens(request_id)
-        heard.clock.advance(changes.WINDOW)
+        heard.clock.advance(event_streams.WINDOW)
         assert len(heard.listeners._places) <= 2
-    assert heard.main[1:] == [Change(1, None), Change(3, None), Change(1, None)]
+    assert heard.main[1:] == [Event(1, None), Event(3, None), Event(1, None)]
 
 
 def test_when_nobody_can_say_where_it_happened_all_are_told_of_something() -> None:
     heard = Heard()
     heard.listeners._look_up = lambda request_ids: defer.fail(ValueError("no database"))
     heard.happens(1)
-    heard.clock.advance(changes.WINDOW)
-    assert heard.main == heard.other == [Change(None, None)]
+    heard.clock.advance(event_streams.WINDOW)
+    assert heard.main == heard.other == [Event(None, None)]
 
 
 def test_nothing_is_asked_while_nobody_listens() -> None:
     clock = task.Clock()
     listeners = Listeners(clock, lambda request_ids: defer.fail(AssertionError()))
-    listeners.happened(Event(("builds", 1), "new", 1))
+    listeners.happened(MqEvent(("builds", 1), "new", 1))
     assert clock.getDelayedCalls() == []
 
 

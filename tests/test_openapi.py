@@ -26,8 +26,8 @@ METHODS = ("get", "post", "put", "delete")
 
 
 def document(site: Site = validating.SITE) -> dict[str, Any]:
-    from buildbot_selfserve.web import openapi
-    from buildbot_selfserve.web.failures import STATUS
+    from buildbot_selfserve.views import openapi
+    from buildbot_selfserve.views.error_responses import STATUS
 
     return openapi.document(site, STATUS)
 
@@ -64,8 +64,8 @@ def test_the_schema_of_what_a_route_returns_exists(name: str) -> None:
 
 
 def test_every_status_is_described_and_can_come_from_some_route() -> None:
-    from buildbot_selfserve.web.failures import STATUS
-    from buildbot_selfserve.web.openapi import STATUS_TEXTS
+    from buildbot_selfserve.views.error_responses import STATUS
+    from buildbot_selfserve.views.openapi import STATUS_TEXTS
 
     codes = set(STATUS.values())
     assert codes <= set(STATUS_TEXTS)
@@ -144,7 +144,7 @@ def test_generated_clients_ask_for_json() -> None:
 
 
 def test_every_route_has_an_example() -> None:
-    from buildbot_selfserve.web.openapi import examples
+    from buildbot_selfserve.views.openapi import examples
 
     missing = {route.name for route in ROUTES if route.template} - set(examples())
     assert missing == set(), "tests/record_examples.py does not say how to ask for these"
@@ -154,7 +154,7 @@ def test_every_route_has_an_example() -> None:
     "name", [route.name for route in ROUTES if route.name not in record_examples.WITHOUT]
 )
 def test_an_example_is_as_the_schemas_say(name: str) -> None:
-    from buildbot_selfserve.web.openapi import examples
+    from buildbot_selfserve.views.openapi import examples
 
     route, example = ROUTES[name], examples()[name]
     operation = document()["paths"][route.shown_path][route.method.lower()]
@@ -176,7 +176,7 @@ def _validate(schema: dict[str, Any], value: Any) -> None:
 
 
 def test_the_examples_have_the_shape_of_what_a_master_answers_now(tmp_path: Any) -> None:
-    from buildbot_selfserve.web.openapi import examples
+    from buildbot_selfserve.views.openapi import examples
 
     master = ProcessMaster(tmp_path, selfserve=record_examples.SELFSERVE)
     master.start()

@@ -232,7 +232,7 @@ def refused() -> OSError:
 async def test_a_url_that_cannot_be_read_is_asked_for_again(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("buildbot_selfserve.web.secrets.PATIENCE", 0.5)
+    monkeypatch.setattr("buildbot_selfserve.secrets.PATIENCE", 0.5)
     vault = Vault([refused(), None, NO_URL, defer.Deferred(), FILE])
     make = journal_at(util.Secret("journal"), vault)
     async with harness.running_master(tmp_path, monkeypatch, make) as master:

@@ -98,7 +98,7 @@ async def test_they_outlast_a_reconfig(master: Any, other: Callable[[], Config])
     assert END not in browser.text
     browser.transport.abortConnection()
     await master.until(lambda: live().listening_now == 0, "it is forgotten")
-    assert live().seats._taken.total() == 0
+    assert live().connections._taken.total() == 0
     assert live()._guests._guests == {}
     assert master.errors == []
 

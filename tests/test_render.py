@@ -27,6 +27,7 @@ from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
@@ -43,20 +44,19 @@ from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
-from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.resources import ROUTES
-from buildbot_selfserve.web.failures import failure
-from buildbot_selfserve.web.paging import Rows
-from buildbot_selfserve.web.paging import urls
-from buildbot_selfserve.web.questions import Question
-from buildbot_selfserve.web.questions import Visitor
-from buildbot_selfserve.web.questions import page_context
-from buildbot_selfserve.web.render import ALWAYS
-from buildbot_selfserve.web.render import duration
-from buildbot_selfserve.web.render import json_bytes
-from buildbot_selfserve.web.render import page
-from buildbot_selfserve.web.render import segment
-from buildbot_selfserve.web.render import templates
+from buildbot_selfserve.views.error_responses import failure
+from buildbot_selfserve.views.paging import PageInfo
+from buildbot_selfserve.views.paging import urls
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Visitor
+from buildbot_selfserve.views.read_request import page_context
+from buildbot_selfserve.views.render import ALWAYS
+from buildbot_selfserve.views.render import duration
+from buildbot_selfserve.views.render import json_bytes
+from buildbot_selfserve.views.render import page
+from buildbot_selfserve.views.render import segment
+from buildbot_selfserve.views.render import templates
 
 TEMPLATES = templates()
 
@@ -272,7 +272,7 @@ DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
 
 def paged(text: str) -> dict[str, Any]:
     """Return what the page of a long list has: it is one in the middle."""
-    some = Rows(limit=2, offset=2, total=5)
+    some = PageInfo(limit=2, offset=2, total=5)
     return {
         "rows": some,
         "url_of": urls(f"/self-serve/{text}", (("date", text),), some),
@@ -328,7 +328,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 branch(text),
                 text,
                 text,
-                {text: Verdict(False, text), "reprioritize": Verdict(None, "", ("owner",))},
+                {text: Decision(False, text), "reprioritize": Decision(None, "", ("owner",))},
                 (Budget("builds_per_hour", 5, 3, 1800),),
             ),
             **nouns(text),
@@ -347,7 +347,7 @@ PAGES = tuple(contexts(HARMLESS))
 
 def rendered(template: str, text: str, visitor: str | None = None) -> str:
     """Return a page with *text*, as *visitor* sees it, or else somebody who can log in."""
-    question = Question(
+    question = ReadRequest(
         text,
         "html",
         path=f"/self-serve/{text}",
@@ -481,14 +481,14 @@ def test_a_branch_with_a_slash_is_one_segment_in_links() -> None:
     [("UTC", "2023-11-14 22:13:20"), ("Europe/Berlin", "2023-11-14 23:13:20")],
 )
 def test_times_are_those_of_the_site(timezone: str, shown: str) -> None:
-    context = {**page_context(Question("", "html")), **contexts(HARMLESS)["build.html"]}
+    context = {**page_context(ReadRequest("", "html")), **contexts(HARMLESS)["build.html"]}
     html = page(TEMPLATES, "build.html", site(timezone=timezone), context).decode()
     assert f"<dt>Started</dt><dd>{shown}</dd>" in html
 
 
 def test_what_has_not_ended_says_so() -> None:
     context = {
-        **page_context(Question("", "html")),
+        **page_context(ReadRequest("", "html")),
         **nouns(HARMLESS),
         "value": BuildDetail(build(HARMLESS), {}),
         "beside": True,
@@ -506,7 +506,7 @@ def test_what_has_not_ended_says_so() -> None:
     ],
 )
 def test_an_error_is_shown_as_text(error: Unauthorized | Unavailable) -> None:
-    question = Question("", "html", path=f"/{HOSTILE}", visitor=Visitor(None, HOSTILE))
+    question = ReadRequest("", "html", path=f"/{HOSTILE}", visitor=Visitor(None, HOSTILE))
     html = failure(TEMPLATES, site(HOSTILE), error, question).body.decode()
     assert "<script>alert" not in html
     assert f"<h1>{HOSTILE}</h1>" in unescape(html)

@@ -16,7 +16,7 @@ from twisted.internet import task
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.control import cancel
-from buildbot_selfserve.control import create
+from buildbot_selfserve.control import create_buildsets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Job
@@ -78,9 +78,9 @@ class Gate:
     """Holds an act back before it makes something."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self._insert, self._gate = create.insert, defer.Deferred[None]()
+        self._insert, self._gate = create_buildsets.insert, defer.Deferred[None]()
         self.reached = 0
-        monkeypatch.setattr(create, "insert", self)
+        monkeypatch.setattr(create_buildsets, "insert", self)
 
     async def __call__(self, *arguments: Any) -> Any:
         self.reached += 1
@@ -125,10 +125,10 @@ async def test_a_master_that_stops_ends_its_jobs_itself(master: Any, monkeypatch
     # what a master does before its services stop, and so before its jobs have ended
     await master.master.data.updates.masterStopped("another:/away", other)
     for _ in range(2):
-        await service()._settle_of_gone()
+        await service()._reconcile_of_gone()
         assert (await job(master, job_id))["status"] == "running"
     monkeypatch.setattr(service().config, "timeout", 0)
-    await service()._settle_of_gone()
+    await service()._reconcile_of_gone()
     assert (await job(master, job_id))["status"] == "failed"
 
 
@@ -209,7 +209,7 @@ async def test_what_an_earlier_life_left_is_gone_on_with_once(
     waiting = RequestOutcome(request_id, "slow", "waiting")
     job_id = await left(master.master.masterid, request_id, waiting)
     await service().jobs.begin_anew()
-    settle = service().jobs.settle_left_open
+    settle = service().jobs.reconcile_left_open
     settled = await defer.gatherResults([defer.ensureDeferred(settle()) for _ in range(2)])
     assert sorted(settled) == [0, 1]
 
@@ -238,12 +238,12 @@ async def test_a_reconfig_leaves_what_is_followed_to_who_follows_it(
     waiting = RequestOutcome(1, "slow", "waiting")
     job_id = await left(master.master.masterid, 1, waiting)
     await service().jobs.begin_anew()
-    await service().jobs.settle_left_open()
+    await service().jobs.reconcile_left_open()
     for make in (more_patient, patient):
         await master.reconfig(make)
         await master.until(lambda: service().databases.ready, "it is open again")
     # when this is done, what the opening did is done too
-    await service().jobs.settle_left_open()
+    await service().jobs.reconcile_left_open()
     assert followed == [job_id]
 
 

@@ -20,7 +20,7 @@ from twisted.internet import threads
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.errors import Unavailable
-from buildbot_selfserve.web import answering
+from buildbot_selfserve.views import read_handler
 from buildbot_selfserve.web.services import in_time
 from tests import databases
 from tests.harness import ACT_SECONDS
@@ -79,7 +79,7 @@ def slow_down(monkeypatch: Any, slow: Callable[..., Any], seconds: float) -> Non
 async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any) -> None:
     build = await master.finished_build()
     # looking up its nouns takes more than all that an act may take
-    slow_down(monkeypatch, answering.resolve, ACT_SECONDS + 1)
+    slow_down(monkeypatch, read_handler.resolve, ACT_SECONDS + 1)
     fields = {"build_id": build["buildid"]}
     answer = await master.post("/self-serve/main/build", user=USER, data=fields)
     assert (answer.status, bool(answer.header("Retry-After"))) == (503, True)
@@ -93,14 +93,14 @@ async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any)
 @pytest_twisted.ensureDeferred
 async def test_a_page_that_comes_too_late_is_left_out(master: Any, monkeypatch: Any) -> None:
     build = await master.finished_build()
-    slow_down(monkeypatch, answering.answer, TIMEOUT * 0.5)
+    slow_down(monkeypatch, read_handler.answer, TIMEOUT * 0.5)
     begun = reactor.seconds()
     fields = {"build_id": build["buildid"], "count": 2}
     # a client that asks for nothing in particular gets the page if there is one
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
     assert reactor.seconds() - begun < TIMEOUT * 1.4  # it would be twice as long otherwise
     assert (answer.status, answer.header("content-type")) == (202, "text/html; charset=utf-8")
-    slow_down(monkeypatch, answering.answer, TIMEOUT * 0.5)
+    slow_down(monkeypatch, read_handler.answer, TIMEOUT * 0.5)
     answer = await master.post("/self-serve/main/build", user=USER, data=fields, json=False)
     assert (answer.status, answer.header("content-type")) == (202, "application/json")
     assert len(answer.json["requests"]) == 2

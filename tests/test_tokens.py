@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet import task
 from zope.interface import implementer
 
-from buildbot_selfserve.web import tokens
+from buildbot_selfserve.auth import tokens
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER

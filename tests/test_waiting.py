@@ -16,13 +16,13 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.deferreds import Batcher
+from buildbot_selfserve.deferreds import SharedCall
 from buildbot_selfserve.errors import Unavailable
-from buildbot_selfserve.live import holding
-from buildbot_selfserve.live.holding import Holder
-from buildbot_selfserve.model import Outlook
-from buildbot_selfserve.waiting import Moment
-from buildbot_selfserve.waiting import Pace
-from buildbot_selfserve.web import answering
+from buildbot_selfserve.live import long_poll
+from buildbot_selfserve.live.long_poll import LongPoll
+from buildbot_selfserve.model import WaitCondition
+from buildbot_selfserve.views import read_handler
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Received
@@ -176,7 +176,7 @@ async def test_it_outlives_the_timeout_of_reads(master: Any) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_lost_event_is_made_up_for(master: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(holding, "POLL", 0.5)
+    monkeypatch.setattr(long_poll, "POLL", 0.5)
     master.pause()
     await master.add_request()
     answer = await held(master, is_done(60))
@@ -199,7 +199,7 @@ async def test_who_hangs_up_is_forgotten(master: Any) -> None:
     for client in clients:
         client.transport.abortConnection()
     await master.until(lambda: live().held == 0, "they are forgotten")
-    assert live().seats._taken.total() == 0
+    assert live().connections._taken.total() == 0
     assert live()._holder._holds == {}
     assert live()._holder._waiting_for == {}
     assert master.errors == []
@@ -233,7 +233,7 @@ async def test_places_are_limited(master: Any) -> None:
     assert refused.json["msg"] == "You wait here too often already"
     # who does not wait is answered
     assert (await master.get(is_done(0))).status == 200
-    with live().seats.taken("another client"):
+    with live().connections.taken("another client"):
         refused = await master.get(is_done(60))
         assert (refused.status, refused.header("retry-after")) == (503, "5")
     master.resume()
@@ -290,7 +290,7 @@ async def test_a_reader_that_fails_in_between_is_asked_again(master: Any, monkey
     await master.until(
         lambda: all(hold.known for hold in live()._holder._holds.values()), "it has looked"
     )
-    original, failed = answering.outlook, []
+    original, failed = read_handler.wait_condition, []
     readers = plugin.application._service.readers  # type: ignore[union-attr]
     ask = readers.ask
 
@@ -318,23 +318,23 @@ class Looks:
         self.found = list(found)
         self.count = 0
 
-    def __call__(self) -> defer.Deferred[Outlook]:
+    def __call__(self) -> defer.Deferred[WaitCondition]:
         self.count += 1
         found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
         return defer.fail(found) if isinstance(found, Exception) else defer.succeed(found)
 
 
-WAITS = Outlook(frozenset({("builds", 1), ("buildrequests", 2)}))
-DONE = Outlook()
+WAITS = WaitCondition(frozenset({("builds", 1), ("buildrequests", 2)}))
+DONE = WaitCondition()
 
 
-def begun(holder: Holder, looks: Looks, seconds: float = 600) -> defer.Deferred[Moment]:
+def begun(holder: LongPoll, looks: Looks, seconds: float = 600) -> defer.Deferred[SharedCall]:
     return later(holder.hold("key", looks, seconds))
 
 
 def test_one_look_follows_when_the_last_has_ended() -> None:
     clock, looks = task.Clock(), Looks(WAITS, DONE)
-    holder = Holder(clock)
+    holder = LongPoll(clock)
     waiters = [begun(holder, looks) for _ in range(5)]
     clock.advance(0)
     assert (looks.count, holder.waiting) == (1, 5)
@@ -353,34 +353,34 @@ def test_one_look_follows_when_the_last_has_ended() -> None:
 
 def test_a_storm_of_ends_is_looked_at_a_few_times() -> None:
     clock = task.Clock()
-    looks = Looks(*(Outlook(frozenset({("builds", number)})) for number in range(400)), DONE)
-    holder = Holder(clock)
+    looks = Looks(*(WaitCondition(frozenset({("builds", number)})) for number in range(400)), DONE)
+    holder = LongPoll(clock)
     begun(holder, looks)
     for number in range(100):
         holder.ended(("builds", number))
         clock.advance(0.01)
-    assert looks.count <= 1 / holding.SHORTEST + 2
+    assert looks.count <= 1 / long_poll.SHORTEST + 2
 
 
 def test_what_ends_during_a_look_is_not_missed() -> None:
-    clock, first = task.Clock(), defer.Deferred[Outlook]()
+    clock, first = task.Clock(), defer.Deferred[WaitCondition]()
     answers = [first, defer.succeed(DONE)]
-    holder = Holder(clock)
+    holder = LongPoll(clock)
     waiter = later(holder.hold("key", lambda: answers.pop(0), 600))
     clock.advance(0)
     holder.ended(("builds", 1))
     holder.ended(("buildrequests", 2))
     first.callback(WAITS)
     assert not waiter.called
-    clock.advance(holding.SHORTEST)
+    clock.advance(long_poll.SHORTEST)
     assert waiter.called
 
 
 def test_a_look_that_fails_is_made_up_for() -> None:
     clock, looks = task.Clock(), Looks(WAITS, Unavailable("away", retry_after=3), DONE)
-    waiter = begun(Holder(clock), looks)
+    waiter = begun(LongPoll(clock), looks)
     clock.advance(0)
-    clock.advance(holding.POLL)
+    clock.advance(long_poll.POLL)
     assert (looks.count, waiter.called) == (2, False)
     clock.advance(3)
     assert (looks.count, waiter.called) == (3, True)
@@ -389,11 +389,11 @@ def test_a_look_that_fails_is_made_up_for() -> None:
 
 def test_a_look_that_fails_when_nobody_waits_any_more_is_the_last_one() -> None:
     clock = task.Clock()
-    answers = [defer.succeed(WAITS), defer.Deferred[Outlook]()]
-    holder, looks = Holder(clock), iter(answers)
-    waiter = later(holder.hold("key", lambda: next(looks), holding.POLL + 1))
+    answers = [defer.succeed(WAITS), defer.Deferred[WaitCondition]()]
+    holder, looks = LongPoll(clock), iter(answers)
+    waiter = later(holder.hold("key", lambda: next(looks), long_poll.POLL + 1))
     clock.advance(0)
-    clock.advance(holding.POLL)
+    clock.advance(long_poll.POLL)
     clock.advance(1)
     assert waiter.called
     answers[1].errback(Unavailable("away"))
@@ -401,8 +401,8 @@ def test_a_look_that_fails_when_nobody_waits_any_more_is_the_last_one() -> None:
 
 
 def test_the_delay_is_slept_through() -> None:
-    clock, looks = task.Clock(), Looks(Outlook(seconds=20), DONE)
-    waiter = begun(Holder(clock), looks)
+    clock, looks = task.Clock(), Looks(WaitCondition(seconds=20), DONE)
+    waiter = begun(LongPoll(clock), looks)
     clock.advance(0)
     clock.advance(19)
     assert (looks.count, waiter.called) == (1, False)
@@ -412,7 +412,7 @@ def test_the_delay_is_slept_through() -> None:
 
 def test_who_asks_for_what_does_not_exist_is_told_so() -> None:
     clock = task.Clock()
-    waiter = begun(Holder(clock), Looks(ValueError("no")))
+    waiter = begun(LongPoll(clock), Looks(ValueError("no")))
     clock.advance(0)
     waiter.addErrback(lambda failure: failure.trap(ValueError))
     assert waiter.result is ValueError  # type: ignore[attr-defined]
@@ -421,7 +421,7 @@ def test_who_asks_for_what_does_not_exist_is_told_so() -> None:
 
 def test_what_several_ask_at_one_moment_is_asked_once() -> None:
     clock = task.Clock()
-    moment, work, asked = Moment(clock), defer.Deferred[int](), []
+    moment, work, asked = SharedCall(clock), defer.Deferred[int](), []
 
     def question() -> defer.Deferred[int]:
         asked.append(1)
@@ -437,7 +437,7 @@ def test_what_several_ask_at_one_moment_is_asked_once() -> None:
 
 
 def test_what_fails_at_once_fails_for_all_who_ask() -> None:
-    moment = Moment(task.Clock())
+    moment = SharedCall(task.Clock())
 
     def question() -> defer.Deferred[int]:
         raise Unavailable("not yet")
@@ -465,23 +465,23 @@ class Turns(task.Clock):
 
 def test_hundreds_are_answered_a_few_in_each_turn_of_the_reactor() -> None:
     clock, work = Turns(), defer.Deferred[int]()
-    moment = Moment(clock)
-    answers = [moment.ask("key", lambda: work) for _ in range(2 * Pace.EACH_TURN + 5)]
+    moment = SharedCall(clock)
+    answers = [moment.ask("key", lambda: work) for _ in range(2 * Batcher.EACH_TURN + 5)]
     work.callback(5)
     told = []
     for _ in range(3):
         told.append(sum(answer.called for answer in answers))
         clock.turn()
-    assert told == [Pace.EACH_TURN, 2 * Pace.EACH_TURN, 2 * Pace.EACH_TURN + 5]
+    assert told == [Batcher.EACH_TURN, 2 * Batcher.EACH_TURN, 2 * Batcher.EACH_TURN + 5]
     assert clock.planned == []
 
 
 def test_hundreds_are_let_go_a_few_in_each_turn_of_the_reactor() -> None:
     clock = Turns()
-    holder = Holder(clock)
-    holds = [later(holder.hold("key", Looks(DONE), 600)) for _ in range(Pace.EACH_TURN + 1)]
+    holder = LongPoll(clock)
+    holds = [later(holder.hold("key", Looks(DONE), 600)) for _ in range(Batcher.EACH_TURN + 1)]
     clock.planned = clock.planned[:1]  # without the ends of their time
     clock.turn()
-    assert sum(hold.called for hold in holds) == Pace.EACH_TURN
+    assert sum(hold.called for hold in holds) == Batcher.EACH_TURN
     clock.turn()
-    assert all(isinstance(hold.result, Moment) for hold in holds)  # type: ignore[attr-defined]
+    assert all(isinstance(hold.result, SharedCall) for hold in holds)  # type: ignore[attr-defined]

@@ -74,8 +74,8 @@ def _fits(route: Route, path: str) -> bool:
 def document() -> dict[str, Any]:
     """Return the OpenAPI document."""
     # here, not above: it imports Buildbot, which installs the reactor
-    from buildbot_selfserve.web import openapi
-    from buildbot_selfserve.web.failures import STATUS
+    from buildbot_selfserve.views import openapi
+    from buildbot_selfserve.views.error_responses import STATUS
 
     return openapi.document(SITE, STATUS)
 

@@ -96,8 +96,8 @@ def spawner(reactor: Any, bootstrap: str) -> Any:
 
 def _serve(ours: socket.socket) -> None:
     # all that a reader imports; nothing is opened, and no thread is started
-    import buildbot_selfserve.web.answering
-    import buildbot_selfserve.web.reader  # noqa: F401
+    import buildbot_selfserve.views.read_handler
+    import buildbot_selfserve.views.reader  # noqa: F401
     from buildbot_selfserve.readers import child
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

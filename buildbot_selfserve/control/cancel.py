@@ -1,6 +1,6 @@
 """Cancels what waits and stops what runs, and watches until it is true.
 
-Only a build that listens is told to stop; ``pending`` cancels what waits.
+Only a build that listens is told to stop; ``cancel_pending`` cancels what waits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from twisted.internet import task
 from twisted.logger import Logger
 
 from buildbot_selfserve.clock import monotonic
-from buildbot_selfserve.control import look
-from buildbot_selfserve.control import pending
+from buildbot_selfserve.control import cancel_pending
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import UNSETTLED
@@ -56,7 +56,7 @@ async def cancel_request(master: Any, order: Order, request: RequestRow) -> Effe
 
 async def cancel_build(master: Any, order: Order, build: BuildRow) -> Effect:
     """Stop *build* and cancel its request, so that it is not built again."""
-    state = await look.request_state(master, build.request.request_id)
+    state = await current_state.request_state(master, build.request.request_id)
     runs = state is not None and any(
         one.build_id == build.build_id and not one.complete for one in state.builds
     )
@@ -76,7 +76,7 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
 
     :raises Forbidden: the asker may cancel none of it
     """
-    found = await look.open_requests(
+    found = await current_state.open_requests(
         master, revision.sourcestamps, revision.builds, revision.others
     )
     allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
@@ -184,7 +184,7 @@ class _Ending:
         #: buildsets that are complete, and of which nobody was told
         self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
-        self._open: dict[int, look.RequestState] = {}
+        self._open: dict[int, current_state.RequestState] = {}
 
     def outcomes(self) -> list[RequestOutcome]:
         """Return what became of each so far, in the order in which they were given."""
@@ -195,7 +195,7 @@ class _Ending:
     async def go_on(self) -> bool:
         """Look at all that are open, cancel what waits, stop what runs; say whether all ended."""
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
-        states = await look.request_states(self.master, wanted)
+        states = await current_state.request_states(self.master, wanted)
         self._open = {
             request_id: state for request_id, state in states.items() if not state.complete
         }
@@ -209,7 +209,7 @@ class _Ending:
         self._stop_running()
         return not self._open
 
-    async def _settle_begun(self, states: Mapping[int, look.RequestState]) -> None:
+    async def _settle_begun(self, states: Mapping[int, current_state.RequestState]) -> None:
         """Announce what was cancelled here though the database did not say so at once."""
         done = {
             request_id: state
@@ -220,7 +220,7 @@ class _Ending:
             and not state.stopped_ids
         }
         buildsets = {one.request_id: one.buildset_id for one in done.values()}
-        await pending.announce(self.master, buildsets, self._untold)
+        await cancel_pending.announce(self.master, buildsets, self._untold)
         self._cancelled(done)
 
     async def _cancel_pending(self) -> None:
@@ -229,12 +229,12 @@ class _Ending:
             for request_id, state in self._open.items()
             if not state.claimed or state.abandoned
         ]
-        for begin in range(0, len(waiting), pending.BATCH):
-            batch = waiting[begin : begin + pending.BATCH]
-            done = await pending.cancel(self.master, batch, self._begun, self._untold)
+        for begin in range(0, len(waiting), cancel_pending.BATCH):
+            batch = waiting[begin : begin + cancel_pending.BATCH]
+            done = await cancel_pending.cancel(self.master, batch, self._begun, self._untold)
             self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
 
-    def _cancelled(self, states: Mapping[int, look.RequestState]) -> None:
+    def _cancelled(self, states: Mapping[int, current_state.RequestState]) -> None:
         for request_id, state in states.items():
             self._ended[request_id] = state.outcome("cancelled")
 
@@ -262,7 +262,7 @@ def gone(request_id: int, buildername: str = "") -> RequestOutcome:
     return RequestOutcome(request_id, buildername, "failed", (), "the request is gone")
 
 
-def ended(state: look.RequestState, told: Collection[int]) -> RequestOutcome:
+def ended(state: current_state.RequestState, told: Collection[int]) -> RequestOutcome:
     """Say how a complete request ended, if some of its builds were *told* to stop."""
     if state.results == CANCELLED and state.stopped_ids.intersection(told):
         return state.outcome("stopped")

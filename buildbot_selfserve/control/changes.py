@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from buildbot.changes.changes import Change
 from buildbot.db.model import Model
 
-from buildbot_selfserve.control.create import requested_by
+from buildbot_selfserve.control.create_buildsets import requested_by
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Sourcestamp
 

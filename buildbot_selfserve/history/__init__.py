@@ -19,7 +19,7 @@ from buildbot_selfserve.history import builders
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import days
 from buildbot_selfserve.history import revisions
-from buildbot_selfserve.history import stamps
+from buildbot_selfserve.history import sourcestamps
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Index
@@ -33,7 +33,6 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import ListedBranch
-from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
@@ -44,6 +43,7 @@ from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
+from buildbot_selfserve.model import WaitCondition
 
 
 class History:
@@ -126,9 +126,9 @@ class History:
         """Return whether *revision* is done, and how it went; ``None`` if nothing is there."""
         return revisions.done(self.connection, self.facts, revision, stable_delay)
 
-    def outlook(self, revision: Revision, stable_delay: int) -> Outlook | None:
+    def wait_condition(self, revision: Revision, stable_delay: int) -> WaitCondition | None:
         """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
-        return revisions.outlook(self.connection, self.facts, revision, stable_delay)
+        return revisions.wait_condition(self.connection, self.facts, revision, stable_delay)
 
     def builders(self, branch: Branch) -> Builders:
         """Return the builders of *branch*."""
@@ -164,7 +164,7 @@ class History:
 
     def sourcestamps_of(self, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
         """Return the sourcestamps of requests, by id."""
-        return stamps.of_requests(self.connection, request_ids)
+        return sourcestamps.of_requests(self.connection, request_ids)
 
     def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail:
         """Return *request* with its properties and builds."""

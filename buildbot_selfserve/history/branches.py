@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.exactly import exactly
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import can_be_named
-from buildbot_selfserve.history.index import learn_branches
+from buildbot_selfserve.history.index import load_branches
 from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import ListedBranch
@@ -28,7 +28,9 @@ def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Br
         return next((one for one in site.branches if one.name == name), None)
     if name in site.hinted_branches or facts.is_branch(name):
         return _unconfigured(name)
-    query = sa.select(_codebase_branches.c.id).where(exactly(_codebase_branches.c.name, name))
+    query = sa.select(_codebase_branches.c.id).where(
+        binary_collation(_codebase_branches.c.name, name)
+    )
     there = name and connection.execute(query.limit(1)).first()
     return _unconfigured(name) if there else None
 
@@ -42,7 +44,7 @@ def branches(
 
     :param search: only those whose names have this text in them, in capitals or not
     """
-    learn_branches(connection, facts)
+    load_branches(connection, facts)
     if site.branches is not None:
         found = [ListedBranch(one, facts.moved(one.branches)) for one in site.branches]
         found.sort(key=lambda one: (-(one.moved or 0), one.branch.name))
@@ -62,7 +64,7 @@ def names_near(
     if site.branches is not None:
         names = {one.name for one in site.branches}
     else:
-        learn_branches(connection, facts)
+        load_branches(connection, facts)
         names = {*site.hinted_branches, *facts.branches_near(text, count)}
     return near(sorted(names), text, count)
 

@@ -9,8 +9,8 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
-from buildbot_selfserve.history.listed import Statement
-from buildbot_selfserve.history.stored import property_in
+from buildbot_selfserve.history.json_columns import property_in
+from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow

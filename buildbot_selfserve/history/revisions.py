@@ -15,11 +15,11 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
-from buildbot_selfserve.history.index import Place
+from buildbot_selfserve.history.index import Source
 from buildbot_selfserve.history.index import Stamp
 from buildbot_selfserve.history.index import StampsAndBuilds
-from buildbot_selfserve.history.index import learn_found
-from buildbot_selfserve.history.listed import Statement
+from buildbot_selfserve.history.index import load_found
+from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.history.verdict import past
 from buildbot_selfserve.history.verdict import unbuilt_buildsets
@@ -28,13 +28,13 @@ from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Done
-from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
@@ -65,7 +65,7 @@ def candidates(
     if not text:
         return []
     # first, since builds may say of which hash the digits are that were asked for
-    learn_found(connection, facts, branches)
+    load_found(connection, facts, branches)
     looks: list[Callable[[Sequence[Branch]], StampsAndBuilds]] = [
         lambda left: _itself(facts, left, text)
     ]
@@ -197,7 +197,7 @@ def _places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
     return tuple(sorted(whole, key=lambda one: (one.codebase, one.repository, one.project)))
 
 
-def _sourcestamp(place: Place) -> Sourcestamp:
+def _sourcestamp(place: Source) -> Sourcestamp:
     return Sourcestamp(place.branch, place.codebase, place.repository, place.project)
 
 
@@ -273,24 +273,24 @@ def _identity(row: Row) -> tuple[str, int]:
     return ("build", row.build_id) if isinstance(row, BuildRow) else ("request", row.request_id)
 
 
-def outlook(
+def wait_condition(
     connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int
-) -> Outlook | None:
+) -> WaitCondition | None:
     """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
     found = _rows(connection, facts, revision)
     if not found and not _has_change(connection, revision):
         return None
-    return foresee(found, stable_delay, time.time())
+    return predict(found, stable_delay, time.time())
 
 
-def foresee(found: Sequence[Row], stable_delay: int, now: float) -> Outlook:
+def predict(found: Sequence[Row], stable_delay: int, now: float) -> WaitCondition:
     """Return what of *found* has to end, or else how long the last end must lie back after *now*.
 
     A request that has a build ends with it or after it, so both have to. Where there is nothing
     yet, something has to be asked for.
     """
     if not found:
-        return Outlook(frozenset({NEW_REQUEST}))
+        return WaitCondition(frozenset({NEW_REQUEST}))
     requests: set[int] = set()
     builds: set[int] = set()
     last_end = 0
@@ -304,4 +304,4 @@ def foresee(found: Sequence[Row], stable_delay: int, now: float) -> Outlook:
         if not request.complete:
             requests.add(request.request_id)
     waits_for = [("buildrequests", one) for one in requests] + [("builds", one) for one in builds]
-    return Outlook(frozenset(waits_for), max(0, last_end + stable_delay - now))
+    return WaitCondition(frozenset(waits_for), max(0, last_end + stable_delay - now))

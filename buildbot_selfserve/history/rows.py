@@ -17,15 +17,15 @@ from typing import TypeVar
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.exactly import exactly
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history.index import About
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import got_revision
-from buildbot_selfserve.history.index import learn_found
-from buildbot_selfserve.history.index import learn_names
-from buildbot_selfserve.history.index.statements import GOT_REVISION
-from buildbot_selfserve.history.listed import Statement
+from buildbot_selfserve.history.index import load_found
+from buildbot_selfserve.history.index import load_names
+from buildbot_selfserve.history.index.queries import GOT_REVISION
+from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
@@ -77,7 +77,7 @@ OF_REQUESTS = Statement(RECORDS, requests.c.id)
 OF_BUILDS = Statement(_WITH_BUILDS, builds.c.id)
 _GOT = Statement(
     sa.select(properties.c.buildid, properties.c.value).where(
-        exactly(properties.c.name, GOT_REVISION)
+        binary_collation(properties.c.name, GOT_REVISION)
     ),
     properties.c.buildid,
 )
@@ -85,7 +85,7 @@ _GOT = Statement(
 _VIRTUAL = Statement(
     sa.select(
         Model.buildset_properties.c.buildsetid, Model.buildset_properties.c.property_value
-    ).where(exactly(Model.buildset_properties.c.property_name, "virtual_builder_name")),
+    ).where(binary_collation(Model.buildset_properties.c.property_name, "virtual_builder_name")),
     Model.buildset_properties.c.buildsetid,
 )
 
@@ -167,7 +167,7 @@ def rows_from(
     got: dict[int, str] = {}
     if any(one.undecided for one in about.values()):
         # what has been found since may tell of all others, too
-        learn_found(connection, facts, (branch,))
+        load_found(connection, facts, (branch,))
         about = facts.about(chosen)
         undecided = {chosen[one] for one in about if about[one].undecided}
         found = facts.found_for(undecided)
@@ -181,7 +181,7 @@ def rows_from(
     try:
         rows = assemble(branch, records, about, names_of(facts), got)
     except KeyError:
-        learn_names(connection, facts)  # somebody is new
+        load_names(connection, facts)  # somebody is new
         rows = assemble(branch, records, about, names_of(facts), got)
     return newest_first(rows)
 

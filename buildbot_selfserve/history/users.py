@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
-from buildbot_selfserve.history.listed import Statement
+from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow

@@ -8,8 +8,8 @@ what is not over with the answer; ``running`` is the way from one to the other.
 
 from __future__ import annotations
 
-from buildbot_selfserve.jobs.asking import Asker
-from buildbot_selfserve.jobs.running import AskedJobs
-from buildbot_selfserve.jobs.running import Jobs
+from buildbot_selfserve.jobs.requester import Requester
+from buildbot_selfserve.jobs.runner import AskedJobs
+from buildbot_selfserve.jobs.runner import Jobs
 
-__all__ = ["AskedJobs", "Asker", "Jobs"]
+__all__ = ["AskedJobs", "Jobs", "Requester"]

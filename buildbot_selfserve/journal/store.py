@@ -13,8 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.errors import TooMany
-from buildbot_selfserve.exactly import exactly
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import its_own
@@ -262,7 +262,7 @@ def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters
         (jobs.c.branch, filters.branch),
     ):
         if wanted is not None:
-            query = query.where(exactly(column, wanted))
+            query = query.where(binary_collation(column, wanted))
     if filters.since is not None:
         query = query.where(jobs.c.submitted_at >= filters.since)
     if filters.until is not None:
@@ -285,7 +285,7 @@ _JOBS_OF = (
     sa.select(jobs)
     .where(
         jobs.c.who.in_(sa.bindparam("names", expanding=True)),
-        exactly(jobs.c.branch, sa.bindparam("branch", type_=sa.Text)),
+        binary_collation(jobs.c.branch, sa.bindparam("branch", type_=sa.Text)),
     )
     .order_by(jobs.c.id.desc())
     .limit(sa.bindparam("most", type_=sa.Integer))

@@ -18,18 +18,18 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from buildbot_selfserve.live.changes import Listeners
-from buildbot_selfserve.live.changes import LookUp
-from buildbot_selfserve.live.events import Event
-from buildbot_selfserve.live.events import Events
-from buildbot_selfserve.live.guests import Guests
-from buildbot_selfserve.live.holding import Holder
-from buildbot_selfserve.live.seats import Seats
+from buildbot_selfserve.deferreds import SharedCall
+from buildbot_selfserve.live.connection_limit import ConnectionLimit
+from buildbot_selfserve.live.event_streams import Listeners
+from buildbot_selfserve.live.event_streams import LookUp
+from buildbot_selfserve.live.long_poll import LongPoll
+from buildbot_selfserve.live.mq_consumer import MqConsumer
+from buildbot_selfserve.live.mq_consumer import MqEvent
+from buildbot_selfserve.live.recheck_access import Clients
 from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import Branch
-from buildbot_selfserve.model import Change
-from buildbot_selfserve.model import Outlook
-from buildbot_selfserve.waiting import Moment
+from buildbot_selfserve.model import Event
+from buildbot_selfserve.model import WaitCondition
 
 
 class Live:
@@ -40,14 +40,14 @@ class Live:
     """
 
     def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
-        self.seats = Seats()
-        self._guests = Guests(clock)
-        self._holder = Holder(clock)
+        self.connections = ConnectionLimit()
+        self._guests = Clients(clock)
+        self._holder = LongPoll(clock)
         self._listeners = Listeners(clock, look_up)
-        self._events = Events(self._happened)
+        self._events = MqConsumer(self._happened)
 
     @property
-    def held(self) -> int:
+    def wait_for(self) -> int:
         """Return how many answers are held back now."""
         return self._holder.waiting
 
@@ -79,10 +79,10 @@ class Live:
         self,
         client: str,
         key: Hashable,
-        look: Callable[[], Awaitable[Outlook]],
+        look: Callable[[], Awaitable[WaitCondition]],
         seconds: float,
         check: Callable[[], Awaitable[None]],
-    ) -> Moment:
+    ) -> SharedCall:
         """Return when the answer to *key* is worth asking for, or after so many *seconds*.
 
         :param client: who waits, so that no one takes all places
@@ -93,16 +93,16 @@ class Live:
         :raises SelfServeError: what the first look raised, or *check*
         """
         told: list[Exception] = []
-        with self.seats.taken(client):
-            held = defer.Deferred.fromCoroutine(self._holder.hold(key, look, seconds))
+        with self.connections.taken(client):
+            wait_for = defer.Deferred.fromCoroutine(self._holder.hold(key, look, seconds))
 
             def leave(error: Exception) -> None:
                 told.append(error)
-                held.cancel()
+                wait_for.cancel()
 
             with self._guests.admitted(check, leave):
                 try:
-                    return await held
+                    return await wait_for
                 except defer.CancelledError:
                     if told:
                         raise told[0] from None
@@ -113,7 +113,7 @@ class Live:
         self,
         client: str,
         branch: Branch,
-        hear: Callable[[Sequence[Change]], None],
+        hear: Callable[[Sequence[Event]], None],
         check: Callable[[], Awaitable[Branch]],
     ) -> Iterator[defer.Deferred[None]]:
         """Call *hear* with what happens on *branch*, for as long as the context lasts.
@@ -125,7 +125,7 @@ class Live:
         :raises TooMany: this client waits too often already
         :raises Unavailable: too many wait
         """
-        with self.seats.taken(client), self._listeners.listening(branch, hear) as listener:
+        with self.connections.taken(client), self._listeners.listening(branch, hear) as listener:
 
             async def again() -> None:
                 self._listeners.hear_again(listener, await check())
@@ -133,7 +133,7 @@ class Live:
             with self._guests.admitted(again, lambda _: self._listeners.end(listener)):
                 yield listener.over
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: MqEvent) -> None:
         self._listeners.happened(event)
         if event.begins:
             self._holder.ended(NEW_REQUEST)

@@ -6,6 +6,39 @@ nothing of where it comes from or of who will read it; ``wire`` alone knows the 
 
 from __future__ import annotations
 
+from buildbot_selfserve.model.api_document import ApiDocument
+from buildbot_selfserve.model.api_document import Manual
+from buildbot_selfserve.model.api_document import RouteText
+from buildbot_selfserve.model.branches import QUIET_AFTER
+from buildbot_selfserve.model.branches import AnyRevision
+from buildbot_selfserve.model.branches import Branch
+from buildbot_selfserve.model.branches import Branches
+from buildbot_selfserve.model.branches import Builder
+from buildbot_selfserve.model.branches import BuilderEntry
+from buildbot_selfserve.model.branches import Builders
+from buildbot_selfserve.model.branches import BuilderSet
+from buildbot_selfserve.model.branches import ListedBranch
+from buildbot_selfserve.model.branches import Possible
+from buildbot_selfserve.model.branches import Revision
+from buildbot_selfserve.model.branches import Setup
+from buildbot_selfserve.model.branches import Site
+from buildbot_selfserve.model.branches import Sourcestamp
+from buildbot_selfserve.model.decisions import Decision
+from buildbot_selfserve.model.decisions import Permissions
+from buildbot_selfserve.model.events import Event
+from buildbot_selfserve.model.events import EventStream
+from buildbot_selfserve.model.events import Measured
+from buildbot_selfserve.model.identifiers import SHORTEST_BUILT
+from buildbot_selfserve.model.identifiers import begins
+from buildbot_selfserve.model.identifiers import has_address
+from buildbot_selfserve.model.identifiers import is_abbreviation
+from buildbot_selfserve.model.identifiers import is_hash
+from buildbot_selfserve.model.identifiers import may_abbreviate
+from buildbot_selfserve.model.identifiers import means
+from buildbot_selfserve.model.identifiers import one_spelling
+from buildbot_selfserve.model.identifiers import trimmed
+from buildbot_selfserve.model.identifiers import user_key
+from buildbot_selfserve.model.identifiers import user_keys
 from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
@@ -22,37 +55,7 @@ from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
 from buildbot_selfserve.model.limits import Limits
 from buildbot_selfserve.model.limits import asker_key
-from buildbot_selfserve.model.live import Change
-from buildbot_selfserve.model.live import Changes
-from buildbot_selfserve.model.live import Measured
-from buildbot_selfserve.model.manual import ApiDocument
-from buildbot_selfserve.model.manual import Manual
-from buildbot_selfserve.model.manual import RouteText
-from buildbot_selfserve.model.names import SHORTEST_BUILT
-from buildbot_selfserve.model.names import begins
-from buildbot_selfserve.model.names import has_address
-from buildbot_selfserve.model.names import is_abbreviation
-from buildbot_selfserve.model.names import is_hash
-from buildbot_selfserve.model.names import may_abbreviate
-from buildbot_selfserve.model.names import means
-from buildbot_selfserve.model.names import one_spelling
-from buildbot_selfserve.model.names import trimmed
-from buildbot_selfserve.model.names import user_key
-from buildbot_selfserve.model.names import user_keys
-from buildbot_selfserve.model.places import QUIET_AFTER
-from buildbot_selfserve.model.places import AnyRevision
-from buildbot_selfserve.model.places import Branch
-from buildbot_selfserve.model.places import Branches
-from buildbot_selfserve.model.places import Builder
-from buildbot_selfserve.model.places import BuilderEntry
-from buildbot_selfserve.model.places import Builders
-from buildbot_selfserve.model.places import BuilderSet
-from buildbot_selfserve.model.places import ListedBranch
-from buildbot_selfserve.model.places import Possible
-from buildbot_selfserve.model.places import Revision
-from buildbot_selfserve.model.places import Setup
-from buildbot_selfserve.model.places import Site
-from buildbot_selfserve.model.places import Sourcestamp
+from buildbot_selfserve.model.plurals import plural
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILING
@@ -70,17 +73,14 @@ from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
 from buildbot_selfserve.model.rows import Done
-from buildbot_selfserve.model.rows import Outlook
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import RevisionVerdict
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
-from buildbot_selfserve.model.verdicts import Permissions
-from buildbot_selfserve.model.verdicts import Verdict
+from buildbot_selfserve.model.rows import WaitCondition
 from buildbot_selfserve.model.wire import as_json
-from buildbot_selfserve.model.words import plural
 
 __all__ = [
     "CANCELLED",
@@ -111,11 +111,12 @@ __all__ = [
     "BuilderEntry",
     "BuilderSet",
     "Builders",
-    "Change",
-    "Changes",
     "Day",
+    "Decision",
     "Done",
     "Effect",
+    "Event",
+    "EventStream",
     "Job",
     "JobRow",
     "Jobs",
@@ -125,7 +126,6 @@ __all__ = [
     "Measured",
     "NewRequest",
     "Order",
-    "Outlook",
     "Permissions",
     "Possible",
     "Receipt",
@@ -143,7 +143,7 @@ __all__ = [
     "Sourcestamp",
     "Target",
     "UserRows",
-    "Verdict",
+    "WaitCondition",
     "as_json",
     "asker_key",
     "begins",

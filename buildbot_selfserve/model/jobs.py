@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Any
 from typing import Protocol
 
-from buildbot_selfserve.model.places import Builder
+from buildbot_selfserve.model.branches import Builder
 from buildbot_selfserve.model.rows import BuildRow
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
-from buildbot_selfserve.model.places import Branch
-from buildbot_selfserve.model.places import Revision
+from buildbot_selfserve.model.branches import Branch
+from buildbot_selfserve.model.branches import Revision
 from buildbot_selfserve.model.results import result_name
 
 
@@ -179,7 +179,7 @@ NEW_REQUEST = ("buildrequests", 0)
 
 
 @dataclass(frozen=True)
-class Outlook:
+class WaitCondition:
     """When it is worth looking at something again that somebody waits for.
 
     :param open: what has to end first, each ``builds`` or ``buildrequests`` and an id; or, where

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from buildbot_selfserve.model.api_document import ApiDocument
+from buildbot_selfserve.model.api_document import Manual
+from buildbot_selfserve.model.branches import Branch
+from buildbot_selfserve.model.branches import Branches
+from buildbot_selfserve.model.branches import Builders
+from buildbot_selfserve.model.branches import Possible
+from buildbot_selfserve.model.decisions import Decision
+from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.jobs import Job
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
-from buildbot_selfserve.model.manual import ApiDocument
-from buildbot_selfserve.model.manual import Manual
-from buildbot_selfserve.model.places import Branch
-from buildbot_selfserve.model.places import Branches
-from buildbot_selfserve.model.places import Builders
-from buildbot_selfserve.model.places import Possible
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
@@ -27,8 +29,6 @@ from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import UserRows
-from buildbot_selfserve.model.verdicts import Permissions
-from buildbot_selfserve.model.verdicts import Verdict
 
 Schema = dict[str, Any]
 
@@ -309,7 +309,7 @@ _SCHEMAS: dict[type, Schema] = {
             ),
         },
     ),
-    Verdict: _object(
+    Decision: _object(
         "Whether somebody may do something.",
         {
             "allowed": _or_null(_is("boolean", "Null where it depends on what it is done to.")),
@@ -326,7 +326,7 @@ _SCHEMAS: dict[type, Schema] = {
             "branch": _BRANCH,
             "who": _or_null(_text("The name of the asker; null for nobody in particular.")),
             "via": _text("How that is known, as the journal writes it."),
-            "actions": _by_name(reference("Verdict"), "By the name of the job request."),
+            "actions": _by_name(reference("Decision"), "By the name of the job request."),
             "limits": _by_name(
                 _object(
                     "A limit of this Buildbot's.",

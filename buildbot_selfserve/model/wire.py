@@ -9,18 +9,20 @@ from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any
 
+from buildbot_selfserve.model.api_document import ApiDocument
+from buildbot_selfserve.model.api_document import Manual
+from buildbot_selfserve.model.branches import Branch
+from buildbot_selfserve.model.branches import Branches
+from buildbot_selfserve.model.branches import Builders
+from buildbot_selfserve.model.branches import Possible
+from buildbot_selfserve.model.branches import Revision
+from buildbot_selfserve.model.branches import Site
+from buildbot_selfserve.model.decisions import Decision
+from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.jobs import Job
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
-from buildbot_selfserve.model.manual import ApiDocument
-from buildbot_selfserve.model.manual import Manual
-from buildbot_selfserve.model.places import Branch
-from buildbot_selfserve.model.places import Branches
-from buildbot_selfserve.model.places import Builders
-from buildbot_selfserve.model.places import Possible
-from buildbot_selfserve.model.places import Revision
-from buildbot_selfserve.model.places import Site
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
@@ -30,8 +32,6 @@ from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
-from buildbot_selfserve.model.verdicts import Permissions
-from buildbot_selfserve.model.verdicts import Verdict
 
 
 @singledispatch
@@ -244,7 +244,7 @@ def _(receipt: Receipt, site: Site) -> dict[str, Any]:
 
 
 @as_json.register
-def _(verdict: Verdict, site: Site) -> dict[str, Any]:
+def _(verdict: Decision, site: Site) -> dict[str, Any]:
     return {
         "allowed": verdict.allowed,
         "why": verdict.why,
@@ -258,7 +258,7 @@ def _(value: Permissions, site: Site) -> dict[str, Any]:
         "branch": value.branch.name,
         "who": value.who,
         "via": value.via,
-        "actions": {name: as_json(verdict, site) for name, verdict in value.verdicts.items()},
+        "actions": {name: as_json(verdict, site) for name, verdict in value.decisions.items()},
         "limits": {
             one.name: {"limit": one.limit, "left": one.left, "resets_in": one.resets_in}
             for one in value.budgets

@@ -9,6 +9,8 @@ from twisted.internet import defer
 from twisted.internet import threads
 from twisted.python.threadpool import ThreadPool
 
+from buildbot_selfserve.deferreds import in_daemon_thread
+from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import GRACE
@@ -19,8 +21,6 @@ from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import HeldBody
 from buildbot_selfserve.readers.bodies import make_room
 from buildbot_selfserve.readers.room import Room
-from buildbot_selfserve.waiting import apart
-from buildbot_selfserve.waiting import independent
 
 #: Runs a callable in a thread of the lane for small or large answers.
 Run = Callable[[Callable[[], Any], bool], "defer.Deferred[Any]"]
@@ -82,7 +82,7 @@ class ThreadReaders:
 
         def stop() -> defer.Deferred[None]:
             clock.removeSystemEventTrigger(trigger)
-            return apart(clock, stop_lanes, GRACE)
+            return in_daemon_thread(clock, stop_lanes, GRACE)
 
         return cls(clock, run, stop, state, timeout)
 

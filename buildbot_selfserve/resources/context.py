@@ -19,11 +19,11 @@ from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Measured
-from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
@@ -31,7 +31,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import UserRows
-from buildbot_selfserve.model import Verdict
+from buildbot_selfserve.model import WaitCondition
 
 
 class History(Protocol):
@@ -48,7 +48,7 @@ class History(Protocol):
 
     def done(self, revision: Revision, stable_delay: int) -> Done: ...
 
-    def outlook(self, revision: Revision, stable_delay: int) -> Outlook: ...
+    def wait_condition(self, revision: Revision, stable_delay: int) -> WaitCondition: ...
 
     def builders(self, branch: Branch) -> Builders: ...
 
@@ -102,7 +102,7 @@ class ReadContext(Protocol):
     def visitor(self) -> Visitor: ...
 
     @property
-    def verdicts(self) -> Mapping[str, Verdict]:
+    def decisions(self) -> Mapping[str, Decision]:
         """Return whether the visitor may do what the route offers, by action."""
         ...
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from buildbot_selfserve.model import Branch
-from buildbot_selfserve.model import Changes
+from buildbot_selfserve.model import EventStream
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.resources.context import LiveContext
 from buildbot_selfserve.routes import declare
 
 
-@declare("GET", "/<branch>/events", live="text/event-stream", returns=Changes, template=None)
-def branch_events(ctx: LiveContext, branch: Branch) -> Changes:
+@declare("GET", "/<branch>/events", live="text/event-stream", returns=EventStream, template=None)
+def branch_events(ctx: LiveContext, branch: Branch) -> EventStream:
     """What happens on this branch from now on, as server-sent events.
 
     Each is an event named change, with a JSON object: request_id, and build_id, which is null when
@@ -19,7 +19,7 @@ def branch_events(ctx: LiveContext, branch: Branch) -> Changes:
     quarter of a second to one request is told once. A client that reads too slowly is cut off, and
     asks again, as browsers do by themselves.
     """
-    return Changes(branch)
+    return EventStream(branch)
 
 
 @declare("GET", "/metrics", live="text/plain", returns=Measured, template=None)

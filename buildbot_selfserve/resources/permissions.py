@@ -38,4 +38,4 @@ def permissions(
     builder to know it for that one. Also tells what is left of the limits, if there are any.
     """
     who, via = ctx.visitor.name, ctx.visitor.via
-    return Permissions(branch, who, via, ctx.verdicts, ctx.journal.budgets(who or via, via))
+    return Permissions(branch, who, via, ctx.decisions, ctx.journal.budgets(who or via, via))

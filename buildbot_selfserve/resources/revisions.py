@@ -6,11 +6,11 @@ from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Done
-from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import ANY_REVISION
 from buildbot_selfserve.params.declared import PATCHED
 from buildbot_selfserve.params.declared import PRIORITY
@@ -77,16 +77,16 @@ def revision_lookup(
 
 def until_done(
     ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int
-) -> Outlook | None:
+) -> WaitCondition | None:
     """Say what has to end before this revision is done."""
-    return ctx.history.outlook(revision, stable_delay)
+    return ctx.history.wait_condition(revision, stable_delay)
 
 
 @declare(
     "GET",
     "/<branch>/rev/<revision>/is_done",
     params=(STABLE_DELAY,),
-    held=until_done,
+    wait_for=until_done,
     returns=Done,
     template="is_done.html",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from buildbot_selfserve.web import crosssite
+from buildbot_selfserve.auth import csrf
 
 #: A page runs only scripts of our own, and nobody may frame it; nobody keeps a copy.
 EVERY = {
@@ -47,12 +47,12 @@ def put_on(master: Any, request: Request) -> None:
     """
     for name, value in EVERY.items():
         request.setHeader(name, value)
-    origin = crosssite.origin_of(request)
-    if origin is None or not crosssite.may_read(master, origin):
+    origin = csrf.origin_of(request)
+    if origin is None or not csrf.may_read(master, origin):
         return
     request.setHeader("Access-Control-Allow-Origin", origin)
     request.setHeader("Access-Control-Expose-Headers", ", ".join(EXPOSED))
-    if crosssite.is_trusted(master, origin):
+    if csrf.is_trusted(master, origin):
         request.setHeader("Access-Control-Allow-Credentials", "true")
 
 

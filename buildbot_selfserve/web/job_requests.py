@@ -19,8 +19,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from buildbot_selfserve.auth import authorization
+from buildbot_selfserve.auth import csrf
+from buildbot_selfserve.auth.authentication import Identity
+from buildbot_selfserve.auth.authorization import Action
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import Control
+from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
@@ -28,7 +33,7 @@ from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.jobs import AskedJobs
-from buildbot_selfserve.jobs import Asker
+from buildbot_selfserve.jobs import Requester
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Target
@@ -38,21 +43,16 @@ from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
-from buildbot_selfserve.waiting import independent
-from buildbot_selfserve.web import answering
-from buildbot_selfserve.web import bodies
-from buildbot_selfserve.web import crosssite
-from buildbot_selfserve.web import may
+from buildbot_selfserve.views import read_handler
+from buildbot_selfserve.views import render
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
-from buildbot_selfserve.web import render
+from buildbot_selfserve.web import request_body
 from buildbot_selfserve.web import services as asked_of
-from buildbot_selfserve.web.may import Deed
-from buildbot_selfserve.web.questions import Answer
-from buildbot_selfserve.web.questions import Question
+from buildbot_selfserve.web.audit import AuditRecord
 from buildbot_selfserve.web.responding import respond
 from buildbot_selfserve.web.services import Services
-from buildbot_selfserve.web.told import Told
-from buildbot_selfserve.web.who import Identity
 
 #: Returns if the asker may do it to the target, or raises Forbidden.
 Ask = Callable[[Target], Awaitable[None]]
@@ -114,59 +114,59 @@ class JobRequests:
     async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Do a job request; write the line of the log that tells of it, whatever came of it."""
         assert route.permission is not None  # declare() saw to it
-        told = Told(time.monotonic(), asked_of.remote(request), dict(texts))
+        audit = AuditRecord(time.monotonic(), asked_of.remote(request), dict(texts))
         try:
-            answer = await self._done(route, request, texts, told)
-            told.outcome = told.job.status if told.job else None
+            answer = await self._done(route, request, texts, audit)
+            audit.outcome = audit.job.status if audit.job else None
             return answer
         except SelfServeError as error:
-            told.outcome = type(error).__name__
-            told.msg = error.msg
-            told.job_id = getattr(error, "job_id", None)
+            audit.outcome = type(error).__name__
+            audit.msg = error.msg
+            audit.job_id = getattr(error, "job_id", None)
             raise
         finally:
             self.log.info(
                 "selfserve: job request {request}",
-                request=told.line(route.permission.action, time.monotonic()),
+                request=audit.line(route.permission.action, time.monotonic()),
             )
 
     async def _done(
-        self, route: Route, request: Request, texts: dict[str, str], told: Told
+        self, route: Route, request: Request, texts: dict[str, str], audit: AuditRecord
     ) -> bytes:
         query = negotiation.query_of(request)
         negotiation.form_of(request, query)
-        data = bodies.received(request)
-        identity = await self._identity(request, told)
-        work = self._wanted(route, request, query, data, identity, texts, told)
-        wanted = await asked_of.in_time(self.master, work, self._left(told), asked_of.DATABASE)
-        asker = Asker(
+        data = request_body.received(request)
+        identity = await self._identity(request, audit)
+        work = self._wanted(route, request, query, data, identity, texts, audit)
+        wanted = await asked_of.in_time(self.master, work, self._left(audit), asked_of.DATABASE)
+        asker = Requester(
             identity.name or ANONYMOUS,
             identity.via,
-            told.remote,
-            told.begun,
-            partial(may.is_allowed, wanted.ask),
+            audit.remote,
+            audit.begun,
+            partial(authorization.is_allowed, wanted.ask),
             wanted.attempt,
         )
         ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
         receipt: Receipt = await route.handler(ctx, **wanted.found, **wanted.params)
-        told.job = receipt.job
-        return await self._receipt(request, query, receipt, self._left(told))
+        audit.job = receipt.job
+        return await self._receipt(request, query, receipt, self._left(audit))
 
-    def _left(self, told: Told) -> float:
+    def _left(self, audit: AuditRecord) -> float:
         """Return the seconds in which a job request has to be answered."""
-        return told.begun + self.services.config.timeout - time.monotonic()
+        return audit.begun + self.services.config.timeout - time.monotonic()
 
-    async def _identity(self, request: Request, told: Told) -> Identity:
+    async def _identity(self, request: Request, audit: AuditRecord) -> Identity:
         """Return who asks, from a page of this site or from none.
 
         :raises Unauthorized: nobody knows who it is, or their credentials are wrong
         :raises Forbidden: a page of another site may have sent it
         """
-        identity = await asked_of.identify(self.master, self.services, request, self._left(told))
-        told.who, told.via = identity.name or ANONYMOUS, identity.via
+        identity = await asked_of.identify(self.master, self.services, request, self._left(audit))
+        audit.who, audit.via = identity.name or ANONYMOUS, identity.via
         if identity.name is None and self.services.config.require_login:
             raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
-        crosssite.require_same_site(self.master, request, identity.via)
+        csrf.require_same_site(self.master, request, identity.via)
         return identity
 
     def _params(
@@ -175,7 +175,7 @@ class JobRequests:
         for param in route.params:
             if param.name in query:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
-        body = bodies.body_of(request, data)
+        body = request_body.body_of(request, data)
         return parse_all(route.params, body, asked_of.limits(self.services))
 
     async def _wanted(
@@ -186,7 +186,7 @@ class JobRequests:
         data: bytes,
         identity: Identity,
         texts: dict[str, str],
-        told: Told,
+        audit: AuditRecord,
     ) -> _Wanted:
         """Return what a job request wants of what, which *identity* may have done.
 
@@ -203,7 +203,7 @@ class JobRequests:
         try:
             params = self._params(route, query, request, data)
             texts = {**texts, **asked_of.taken_nouns(route, params)}
-            told.target = texts
+            audit.target = texts
             attempt = _attempt(route, request, texts, params)
             found, ask = await self._allowed(route, identity, texts)
         except (NotNow, CustomCodeFailed):
@@ -215,7 +215,7 @@ class JobRequests:
     async def _closed(self, identity: Identity) -> SelfServeError | None:
         """Return what *identity* is told who may not read, if so."""
         try:
-            await may.require_readable(self.master, identity)
+            await authorization.require_readable(self.master, identity)
         except (Forbidden, Unauthorized) as error:
             return error
         return None
@@ -224,9 +224,9 @@ class JobRequests:
         """Whether *identity* may not do it, whatever the *texts* of the path stand for."""
         assert route.permission is not None  # declare() saw to it
         named = texts.get("builder_set")
-        action = route.permission.action if named is None else set_action(named)
-        deed = Deed(route.permission, action, texts["branch"])
-        return asked_of.verdict(self.master, self.services, identity, deed).allowed is False
+        name = route.permission.action if named is None else set_action(named)
+        action = Action(route.permission, name, texts["branch"])
+        return asked_of.decision(self.master, self.services, identity, action).allowed is False
 
     async def _allowed(
         self, route: Route, identity: Identity, texts: dict[str, str]
@@ -238,25 +238,25 @@ class JobRequests:
         """
         assert route.permission is not None  # declare() saw to it
         site = await asked_of.site_of(self.services, route, texts)
-        found = await self.services.readers.ask(answering.resolve, site, texts)
-        deed = may.deed(route.permission, found)
-        ask = partial(may.require_allowed, self.master, identity, deed)
-        await self._require_allowed(identity, deed, ask, found)
+        found = await self.services.readers.ask(read_handler.resolve, site, texts)
+        action = authorization.action_on(route.permission, found)
+        ask = partial(authorization.require_allowed, self.master, identity, action)
+        await self._require_allowed(identity, action, ask, found)
         return found, ask
 
     async def _require_allowed(
-        self, identity: Identity, deed: Deed, ask: Ask, found: dict[str, Any]
+        self, identity: Identity, action: Action, ask: Ask, found: dict[str, Any]
     ) -> None:
-        """Return if *identity* may do *deed*, at least to some of many targets.
+        """Return if *identity* may do *action*, at least to some of many targets.
 
         :raises Forbidden: they may not
         """
-        if deed.permission.noun is not None:
-            await ask(found[deed.permission.noun])
+        if action.permission.noun is not None:
+            await ask(found[action.permission.noun])
             return
-        verdict = asked_of.verdict(self.master, self.services, identity, deed)
-        if verdict.allowed is False:
-            raise Forbidden(verdict.why)
+        decision = asked_of.decision(self.master, self.services, identity, action)
+        if decision.allowed is False:
+            raise Forbidden(decision.why)
 
     async def _receipt(
         self, request: Request, query: dict[str, str], receipt: Receipt, left: float
@@ -265,22 +265,22 @@ class JobRequests:
         site, job_id = self.services.site, receipt.job.job_id
         location = f"{site.root}/jobs/{job_id}"
         request.setHeader("Location", location)
-        receipt_json = Answer(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
+        receipt_json = Response(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
         if negotiation.form_of(request, query) == "json":
             return respond(request, receipt_json)
         if negotiation.is_browser(request):
-            return respond(request, Answer(303, render.HTML_TYPE, b""))
-        large = len(receipt.job.requests) > answering.MOST_SMALL["html"]
+            return respond(request, Response(303, render.HTML_TYPE, b""))
+        large = len(receipt.job.requests) > read_handler.MOST_SMALL["html"]
         nouns = {"job": str(job_id)}
-        question = Question("GET /jobs/<job>", "html", nouns, path=location, is_large=large)
+        read_request = ReadRequest("GET /jobs/<job>", "html", nouns, path=location, is_large=large)
         try:
-            asked = self.services.readers.ask(answering.answer, site, question, large=large)
-            page: Answer = await asked.addTimeout(max(0.0, left), monotonic(self.master.reactor))
+            asked = self.services.readers.ask(read_handler.answer, site, read_request, large=large)
+            page: Response = await asked.addTimeout(max(0.0, left), monotonic(self.master.reactor))
         except Exception:
             # what was done must not be lost with its page
             self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)
             return respond(request, receipt_json)
-        return respond(request, Answer(202, page.content_type, page.body))
+        return respond(request, Response(202, page.content_type, page.body))
 
 
 def _attempt(

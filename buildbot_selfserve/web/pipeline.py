@@ -14,24 +14,24 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
+from buildbot_selfserve.auth import authentication
+from buildbot_selfserve.auth import session_cookies
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.metrics import OTHER
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
+from buildbot_selfserve.views import render
+from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.web import headers
 from buildbot_selfserve.web import negotiation
-from buildbot_selfserve.web import render
 from buildbot_selfserve.web import routing
-from buildbot_selfserve.web import sessions
-from buildbot_selfserve.web import who
-from buildbot_selfserve.web.failures import failure
 from buildbot_selfserve.web.job_requests import JobRequests
 from buildbot_selfserve.web.reads import Reads
 from buildbot_selfserve.web.responding import respond
 from buildbot_selfserve.web.services import Services
-from buildbot_selfserve.web.services import question
+from buildbot_selfserve.web.services import read_request
 
 REALM = "buildbot"
 
@@ -56,7 +56,7 @@ class Pipeline:
 
     def nothing(self) -> IResource:
         """Return the resource for paths near ours at which there is nothing."""
-        return routing.Nothing(self._unmatched, self._begin)
+        return routing.NotFoundResource(self._unmatched, self._begin)
 
     async def handle(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a request that matched *route*, and count it.
@@ -70,7 +70,7 @@ class Pipeline:
             body = await self._answer(route, request, texts)
             status = str(request.code)
         finally:
-            waited = route.live is not None or (route.held and b"wait" in (request.args or ()))
+            waited = route.live is not None or (route.wait_for and b"wait" in (request.args or ()))
             seconds = None if waited else time.monotonic() - begun
             self.services.metrics.answered(method, route.shown_path, status, seconds)
         return body
@@ -105,12 +105,12 @@ class Pipeline:
             form = negotiation.form_of(request, query)
         except BadParameter:
             query = {}
-        identity = who.from_session(self.master, request)
-        asked = question(self.master, self.services, "", form, request, query, identity)
+        identity = authentication.from_session(self.master, request)
+        asked = read_request(self.master, self.services, "", form, request, query, identity)
         answer = failure(self._templates, self.services.site, error, asked)
         # a browser would open its own dialogue instead of showing the page
         if isinstance(error, Unauthorized) and not negotiation.has_a_page(request):
-            for scheme in who.schemes(self.master, self.services.tokens):
+            for scheme in authentication.schemes(self.master, self.services.tokens):
                 request.responseHeaders.addRawHeader(
                     "WWW-Authenticate", f'{scheme} realm="{REALM}"'
                 )
@@ -118,7 +118,7 @@ class Pipeline:
 
     def _begin(self, request: Request) -> None:
         headers.put_on(self.master, request)
-        sessions.forget_broken(self.master, request)
+        session_cookies.forget_broken(self.master, request)
 
     def _root(self) -> str:
         return self.services.site.root

@@ -1,6 +1,6 @@
 """The way of a GET: to a reader as early as it can, and back.
 
-All that happens to it there is ``answering.answer``.
+All that happens to it there is ``read_handler.answer``.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from typing import Any
 from twisted.internet import defer
 from twisted.web.server import Request
 
+from buildbot_selfserve.auth import authentication
+from buildbot_selfserve.auth import authorization
+from buildbot_selfserve.auth import permission_preview
+from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.clock import monotonic
+from buildbot_selfserve.deferreds import SharedCall
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.model import Branch
-from buildbot_selfserve.model import Changes
+from buildbot_selfserve.model import Decision
+from buildbot_selfserve.model import EventStream
 from buildbot_selfserve.model import Measured
-from buildbot_selfserve.model import Outlook
-from buildbot_selfserve.model import Verdict
+from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.waiting import Moment
-from buildbot_selfserve.web import answering
-from buildbot_selfserve.web import may
+from buildbot_selfserve.views import read_handler
+from buildbot_selfserve.views.paging import PageRequest
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import services as asked_of
-from buildbot_selfserve.web import streaming
-from buildbot_selfserve.web import verdicts
-from buildbot_selfserve.web import who
-from buildbot_selfserve.web.paging import Wanted
-from buildbot_selfserve.web.questions import Answer
-from buildbot_selfserve.web.questions import Question
+from buildbot_selfserve.web import sse
 from buildbot_selfserve.web.responding import respond
 from buildbot_selfserve.web.responding import send
 from buildbot_selfserve.web.services import Services
-from buildbot_selfserve.web.who import Identity
 
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
@@ -71,51 +71,53 @@ class Reads:
         form = _form_of(route, request, query)
         identity = await self._identity(route, request, form)
         params = parse_all(route.all_params, query, asked_of.limits(self.services))
-        page = Wanted(params.pop("limit"), params.pop("offset")) if route.paged else None
-        wait = params.pop("wait") if route.held is not None else 0
+        page = PageRequest(params.pop("limit"), params.pop("offset")) if route.paged else None
+        wait = params.pop("wait") if route.wait_for is not None else 0
         texts = {**texts, **asked_of.taken_nouns(route, params)}
-        moment: Moment | None = None
+        shared: SharedCall | None = None
         if wait:
             config = self.master.config
-            moment = await self._held(route, request, form, texts, params, wait)
+            shared = await self._held(route, request, form, texts, params, wait)
             if self.master.config is not config:
                 identity = await self._identity(route, request, form)
         tells = form == "html" or route.tells_offers
-        question = asked_of.question(
+        read_request = asked_of.read_request(
             self.master,
             self.services,
             route.name,
             form,
             request,
             query,
-            identity if tells else who.NOBODY,
+            identity if tells else authentication.NOBODY,
             texts=texts,
             params=params,
-            verdicts=await self._verdicts(route, identity, texts) if tells else {},
+            decisions=await self._verdicts(route, identity, texts) if tells else {},
             page=page,
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
 
-        async def ask(answer: Callable[..., Any] = answering.answer_in_pieces) -> Answer | Delivery:
+        async def ask(
+            answer: Callable[..., Any] = read_handler.answer_in_pieces,
+        ) -> Response | Delivery:
             # what is configured may be another after a wait
             site = await asked_of.site_of(self.services, route, texts, form)
             readers = self.services.readers
-            found: Answer | Delivery | None = None
+            found: Response | Delivery | None = None
             if not large:
                 with suppress(LargeAnswer):
-                    found = await readers.ask(answer, site, question)
+                    found = await readers.ask(answer, site, read_request)
             if found is None:
-                asked = replace(question, is_large=True)
+                asked = replace(read_request, is_large=True)
                 found = await readers.ask(answer, site, asked, large=True)
             return found
 
-        if moment is None:
+        if shared is None:
             return await send(request, await ask(), self._clock)
         # each who waits is sent the same: it cannot come in pieces, which are taken once
-        asked = moment.ask(
-            question.key, lambda: defer.Deferred.fromCoroutine(ask(answering.answer))
+        asked = shared.ask(
+            read_request.key, lambda: defer.Deferred.fromCoroutine(ask(read_handler.answer))
         )
         return await send(request, await asked, self._clock)
 
@@ -129,21 +131,21 @@ class Reads:
         services = self.services
         found: dict[str, Any] = {}
         if texts:
-            found = await services.readers.ask(answering.resolve, services.site, texts)
+            found = await services.readers.ask(read_handler.resolve, services.site, texts)
         value = route.handler(LiveContext(services.metrics.measured), **found)
         if isinstance(value, Measured):
-            return respond(request, Answer(200, value.media_type, value.text))
-        assert isinstance(value, Changes)
+            return respond(request, Response(200, value.media_type, value.text))
+        assert isinstance(value, EventStream)
         request.setHeader("Content-Type", route.live)
         client, clock = asked_of.remote(request), self._clock
 
         async def check() -> Branch:
             await self._identity(route, request, "json")
-            now = await services.readers.ask(answering.resolve, services.site, texts)
+            now = await services.readers.ask(read_handler.resolve, services.site, texts)
             branch: Branch = now["branch"]
             return branch
 
-        return await streaming.stream(request, client, value.branch, services.live, check, clock)
+        return await sse.stream(request, client, value.branch, services.live, check, clock)
 
     def _held(
         self,
@@ -153,12 +155,12 @@ class Reads:
         texts: dict[str, str],
         params: dict[str, Any],
         seconds: int,
-    ) -> Awaitable[Moment]:
+    ) -> Awaitable[SharedCall]:
         """Return when the answer to a GET is worth asking for, or after so many *seconds*."""
-        asked = Question(route.name, "", texts=texts, params=params)
+        asked = ReadRequest(route.name, "", texts=texts, params=params)
 
-        def look() -> defer.Deferred[Outlook]:
-            return self.services.readers.ask(answering.outlook, self.services.site, asked)
+        def look() -> defer.Deferred[WaitCondition]:
+            return self.services.readers.ask(read_handler.wait_condition, self.services.site, asked)
 
         async def check() -> None:
             await self._identity(route, request, form)
@@ -179,14 +181,14 @@ class Reads:
                 await asked_of.require_right_credentials(
                     self.master, self.services, request, seconds
                 )
-            return who.NOBODY
+            return authentication.NOBODY
         identity = await asked_of.identify(self.master, self.services, request, seconds, reads=True)
         await asked_of.require_readable(self.master, self.services, identity, seconds)
         return identity
 
     async def _verdicts(
         self, route: Route, identity: Identity, texts: dict[str, str]
-    ) -> dict[str, Verdict]:
+    ) -> dict[str, Decision]:
         """Return whether *identity* may do what *route* offers, by action.
 
         Only where a rule asks for it is a target looked up: another way to a reader.
@@ -194,19 +196,19 @@ class Reads:
         if not route.offers:
             return {}
         site = await asked_of.site_of(self.services, route, texts)
-        deeds = list(may.offered(route.offers, site, texts["branch"]))
+        actions = list(authorization.offered(route.offers, site, texts["branch"]))
         found = {
-            deed.action: asked_of.verdict(self.master, self.services, identity, deed)
-            for deed in deeds
+            action.name: asked_of.decision(self.master, self.services, identity, action)
+            for action in actions
         }
         unclear = [
-            deed
-            for deed in deeds
-            if found[deed.action].allowed is None and deed.permission.noun in texts
+            action
+            for action in actions
+            if found[action.name].allowed is None and action.permission.noun in texts
         ]
         if unclear:
-            nouns = await self.services.readers.ask(answering.resolve, site, texts)
-            of_targets = verdicts.of_targets(self.master, identity, unclear, nouns)
+            nouns = await self.services.readers.ask(read_handler.resolve, site, texts)
+            of_targets = permission_preview.of_targets(self.master, identity, unclear, nouns)
             seconds = self.services.config.timeout
             found |= await asked_of.in_time(self.master, of_targets, seconds, asked_of.DATABASE)
         return found

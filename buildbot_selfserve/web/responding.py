@@ -6,11 +6,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from buildbot_selfserve.readers.bodies import Delivery
+from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import sending
-from buildbot_selfserve.web.questions import Answer
 
 
-def respond(request: Request, answer: Answer, length: int | None = None) -> bytes:
+def respond(request: Request, answer: Response, length: int | None = None) -> bytes:
     """Set the status and the headers of *answer*; return its body.
 
     :param length: of a body that is sent otherwise, in bytes
@@ -28,9 +28,9 @@ def respond(request: Request, answer: Answer, length: int | None = None) -> byte
     return answer.body
 
 
-async def send(request: Request, answer: Answer | Delivery, clock: IReactorTime) -> bytes:
+async def send(request: Request, answer: Response | Delivery, clock: IReactorTime) -> bytes:
     """Answer, in pieces where it is long; return the rest of the body."""
-    if isinstance(answer, Answer):
+    if isinstance(answer, Response):
         return respond(request, answer)
     try:
         respond(request, answer.value, answer.body.length)

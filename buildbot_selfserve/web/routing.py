@@ -25,8 +25,8 @@ from buildbot_selfserve.errors import MethodNotAllowed
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.web import bodies
 from buildbot_selfserve.web import headers
+from buildbot_selfserve.web import request_body
 
 #: Answers a request that matched a route, with the texts in its path by noun.
 Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]]
@@ -71,7 +71,7 @@ def resource(
     return _Resource(app, refuse, root, begin)
 
 
-class Nothing(Resource):
+class NotFoundResource(Resource):
     """Answers wherever there is nothing of ours.
 
     :param begin: called first with every request
@@ -150,7 +150,7 @@ class _Resource(KleinResource):
         self._begin(request)
         try:
             segments = _segments(request)
-            request.method = bodies.method_of(request).encode("ascii", "replace")
+            request.method = request_body.method_of(request).encode("ascii", "replace")
         except SelfServeError as error:
             return self._refuse(request, error)
         if segments and segments[-1] == "" and "" not in segments[:-1]:

@@ -12,31 +12,31 @@ from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from buildbot_selfserve.auth import authentication
+from buildbot_selfserve.auth import authorization
+from buildbot_selfserve.auth import custom_code
+from buildbot_selfserve.auth import permission_preview
+from buildbot_selfserve.auth.authentication import Identity
+from buildbot_selfserve.auth.authorization import Action
+from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.control import Control
+from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Unavailable
-from buildbot_selfserve.history import database
+from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
+from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.model import Verdict
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.waiting import independent
-from buildbot_selfserve.web import custom_code
-from buildbot_selfserve.web import may
-from buildbot_selfserve.web import verdicts
-from buildbot_selfserve.web import who
-from buildbot_selfserve.web.may import Deed
-from buildbot_selfserve.web.questions import Question
-from buildbot_selfserve.web.questions import Visitor
-from buildbot_selfserve.web.secrets import is_silent
-from buildbot_selfserve.web.tokens import Tokens
-from buildbot_selfserve.web.who import Identity
+from buildbot_selfserve.secrets import is_silent
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Visitor
 
 Result = TypeVar("Result")
 #: Who is silent when the rules of ``www.authz`` are.
@@ -106,7 +106,7 @@ def remote(request: Request) -> str:
     return str(getattr(request.getClientAddress(), "host", ""))
 
 
-def question(
+def read_request(
     master: Any,
     services: Services,
     route: str,
@@ -115,7 +115,7 @@ def question(
     query: dict[str, str],
     identity: Identity,
     **more: Any,
-) -> Question:
+) -> ReadRequest:
     """Return what to ask a reader for.
 
     :param route: its name in ``ROUTES``; may be empty where only a failure is to be told
@@ -127,16 +127,18 @@ def question(
     path = site.prefix + request.path.decode("ascii", "replace")
     visitor = Visitor(identity.name, via=identity.via)
     if form == "html":
-        back = who.page_of(site, request, path)
-        login, logout = (who.door_url(master, site, back, door) for door in ("login", "logout"))
+        back = authentication.page_of(site, request, path)
+        login, logout = (
+            authentication.door_url(master, site, back, door) for door in ("login", "logout")
+        )
         visitor = replace(visitor, login=login, logout=logout)
-    return Question(route, form, path=path, query=kept, visitor=visitor, **more)
+    return ReadRequest(route, form, path=path, query=kept, visitor=visitor, **more)
 
 
-def verdict(master: Any, services: Services, identity: Identity, deed: Deed) -> Verdict:
-    """Return whether *identity* may do *deed*, as far as that can be told without a target."""
+def decision(master: Any, services: Services, identity: Identity, action: Action) -> Decision:
+    """Return whether *identity* may do *action*, as far as that can be told without a target."""
     require_login = services.config.require_login
-    return verdicts.verdict(master, identity, deed, require_login=require_login)
+    return permission_preview.decision(master, identity, action, require_login=require_login)
 
 
 async def in_time(
@@ -156,7 +158,7 @@ async def in_time(
         return await asked.addTimeout(max(0.0, seconds), monotonic(master.reactor))
     except defer.TimeoutError:
         raise Unavailable(f"{silent} does not answer") from None
-    except (defer.FirstError, *database.AWAY) as error:
+    except (defer.FirstError, *db_engine.AWAY) as error:
         if not custom_code.is_away(error):
             raise
         # as after a restart of its server, when each connection in the pool is dead
@@ -167,22 +169,22 @@ async def in_time(
 async def require_readable(
     master: Any, services: Services, identity: Identity, seconds: float
 ) -> None:
-    """Return if *identity* may read, as ``may.require_readable`` does.
+    """Return if *identity* may read, as ``authorization.require_readable`` does.
 
     :raises Unavailable: the rules have not said it after so many *seconds*
     """
     if master.www.authz.allowRules:
-        await in_time(master, may.require_readable(master, identity), seconds, DATABASE)
+        await in_time(master, authorization.require_readable(master, identity), seconds, DATABASE)
 
 
 async def identify(
     master: Any, services: Services, request: Request, seconds: float, *, reads: bool = False
 ) -> Identity:
-    """Return who sent *request*, as ``who.identify`` does.
+    """Return who sent *request*, as ``authentication.identify`` does.
 
     :raises Unavailable: whatever knows it has not said it after so many *seconds*, or is not there
     """
-    asked = who.identify(master, services.tokens, request, reads=reads)
+    asked = authentication.identify(master, services.tokens, request, reads=reads)
     return await _known_in_time(master, asked, seconds)
 
 
@@ -194,7 +196,7 @@ async def require_right_credentials(
     :raises Unauthorized: they are wrong, or of a kind that this master does not take
     :raises Unavailable: likewise
     """
-    asked = who.credentials_of(master, services.tokens, request)
+    asked = authentication.credentials_of(master, services.tokens, request)
     await _known_in_time(master, asked, seconds)
 
 

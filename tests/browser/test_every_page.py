@@ -21,11 +21,11 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.resources import ROUTES
-from buildbot_selfserve.web.failures import failure
-from buildbot_selfserve.web.questions import Answer
-from buildbot_selfserve.web.questions import Question
-from buildbot_selfserve.web.questions import Visitor
-from buildbot_selfserve.web.render import templates
+from buildbot_selfserve.views.error_responses import failure
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.views.read_request import Visitor
+from buildbot_selfserve.views.render import templates
 from tests.browser.conftest import BOB
 from tests.browser.conftest import LONG
 from tests.browser.conftest import Furnished
@@ -211,7 +211,7 @@ def test_nobody_is_hindered_by_an_error(
     site = Site("self-serve", f"{furnished.master.url}/")
     visitor = Visitor(None, login="/auth/login")
     answers = [
-        failure(TEMPLATES, site, error, Question("", "html", path="/x", visitor=visitor))
+        failure(TEMPLATES, site, error, ReadRequest("", "html", path="/x", visitor=visitor))
         for error in ERRORS
     ]
     found = {}
@@ -224,7 +224,7 @@ def test_nobody_is_hindered_by_an_error(
     assert {name: some for name, some in found.items() if some} == {}
 
 
-def _fulfill(told: Answer, route: Route) -> None:
+def _fulfill(told: Response, route: Route) -> None:
     route.fulfill(status=told.status, content_type=told.content_type, body=told.body)
 
 

@@ -1,13 +1,13 @@
 """The command ``selfserve``.
 
-``group`` has what all commands share: options, errors and exit statuses. ``reads`` and ``acts``
+``group`` has what all commands share: options, errors and exit statuses. ``reads`` and ``writes``
 have the commands; ``show`` and ``waiting`` say to people what came of them.
 """
 
 from __future__ import annotations
 
-from buildbot_selfserve.client.command import acts
 from buildbot_selfserve.client.command import reads
+from buildbot_selfserve.client.command import writes
 from buildbot_selfserve.client.command.group import Group
 from buildbot_selfserve.client.command.group import run_group
 
@@ -16,7 +16,7 @@ __all__ = ["run", "selfserve"]
 #: The command with all its commands.
 selfserve = Group(
     "selfserve",
-    commands=[*reads.COMMANDS, *acts.COMMANDS],
+    commands=[*reads.COMMANDS, *writes.COMMANDS],
     help="See, rebuild, cancel and start builds of a Buildbot that has self-serve.",
 )
 

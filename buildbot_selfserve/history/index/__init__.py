@@ -7,21 +7,21 @@ at each question; ``Facts`` answers, and is what everybody else gets to see.
 
 from __future__ import annotations
 
+from buildbot_selfserve.history.index.branch_names import can_be_named
+from buildbot_selfserve.history.index.branch_names import near
 from buildbot_selfserve.history.index.builds import got_revision
 from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.facts import StampsAndBuilds
-from buildbot_selfserve.history.index.following import Index
-from buildbot_selfserve.history.index.learning import builders_on
-from buildbot_selfserve.history.index.learning import learn_branches
-from buildbot_selfserve.history.index.learning import learn_found
-from buildbot_selfserve.history.index.learning import learn_names
-from buildbot_selfserve.history.index.moves import can_be_named
-from buildbot_selfserve.history.index.moves import near
-from buildbot_selfserve.history.index.stamps import ByBranch
-from buildbot_selfserve.history.index.stamps import Place
-from buildbot_selfserve.history.index.stamps import Stamp
+from buildbot_selfserve.history.index.on_demand import builders_on
+from buildbot_selfserve.history.index.on_demand import load_branches
+from buildbot_selfserve.history.index.on_demand import load_found
+from buildbot_selfserve.history.index.on_demand import load_names
+from buildbot_selfserve.history.index.sourcestamps import ByBranch
+from buildbot_selfserve.history.index.sourcestamps import Source
+from buildbot_selfserve.history.index.sourcestamps import Stamp
+from buildbot_selfserve.history.index.sync import Index
 
 __all__ = [
     "About",
@@ -29,14 +29,14 @@ __all__ = [
     "Chosen",
     "Facts",
     "Index",
-    "Place",
+    "Source",
     "Stamp",
     "StampsAndBuilds",
     "builders_on",
     "can_be_named",
     "got_revision",
-    "learn_branches",
-    "learn_found",
-    "learn_names",
+    "load_branches",
+    "load_found",
+    "load_names",
     "near",
 ]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
 from buildbot_selfserve.history.index.revisions import Revisions
-from buildbot_selfserve.history.index.stamps import Find
-from buildbot_selfserve.history.stored import value_in
+from buildbot_selfserve.history.index.sourcestamps import Find
+from buildbot_selfserve.history.json_columns import value_in
 from buildbot_selfserve.model import begins
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import one_spelling
@@ -65,7 +65,7 @@ class Builds:
         """Return the buildsets of which a build started late, in a span of time."""
         return self._late.between(begin, end)
 
-    def settle(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> None:
+    def resolve(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> None:
         """Take in what builds have found.
 
         :param looked_at: builds, the JSON of the property, and whether they are over

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
-from buildbot_selfserve.history.stored import property_in
+from buildbot_selfserve.history.json_columns import property_in
 
 #: Longer than any time in seconds.
 FOREVER = 2**62
 
 
-class Told(NamedTuple):
+class BuildsetInfo(NamedTuple):
     """What is told of a buildset.
 
     :param reason: why it was asked for
@@ -38,7 +38,7 @@ class Link(NamedTuple):
     stamp_id: int
     place: int
     time: int
-    told: Told
+    info: BuildsetInfo
 
 
 class Buildsets:
@@ -46,8 +46,8 @@ class Buildsets:
 
     def __init__(self) -> None:
         self._ids = Ids()
-        self._told: list[Told] = []
-        self._same: dict[Told, Told] = {}
+        self._told: list[BuildsetInfo] = []
+        self._same: dict[BuildsetInfo, BuildsetInfo] = {}
         self._stamp = array("q")
         self._more_stamps: dict[int, tuple[int, ...]] = {}
         self._of_stamp = Pairs()
@@ -64,11 +64,11 @@ class Buildsets:
         """Add buildsets, each with all its sourcestamps."""
         of_stamp: list[tuple[int, int]] = []
         by_time: dict[int, list[tuple[int, int]]] = {}
-        for buildset_id, stamp_id, place, time, told in links:
+        for buildset_id, stamp_id, place, time, info in links:
             where = self._ids.where(buildset_id)
             if where is None:
                 where = self._ids.insert(buildset_id)
-                self._told.insert(where, self._same.setdefault(told, told))
+                self._told.insert(where, self._same.setdefault(info, info))
                 self._stamp.insert(where, stamp_id)
             elif stamp_id not in self.stamps(buildset_id):
                 self._more_stamps[buildset_id] = (*self.stamps(buildset_id), stamp_id)
@@ -82,7 +82,7 @@ class Buildsets:
         for place, pairs in by_time.items():
             self._by_time.setdefault(place, Pairs()).add(pairs)
 
-    def told(self, buildset_id: int) -> Told:
+    def info(self, buildset_id: int) -> BuildsetInfo:
         """Return what is told of a buildset."""
         where = self._ids.where(buildset_id)
         assert where is not None

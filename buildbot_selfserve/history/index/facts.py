@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Builds
-from buildbot_selfserve.history.index.intake import Intake
-from buildbot_selfserve.history.index.known import Known
-from buildbot_selfserve.history.index.stamps import ByBranch
-from buildbot_selfserve.history.index.stamps import Find
-from buildbot_selfserve.history.index.stamps import Place
-from buildbot_selfserve.history.index.stamps import Stamp
-from buildbot_selfserve.history.index.stamps import Stamps
-from buildbot_selfserve.history.index.stamps import in_order
+from buildbot_selfserve.history.index.ingest import Ingest
+from buildbot_selfserve.history.index.sourcestamps import ByBranch
+from buildbot_selfserve.history.index.sourcestamps import Find
+from buildbot_selfserve.history.index.sourcestamps import Source
+from buildbot_selfserve.history.index.sourcestamps import Stamp
+from buildbot_selfserve.history.index.sourcestamps import Stamps
+from buildbot_selfserve.history.index.sourcestamps import in_order
+from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import is_abbreviation
@@ -62,8 +62,8 @@ class Facts:
     :ivar intake: where more becomes known
     """
 
-    def __init__(self, known: Known) -> None:
-        self.intake = Intake(known)
+    def __init__(self, known: IndexState) -> None:
+        self.ingest = Ingest(known)
         self._known = known
         self._lock = known.lock
         self._stamps = known.stamps
@@ -79,12 +79,12 @@ class Facts:
     def is_branch(self, name: str) -> bool:
         """Whether something was ever to be built on a branch of this name."""
         with self._lock:
-            return name in self._stamps.moves
+            return name in self._stamps.branch_names
 
     def count_branches(self) -> int:
         """Return how many branches there are."""
         with self._lock:
-            return len(self._stamps.moves)
+            return len(self._stamps.branch_names)
 
     def newest_branches(self, begin: int, end: int | None) -> list[tuple[str, int]]:
         """Return branches and when something last moved there, the newest first.
@@ -92,17 +92,17 @@ class Facts:
         Those from *begin* on, before *end*.
         """
         with self._lock:
-            return self._stamps.moves.newest(begin, end)
+            return self._stamps.branch_names.newest(begin, end)
 
     def branches_near(self, text: str, count: int) -> Sequence[str]:
         """Return the *count* branches beside which *text* would stand in the order of names."""
         with self._lock:
-            return self._stamps.moves.near(text, count)
+            return self._stamps.branch_names.near(text, count)
 
     def moved(self, names: Iterable[str | None]) -> int | None:
         """Return when something last moved on any branch of these names."""
         with self._lock:
-            found = [self._stamps.moves.moved(name) for name in names if name]
+            found = [self._stamps.branch_names.moved(name) for name in names if name]
             return max((one for one in found if one is not None), default=None)
 
     @property
@@ -116,7 +116,7 @@ class Facts:
         with self._lock:
             return [self._stamps[one] for one in sorted(stamp_ids) if one in self._stamps]
 
-    def newest_places(self, branch: Branch, count: int) -> set[Place]:
+    def newest_places(self, branch: Branch, count: int) -> set[Source]:
         """Return where the newest *count* sourcestamps on *branch* are that name a revision."""
         with self._lock:
             return self._stamps.newest_places(branch, count)
@@ -143,7 +143,7 @@ class Facts:
         with self._lock:
             return self._by_branch(branches, self._beginning(digits))
 
-    def places_of(self, revision: str, most: int) -> list[Place]:
+    def places_of(self, revision: str, most: int) -> list[Source]:
         """Return places where *revision* is known, or a hash that begins so; at most so many."""
         with self._lock:
             found = [*self._at(revision, ambiguous=False)]
@@ -295,7 +295,7 @@ class Facts:
 
     def _about(self, buildset_id: int, stamp_id: int) -> About:
         stamp = self._stamps[stamp_id]
-        reason, owner = self._buildsets.told(buildset_id)
+        reason, owner = self._buildsets.info(buildset_id)
         if owner is None:
             owner = self._changes.author_of(stamp_id)
         revision, undecided = stamp.revision, False

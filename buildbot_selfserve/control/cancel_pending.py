@@ -1,0 +1,171 @@
+"""Cancels what waits, so that no distributor comes between.
+
+Buildbot's own ``data.control('cancel')`` may complete a request between its claim and its build;
+the build then never ends and its worker stays busy for ever. Here requests are completed and
+claimed in one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+from buildbot.process.results import worst_status
+
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control import mq_producer
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import SUCCESS
+
+#: So many requests are cancelled in one transaction, and announced together.
+BATCH = 50
+#: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
+#: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
+_WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
+
+_requests, _claims = Model.buildrequests, Model.buildrequest_claims
+_buildsets = Model.buildsets
+
+
+async def cancel(
+    master: Any, request_ids: Sequence[int], begun: set[int], untold: set[int]
+) -> list[int]:
+    """Cancel those requests that nobody has claimed, and announce it; return which.
+
+    :param begun: gets those that were cancelled if the database says so later, when this fails
+    :param untold: as for :func:`complete_buildsets`
+    """
+    now = int(time.time())
+    done: dict[int, int] = await master.db.pool.do(
+        _complete_unclaimed, request_ids, master.masterid, now, begun
+    )
+    await announce(master, done, untold)
+    return list(done)
+
+
+async def announce(master: Any, done: Mapping[int, int], untold: set[int]) -> None:
+    """Tell of requests that were cancelled while they waited.
+
+    The events are those of ``completeBuildRequests`` and of the master's own cancelling, in their
+    order (buildbot/data/buildrequests.py, buildbot/process/botmaster.py).
+
+    :param done: the buildsets of the requests, by request id
+    :param untold: as for :func:`complete_buildsets`
+    """
+    if done:
+        await mq_producer.requests(master, list(done), "complete")
+        await complete_buildsets(master, set(done.values()), untold)
+        await mq_producer.cancelled(master, list(done))
+
+
+def _complete_unclaimed(
+    connection: sa.Connection,
+    request_ids: Sequence[int],
+    master_id: int,
+    now: int,
+    begun: set[int],
+) -> dict[int, int]:
+    """Claim and complete, in one transaction, the requests that are pending.
+
+    What a master has claimed that is gone is pending, too, though nobody else sees it.
+
+    :param begun: gets those that are about to be committed: a connection may break after that, and
+        the master then does this again (buildbot/db/pool.py)
+    :returns: the buildsets of those that were, by request id
+    """
+    if len(request_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
+        return _one_by_one(connection, request_ids, master_id, now, begun)
+    pending = (
+        sa.select(_requests.c.id, _requests.c.buildsetid)
+        .where(current_state.still_pending(request_ids))
+        .order_by(_requests.c.id)
+        # a claim must not wait for it, or each would wait for the other: its foreign key asks for
+        # the row's key alone. SQLite knows no such thing, and has one writer anyway
+        .with_for_update(key_share=True)
+    )
+    try:
+        with connection.begin():
+            _give_up_claims(connection, request_ids)
+            found = {row.id: row.buildsetid for row in connection.execute(pending)}
+            if found:
+                claims = [
+                    {"brid": request_id, "masterid": master_id, "claimed_at": now}
+                    for request_id in found
+                ]
+                # this first: it fails if a distributor was faster
+                connection.execute(_claims.insert(), claims)
+                values = {"complete": 1, "results": CANCELLED, "complete_at": now}
+                ours = _requests.c.id.in_(list(found))
+                connection.execute(_requests.update().where(ours).values(values))
+                begun.update(found)
+            return found
+    except sa.exc.IntegrityError:
+        # a distributor claimed one of them between the statements: do the others alone
+        if len(request_ids) == 1:
+            return {}
+    return _one_by_one(connection, request_ids, master_id, now, begun)
+
+
+def _give_up_claims(connection: sa.Connection, request_ids: Sequence[int]) -> None:
+    query = sa.select(_claims.c.brid).where(current_state.claimed_by_nobody(request_ids))
+    left = connection.execute(query).scalars().all()
+    if left:  # a DELETE that finds nothing locks all the same, in some databases
+        connection.execute(_claims.delete().where(current_state.claimed_by_nobody(left)))
+
+
+def _one_by_one(
+    connection: sa.Connection,
+    request_ids: Sequence[int],
+    master_id: int,
+    now: int,
+    begun: set[int],
+) -> dict[int, int]:
+    done: dict[int, int] = {}
+    for request_id in request_ids:
+        done |= _complete_unclaimed(connection, [request_id], master_id, now, begun)
+    return done
+
+
+async def complete_buildsets(
+    master: Any, buildset_ids: Iterable[int], untold: set[int] | None = None
+) -> None:
+    """Complete those buildsets of which every request is complete, and announce them.
+
+    What ``data.updates.maybeBuildsetComplete`` does for each, in a few queries for all
+    (buildbot/data/buildsets.py).
+
+    :param untold: has those that were completed and not announced, while that is so; whoever calls
+        this again with the same set, when it has failed, announces them
+    """
+    untold = set() if untold is None else untold
+    wanted, now = sorted(buildset_ids), int(time.time())
+    if wanted:
+        await master.db.pool.do(_complete_buildsets, wanted, now, untold)
+    await mq_producer.buildsets(master, sorted(untold), "complete")
+    untold.clear()
+
+
+def _complete_buildsets(
+    connection: sa.Connection, buildset_ids: Sequence[int], now: int, untold: set[int]
+) -> None:
+    query = sa.select(_requests.c.buildsetid, _requests.c.complete, _requests.c.results)
+    results = dict.fromkeys(buildset_ids, SUCCESS)
+    for row in connection.execute(query.where(_requests.c.buildsetid.in_(buildset_ids))):
+        if not row.complete:
+            results.pop(row.buildsetid, None)
+        elif row.buildsetid in results:
+            results[row.buildsetid] = worst_status(results[row.buildsetid], row.results)
+    connection.commit()  # what was read begun a transaction
+    with connection.begin():
+        for buildset_id, result in results.items():
+            # somebody else may have been faster
+            open_one = sa.and_(_buildsets.c.id == buildset_id, _buildsets.c.complete == 0)
+            values = {"complete": 1, "results": result, "complete_at": now}
+            query_one = _buildsets.update().where(open_one).values(values)
+            if connection.execute(query_one).rowcount == 1:
+                untold.add(buildset_id)

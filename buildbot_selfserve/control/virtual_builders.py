@@ -1,0 +1,114 @@
+"""Virtual builders: the names under which a build request may be built."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+from buildbot.process.build import Build
+
+from buildbot_selfserve.control import current_state
+
+#: The property that moves a build to a virtual builder.
+PROPERTY: str = Build.VIRTUAL_BUILDERNAME_PROP
+
+_changes, _values = Model.changes, Model.change_properties
+_links = Model.buildset_sourcestamps
+
+
+def names(
+    master: Any, builder: str, properties: Mapping[str, Any], of_changes: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return the names other than *builder* under which a request for it may be built.
+
+    A build takes its properties from master.cfg, the changes, the request, the builder and the
+    worker; the last one that has a property wins, and defaults only fill in (buildbot/process/
+    build.py, setup_properties_known_before_build_starts). Nobody knows beforehand which worker will
+    take the request, so the names given by any of them count.
+
+    :param properties: values of the request's properties, by name
+    :param of_changes: the names that the properties of its changes give
+    """
+    configured = master.botmaster.builders.get(builder)
+    config = configured.config if configured is not None else None
+    workers = _workers(master, config)
+    found = _first(
+        _given(config.properties) if config is not None else [],
+        _given(properties),
+        list(of_changes),
+        _given(master.config.properties.asDict(), _value_of_pair),
+        _given(config.defaultProperties) if config is not None else [],
+        _each(worker.defaultProperties for worker in workers),
+    )
+    found += _each(worker.properties for worker in workers)
+    return tuple(dict.fromkeys(name for name in found if name != builder))
+
+
+def _workers(master: Any, config: Any) -> list[Any]:
+    names = config.workernames if config is not None else ()
+    workers = (master.workers.workers.get(name) for name in names)
+    return [worker for worker in workers if worker is not None]
+
+
+def _first(*sources: list[str]) -> list[str]:
+    return next((list(source) for source in sources if source), [])
+
+
+def _each(sources: Iterable[Any]) -> list[str]:
+    return [name for one in sources for name in _given(one.asDict(), _value_of_pair)]
+
+
+def _value_of_pair(pair: tuple[Any, str]) -> Any:
+    value, _source = pair
+    return value
+
+
+def _given(properties: Mapping[str, Any], value_of: Any = lambda value: value) -> list[str]:
+    if PROPERTY not in properties:
+        return []
+    value = value_of(properties[PROPERTY])
+    return [] if value is None else [str(value)]
+
+
+def of_buildset(connection: sa.Connection, buildset_id: int) -> list[str]:
+    """Return the names that the properties of a buildset's changes give."""
+    stamps = sa.select(_links.c.sourcestampid).where(_links.c.buildsetid == buildset_id)
+    return _of_changes(connection, _changes.c.sourcestampid.in_(stamps))
+
+
+def of_sourcestamps(
+    connection: sa.Connection, sourcestamps: Collection[int | Mapping[str, Any]]
+) -> list[str]:
+    """Return the names that the properties of the changes of *sourcestamps* give.
+
+    :param sourcestamps: ids, or what ``db.sourcestamps.findSourceStampId`` takes
+    """
+    ids = [stamp for stamp in sourcestamps if isinstance(stamp, int)]
+    conditions = [_changes.c.sourcestampid.in_(ids)] if ids else []
+    conditions += [
+        sa.and_(
+            _changes.c.revision == stamp["revision"],
+            _changes.c.branch == stamp.get("branch"),
+            _changes.c.codebase == stamp.get("codebase", ""),
+        )
+        for stamp in sourcestamps
+        if not isinstance(stamp, int) and stamp.get("revision")
+    ]
+    return _of_changes(connection, sa.or_(*conditions)) if conditions else []
+
+
+def _of_changes(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[str]:
+    query = (
+        sa.select(_values.c.property_value)
+        .join(_changes, _changes.c.changeid == _values.c.changeid)
+        .where(_values.c.property_name == PROPERTY, condition)
+        .order_by(_values.c.changeid.desc())
+    )
+    # each is a value with its source (buildbot/db/changes.py, addChange)
+    pairs = [current_state.pair(text) for text in connection.execute(query).scalars()]
+    values = [pair[0] for pair in pairs if pair is not None]
+    return list(dict.fromkeys(str(value) for value in values if value is not None))

@@ -1,0 +1,85 @@
+"""The names of branches: when something last moved on each, and which are like a text."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import islice
+
+from buildbot_selfserve.params.texts import is_plain
+
+#: Characters that the name of a branch in a request may have.
+LONGEST = 256
+
+
+def can_be_named(branch: str) -> bool:
+    """Whether a request can give the name of a *branch*."""
+    return len(branch) <= LONGEST and is_plain(branch)
+
+
+class BranchNames:
+    """The branches by the time of what was last seen on them: a revision, or a buildset.
+
+    They are kept in that order, because pages show the newest ones of very many. Those that no
+    request can give are left out.
+    """
+
+    def __init__(self) -> None:
+        self._moved: dict[str, int] = {}
+        self._latest = 0
+        self._in_order = True
+        self._names: list[str] = []
+        self._added: list[str] = []
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._moved
+
+    def __len__(self) -> int:
+        return len(self._moved)
+
+    def move(self, name: str, when: int) -> None:
+        """Note that something moved on a branch, in epoch seconds."""
+        if name not in self._moved and not can_be_named(name):
+            return
+        before = self._moved.pop(name, None)
+        if before is None:
+            self._added.append(name)
+        when = max(when, before or 0)
+        self._moved[name] = when
+        self._in_order = self._in_order and when >= self._latest
+        self._latest = max(self._latest, when)
+
+    def moved(self, name: str) -> int | None:
+        """Return when something last moved on a branch, ``None`` if it is not known."""
+        return self._moved.get(name)
+
+    def newest(self, begin: int, end: int | None) -> list[tuple[str, int]]:
+        """Return names and times, the newest first: those from *begin* on, before *end*."""
+        if not self._in_order:
+            self._moved = dict(sorted(self._moved.items(), key=lambda one: one[1]))
+            self._in_order = True
+        return list(islice(reversed(self._moved.items()), begin, end))
+
+    def near(self, text: str, count: int) -> Sequence[str]:
+        """Return the *count* names beside which *text* would stand in their order."""
+        if self._added:
+            self._names = sorted([*self._names, *self._added])
+            self._added = []
+        return near(self._names, text, count)
+
+
+def near(names: Sequence[str], text: str, count: int) -> Sequence[str]:
+    """Return the *count* of the sorted *names* beside which *text* would stand."""
+    begin = bisect.bisect(names, text) - count // 2
+    begin = max(0, min(begin, len(names) - count))
+    return names[begin : begin + count]
+
+
+def latest(branch_names: Iterable[tuple[str | None, int]]) -> dict[str, int]:
+    """Return the last time of each branch; what is on none is left out."""
+    found: dict[str, int] = {}
+    for name, when in branch_names:
+        if name and when > found.get(name, -1):
+            found[name] = when
+    return found

@@ -1,0 +1,137 @@
+"""What the index asks the database: how far it has got, and what is new there."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.history.sql import Statement
+
+stamps = Model.sourcestamps
+links = Model.buildset_sourcestamps
+buildsets = Model.buildsets
+requests = Model.buildrequests
+builds = Model.builds
+changes = Model.changes
+codebase_branches = Model.codebase_branches
+_properties = Model.build_properties
+_owners = Model.buildset_properties
+_change_users, _users = Model.change_users, Model.users
+
+#: The property in which a build keeps the revision that it found.
+GOT_REVISION = "got_revision"
+#: The property in which a buildset keeps who asked for it (buildbot/www/authz uses it, too).
+OWNER = "owner"
+
+
+def _newest(column: sa.Column[int]) -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.max(column)).scalar_subquery()
+
+
+def _oldest(column: sa.Column[int]) -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.min(column)).scalar_subquery()
+
+
+#: How far each table goes. All of it comes from the ends of primary keys.
+ENDS = Statement(
+    sa.select(
+        _newest(builds.c.id),
+        _newest(links.c.id),
+        _newest(changes.c.changeid),
+        _newest(stamps.c.id),
+        _oldest(links.c.id),
+        _oldest(changes.c.changeid),
+        _oldest(stamps.c.id),
+    )
+)
+
+STAMPS = sa.select(
+    stamps.c.id,
+    stamps.c.revision,
+    stamps.c.branch,
+    stamps.c.codebase,
+    stamps.c.project,
+    stamps.c.repository,
+    stamps.c.created_at,
+    stamps.c.patchid,
+)
+STAMPS_OF = Statement(STAMPS, stamps.c.id)
+
+#: How many branches Buildbot knows of its codebases, and when it last saw one of them move.
+CODEBASE_BRANCHES_END = Statement(
+    sa.select(sa.func.count(), sa.func.max(codebase_branches.c.last_timestamp))
+)
+#: Those that have moved since.
+CODEBASE_BRANCHES = sa.select(
+    codebase_branches.c.id, codebase_branches.c.name, codebase_branches.c.last_timestamp
+).where(codebase_branches.c.last_timestamp >= sa.bindparam("since"))
+
+#: Buildsets, each as often as it has sourcestamps, with who asked for it, where it says so.
+#: Buildbot writes a buildset, its sourcestamps, its properties and its requests in one transaction
+#: (buildbot/db/buildsets.py, addBuildset), and what is written at once must be read at once.
+LINKS = sa.select(
+    links.c.id,
+    links.c.buildsetid,
+    links.c.sourcestampid,
+    buildsets.c.submitted_at,
+    buildsets.c.reason,
+    _owners.c.property_value,
+).select_from(
+    links.join(buildsets, buildsets.c.id == links.c.buildsetid).outerjoin(
+        _owners,
+        sa.and_(
+            _owners.c.buildsetid == links.c.buildsetid,
+            binary_collation(_owners.c.property_name, OWNER),
+        ),
+    )
+)
+
+#: Changes, each as often as Buildbot knows users of it, or once without any.
+CHANGES = sa.select(
+    changes.c.changeid, changes.c.sourcestampid, changes.c.author, _users.c.identifier
+).select_from(
+    changes.outerjoin(_change_users, _change_users.c.changeid == changes.c.changeid).outerjoin(
+        _users, _users.c.uid == _change_users.c.uid
+    )
+)
+
+BUILDS = sa.select(
+    builds.c.id,
+    builds.c.buildrequestid,
+    builds.c.started_at,
+    requests.c.submitted_at,
+    requests.c.buildsetid,
+).select_from(builds.join(requests, requests.c.id == builds.c.buildrequestid))
+
+#: Builds, whether they are over, and what they found.
+FOUND = sa.select(
+    builds.c.id, requests.c.buildsetid, builds.c.complete_at, _properties.c.value
+).select_from(
+    requests.join(builds, builds.c.buildrequestid == requests.c.id).outerjoin(
+        _properties,
+        sa.and_(
+            _properties.c.buildid == builds.c.id, binary_collation(_properties.c.name, GOT_REVISION)
+        ),
+    )
+)
+
+FOUND_BY = Statement(FOUND, builds.c.id)
+FOUND_IN = Statement(FOUND, requests.c.buildsetid)
+
+#: The buildsets with a request that is not complete.
+OPEN = Statement(sa.select(requests.c.buildsetid).where(requests.c.complete == 0).distinct())
+
+#: Buildsets, and the builders that they ask for.
+ASKED_FOR = Statement(sa.select(requests.c.buildsetid, requests.c.builderid), requests.c.buildsetid)
+
+#: When the builds started that started late, and their buildsets.
+LATE = (
+    sa.select(builds.c.started_at, requests.c.buildsetid)
+    .select_from(builds.join(requests, requests.c.id == builds.c.buildrequestid))
+    .where(builds.c.started_at - requests.c.submitted_at >= sa.bindparam("late"))
+)
+
+BUILDERS = sa.select(Model.builders.c.id, Model.builders.c.name)
+WORKERS = sa.select(Model.workers.c.id, Model.workers.c.name)
+MASTERS = sa.select(Model.masters.c.id, Model.masters.c.name)

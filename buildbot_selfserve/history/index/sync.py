@@ -1,0 +1,172 @@
+"""Loads the index, and brings it up to date at each question."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Iterable
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.history import sql
+from buildbot_selfserve.history.index import queries
+from buildbot_selfserve.history.index.builds import LATE
+from buildbot_selfserve.history.index.cursor import MOST_GAPS
+from buildbot_selfserve.history.index.cursor import Replaced
+from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.ingest import Ingest
+from buildbot_selfserve.history.index.on_demand import load_found
+from buildbot_selfserve.history.index.on_demand import load_names
+from buildbot_selfserve.history.index.on_demand import streamed
+from buildbot_selfserve.history.index.state import IndexState
+
+#: More builds than this that may find a revision are looked at, whether anybody asks or not.
+MOST_SEARCHING = 500
+
+#: What is followed, in this order: whatever refers to something is fetched before it, so that
+#: what it refers to is there when its turn comes. Builds refer to buildsets, and those are told of
+#: with their changes.
+_FOLLOWED = (
+    ("builds", queries.BUILDS, queries.builds.c.id),
+    ("links", queries.LINKS, queries.links.c.id),
+    ("changes", queries.CHANGES, queries.changes.c.changeid),
+    ("stamps", queries.STAMPS, queries.stamps.c.id),
+)
+#: In these the last column is what may be there several times, or not at all.
+_SEVERAL = {"links", "changes"}
+
+#: What a connection keeps: the facts it has brought up to date, and the version they have then.
+_VERSION = "selfserve_version"
+
+Records = list[tuple[Any, ...]]
+
+
+class Index:
+    """What is known of one database, shared by the threads of a reader.
+
+    An answer is as new as the database is at the time of the question: each question first asks
+    how far the tables go now, and fetches what it does not know.
+
+    :param only_reads: nothing is written through the connections that it gets: to SQLite, what a
+        connection writes itself is no change
+    """
+
+    def __init__(self, only_reads: bool = True) -> None:
+        self._only_reads = only_reads
+        self._facts: Facts | None = None
+        self._loading = threading.Lock()
+
+    def facts(self, connection: sa.Connection) -> Facts:
+        """Return what is known, up to date; the first time, or after a change of the database, all
+        of it is loaded.
+        """
+        facts = self._facts
+        while True:
+            if facts is None:
+                facts = self._loaded(connection, facts)
+            try:
+                if self._only_reads:
+                    _bring_up_to_date(connection, facts)
+                else:
+                    _extend(connection, facts)
+                return facts
+            except Replaced:
+                facts = self._loaded(connection, facts)
+
+    def _loaded(self, connection: sa.Connection, stale: Facts | None) -> Facts:
+        with self._loading:
+            if self._facts is None or self._facts is stale:
+                self._facts = _load(connection)
+            return self._facts
+
+
+def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
+    """Learn what is new, unless nothing was written since this connection did so.
+
+    SQLite tells that at next to no cost. Each connection has numbers of its own for it.
+    """
+    if connection.dialect.name != "sqlite":
+        _extend(connection, facts)
+        return
+    version = sql.fetched(connection, "PRAGMA data_version")[0]
+    known_facts, known_version = connection.info.get(_VERSION, (None, None))
+    if known_version != version or known_facts() is not facts:
+        _extend(connection, facts)
+        connection.info[_VERSION] = (weakref.ref(facts), version)
+
+
+def _extend(connection: sa.Connection, facts: Facts) -> None:
+    ingest = facts.ingest
+    before = ingest.ends()
+    *ends, first_link, first_change, first_stamp = queries.ENDS.all(connection)[0]
+    ingest.begins(first_stamp, first_link)
+    ingest.forget_changes(first_change)
+    new: dict[str, Records] = {}
+    came = False
+    for (name, query, column), end in zip(_FOLLOWED, ends, strict=True):
+        # what has come since we asked for the ends may refer to what has come since, too
+        condition = ingest.condition(name, column, before[name], end, anyway=came)
+        if condition is not None:
+            new[name] = list(_followed(connection, name, query.where(condition).order_by(column)))
+            # nearly always there is nothing but the newest one of before
+            came = came or any(one[0] != before[name] for one in new[name])
+    if came:
+        needed = {link[2] for link in new.get("links", ())}
+        needed.difference_update(stamp[0] for stamp in new.get("stamps", ()))
+        ingest.add(new, _unknown_stamps(connection, ingest, needed))
+    _tidy(connection, facts)
+
+
+def _unknown_stamps(connection: sa.Connection, ingest: Ingest, needed: Iterable[int]) -> Records:
+    """Return the sourcestamps that are *needed*, and not known."""
+    return queries.STAMPS_OF.of(connection, ingest.unknown_stamps(needed))
+
+
+def _tidy(connection: sa.Connection, facts: Facts) -> None:
+    ingest = facts.ingest
+    untrimmed = ingest.untrimmed()
+    if untrimmed:
+        ingest.trim(untrimmed, {one for (one,) in queries.OPEN.all(connection)})
+    if len(ingest.searching()) > MOST_SEARCHING:
+        load_found(connection, facts, None)
+
+
+def _load(connection: sa.Connection) -> Facts:
+    # one that writes at a time gives out the ids in the order of the commits
+    facts = Facts(IndexState(rising=connection.dialect.name == "sqlite"))
+    ingest = facts.ingest
+    newest = queries.BUILDS.order_by(queries.builds.c.id.desc()).limit(2 * MOST_GAPS)
+    for _ in ingest.begin("builds", reversed(list(streamed(connection, newest)))):
+        pass
+    links, changes, stamps = (
+        ingest.begin(name, _followed(connection, name, query.order_by(column)))
+        for name, query, column in _FOLLOWED[1:]
+    )
+    ingest.add_stamps(stamps)
+    ingest.add_changes(changes)
+    # those of sourcestamps that came while we were reading
+    newer = ingest.add_links(links)
+    ingest.add_stamps(_unknown_stamps(connection, ingest, (link[2] for link in newer)))
+    ingest.add_links(newer)
+    late = streamed(connection, queries.LATE.params(late=LATE))
+    found = queries.FOUND_IN.of(connection, ingest.undecided())
+    ingest.begin_builds((one for (one,) in queries.OPEN.all(connection)), late, found)
+    load_names(connection, facts)
+    return facts
+
+
+def _followed(
+    connection: sa.Connection, name: str, query: sa.Select[Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the records of a tail, each id once and in their order."""
+    records = streamed(connection, query)
+    if name not in _SEVERAL:
+        return records
+    by_id = (list(same) for _, same in itertools.groupby(records, key=itemgetter(0)))
+    return (
+        (*same[0][:-1], tuple(one[-1] for one in same if one[-1] is not None)) for same in by_id
+    )

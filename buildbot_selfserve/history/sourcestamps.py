@@ -1,0 +1,38 @@
+"""Which sourcestamps build requests are for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model import Sourcestamp
+
+_requests, _stamps = Model.buildrequests, Model.sourcestamps
+_links = Model.buildset_sourcestamps
+_PLACES = Statement(
+    sa.select(
+        _requests.c.id,
+        _stamps.c.branch,
+        _stamps.c.codebase,
+        _stamps.c.repository,
+        _stamps.c.project,
+    ).select_from(
+        _requests.join(_links, _links.c.buildsetid == _requests.c.buildsetid).join(
+            _stamps, _stamps.c.id == _links.c.sourcestampid
+        )
+    ),
+    _requests.c.id,
+)
+
+
+def of_requests(
+    connection: sa.Connection, request_ids: Sequence[int]
+) -> dict[int, tuple[Sourcestamp, ...]]:
+    """Return the sourcestamps of the requests that exist, by request."""
+    found: dict[int, tuple[Sourcestamp, ...]] = {}
+    for request_id, *place in _PLACES.of(connection, request_ids):
+        found[request_id] = (*found.get(request_id, ()), Sourcestamp(*place))
+    return found

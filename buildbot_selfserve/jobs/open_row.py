@@ -1,0 +1,142 @@
+"""Writes the journal's row of a job request before it is done, or finds the one that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.errors import KeyTaken
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.requester import Requester
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
+
+#: Seconds between two looks at a job request that was sent again while it runs.
+AGAIN_INTERVAL = 0.2
+#: Seconds between two looks for rows that nobody does.
+ORPHANS_INTERVAL = 1.0
+
+
+class RowOpener:
+    """Opens the rows of one master's job requests.
+
+    :param clock: the reactor
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param masterid: returns the id of this master
+    :param incarnation: returns which of its lives this is
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        write: Callable[..., Awaitable[Any]],
+        masterid: Callable[[], int],
+        incarnation: Callable[[], str],
+        closing: RowCloser,
+    ) -> None:
+        self._clock = clock
+        self._write = write
+        self._masterid = masterid
+        self._incarnation = incarnation
+        self._closing = closing
+        #: rows that somebody here does
+        self.open_rows: set[JobRow] = set()
+
+    async def open(
+        self, job: Job, asker: Requester, deadline: float, per_minute: int | None
+    ) -> store.Opened:
+        """Write the row of *job*, which is to be done now; or return what was done before.
+
+        That is what has the same Idempotency-Key, when it has ended, unless it failed and has done
+        nothing.
+
+        :param per_minute: so many job requests an asker may send in a minute
+        :raises KeyTaken: the key was given to another job request
+        :raises TooMany: the asker sends too many of them; nothing was written
+        :raises Unavailable: the earlier one has not ended yet, or the database does not answer
+        """
+        while True:
+            opened = await self._row(job, asker, per_minute)
+            if opened.new:
+                return opened
+            if asker.attempt is None or opened.fingerprint != asker.attempt.fingerprint:
+                raise KeyTaken(
+                    f"This Idempotency-Key belongs to job {opened.job.job_id}",
+                    "which asked for something else; take another key",
+                )
+            if opened.job.status != "running":
+                return opened
+            if self._clock.seconds() > deadline:
+                raise unfinished(opened.job)
+            await task.deferLater(self._clock, AGAIN_INTERVAL)
+
+    async def _row(self, job: Job, asker: Requester, per_minute: int | None) -> store.Opened:
+        """Write the row of *job*, or find the one that its key has.
+
+        What the database may have written though it failed is closed later.
+        """
+        begun: list[int] = []  # lasts while the database is asked again
+        try:
+            opened: store.Opened | TooMany = await self._write(
+                store.open_job,
+                job,
+                self._masterid(),
+                self._incarnation(),
+                asker.attempt,
+                per_minute,
+                begun,
+            )
+        except Exception:
+            self.log.failure("selfserve: the row of a job request cannot be written")
+            self._closing.in_background(self._close_orphans())
+            raise Unavailable("The master's database does not answer; nothing was done") from None
+        if isinstance(opened, TooMany):
+            raise opened
+        if opened.new:
+            self.open_rows.add(opened.job.row)
+        return opened
+
+    async def _close_orphans(self) -> None:
+        """Close rows that were written though their writing failed: nobody does those jobs.
+
+        A connection that breaks at the wrong moment does that. A row counts as such when it is
+        there twice, because another's may have been written just now.
+        """
+        seen: set[JobRow] | None = None
+        while True:
+            await task.deferLater(self._clock, ORPHANS_INTERVAL)
+            try:
+                left = await self._write(store.open_now, self._masterid(), self._incarnation())
+            except defer.CancelledError:
+                raise  # the master stops
+            except Exception:
+                self.log.failure("selfserve: the journal cannot be read, trying again")
+                continue
+            orphans = {job.row: job for job in left if job.row not in self.open_rows}
+            if seen is not None:
+                for row in seen & orphans.keys():
+                    await self._closing.close_as_reconciled(orphans[row])
+                return
+            seen = set(orphans)
+
+
+def unfinished(job: Job) -> Unavailable:
+    """Return what to say to a client that has waited for *job* long enough."""
+    if not job.job_id:
+        return Unavailable("The master's database does not answer")
+    return Unavailable(
+        f"Job {job.job_id} was begun and has not ended yet",
+        "whether and how it ended will stand in the journal; look there before you ask again",
+        job_id=job.job_id,
+    )

@@ -1,0 +1,273 @@
+"""The way of a job request, from its row to its receipt."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.deferreds import independent
+from buildbot_selfserve.errors import CustomCodeFailed
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.open_row import RowOpener
+from buildbot_selfserve.jobs.open_row import unfinished
+from buildbot_selfserve.jobs.requester import Requester
+from buildbot_selfserve.jobs.requester import new_job
+from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import NO_LIMITS
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
+from buildbot_selfserve.model import Limits
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import RequestOutcome
+
+#: An act gets so much of the timeout; the rest is for closing its row and answering.
+ACT_SHARE = 0.8
+
+Act = Callable[..., Awaitable[Effect]]
+#: An act that needs to be told only for which job request it is.
+Bound = Callable[[Order], Awaitable[Effect]]
+
+
+class _Running:
+    """A job request on its way; ``job`` gets its id when its row is written."""
+
+    def __init__(self, job: Job, asker: Requester, deadline: float) -> None:
+        self.job = job
+        self.asker = asker
+        self.deadline = deadline
+
+
+class Jobs:
+    """Runs job requests of one master, one journal row each.
+
+    :param clock: the reactor
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param check_available: raises :class:`Unavailable` when the master cannot do anything now
+    :param settle: says what a job that was cut short has really done
+    :param follow: waits until what a job told to stop has ended; says how
+    :param masterid: returns the id of this master
+    :param closed: is told of each job whose row was closed
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        write: Callable[..., Awaitable[Any]],
+        check_available: Callable[[], Awaitable[None]],
+        reconcile: Callable[[Job], Awaitable[Effect]],
+        follow: Callable[[Job], Awaitable[Effect]],
+        masterid: Callable[[], int],
+        closed: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        self.clock = clock
+        self.timeout = 10.0
+        self.limits: Limits = NO_LIMITS
+        self.incarnation = uuid.uuid4().hex
+        self._write = write
+        self._check_available = check_available
+        self._masterid = masterid
+        self._closing = RowCloser(clock, write, reconcile, follow, closed)
+        self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
+        #: what is being done, and until when somebody waits for it
+        self._in_flight: dict[defer.Deferred[Any], float] = {}
+        #: rows that may have been taken over, though that failed
+        self._doubtful: set[JobRow] = set()
+
+    def asked_by(self, asker: Requester) -> AskedJobs:
+        """Return what runs job requests for *asker*."""
+        return AskedJobs(self, asker)
+
+    async def run(
+        self, asker: Requester, action: str, act: Act, *nouns: Any, **params: Any
+    ) -> Receipt:
+        """Journal, ``await act(order, *nouns, **params)``, journal; return the receipt.
+
+        :raises Unavailable: the master cannot do it now, or it did not end within the timeout
+        :raises Refused: the act cannot be done with this target; nothing was written
+        :raises TooMany: the asker has no budget left for it; nothing was done
+        """
+        await self._check_available()
+        deadline = asker.begun + self.timeout * ACT_SHARE
+        running = _Running(new_job(asker, action, nouns, params), asker, deadline)
+        due = asker.begun + self.timeout
+        work = self._begin(running, lambda order: act(order, *nouns, **params), due)
+        try:
+            # when nobody waits any more, what happened stands in the journal
+            return Receipt(await independent(work).addTimeout(self._left(due), self.clock))
+        except defer.TimeoutError:
+            raise unfinished(running.job) from None
+
+    @property
+    def under_way(self) -> int:
+        """Return how many job requests are being done now."""
+        return len(self._in_flight)
+
+    async def reconcile_left_open(self) -> int:
+        """Close the rows that earlier lives of this master left open; return how many.
+
+        What they were following is followed on, and counts as well.
+        """
+        return await self._reconcile_of({self._masterid()})
+
+    async def reconcile_of_gone(self, gone: Collection[int]) -> int:
+        """Do the same for masters that are *gone*. Several masters may do this at once."""
+        return await self._reconcile_of(gone) if gone or self._doubtful else 0
+
+    async def _reconcile_of(self, masters: Collection[int]) -> int:
+        taken = await self._take_over(masters)
+        still_open = [job for job in taken if job.status == "running"]
+        self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
+        for job in taken:
+            if job.status != "running":
+                self._closing.follow_on(job)
+        for job in still_open:
+            await self._closing.close_as_reconciled(job)
+            self._opening.open_rows.discard(job.row)
+        return len(taken)
+
+    async def _take_over(self, masters: Collection[int]) -> list[Job]:
+        """Make what *masters* left ours, and what this failed to tell of the last time."""
+        incarnation = self.incarnation
+        begun = [job_id for life, job_id in self._doubtful if life == incarnation]
+        self._doubtful.clear()
+        busy = self._opening.open_rows | self._closing.followed
+        try:
+            taken: list[Job] = await self._write(
+                store.take_over, masters, self._masterid(), incarnation, busy, begun
+            )
+        except Exception:
+            self._doubtful.update((incarnation, job_id) for job_id in begun)
+            raise
+        return taken
+
+    async def finish(self) -> None:
+        """Wait until what runs has ended, for as long as a client would."""
+        self._closing.stop()
+        await self._no_more_run()
+
+    async def begin_anew(self) -> None:
+        """Let what runs end, likewise, before the journal is opened anew, maybe elsewhere.
+
+        What does not end in time has no row there, whoever has its id.
+        """
+        await self._no_more_run()
+        self.incarnation = uuid.uuid4().hex
+
+    async def _no_more_run(self) -> None:
+        everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
+        # each has at least the time that was configured when it came
+        left = max([self.timeout, *map(self._left, self._in_flight.values())])
+        try:
+            await independent(everything).addTimeout(left, self.clock)
+        except defer.TimeoutError:
+            self.log.warn("selfserve: {n} jobs did not end in time", n=len(self._in_flight))
+
+    def _left(self, due: float) -> float:
+        return max(0.0, due - self.clock.seconds())
+
+    def _begin(self, running: _Running, act: Bound, due: float) -> defer.Deferred[Job]:
+        """Do it, so that nobody's going away ends it."""
+        work = defer.Deferred.fromCoroutine(self._perform(running, act))
+        self._in_flight[work] = due
+
+        def over(result: Any) -> Any:
+            self._in_flight.pop(work, None)
+            self._opening.open_rows.discard(running.job.row)
+            return result
+
+        return work.addBoth(over)
+
+    async def _perform(self, running: _Running, act: Bound) -> Job:
+        asker, deadline = running.asker, running.deadline
+        per_minute = self.limits.job_requests_per_minute
+        opened = await self._opening.open(running.job, asker, deadline, per_minute)
+        job = running.job = opened.job
+        if not opened.new:
+            return job
+        order = Order(
+            job.job_id,
+            job.who,
+            deadline,
+            asker.may,
+            partial(self._take_builds, job),
+            partial(self._note_targets, running),
+        )
+        try:
+            if self.clock.seconds() > deadline:
+                raise Unavailable("The master's database was too slow; nothing was done")
+            effect = await act(order)
+        except (Refused, Forbidden, TooMany) as refusal:
+            await self._closing.close(job, Effect(refusal.msg, errors=True))
+            raise
+        except Exception as error:
+            if not isinstance(error, CustomCodeFailed):  # of which the log tells already
+                self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
+            return await self._cut_short(running.job, error)
+        return _known(await self._closing.close(job, effect))
+
+    async def _cut_short(self, job: Job, error: Exception) -> Job:
+        """Return what a job has done that ended with *error*.
+
+        :raises Unavailable: nothing
+        :raises CustomCodeFailed: nothing, and it would be the same another time
+        """
+        job = _known(await self._closing.close_as_reconciled(job))
+        if not job.did_something and isinstance(error, CustomCodeFailed):
+            raise error
+        if not job.did_something:
+            msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
+            raise Unavailable(msg, job.msg, job_id=job.job_id)
+        return job
+
+    async def _take_builds(self, job: Job, number: int) -> None:
+        limit = self.limits.builds_per_hour
+        if limit is None:
+            return
+        refusal: TooMany | None = await self._write(budgets.take_builds, job, number, limit)
+        if refusal is not None:
+            raise refusal
+
+    async def _note_targets(self, running: _Running, targets: Sequence[RequestOutcome]) -> None:
+        running.job = replace(running.job, requests=tuple(targets))
+        await self._write(store.note_targets, running.job)
+
+
+def _known(job: Job) -> Job:
+    """Return *job* if its row tells how it ended.
+
+    :raises Unavailable: another master took the row over, and has not closed it yet
+    """
+    if job.status == "running":
+        raise unfinished(job)
+    return job
+
+
+class AskedJobs:
+    """Runs job requests for one asker: ``ctx.jobs`` of a handler."""
+
+    def __init__(self, jobs: Jobs, asker: Requester) -> None:
+        self._jobs = jobs
+        self._asker = asker
+
+    async def run(self, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
+        """Journal, act on *nouns* with *params*, journal; return the receipt."""
+        return await self._jobs.run(self._asker, action, act, *nouns, **params)

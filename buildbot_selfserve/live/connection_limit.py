@@ -1,0 +1,45 @@
+"""How many may wait at once, in all and of one client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.errors import Unavailable
+
+#: Seconds after which somebody who found no place may try again.
+RETRY_AFTER = 5
+
+
+class ConnectionLimit:
+    """Places for clients that wait: each is a connection that stays open."""
+
+    def __init__(self) -> None:
+        self.most = 1000
+        self.most_of_one = 600
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, client: str) -> Iterator[None]:
+        """Give *client* a place for as long as the context lasts.
+
+        :raises TooMany: it has as many as one client may have
+        :raises Unavailable: all places are taken
+        """
+        if self._taken.total() >= self.most:
+            raise Unavailable("Too many clients wait here already", retry_after=RETRY_AFTER)
+        if self._taken[client] >= self.most_of_one:
+            raise TooMany(
+                "You wait here too often already",
+                f"at most {self.most_of_one} requests of one client may wait at once",
+                retry_after=RETRY_AFTER,
+            )
+        self._taken[client] += 1
+        try:
+            yield
+        finally:
+            self._taken[client] -= 1
+            if not self._taken[client]:
+                del self._taken[client]

@@ -1,0 +1,203 @@
+"""Tells listeners of a branch what happens on it.
+
+Events say to which build request something has happened, and nothing of branches. Those of a
+request never change, so they are looked up once, for many requests in one question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.deferreds import Batcher
+from buildbot_selfserve.live.mq_consumer import BUILDS
+from buildbot_selfserve.live.mq_consumer import MqEvent
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Event
+from buildbot_selfserve.model import Sourcestamp
+
+#: Seconds in which what happens is told at once.
+WINDOW = 0.25
+#: When more has happened in a window it is not told one by one.
+MOST_TOLD = 100
+#: So many requests are remembered with their sourcestamps.
+MOST_REMEMBERED = 10_000
+#: What is told when too much has happened, or when nobody knows where.
+SOMETHING = Event(None, None)
+
+#: Returns the sourcestamps of the build requests that it is given.
+LookUp = Callable[[Sequence[int]], Awaitable[Mapping[int, tuple[Sourcestamp, ...]]]]
+
+
+class Listener:
+    """Somebody who wants to hear what happens on a branch.
+
+    :param hear: called with what has happened
+    """
+
+    def __init__(self, branch: Branch, hear: Callable[[Sequence[Event]], None]) -> None:
+        self.branch = branch
+        self.hear = hear
+        #: it is not known whether they still may listen, and what they have missed meanwhile
+        self.muted = False
+        self.missed = False
+        #: fires when there is nothing to hear any more
+        self.over: defer.Deferred[None] = defer.Deferred()
+
+
+class Listeners:
+    """All who listen at one master.
+
+    :param clock: the reactor
+    :param look_up: asks a reader where requests belong
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
+        self.clock = clock
+        self._look_up = look_up
+        # in their order
+        self._listeners: dict[Listener, None] = {}
+        self._fresh: dict[int, int | None] = {}
+        self._too_many = False
+        self._telling = False
+        self._places: dict[int, tuple[Sourcestamp, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    @contextmanager
+    def listening(
+        self, branch: Branch, hear: Callable[[Sequence[Event]], None]
+    ) -> Iterator[Listener]:
+        """Call *hear* with what happens on *branch*, for as long as the context lasts."""
+        listener = Listener(branch, hear)
+        self._listeners[listener] = None
+        try:
+            yield listener
+        finally:
+            self._listeners.pop(listener, None)
+
+    def mute(self) -> None:
+        """Tell nobody anything before :meth:`hear_again`."""
+        for listener in self._listeners:
+            listener.muted = True
+
+    def hear_again(self, listener: Listener, branch: Branch) -> None:
+        """Tell *listener* what happens on *branch*, as it is now."""
+        listener.branch = branch
+        listener.muted, missed, listener.missed = False, listener.missed, False
+        if missed:
+            listener.hear((SOMETHING,))
+
+    def end(self, listener: Listener) -> None:
+        """Tell *listener* nothing any more."""
+        if self._listeners.pop(listener, False) is None:
+            listener.over.callback(None)
+
+    def release(self) -> None:
+        """Let all go."""
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners:
+            listener.over.callback(None)
+
+    def happened(self, event: MqEvent) -> None:
+        """Note that something has happened."""
+        if not self._listeners or event.request_id is None:
+            return
+        build_id = event.what[1] if event.what[0] == BUILDS else None
+        if len(self._fresh) >= MOST_REMEMBERED:
+            self._too_many = True
+        elif build_id is not None or event.request_id not in self._fresh:
+            self._fresh[event.request_id] = build_id
+        if not self._telling:
+            self._telling = True
+            self.clock.callLater(WINDOW, self._begin)
+
+    def _begin(self) -> None:
+        telling = defer.Deferred.fromCoroutine(self._tell())
+        telling.addErrback(lambda failure: self.log.failure("selfserve: cannot tell", failure))
+
+    async def _tell(self) -> None:
+        """Tell everybody what has happened in this window."""
+        fresh, self._fresh = self._fresh, {}
+        too_many, self._too_many = self._too_many, False
+        try:
+            known = not too_many and await self._find_out(fresh)
+            told = _Told(fresh, self._places) if known else None
+            Batcher(self.clock).each(list(self._listeners), lambda one: self._tell_one(one, told))
+        finally:
+            self._telling = False
+            if self._fresh and self._listeners:
+                self._telling = True
+                self.clock.callLater(WINDOW, self._begin)
+
+    def _tell_one(self, listener: Listener, told: _Told | None) -> None:
+        changes = (SOMETHING,) if told is None else told.on(listener.branch)
+        if not changes or listener not in self._listeners:
+            return
+        if listener.muted:
+            listener.missed = True
+        else:
+            listener.hear(changes)
+
+    async def _find_out(self, request_ids: Mapping[int, object]) -> bool:
+        """Learn where the requests belong; return whether that worked."""
+        unknown = [one for one in request_ids if one not in self._places]
+        if not unknown:
+            return True
+        try:
+            found = await self._look_up(unknown)
+        except Exception:
+            self.log.failure("selfserve: nobody knows where something has happened")
+            return False
+        if len(self._places) + len(unknown) > MOST_REMEMBERED:
+            self._places = {one: self._places[one] for one in request_ids if one in self._places}
+        self._places.update(found)
+        return True
+
+
+class _Told:
+    """What is told of a window: sorted by where it is once, and not for each who listens.
+
+    :param fresh: the requests to which something has happened, and their builds
+    :param places: the sourcestamps of requests
+    """
+
+    def __init__(
+        self, fresh: Mapping[int, int | None], places: Mapping[int, tuple[Sourcestamp, ...]]
+    ) -> None:
+        self._changes = [Event(*one) for one in fresh.items()]
+        # what they call their branch, and where each change is, by its number
+        self._at: dict[str | None, dict[Sourcestamp, list[int]]] = {}
+        for number, request_id in enumerate(fresh):
+            for stamp in places.get(request_id, ()):
+                numbers = self._at.setdefault(stamp.branch, {}).setdefault(stamp, [])
+                if len(numbers) <= MOST_TOLD:
+                    numbers.append(number)
+        self._of_branch: dict[str, Sequence[Event]] = {}
+
+    def on(self, branch: Branch) -> Sequence[Event]:
+        """Return what has happened on *branch*, in its order."""
+        if branch.name not in self._of_branch:
+            self._of_branch[branch.name] = self._find(branch)
+        return self._of_branch[branch.name]
+
+    def _find(self, branch: Branch) -> Sequence[Event]:
+        found: set[int] = set()
+        for name in branch.branches:
+            for stamp, numbers in self._at.get(name, {}).items():
+                if branch.has(stamp):
+                    found.update(numbers)
+                if len(found) > MOST_TOLD:
+                    return (SOMETHING,)
+        return tuple(self._changes[number] for number in sorted(found))

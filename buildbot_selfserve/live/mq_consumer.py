@@ -1,0 +1,82 @@
+"""What Buildbot's message queue says of builds and build requests.
+
+Only the key of a message is relied on: what comes from another master has gone through JSON, and
+some messages have no content at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet import defer
+from twisted.logger import Logger
+
+BUILDS, REQUESTS = "builds", "buildrequests"
+#: Events after which a thing has ended. What is cancelled while it waits is complete first.
+ENDS = frozenset({(BUILDS, "finished"), (REQUESTS, "complete")})
+
+
+@dataclass(frozen=True)
+class MqEvent:
+    """Something happened to a build or to a build request.
+
+    :param what: ``builds`` or ``buildrequests``, and the id
+    :param name: such as ``new``, ``update`` or ``finished``
+    :param request_id: the build request that it happened to; ``None`` when the message did not say
+    """
+
+    what: tuple[str, int]
+    name: str
+    request_id: int | None
+
+    @property
+    def begins(self) -> bool:
+        """Whether something was asked for with this."""
+        return (self.what[0], self.name) == (REQUESTS, "new")
+
+    @property
+    def ends(self) -> bool:
+        """Whether it has ended with this."""
+        return (self.what[0], self.name) in ENDS
+
+
+class MqConsumer:
+    """Hears of what happens, on every master.
+
+    :param happened: called with each event
+    """
+
+    log = Logger()
+
+    def __init__(self, happened: Callable[[MqEvent], None]) -> None:
+        self._happened = happened
+        self._consumers: list[Any] = []
+
+    def start(self, start_consuming: Callable[..., Any]) -> None:
+        """Begin to hear."""
+        for plural in (BUILDS, REQUESTS):
+            begun = defer.maybeDeferred(start_consuming, self._heard, (plural, None, None))
+            begun.addCallbacks(
+                self._consumers.append,
+                lambda failure: self.log.failure("selfserve: cannot hear of events", failure),
+            )
+
+    async def stop(self) -> None:
+        """Hear nothing any more."""
+        consumers, self._consumers = self._consumers, []
+        for consumer in consumers:
+            try:
+                await defer.maybeDeferred(consumer.stopConsuming)
+            except Exception:
+                self.log.failure("selfserve: cannot stop hearing of events")
+
+    def _heard(self, key: tuple[str, str, str], content: Any) -> None:
+        plural, number, name = key
+        if not number.isdecimal():
+            return
+        request_id: int | None = int(number)
+        if plural == BUILDS:
+            request_id = content.get("buildrequestid") if isinstance(content, dict) else None
+        self._happened(MqEvent((plural, int(number)), name, request_id))

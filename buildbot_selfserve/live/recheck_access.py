@@ -1,0 +1,94 @@
+"""Those who wait, and whether they still may when the master was configured anew."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet.interfaces import IReactorTime
+
+from buildbot_selfserve.deferreds import Batcher
+from buildbot_selfserve.errors import NotNow
+
+
+class Client:
+    """Somebody who waits.
+
+    :param check: raises what they are to be told if they may not go on
+    :param leave: called with that, once
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        check: Callable[[], Awaitable[None]],
+        leave: Callable[[Exception], object],
+    ) -> None:
+        self._clock = clock
+        self._check = check
+        self._leave = leave
+        self._checking: defer.Deferred[None] | None = None
+
+    def check(self) -> None:
+        """Ask whether they still may, in the background and until somebody knows."""
+        self.stop()
+        self._checking = defer.Deferred.fromCoroutine(self._checked())
+        self._checking.addErrback(lambda failure: failure.trap(defer.CancelledError))
+
+    def stop(self) -> None:
+        """Ask no more."""
+        checking, self._checking = self._checking, None
+        if checking is not None:
+            checking.cancel()
+
+    async def _checked(self) -> None:
+        while True:
+            try:
+                return await self._check()
+            except NotNow as error:  # as while readers are exchanged
+                await task.deferLater(self._clock, error.retry_after)
+            except defer.CancelledError:
+                raise  # they have gone, or are asked about anew
+            except Exception as error:
+                self._leave(error)
+                return None
+
+
+class Clients:
+    """All who wait at one master.
+
+    :param clock: the reactor
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._guests: dict[Client, None] = {}
+
+    @contextmanager
+    def admitted(
+        self, check: Callable[[], Awaitable[None]], leave: Callable[[Exception], object]
+    ) -> Iterator[Client]:
+        """Let somebody wait for as long as the context lasts.
+
+        :param check: raises what they are to be told if they may not go on
+        :param leave: called with that, once
+        """
+        client = Client(self._clock, check, leave)
+        self._guests[client] = None
+        try:
+            yield client
+        finally:
+            self._guests.pop(client, None)
+            client.stop()
+
+    def check(self) -> None:
+        """Ask for everybody whether they still may wait."""
+        Batcher(self._clock).each(list(self._guests), self._check_one)
+
+    def _check_one(self, client: Client) -> None:
+        if client in self._guests:
+            client.check()

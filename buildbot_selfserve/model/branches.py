@@ -1,0 +1,300 @@
+"""Where things are built: branches, revisions, and the site that has them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from functools import lru_cache
+from typing import Any
+from typing import ClassVar
+from urllib.parse import urlparse
+
+from buildbot_selfserve.model.identifiers import one_spelling
+from buildbot_selfserve.model.limits import NO_LIMITS
+from buildbot_selfserve.model.limits import Limits
+
+#: A builder's name, a regular expression, ``tag:NAME`` or ``scheduler:NAME``.
+BuilderEntry = str | re.Pattern[str]
+
+
+DAY = 86_400
+#: Seconds after which a branch on which nothing has moved is folded away.
+QUIET_AFTER = 30 * DAY
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch as it stands in URLs, and the sourcestamps that belong to it.
+
+    :param name: the name in URLs and in rows
+    :param branches: the values of ``sourcestamps.branch`` that match
+    :param codebase: only this codebase, or ``None`` for any; likewise project and repository
+    :param revlink: ``str.format`` template with ``{revision}``, or a pickled callable, or ``None``
+    :param builders: names, regular expressions and ``tag:NAME`` of its builders; ``None``: those
+        are worked out
+    :param sets: named groups of builders; an entry may also be ``scheduler:NAME``
+    """
+
+    name: str
+    branches: tuple[str | None, ...]
+    codebase: str | None = None
+    project: str | None = None
+    repository: str | None = None
+    repo: str = ""
+    repo_type: str = "git"
+    revlink: str | bytes | None = None
+    builders: tuple[BuilderEntry, ...] | None = None
+    sets: tuple[tuple[str, tuple[BuilderEntry, ...]], ...] = ()
+
+    def has(self, stamp: Sourcestamp) -> bool:
+        """Whether *stamp* belongs to this branch."""
+        return stamp.branch in self.branches and all(
+            wanted is None or wanted == given
+            for wanted, given in (
+                (self.codebase, stamp.codebase),
+                (self.project, stamp.project),
+                (self.repository, stamp.repository),
+            )
+        )
+
+    def link(self, revision: str | None) -> str | None:
+        """Return the URL of *revision* in the repository's own browser, if one is configured.
+
+        A callable that fails makes no link; its traceback goes into the log.
+        """
+        if not revision or self.revlink is None:
+            return None
+        if isinstance(self.revlink, bytes):
+            return _called(self.revlink, revision)
+        return self.revlink.format(revision=revision)
+
+
+#: The callables that have failed, of which the log tells once.
+_failed: set[bytes] = set()
+
+
+def _called(function: bytes, revision: str) -> str | None:
+    try:
+        link = _unpickled(function)(revision)
+    except Exception:
+        if function not in _failed:
+            _failed.add(function)
+            sys.stderr.write("selfserve: the revlink of a branch failed\n")
+            traceback.print_exc()
+        return None
+    return link if isinstance(link, str) else None
+
+
+@lru_cache(maxsize=100)
+def _unpickled(function: bytes) -> Callable[[str], str]:
+    unpickled: Callable[[str], str] = pickle.loads(function)
+    return unpickled
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What this master is configured to build on one branch, as plain data.
+
+    :param builder_branches: names of builders and the value of their property ``branch``
+    :param reacting: names of the builders whose schedulers would react to a change on the branch
+    :param nightly: names of the builders of the ``Nightly`` schedulers of the branch
+    :param schedulers: names of all schedulers and of their builders
+    """
+
+    builder_branches: tuple[tuple[str, str], ...] = ()
+    reacting: tuple[str, ...] = ()
+    nightly: tuple[str, ...] = ()
+    schedulers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a reader must know of the master's configuration, as plain data.
+
+    :param path: our path under Buildbot's root, without slashes around it
+    :param buildbot_url: Buildbot's own URL, with a trailing slash
+    :param title: the title of this Buildbot
+    :param timezone: whose midnight ``date=`` means
+    :param max_count: largest ``count`` of a rebuild
+    :param limits: what each user and each token may ask for
+    :param branches: the configured branches, or ``None`` when the master's own history says
+    :param hinted_branches: branches that the schedulers' change filters name
+    :param setup: what is configured to build the branch that is asked about; only there where a
+        route needs it
+    """
+
+    path: str
+    buildbot_url: str
+    title: str = "Buildbot"
+    timezone: str = "UTC"
+    max_count: int = 100
+    limits: Limits = NO_LIMITS
+    branches: tuple[Branch, ...] | None = None
+    hinted_branches: tuple[str, ...] = ()
+    setup: Setup | None = None
+
+    @cached_property
+    def prefix(self) -> str:
+        """Return the path of Buildbot's root as clients see it, without a trailing slash.
+
+        A proxy that serves Buildbot under a prefix takes it away before we see it.
+        """
+        return urlparse(self.buildbot_url).path.rstrip("/")
+
+    @property
+    def root(self) -> str:
+        """Return the path of our root as clients see it, without a trailing slash."""
+        return f"{self.prefix}/{self.path}"
+
+
+@dataclass(frozen=True)
+class ListedBranch:
+    """A branch, and when something last moved on it, in epoch seconds, where that is known."""
+
+    branch: Branch
+    moved: int | None = None
+
+    def is_quiet(self, now: int) -> bool:
+        """Whether nothing has moved on it for long.
+
+        What moved in the future did so before the clock was set back, nobody knows when.
+        """
+        return self.moved is not None and not now - QUIET_AFTER <= self.moved <= now + DAY
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The branches of this master, the one on which something last moved first.
+
+    :param revision: only those on which it is known, or a hash that begins so; ``None`` for all
+    :param found: the revisions that were meant
+    :param search: only those with this text in their names
+    """
+
+    #: Rows of an answer whose client does not say how many, by form: scripts expect all.
+    DEFAULT_ROWS: ClassVar[Mapping[str, int | None]] = {"json": None, "html": 100}
+
+    rows: Sequence[ListedBranch]
+    revision: str | None = None
+    found: tuple[Revision, ...] = ()
+    search: str | None = None
+
+    @property
+    def only(self) -> Revision | None:
+        """Return the revision that was looked for, if it is found once."""
+        return self.found[0] if self.revision is not None and len(self.found) == 1 else None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A revision that is known on a branch.
+
+    :param revision: the whole revision, a hash in small letters
+    :param sourcestamps: ids of the sourcestamps that have it on this branch, in any spelling
+    :param builds: ids of builds that found it, though their sourcestamp does not name all of it
+    :param others: ids of builds of *sourcestamps* that found another one
+    """
+
+    branch: Branch
+    revision: str
+    sourcestamps: tuple[int, ...]
+    builds: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"branch": self.branch.name, "revision": self.revision}
+
+
+@dataclass(frozen=True)
+class Sourcestamp:
+    """Where the source of a revision is, as Buildbot's sourcestamps say it."""
+
+    branch: str | None
+    codebase: str
+    repository: str
+    project: str
+
+
+@dataclass(frozen=True)
+class AnyRevision:
+    """A revision to build at, whether anything was asked for at it before or not.
+
+    :param revision: the whole revision of one that is known, as its change spells it, or else the
+        text as it was given
+    :param sourcestamps: where it is, one a codebase; of a revision that is not known, where this
+        branch is: none when nobody knows, several when it can be any of them
+    """
+
+    branch: Branch
+    revision: str
+    known: bool
+    sourcestamps: tuple[Sourcestamp, ...]
+
+    @property
+    def shown(self) -> str:
+        """Return the revision in the spelling of rows."""
+        return one_spelling(self.revision)
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"branch": self.branch.name, "revision": self.shown}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A builder that some master builds for now."""
+
+    builder_id: int
+    name: str
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (contract, section 3: ``what``)."""
+        return {"builder_name": self.name}
+
+
+@dataclass(frozen=True)
+class BuilderSet:
+    """A named group of builders of a branch, such as ``nightly``.
+
+    :param schedulers: names of the schedulers that it was taken from; their properties are its own
+    """
+
+    branch: Branch
+    name: str
+    builders: tuple[Builder, ...]
+    schedulers: tuple[str, ...] = ()
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target: the action does."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Possible:
+    """What can be built at a revision.
+
+    :param reacting: names of the builders that a change on the branch would be built by
+    :param elsewhere: what a revision that is not known here means on other branches
+    """
+
+    revision: AnyRevision
+    reacting: tuple[str, ...]
+    sets: tuple[BuilderSet, ...]
+    builders: tuple[Builder, ...]
+    elsewhere: tuple[Revision, ...] = ()
+
+
+@dataclass(frozen=True)
+class Builders:
+    """The builders of a branch, by name."""
+
+    branch: Branch
+    builders: tuple[Builder, ...]

@@ -1,0 +1,68 @@
+"""Says what went wrong: the one table of status codes, and the answer that tells of an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+
+from buildbot_selfserve.errors import BadBody
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import KeyTaken
+from buildbot_selfserve.errors import MethodNotAllowed
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import NotNow
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import TooLarge
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.views import render
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.views.read_request import page_context
+
+#: What went wrong, as HTTP says it.
+STATUS: dict[type[SelfServeError], int] = {
+    BadParameter: 400,
+    BadBody: 400,
+    Refused: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    TooLarge: 413,
+    WrongType: 415,
+    KeyTaken: 422,
+    TooMany: 429,
+    SelfServeError: 500,
+    Unavailable: 503,
+}
+
+
+def failure(
+    templates: jinja2.Environment, site: Site, error: SelfServeError, read_request: ReadRequest
+) -> Response:
+    """Return the answer that tells of *error*, in the form that was asked for."""
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    data: dict[str, Any] = {"status": "FAILED", "msg": error.msg}
+    headers: tuple[tuple[str, str], ...] = ()
+    if error.detail:
+        data["detail"] = error.detail
+    if isinstance(error, MethodNotAllowed):
+        headers = (("Allow", ", ".join(error.allowed)),)
+    if isinstance(error, NotNow):
+        headers = (("Retry-After", str(error.retry_after)),)
+    if isinstance(error, Unavailable) and error.job_id is not None:
+        data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
+    if read_request.form == "json":
+        return Response(status, render.JSON_TYPE, render.json_bytes(data), headers)
+    links, sought = (error.links, error.sought) if isinstance(error, NotFound) else ((), None)
+    told = {"code": status, "error": data, "links": links, "sought": sought}
+    context = {**page_context(read_request), **told}
+    body = render.page(templates, "error.html", site, context)
+    return Response(status, render.HTML_TYPE, body, headers)

@@ -1,0 +1,239 @@
+"""What the texts in a path mean: the one place where each noun is said not to be found.
+
+Runs in a reader. Each noun is resolved with those that stand before it in the path.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from typing import Protocol
+from typing import TypeVar
+from urllib.parse import quote
+from urllib.parse import urlencode
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderSet
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.params.declared import PATH
+
+#: So many candidates of an ambiguous revision are named.
+MOST_CANDIDATES = 20
+#: A branch that is not found, and is no longer than this, is compared with so many others, and so
+#: many like it are named: each comparison takes up to a tenth of a millisecond, or more if longer.
+LONGEST_COMPARED = 64
+MOST_COMPARED = 200
+MOST_LIKE = 5
+
+Found = Mapping[str, Any]
+Named = TypeVar("Named")
+
+
+class Lookup(Protocol):
+    """Where nouns are looked up."""
+
+    def branch(self, name: str) -> Branch | None: ...
+
+    def branch_names_near(self, text: str, count: int) -> Sequence[str]: ...
+
+    def build(self, branch: Branch, build_id: int) -> BuildRow | None: ...
+
+    def request(self, branch: Branch, request_id: int) -> RequestRow | None: ...
+
+    def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
+
+    def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]: ...
+
+    def elsewhere(self, branch: Branch, text: str) -> list[Revision]: ...
+
+    def builder(self, branch: Branch, name: str) -> Builder | None: ...
+
+    def builder_set(self, branch: Branch, name: str) -> BuilderSet | None: ...
+
+    def job(self, job_id: int) -> Job | None: ...
+
+
+def resolve(lookup: Lookup, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the *texts* mean, by noun, in the order of the path.
+
+    :raises NotFound: one of them means nothing here
+    """
+    found: dict[str, Any] = {}
+    for noun, text in texts.items():
+        found[noun] = _RESOLVERS[noun](lookup, found, text)
+    return found
+
+
+def missing(found: Found, texts: Mapping[str, str]) -> NotFound:
+    """Return what tells that nothing was ever to be built at a revision: it counts as none."""
+    return _unknown(found["branch"], texts["revision"])
+
+
+def _branch(lookup: Lookup, found: Found, text: str) -> Branch:
+    branch = _first(lookup.branch, _spellings("branch", text))
+    if branch is None:
+        like = _like(lookup, text)
+        detail = f"similar names: {', '.join(like)}" if like else ""
+        links = tuple((name, _url(name)) for name in like)
+        raise NotFound(f"Branch {text} not found", detail, links)
+    return branch
+
+
+def _like(lookup: Lookup, text: str) -> list[str]:
+    """Return which branches may be meant by *text*; of many, those that begin so."""
+    if len(text) > LONGEST_COMPARED:
+        return []
+    near = lookup.branch_names_near(text, MOST_COMPARED)
+    return difflib.get_close_matches(text, near, MOST_LIKE)
+
+
+def _build(lookup: Lookup, found: Found, text: str) -> BuildRow:
+    branch, number = found["branch"], _value("build", text)
+    build = lookup.build(branch, number) if number is not None else None
+    if build is None:
+        raise NotFound(f"Build {text} not found on branch {branch.name}", links=_today(branch))
+    return build
+
+
+def _request(lookup: Lookup, found: Found, text: str) -> RequestRow:
+    branch, number = found["branch"], _value("request", text)
+    request = lookup.request(branch, number) if number is not None else None
+    if request is None:
+        raise NotFound(f"Request {text} not found on branch {branch.name}", links=_today(branch))
+    return request
+
+
+def _revision(lookup: Lookup, found: Found, text: str) -> Revision:
+    branch, value = found["branch"], _value("revision", text)
+    if value is None:
+        raise _unknown(branch, text)
+    fitting = lookup.revisions(branch, value)
+    if not fitting:
+        raise _unknown(branch, value, lookup.elsewhere(branch, value))
+    if len(fitting) > 1:
+        raise _ambiguous(branch, value, fitting)
+    return fitting[0]
+
+
+def _any_revision(lookup: Lookup, found: Found, text: str) -> AnyRevision:
+    branch = found["branch"]
+    # the only noun that need not exist, so that a text which cannot be one is a mistake
+    value = PATH["any_revision"].parse(text, {})
+    fitting = lookup.any_revision(branch, value)
+    if len(fitting) > 1:
+        raise _ambiguous(branch, value, fitting)
+    return fitting[0]
+
+
+def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevision]) -> NotFound:
+    some = fitting[:MOST_CANDIDATES]
+    return NotFound(
+        f"Revision {text} not found on branch {branch.name}",
+        f"several revisions begin so: {', '.join(one.revision for one in some)}",
+        tuple((one.revision, _url(branch.name, "rev", one.revision)) for one in some),
+    )
+
+
+def _unknown(branch: Branch, text: str, elsewhere: Sequence[Revision] = ()) -> NotFound:
+    """Say that a revision is not known; lead to what it means on other branches."""
+    some = elsewhere[:MOST_CANDIDATES]
+    known = tuple(
+        (f"{one.revision} on {one.branch.name}", _url(one.branch.name, "rev", one.revision))
+        for one in some
+    )
+    anyway = (
+        "Build it all the same",
+        f"{_url(branch.name, 'new')}?{urlencode({'revision': text})}",
+    )
+    return NotFound(
+        f"Revision {text} not found on branch {branch.name}",
+        f"known on other branches: {', '.join(name for name, _ in known)}" if known else "",
+        (*known, anyway, *_today(branch)),
+        sought=text,
+    )
+
+
+def _today(branch: Branch) -> tuple[tuple[str, str], ...]:
+    return ((f"Today on {branch.name}", _url(branch.name)),)
+
+
+def _url(*segments: str) -> str:
+    """Return a URL relative to our root; a slash in a segment is data."""
+    return "/".join(quote(one, safe="") for one in segments)
+
+
+def _builder(lookup: Lookup, found: Found, text: str) -> Builder:
+    branch = found["branch"]
+    builder = _first(partial(lookup.builder, branch), _spellings("builder", text))
+    if builder is None:
+        raise NotFound(f"Builder {text} not found on branch {branch.name}")
+    return builder
+
+
+def _builder_set(lookup: Lookup, found: Found, text: str) -> BuilderSet:
+    branch = found["branch"]
+    named = lookup.builder_set(branch, text) if _value("builder_set", text) is not None else None
+    if named is None:
+        raise NotFound(f"Set {text} not found on branch {branch.name}")
+    return named
+
+
+def _user(lookup: Lookup, found: Found, text: str) -> str:
+    # whoever has built nothing has simply built nothing; but databases cannot take every text
+    value = _value("user", text)
+    if value is None:
+        raise NotFound(f"User {text} not found on branch {found['branch'].name}")
+    return str(value)
+
+
+def _job(lookup: Lookup, found: Found, text: str) -> Job:
+    number = _value("job", text)
+    job = lookup.job(number) if number is not None else None
+    if job is None:
+        raise NotFound(f"Job {text} not found")
+    return job
+
+
+def _value(noun: str, text: str) -> Any:
+    """Return the value of *text*, or ``None`` if it can be the name of no such noun."""
+    try:
+        value = PATH[noun].parse(text, {})
+    except BadParameter:
+        return None
+    # one name for one thing: +1 and 01 are not the build 1
+    return value if isinstance(value, str) or str(value) == text else None
+
+
+def _spellings(noun: str, text: str) -> Sequence[str]:
+    """Return what *text* may name: itself first, since blanks may belong to a name."""
+    value = _value(noun, text)
+    return () if value is None else tuple(dict.fromkeys((text, str(value))))
+
+
+def _first(look_up: Callable[[str], Named | None], names: Sequence[str]) -> Named | None:
+    """Return what the first of *names* that names something names."""
+    return next((one for one in map(look_up, names) if one is not None), None)
+
+
+_RESOLVERS: dict[str, Callable[[Lookup, Found, str], Any]] = {
+    "branch": _branch,
+    "build": _build,
+    "request": _request,
+    "revision": _revision,
+    "any_revision": _any_revision,
+    "builder": _builder,
+    "builder_set": _builder_set,
+    "user": _user,
+    "job": _job,
+}

@@ -1,0 +1,81 @@
+"""Parts of long lists: which rows were wanted, which there are, and where the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+#: Rows of an answer whose client does not say how many, by form. Scripts of the old API expect
+#: everything, and a day of more rows than this was never seen; a page of more is of no use.
+#: A value may say otherwise.
+DEFAULT_ROWS: Mapping[str, int | None] = {"json": 50000, "html": 1000}
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """Which rows a client wants.
+
+    :param limit: at most so many; ``None``: as many as are usual for the form
+    :param offset: without so many of the newest
+    """
+
+    limit: int | None
+    offset: int
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """Which rows of how many an answer has."""
+
+    limit: int
+    offset: int
+    total: int
+
+    @property
+    def later(self) -> int | None:
+        """Return the offset of the rows before these, ``None`` if there are none."""
+        before = min(self.offset, self.total) - self.limit
+        return max(0, before) if self.offset else None
+
+    @property
+    def earlier(self) -> int | None:
+        """Return the offset of the rows after these, ``None`` if there are none."""
+        end = self.offset + self.limit
+        return end if end < self.total else None
+
+
+def cut(value: Any, wanted: PageRequest, form: str) -> tuple[Any, PageInfo]:
+    """Return *value* with the wanted part of its ``rows``, and which part that is."""
+    total = len(value.rows)
+    usual = getattr(value, "DEFAULT_ROWS", DEFAULT_ROWS)[form]
+    rows = PageInfo(wanted.limit or usual or max(1, total), wanted.offset, total)
+    return replace(value, rows=value.rows[rows.offset : rows.offset + rows.limit]), rows
+
+
+def links(
+    path: str, query: tuple[tuple[str, str], ...], rows: PageInfo | None
+) -> tuple[tuple[str, str], ...]:
+    """Return the Link headers that lead to the other rows."""
+    if rows is None:
+        return ()
+    url_of = urls(path, query, rows)
+    others = (("prev", rows.later), ("next", rows.earlier))
+    return tuple(
+        ("Link", f'<{url_of(offset)}>; rel="{name}"')
+        for name, offset in others
+        if offset is not None
+    )
+
+
+def urls(path: str, query: tuple[tuple[str, str], ...], rows: PageInfo) -> Callable[[int], str]:
+    """Return what makes the URL of the rows from an offset on."""
+    kept = [(name, text) for name, text in query if name not in ("limit", "offset")]
+
+    def url_of(offset: int) -> str:
+        return f"{path}?{urlencode([*kept, ('limit', rows.limit), ('offset', offset)])}"
+
+    return url_of

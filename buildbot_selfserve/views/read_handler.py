@@ -1,0 +1,205 @@
+"""Answers a GET: nouns, handler, value, JSON or page, in one call that runs in any reader."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from buildbot_selfserve.errors import LargeAnswer
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.history import History
+from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import Decision
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import WaitCondition
+from buildbot_selfserve.model import as_json
+from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.routes import snake
+from buildbot_selfserve.views import lookup
+from buildbot_selfserve.views import paging
+from buildbot_selfserve.views import render
+from buildbot_selfserve.views.error_responses import failure
+from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.views.read_request import Visitor
+from buildbot_selfserve.views.read_request import page_context
+from buildbot_selfserve.views.read_request import twin_url
+from buildbot_selfserve.views.reader import Reader
+from buildbot_selfserve.views.reader import Reading
+
+#: A smaller body is sent as it is.
+SMALLEST_PACKED = 1024
+#: So much may an answer have in the lane of small ones: rows, each request of a job being one.
+MOST_SMALL = {"json": 1000, "html": 200}
+#: So many names take no longer than a row.
+NAMES_A_ROW = 10
+#: Packing quickly matters more than the last percent.
+GZIP_LEVEL = 2
+
+
+@dataclass(frozen=True)
+class ReadContext:
+    """The ``ctx`` of a GET's handler."""
+
+    history: History
+    journal: Reading
+    openapi: Callable[[], dict[str, Any]]
+    visitor: Visitor
+    decisions: Mapping[str, Decision]
+
+
+def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
+    """Answer *question*; what cannot be found is an answer too.
+
+    :raises LargeAnswer: it was asked as a small one, and is not
+    """
+    route = ROUTES[read_request.route]
+    try:
+        found, value, beside = reader.read(site, partial(_answered, route, read_request))
+    except SelfServeError as error:
+        return failure(reader.templates, site, error, read_request)
+    if not read_request.is_large and _size(value) > MOST_SMALL[read_request.form]:
+        raise LargeAnswer
+    rows, whole = None, value
+    if read_request.page is not None:
+        value, rows = paging.cut(value, read_request.page, read_request.form)
+    links = paging.links(read_request.path, read_request.query, rows)
+    if read_request.form == "json":
+        body = render.json_bytes(as_json(value, site))
+        return _tagged(read_request, Response(200, render.JSON_TYPE, body, links))
+    if isinstance(value, Branches) and value.only is not None:
+        return Response(302, render.HTML_TYPE, b"", (("Location", _page_of(site, value.only)),))
+    assert route.template is not None  # the pipeline asks for JSON of what has no page
+    context = {**page_context(read_request), "value": value, **found, **beside}
+    if rows is not None:
+        url_of = paging.urls(read_request.path, read_request.query, rows)
+        context |= {"rows": rows, "url_of": url_of, "every": whole.rows}
+    body = render.page(reader.templates, route.template, site, context)
+    twin = ("Link", f'<{twin_url(read_request)}>; rel="alternate"; type="{render.JSON_TYPE}"')
+    return _tagged(read_request, Response(200, render.HTML_TYPE, body, (*links, twin)))
+
+
+def _page_of(site: Site, revision: Revision) -> str:
+    """Return the path of the page of a revision, which is what somebody looked for."""
+    branch, text = quote(revision.branch.name, safe=""), quote(revision.revision, safe="")
+    return f"{site.root}/{branch}/rev/{text}"
+
+
+def answer_in_pieces(reader: Reader, site: Site, read_request: ReadRequest) -> Response | Lengthy:
+    """Return what ``answer`` returns, a long body in pieces beside it."""
+    whole = answer(reader, site, read_request)
+    if len(whole.body) <= PIECE:
+        return whole
+    return Lengthy(replace(whole, body=b""), whole.body)
+
+
+def _value(
+    handler: Callable[..., Any], read_request: ReadRequest, reading: Reading
+) -> tuple[dict[str, Any], Any]:
+    """Return the nouns of *question*, and what *handler* says of them.
+
+    :raises NotFound: one of them does not exist, or has nothing that *handler* could tell
+    """
+    found = lookup.resolve(reading, read_request.texts)
+    arguments = {snake(name): value for name, value in read_request.params.items()}
+    value = handler(_context(read_request, reading), **found, **arguments)
+    if value is None:
+        raise lookup.missing(found, read_request.texts)
+    return found, value
+
+
+def _size(value: Any) -> int:
+    """Return how many rows it takes as long to write as *value*, as far as that grows."""
+    if isinstance(value, RevisionRows):
+        return len(value.rows)
+    if isinstance(value, Jobs):
+        return len(value.jobs) + sum(len(job.requests) for job in value.jobs)
+    if isinstance(value, Job):
+        return len(value.requests)
+    return len(value.builders) // NAMES_A_ROW if isinstance(value, Builders | Possible) else 0
+
+
+def _answered(
+    route: Route, read_request: ReadRequest, reading: Reading
+) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Return the nouns of *question*, its value, and what a page shows beside it.
+
+    :raises NotFound: as ``_value`` does
+    """
+    found, value = _value(route.handler, read_request, reading)
+    if route.beside is None or read_request.form != "html":
+        return found, value, {}
+    return found, value, {"beside": route.beside(_context(read_request, reading), **found)}
+
+
+def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
+    return ReadContext(
+        reading.history, reading, reading.openapi, read_request.visitor, read_request.decisions
+    )
+
+
+def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> WaitCondition:
+    """Say what the answer to *question* waits for.
+
+    :raises NotFound: it is about something that does not exist
+    """
+    look = ROUTES[read_request.route].wait_for
+    assert look is not None  # it is asked of routes that are held only
+    found: WaitCondition = reader.read(site, partial(_value, look, read_request))[1]
+    return found
+
+
+def sourcestamps_of(
+    reader: Reader, site: Site, request_ids: Sequence[int]
+) -> dict[int, tuple[Sourcestamp, ...]]:
+    """Return the sourcestamps of build requests, by id."""
+    found: dict[int, tuple[Sourcestamp, ...]] = reader.read(
+        site, lambda reading: reading.history.sourcestamps_of(request_ids)
+    )
+    return found
+
+
+def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the nouns that a job request is about.
+
+    :raises NotFound: one of them does not exist
+    """
+    found: dict[str, Any] = reader.read(site, lambda reading: lookup.resolve(reading, texts))
+    return found
+
+
+def _tagged(read_request: ReadRequest, whole: Response) -> Response:
+    """Return *whole* with its entity tag, or that it is what the client has already."""
+    # what is sent tells one answer from another; links lead on from a part that may stay the same
+    digest = hashlib.blake2b(whole.body, digest_size=16)
+    digest.update(repr((whole.content_type, whole.headers)).encode())
+    tag = f'"{digest.hexdigest()}{"-gzip" if read_request.gzip else ""}"'
+    headers = (("ETag", tag), *whole.headers)
+    if tag in read_request.known or "*" in read_request.known:
+        return Response(304, "", b"", headers)
+    return _packed(read_request, replace(whole, headers=headers))
+
+
+def _packed(read_request: ReadRequest, answer: Response) -> Response:
+    if not read_request.gzip or len(answer.body) < SMALLEST_PACKED:
+        return answer
+    body = gzip.compress(answer.body, GZIP_LEVEL, mtime=0)
+    return replace(answer, body=body, headers=(*answer.headers, ("Content-Encoding", "gzip")))

@@ -1,0 +1,91 @@
+"""What goes to a reader and what comes back: a question, and a whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from urllib.parse import urlencode
+
+from buildbot_selfserve.model import Decision
+from buildbot_selfserve.views import paging
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks for an answer.
+
+    :param name: ``None`` when nobody knows
+    :param via: how we know, as the journal writes it
+    :param login: where they can say who they are; empty when they cannot
+    :param logout: where they can take it back; likewise
+    """
+
+    name: str | None = None
+    login: str = ""
+    logout: str = ""
+    via: str = "anonymous"
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """A GET on its way to a reader.
+
+    :param route: its name in ``ROUTES``
+    :param texts: the texts in its path, by noun
+    :param params: the values of its parameters, by name on the wire
+    :param form: ``json`` or ``html``
+    :param query: the query as the client sent it, without ``format``
+    :param verdicts: whether the visitor may do what the route offers, by action
+    :param page: which rows, of a route that is paged
+    :param known: tags of answers that the client has already
+    :param gzip: it may be packed
+    :param is_large: it is answered in the lane of large answers
+    """
+
+    route: str
+    form: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    visitor: Visitor = Visitor()
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    page: paging.PageRequest | None = None
+    known: frozenset[str] = frozenset()
+    gzip: bool = False
+    is_large: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return what two questions share that have the same answer."""
+        return repr(self)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole response but for what only the reactor knows.
+
+    :param headers: names and values, further to the content type
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def page_context(read_request: ReadRequest) -> dict[str, Any]:
+    """Return what every page finds: who looks at it, what they may do, its path, its JSON twin."""
+    return {
+        "visitor": read_request.visitor,
+        "may": read_request.decisions,
+        "path": read_request.path,
+        "json_url": twin_url(read_request),
+    }
+
+
+def twin_url(read_request: ReadRequest) -> str:
+    """Return the URL of the JSON rendering of the same value."""
+    return f"{read_request.path}?{urlencode([*read_request.query, ('format', 'json')])}"

@@ -1,0 +1,188 @@
+"""What a reader has: its connections, its index, its pages; and what can be read with them.
+
+It knows nothing of where it runs: in a process of its own, or in a thread of the master.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import zoneinfo
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from typing import Any
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import History
+from buildbot_selfserve.history import days
+from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Budget
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.views import openapi
+from buildbot_selfserve.views import render
+from buildbot_selfserve.views.error_responses import STATUS
+
+#: So many of the newest jobs of a user are looked at for what they made.
+MOST_JOBS = 1000
+
+
+class Reading:
+    """Reads the master's history and the journal: where nouns are looked up, too."""
+
+    def __init__(
+        self, history: sa.Connection, journal: sa.Connection, index: Index, site: Site
+    ) -> None:
+        self.history = History(history, index, site)
+        self._site = site
+        self._journal = journal
+        self.branch = self.history.branch
+        self.branch_names_near = self.history.branch_names_near
+        self.build = self.history.build
+        self.request = self.history.request
+        self.revisions = self.history.revisions
+        self.any_revision = self.history.any_revision
+        self.elsewhere = self.history.elsewhere
+        self.builder = self.history.builder
+        self.builder_set = self.history.builder_set
+
+    def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
+        """Return a page of the journal.
+
+        :param filters: as ``store.Filters`` has them; a day counts as its begin, or as its end
+        """
+        zone = zoneinfo.ZoneInfo(self._site.timezone)
+        for name, days_later in (("since", 0), ("until", 1)):
+            if isinstance(filters.get(name), datetime.date):
+                day = filters[name] + datetime.timedelta(days=days_later)
+                filters[name] = days.midnight(day, zone) - days_later
+        with self._reading_journal() as journal:
+            return store.list_jobs(journal, num, offset, store.Filters(**filters))
+
+    def requests_made_for(self, who: str, branch: Branch) -> list[int]:
+        """Return the build requests that job requests of *who* on *branch* made."""
+        with self._reading_journal() as journal:
+            return store.requests_made_for(journal, who, branch.name, MOST_JOBS)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return this API as an OpenAPI document."""
+        return openapi.document(self._site, STATUS)
+
+    def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
+        """Return what is left to an asker of each limit."""
+        with self._reading_journal() as journal:
+            return budgets.budgets(journal, who, via, self._site.limits)
+
+    def job(self, job_id: int) -> Job | None:
+        """Return one job request."""
+        with self._reading_journal() as journal:
+            return store.job(journal, job_id)
+
+    @contextmanager
+    def _reading_journal(self) -> Iterator[sa.Connection]:
+        """Provide the journal, whose tables this master may not have been able to make yet.
+
+        :raises Unavailable: they are missing, or not as they are now
+        """
+        try:
+            yield self._journal
+        except sa.exc.ProgrammingError as error:
+            raise Unavailable(
+                "The journal is not there yet", "its tables have yet to be made or upgraded"
+            ) from error
+
+
+class Reader:
+    """What one reader has: its engines and its pages.
+
+    :param history: the master's database
+    :param journal: where the journal is, often the same
+    :param keeps: each thread keeps its connections; only where nobody else needs or uses them
+    """
+
+    def __init__(self, history: sa.Engine, journal: sa.Engine, keeps: bool = False) -> None:
+        self._history = history
+        self._journal = journal
+        self._kept: threading.local | None = threading.local() if keeps else None
+        self._index = Index(only_reads=keeps)
+        self.templates = render.templates()
+
+    def warm(self) -> None:
+        """Load the index, so that the first question need not wait for it.
+
+        Where that fails, the first question tries again, and says what is wrong.
+        """
+        with suppress(sa.exc.SQLAlchemyError), self._history.connect() as history:
+            self._index.facts(history)
+
+    def read(self, site: Site, work: Callable[[Reading], Any]) -> Any:
+        """Return what *work* returns, which reads.
+
+        Where a server was restarted, the first question finds that its connection is dead; then
+        all of them are made anew, and it is asked once more.
+
+        :raises Unavailable: a database does not answer
+        """
+        for last in (False, True):
+            try:
+                with self._connected(site) as reading:
+                    return work(reading)
+            except db_engine.AWAY as error:
+                if last or not getattr(error, "connection_invalidated", False):
+                    raise Unavailable("The database does not answer") from error
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _connected(self, site: Site) -> Iterator[Reading]:
+        with self._connection(self._history) as history:
+            if self._journal is self._history:
+                yield Reading(history, history, self._index, site)
+            else:
+                with self._connection(self._journal) as journal:
+                    yield Reading(history, journal, self._index, site)
+
+    @contextmanager
+    def _connection(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        """Provide a connection; to take one from a pool each time costs as much as a query."""
+        if self._kept is None:
+            with engine.connect() as connection:
+                yield connection
+            return
+        kept: dict[sa.Engine, sa.Connection] = self._kept.__dict__.setdefault("connections", {})
+        if engine not in kept:
+            kept[engine] = engine.connect()
+        try:
+            yield kept[engine]
+            kept[engine].rollback()  # whatever was begun: nothing was written
+        except BaseException:
+            kept.pop(engine).close()
+            raise
+
+
+def open_reader(history_url: str, journal_url: str | None, connections: int) -> Reader:
+    """Return what a reader with engines of its own has.
+
+    :param history_url: the master's database, with its password
+    :param journal_url: where the journal is; ``None`` for the same database
+    :param connections: how many threads read at once
+    """
+    history = journal = db_engine.open_engine(sa.engine.make_url(history_url), connections)
+    if journal_url is not None:
+        journal = db_engine.open_engine(sa.engine.make_url(journal_url), connections)
+    return Reader(history, journal, keeps=True)
+
+
+def open_warm_reader(*arguments: Any) -> Reader:
+    """Return what ``open_reader`` returns, ready for the first question."""
+    reader = open_reader(*arguments)
+    reader.warm()
+    return reader

@@ -1,0 +1,123 @@
+"""One value, two renderings: JSON for scripts, a page for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import time as clock
+import zoneinfo
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import orjson
+
+from buildbot_selfserve import __version__
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.permissions import set_action
+from buildbot_selfserve.views import charts
+from buildbot_selfserve.views import revision_summary
+
+JSON_TYPE = "application/json"
+HTML_TYPE = "text/html; charset=utf-8"
+
+#: What every template finds: where everything is, our static files and their version, epoch
+#: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows;
+#: and of the question who asks, its path, the URL of the JSON twin.
+ALWAYS = frozenset(
+    {
+        "site",
+        "assets",
+        "version",
+        "now",
+        "time",
+        "timeline",
+        "load",
+        "revision_summary",
+        "visitor",
+        "path",
+        "json_url",
+    }
+)
+
+
+def json_bytes(data: Any) -> bytes:
+    """Return *data* as UTF-8 JSON."""
+    try:
+        return orjson.dumps(data)
+    except TypeError:
+        # numbers over 64 bits and lone surrogates, which properties may hold
+        return json.dumps(_finite(data), separators=(",", ":")).encode()
+
+
+def _finite(data: Any) -> Any:
+    """Return *data* with null for what JSON has no number for, as orjson writes it."""
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data
+
+
+def templates() -> jinja2.Environment:
+    """Return the pages, with what they may use."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("buildbot_selfserve"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["segment"] = segment
+    environment.filters["set_action"] = set_action
+    environment.filters["duration"] = duration
+    return environment
+
+
+def page(
+    environment: jinja2.Environment, template: str, site: Site, context: Mapping[str, Any]
+) -> bytes:
+    """Return the page of *template* as UTF-8.
+
+    Every template finds what ALWAYS names, and what *context* has.
+    """
+    zone = zoneinfo.ZoneInfo(site.timezone)
+    now = int(clock.time())
+
+    def time(seconds: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+        if seconds is None:
+            return ""
+        return datetime.datetime.fromtimestamp(seconds, zone).strftime(form)
+
+    always = {
+        "site": site,
+        "assets": f"{site.prefix}/plugins/selfserve",
+        "version": __version__,
+        "now": now,
+        "time": time,
+        "timeline": lambda rows: charts.timeline(rows, now),
+        "load": lambda rows, date: charts.load(rows, date, site.timezone, now),
+        "revision_summary": revision_summary.revision_summary,
+    }
+    text = environment.get_template(template).render(always, **context)
+    return text.encode("utf-8", "replace")
+
+
+def segment(text: object) -> str:
+    """Return *text* as one segment of a path: a slash in it is data."""
+    return quote(str(text), safe="", errors="replace")
+
+
+def duration(seconds: int | None) -> str:
+    """Return seconds as people say them: ``1h 02m 03s``."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02}m {rest:02}s"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
