@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from buildbot.config import ConfigErrors
 from buildbot.util.service import AsyncService
 from buildbot.util.service import ReconfigurableServiceMixin
 from buildbot.www.plugin import Application
@@ -18,35 +18,29 @@ from twisted.internet import defer
 from twisted.internet import task
 from twisted.logger import Logger
 
+from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.auth.login_redirects import LoginRedirects
 from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
-from buildbot_selfserve.control import Control
+from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control.availability import Availability
-from buildbot_selfserve.control.branch_setup import setup
-from buildbot_selfserve.control.branch_setup import watched_branches
+from buildbot_selfserve.control.dead_masters import DeadMasters
+from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.gc_freeze import GcFreeze
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
-from buildbot_selfserve.model import Branch
-from buildbot_selfserve.model import Setup
-from buildbot_selfserve.model import Site
-from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.secrets import Secrets
-from buildbot_selfserve.views.read_handler import resolve
 from buildbot_selfserve.views.read_handler import sourcestamps_of
+from buildbot_selfserve.web.backend import KEY
+from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.mounting import Mount
 from buildbot_selfserve.web.pipeline import Pipeline
 
-#: Our key in ``c['www']['plugins']``.
-KEY = "selfserve"
-#: So many branches are remembered with what builds them: those that were last asked for.
-MOST_REMEMBERED = 200
 #: Seconds between two looks for what masters left open that have gone.
 GONE_INTERVAL = 60.0
 
@@ -68,9 +62,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._master = master
         self._web_root = web_root
         self._retired = retired
-        self._site: Site | None = None
-        self._setups: dict[str, Setup] = {}
-        self.config = config
         clock = monotonic(master.reactor)
         secrets = Secrets(master)
         self.databases = Databases(
@@ -78,100 +69,42 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         )
         self.live = Live(clock, self._sourcestamps_of)
         self.metrics = Metrics()
-        self.control = Control(master)
         self._tokens = Tokens(master, secrets)
-        # the configuration of Buildbot's whose secrets they have
-        self._tokens_of: Any = None
+        self._dead_masters = DeadMasters(master)
         self._gc_freeze = GcFreeze(clock.callLater)
         self._availability = Availability(master, clock)
         self.jobs = Jobs(
             clock,
             self.databases.write,
             self._check_available,
-            self.control.reconcile,
-            self.control.follow,
+            partial(reconcile, master),
+            partial(cancel.follow, master),
             lambda: int(master.masterid),
             self.metrics.job_ended,
         )
         self._watch()
         self._takeover_loop = task.LoopingCall(self._reconcile_of_gone)
         self._takeover_loop.clock = clock
-        self._pipeline = Pipeline(master, self)
+        self.backend = Backend(
+            master, config, self.databases, self._tokens, self.jobs, self.live, self.metrics
+        )
+        self._pipeline = Pipeline(master, self.backend)
         self._mount = Mount(self._pipeline.nothing())
-        self._login_redirects = LoginRedirects(master, lambda: self.site)
+        self._login_redirects = LoginRedirects(master, lambda: self.backend.site)
         self.configure(config)
 
-    # -- what the pipeline asks for
-
     @property
-    def site(self) -> Site:
-        """Return what readers must know of the configuration."""
-        if self._site is None:
-            site = _site(self._master, self.config)
-            if not self._master._master_initialized:
-                return site  # schedulers may still be missing
-            self._site = site
-        return self._site
-
-    async def setup(self, branch_name: str) -> Setup:
-        """Return what is configured to build the branch.
-
-        It is worked out here in the reactor, by functions of the operator's: for branches that
-        there are, and for no text that somebody makes up.
-
-        :raises NotFound: there is no such branch
-        """
-        if branch_name not in self._setups:
-            found = await self.readers.ask(resolve, self.site, {"branch": branch_name})
-            branch_name = found["branch"].name
-        if branch_name not in self._setups:
-            self._setups[branch_name] = setup(self._master, self._branch(branch_name))
-        known = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
-        if len(self._setups) > MOST_REMEMBERED:
-            del self._setups[next(iter(self._setups))]
-        return known
-
-    def _branch(self, name: str) -> Branch:
-        named = (one for one in self.site.branches or () if one.name == name)
-        return next(named, Branch(name, (name,)))
-
-    @property
-    def readers(self) -> Readers:
-        """Return where reads run.
-
-        :raises Unavailable: they have not started yet, or have ended
-        """
-        return self.databases.readers
-
-    @property
-    def tokens(self) -> Tokens:
-        """Return the API tokens of the configuration of now.
-
-        We are not told of a reconfig in which something fails before it comes to us.
-        """
-        if self._tokens_of is not self._master.config and not self._master.initLock.locked:
-            plugins = self._master.config.www.get("plugins") or {}
-            now = _or_nothing(plugins.get(KEY, False))
-            now = now or SelfServe()
-            self._tokens.configure(now.tokens, now.timezone)
-            self._load_tokens()
-        return self._tokens
-
-    def _load_tokens(self) -> None:
-        self._tokens_of = self._master.config
-        self._tokens.load()
+    def config(self) -> SelfServe:
+        """Return the configuration of now."""
+        return self.backend.config
 
     # -- life
 
     def configure(self, config: SelfServe) -> None:
         """Follow the configuration *config*."""
-        self.config = config
-        self.jobs.timeout = config.timeout
-        self.jobs.limits = config.limits
-        self._tokens.configure(config.tokens, config.timezone)
-        if self.running and not self._master._master_initialized:
-            self._load_tokens()  # else when the reconfig has come to us
-        self._forget_configuration()
+        self.backend.configure(config)
+        if self.running and not buildbot_private.is_initialized(self._master):
+            self.backend.load_tokens()  # else when the reconfig has come to us
         self._mount.move(self._web_root, config.segments, self._pipeline.resource)
         self._login_redirects.install(self._web_root)
 
@@ -181,18 +114,18 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.live.start(self._master.mq.startConsuming)
         self.databases.open(self.config)
         self._takeover_loop.start(GONE_INTERVAL, now=False)
-        self._load_tokens()
+        self.backend.load_tokens()
         self._freeze_gc()
 
     @defer.inlineCallbacks
     def reconfigServiceWithBuildbotConfig(self, new_config: Any) -> Any:
         """Forget what was worked out from the old configuration; go if we are not in the new."""
-        self._forget_configuration()
+        self.backend.forget_configuration()
         if KEY not in (new_config.www.get("plugins") or {}):
             yield self.disownServiceParent()
         else:
             # the providers of secrets are those of the new configuration now
-            self._load_tokens()
+            self.backend.load_tokens()
             if self.running:
                 self.databases.open(self.config)
             self.live.reconfigured()
@@ -211,12 +144,6 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._tokens.stop()
         yield defer.Deferred.fromCoroutine(self.jobs.finish())
         yield self.databases.close()
-
-    def _forget_configuration(self) -> None:
-        self._site = None
-        self._setups.clear()
-        self.live.connections.most = self.config.max_waiting
-        self.live.connections.most_of_one = self.config.max_waiting_per_client
 
     def _freeze_gc(self) -> None:
         """Let the master come to rest, and spare it long looks for garbage, if we may."""
@@ -246,13 +173,13 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     async def _take_over(self) -> int:
         # those that stop end their jobs first, after they have said that they stop
-        gone = await self.control.gone_masters(self.config.timeout + GONE_INTERVAL)
+        gone = await self._dead_masters.gone(self.config.timeout + GONE_INTERVAL)
         return await self.jobs.reconcile_of_gone(gone)
 
     # -- what live answers need
 
     def _sourcestamps_of(self, request_ids: Sequence[int]) -> Awaitable[Any]:
-        return self.readers.ask(sourcestamps_of, self.site, request_ids)
+        return self.databases.readers.ask(sourcestamps_of, self.backend.site, request_ids)
 
     def _watch(self) -> None:
         """Let the metrics see what there is now."""
@@ -323,30 +250,6 @@ class SelfServeApplication(Application):
 
     def _forget(self) -> None:
         self._service = None
-
-
-def _or_nothing(value: object) -> SelfServe | None:
-    """Return the configuration that *value* stands for, if it is one."""
-    try:
-        return configured(value)
-    except ConfigErrors:
-        return None
-
-
-def _site(master: Any, config: SelfServe) -> Site:
-    configured_branches = config.branches
-    return Site(
-        path=config.path,
-        buildbot_url=master.config.buildbotURL,
-        title=master.config.title,
-        timezone=config.timezone,
-        max_count=config.max_count,
-        limits=config.limits,
-        branches=None
-        if configured_branches is None
-        else tuple(one.branch for one in configured_branches),
-        hinted_branches=watched_branches(master),
-    )
 
 
 application = SelfServeApplication()

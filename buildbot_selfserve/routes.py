@@ -95,6 +95,11 @@ class Route:
             *((WAIT,) if self.wait_for is not None else ()),
         )
 
+    def take_nouns(self, params: dict[str, Any]) -> dict[str, str]:
+        """Take the parameters that identify a noun out of *params*; return their texts by noun."""
+        taken = {param.noun: params.pop(param.name) for param in self.params if param.noun}
+        return {noun: str(value) for noun, value in taken.items() if value is not None}
+
     def parameters(self) -> tuple[dict[str, Any], ...]:
         """Return every parameter with its documentation, those of the path first."""
         where = "query" if self.method == "GET" else "body"

@@ -22,6 +22,7 @@ from twisted.internet import error as internet_error
 from twisted.internet import threads
 from twisted.python.failure import Failure
 
+from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.deferreds import SharedCall
 from buildbot_selfserve.deferreds import independent
@@ -156,8 +157,9 @@ def _reread(provider: SecretInAFile) -> SecretInAFile:
     if type(fresh).loadSecrets is SecretInAFile.loadSecrets:
         # one file that cannot be read must not hide the others
         fresh.loadSecrets = _load_each
+    arguments, named = buildbot_private.config_arguments(provider)
     try:
-        fresh.reconfigService(*provider._config_args, **provider._config_kwargs)
+        fresh.reconfigService(*arguments, **named)
     except (OSError, UnicodeDecodeError):
         fresh.secrets = {}
     return fresh
@@ -197,18 +199,10 @@ class _Other:
 
     async def _configure(self) -> Any:
         if self._configured is None:
-            one = _as_if_in(self._master, self._provider)
+            one = buildbot_private.with_master(self._provider, self._master)
             try:
                 await one.reconfigServiceWithSibling(one)
             finally:
                 one.configured = False  # for Buildbot it is not
             self._configured = one
         return self._configured
-
-
-def _as_if_in(master: Any, provider: Any) -> Any:
-    """Return *provider*, with all its attributes, as if it were a service of *master*."""
-    kind = type(provider)
-    made: Any = object.__new__(type(kind.__name__, (kind,), {"master": master}))
-    made.__dict__ = provider.__dict__
-    return made

@@ -7,7 +7,7 @@ import zoneinfo
 
 import pytest
 
-from buildbot_selfserve.history.days import midnight
+from buildbot_selfserve.model import midnight
 
 HOUR = 3600
 

@@ -19,9 +19,8 @@ MANY = sorted([*(f"feature-{number:05}" for number in range(20_000)), "main", "r
 
 def like(text: str, names: Sequence[str]) -> list[str]:
     """Return which branches are named when *text* is not found among those of these *names*."""
-    names_only: Any = SimpleNamespace(
-        branch=lambda name: None, branch_names_near=partial(near, names)
-    )
+    history = SimpleNamespace(branch=lambda name: None, branch_names_near=partial(near, names))
+    names_only: Any = SimpleNamespace(history=history)
     with pytest.raises(NotFound) as refusal:
         lookup.resolve(names_only, {"branch": text})
     named = [name for name, _ in refusal.value.links]

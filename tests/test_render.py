@@ -45,11 +45,11 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.views.paging import PageInfo
 from buildbot_selfserve.views.paging import urls
 from buildbot_selfserve.views.read_request import ReadRequest
-from buildbot_selfserve.views.read_request import Visitor
 from buildbot_selfserve.views.read_request import page_context
 from buildbot_selfserve.views.render import ALWAYS
 from buildbot_selfserve.views.render import duration

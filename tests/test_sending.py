@@ -14,7 +14,7 @@ from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol
 
 from buildbot_selfserve.readers import PIECE
-from buildbot_selfserve.web import sending
+from buildbot_selfserve.web import responses
 from tests.harness import config
 
 #: A long property makes a long answer: more than the buffers of a socket hold.
@@ -92,7 +92,7 @@ async def test_clients_that_go_away_in_the_middle_leave_nothing(master: Any) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_stops_reading_is_cut_off(master: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sending, "PATIENCE", 1.0)
+    monkeypatch.setattr(responses, "PATIENCE", 1.0)
     path = await path_of_long(master)
     pausing, slow = await ask_slowly(master, path), await ask_slowly(master, path)
     slow.transport.resumeProducing()

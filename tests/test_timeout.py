@@ -19,9 +19,9 @@ from twisted.internet import task
 from twisted.internet import threads
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.auth.time_limits import in_time
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.views import read_handler
-from buildbot_selfserve.web.services import in_time
 from tests import databases
 from tests.harness import ACT_SECONDS
 from tests.harness import ANSWER_SECONDS

@@ -1,4 +1,4 @@
-"""Session cookies that are none."""
+"""Buildbot's session cookie: its name, and taking out a broken or expired one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ def forget_broken(master: Any, request: Request) -> None:
     Buildbot takes it for none as well, but first logs whatever anybody may send as an error, with
     its traceback (buildbot/www/auth.py, parse_user_info_from_token).
     """
-    if not request.received_cookies:
-        return
     name = session_cookie(request)
     token = request.getCookie(name)
     if token is None:

@@ -13,6 +13,7 @@ from buildbot_selfserve.config.limits import SelfServeLimits
 from buildbot_selfserve.config.matcher import SelfServeEndpointMatcher
 from buildbot_selfserve.config.selfserve import SelfServe
 from buildbot_selfserve.config.selfserve import configured
+from buildbot_selfserve.config.selfserve import configured_or_none
 from buildbot_selfserve.config.tokens import SelfServeToken
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SelfServeLimits",
     "SelfServeToken",
     "configured",
+    "configured_or_none",
 ]
 
 check_when_loaded()

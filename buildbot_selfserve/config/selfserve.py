@@ -218,6 +218,11 @@ def mistake_in(value: object) -> str:
     )
 
 
+def configured_or_none(value: object) -> SelfServe | None:
+    """Return the configuration that *value* stands for, ``None`` if it is none."""
+    return None if mistake_in(value) else configured(value)
+
+
 def configured(value: object) -> SelfServe:
     """Return the configuration that *value* of ``c['www']['plugins']['selfserve']`` stands for.
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
+from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.errors import Unavailable
 
 #: Seconds after which a database that has not answered counts as gone.
@@ -33,7 +34,7 @@ class Availability:
         :raises Unavailable: it is starting or shutting down, or its database does not answer
         """
         master = self.master
-        if master.botmaster.shuttingDown or not master._master_initialized:
+        if master.botmaster.shuttingDown or not buildbot_private.is_initialized(master):
             raise Unavailable("The master is starting or shutting down")
         if not master.db.pool.running:
             raise Unavailable("The master is shutting down")

@@ -11,6 +11,7 @@ from buildbot.schedulers.timed import Nightly
 from buildbot.schedulers.timed import Timed
 from twisted.logger import Logger
 
+from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
 
@@ -18,17 +19,9 @@ _log = Logger()
 
 
 def watched_branches(master: Any) -> tuple[str, ...]:
-    """Return the branches that the change filters of the schedulers name, sorted.
-
-    A filter that matches by a regular expression or a function names none; the others keep their
-    values in objects of a private class (buildbot/util/ssfilter.py, _FilterExactMatch).
-    """
-    names: set[str] = set()
-    for scheduler in master.allSchedulers():
-        for one in getattr(getattr(scheduler, "change_filter", None), "filters", ()):
-            if getattr(one, "prop", None) == "branch" and type(one).__name__ == "_FilterExactMatch":
-                names.update(value for value in one.values if isinstance(value, str) and value)
-    return tuple(sorted(names))
+    """Return the branches that the change filters of the schedulers name, sorted."""
+    filters = (getattr(one, "change_filter", None) for one in master.allSchedulers())
+    return tuple(sorted(set[str]().union(*map(buildbot_private.branches_of_filter, filters))))
 
 
 def setup(master: Any, branch: Branch) -> Setup:

@@ -1,4 +1,4 @@
-"""Makes build requests.
+"""Creates buildsets, and with them their build requests.
 
 Buildbot's own ``data.updates.addBuildset`` lets its collapser compare each new request with every
 one that waits. Ours never collapse others and are not collapsed by the default rule, so they go
@@ -22,59 +22,15 @@ from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.admission import Admission
 from buildbot_selfserve.control.admission import NewBuildset
 from buildbot_selfserve.errors import Refused
-from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import SKIPPED
-from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
-from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import plural
 
 #: Length of ``buildsets.reason`` (buildbot/db/model.py).
 REASON_LENGTH = 256
 #: So many buildsets are announced together.
 BATCH = 25
-
-
-async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: int) -> Effect:
-    """Make *count* new requests with the properties and sourcestamps of the request of *row*.
-
-    The request is copied and not the build, because a virtual builder's build has another builder.
-
-    :raises Refused: the builder is on no master any more, so that nothing would ever build them
-    :raises Forbidden: the asker may not rebuild it
-    """
-    request = row.request if isinstance(row, BuildRow) else row
-    await require_configured(master, request.builder_id, request.buildername)
-    buildset = await master.db.buildsets.getBuildset(request.buildset_id)
-    builds = await master.db.builds.getBuilds(buildrequestid=request.request_id)
-    properties = await current_state.properties_of(master, request.buildset_id)
-    rebuilt_build_id = buildset.rebuilt_buildid
-    if rebuilt_build_id is None and builds:
-        rebuilt_build_id = builds[0].id
-    buildsets = [
-        NewBuildset(
-            sourcestamps=list(buildset.sourcestamps),
-            builder_ids=[request.builder_id],
-            properties={**properties, **marks(order, number)},
-            reason=f"Self-serve: Rebuilt by {order.who}",
-            priority=priority,
-            more={
-                "external_idstring": buildset.external_idstring,
-                "rebuilt_buildid": rebuilt_build_id,
-                "parent_buildid": buildset.parent_buildid,
-                "parent_relationship": buildset.parent_relationship,
-            },
-        )
-        for number in range(count)
-    ]
-    admission = Admission(master, order, target=row)
-    await admission.require_some(buildsets[0])
-    await admission.reserve({"": count})
-    await add_buildsets(master, admission, buildsets)
-    if len(admission.made) < count:
-        raise Unavailable(f"The time was over after {len(admission.made)} of {count} builds")
-    return created(await current_state.request_states(master, admission.made))
 
 
 def created(

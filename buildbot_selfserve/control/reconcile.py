@@ -19,6 +19,13 @@ from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.permissions import CANCEL_BUILD
+from buildbot_selfserve.permissions import CANCEL_REQUEST
+from buildbot_selfserve.permissions import CANCEL_REVISION
+from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
+from buildbot_selfserve.permissions import REBUILD_BUILD
+from buildbot_selfserve.permissions import REBUILD_REQUEST
+from buildbot_selfserve.permissions import REPRIORITIZE
 
 
 async def reconcile(master: Any, job: Job) -> Effect:
@@ -26,7 +33,7 @@ async def reconcile(master: Any, job: Job) -> Effect:
 
     Requests that it made are made known to their builders: it may have been cut short before.
     """
-    return await _SETTLERS.get(job.action, _created)(master, job)
+    return await _BY_ACTION.get(job.action, _created)(master, job)
 
 
 async def _rebuilt(master: Any, job: Job) -> Effect:
@@ -36,7 +43,7 @@ async def _rebuilt(master: Any, job: Job) -> Effect:
 async def _created(master: Any, job: Job) -> Effect:
     states = await _made(master, job)
     found = create_buildsets.created(states)
-    if job.action != "new_build_at_revision" and states:
+    if job.action != NEW_BUILD_AT_REVISION.action and states:
         return found  # a single buildset is made whole or not at all
     return replace(found, msg=f"Cut short: {found.msg}", errors=True)
 
@@ -106,11 +113,11 @@ async def _reprioritized(master: Any, job: Job) -> Effect:
     return set_priority.effect(state, job.what["priority"])
 
 
-_SETTLERS = {
-    "cancel_build": _cancelled_build,
-    "cancel_request": _cancelled_request,
-    "cancel_revision": _cancelled_revision,
-    "rebuild_build": _rebuilt,
-    "rebuild_request": _rebuilt,
-    "reprioritize": _reprioritized,
+_BY_ACTION = {
+    CANCEL_BUILD.action: _cancelled_build,
+    CANCEL_REQUEST.action: _cancelled_request,
+    CANCEL_REVISION.action: _cancelled_revision,
+    REBUILD_BUILD.action: _rebuilt,
+    REBUILD_REQUEST.action: _rebuilt,
+    REPRIORITIZE.action: _reprioritized,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet import defer
 
+from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Sourcestamp
@@ -99,17 +100,14 @@ async def sourcestamps(
 def noted_anew(scheduler: Any) -> Iterator[None]:
     """Let *scheduler* read again what it takes from its codebases, if another master runs it.
 
-    One that creates absolute sourcestamps notes their newest revisions in the database, and reads
-    them there but once (buildbot/util/codebase.py): neither what it is asked now nor what it does
-    when it is active here one day may come from what was read before.
+    Neither what it is asked now nor what it does when it is active here one day may come from what
+    was read before.
     """
-    _forget(scheduler)
+    if scheduler.active:
+        yield
+        return
+    buildbot_private.forget_last_codebases(scheduler)
     try:
         yield
     finally:
-        _forget(scheduler)
-
-
-def _forget(scheduler: Any) -> None:
-    if hasattr(scheduler, "_lastCodebases") and not scheduler.active:
-        scheduler._lastCodebases = None
+        buildbot_private.forget_last_codebases(scheduler)

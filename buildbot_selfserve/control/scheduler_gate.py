@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet import task
 
+from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.override import Override
 
@@ -43,11 +44,7 @@ class Gate:
         It is the same object in all else: what its methods remember, the real one remembers. The
         other schedulers that it finds through its master are gated, too.
         """
-        kind = type(scheduler)
-        # its master is a property of its class (buildbot/util/service.py)
-        same: Any = object.__new__(type(kind.__name__, (kind,), {"master": self._master}))
-        same.__dict__ = scheduler.__dict__
-        return same
+        return buildbot_private.with_master(scheduler, self._master)
 
     async def idle(self) -> None:
         """Wait until the schedulers wait for nothing any more.

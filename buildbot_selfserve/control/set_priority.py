@@ -15,12 +15,13 @@ from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import RequestRow
 
 _requests = Model.buildrequests
 
 
-async def reprioritize(master: Any, request: RequestRow, priority: int) -> Effect:
+async def reprioritize(master: Any, order: Order, request: RequestRow, *, priority: int) -> Effect:
     """Give a pending *request* another priority.
 
     :raises Refused: it does not wait any more

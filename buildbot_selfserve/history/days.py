@@ -11,6 +11,7 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import midnight
 
 #: There is nothing to see before the epoch.
 FIRST_DAY = datetime.date(1970, 1, 1)
@@ -51,8 +52,3 @@ def day(
             if begin <= row.starttime < end or (date == today and row.endtime is None)
         ),
     )
-
-
-def midnight(date: datetime.date, zone: zoneinfo.ZoneInfo) -> int:
-    """Return when *date* begins in *zone*, in epoch seconds."""
-    return int(datetime.datetime.combine(date, datetime.time(), tzinfo=zone).timestamp())

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from buildbot_selfserve import log_format
+from buildbot_selfserve import audit_log
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
@@ -177,7 +177,7 @@ class RowCloser:
         )
 
     def _tell(self, job: Job) -> None:
-        told = log_format.fields(
+        told = audit_log.fields(
             job_id=job.job_id,
             action=job.action,
             who=job.who,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import defer
@@ -15,15 +19,35 @@ from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
-from buildbot_selfserve.jobs.requester import Requester
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
+from buildbot_selfserve.model import Target
 
 #: Seconds between two looks at a job request that was sent again while it runs.
 AGAIN_INTERVAL = 0.2
 #: Seconds between two looks for rows that nobody does.
 ORPHANS_INTERVAL = 1.0
+
+
+@dataclass(frozen=True)
+class Requester:
+    """The user or script that sends a job request, and where it comes from.
+
+    :param via: how they proved it: ``session``, ``basic``, ``remote_user``, ``token:NAME`` or
+        ``anonymous``
+    :param begun: when they asked, in monotonic seconds; from then on the timeout counts
+    :param may: says whether they may do what they ask for to one of several targets
+    :param attempt: the key under which they may send it again, if they gave one
+    """
+
+    who: str
+    via: str
+    remote: str
+    begun: float
+    may: Callable[[Target], Awaitable[bool]]
+    attempt: Attempt | None = None
 
 
 class RowOpener:
@@ -54,23 +78,23 @@ class RowOpener:
         self.open_rows: set[JobRow] = set()
 
     async def open(
-        self, job: Job, asker: Requester, deadline: float, per_minute: int | None
+        self, job: Job, requester: Requester, deadline: float, per_minute: int | None
     ) -> store.Opened:
         """Write the row of *job*, which is to be done now; or return what was done before.
 
         That is what has the same Idempotency-Key, when it has ended, unless it failed and has done
         nothing.
 
-        :param per_minute: so many job requests an asker may send in a minute
+        :param per_minute: so many job requests an requester may send in a minute
         :raises KeyTaken: the key was given to another job request
-        :raises TooMany: the asker sends too many of them; nothing was written
+        :raises TooMany: the requester sends too many of them; nothing was written
         :raises Unavailable: the earlier one has not ended yet, or the database does not answer
         """
         while True:
-            opened = await self._row(job, asker, per_minute)
+            opened = await self._row(job, requester, per_minute)
             if opened.new:
                 return opened
-            if asker.attempt is None or opened.fingerprint != asker.attempt.fingerprint:
+            if requester.attempt is None or opened.fingerprint != requester.attempt.fingerprint:
                 raise KeyTaken(
                     f"This Idempotency-Key belongs to job {opened.job.job_id}",
                     "which asked for something else; take another key",
@@ -81,7 +105,7 @@ class RowOpener:
                 raise unfinished(opened.job)
             await task.deferLater(self._clock, AGAIN_INTERVAL)
 
-    async def _row(self, job: Job, asker: Requester, per_minute: int | None) -> store.Opened:
+    async def _row(self, job: Job, requester: Requester, per_minute: int | None) -> store.Opened:
         """Write the row of *job*, or find the one that its key has.
 
         What the database may have written though it failed is closed later.
@@ -93,7 +117,7 @@ class RowOpener:
                 job,
                 self._masterid(),
                 self._incarnation(),
-                asker.attempt,
+                requester.attempt,
                 per_minute,
                 begun,
             )
@@ -129,6 +153,26 @@ class RowOpener:
                     await self._closing.close_as_reconciled(orphans[row])
                 return
             seen = set(orphans)
+
+
+def new_job(
+    requester: Requester, action: str, nouns: Sequence[Any], params: Mapping[str, Any]
+) -> Job:
+    """Return the job request of *requester* to do *action* to the *nouns*, with no row yet."""
+    what: dict[str, Any] = {}
+    for noun in nouns:
+        what.update(noun.asked())
+    what.update({name: value for name, value in params.items() if value is not None})
+    return Job(
+        job_id=0,
+        action=action,
+        who=requester.who,
+        via=requester.via,
+        remote=requester.remote,
+        when=int(time.time()),
+        branch=what.get("branch", ""),
+        what=what,
+    )
 
 
 def unfinished(job: Job) -> Unavailable:

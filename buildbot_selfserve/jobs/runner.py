@@ -1,4 +1,4 @@
-"""The way of a job request, from its row to its receipt."""
+"""Runs a job request: opens its row, acts, closes the row, returns the receipt."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from typing import Concatenate
+from typing import ParamSpec
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
@@ -22,10 +24,10 @@ from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.open_row import Requester
 from buildbot_selfserve.jobs.open_row import RowOpener
+from buildbot_selfserve.jobs.open_row import new_job
 from buildbot_selfserve.jobs.open_row import unfinished
-from buildbot_selfserve.jobs.requester import Requester
-from buildbot_selfserve.jobs.requester import new_job
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import NO_LIMITS
@@ -40,6 +42,7 @@ from buildbot_selfserve.model import RequestOutcome
 #: An act gets so much of the timeout; the rest is for closing its row and answering.
 ACT_SHARE = 0.8
 
+Params = ParamSpec("Params")
 Act = Callable[..., Awaitable[Effect]]
 #: An act that needs to be told only for which job request it is.
 Bound = Callable[[Order], Awaitable[Effect]]
@@ -48,9 +51,9 @@ Bound = Callable[[Order], Awaitable[Effect]]
 class _Running:
     """A job request on its way; ``job`` gets its id when its row is written."""
 
-    def __init__(self, job: Job, asker: Requester, deadline: float) -> None:
+    def __init__(self, job: Job, requester: Requester, deadline: float) -> None:
         self.job = job
-        self.asker = asker
+        self.requester = requester
         self.deadline = deadline
 
 
@@ -92,23 +95,19 @@ class Jobs:
         #: rows that may have been taken over, though that failed
         self._doubtful: set[JobRow] = set()
 
-    def asked_by(self, asker: Requester) -> AskedJobs:
-        """Return what runs job requests for *asker*."""
-        return AskedJobs(self, asker)
-
     async def run(
-        self, asker: Requester, action: str, act: Act, *nouns: Any, **params: Any
+        self, requester: Requester, action: str, act: Act, *nouns: Any, **params: Any
     ) -> Receipt:
         """Journal, ``await act(order, *nouns, **params)``, journal; return the receipt.
 
         :raises Unavailable: the master cannot do it now, or it did not end within the timeout
         :raises Refused: the act cannot be done with this target; nothing was written
-        :raises TooMany: the asker has no budget left for it; nothing was done
+        :raises TooMany: the requester has no budget left for it; nothing was done
         """
         await self._check_available()
-        deadline = asker.begun + self.timeout * ACT_SHARE
-        running = _Running(new_job(asker, action, nouns, params), asker, deadline)
-        due = asker.begun + self.timeout
+        deadline = requester.begun + self.timeout * ACT_SHARE
+        running = _Running(new_job(requester, action, nouns, params), requester, deadline)
+        due = requester.begun + self.timeout
         work = self._begin(running, lambda order: act(order, *nouns, **params), due)
         try:
             # when nobody waits any more, what happened stands in the journal
@@ -197,9 +196,9 @@ class Jobs:
         return work.addBoth(over)
 
     async def _perform(self, running: _Running, act: Bound) -> Job:
-        asker, deadline = running.asker, running.deadline
+        requester, deadline = running.requester, running.deadline
         per_minute = self.limits.job_requests_per_minute
-        opened = await self._opening.open(running.job, asker, deadline, per_minute)
+        opened = await self._opening.open(running.job, requester, deadline, per_minute)
         job = running.job = opened.job
         if not opened.new:
             return job
@@ -207,7 +206,7 @@ class Jobs:
             job.job_id,
             job.who,
             deadline,
-            asker.may,
+            requester.may,
             partial(self._take_builds, job),
             partial(self._note_targets, running),
         )
@@ -261,13 +260,24 @@ def _known(job: Job) -> Job:
     return job
 
 
-class AskedJobs:
-    """Runs job requests for one asker: ``ctx.jobs`` of a handler."""
+class JobRunner:
+    """Runs the act of one job request for one requester: ``ctx.jobs`` of a handler.
 
-    def __init__(self, jobs: Jobs, asker: Requester) -> None:
+    :param action: the name of what is done, as the journal has it
+    """
+
+    def __init__(self, jobs: Jobs, master: Any, requester: Requester, action: str) -> None:
         self._jobs = jobs
-        self._asker = asker
+        self._master = master
+        self._requester = requester
+        self._action = action
 
-    async def run(self, action: str, act: Act, *nouns: Any, **params: Any) -> Receipt:
-        """Journal, act on *nouns* with *params*, journal; return the receipt."""
-        return await self._jobs.run(self._asker, action, act, *nouns, **params)
+    async def run(
+        self,
+        act: Callable[Concatenate[Any, Order, Params], Awaitable[Effect]],
+        *nouns: Params.args,
+        **params: Params.kwargs,
+    ) -> Receipt:
+        """Journal, ``await act(master, order, *nouns, **params)``, journal; return the receipt."""
+        bound = partial(act, self._master)
+        return await self._jobs.run(self._requester, self._action, bound, *nouns, **params)

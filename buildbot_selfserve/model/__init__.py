@@ -20,8 +20,6 @@ from buildbot_selfserve.model.branches import BuilderSet
 from buildbot_selfserve.model.branches import ListedBranch
 from buildbot_selfserve.model.branches import Possible
 from buildbot_selfserve.model.branches import Revision
-from buildbot_selfserve.model.branches import Setup
-from buildbot_selfserve.model.branches import Site
 from buildbot_selfserve.model.branches import Sourcestamp
 from buildbot_selfserve.model.decisions import Decision
 from buildbot_selfserve.model.decisions import Permissions
@@ -80,6 +78,9 @@ from buildbot_selfserve.model.rows import RevisionVerdict
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
+from buildbot_selfserve.model.site import Setup
+from buildbot_selfserve.model.site import Site
+from buildbot_selfserve.model.site import midnight
 from buildbot_selfserve.model.wire import as_json
 
 __all__ = [
@@ -152,6 +153,7 @@ __all__ = [
     "is_hash",
     "may_abbreviate",
     "means",
+    "midnight",
     "one_spelling",
     "plural",
     "result_name",

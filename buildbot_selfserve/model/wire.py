@@ -16,7 +16,6 @@ from buildbot_selfserve.model.branches import Branches
 from buildbot_selfserve.model.branches import Builders
 from buildbot_selfserve.model.branches import Possible
 from buildbot_selfserve.model.branches import Revision
-from buildbot_selfserve.model.branches import Site
 from buildbot_selfserve.model.decisions import Decision
 from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.jobs import Job
@@ -32,6 +31,7 @@ from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
+from buildbot_selfserve.model.site import Site
 
 
 @singledispatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from buildbot_selfserve.control import build_with_builders
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
@@ -62,9 +63,13 @@ async def new_build_for_builder(
     Properties may repeat the branch and the revision, but not name others.
     """
     _require_same(properties or {}, any_revision)
-    given = {"priority": priority, "properties": properties, "files": files}
     return await ctx.jobs.run(
-        "new_build_for_builder", ctx.control.build, any_revision, builder, **given
+        build_with_builders.build,
+        any_revision,
+        builder,
+        priority=priority,
+        properties=properties,
+        files=files,
     )
 
 

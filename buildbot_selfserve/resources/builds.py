@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
@@ -49,9 +51,7 @@ async def rebuild_build(
 
     Each of the new builds has the properties and the sources of the old one.
     """
-    return await ctx.jobs.run(
-        "rebuild_build", ctx.control.rebuild, build, priority=priority, count=count
-    )
+    return await ctx.jobs.run(rebuild, build, priority=priority, count=count)
 
 
 @declare(
@@ -63,4 +63,4 @@ async def rebuild_build(
 )
 async def cancel_build(ctx: JobContext, branch: Branch, build: BuildRow) -> Receipt:
     """Cancel this build: stop it, and let its request not be built again."""
-    return await ctx.jobs.run("cancel_build", ctx.control.cancel_build, build)
+    return await ctx.jobs.run(cancel.cancel_build, build)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import set_priority
+from buildbot_selfserve.control.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
@@ -45,7 +48,7 @@ def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> Req
 )
 async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -> Receipt:
     """Cancel this build request, or stop its build when it runs already."""
-    return await ctx.jobs.run("cancel_request", ctx.control.cancel_request, request)
+    return await ctx.jobs.run(cancel.cancel_request, request)
 
 
 @declare(
@@ -63,9 +66,7 @@ async def rebuild_request(
 
     Each of the new builds has the properties and the sources of the old request.
     """
-    return await ctx.jobs.run(
-        "rebuild_request", ctx.control.rebuild, request, priority=priority, count=count
-    )
+    return await ctx.jobs.run(rebuild, request, priority=priority, count=count)
 
 
 @declare(
@@ -83,4 +84,4 @@ async def reprioritize(
 
     Requests of a higher priority are built first; most have 0.
     """
-    return await ctx.jobs.run("reprioritize", ctx.control.reprioritize, request, priority=priority)
+    return await ctx.jobs.run(set_priority.reprioritize, request, priority=priority)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.control import build_with_builders
+from buildbot_selfserve.control import build_with_schedulers
+from buildbot_selfserve.control import cancel
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuilderSet
@@ -21,7 +24,6 @@ from buildbot_selfserve.permissions import CANCEL_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
-from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -128,7 +130,7 @@ def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Pos
 )
 async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -> Receipt:
     """Cancel everything that is pending at this revision, then stop everything that runs."""
-    return await ctx.jobs.run("cancel_revision", ctx.control.cancel_revision, revision)
+    return await ctx.jobs.run(cancel.cancel_revision, revision)
 
 
 @declare(
@@ -143,9 +145,7 @@ async def new_build_at_revision(
     ctx: JobContext, branch: Branch, any_revision: AnyRevision, priority: int | None
 ) -> Receipt:
     """Build this revision: at once, all that the schedulers of the branch would build."""
-    return await ctx.jobs.run(
-        "new_build_at_revision", ctx.control.new_builds, any_revision, priority=priority
-    )
+    return await ctx.jobs.run(build_with_schedulers.new_builds, any_revision, priority=priority)
 
 
 @declare(
@@ -169,8 +169,7 @@ async def new_set_at_revision(
     Every branch has the sets nightly and pgo, and those that it is configured with.
     """
     return await ctx.jobs.run(
-        set_action(builder_set.name),
-        ctx.control.build_set,
+        build_with_builders.build_set,
         any_revision,
         builder_set,
         priority=priority,

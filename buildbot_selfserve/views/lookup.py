@@ -1,6 +1,7 @@
-"""What the texts in a path mean: the one place where each noun is said not to be found.
+"""Looks up what the texts in a path name, and raises NotFound for each kind of noun.
 
-Runs in a reader. Each noun is resolved with those that stand before it in the path.
+Nothing else says that a noun is not found. Runs in a reader. Each noun is resolved with those that
+stand before it in the path.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from typing import Protocol
 from typing import TypeVar
 from urllib.parse import quote
 from urllib.parse import urlencode
@@ -27,6 +27,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.params.declared import PATH
+from buildbot_selfserve.views.reader import Reading
 
 #: So many candidates of an ambiguous revision are named.
 MOST_CANDIDATES = 20
@@ -40,38 +41,14 @@ Found = Mapping[str, Any]
 Named = TypeVar("Named")
 
 
-class Lookup(Protocol):
-    """Where nouns are looked up."""
-
-    def branch(self, name: str) -> Branch | None: ...
-
-    def branch_names_near(self, text: str, count: int) -> Sequence[str]: ...
-
-    def build(self, branch: Branch, build_id: int) -> BuildRow | None: ...
-
-    def request(self, branch: Branch, request_id: int) -> RequestRow | None: ...
-
-    def revisions(self, branch: Branch, text: str) -> list[Revision]: ...
-
-    def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]: ...
-
-    def elsewhere(self, branch: Branch, text: str) -> list[Revision]: ...
-
-    def builder(self, branch: Branch, name: str) -> Builder | None: ...
-
-    def builder_set(self, branch: Branch, name: str) -> BuilderSet | None: ...
-
-    def job(self, job_id: int) -> Job | None: ...
-
-
-def resolve(lookup: Lookup, texts: Mapping[str, str]) -> dict[str, Any]:
+def resolve(reading: Reading, texts: Mapping[str, str]) -> dict[str, Any]:
     """Return what the *texts* mean, by noun, in the order of the path.
 
     :raises NotFound: one of them means nothing here
     """
     found: dict[str, Any] = {}
     for noun, text in texts.items():
-        found[noun] = _RESOLVERS[noun](lookup, found, text)
+        found[noun] = _RESOLVERS[noun](reading, found, text)
     return found
 
 
@@ -80,57 +57,57 @@ def missing(found: Found, texts: Mapping[str, str]) -> NotFound:
     return _unknown(found["branch"], texts["revision"])
 
 
-def _branch(lookup: Lookup, found: Found, text: str) -> Branch:
-    branch = _first(lookup.branch, _spellings("branch", text))
+def _branch(reading: Reading, found: Found, text: str) -> Branch:
+    branch = _first(reading.history.branch, _spellings("branch", text))
     if branch is None:
-        like = _like(lookup, text)
+        like = _like(reading, text)
         detail = f"similar names: {', '.join(like)}" if like else ""
         links = tuple((name, _url(name)) for name in like)
         raise NotFound(f"Branch {text} not found", detail, links)
     return branch
 
 
-def _like(lookup: Lookup, text: str) -> list[str]:
+def _like(reading: Reading, text: str) -> list[str]:
     """Return which branches may be meant by *text*; of many, those that begin so."""
     if len(text) > LONGEST_COMPARED:
         return []
-    near = lookup.branch_names_near(text, MOST_COMPARED)
+    near = reading.history.branch_names_near(text, MOST_COMPARED)
     return difflib.get_close_matches(text, near, MOST_LIKE)
 
 
-def _build(lookup: Lookup, found: Found, text: str) -> BuildRow:
+def _build(reading: Reading, found: Found, text: str) -> BuildRow:
     branch, number = found["branch"], _value("build", text)
-    build = lookup.build(branch, number) if number is not None else None
+    build = reading.history.build(branch, number) if number is not None else None
     if build is None:
         raise NotFound(f"Build {text} not found on branch {branch.name}", links=_today(branch))
     return build
 
 
-def _request(lookup: Lookup, found: Found, text: str) -> RequestRow:
+def _request(reading: Reading, found: Found, text: str) -> RequestRow:
     branch, number = found["branch"], _value("request", text)
-    request = lookup.request(branch, number) if number is not None else None
+    request = reading.history.request(branch, number) if number is not None else None
     if request is None:
         raise NotFound(f"Request {text} not found on branch {branch.name}", links=_today(branch))
     return request
 
 
-def _revision(lookup: Lookup, found: Found, text: str) -> Revision:
+def _revision(reading: Reading, found: Found, text: str) -> Revision:
     branch, value = found["branch"], _value("revision", text)
     if value is None:
         raise _unknown(branch, text)
-    fitting = lookup.revisions(branch, value)
+    fitting = reading.history.revisions(branch, value)
     if not fitting:
-        raise _unknown(branch, value, lookup.elsewhere(branch, value))
+        raise _unknown(branch, value, reading.history.elsewhere(branch, value))
     if len(fitting) > 1:
         raise _ambiguous(branch, value, fitting)
     return fitting[0]
 
 
-def _any_revision(lookup: Lookup, found: Found, text: str) -> AnyRevision:
+def _any_revision(reading: Reading, found: Found, text: str) -> AnyRevision:
     branch = found["branch"]
     # the only noun that need not exist, so that a text which cannot be one is a mistake
     value = PATH["any_revision"].parse(text, {})
-    fitting = lookup.any_revision(branch, value)
+    fitting = reading.history.any_revision(branch, value)
     if len(fitting) > 1:
         raise _ambiguous(branch, value, fitting)
     return fitting[0]
@@ -173,23 +150,27 @@ def _url(*segments: str) -> str:
     return "/".join(quote(one, safe="") for one in segments)
 
 
-def _builder(lookup: Lookup, found: Found, text: str) -> Builder:
+def _builder(reading: Reading, found: Found, text: str) -> Builder:
     branch = found["branch"]
-    builder = _first(partial(lookup.builder, branch), _spellings("builder", text))
+    builder = _first(partial(reading.history.builder, branch), _spellings("builder", text))
     if builder is None:
         raise NotFound(f"Builder {text} not found on branch {branch.name}")
     return builder
 
 
-def _builder_set(lookup: Lookup, found: Found, text: str) -> BuilderSet:
+def _builder_set(reading: Reading, found: Found, text: str) -> BuilderSet:
     branch = found["branch"]
-    named = lookup.builder_set(branch, text) if _value("builder_set", text) is not None else None
+    named = (
+        reading.history.builder_set(branch, text)
+        if _value("builder_set", text) is not None
+        else None
+    )
     if named is None:
         raise NotFound(f"Set {text} not found on branch {branch.name}")
     return named
 
 
-def _user(lookup: Lookup, found: Found, text: str) -> str:
+def _user(reading: Reading, found: Found, text: str) -> str:
     # whoever has built nothing has simply built nothing; but databases cannot take every text
     value = _value("user", text)
     if value is None:
@@ -197,9 +178,9 @@ def _user(lookup: Lookup, found: Found, text: str) -> str:
     return str(value)
 
 
-def _job(lookup: Lookup, found: Found, text: str) -> Job:
+def _job(reading: Reading, found: Found, text: str) -> Job:
     number = _value("job", text)
-    job = lookup.job(number) if number is not None else None
+    job = reading.journal.job(number) if number is not None else None
     if job is None:
         raise NotFound(f"Job {text} not found")
     return job
@@ -226,7 +207,7 @@ def _first(look_up: Callable[[str], Named | None], names: Sequence[str]) -> Name
     return next((one for one in map(look_up, names) if one is not None), None)
 
 
-_RESOLVERS: dict[str, Callable[[Lookup, Found, str], Any]] = {
+_RESOLVERS: dict[str, Callable[[Reading, Found, str], Any]] = {
     "branch": _branch,
     "build": _build,
     "request": _request,

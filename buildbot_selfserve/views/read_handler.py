@@ -1,4 +1,4 @@
-"""Answers a GET: nouns, handler, value, JSON or page, in one call that runs in any reader."""
+"""Answers a GET in a reader, in one call: lookup, handler, value, JSON or page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,10 +14,8 @@ from urllib.parse import quote
 
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
-from buildbot_selfserve.history import History
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Builders
-from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Possible
@@ -31,6 +28,7 @@ from buildbot_selfserve.model import as_json
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.views import lookup
@@ -39,7 +37,6 @@ from buildbot_selfserve.views import render
 from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
-from buildbot_selfserve.views.read_request import Visitor
 from buildbot_selfserve.views.read_request import page_context
 from buildbot_selfserve.views.read_request import twin_url
 from buildbot_selfserve.views.reader import Reader
@@ -53,17 +50,6 @@ MOST_SMALL = {"json": 1000, "html": 200}
 NAMES_A_ROW = 10
 #: Packing quickly matters more than the last percent.
 GZIP_LEVEL = 2
-
-
-@dataclass(frozen=True)
-class ReadContext:
-    """The ``ctx`` of a GET's handler."""
-
-    history: History
-    journal: Reading
-    openapi: Callable[[], dict[str, Any]]
-    visitor: Visitor
-    decisions: Mapping[str, Decision]
 
 
 def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
@@ -152,7 +138,11 @@ def _answered(
 
 def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
     return ReadContext(
-        reading.history, reading, reading.openapi, read_request.visitor, read_request.decisions
+        reading.history,
+        reading.journal,
+        reading.openapi,
+        read_request.visitor,
+        read_request.decisions,
     )
 
 

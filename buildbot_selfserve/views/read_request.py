@@ -1,4 +1,4 @@
-"""What goes to a reader and what comes back: a question, and a whole answer."""
+"""What goes to a reader and what comes back: a read request, and a whole response."""
 
 from __future__ import annotations
 
@@ -9,23 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from buildbot_selfserve.model import Decision
+from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.views import paging
-
-
-@dataclass(frozen=True)
-class Visitor:
-    """Who asks for an answer.
-
-    :param name: ``None`` when nobody knows
-    :param via: how we know, as the journal writes it
-    :param login: where they can say who they are; empty when they cannot
-    :param logout: where they can take it back; likewise
-    """
-
-    name: str | None = None
-    login: str = ""
-    logout: str = ""
-    via: str = "anonymous"
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class ReadRequest:
     params: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
     query: tuple[tuple[str, str], ...] = ()
-    visitor: Visitor = Visitor()
+    visitor: Visitor = field(default_factory=Visitor)
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     page: paging.PageRequest | None = None
     known: frozenset[str] = frozenset()

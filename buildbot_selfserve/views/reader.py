@@ -5,9 +5,7 @@ It knows nothing of where it runs: in a process of its own, or in a thread of th
 
 from __future__ import annotations
 
-import datetime
 import threading
-import zoneinfo
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,15 +16,9 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import History
-from buildbot_selfserve.history import days
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history.index import Index
-from buildbot_selfserve.journal import budgets
-from buildbot_selfserve.journal import store
-from buildbot_selfserve.model import Branch
-from buildbot_selfserve.model import Budget
-from buildbot_selfserve.model import Job
-from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.views import openapi
 from buildbot_selfserve.views import render
@@ -37,68 +29,18 @@ MOST_JOBS = 1000
 
 
 class Reading:
-    """Reads the master's history and the journal: where nouns are looked up, too."""
+    """Reads the master's history and the journal, each through one connection."""
 
     def __init__(
         self, history: sa.Connection, journal: sa.Connection, index: Index, site: Site
     ) -> None:
         self.history = History(history, index, site)
+        self.journal = JournalReader(journal, site)
         self._site = site
-        self._journal = journal
-        self.branch = self.history.branch
-        self.branch_names_near = self.history.branch_names_near
-        self.build = self.history.build
-        self.request = self.history.request
-        self.revisions = self.history.revisions
-        self.any_revision = self.history.any_revision
-        self.elsewhere = self.history.elsewhere
-        self.builder = self.history.builder
-        self.builder_set = self.history.builder_set
-
-    def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
-        """Return a page of the journal.
-
-        :param filters: as ``store.Filters`` has them; a day counts as its begin, or as its end
-        """
-        zone = zoneinfo.ZoneInfo(self._site.timezone)
-        for name, days_later in (("since", 0), ("until", 1)):
-            if isinstance(filters.get(name), datetime.date):
-                day = filters[name] + datetime.timedelta(days=days_later)
-                filters[name] = days.midnight(day, zone) - days_later
-        with self._reading_journal() as journal:
-            return store.list_jobs(journal, num, offset, store.Filters(**filters))
-
-    def requests_made_for(self, who: str, branch: Branch) -> list[int]:
-        """Return the build requests that job requests of *who* on *branch* made."""
-        with self._reading_journal() as journal:
-            return store.requests_made_for(journal, who, branch.name, MOST_JOBS)
 
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
         return openapi.document(self._site, STATUS)
-
-    def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
-        """Return what is left to an asker of each limit."""
-        with self._reading_journal() as journal:
-            return budgets.budgets(journal, who, via, self._site.limits)
-
-    def job(self, job_id: int) -> Job | None:
-        """Return one job request."""
-        with self._reading_journal() as journal:
-            return store.job(journal, job_id)
-
-    @contextmanager
-    def _reading_journal(self) -> Iterator[sa.Connection]:
-        """Provide the journal, whose tables this master may not have been able to make yet.
-
-        :raises Unavailable: they are missing, or not as they are now
-        """
-        try:
-            yield self._journal
-        except sa.exc.ProgrammingError as error:
-            raise Unavailable(
-                "The journal is not there yet", "its tables have yet to be made or upgraded"
-            ) from error
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""The way of a job request: who, cross-site, body, nouns, may they, the act, the receipt.
+"""Handles a job request: identity, CSRF, body, lookup, authorization, the act, the receipt.
 
 It stays in the reactor, where the master's own APIs are, and goes on if its client hangs up.
 """
@@ -19,12 +19,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from buildbot_selfserve.audit_log import AuditRecord
 from buildbot_selfserve.auth import authorization
 from buildbot_selfserve.auth import csrf
+from buildbot_selfserve.auth import permission_preview
+from buildbot_selfserve.auth import time_limits
 from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.auth.authorization import Action
 from buildbot_selfserve.clock import monotonic
-from buildbot_selfserve.control import Control
 from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
@@ -32,15 +34,17 @@ from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
-from buildbot_selfserve.jobs import AskedJobs
+from buildbot_selfserve.jobs import JobRunner
 from buildbot_selfserve.jobs import Requester
 from buildbot_selfserve.model import Attempt
+from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Target
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
 from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.permissions import set_action
+from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
 from buildbot_selfserve.views import read_handler
@@ -49,10 +53,8 @@ from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import request_body
-from buildbot_selfserve.web import services as asked_of
-from buildbot_selfserve.web.audit import AuditRecord
-from buildbot_selfserve.web.responding import respond
-from buildbot_selfserve.web.services import Services
+from buildbot_selfserve.web.backend import Backend
+from buildbot_selfserve.web.responses import respond
 
 #: Returns if the asker may do it to the target, or raises Forbidden.
 Ask = Callable[[Target], Awaitable[None]]
@@ -61,24 +63,18 @@ ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True)
-class JobContext:
-    """The ``ctx`` of a job request's handler."""
-
-    control: Control
-    jobs: AskedJobs
-
-
-@dataclass(frozen=True)
 class _Wanted:
     """What a job request wants.
 
     :param found: the nouns that it is about
     :param params: the values of its parameters, by their names in Python
+    :param action: what the journal calls it
     :param ask: asks whether it may be done to one of several targets
     """
 
     found: dict[str, Any]
     params: dict[str, Any]
+    action: str
     attempt: Attempt | None
     ask: Ask
 
@@ -88,9 +84,9 @@ class JobRequests:
 
     log = Logger()
 
-    def __init__(self, master: Any, services: Services) -> None:
+    def __init__(self, master: Any, backend: Backend) -> None:
         self.master = master
-        self.services = services
+        self.backend = backend
 
     def answer(
         self, route: Route, request: Request, texts: dict[str, str]
@@ -114,7 +110,7 @@ class JobRequests:
     async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Do a job request; write the line of the log that tells of it, whatever came of it."""
         assert route.permission is not None  # declare() saw to it
-        audit = AuditRecord(time.monotonic(), asked_of.remote(request), dict(texts))
+        audit = AuditRecord(time.monotonic(), negotiation.client_address(request), dict(texts))
         try:
             answer = await self._done(route, request, texts, audit)
             audit.outcome = audit.job.status if audit.job else None
@@ -138,8 +134,8 @@ class JobRequests:
         data = request_body.received(request)
         identity = await self._identity(request, audit)
         work = self._wanted(route, request, query, data, identity, texts, audit)
-        wanted = await asked_of.in_time(self.master, work, self._left(audit), asked_of.DATABASE)
-        asker = Requester(
+        wanted = await time_limits.in_time(self.master, work, self._left(audit))
+        requester = Requester(
             identity.name or ANONYMOUS,
             identity.via,
             audit.remote,
@@ -147,14 +143,14 @@ class JobRequests:
             partial(authorization.is_allowed, wanted.ask),
             wanted.attempt,
         )
-        ctx = JobContext(self.services.control, self.services.jobs.asked_by(asker))
+        ctx = JobContext(JobRunner(self.backend.jobs, self.master, requester, wanted.action))
         receipt: Receipt = await route.handler(ctx, **wanted.found, **wanted.params)
         audit.job = receipt.job
         return await self._receipt(request, query, receipt, self._left(audit))
 
     def _left(self, audit: AuditRecord) -> float:
         """Return the seconds in which a job request has to be answered."""
-        return audit.begun + self.services.config.timeout - time.monotonic()
+        return audit.begun + self.backend.config.timeout - time.monotonic()
 
     async def _identity(self, request: Request, audit: AuditRecord) -> Identity:
         """Return who asks, from a page of this site or from none.
@@ -162,9 +158,11 @@ class JobRequests:
         :raises Unauthorized: nobody knows who it is, or their credentials are wrong
         :raises Forbidden: a page of another site may have sent it
         """
-        identity = await asked_of.identify(self.master, self.services, request, self._left(audit))
+        identity = await time_limits.identify(
+            self.master, self.backend.tokens, request, self._left(audit)
+        )
         audit.who, audit.via = identity.name or ANONYMOUS, identity.via
-        if identity.name is None and self.services.config.require_login:
+        if identity.name is None and self.backend.config.require_login:
             raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
         csrf.require_same_site(self.master, request, identity.via)
         return identity
@@ -176,7 +174,7 @@ class JobRequests:
             if param.name in query:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
         body = request_body.body_of(request, data)
-        return parse_all(route.params, body, asked_of.limits(self.services))
+        return parse_all(route.params, body, self.backend.limits)
 
     async def _wanted(
         self,
@@ -202,15 +200,16 @@ class JobRequests:
             raise closed
         try:
             params = self._params(route, query, request, data)
-            texts = {**texts, **asked_of.taken_nouns(route, params)}
+            texts = {**texts, **route.take_nouns(params)}
             audit.target = texts
             attempt = _attempt(route, request, texts, params)
-            found, ask = await self._allowed(route, identity, texts)
+            found, action, ask = await self._allowed(route, identity, texts)
         except (NotNow, CustomCodeFailed):
             raise
         except SelfServeError as error:
             raise closed or error from None
-        return _Wanted(found, {snake(name): one for name, one in params.items()}, attempt, ask)
+        params = {snake(name): value for name, value in params.items()}
+        return _Wanted(found, params, action.name, attempt, ask)
 
     async def _closed(self, identity: Identity) -> SelfServeError | None:
         """Return what *identity* is told who may not read, if so."""
@@ -226,23 +225,30 @@ class JobRequests:
         named = texts.get("builder_set")
         name = route.permission.action if named is None else set_action(named)
         action = Action(route.permission, name, texts["branch"])
-        return asked_of.decision(self.master, self.services, identity, action).allowed is False
+        return self._decision(identity, action).allowed is False
+
+    def _decision(self, identity: Identity, action: Action) -> Decision:
+        require_login = self.backend.config.require_login
+        return permission_preview.decision(
+            self.master, identity, action, require_login=require_login
+        )
 
     async def _allowed(
         self, route: Route, identity: Identity, texts: dict[str, str]
-    ) -> tuple[dict[str, Any], Ask]:
-        """Return the nouns of a job request that *identity* may make, and what asks for targets.
+    ) -> tuple[dict[str, Any], Action, Ask]:
+        """Return the nouns of a job request that *identity* may make, its action, and what asks
+        for targets.
 
         :raises NotFound: one of the nouns does not exist
         :raises Forbidden: they may not
         """
         assert route.permission is not None  # declare() saw to it
-        site = await asked_of.site_of(self.services, route, texts)
-        found = await self.services.readers.ask(read_handler.resolve, site, texts)
+        site = await self.backend.site_for(route, texts)
+        found = await self.backend.readers.ask(read_handler.resolve, site, texts)
         action = authorization.action_on(route.permission, found)
         ask = partial(authorization.require_allowed, self.master, identity, action)
         await self._require_allowed(identity, action, ask, found)
-        return found, ask
+        return found, action, ask
 
     async def _require_allowed(
         self, identity: Identity, action: Action, ask: Ask, found: dict[str, Any]
@@ -254,7 +260,7 @@ class JobRequests:
         if action.permission.noun is not None:
             await ask(found[action.permission.noun])
             return
-        decision = asked_of.decision(self.master, self.services, identity, action)
+        decision = self._decision(identity, action)
         if decision.allowed is False:
             raise Forbidden(decision.why)
 
@@ -262,7 +268,7 @@ class JobRequests:
         self, request: Request, query: dict[str, str], receipt: Receipt, left: float
     ) -> bytes:
         """Answer with *receipt*; as a page, if that is made in the seconds that are *left*."""
-        site, job_id = self.services.site, receipt.job.job_id
+        site, job_id = self.backend.site, receipt.job.job_id
         location = f"{site.root}/jobs/{job_id}"
         request.setHeader("Location", location)
         receipt_json = Response(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
@@ -274,7 +280,7 @@ class JobRequests:
         nouns = {"job": str(job_id)}
         read_request = ReadRequest("GET /jobs/<job>", "html", nouns, path=location, is_large=large)
         try:
-            asked = self.services.readers.ask(read_handler.answer, site, read_request, large=large)
+            asked = self.backend.readers.ask(read_handler.answer, site, read_request, large=large)
             page: Response = await asked.addTimeout(max(0.0, left), monotonic(self.master.reactor))
         except Exception:
             # what was done must not be lost with its page

@@ -79,3 +79,8 @@ def _in_header(header: bytes) -> frozenset[str]:
         if not any(option in ("q=0", "q=0.0", "q=0.00", "q=0.000") for option in options):
             accepted.add(kind)
     return frozenset(accepted)
+
+
+def client_address(request: Request) -> str:
+    """Return the address that *request* came from."""
+    return str(getattr(request.getClientAddress(), "host", ""))

@@ -27,11 +27,11 @@ from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.web import headers
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import routing
+from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.job_requests import JobRequests
 from buildbot_selfserve.web.reads import Reads
-from buildbot_selfserve.web.responding import respond
-from buildbot_selfserve.web.services import Services
-from buildbot_selfserve.web.services import read_request
+from buildbot_selfserve.web.reads import new_read_request
+from buildbot_selfserve.web.responses import respond
 
 REALM = "buildbot"
 
@@ -41,11 +41,11 @@ class Pipeline:
 
     log = Logger()
 
-    def __init__(self, master: Any, services: Services) -> None:
+    def __init__(self, master: Any, backend: Backend) -> None:
         self.master = master
-        self.services = services
-        self._reads = Reads(master, services)
-        self._job_requests = JobRequests(master, services)
+        self.backend = backend
+        self._reads = Reads(master, backend)
+        self._job_requests = JobRequests(master, backend)
         # for what goes wrong before, beside or behind the readers
         self._templates = render.templates()
 
@@ -72,7 +72,7 @@ class Pipeline:
         finally:
             waited = route.live is not None or (route.wait_for and b"wait" in (request.args or ()))
             seconds = None if waited else time.monotonic() - begun
-            self.services.metrics.answered(method, route.shown_path, status, seconds)
+            self.backend.metrics.answered(method, route.shown_path, status, seconds)
         return body
 
     async def _answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
@@ -94,7 +94,7 @@ class Pipeline:
         """Answer a request that matched no route, and count it."""
         body = self._refuse(request, error)
         method = request.method.decode("ascii", "replace")
-        self.services.metrics.answered(method, OTHER, str(request.code), None)
+        self.backend.metrics.answered(method, OTHER, str(request.code), None)
         return body
 
     def _refuse(self, request: Request, error: SelfServeError) -> bytes:
@@ -106,11 +106,11 @@ class Pipeline:
         except BadParameter:
             query = {}
         identity = authentication.from_session(self.master, request)
-        asked = read_request(self.master, self.services, "", form, request, query, identity)
-        answer = failure(self._templates, self.services.site, error, asked)
+        asked = new_read_request(self.master, self.backend.site, "", form, request, query, identity)
+        answer = failure(self._templates, self.backend.site, error, asked)
         # a browser would open its own dialogue instead of showing the page
         if isinstance(error, Unauthorized) and not negotiation.has_a_page(request):
-            for scheme in authentication.schemes(self.master, self.services.tokens):
+            for scheme in authentication.schemes(self.master, self.backend.tokens):
                 request.responseHeaders.addRawHeader(
                     "WWW-Authenticate", f'{scheme} realm="{REALM}"'
                 )
@@ -118,7 +118,8 @@ class Pipeline:
 
     def _begin(self, request: Request) -> None:
         headers.put_on(self.master, request)
-        session_cookies.forget_broken(self.master, request)
+        if request.received_cookies:
+            session_cookies.forget_broken(self.master, request)
 
     def _root(self) -> str:
-        return self.services.site.root
+        return self.backend.site.root

@@ -1,6 +1,6 @@
-"""The way of a GET: to a reader as early as it can, and back.
+"""Handles a GET in the reactor: who asks, then a reader, then the response.
 
-All that happens to it there is ``read_handler.answer``.
+What happens to it in the reader is ``views.read_handler``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from twisted.web.server import Request
 from buildbot_selfserve.auth import authentication
 from buildbot_selfserve.auth import authorization
 from buildbot_selfserve.auth import permission_preview
+from buildbot_selfserve.auth import time_limits
 from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.deferreds import SharedCall
@@ -27,39 +27,34 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import EventStream
 from buildbot_selfserve.model import Measured
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.readers.bodies import Delivery
+from buildbot_selfserve.resources.context import LiveContext
+from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.views import read_handler
 from buildbot_selfserve.views.paging import PageRequest
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
-from buildbot_selfserve.web import services as asked_of
 from buildbot_selfserve.web import sse
-from buildbot_selfserve.web.responding import respond
-from buildbot_selfserve.web.responding import send
-from buildbot_selfserve.web.services import Services
+from buildbot_selfserve.web.backend import Backend
+from buildbot_selfserve.web.responses import respond
+from buildbot_selfserve.web.responses import send
 
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
 
 
-@dataclass(frozen=True)
-class LiveContext:
-    """The ``ctx`` of the handler of a live GET."""
-
-    measured: Callable[[], Measured]
-
-
 class Reads:
     """Answers every GET."""
 
-    def __init__(self, master: Any, services: Services) -> None:
+    def __init__(self, master: Any, backend: Backend) -> None:
         self.master = master
-        self.services = services
+        self.backend = backend
         self._clock = monotonic(master.reactor)
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
@@ -70,20 +65,20 @@ class Reads:
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
         identity = await self._identity(route, request, form)
-        params = parse_all(route.all_params, query, asked_of.limits(self.services))
+        params = parse_all(route.all_params, query, self.backend.limits)
         page = PageRequest(params.pop("limit"), params.pop("offset")) if route.paged else None
         wait = params.pop("wait") if route.wait_for is not None else 0
-        texts = {**texts, **asked_of.taken_nouns(route, params)}
+        texts = {**texts, **route.take_nouns(params)}
         shared: SharedCall | None = None
         if wait:
             config = self.master.config
-            shared = await self._held(route, request, form, texts, params, wait)
+            shared = await self._until_worth_asking(route, request, form, texts, params, wait)
             if self.master.config is not config:
                 identity = await self._identity(route, request, form)
         tells = form == "html" or route.tells_offers
-        read_request = asked_of.read_request(
+        read_request = new_read_request(
             self.master,
-            self.services,
+            self.backend.site,
             route.name,
             form,
             request,
@@ -91,7 +86,7 @@ class Reads:
             identity if tells else authentication.NOBODY,
             texts=texts,
             params=params,
-            decisions=await self._verdicts(route, identity, texts) if tells else {},
+            decisions=await self._decisions(route, identity, texts) if tells else {},
             page=page,
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
@@ -102,8 +97,8 @@ class Reads:
             answer: Callable[..., Any] = read_handler.answer_in_pieces,
         ) -> Response | Delivery:
             # what is configured may be another after a wait
-            site = await asked_of.site_of(self.services, route, texts, form)
-            readers = self.services.readers
+            site = await self.backend.site_for(route, texts, form)
+            readers = self.backend.readers
             found: Response | Delivery | None = None
             if not large:
                 with suppress(LargeAnswer):
@@ -128,26 +123,26 @@ class Reads:
         """
         _form_of(route, request, negotiation.query_of(request))
         await self._identity(route, request, "json")
-        services = self.services
+        backend = self.backend
         found: dict[str, Any] = {}
         if texts:
-            found = await services.readers.ask(read_handler.resolve, services.site, texts)
-        value = route.handler(LiveContext(services.metrics.measured), **found)
+            found = await backend.readers.ask(read_handler.resolve, backend.site, texts)
+        value = route.handler(LiveContext(backend.metrics.measured), **found)
         if isinstance(value, Measured):
             return respond(request, Response(200, value.media_type, value.text))
         assert isinstance(value, EventStream)
         request.setHeader("Content-Type", route.live)
-        client, clock = asked_of.remote(request), self._clock
+        client, clock = negotiation.client_address(request), self._clock
 
         async def check() -> Branch:
             await self._identity(route, request, "json")
-            now = await services.readers.ask(read_handler.resolve, services.site, texts)
+            now = await backend.readers.ask(read_handler.resolve, backend.site, texts)
             branch: Branch = now["branch"]
             return branch
 
-        return await sse.stream(request, client, value.branch, services.live, check, clock)
+        return await sse.stream(request, client, value.branch, backend.live, check, clock)
 
-    def _held(
+    def _until_worth_asking(
         self,
         route: Route,
         request: Request,
@@ -160,13 +155,13 @@ class Reads:
         asked = ReadRequest(route.name, "", texts=texts, params=params)
 
         def look() -> defer.Deferred[WaitCondition]:
-            return self.services.readers.ask(read_handler.wait_condition, self.services.site, asked)
+            return self.backend.readers.ask(read_handler.wait_condition, self.backend.site, asked)
 
         async def check() -> None:
             await self._identity(route, request, form)
 
-        client = asked_of.remote(request)
-        return self.services.live.hold(client, asked.key, look, seconds, check)
+        client = negotiation.client_address(request)
+        return self.backend.live.hold(client, asked.key, look, seconds, check)
 
     async def _identity(self, route: Route, request: Request, form: str) -> Identity:
         """Return who asks, as far as the answer depends on it.
@@ -174,19 +169,21 @@ class Reads:
         :raises Unauthorized: they must be known to read, or have sent credentials that are wrong
         :raises Forbidden: they may not read
         """
-        seconds = self.services.config.timeout
+        seconds = self.backend.config.timeout
         guarded = bool(self.master.www.authz.allowRules)
         if form == "json" and not guarded and not route.tells_offers:
             if request.getHeader(b"authorization") is not None:
-                await asked_of.require_right_credentials(
-                    self.master, self.services, request, seconds
+                await time_limits.require_right_credentials(
+                    self.master, self.backend.tokens, request, seconds
                 )
             return authentication.NOBODY
-        identity = await asked_of.identify(self.master, self.services, request, seconds, reads=True)
-        await asked_of.require_readable(self.master, self.services, identity, seconds)
+        identity = await time_limits.identify(
+            self.master, self.backend.tokens, request, seconds, reads=True
+        )
+        await time_limits.require_readable(self.master, identity, seconds)
         return identity
 
-    async def _verdicts(
+    async def _decisions(
         self, route: Route, identity: Identity, texts: dict[str, str]
     ) -> dict[str, Decision]:
         """Return whether *identity* may do what *route* offers, by action.
@@ -195,10 +192,13 @@ class Reads:
         """
         if not route.offers:
             return {}
-        site = await asked_of.site_of(self.services, route, texts)
+        site = await self.backend.site_for(route, texts)
         actions = list(authorization.offered(route.offers, site, texts["branch"]))
+        require_login = self.backend.config.require_login
         found = {
-            action.name: asked_of.decision(self.master, self.services, identity, action)
+            action.name: permission_preview.decision(
+                self.master, identity, action, require_login=require_login
+            )
             for action in actions
         }
         unclear = [
@@ -207,11 +207,39 @@ class Reads:
             if found[action.name].allowed is None and action.permission.noun in texts
         ]
         if unclear:
-            nouns = await self.services.readers.ask(read_handler.resolve, site, texts)
+            nouns = await self.backend.readers.ask(read_handler.resolve, site, texts)
             of_targets = permission_preview.of_targets(self.master, identity, unclear, nouns)
-            seconds = self.services.config.timeout
-            found |= await asked_of.in_time(self.master, of_targets, seconds, asked_of.DATABASE)
+            seconds = self.backend.config.timeout
+            found |= await time_limits.in_time(self.master, of_targets, seconds)
         return found
+
+
+def new_read_request(
+    master: Any,
+    site: Site,
+    route: str,
+    form: str,
+    request: Request,
+    query: dict[str, str],
+    identity: Identity,
+    **more: Any,
+) -> ReadRequest:
+    """Return what to ask a reader for.
+
+    :param route: its name in ``ROUTES``; may be empty where only a failure is to be told
+    :param more: what the URL and the visitor do not tell
+    """
+    kept = tuple((name, value) for name, value in query.items() if name != "format")
+    # a proxy may have taken a prefix away before we saw it
+    path = site.prefix + request.path.decode("ascii", "replace")
+    visitor = Visitor(identity.name, via=identity.via)
+    if form == "html":
+        back = authentication.page_of(site, request, path)
+        login, logout = (
+            authentication.door_url(master, site, back, door) for door in ("login", "logout")
+        )
+        visitor = replace(visitor, login=login, logout=logout)
+    return ReadRequest(route, form, path=path, query=kept, visitor=visitor, **more)
 
 
 def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:

@@ -150,7 +150,9 @@ class _Resource(KleinResource):
         self._begin(request)
         try:
             segments = _segments(request)
-            request.method = request_body.method_of(request).encode("ascii", "replace")
+            request.method = request.method.upper()
+            if request.method == b"POST":
+                request.method = request_body.method_of(request).encode("ascii", "replace")
         except SelfServeError as error:
             return self._refuse(request, error)
         if segments and segments[-1] == "" and "" not in segments[:-1]:

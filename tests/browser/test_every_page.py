@@ -21,10 +21,10 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
-from buildbot_selfserve.views.read_request import Visitor
 from buildbot_selfserve.views.render import templates
 from tests.browser.conftest import BOB
 from tests.browser.conftest import LONG

@@ -14,14 +14,14 @@ from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.facts import StampsAndBuilds
-from buildbot_selfserve.history.index.on_demand import builders_on
-from buildbot_selfserve.history.index.on_demand import load_branches
-from buildbot_selfserve.history.index.on_demand import load_found
-from buildbot_selfserve.history.index.on_demand import load_names
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Source
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sync import Index
+from buildbot_selfserve.history.index.sync import builders_on
+from buildbot_selfserve.history.index.sync import load_branches
+from buildbot_selfserve.history.index.sync import load_found
+from buildbot_selfserve.history.index.sync import load_names
 
 __all__ = [
     "About",

@@ -1,4 +1,6 @@
-"""Sends long bodies a piece at a time, as fast as their clients take them."""
+"""Sends responses: status, headers and body; a long body a piece at a time, as fast as the
+client takes it.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,45 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from buildbot_selfserve.readers.bodies import Body
+from buildbot_selfserve.readers.bodies import Delivery
+from buildbot_selfserve.views.read_request import Response
 
 #: Seconds in which a client has to take what the transport holds, at most some 128 KiB.
 PATIENCE = 60.0
 
 
-def send(request: Request, body: Body, clock: IReactorTime) -> defer.Deferred[None]:
+def respond(request: Request, answer: Response, length: int | None = None) -> bytes:
+    """Set the status and the headers of *answer*; return its body.
+
+    :param length: of a body that is sent otherwise, in bytes
+    """
+    request.setResponseCode(answer.status)
+    for name, value in answer.headers:
+        if name == "Link":
+            request.responseHeaders.addRawHeader(name, value)  # there may be several
+        else:
+            request.setHeader(name, value)
+    if answer.status != 304:
+        request.setHeader("Content-Type", answer.content_type)
+        length = len(answer.body) if length is None else length
+        request.setHeader("Content-Length", str(length))
+    return answer.body
+
+
+async def send(request: Request, answer: Response | Delivery, clock: IReactorTime) -> bytes:
+    """Answer, in pieces where it is long; return the rest of the body."""
+    if isinstance(answer, Response):
+        return respond(request, answer)
+    try:
+        respond(request, answer.value, answer.body.length)
+        if request.method != b"HEAD":
+            await send_pieces(request, answer.body, clock)
+    finally:
+        answer.body.stop()
+    return b""
+
+
+def send_pieces(request: Request, body: Body, clock: IReactorTime) -> defer.Deferred[None]:
     """Write *body* as that of the answer to *request*; return when all of it is written.
 
     If the client hangs up, it never returns, and whoever waits for it is to be cancelled. So it is

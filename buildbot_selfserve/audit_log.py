@@ -1,15 +1,20 @@
-"""What the log tells of each job request that is received, done or refused.
+"""What the master's log says of job requests: one line each, which programs can read.
 
-Names and ids only: no header, no parameter but those that name the target.
+Much of it was sent by a client. As JSON in ASCII it stays on its line whatever it is. Of what a
+client sent, no parameter is logged but those that name the target.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from buildbot_selfserve import log_format
 from buildbot_selfserve.model import Job
+
+#: A longer text is cut; clients can send thousands of characters.
+LONGEST = 256
 
 
 @dataclass
@@ -36,7 +41,7 @@ class AuditRecord:
         :param now: monotonic seconds
         """
         job = self.job
-        return log_format.fields(
+        return fields(
             action=action if job is None else job.action,
             who=self.who,
             via=self.via,
@@ -47,3 +52,17 @@ class AuditRecord:
             msg=self.msg if job is None else job.msg,
             seconds=round(now - self.begun, 3),
         )
+
+
+def fields(**values: Any) -> str:
+    """Return *values* as a JSON object on one line, without those that are ``None``."""
+    kept = {name: _short(value) for name, value in values.items() if value is not None}
+    return json.dumps(kept)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _short(inner) for name, inner in value.items()}
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]}..."
+    return value

@@ -12,7 +12,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildbot_selfserve import log_format
+from buildbot_selfserve import audit_log
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -122,7 +122,7 @@ async def test_no_credential_is_in_a_line(master: Any) -> None:
 
 @given(st.text() | st.integers() | st.dictionaries(st.text(), st.text()))
 def test_whatever_it_is_it_is_one_line_of_ascii(value: Any) -> None:
-    line = log_format.fields(value=value, none=None)
+    line = audit_log.fields(value=value, none=None)
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line).keys() == {"value"}
@@ -130,5 +130,5 @@ def test_whatever_it_is_it_is_one_line_of_ascii(value: Any) -> None:
 
 @pytest.mark.parametrize("length", [256, 257, 5000])
 def test_long_texts_are_cut(length: int) -> None:
-    line = json.loads(log_format.fields(target={"branch": "x" * length}))
+    line = json.loads(audit_log.fields(target={"branch": "x" * length}))
     assert len(line["target"]["branch"]) == (256 if length == 256 else 259)

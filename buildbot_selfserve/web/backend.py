@@ -1,0 +1,156 @@
+"""What one master's pipeline works with: configuration, readers, tokens, jobs, live answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.auth.tokens import Tokens
+from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.config import configured_or_none
+from buildbot_selfserve.control.branch_setup import setup
+from buildbot_selfserve.control.branch_setup import watched_branches
+from buildbot_selfserve.databases import Databases
+from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.live import Live
+from buildbot_selfserve.metrics import Metrics
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.readers import Readers
+from buildbot_selfserve.routes import Route
+from buildbot_selfserve.views.read_handler import resolve
+
+#: Our key in ``c['www']['plugins']``.
+KEY = "selfserve"
+#: So many branches are remembered with what builds them: those that were last asked for.
+MOST_REMEMBERED = 200
+
+
+class Backend:
+    """Joins what handling a request needs; a reconfig may change all of it."""
+
+    def __init__(
+        self,
+        master: Any,
+        config: SelfServe,
+        databases: Databases,
+        tokens: Tokens,
+        jobs: Jobs,
+        live: Live,
+        metrics: Metrics,
+    ) -> None:
+        self.master = master
+        self.config = config
+        self.jobs = jobs
+        self.live = live
+        self.metrics = metrics
+        self._databases = databases
+        self._tokens = tokens
+        # the configuration of Buildbot's whose secrets the tokens have
+        self._tokens_of: Any = None
+        self._site: Site | None = None
+        self._setups: dict[str, Setup] = {}
+
+    @property
+    def readers(self) -> Readers:
+        """Return where reads run.
+
+        :raises Unavailable: they have not started yet, or have ended
+        """
+        return self._databases.readers
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Return the bounds of parameters that the operator configured."""
+        return {"max_count": self.config.max_count}
+
+    @property
+    def site(self) -> Site:
+        """Return what readers must know of the configuration."""
+        if self._site is None:
+            site = _site(self.master, self.config)
+            if not buildbot_private.is_initialized(self.master):
+                return site  # schedulers may still be missing
+            self._site = site
+        return self._site
+
+    async def site_for(self, route: Route, texts: dict[str, str], form: str = "json") -> Site:
+        """Return what a reader must know of the configuration to answer *route* in a *form*.
+
+        :raises NotFound: the route needs to know what builds the branch, and there is no such one
+        """
+        if not (route.needs_setup or (route.page_needs_setup and form == "html")):
+            return self.site
+        setup = await self._setup(texts["branch"])
+        return replace(self.site, setup=setup)
+
+    async def _setup(self, branch_name: str) -> Setup:
+        """Return what is configured to build the branch.
+
+        It is worked out here in the reactor, by functions of the operator's: for branches that
+        there are, and for no text that somebody makes up.
+
+        :raises NotFound: there is no such branch
+        """
+        if branch_name not in self._setups:
+            found = await self.readers.ask(resolve, self.site, {"branch": branch_name})
+            branch_name = found["branch"].name
+        if branch_name not in self._setups:
+            self._setups[branch_name] = setup(self.master, self._branch(branch_name))
+        known = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
+        if len(self._setups) > MOST_REMEMBERED:
+            del self._setups[next(iter(self._setups))]
+        return known
+
+    def _branch(self, name: str) -> Branch:
+        named = (one for one in self.site.branches or () if one.name == name)
+        return next(named, Branch(name, (name,)))
+
+    @property
+    def tokens(self) -> Tokens:
+        """Return the API tokens of the configuration of now.
+
+        We are not told of a reconfig in which something fails before it comes to us.
+        """
+        if self._tokens_of is not self.master.config and not self.master.initLock.locked:
+            plugins = self.master.config.www.get("plugins") or {}
+            now = configured_or_none(plugins.get(KEY, False)) or SelfServe()
+            self._tokens.configure(now.tokens, now.timezone)
+            self.load_tokens()
+        return self._tokens
+
+    def load_tokens(self) -> None:
+        """Read the secrets of the tokens, which the configuration of now gives."""
+        self._tokens_of = self.master.config
+        self._tokens.load()
+
+    def configure(self, config: SelfServe) -> None:
+        """Follow the configuration *config*, but for the secrets of its tokens."""
+        self.config = config
+        self.jobs.timeout = config.timeout
+        self.jobs.limits = config.limits
+        self._tokens.configure(config.tokens, config.timezone)
+        self.forget_configuration()
+
+    def forget_configuration(self) -> None:
+        """Forget what was worked out from an earlier configuration."""
+        self._site = None
+        self._setups.clear()
+        self.live.connections.most = self.config.max_waiting
+        self.live.connections.most_of_one = self.config.max_waiting_per_client
+
+
+def _site(master: Any, config: SelfServe) -> Site:
+    branches = config.branches
+    return Site(
+        path=config.path,
+        buildbot_url=master.config.buildbotURL,
+        title=master.config.title,
+        timezone=config.timezone,
+        max_count=config.max_count,
+        limits=config.limits,
+        branches=None if branches is None else tuple(one.branch for one in branches),
+        hinted_branches=watched_branches(master),
+    )
