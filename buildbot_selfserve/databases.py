@@ -206,7 +206,7 @@ class Databases:
 
         await self._until_done(journal.upgrade, wanted, "the journal's tables cannot be made")
         self.ready = True
-        await self._until_done(self._opened, wanted, "what was left open cannot be settled")
+        await self._until_done(self._opened, wanted, "what was left open cannot be reconciled")
 
     async def _until_done(
         self, work: Callable[[], Awaitable[Any]], wanted: Callable[[], bool], complaint: str

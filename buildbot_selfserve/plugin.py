@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from buildbot.util.service import AsyncService
@@ -77,8 +76,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             clock,
             self.databases.write,
             self._check_available,
-            partial(reconcile, master),
-            partial(cancel.follow, master),
+            lambda job: reconcile(master, job),
+            lambda job: cancel.follow(master, job),
             lambda: int(master.masterid),
             self.metrics.job_ended,
         )
@@ -156,7 +155,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         """Close what this master left open when it stopped the last time."""
         reconciled = await self.jobs.reconcile_left_open()
         if reconciled:
-            self.log.info("selfserve: settled {n} jobs that were left open", n=reconciled)
+            self.log.info("selfserve: reconciled {n} jobs that were left open", n=reconciled)
 
     @defer.inlineCallbacks
     def _reconcile_of_gone(self) -> Any:
@@ -184,7 +183,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def _watch(self) -> None:
         """Let the metrics see what there is now."""
         for name, text, value in (
-            ("selfserve_held_answers", "Answers that are held back.", lambda: self.live.wait_for),
+            ("selfserve_held_answers", "Answers that are held back.", lambda: self.live.held),
             (
                 "selfserve_event_streams",
                 "Clients that listen to events.",

@@ -47,7 +47,7 @@ class Route:
     :param beside: what only its page shows, as ``beside``: run after the handler, with the nouns
     :param live: a GET of what only the reactor knows: its handler runs there, after the nouns were
         looked up, and the answer is neither JSON nor a page but of this media type
-    :param held: what its answer can be held back for: run as the handler is, it says what has to
+    :param wait_for: lets clients wait for its answer: run as the handler is, it says what has to
         end before it is worth asking the handler
     :param offers: job requests of which its page says whether the visitor may do them
     :param tells_offers: so does its value, and not only its page
@@ -144,7 +144,7 @@ class Declarations:
 
         A GET handler is a plain function, run outside the reactor unless the route is live; any
         other is a coroutine. All get ``ctx``, the nouns of the path and the parameters, by name. A
-        GET handler, and what it is held for, may return ``None``: there is nothing to tell of.
+        GET handler, and ``wait_for``, may return ``None``: there is nothing to tell of.
 
         :raises BadDeclaration: what is declared cannot work
         """
@@ -234,7 +234,7 @@ def _check(route: Route) -> None:
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")
     expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in route.params)]
-    for what, function in (("the handler", route.handler), ("what it is held for", route.wait_for)):
+    for what, function in (("the handler", route.handler), ("wait_for", route.wait_for)):
         actual = expected if function is None else list(inspect.signature(function).parameters)
         if sorted(expected) != sorted(actual) or actual[0] != "ctx":
             refuse(f"{what} takes ({', '.join(actual)}), declared is ({', '.join(expected)})")

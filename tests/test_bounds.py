@@ -169,7 +169,7 @@ async def test_a_revision_with_many_rows_is_a_large_answer(master: Any, monkeypa
     master.pause()
     for _ in range(3):
         await master.add_request("slow", revision=REVISION)
-    readers = plugin.application._service.readers
+    readers = plugin.application._service.backend.readers
     lanes: list[bool] = []
     ask = readers.ask
 

@@ -95,7 +95,7 @@ async def test_a_reader_that_hangs_is_given_up_and_replaced(
 ) -> None:
     await master.add_request()
     assert (await master.get("/self-serve/main")).status == 200
-    readers = plugin.application._service.readers
+    readers = plugin.application._service.backend.readers
     (pid,) = readers.pids
     os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()

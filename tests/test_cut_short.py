@@ -307,7 +307,7 @@ async def left_open(master: Any, *meant: RequestOutcome) -> Any:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_revision_that_was_left_open_is_settled_by_what_was_meant(master: Any) -> None:
+async def test_a_revision_that_was_left_open_is_reconciled_by_what_was_meant(master: Any) -> None:
     master.pause()
     # what the revision has for other reasons than its sourcestamp belongs to it, too
     ids = [

@@ -108,7 +108,7 @@ async def test_what_was_left_open_is_settled_though_a_statement_fails(
 
     await master.until(settled, "it is settled")
     assert len(statements.seen) > statements.failing
-    assert "what was left open cannot be settled, trying again" in master.log
+    assert "what was left open cannot be reconciled, trying again" in master.log
     master.errors.clear()  # that it failed at first
 
 

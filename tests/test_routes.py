@@ -240,23 +240,23 @@ def test_no_two_permissions_share_an_action() -> None:
 
 
 def until(ctx: Any, branch: Any) -> None:
-    """What it is held for."""
+    """Say what to wait for."""
 
 
 def until_nothing(ctx: Any) -> None:
-    """What it is held for, without the noun."""
+    """Say what to wait for, without the noun."""
 
 
 @pytest.mark.parametrize(
     ("handler", "given", "reason"),
     [
-        (act, {**WRITE, "held": until}, "only the answer of a GET is held back"),
-        (read, {"held": until_nothing}, "what it is held for takes (ctx), declared is"),
-        (read, {"held": until, "large": True}, "a long answer cannot be shared"),
-        (read, {"held": until, "paged": True}, "a long answer cannot be shared"),
+        (act, {**WRITE, "wait_for": until}, "only the answer of a GET is held back"),
+        (read, {"wait_for": until_nothing}, "wait_for takes (ctx), declared is"),
+        (read, {"wait_for": until, "large": True}, "a long answer cannot be shared"),
+        (read, {"wait_for": until, "paged": True}, "a long answer cannot be shared"),
         (read, {"live": "text/plain"}, "without a page"),
         (read, {"live": "text/plain", "template": None, "paged": True}, "what is live is a GET"),
-        (read, {"live": "text/plain", "template": None, "held": until}, "never held back"),
+        (read, {"live": "text/plain", "template": None, "wait_for": until}, "never held back"),
         (read_delay, {"live": "x/y", "template": None, "params": (STABLE_DELAY,)}, "what is live"),
         (act, {**WRITE, "beside": until}, "only the page of a GET shows something beside"),
         (read, {"beside": until, "template": None}, "only the page of a GET shows something"),
@@ -273,5 +273,5 @@ def test_what_waits_in_a_way_that_cannot_work_is_refused(
 
 
 def test_what_is_held_takes_the_time_to_wait() -> None:
-    (route,) = declare(read, held=until)
+    (route,) = declare(read, wait_for=until)
     assert [one["name"] for one in route.parameters()] == ["branch", "wait"]

@@ -10,7 +10,7 @@ import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 
-from buildbot_selfserve import plugin
+from buildbot_selfserve.web import backend
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
@@ -62,7 +62,7 @@ async def test_no_function_of_the_operators_sees_a_branch_that_is_made_up(master
 async def test_the_branches_that_were_last_asked_for_are_remembered(
     master: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(plugin, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(backend, "MOST_REMEMBERED", 2)
     for branch in ("a", "b", "c"):
         await master.finished_build(branch=branch)
     for branch in ("a", "b", "a", "nowhere", "c", "a", "b"):

@@ -262,12 +262,12 @@ async def test_what_was_taken_over_though_that_failed_is_gone_on_with(
 
     monkeypatch.setattr(store, "take_over", unconfirmed)
     with pytest.raises(sa.exc.InvalidRequestError):
-        await service().jobs.settle_of_gone({other})
+        await service().jobs.reconcile_of_gone({other})
     master.errors.clear()  # the pool's
     monkeypatch.setattr(store, "take_over", take_over)
-    assert await service().jobs.settle_of_gone(set()) == 2
+    assert await service().jobs.reconcile_of_gone(set()) == 2
     assert [(await job(master, one))["status"] for one in job_ids] == ["failed"] * 2
-    assert await service().jobs.settle_of_gone(set()) == 0
+    assert await service().jobs.reconcile_of_gone(set()) == 0
 
 
 # -- a journal that moves

@@ -61,7 +61,7 @@ def in_a_silent_directory() -> Any:
 
 def slow_down(monkeypatch: Any, slow: Callable[..., Any], seconds: float) -> None:
     """Let the readers be late with what asks for *slow*, as on a database that is slow."""
-    readers = plugin.application._service.readers
+    readers = plugin.application._service.backend.readers
     ask = readers.ask
 
     def late(function: Any, *arguments: Any, **more: Any) -> Any:

@@ -56,7 +56,7 @@ async def held(master: Any, path: str) -> defer.Deferred[Any]:
 def counted(monkeypatch: Any) -> list[str]:
     """Return a list that gets the name of each function that the readers are asked."""
     asked: list[str] = []
-    readers = plugin.application._service.readers  # type: ignore[union-attr]
+    readers = plugin.application._service.backend.readers  # type: ignore[union-attr]
     original = readers.ask
 
     def ask(function: Any, *arguments: Any, **more: Any) -> Any:
@@ -264,12 +264,12 @@ async def test_500_clients_cost_nearly_nothing(master: Any, monkeypatch: Any) ->
         client.transport.write(f"{head}Connection: close\r\n\r\n".encode())
         clients.append(client)
     await master.until(lambda: live().held == 500, "500 wait")
-    assert asked.count("outlook") == 1
+    assert asked.count("wait_condition") == 1
     for number in range(200):
         for event in ("new", "claimed", "unclaimed", "complete"):
             master.master.mq.produce(("buildrequests", str(1000 + number), event), None)
     await task.deferLater(reactor, 1)
-    assert asked.count("outlook") == 1
+    assert asked.count("wait_condition") == 1
     begun = time.monotonic()
     master.resume()
     for client in clients:
@@ -277,7 +277,7 @@ async def test_500_clients_cost_nearly_nothing(master: Any, monkeypatch: Any) ->
         assert json.loads(whole.partition(b"\r\n\r\n")[2])["job_complete"] is True
     assert time.monotonic() - begun < 20
     # those who waited together had one answer
-    assert asked.count("outlook") <= 4
+    assert asked.count("wait_condition") <= 4
     assert asked.count("answer") == 1
     assert live().held == 0
 
@@ -291,7 +291,7 @@ async def test_a_reader_that_fails_in_between_is_asked_again(master: Any, monkey
         lambda: all(hold.known for hold in live()._holder._holds.values()), "it has looked"
     )
     original, failed = read_handler.wait_condition, []
-    readers = plugin.application._service.readers  # type: ignore[union-attr]
+    readers = plugin.application._service.backend.readers  # type: ignore[union-attr]
     ask = readers.ask
 
     def failing(function: Any, *arguments: Any, **more: Any) -> Any:

@@ -47,7 +47,7 @@ class Live:
         self._events = MqConsumer(self._happened)
 
     @property
-    def wait_for(self) -> int:
+    def held(self) -> int:
         """Return how many answers are held back now."""
         return self._holder.waiting
 
@@ -94,15 +94,15 @@ class Live:
         """
         told: list[Exception] = []
         with self.connections.taken(client):
-            wait_for = defer.Deferred.fromCoroutine(self._holder.hold(key, look, seconds))
+            held = defer.Deferred.fromCoroutine(self._holder.hold(key, look, seconds))
 
             def leave(error: Exception) -> None:
                 told.append(error)
-                wait_for.cancel()
+                held.cancel()
 
             with self._guests.admitted(check, leave):
                 try:
-                    return await wait_for
+                    return await held
                 except defer.CancelledError:
                     if told:
                         raise told[0] from None

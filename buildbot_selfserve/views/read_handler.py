@@ -152,7 +152,7 @@ def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> Wai
     :raises NotFound: it is about something that does not exist
     """
     look = ROUTES[read_request.route].wait_for
-    assert look is not None  # it is asked of routes that are held only
+    assert look is not None  # it is asked only of routes that have it
     found: WaitCondition = reader.read(site, partial(_value, look, read_request))[1]
     return found
 
