@@ -19,7 +19,7 @@ from tests.harness import USER
 from tests.harness import builder
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 SUCCESS = 0
 OTHER = "fedcba0987654321fedcba0987654321fedcba09"
 

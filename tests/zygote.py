@@ -1,4 +1,4 @@
-"""Readers that are forked from a process which has imported all that they need.
+"""Readers that are forked from a process which has imported and compiled all that they need.
 
 A reader is a process of its own, and half a second of its start is Python's imports. Hundreds of
 tests start masters, so that was a quarter of the whole run. Here the same code runs in the same
@@ -99,7 +99,10 @@ def _serve(ours: socket.socket) -> None:
     import buildbot_selfserve.web.answering
     import buildbot_selfserve.web.reader  # noqa: F401
     from buildbot_selfserve.readers import child
+    from buildbot_selfserve.web.render import templates
 
+    for name in templates().list_templates(["html"]):
+        templates().get_template(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     size = socket.CMSG_SPACE(16 * array.array("i").itemsize)
     while True:
