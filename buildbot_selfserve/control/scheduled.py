@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.process.properties import Properties
 from twisted.internet import defer
+from twisted.internet import task
 from twisted.logger import Logger
 from twisted.python import failure
 
@@ -26,6 +27,7 @@ from buildbot_selfserve.control.admission import NothingAdmitted
 from buildbot_selfserve.control.configured import builds_changes
 from buildbot_selfserve.control.configured import takes
 from buildbot_selfserve.control.gated import Gate
+from buildbot_selfserve.control.gated import out_of_sight
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
@@ -44,6 +46,10 @@ _log = Logger()
 
 #: What may not happen again when the same is asked for later.
 LATER = (NotNow, sa.exc.OperationalError, sa.exc.InterfaceError)
+
+
+#: Seconds that schedulers have to build after they have returned, and looks meanwhile.
+LATENESS, LATENESS_CHECKS = 1.0, 10
 
 
 async def new_builds(
@@ -67,6 +73,8 @@ async def new_builds(
     await _reserve(master, admission, takers.schedulers)
     change_ids_of = await takers.change_ids(master, order, revision.revision)
     failures = await _asked(master, admission, change_ids_of, priority)
+    if not failures:
+        await _something_decided(master, admission)
     if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
         states = await look.made_by(master, order.job_id, begun - look.SET_BACK)
     else:
@@ -124,6 +132,17 @@ def _is_known(scheduler: Any) -> bool:
         and all(isinstance(name, str) for name in names)
         and all(getattr(scheduler, one).__module__.startswith("buildbot.") for one in _ADDING)
     )
+
+
+async def _something_decided(master: Any, admission: Admission) -> None:
+    """Wait a little for schedulers that build after they have returned, unless something was built.
+
+    Nothing tells that one will.
+    """
+    for _ in range(LATENESS_CHECKS):
+        if admission.made or admission.denied:
+            break
+        await task.deferLater(master.reactor, LATENESS / LATENESS_CHECKS)
 
 
 @dataclass(frozen=True)
@@ -186,13 +205,15 @@ class _Adding:
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
         """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
         gate = Gate(self._master, self.add_buildset)
+        name, source = self._marks[look.KEY_PROPERTY]
+        key = (gate.key(name), source)
         try:
             with places.noted_anew(scheduler):
-                await defer.maybeDeferred(
+                await gate.call(
                     gate.gated(scheduler).addBuildsetForChanges,
                     reason=create.requested_by(self._admission.order),
                     changeids=change_ids,
-                    properties=Properties.fromDict(self._marks),
+                    properties=Properties.fromDict({**self._marks, look.KEY_PROPERTY: key}),
                     priority=self._priority,
                 )
                 await gate.idle()
@@ -222,6 +243,7 @@ class _Adding:
         **more: Any,
     ) -> tuple[int | None, dict[int, int]]:
         """Add it as a job request does, whatever *reason* and properties the scheduler gives it."""
+        out_of_sight()  # what hears of it, such as a builder that starts
         buildset = NewBuildset(
             sourcestamps,
             builderids,
@@ -258,7 +280,7 @@ def _why_nothing(
         return Refused(f"No scheduler could build {where}: {why}")
     if admission.denied:
         return Forbidden("You may build with none of the builders")
-    return Refused(f"No scheduler builds {where}", "those that take it name no builder")
+    return Refused(f"No scheduler builds {where}", "those that take it have named no builder")
 
 
 @dataclass(frozen=True)
