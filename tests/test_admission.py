@@ -363,7 +363,12 @@ NONE = util.ForceBuildEndpointMatcher(role="admins", builder="*")
 
 
 @pytest.mark.parametrize(
-    "master", [pytest.param(made_by(kind, NONE), id=kind.__name__) for kind in KINDS], indirect=True
+    "master",
+    [
+        pytest.param(made_by(kind, NONE), id=kind.__name__)
+        for kind in (Own, Several, Lowest, Triggers, ByItsParent, RemembersMaster, Looping, Late)
+    ],
+    indirect=True,
 )
 @pytest_twisted.ensureDeferred
 async def test_who_may_build_with_none_is_refused(master: Any) -> None:
@@ -404,6 +409,15 @@ async def test_a_budget_counts_what_is_inserted(master: Any) -> None:
     assert (refused.status, refused.json["msg"]) == (429, "2 builds asked for, 1 left of 3 an hour")
     assert await built(master) == sorted(OPEN)
     assert await left(master) == 1
+
+
+@pytest.mark.parametrize("master", [budgeted(Looping, 3), budgeted(replaced, 3)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_budget_holds_for_what_is_built_elsewhere(master: Any) -> None:
+    refused = await new_builds(master, user=USER)
+    assert (refused.status, refused.json["msg"]) == (429, "4 builds asked for, 3 left of 3 an hour")
+    assert await built(master) == []
+    assert await left(master) == 3
 
 
 @pytest.mark.parametrize("master", [budgeted(Several, 3)], indirect=True)

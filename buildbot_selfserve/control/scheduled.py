@@ -73,8 +73,6 @@ async def new_builds(
     await _reserve(master, admission, takers.schedulers)
     change_ids_of = await takers.change_ids(master, order, revision.revision)
     failures = await _asked(master, admission, change_ids_of, priority)
-    if not failures:
-        await _something_decided(master, admission)
     if failures:  # one that failed may have written before (buildbot/data/buildsets.py)
         states = await look.made_by(master, order.job_id, begun - look.SET_BACK)
     else:
@@ -134,13 +132,13 @@ def _is_known(scheduler: Any) -> bool:
     )
 
 
-async def _something_decided(master: Any, admission: Admission) -> None:
+async def _something_decided(master: Any, admission: Admission, late: Sequence[_Adding]) -> None:
     """Wait a little for schedulers that build after they have returned, unless something was built.
 
     Nothing tells that one will.
     """
     for _ in range(LATENESS_CHECKS):
-        if admission.made or admission.denied:
+        if admission.made or admission.denied or any(adding.refusal for adding in late):
             break
         await task.deferLater(master.reactor, LATENESS / LATENESS_CHECKS)
 
@@ -164,6 +162,7 @@ async def _asked(
     What one returns counts for nothing, and neither does what it makes of our own errors.
     """
     failures = []
+    late = []
     for scheduler, change_ids in change_ids_of:
         if time.monotonic() > admission.order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
@@ -172,6 +171,11 @@ async def _asked(
         error = await adding.ask(scheduler, change_ids)
         if error is not None:
             failures.append(_failure(scheduler, error))
+        else:
+            late.append((scheduler, adding))
+    if not failures:
+        await _something_decided(master, admission, [adding for _, adding in late])
+    failures += [_failure(one, adding.refusal) for one, adding in late if adding.refusal]
     return failures
 
 
@@ -188,6 +192,7 @@ class _Adding:
     """Lets one scheduler build, and adds the buildsets that it makes.
 
     :param priority: of all that it makes; ``None`` for what it gives
+    :ivar refusal: why something that it would build was refused
     """
 
     def __init__(self, master: Any, admission: Admission, priority: int | None) -> None:
@@ -197,7 +202,7 @@ class _Adding:
         self._marks = self._next_marks()
         self._added = 0
         self._turned_away = False
-        self._refusal: SelfServeError | None = None
+        self.refusal: SelfServeError | None = None
 
     def _next_marks(self) -> dict[str, tuple[Any, str]]:
         return create.new_marks(self._admission.order, next(self._admission.numbers))
@@ -220,8 +225,8 @@ class _Adding:
         except Exception as error:
             # what came of no buildset in the operator's code is no mistake of it
             if not (self._turned_away and not self._added):
-                return self._refusal or error
-        return self._refusal
+                return self.refusal or error
+        return self.refusal
 
     def add_buildset(
         self, waited_for: bool = False, scheduler: str | None = None, **asked: Any
@@ -258,7 +263,7 @@ class _Adding:
         except (NothingAdmitted, TooMany, CustomCodeFailed) as refusal:
             # not raised in the scheduler: it has done nothing wrong, and may not wait for us
             self._turned_away = True
-            self._refusal = self._refusal if isinstance(refusal, NothingAdmitted) else refusal
+            self.refusal = self.refusal if isinstance(refusal, NothingAdmitted) else refusal
             return None, {}
         self._added += 1
         buildset_id, by_builder = made
