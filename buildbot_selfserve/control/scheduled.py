@@ -16,6 +16,7 @@ from twisted.internet import task
 from twisted.logger import Logger
 from twisted.python import failure
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import create
 from buildbot_selfserve.control import events
@@ -140,7 +141,7 @@ async def _something_decided(master: Any, admission: Admission, late: Sequence[_
     for _ in range(LATENESS_CHECKS):
         if admission.made or admission.denied or any(adding.refusal for adding in late):
             break
-        await task.deferLater(master.reactor, LATENESS / LATENESS_CHECKS)
+        await task.deferLater(monotonic(master.reactor), LATENESS / LATENESS_CHECKS)
 
 
 @dataclass(frozen=True)
