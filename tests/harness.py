@@ -50,7 +50,7 @@ from tests.databases import SQLITE
 USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
 #: Seconds after which something that a test waits for counts as never happening.
-PATIENCE = 20.0
+PATIENCE = 90.0
 #: Seconds that an act may take under ``short_acts``, and that its answer may.
 ACT_SECONDS, ANSWER_SECONDS = 4.0, 40
 
