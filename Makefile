@@ -7,12 +7,13 @@ CROSSBAR := .venv-crossbar
 SOURCES := benchmarks buildbot_selfserve demo docs tests noxfile.py setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check format lint types docs changelog nox examples screenshots dist
+.PHONY: help demo test test-all fuzz check format lint types docs changelog nox examples screenshots dist
 .PHONY: bench bench-report bench-writes soak clean
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
-	@echo "make test     run all tests; ARGS='-k cancel' runs some"
+	@echo "make test     run the tests in some minutes; ARGS='-k cancel' runs some"
+	@echo "make test-all   run those and the heavy ones, as CI does"
 	@echo "make fuzz     send ten thousand hostile requests to a master, in minutes"
 	@echo "make check    all that CI runs: format, lint, types, docs, dist, tests"
 	@echo "make format   format the code"
@@ -51,13 +52,18 @@ demo: $(VENV)/demo
 	$(BIN)/python -m demo
 
 # ARGS='-k cancel' runs some of them; the slowest are named at the end, and what was skipped and why
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20
 test: $(VENV)/dev crossbar
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20 $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# also the soak, fuzzing, the servers for all that is tested on SQLite, both of two masters
+test-all: $(VENV)/dev crossbar
+	$(PYTEST) -m "heavy or not heavy" $(ARGS)
 
 fuzz: $(VENV)/dev
 	SELFSERVE_FUZZ=10000 $(BIN)/python -m pytest tests/test_hostile.py
 
-check: lint types site dist test
+check: lint types site dist test-all
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check $(SOURCES)

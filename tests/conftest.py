@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_twisted
 import sqlalchemy as sa
@@ -18,6 +19,8 @@ from tests import reaper
 
 #: Databases that Buildbot runs on.
 EVERY = ("sqlite", "postgresql", "mariadb")
+#: Bytes of memory that a process of tests needs, with its masters, servers and browser.
+A_PROCESS = 600_000_000
 
 
 def pytest_configure(config: Any) -> None:
@@ -32,15 +35,27 @@ def pytest_configure(config: Any) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
-def pytest_generate_tests(metafunc: Any) -> None:
-    """Run the tests of a module that says ``EVERY_DATABASE = True`` on each of them.
+def pytest_xdist_auto_num_workers(config: Any) -> int:
+    """Return how many processes test at a time: half of the time of most tests is waiting."""
+    cores = os.cpu_count() or 1
+    return max(1, min(2 * cores, int(psutil.virtual_memory().available / A_PROCESS)))
 
-    One that is marked ``writes_at_once`` needs a database in which several can write at a time.
+
+def pytest_generate_tests(metafunc: Any) -> None:
+    """Run the tests of a module that says ``EVERY_DATABASE`` on each of them.
+
+    Where the questions to the database are not what is tested, it says ``"heavy"``: then those on
+    the servers are among the heavy tests. One that is marked ``writes_at_once`` needs a database in
+    which several can write at a time.
     """
-    if getattr(metafunc.module, "EVERY_DATABASE", False) and "db_url" in metafunc.fixturenames:
+    every = getattr(metafunc.module, "EVERY_DATABASE", False)
+    if every and "db_url" in metafunc.fixturenames:
         at_once = metafunc.definition.get_closest_marker("writes_at_once")
-        some = [one for one in EVERY if one != "sqlite"] if at_once else EVERY
-        metafunc.parametrize("db_url", some, indirect=True)
+        some = [one for one in EVERY if not (at_once and one == "sqlite")]
+        heavy = [pytest.mark.heavy] if every == "heavy" else []
+        usual = some[0]
+        params = [pytest.param(one, marks=heavy if one != usual else ()) for one in some]
+        metafunc.parametrize("db_url", params, indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.logger import eventAsText
+from twisted.logger import globalLogBeginner
 from twisted.logger import globalLogPublisher
 from twisted.logger import textFileLogObserver
 from twisted.web.client import Agent
@@ -49,11 +50,14 @@ from tests.databases import SQLITE
 USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
 #: Seconds after which something that a test waits for counts as never happening.
-PATIENCE = 20.0
+PATIENCE = 90.0
 #: Seconds that an act may take under ``short_acts``, and that its answer may.
 ACT_SECONDS, ANSWER_SECONDS = 4.0, 40
 
 Config = dict[str, Any]
+
+# else Twisted keeps what was logged for an observer that never comes, and with it whole masters
+globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 def free_port() -> int:
@@ -257,7 +261,7 @@ class Master:
             if found:
                 return found
             assert reactor.seconds() < deadline, f"it never came true: {what or check}"
-            await task.deferLater(reactor, 0.05)
+            await task.deferLater(reactor, 0.01)
 
     async def completed(self, request_id: int) -> Any:
         """Wait until a request is complete; return it."""
@@ -332,7 +336,7 @@ async def running_master(
         yield running
     finally:
         await master.stopService()
-        _forget_web_root(master)
+        _forget(master)
         globalLogPublisher.removeObserver(observer)
 
 
@@ -371,8 +375,15 @@ def _log_to(path: Path, errors: list[str]) -> Any:
     return observe
 
 
-def _forget_web_root(master: Any) -> None:
-    """Empty the tree of web resources: it belongs to the process, not to the master."""
+def _forget(master: Any) -> None:
+    """Let go of a stopped *master*: each one that is kept makes all garbage collections longer."""
+    for one in master.workers.workers.values():
+        # goes on for an hour: the worker was lost while the master stopped
+        one.stopMissingTimer()
+    if getattr(master.www, "authz", None) is not None:
+        # the rules belong to the parameters of a test
+        master.www.authz.setMaster(None)
+    # the tree of web resources belongs to the process, not to the master
     root = master.www.apps.get("base").resource
     for name in list(root.children):
         root.delEntity(name)

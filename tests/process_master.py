@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
+import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -15,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.databases import SQLITE
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
@@ -39,6 +44,32 @@ c["schedulers"].append(schedulers.ForceScheduler(
 REVISION = "c" * 40
 
 
+def _create(folder: Path, db_url: str) -> None:
+    """Do what ``buildbot create-master`` does; on SQLite with a copy of what it did before."""
+    if db_url != SQLITE:
+        _create_master(folder, "--db", db_url)
+        return
+    created = _created()
+    for file in created.iterdir():
+        shutil.copy(file, folder)
+    tac = folder / "buildbot.tac"
+    tac.write_text(tac.read_text().replace(repr(str(created)), repr(str(folder))))
+
+
+@functools.cache
+def _created() -> Path:
+    """Return the folder of a master that never ran."""
+    folder = Path(tempfile.mkdtemp(prefix="master-"))
+    atexit.register(shutil.rmtree, folder)
+    _create_master(folder)
+    return folder
+
+
+def _create_master(folder: Path, *options: str) -> None:
+    command = [str(BUILDBOT), "create-master", "--quiet", *options, str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 class ProcessMaster:
     """A master in *folder*; call ``start``, and in the end ``kill`` or ``stop``.
 
@@ -48,14 +79,14 @@ class ProcessMaster:
     def __init__(
         self,
         folder: Path,
-        db_url: str = "sqlite:///state.sqlite",
+        db_url: str = SQLITE,
         selfserve: str = "True",
         more: str = "",
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._buildbot("create-master", "--quiet", "--db", db_url, str(folder))
+        _create(folder, db_url)
         text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION, selfserve=selfserve)
         (folder / "master.cfg").write_text(text + more)
 
@@ -201,6 +232,3 @@ class ProcessMaster:
 
     def _last_words(self) -> str:
         return self.log[-4000:]
-
-    def _buildbot(self, *arguments: str) -> None:
-        subprocess.run([str(BUILDBOT), *arguments], check=True, capture_output=True)

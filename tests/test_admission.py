@@ -133,6 +133,106 @@ class Triggers(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return started
 
 
+class ByItsParent(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Finds the other scheduler where its own master is not asked."""
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        kwargs["builderNames"] = list(self.builderNames)
+        return self.parent.namedServices["other"].addBuildsetForChanges(**kwargs)
+
+
+class Remembers(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Has kept a method of its own since it was configured, and the master."""
+
+    @defer.inlineCallbacks
+    def reconfigService(self, *args: Any, **kwargs: Any) -> Any:
+        yield super().reconfigService(*args, **kwargs)
+        self.kept = self.addBuildsetForSourceStampsWithDefaults
+        self.kept_master = self.master
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        stamp = {"codebase": "", "branch": "main", "revision": REVISION}
+        return self.kept("mine", [stamp], builderNames=list(self.builderNames))
+
+
+class RemembersMaster(Remembers):
+    """Goes to the database of the master that it has kept."""
+
+    @defer.inlineCallbacks
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        db = self.kept_master.db.buildrequests.db
+        rows = yield self.kept_master.data.get(("builders",))
+        change = yield db.changes.getChange(kwargs["changeids"][0])
+        made = yield db.buildsets.addBuildset(
+            sourcestamps=[change.sourcestampid],
+            reason="mine",
+            properties={},
+            builderids=[row["builderid"] for row in rows if row["name"] in self.builderNames],
+            waited_for=False,
+        )
+        return made
+
+
+def replaced(**more: Any) -> Any:
+    """Return a scheduler whose method was replaced in master.cfg."""
+    made = schedulers.AnyBranchScheduler(**more)
+    parents = made.addBuildsetForChanges
+    made.addBuildsetForChanges = lambda **kwargs: parents(**{**kwargs, "builderNames": NAMES})
+    return made
+
+
+class InTheEnd(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Builds in a callback, which remembers nothing of who has called."""
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        kwargs["builderNames"] = list(self.builderNames)
+        asked = self.master.data.get(("builders",))
+        other = self.parent.namedServices["other"]
+        return asked.addCallback(lambda _: other.addBuildsetForChanges(**kwargs))
+
+
+class Looping(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Builds in a loop that was there before."""
+
+    @defer.inlineCallbacks
+    def activate(self) -> Any:
+        yield super().activate()
+        self.asked: Any = defer.DeferredQueue()
+        self.loop()
+
+    @defer.inlineCallbacks
+    def loop(self) -> Any:
+        while True:
+            kwargs = yield self.asked.get()
+            yield super().addBuildsetForChanges(**{**kwargs, "builderNames": self.builderNames})
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        self.asked.put(kwargs)
+
+
+class BeginsALoop(Looping):
+    """Builds in a loop that the first who asks lets begin: for all who come later, too."""
+
+    def activate(self) -> Any:
+        return schedulers.AnyBranchScheduler.activate(self)
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        if not hasattr(self, "asked"):
+            self.asked = defer.DeferredQueue()
+            self.loop()
+        self.asked.put(kwargs)
+
+
+class Late(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Builds some time after it has returned."""
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> None:
+        kwargs["builderNames"] = list(self.builderNames)
+        self.master.reactor.callLater(
+            0.2, lambda: super(Late, self).addBuildsetForChanges(**kwargs)
+        )
+
+
 def renders_other_names(**more: Any) -> Any:
     @util.renderer
     def names(properties: Any) -> list[str]:
@@ -143,6 +243,7 @@ def renders_other_names(**more: Any) -> Any:
 
 KINDS = [
     *(Own, Silent, Plain, Elsewhere, Several, Below, Lowest, Delegates, Triggers),
+    *(ByItsParent, Remembers, RemembersMaster, replaced, InTheEnd, Looping, BeginsALoop, Late),
     renders_other_names,
 ]
 
@@ -219,6 +320,18 @@ async def test_a_scheduler_class_builds_nothing_that_a_rule_denies(master: Any) 
     assert master.errors == []
 
 
+@pytest.mark.parametrize("master", [made_by(Looping), made_by(BeginsALoop)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_loop_builds_for_each_who_they_are(master: Any) -> None:
+    """It goes on when the one is answered who asked first."""
+    master.pause()
+    for user in (ADMIN, DEVELOPER):
+        answer = await new_builds(master, user=user)
+        assert answer.json["msg"] == "4 builds requested", answer.text
+        for bsid in answer.json["buildset_ids"]:
+            assert (await master.data("buildsets", bsid, "properties"))["owner"][0] == user
+
+
 @pytest.mark.parametrize("master", [made_by(Own, OURS)], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_our_own_rule_denies_likewise(master: Any) -> None:
@@ -250,7 +363,12 @@ NONE = util.ForceBuildEndpointMatcher(role="admins", builder="*")
 
 
 @pytest.mark.parametrize(
-    "master", [pytest.param(made_by(kind, NONE), id=kind.__name__) for kind in KINDS], indirect=True
+    "master",
+    [
+        pytest.param(made_by(kind, NONE), id=kind.__name__)
+        for kind in (Own, Several, Lowest, Triggers, ByItsParent, RemembersMaster, Looping, Late)
+    ],
+    indirect=True,
 )
 @pytest_twisted.ensureDeferred
 async def test_who_may_build_with_none_is_refused(master: Any) -> None:
@@ -291,6 +409,15 @@ async def test_a_budget_counts_what_is_inserted(master: Any) -> None:
     assert (refused.status, refused.json["msg"]) == (429, "2 builds asked for, 1 left of 3 an hour")
     assert await built(master) == sorted(OPEN)
     assert await left(master) == 1
+
+
+@pytest.mark.parametrize("master", [budgeted(Looping, 3), budgeted(replaced, 3)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_budget_holds_for_what_is_built_elsewhere(master: Any) -> None:
+    refused = await new_builds(master, user=USER)
+    assert (refused.status, refused.json["msg"]) == (429, "4 builds asked for, 3 left of 3 an hour")
+    assert await built(master) == []
+    assert await left(master) == 3
 
 
 @pytest.mark.parametrize("master", [budgeted(Several, 3)], indirect=True)

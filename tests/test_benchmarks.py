@@ -35,6 +35,7 @@ from buildbot_selfserve.model import SKIPPED
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.heavy
 def test_bulk_job_requests_are_measured(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     arguments = "--pending 30 0 --count 3 --at-revision 30 --stock 1 --rounds 1 --database sqlite"
@@ -93,6 +94,7 @@ def _rows(history: Any) -> dict[str, list[Any]]:
     return {rows.table.name: list(rows.rows()) for rows in tables(history)}
 
 
+@pytest.mark.heavy
 def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     results, document = tmp_path / "results", tmp_path / "performance.md"
     arguments = "--builds 1000 --database sqlite --parts reads reactor --rounds 1 --windows 1"
@@ -221,6 +223,7 @@ def test_what_falls_short_is_marked() -> None:
     }
 
 
+@pytest.mark.heavy
 def test_soak(tmp_path: Path) -> None:
     """A minute of everything at once; ``make soak`` takes twenty."""
     counts = tmp_path / "counts.json"

@@ -16,7 +16,7 @@ from tests.steps import Deaf
 from tests.steps import deaf_build
 from tests.steps import with_stubborn_master
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 SUCCESS, RETRY, CANCELLED = 0, 5, 6
 AT = f"/self-serve/main/rev/{REVISION}"
 

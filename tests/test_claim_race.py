@@ -64,7 +64,15 @@ async def one_builder(master: Any, name: str, choose: random.Random) -> list[str
     return outcomes
 
 
-@pytest.mark.parametrize("db_url", ["sqlite", "postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize(
+    "db_url",
+    [
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.heavy),
+        pytest.param("mariadb", marks=pytest.mark.heavy),
+    ],
+    indirect=True,
+)
 @pytest.mark.parametrize("master", [four_builders], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_no_builder_is_wedged(master: Any) -> None:

@@ -18,6 +18,8 @@ from tests import two_masters
 from tests.harness import Master
 from tests.process_master import ProcessMaster
 
+pytestmark = pytest.mark.heavy
+
 CHECKS = [name for name in dir(test_contract) if name.startswith("test_")]
 globals().update({name: getattr(test_contract, name) for name in CHECKS})
 

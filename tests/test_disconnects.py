@@ -48,6 +48,7 @@ async def hang_up_after(port: int, sent: bytes, seconds: float, politely: bool) 
         protocol.transport.abortConnection()
 
 
+@pytest.mark.heavy
 @pytest_twisted.ensureDeferred
 async def test_clients_that_hang_up_leave_nothing_open(master: Any) -> None:
     build = await master.finished_build()

@@ -46,6 +46,7 @@ def furnished(tmp_path: Path) -> Iterator[ProcessMaster]:
         master.stop()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("mode", "checks"),
     [

@@ -26,7 +26,7 @@ from tests.harness import USER
 from tests.harness import builder
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 
 OTHER = "grace"
 #: The secret of a token that has the name of the user.

@@ -27,7 +27,7 @@ from buildbot_selfserve.web import sse
 from tests.harness import USER
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 
 
 class Browser(Protocol):

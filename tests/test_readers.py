@@ -24,7 +24,6 @@ from buildbot_selfserve import errors
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
 from buildbot_selfserve.readers import PIECE
-from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import bodies
 from buildbot_selfserve.readers import room
@@ -32,79 +31,48 @@ from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
+from tests.in_readers import LONG
+from tests.in_readers import TIGHT
+from tests.in_readers import Configured
+from tests.in_readers import chatter
+from tests.in_readers import die
+from tests.in_readers import die_once
+from tests.in_readers import fail
+from tests.in_readers import greet
+from tests.in_readers import large_answer
+from tests.in_readers import long_answer
+from tests.in_readers import name_of
+from tests.in_readers import open_slowly
+from tests.in_readers import open_state
+from tests.in_readers import open_tight
+from tests.in_readers import open_when_let
+from tests.in_readers import refuse
+from tests.in_readers import refuse_parameter
+from tests.in_readers import text
+from tests.in_readers import wait
+from tests.in_readers import wait_for
+from tests.in_readers import where
 from tests.process_master import ProcessMaster
 
-TIMEOUT = 6.0
+#: Seconds after which a question is given up that is to be, once its reader has started.
+BRIEF = 3.0
 #: Of what is to be answered: several processes start at once.
 PATIENCE = 60.0
-
-
-# -- what readers are asked here: they run in another process, and so are functions of a module
-
-
-def open_state(name: str) -> dict[str, Any]:
-    return {"name": name, "pid": os.getpid()}
-
-
-def greet(state: dict[str, Any], word: str) -> str:
-    return f"{word}, {state['name']}"
-
-
-def where(state: dict[str, Any]) -> int:
-    pid: int = state["pid"]
-    return pid
-
-
-def large_answer(state: dict[str, Any], size: int) -> bytes:
-    return b"x" * size
-
-
-def wait(state: dict[str, Any], seconds: float) -> str:
-    time.sleep(seconds)
-    return "waited"
-
-
-def refuse(state: dict[str, Any]) -> None:
-    raise errors.NotFound("Nothing here", "nor there")
-
-
-def refuse_parameter(state: dict[str, Any]) -> None:
-    raise errors.BadParameter("count", "a number")
-
-
-def fail(state: dict[str, Any]) -> None:
-    raise ZeroDivisionError("on purpose")
-
-
-def die(state: dict[str, Any]) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def chatter(state: dict[str, Any]) -> str:
-    print("this is not an answer")  # noqa: T201
-    return "quiet"
-
-
-def die_once(state: dict[str, Any], marker: str) -> str:
-    if not os.path.exists(marker):  # noqa: PTH110
-        open(marker, "w").close()  # noqa: PTH123
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "alive"
 
 
 @pytest_twisted.async_yield_fixture(params=["processes", "threads"])
 async def readers(request: Any) -> Any:
     if request.param == "processes":
-        made: Any = ProcessReaders(reactor, 1, open_state, ("Ada",), TIMEOUT)
+        made: Any = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
     else:
-        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), TIMEOUT)
+        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), PATIENCE)
     yield made
     await made.stop()
 
 
 @pytest_twisted.async_yield_fixture
 async def processes() -> Any:
-    made = ProcessReaders(reactor, 1, open_state, ("Ada",), TIMEOUT)
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
     yield made
     await made.stop()
 
@@ -121,10 +89,6 @@ async def test_large_answers_arrive_whole(readers: Any) -> None:
         assert await readers.ask(large_answer, size, large=True) == b"x" * size
 
 
-def long_answer(state: dict[str, Any], size: int) -> Lengthy:
-    return Lengthy(f"{size} long", bytes(range(256)) * (size // 256))
-
-
 @pytest_twisted.ensureDeferred
 async def test_a_long_text_comes_in_pieces(readers: Any) -> None:
     for size in (0, 256, 5_000_192):
@@ -134,6 +98,10 @@ async def test_a_long_text_comes_in_pieces(readers: Any) -> None:
         pieces = await pieces_of(body)
         assert b"".join(pieces) == bytes(range(256)) * (size // 256)
         assert all(len(piece) <= PIECE for piece in pieces)
+
+
+#: Seconds in which there is to be room for an answer, or it is given up.
+TIGHT_SECONDS = 6.0
 
 
 async def pieces_of(body: Body) -> list[bytes]:
@@ -156,27 +124,15 @@ async def pieces_of(body: Body) -> list[bytes]:
 
 # -- long answers that are not taken
 
-#: Bytes that are held for clients here, and of a text of which two have no room.
-TIGHT, LONG = 3_500_000, 2_000_000
-
-
-def open_tight(name: str) -> dict[str, Any]:
-    room.MOST_HELD = TIGHT
-    return open_state(name)
-
-
-def text(state: dict[str, Any], letter: str) -> Lengthy:
-    return Lengthy(letter, letter.encode() * LONG)
-
 
 @pytest_twisted.async_yield_fixture(params=["processes", "threads"])
 async def tight(request: Any, monkeypatch: Any) -> Any:
     monkeypatch.setattr(room, "MOST_HELD", TIGHT)
     monkeypatch.setattr(bodies, "MEASURED", 1.0)
     if request.param == "processes":
-        made: Any = ProcessReaders(reactor, 1, open_tight, ("Ada",), TIMEOUT)
+        made: Any = ProcessReaders(reactor, 1, open_tight, ("Ada",), PATIENCE)
     else:
-        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), TIMEOUT)
+        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), PATIENCE)
     yield made
     await made.stop()
 
@@ -270,26 +226,10 @@ async def test_what_is_on_its_way_is_lost_with_its_reader(processes_tight: Any) 
 
 @pytest_twisted.async_yield_fixture
 async def processes_tight(monkeypatch: Any) -> Any:
-    made = ProcessReaders(reactor, 1, open_tight, ("Ada",), TIMEOUT)
+    made = ProcessReaders(reactor, 1, open_tight, ("Ada",), TIGHT_SECONDS)
+    await when_it_answers(made)
     yield made
     await made.stop()
-
-
-class Configured:
-    """An argument that tells how often it was sent, and whose it is."""
-
-    sent = 0
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __getstate__(self) -> dict[str, Any]:
-        Configured.sent += 1
-        return self.__dict__
-
-
-def name_of(state: dict[str, Any], configured: Configured, word: str) -> str:
-    return f"{word}, {configured.name} and {state['name']}"
 
 
 @pytest_twisted.ensureDeferred
@@ -330,36 +270,17 @@ async def test_what_a_function_raises_arrives_as_it_was(readers: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_small_answer_does_not_wait_for_a_large_one(readers: Any) -> None:
-    await readers.ask(greet, "Hello")
-    large = readers.ask(wait, 1.5, large=True)
-    begun = time.monotonic()
+async def test_a_small_answer_does_not_wait_for_a_large_one(readers: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    large = readers.ask(wait_for, str(gate), large=True)
     for _ in range(20):
         await readers.ask(greet, "Hello")
-    assert time.monotonic() - begun < 1.2
     assert not large.called
+    gate.touch()
     assert await large == "waited"
 
 
-@pytest_twisted.ensureDeferred
-async def test_a_question_that_takes_too_long_is_given_up(readers: Any) -> None:
-    await readers.ask(greet, "Hello")
-    with pytest.raises(errors.Unavailable, match="did not answer within 6 seconds"):
-        await readers.ask(wait, TIMEOUT + 1)
-    assert await readers.ask(greet, "Again") == "Again, Ada"
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_reader_that_hangs_is_replaced(processes: Any) -> None:
-    first = await processes.ask(where)
-    with pytest.raises(errors.Unavailable):
-        await processes.ask(wait, 3600)
-    second = await processes.ask(where)
-    assert second != first
-    assert not psutil.pid_exists(first)
-
-
-async def when_it_answers(made: ProcessReaders) -> int:
+async def when_it_answers(made: Any) -> int:
     """Return the pid of a reader that may still have to start."""
     for _ in range(60):
         try:
@@ -370,9 +291,40 @@ async def when_it_answers(made: ProcessReaders) -> int:
     raise AssertionError("no reader answers")
 
 
-def open_slowly(name: str) -> dict[str, Any]:
-    time.sleep(4.0)
-    return open_state(name)
+@pytest_twisted.async_yield_fixture(params=["processes", "threads"])
+async def hasty(request: Any) -> Any:
+    """A reader that has started, and is given up soon."""
+    if request.param == "processes":
+        made: Any = ProcessReaders(reactor, 1, open_state, ("Ada",), BRIEF)
+    else:
+        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), BRIEF)
+    await when_it_answers(made)
+    yield made
+    await made.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def hasty_processes() -> Any:
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), BRIEF)
+    await when_it_answers(made)
+    yield made
+    await made.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_question_that_takes_too_long_is_given_up(hasty: Any) -> None:
+    with pytest.raises(errors.Unavailable, match="did not answer within 3 seconds"):
+        await hasty.ask(wait, BRIEF + 1)
+    assert await when_it_answers(hasty)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_hangs_is_replaced(hasty_processes: Any) -> None:
+    (first,) = hasty_processes.pids
+    with pytest.raises(errors.Unavailable):
+        await hasty_processes.ask(wait, 3600)
+    assert await when_it_answers(hasty_processes) != first
+    assert not psutil.pid_exists(first)
 
 
 @pytest_twisted.ensureDeferred
@@ -389,12 +341,6 @@ async def test_a_reader_that_takes_long_to_start_is_not_replaced() -> None:
     while psutil.pid_exists(pid):
         await task.deferLater(reactor, 0.05)
     await made.stop()
-
-
-def open_when_let(gate: str) -> dict[str, Any]:
-    while not os.path.exists(gate):  # noqa: PTH110
-        time.sleep(0.02)
-    return open_state("Ada")
 
 
 async def one_of_two_loads(folder: Path) -> tuple[Any, int, Path]:
@@ -461,26 +407,28 @@ async def test_what_a_reader_has_no_room_for_waits_for_one_that_loads(
 
 
 @pytest_twisted.ensureDeferred
-async def test_waiting_behind_others_is_no_hanging(processes: Any) -> None:
-    first = await processes.ask(where)
-    waiting = [processes.ask(wait, 1.6) for _ in range(6)]
+async def test_waiting_behind_others_is_no_hanging(hasty_processes: Any) -> None:
+    (first,) = hasty_processes.pids
+    waiting = [hasty_processes.ask(wait, BRIEF / 4) for _ in range(7)]
     results = await defer.DeferredList(waiting, consumeErrors=True)
-    assert [fine for fine, _ in results] == [True, True, True, False, False, False]
-    assert await processes.ask(where) == first
+    fine = [answered for answered, _ in results]
+    assert fine == sorted(fine, reverse=True)
+    assert set(fine) == {True, False}
+    assert await when_it_answers(hasty_processes) == first
 
 
 @pytest_twisted.ensureDeferred
-async def test_working_on_after_somebody_has_gone_is_no_hanging(processes: Any) -> None:
-    first = await processes.ask(where)
-    unwanted = processes.ask(wait, TIMEOUT - 1)
+async def test_working_on_after_somebody_has_gone_is_no_hanging(hasty_processes: Any) -> None:
+    (first,) = hasty_processes.pids
+    unwanted = hasty_processes.ask(wait, BRIEF * 0.8)
     unwanted.addErrback(lambda failure: failure.trap(defer.CancelledError))
     await task.deferLater(reactor, 0.2)
-    next_one = processes.ask(wait, 3)
+    next_one = hasty_processes.ask(wait, BRIEF * 0.6)
     unwanted.cancel()
     # it has waited for its turn most of the time
     with pytest.raises(errors.Unavailable):
         await next_one
-    assert await processes.ask(where) == first
+    assert await when_it_answers(hasty_processes) == first
 
 
 def stand_still(then: Callable[[], object] = bool) -> None:
@@ -526,7 +474,7 @@ async def test_a_reader_that_cannot_be_started_is_tried_again(monkeypatch: Any) 
         return spawn(*arguments, **more)
 
     monkeypatch.setattr(reactor, "spawnProcess", scarce)
-    made = ProcessReaders(reactor, 1, open_state, ("Ada",), TIMEOUT)
+    made = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
     assert made.pids == []
     # who asks meanwhile waits
     assert await made.ask(greet, "Hello") == "Hello, Ada"
@@ -550,7 +498,7 @@ async def test_many_large_questions_leave_room_for_small_ones(
 @pytest_twisted.ensureDeferred
 async def test_what_hangs_in_a_thread_does_not_hold_up_the_reactor(monkeypatch: Any) -> None:
     let_go = threading.Event()
-    made = ThreadReaders.of_our_own(reactor, {}, TIMEOUT)
+    made = ThreadReaders.of_our_own(reactor, {}, PATIENCE)
     hanging = made.ask(lambda state: let_go.wait(60))
     hanging.addErrback(lambda failure: None)
     await task.deferLater(reactor, 0.1)
@@ -558,7 +506,7 @@ async def test_what_hangs_in_a_thread_does_not_hold_up_the_reactor(monkeypatch: 
     stopping = made.stop()
     assert time.monotonic() - begun < 1
     await stopping
-    assert GRACE - 0.5 < time.monotonic() - begun < GRACE + 5
+    assert GRACE - 0.5 < time.monotonic() - begun < GRACE + PATIENCE
     let_go.set()
 
 
@@ -583,7 +531,7 @@ async def test_what_is_printed_is_no_answer(processes: Any) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_is_left_when_they_are_stopped() -> None:
-    made = ProcessReaders(reactor, 2, open_state, ("Ada",), TIMEOUT)
+    made = ProcessReaders(reactor, 2, open_state, ("Ada",), PATIENCE)
     (pid, other) = made.pids
     await made.ask(greet, "Hello")
     hanging = made.ask(wait, 3600)
@@ -620,12 +568,12 @@ def test_a_master_has_one_reader_that_ends_with_it(process_master: ProcessMaster
     (reader,) = children_of(process_master.pid)
     assert "state.sqlite" not in " ".join(reader.cmdline())
     process_master.stop()
-    psutil.wait_procs([reader], 5)
+    psutil.wait_procs([reader], PATIENCE)
     assert not reader.is_running()
     process_master.start()
     (reader,) = children_of(process_master.pid)
     process_master.kill()
-    psutil.wait_procs([reader], 5)
+    psutil.wait_procs([reader], PATIENCE)
     assert not reader.is_running()
     process_master.start()
 
@@ -661,13 +609,13 @@ def test_a_daemon_has_its_reader_too(tmp_path: Any) -> None:
     (reader,) = children_of(pid)
     assert master.get("/branches") == {}
     master.command("restart")
-    psutil.wait_procs([reader], 10)
+    psutil.wait_procs([reader], PATIENCE)
     assert not reader.is_running()
     pid = int((tmp_path / "twistd.pid").read_text())
     (reader,) = master.until(lambda: children_of(pid), "the reader starts")
     assert master.until(lambda: master.get("/branches") == {}, "it answers")
     master.command("stop")
-    psutil.wait_procs([reader], 10)
+    psutil.wait_procs([reader], PATIENCE)
     assert not reader.is_running()
 
 

@@ -29,7 +29,7 @@ from tests.harness import patient
 from tests.test_gone_masters import another
 from tests.test_gone_masters import last_heard
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 #: Seconds after which nobody waits for what is held back.
 BRIEF = 5
 

@@ -28,7 +28,7 @@ from tests.harness import USER
 from tests.harness import Received
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 AT = f"/self-serve/main/rev/{REVISION}"
 
 

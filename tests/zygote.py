@@ -1,4 +1,4 @@
-"""Readers that are forked from a process which has imported all that they need.
+"""Readers that are forked from a process which has imported and compiled all that they need.
 
 A reader is a process of its own, and half a second of its start is Python's imports. Hundreds of
 tests start masters, so that was a quarter of the whole run. Here the same code runs in the same
@@ -96,10 +96,14 @@ def spawner(reactor: Any, bootstrap: str) -> Any:
 
 def _serve(ours: socket.socket) -> None:
     # all that a reader imports; nothing is opened, and no thread is started
+    from buildbot_selfserve.web.render import templates
+
     import buildbot_selfserve.views.read_handler
     import buildbot_selfserve.views.reader  # noqa: F401
     from buildbot_selfserve.readers import child
 
+    for name in templates().list_templates(["html"]):
+        templates().get_template(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     size = socket.CMSG_SPACE(16 * array.array("i").itemsize)
     while True:

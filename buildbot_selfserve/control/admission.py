@@ -71,7 +71,8 @@ class Admission:
         self._shares: dict[str, int] = {}
         self._share = ""
         self._decided: dict[NewRequest | None, bool] = {}
-        self._builders: dict[int, Any] = {}
+        #: names and masters of builders, by their ids
+        self._builders: dict[int, tuple[str, Sequence[int]]] = {}
 
     def expect(self, branch: Branch, codebases: Iterable[str]) -> None:
         """Ask about each other branch that is built in one of these *codebases*, too."""
@@ -119,7 +120,7 @@ class Admission:
         """
         if not self._builders:
             rows = await self._master.data.get(("builders",))
-            self._builders = {row["builderid"]: row for row in rows}
+            self._builders = {row["builderid"]: (row["name"], row["masterids"]) for row in rows}
         return [
             builder_id
             for builder_id in dict.fromkeys(builder_ids)
@@ -186,12 +187,11 @@ class Admission:
         branches: Sequence[str],
     ) -> bool:
         """Whether a builder may build with *properties*; where it may not, remember why."""
-        row = self._builders.get(builder_id)
-        if row is None or not row["masterids"]:
-            name = f"builder {builder_id}" if row is None else row["name"]
+        name, master_ids = self._builders.get(builder_id, (f"builder {builder_id}", ()))
+        if not master_ids:
             self._leave_out(name, "left_out", "no master builds for it")
             return False
-        builder = Builder(builder_id, row["name"])
+        builder = Builder(builder_id, name)
         names = virtual_builders.names(self._master, builder.name, properties, of_changes)
         for name, branch in itertools.product((builder.name, *names), (None, *branches)):
             request = NewRequest(builder, name, branch)

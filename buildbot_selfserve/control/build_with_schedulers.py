@@ -12,9 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.process.properties import Properties
 from twisted.internet import defer
+from twisted.internet import task
 from twisted.logger import Logger
 from twisted.python import failure
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import create_buildsets
 from buildbot_selfserve.control import current_state
@@ -26,6 +28,7 @@ from buildbot_selfserve.control.admission import NothingAdmitted
 from buildbot_selfserve.control.branch_setup import builds_changes
 from buildbot_selfserve.control.branch_setup import takes
 from buildbot_selfserve.control.scheduler_gate import Gate
+from buildbot_selfserve.control.scheduler_gate import out_of_sight
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
@@ -44,6 +47,10 @@ _log = Logger()
 
 #: What may not happen again when the same is asked for later.
 LATER = (NotNow, sa.exc.OperationalError, sa.exc.InterfaceError)
+
+
+#: Seconds that schedulers have to build after they have returned, and looks meanwhile.
+LATENESS, LATENESS_CHECKS = 1.0, 10
 
 
 async def new_builds(
@@ -126,6 +133,17 @@ def _is_known(scheduler: Any) -> bool:
     )
 
 
+async def _something_decided(master: Any, admission: Admission, late: Sequence[_Adding]) -> None:
+    """Wait a little for schedulers that build after they have returned, unless something was built.
+
+    Nothing tells that one will.
+    """
+    for _ in range(LATENESS_CHECKS):
+        if admission.made or admission.denied or any(adding.refusal for adding in late):
+            break
+        await task.deferLater(monotonic(master.reactor), LATENESS / LATENESS_CHECKS)
+
+
 @dataclass(frozen=True)
 class _Failure:
     """A scheduler that could not build."""
@@ -145,6 +163,7 @@ async def _asked(
     What one returns counts for nothing, and neither does what it makes of our own errors.
     """
     failures = []
+    late = []
     for scheduler, change_ids in change_ids_of:
         if time.monotonic() > admission.order.deadline:
             raise Unavailable("The time was over before every scheduler was asked")
@@ -153,6 +172,11 @@ async def _asked(
         error = await adding.ask(scheduler, change_ids)
         if error is not None:
             failures.append(_failure(scheduler, error))
+        else:
+            late.append((scheduler, adding))
+    if not failures:
+        await _something_decided(master, admission, [adding for _, adding in late])
+    failures += [_failure(one, adding.refusal) for one, adding in late if adding.refusal]
     return failures
 
 
@@ -169,6 +193,7 @@ class _Adding:
     """Lets one scheduler build, and adds the buildsets that it makes.
 
     :param priority: of all that it makes; ``None`` for what it gives
+    :ivar refusal: why something that it would build was refused
     """
 
     def __init__(self, master: Any, admission: Admission, priority: int | None) -> None:
@@ -178,7 +203,7 @@ class _Adding:
         self._marks = self._next_marks()
         self._added = 0
         self._turned_away = False
-        self._refusal: SelfServeError | None = None
+        self.refusal: SelfServeError | None = None
 
     def _next_marks(self) -> dict[str, tuple[Any, str]]:
         return create_buildsets.new_marks(self._admission.order, next(self._admission.numbers))
@@ -186,21 +211,25 @@ class _Adding:
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
         """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
         gate = Gate(self._master, self.add_buildset)
+        name, source = self._marks[current_state.KEY_PROPERTY]
+        key = (gate.key(name), source)
         try:
             with revision_sourcestamps.noted_anew(scheduler):
-                await defer.maybeDeferred(
+                await gate.call(
                     gate.gated(scheduler).addBuildsetForChanges,
                     reason=create_buildsets.requested_by(self._admission.order),
                     changeids=change_ids,
-                    properties=Properties.fromDict(self._marks),
+                    properties=Properties.fromDict(
+                        {**self._marks, current_state.KEY_PROPERTY: key}
+                    ),
                     priority=self._priority,
                 )
                 await gate.idle()
         except Exception as error:
             # what came of no buildset in the operator's code is no mistake of it
             if not (self._turned_away and not self._added):
-                return self._refusal or error
-        return self._refusal
+                return self.refusal or error
+        return self.refusal
 
     def add_buildset(
         self, waited_for: bool = False, scheduler: str | None = None, **asked: Any
@@ -222,6 +251,7 @@ class _Adding:
         **more: Any,
     ) -> tuple[int | None, dict[int, int]]:
         """Add it as a job request does, whatever *reason* and properties the scheduler gives it."""
+        out_of_sight()  # what hears of it, such as a builder that starts
         buildset = NewBuildset(
             sourcestamps,
             builderids,
@@ -236,7 +266,7 @@ class _Adding:
         except (NothingAdmitted, TooMany, CustomCodeFailed) as refusal:
             # not raised in the scheduler: it has done nothing wrong, and may not wait for us
             self._turned_away = True
-            self._refusal = self._refusal if isinstance(refusal, NothingAdmitted) else refusal
+            self.refusal = self.refusal if isinstance(refusal, NothingAdmitted) else refusal
             return None, {}
         self._added += 1
         buildset_id, by_builder = made
@@ -260,7 +290,7 @@ def _why_nothing(
         return Refused(f"No scheduler could build {where}: {why}")
     if admission.denied:
         return Forbidden("You may build with none of the builders")
-    return Refused(f"No scheduler builds {where}", "those that take it name no builder")
+    return Refused(f"No scheduler builds {where}", "those that take it have named no builder")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,20 @@
 """Lets schedulers add buildsets only through ours.
 
 An operator's scheduler class does what it likes before it adds a buildset, so that what it does
-cannot be foreseen; but whatever it adds passes here.
+cannot be foreseen; but whatever it adds passes here. Three things see to it, since each of them
+misses some ways. The scheduler that is asked has a master whose parts are ours. What is called on
+its behalf, however it was found, reaches the real master in a context that says so. And what a
+scheduler builds in another context, such as a loop of its own, carries a key that was given to it.
 """
 
 from __future__ import annotations
 
+import contextvars
+import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -24,6 +30,15 @@ AddBuildset = Callable[..., defer.Deferred[tuple[int | None, dict[int, int]]]]
 _BUILDING = frozenset({"force", "rebuild"})
 #: The parts of the master's database that schedulers ask on the way to a buildset.
 _ASKED = ("changes", "schedulers", "sourcestamps", "state")
+#: Begins the keys that are given to schedulers; no build request in the database has one.
+_GIVEN = "given "
+#: So many keys are remembered; what comes with an older one from nowhere known is refused.
+_REMEMBERED = 100
+
+#: On whose behalf code runs that may add buildsets.
+_current: contextvars.ContextVar[Gate | None] = contextvars.ContextVar("gate", default=None)
+#: Each gate by the key that its scheduler was given, the oldest first.
+_by_key: dict[str, Gate] = {}
 
 
 class Gate:
@@ -33,10 +48,25 @@ class Gate:
     """
 
     def __init__(self, master: Any, add_buildset: AddBuildset) -> None:
+        _watch(master)
         self._real = master
         self._waiting = 0
         self._add_buildset = self._counted(add_buildset)
         self._master = self._gated_master()
+
+    def key(self, name: str) -> str:
+        """Return the key *name* as it is given to a scheduler, so that what it builds is known."""
+        given = f"{_GIVEN}{name}"
+        _by_key[given] = self
+        if len(_by_key) > _REMEMBERED:
+            del _by_key[next(iter(_by_key))]
+        return given
+
+    def call(self, function: Callable[..., Any], **kwargs: Any) -> defer.Deferred[Any]:
+        """Call *function*; all that it calls in turn adds its buildsets here."""
+        context = contextvars.copy_context()
+        context.run(_current.set, self)
+        return context.run(partial(defer.maybeDeferred, function, **kwargs))
 
     def gated(self, scheduler: Any) -> Any:
         """Return *scheduler*, but that it adds its buildsets here.
@@ -76,25 +106,37 @@ class Gate:
     def _gated_master(self) -> Any:
         """Return the master, but that nothing is built past us."""
         master = self._real
-        updates = Override(master.data.updates, addBuildset=self._add_buildset)
+        updates = Override(master.data.updates, addBuildset=self.add_buildset)
         get = self._counted(master.data.get)
         asked = {name: _Counted(getattr(master.db, name), self._counted) for name in _ASKED}
-        buildsets = Override(master.db.buildsets, addBuildset=self._insert)
+        buildsets = Override(master.db.buildsets, addBuildset=self.insert)
         named = _Gated(master.scheduler_manager.namedServices, self.gated)
         return Override(
             master,
             allSchedulers=lambda: [self.gated(one) for one in master.allSchedulers()],
-            data=Override(master.data, get=get, updates=updates, control=self._control),
+            data=Override(master.data, get=get, updates=updates, control=self.control),
             db=Override(master.db, buildsets=buildsets, **asked),
             scheduler_manager=Override(master.scheduler_manager, namedServices=named),
         )
 
-    def _control(self, action: str, args: Any, path: Any) -> Any:
+    def add_buildset(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what ``data.updates.addBuildset`` does, of which it takes the arguments.
+
+        A loop of a scheduler may have begun in one job request and build for the next ones.
+        """
+        gate = _gate_of(kwargs.get("properties"), self)
+        return (gate or self)._add_buildset(*args, **kwargs)
+
+    def control(self, action: str, args: Any, path: Any) -> Any:
+        """Do what ``data.control`` does, unless that builds.
+
+        :raises Forbidden: it does
+        """
         if action in _BUILDING:
             raise Forbidden(f"A scheduler may not {action} builds for a job request")
         return self._real.data.control(action, args, path)
 
-    def _insert(
+    def insert(
         self,
         sourcestamps: Any,
         reason: Any,
@@ -106,7 +148,7 @@ class Gate:
         **more: Any,
     ) -> Any:
         """Do what ``db.buildsets.addBuildset`` does, of which it takes the arguments."""
-        return self._add_buildset(
+        return self.add_buildset(
             waited_for,
             sourcestamps=sourcestamps,
             reason=reason,
@@ -115,6 +157,72 @@ class Gate:
             external_idstring=external_idstring,
             **more,
         )
+
+
+def out_of_sight() -> None:
+    """Let what the running coroutine calls be on nobody's behalf."""
+    _current.set(None)
+
+
+def _watch(master: Any) -> None:
+    """See to it that what is added on behalf of a gate comes there, from wherever it is added."""
+    updates, buildsets, data = master.data.updates, master.db.buildsets, master.data
+    if hasattr(buildsets, "selfserve_watched"):
+        return
+    buildsets.selfserve_watched = True
+    updates.addBuildset = _watched(updates.addBuildset, Gate.add_buildset)
+    buildsets.addBuildset = _watched(buildsets.addBuildset, _insert_or_refuse)
+    control = data.control
+
+    def controlled(action: str, args: Any, path: Any) -> Any:
+        gate = _current.get()
+        if gate is None or action not in _BUILDING:
+            return control(action, args, path)
+        return gate.control(action, args, path)
+
+    data.control = controlled
+
+
+def _watched(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *real*, but *ours* for what is added on behalf of a gate.
+
+    :param ours: takes the gate, and what *real* takes, with the properties by name
+    """
+
+    def add(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs).arguments
+        gate = _gate_of(bound.get("properties"), _current.get())
+        return real(*args, **kwargs) if gate is None else ours(gate, **bound)
+
+    signature = inspect.signature(real)
+    return add
+
+
+def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
+    """Return the gate whose key a scheduler was given that adds *properties*.
+
+    :param otherwise: the gate to return where there is no key, or it is forgotten whose it is
+    :raises Forbidden: it is forgotten, and there is no other
+    """
+    key, _source = (properties or {}).get(current_state.KEY_PROPERTY, ("", ""))
+    if not (isinstance(key, str) and key.startswith(_GIVEN)):
+        return otherwise
+    gate = _by_key.get(key, otherwise)
+    if gate is None:
+        raise Forbidden("A scheduler builds too late: it is forgotten for whose job request")
+    return gate
+
+
+def _insert_or_refuse(gate: Gate, **arguments: Any) -> Any:
+    """Insert a buildset for what fails without one, such as ``data.updates.addBuildset``."""
+
+    def inserted(made: Any) -> Any:
+        buildset_id, _by_builder = made
+        if buildset_id is None:
+            raise Forbidden("Nothing of the buildset may be built")
+        return made
+
+    return gate.insert(**arguments).addCallback(inserted)
 
 
 class _Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import math
 import time as clock
@@ -63,8 +64,9 @@ def _finite(data: Any) -> Any:
     return data
 
 
+@functools.cache
 def templates() -> jinja2.Environment:
-    """Return the pages, with what they may use."""
+    """Return the pages, with what they may use; each is compiled once in a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("buildbot_selfserve"),
         autoescape=True,
