@@ -21,6 +21,7 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.override import Override
 
