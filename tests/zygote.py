@@ -96,11 +96,10 @@ def spawner(reactor: Any, bootstrap: str) -> Any:
 
 def _serve(ours: socket.socket) -> None:
     # all that a reader imports; nothing is opened, and no thread is started
-    from buildbot_selfserve.web.render import templates
-
     import buildbot_selfserve.views.read_handler
     import buildbot_selfserve.views.reader  # noqa: F401
     from buildbot_selfserve.readers import child
+    from buildbot_selfserve.views.render import templates
 
     for name in templates().list_templates(["html"]):
         templates().get_template(name)
