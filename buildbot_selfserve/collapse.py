@@ -8,8 +8,7 @@ from typing import Any
 
 from twisted.internet import defer
 
-#: The property that tells which job request made a buildset.
-JOB_PROPERTY = "selfserve_job"
+from buildbot_selfserve.model import JOB_PROPERTY
 
 
 def collapse_spare(collapse: Callable[..., Any]) -> Callable[..., defer.Deferred[Any]]:

@@ -15,7 +15,7 @@ class LargeAnswer(Exception):
 class SelfServeError(Exception):
     """A refusal that is explained to the client.
 
-    :param msg: what clients see as ``msg``; some of these texts are fixed by the contract
+    :param msg: what clients see as ``msg``; clients compare some of these texts
     :param detail: what would be right instead, in a sentence; may be empty
     """
 

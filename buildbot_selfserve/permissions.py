@@ -55,14 +55,14 @@ PERMISSIONS = (
     NEW_BUILD_FOR_BUILDER,
 )
 #: The sets that every branch has.
-USUAL_SETS = ("nightly", "pgo")
+NIGHTLY, PGO = USUAL_SETS = ("nightly", "pgo")
 #: What the journal calls building a set; a branch may have more of them than the usual ones.
 SET_ACTION = re.compile("new_[a-z0-9_-]{1,64}_at_revision")
 
 
 def set_action(name: str) -> str:
-    """Return what the journal calls building the set *name* (contract, section 3)."""
-    return f"new_{'pgobuild' if name == 'pgo' else name}_at_revision"
+    """Return what the journal calls building the set *name*."""
+    return f"new_{'pgobuild' if name == PGO else name}_at_revision"
 
 
 def actions_of(permission: Permission, sets: Iterable[str] = USUAL_SETS) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Route:
     :param params: parameters of the query (GET) or of the body
     :param permission: what one must be allowed to do; only job requests have it
     :param returns: the type that the handler returns
-    :param template: the page that shows it; ``None`` for what is JSON whoever asks
+    :param template: the page of a GET; ``None`` for what has none
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
@@ -75,6 +75,11 @@ class Route:
     def name(self) -> str:
         """Return what tells this route from all others."""
         return f"{self.method} {self.path}"
+
+    @property
+    def has_page(self) -> bool:
+        """Return whether browsers get a page: of the value, or of the job that was requested."""
+        return self.template is not None or self.permission is not None
 
     @property
     def text(self) -> str:
@@ -129,7 +134,7 @@ class Declarations:
         params: tuple[Param, ...] = (),
         permission: Permission | None = None,
         returns: type,
-        template: str | None,
+        template: str | None = None,
         large: bool = False,
         paged: bool = False,
         needs_setup: bool = False,
@@ -212,8 +217,8 @@ def _check(route: Route) -> None:
         refuse("a GET changes nothing and takes no permission")
     if not reads and route.permission is None:
         refuse("a job request needs a permission")
-    if route.template is None and not reads:
-        refuse("a job request needs a page: browsers are led to it")
+    if route.template is not None and not reads:
+        refuse("a job request has no page of its own: browsers are led to that of its job")
     if route.offers and (not reads or "branch" not in route.nouns):
         refuse("only a GET of a branch, or of something there, offers job requests")
     if reads == inspect.iscoroutinefunction(route.handler):

@@ -19,7 +19,6 @@ from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history import sql
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Index
-from buildbot_selfserve.history.index import Source
 from buildbot_selfserve.history.index import cursor
 from buildbot_selfserve.history.index import sync
 from buildbot_selfserve.model import Branch
@@ -27,6 +26,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Sourcestamp
 from tests.plain_history import BEGIN
 from tests.plain_history import DAY
 from tests.plain_history import Plain
@@ -255,7 +255,7 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
             short = writer.stamp(revision=f"abcdef{number:030x}", **where)
             for request_id in writer.buildset(named, nameless, short):
                 writer.found(writer.build(request_id), "got_revision", f"abcdef{number:034x}")
-    looked_at = calls_of(monkeypatch, Source, "belongs")
+    looked_at = calls_of(monkeypatch, Sourcestamp, "belongs")
     statements = calls_of(monkeypatch, sql, "fetched")
     with asked.reading.connect() as connection:
         history = asked.history(connection)

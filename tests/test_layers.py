@@ -25,7 +25,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "permissions": (1, frozenset()),
     "binary_collation": (1, frozenset({"sqlalchemy"})),
     "clock": (1, frozenset({"twisted", "zope"})),
-    "collapse": (1, frozenset({"twisted"})),
+    "collapse": (2, frozenset({"twisted"})),
     "deferreds": (1, frozenset({"twisted"})),
     "buildbot_private": (1, frozenset()),
     "gc_freeze": (1, frozenset()),

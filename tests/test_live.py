@@ -246,13 +246,13 @@ def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) ->
     for number, name in enumerate(names * 10, 1000):
         monkeypatch.setitem(STAMPS, number, (Sourcestamp(name, "", "repo", ""),))
     compared: list[Sourcestamp] = []
-    has = Branch.has
+    belongs = Sourcestamp.belongs
 
-    def counted(branch: Branch, stamp: Sourcestamp) -> bool:
+    def counted(stamp: Sourcestamp, branch: Branch) -> bool:
         compared.append(stamp)
-        return has(branch, stamp)
+        return belongs(stamp, branch)
 
-    monkeypatch.setattr(Branch, "has", counted)
+    monkeypatch.setattr(Sourcestamp, "belongs", counted)
     heard = Heard()
     each: dict[str, list[Event]] = {name: [] for name in names}
     for name in names:
@@ -309,4 +309,4 @@ def test_nothing_is_asked_while_nobody_listens() -> None:
     ],
 )
 def test_a_branch_knows_its_sourcestamps(branch: Branch, has: bool) -> None:
-    assert branch.has(Sourcestamp("main", "a", "repo", "")) is has
+    assert Sourcestamp("main", "a", "repo", "").belongs(branch) is has

@@ -85,7 +85,8 @@ def declare(
     **more: Any,
 ) -> Declarations:
     declarations = Declarations()
-    more = {"returns": object, "template": "day.html", **more}
+    template = "day.html" if method == "GET" else None
+    more = {"returns": object, "template": template, **more}
     declarations.declare(method, path, **more)(handler)
     return declarations
 
@@ -143,7 +144,7 @@ def test_the_handler_is_handed_back_as_it_was() -> None:
         (read_blankly, {}, "the handler has no docstring"),
         (read, {"permission": CANCEL_REQUEST}, "a GET changes nothing and takes no permission"),
         (act, {**WRITE, "permission": None}, "a job request needs a permission"),
-        (act, {**WRITE, "template": None}, "a job request needs a page"),
+        (act, {**WRITE, "template": "job.html"}, "a job request has no page of its own"),
         (read_slowly, {}, "a GET handler is a plain function"),
         (act_at_once, WRITE, "every other one a coroutine"),
         (read, {"params": (COUNT, COUNT)}, "a parameter is declared twice"),

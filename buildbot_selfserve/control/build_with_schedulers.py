@@ -36,6 +36,7 @@ from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
@@ -211,7 +212,7 @@ class _Adding:
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
         """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
         gate = Gate(self._master, self.add_buildset)
-        name, source = self._marks[current_state.KEY_PROPERTY]
+        name, source = self._marks[KEY_PROPERTY]
         key = (gate.key(name), source)
         try:
             with revision_sourcestamps.noted_anew(scheduler):
@@ -219,9 +220,7 @@ class _Adding:
                     gate.gated(scheduler).addBuildsetForChanges,
                     reason=create_buildsets.requested_by(self._admission.order),
                     changeids=change_ids,
-                    properties=Properties.fromDict(
-                        {**self._marks, current_state.KEY_PROPERTY: key}
-                    ),
+                    properties=Properties.fromDict({**self._marks, KEY_PROPERTY: key}),
                     priority=self._priority,
                 )
                 await gate.idle()

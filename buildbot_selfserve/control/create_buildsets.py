@@ -16,12 +16,13 @@ from typing import Any
 
 from buildbot.util import epoch2datetime
 
-from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.admission import Admission
 from buildbot_selfserve.control.admission import NewBuildset
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Order
@@ -70,7 +71,7 @@ def marks(order: Order, number: int) -> dict[str, tuple[Any, str]]:
     return {
         "owner": (order.who, current_state.SOURCE),
         JOB_PROPERTY: (order.job_id, current_state.SOURCE),
-        current_state.KEY_PROPERTY: (f"{order.job_id}/{number}", current_state.KEY_SOURCE),
+        KEY_PROPERTY: (f"{order.job_id}/{number}", current_state.KEY_SOURCE),
     }
 
 

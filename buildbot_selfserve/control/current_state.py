@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.collapse import JOB_PROPERTY
 from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import RequestOutcome
 
 #: The source of that property, as the web UI shows it.
@@ -21,7 +22,7 @@ SOURCE = "Self-serve"
 #: Different in every buildset that we make. Its source is what keeps the default rule from
 #: collapsing one of their requests into another: it compares the properties whose source is exactly
 #: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
-KEY_PROPERTY, KEY_SOURCE = "selfserve_key", "Scheduler"
+KEY_SOURCE = "Scheduler"
 #: Seconds by which the clocks of two masters may differ.
 CLOCK_SLACK = 60
 #: Seconds by which a clock may be set back while a job request is done.

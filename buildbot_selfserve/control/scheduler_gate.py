@@ -21,8 +21,8 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
-from buildbot_selfserve.control import current_state
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.override import Override
 
 #: Adds a buildset as ``data.updates.addBuildset`` does, of which it takes the arguments.
@@ -205,7 +205,7 @@ def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
     :param otherwise: the gate to return where there is no key, or it is forgotten whose it is
     :raises Forbidden: it is forgotten, and there is no other
     """
-    key, _source = (properties or {}).get(current_state.KEY_PROPERTY, ("", ""))
+    key, _source = (properties or {}).get(KEY_PROPERTY, ("", ""))
     if not (isinstance(key, str) and key.startswith(_GIVEN)):
         return otherwise
     gate = _by_key.get(key, otherwise)

@@ -18,6 +18,8 @@ from buildbot_selfserve.model import BuilderEntry
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Setup
+from buildbot_selfserve.permissions import NIGHTLY
+from buildbot_selfserve.permissions import USUAL_SETS
 
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
@@ -27,10 +29,6 @@ _tags, _tagged = Model.tags, Model.builders_tags
 BUILDBOTS_OWN = "__"
 TAG = "tag:"
 SCHEDULER = "scheduler:"
-#: The sets of every branch (contract, section 1). What their builders are, unless the branch is
-#: configured with sets of these names: those tagged so, and for ``nightly`` those of the branch's
-#: Nightly schedulers.
-NIGHTLY, PGO = "nightly", "pgo"
 
 
 def builders(connection: sa.Connection, facts: Facts, setup: Setup, branch: Branch) -> Builders:
@@ -71,7 +69,7 @@ def builder_sets(connection: sa.Connection, setup: Setup, branch: Branch) -> lis
     configured = dict(branch.sets)
     existing = _existing(connection)
     found = []
-    for name in sorted({NIGHTLY, PGO, *configured}):
+    for name in sorted({*USUAL_SETS, *configured}):
         if name in configured:
             entries = configured[name]
             named = _named(connection, setup, existing, entries)

@@ -15,7 +15,6 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
-from buildbot_selfserve.history.index import Source
 from buildbot_selfserve.history.index import Stamp
 from buildbot_selfserve.history.index import StampsAndBuilds
 from buildbot_selfserve.history.index import load_found
@@ -24,6 +23,7 @@ from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.history.verdict import past
 from buildbot_selfserve.history.verdict import unbuilt_buildsets
 from buildbot_selfserve.model import NEW_REQUEST
+from buildbot_selfserve.model import STABLE_DELAY
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
@@ -40,8 +40,6 @@ from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
 from buildbot_selfserve.model import one_spelling
 
-#: is_done without a stableDelay waits so many seconds (contract, section 2).
-STABLE_DELAY = 180
 #: So many of the newest sourcestamps tell where a branch is.
 NEWEST = 1000
 #: A revision that is not known on a branch is looked for on so many others.
@@ -58,7 +56,7 @@ def candidates(
     """Return the revisions on *branches* that *text* may mean, by branches and by their names.
 
     A text that is a revision means itself. Otherwise digits mean the hashes that begin with them
-    (contract, section 2). What begins so is looked up at once for all branches, of which there may
+    (docs/api.md). What begins so is looked up at once for all branches, of which there may
     be thousands.
     """
     text = one_spelling(text)
@@ -176,7 +174,7 @@ def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRe
         )
     )
     # the last one stands for its codebase
-    by_codebase = {stamp.place.codebase: _sourcestamp(stamp.place) for stamp in stamps}
+    by_codebase = {stamp.place.codebase: stamp.place for stamp in stamps}
     known = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
     return AnyRevision(revision.branch, _written(revision, stamps), True, known)
 
@@ -191,14 +189,10 @@ def _written(revision: Revision, stamps: Sequence[Stamp]) -> str:
 
 def _places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
     """Return where *branch* is, as far as its newest sourcestamps tell."""
-    found = {_sourcestamp(place) for place in facts.newest_places(branch, NEWEST)}
+    found = facts.newest_places(branch, NEWEST)
     # who asks for a build by hand often leaves the repository out
     whole = {one for one in found if one.repository} or found
     return tuple(sorted(whole, key=lambda one: (one.codebase, one.repository, one.project)))
-
-
-def _sourcestamp(place: Source) -> Sourcestamp:
-    return Sourcestamp(place.branch, place.codebase, place.repository, place.project)
 
 
 def rows_at(

@@ -16,7 +16,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import UserRows
 
-#: At most so many rows of each kind (contract, section 2).
+#: At most so many rows of each kind (docs/api.md).
 MOST_ROWS = 200
 #: So many buildsets are asked for at a time, until there are enough finished builds.
 AT_A_TIME = 60

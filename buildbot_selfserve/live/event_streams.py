@@ -196,7 +196,7 @@ class _Told:
         found: set[int] = set()
         for name in branch.branches:
             for stamp, numbers in self._at.get(name, {}).items():
-                if branch.has(stamp):
+                if stamp.belongs(branch):
                     found.update(numbers)
                 if len(found) > MOST_TOLD:
                     return (SOMETHING,)

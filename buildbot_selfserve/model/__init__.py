@@ -37,6 +37,8 @@ from buildbot_selfserve.model.identifiers import one_spelling
 from buildbot_selfserve.model.identifiers import trimmed
 from buildbot_selfserve.model.identifiers import user_key
 from buildbot_selfserve.model.identifiers import user_keys
+from buildbot_selfserve.model.jobs import JOB_PROPERTY
+from buildbot_selfserve.model.jobs import KEY_PROPERTY
 from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
@@ -67,6 +69,7 @@ from buildbot_selfserve.model.results import SUCCESS
 from buildbot_selfserve.model.results import WARNINGS
 from buildbot_selfserve.model.results import result_name
 from buildbot_selfserve.model.rows import NEW_REQUEST
+from buildbot_selfserve.model.rows import STABLE_DELAY
 from buildbot_selfserve.model.rows import BuildDetail
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
@@ -88,6 +91,8 @@ __all__ = [
     "EXCEPTION",
     "FAILING",
     "FAILURE",
+    "JOB_PROPERTY",
+    "KEY_PROPERTY",
     "NEW_REQUEST",
     "NO_LIMITS",
     "PASSED",
@@ -97,6 +102,7 @@ __all__ = [
     "RETRY",
     "SHORTEST_BUILT",
     "SKIPPED",
+    "STABLE_DELAY",
     "SUCCESS",
     "UNSETTLED",
     "WARNINGS",

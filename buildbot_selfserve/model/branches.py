@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from typing import ClassVar
+from typing import NamedTuple
 
 from buildbot_selfserve.model.identifiers import one_spelling
 
@@ -48,17 +49,6 @@ class Branch:
     revlink: str | bytes | None = None
     builders: tuple[BuilderEntry, ...] | None = None
     sets: tuple[tuple[str, tuple[BuilderEntry, ...]], ...] = ()
-
-    def has(self, stamp: Sourcestamp) -> bool:
-        """Whether *stamp* belongs to this branch."""
-        return stamp.branch in self.branches and all(
-            wanted is None or wanted == given
-            for wanted, given in (
-                (self.codebase, stamp.codebase),
-                (self.project, stamp.project),
-                (self.repository, stamp.repository),
-            )
-        )
 
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured.
@@ -149,18 +139,34 @@ class Revision:
     others: tuple[int, ...] = ()
 
     def asked(self) -> dict[str, Any]:
-        """Return how the journal names this target (contract, section 3: ``what``)."""
+        """Return how the journal names this target (``what`` in docs/api.md, "Job")."""
         return {"branch": self.branch.name, "revision": self.revision}
 
 
-@dataclass(frozen=True)
-class Sourcestamp:
+class Sourcestamp(NamedTuple):
     """Where the source of a revision is, as Buildbot's sourcestamps say it."""
 
     branch: str | None
     codebase: str
     repository: str
     project: str
+
+    def belongs(self, branch: Branch) -> bool:
+        """Return whether it is on *branch*."""
+        return (
+            self.branch in branch.branches
+            and branch.codebase in (None, self.codebase)
+            and branch.project in (None, self.project)
+            and branch.repository in (None, self.repository)
+        )
+
+    def may_be(self, other: Sourcestamp) -> bool:
+        """Return whether both may be the same source: builds by hand often leave out parts."""
+        return (
+            self.codebase == other.codebase
+            and (self.branch == other.branch or not (self.branch and other.branch))
+            and (self.repository == other.repository or not (self.repository and other.repository))
+        )
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ class AnyRevision:
         return one_spelling(self.revision)
 
     def asked(self) -> dict[str, Any]:
-        """Return how the journal names this target (contract, section 3: ``what``)."""
+        """Return how the journal names this target (``what`` in docs/api.md, "Job")."""
         return {"branch": self.branch.name, "revision": self.shown}
 
 
@@ -196,7 +202,7 @@ class Builder:
     name: str
 
     def asked(self) -> dict[str, Any]:
-        """Return how the journal names this target (contract, section 3: ``what``)."""
+        """Return how the journal names this target (``what`` in docs/api.md, "Job")."""
         return {"builder_name": self.name}
 
 

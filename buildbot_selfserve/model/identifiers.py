@@ -12,7 +12,7 @@ from functools import lru_cache
 
 #: The lengths of a hash: SHA-1 (Git, Mercurial) and SHA-256 (Git).
 HASH_LENGTHS = (40, 64)
-#: Hexadecimal digits that a hash may be abbreviated to (contract, section 2).
+#: Hexadecimal digits that a hash may be abbreviated to (docs/migrating.md).
 SHORTEST = 6
 #: The fewest that Git itself takes: a build that was asked for with them says what it found.
 SHORTEST_BUILT = 4

@@ -29,6 +29,9 @@ class RequestOutcome:
     msg: str = ""
 
 
+#: The property that tells which job request made a buildset, and the one that tells each request
+#: of a job from all others, so that none is collapsed.
+JOB_PROPERTY, KEY_PROPERTY = "selfserve_job", "selfserve_key"
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
 RESULT_NAMES = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 
-#: A row that ended like this does not by itself keep a revision from having passed (contract,
-#: is_done).
+#: A row that ended like this does not by itself keep a revision from having passed (docs/api.md,
+#: "Done").
 PASSED = frozenset({SUCCESS, RETRY, SKIPPED})
-#: The results of builds by which builders are judged (contract, "Latest result").
+#: The results of builds by which builders are judged (docs/migrating.md, "What passed means").
 PASSING = frozenset({SUCCESS, WARNINGS})
 FAILING = frozenset({FAILURE, EXCEPTION})
 

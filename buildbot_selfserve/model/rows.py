@@ -58,7 +58,7 @@ class RequestRow(NamedTuple):
         return self.complete_at if self.complete else None
 
     def asked(self) -> dict[str, Any]:
-        """Return how the journal names this target (contract, section 3: ``what``)."""
+        """Return how the journal names this target (``what`` in docs/api.md, "Job")."""
         return {"brid": self.request_id, "branch": self.branch}
 
 
@@ -90,7 +90,7 @@ class BuildRow(NamedTuple):
         return self.request.patched
 
     def asked(self) -> dict[str, Any]:
-        """Return how the journal names this target (contract, section 3: ``what``)."""
+        """Return how the journal names this target (``what`` in docs/api.md, "Job")."""
         return {"bid": self.build_id, "branch": self.branch}
 
 
@@ -147,13 +147,15 @@ class RevisionRows:
         return self.judge()
 
 
-#: How a revision fares by the latest result of each builder (contract, section 5).
+#: Seconds that must have passed since the last build ended, unless the client says otherwise.
+STABLE_DELAY = 180
+#: What the latest result of each builder says (docs/migrating.md, "What passed means").
 RevisionVerdict = Literal["pending", "running", "passed", "failed", "incomplete"]
 
 
 @dataclass(frozen=True)
 class Done:
-    """Whether a revision is done, and how it went (contract, ``is_done``).
+    """Whether a revision is done, and how it went (docs/api.md, "Done").
 
     :param stable_delay: seconds that must have passed since the last row ended
     :param failing: the builders whose latest result is a failure, also while others are open

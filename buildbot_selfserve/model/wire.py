@@ -1,4 +1,4 @@
-"""The wire format: the one place where values become JSON (contract, sections 2 and 3).
+"""The wire format: the one place where values become JSON (docs/api.md).
 
 ``schemas`` says the same as JSON schemas: what is added here gets its line there.
 """
@@ -36,7 +36,7 @@ from buildbot_selfserve.model.site import Site
 
 @singledispatch
 def as_json(value: Any, site: Site) -> Any:
-    """Return *value* as JSON-able data in the wire format of the contract.
+    """Return *value* as JSON-able data in the wire format (docs/api.md).
 
     :raises TypeError: for a type that has no wire format
     """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
 from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
 from buildbot_selfserve.params.kinds import Date
@@ -38,7 +41,7 @@ REVISION = Text(
 REQUEST_ID = Int(
     "request_id", "The id of the build request.", required=True, minimum=1, noun="request"
 )
-#: Another text than a known revision is taken as it is (contract, section 3).
+#: Another text than a known revision is taken as it is (docs/api.md).
 ANY_REVISION = replace(
     REVISION,
     text="The revision; the first 6 or more digits of a hash that is known are completed, anything"
@@ -65,8 +68,8 @@ RESERVED_PROPERTIES = frozenset(
         "virtual_builder_name",
         "scheduler",
         "owner",
-        "selfserve_job",
-        "selfserve_key",
+        JOB_PROPERTY,
+        KEY_PROPERTY,
         "buildid",
         "builduid",
     }
@@ -85,7 +88,7 @@ NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
 STABLE_DELAY = Int(
     "stableDelay",
     "Seconds that must have passed since the last build ended.",
-    default=180,
+    default=DEFAULT_DELAY,
 )
 WITH_REVISION = Text(
     "revision", "Only branches on which this revision is known, or a hash that begins so."

@@ -273,7 +273,7 @@ def parse_all(
 ) -> dict[str, Any]:
     """Return the values of *params*, by name, from what was *given*.
 
-    An empty text counts as absent (contract, section 3): a form sends its empty fields.
+    An empty text counts as absent (docs/migrating.md): a form sends its empty fields.
 
     :raises BadParameter: one of them is missing or wrong
     """

@@ -47,7 +47,6 @@ def builders(ctx: ReadContext, branch: Branch) -> Builders:
     permission=NEW_BUILD_FOR_BUILDER,
     needs_setup=True,
     returns=Receipt,
-    template="job.html",
 )
 async def new_build_for_builder(
     ctx: JobContext,
@@ -80,7 +79,6 @@ async def new_build_for_builder(
     permission=NEW_BUILD_FOR_BUILDER,
     needs_setup=True,
     returns=Receipt,
-    template="job.html",
 )
 async def new_build_for_named_builder(
     ctx: JobContext,
@@ -100,7 +98,7 @@ async def new_build_for_named_builder(
 def _require_same(properties: dict[str, Any], revision: AnyRevision) -> None:
     """Return if *properties* name no other branch and revision than the path.
 
-    Clients of the original repeat them (contract, section 3).
+    Clients of the original repeat them (docs/migrating.md).
 
     :raises BadParameter: they do
     """

@@ -42,7 +42,6 @@ def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDeta
     params=(BUILD_ID, PRIORITY, COUNT),
     permission=REBUILD_BUILD,
     returns=Receipt,
-    template="job.html",
 )
 async def rebuild_build(
     ctx: JobContext, branch: Branch, build: BuildRow, priority: int, count: int
@@ -59,7 +58,6 @@ async def rebuild_build(
     "/<branch>/build/<build>",
     permission=CANCEL_BUILD,
     returns=Receipt,
-    template="job.html",
 )
 async def cancel_build(ctx: JobContext, branch: Branch, build: BuildRow) -> Receipt:
     """Cancel this build: stop it, and let its request not be built again."""

@@ -9,7 +9,7 @@ from buildbot_selfserve.resources.context import LiveContext
 from buildbot_selfserve.routes import declare
 
 
-@declare("GET", "/<branch>/events", live="text/event-stream", returns=EventStream, template=None)
+@declare("GET", "/<branch>/events", live="text/event-stream", returns=EventStream)
 def branch_events(ctx: LiveContext, branch: Branch) -> EventStream:
     """What happens on this branch from now on, as server-sent events.
 
@@ -22,7 +22,7 @@ def branch_events(ctx: LiveContext, branch: Branch) -> EventStream:
     return EventStream(branch)
 
 
-@declare("GET", "/metrics", live="text/plain", returns=Measured, template=None)
+@declare("GET", "/metrics", live="text/plain", returns=Measured)
 def metrics(ctx: LiveContext) -> Measured:
     """How many requests there were, how long they took and how they ended, for Prometheus.
 

@@ -44,7 +44,6 @@ def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> Req
     "/<branch>/request/<request>",
     permission=CANCEL_REQUEST,
     returns=Receipt,
-    template="job.html",
 )
 async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -> Receipt:
     """Cancel this build request, or stop its build when it runs already."""
@@ -57,7 +56,6 @@ async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -
     params=(REQUEST_ID, PRIORITY, COUNT),
     permission=REBUILD_REQUEST,
     returns=Receipt,
-    template="job.html",
 )
 async def rebuild_request(
     ctx: JobContext, branch: Branch, request: RequestRow, priority: int, count: int
@@ -75,7 +73,6 @@ async def rebuild_request(
     params=(NEW_PRIORITY,),
     permission=REPRIORITIZE,
     returns=Receipt,
-    template="job.html",
 )
 async def reprioritize(
     ctx: JobContext, branch: Branch, request: RequestRow, priority: int

@@ -126,7 +126,6 @@ def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Pos
     "/<branch>/rev/<revision>",
     permission=CANCEL_REVISION,
     returns=Receipt,
-    template="job.html",
 )
 async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -> Receipt:
     """Cancel everything that is pending at this revision, then stop everything that runs."""
@@ -139,7 +138,6 @@ async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -
     params=(SCHEDULED_PRIORITY,),
     permission=NEW_BUILD_AT_REVISION,
     returns=Receipt,
-    template="job.html",
 )
 async def new_build_at_revision(
     ctx: JobContext, branch: Branch, any_revision: AnyRevision, priority: int | None
@@ -155,7 +153,6 @@ async def new_build_at_revision(
     permission=NEW_SET_AT_REVISION,
     needs_setup=True,
     returns=Receipt,
-    template="job.html",
 )
 async def new_set_at_revision(
     ctx: JobContext,

@@ -25,7 +25,7 @@ def manual(ctx: ReadContext) -> Manual:
     return Manual(routes, newest, len(branches) - len(newest))
 
 
-@declare("GET", "/openapi.json", returns=ApiDocument, template=None)
+@declare("GET", "/openapi.json", returns=ApiDocument)
 def openapi(ctx: ReadContext) -> ApiDocument:
     """The OpenAPI 3.1 document of this API, for tools and generators of clients.
 

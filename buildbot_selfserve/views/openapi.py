@@ -208,7 +208,7 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
     query = route.all_params if route.method == "GET" else ()
     for param in query:
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
-    if route.template is not None:
+    if route.has_page:
         yield _format(limits)
     if route.method != "GET":
         key = {**IDEMPOTENCY_KEY.schema(limits), "minLength": 1, "pattern": _HEADER}
@@ -375,7 +375,7 @@ def _content(route: Route) -> Object:
     answer = examples().get(route.name, {}).get("answer")
     if answer is not None:
         json_content["example"] = answer
-    if route.template is None:
+    if not route.has_page:
         return {_JSON: json_content}
     return {_JSON: json_content, _HTML: {"schema": {"type": "string"}}}
 

@@ -15,7 +15,6 @@ from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.facts import StampsAndBuilds
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
-from buildbot_selfserve.history.index.sourcestamps import Source
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sync import Index
 from buildbot_selfserve.history.index.sync import builders_on
@@ -29,7 +28,6 @@ __all__ = [
     "Chosen",
     "Facts",
     "Index",
-    "Source",
     "Stamp",
     "StampsAndBuilds",
     "builders_on",

@@ -14,13 +14,13 @@ from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.ingest import Ingest
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Find
-from buildbot_selfserve.history.index.sourcestamps import Source
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sourcestamps import Stamps
 from buildbot_selfserve.history.index.sourcestamps import in_order
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
@@ -116,7 +116,7 @@ class Facts:
         with self._lock:
             return [self._stamps[one] for one in sorted(stamp_ids) if one in self._stamps]
 
-    def newest_places(self, branch: Branch, count: int) -> set[Source]:
+    def newest_places(self, branch: Branch, count: int) -> set[Sourcestamp]:
         """Return where the newest *count* sourcestamps on *branch* are that name a revision."""
         with self._lock:
             return self._stamps.newest_places(branch, count)
@@ -143,7 +143,7 @@ class Facts:
         with self._lock:
             return self._by_branch(branches, self._beginning(digits))
 
-    def places_of(self, revision: str, most: int) -> list[Source]:
+    def places_of(self, revision: str, most: int) -> list[Sourcestamp]:
         """Return places where *revision* is known, or a hash that begins so; at most so many."""
         with self._lock:
             found = [*self._at(revision, ambiguous=False)]

@@ -14,6 +14,7 @@ from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import one_spelling
@@ -22,32 +23,6 @@ from buildbot_selfserve.model import trimmed
 #: Where more plain numbers than this are known, and no hash, revisions are numbers: of builds there
 #: nobody asks whether they have found a hash that begins so.
 MOST_NUMBERS = 1000
-
-
-class Source(NamedTuple):
-    """Where source is, as a sourcestamp says it."""
-
-    branch: str | None
-    codebase: str
-    project: str
-    repository: str
-
-    def belongs(self, branch: Branch) -> bool:
-        """Whether it is on *branch*."""
-        return (
-            self.branch in branch.branches
-            and branch.codebase in (None, self.codebase)
-            and branch.project in (None, self.project)
-            and branch.repository in (None, self.repository)
-        )
-
-    def may_be(self, other: Source) -> bool:
-        """Whether both may be the same source; who builds by hand often leaves out parts of it."""
-        return (
-            self.codebase == other.codebase
-            and (self.branch == other.branch or not (self.branch and other.branch))
-            and (self.repository == other.repository or not (self.repository and other.repository))
-        )
 
 
 class Find(NamedTuple):
@@ -66,7 +41,7 @@ class Stamp(NamedTuple):
     """
 
     id: int
-    place: Source
+    place: Sourcestamp
     revision: str
     written: str
 
@@ -82,8 +57,8 @@ class Stamps:
         self._ids = Ids()
         self._revisions: list[str] = []
         self._place_of = array("i")
-        self._places: list[Source] = []
-        self._numbers: dict[Source, int] = {}
+        self._places: list[Sourcestamp] = []
+        self._numbers: dict[Sourcestamp, int] = {}
         #: the numbers of the places by what those call their branch
         self._called: dict[str | None, list[int]] = {}
         self.branch_names = BranchNames()
@@ -121,7 +96,7 @@ class Stamps:
             if stamp_id in self:
                 continue
             where = self._ids.insert(stamp_id)
-            place = self._number(Source(branch, codebase, project, repository))
+            place = self._number(Sourcestamp(branch, codebase, repository, project))
             revision = one_spelling(text)
             self._revisions.insert(where, revision)
             self._place_of.insert(where, place)
@@ -150,7 +125,7 @@ class Stamps:
         elif revision.isdecimal():
             self._numbers_in[place] += 1
 
-    def _number(self, place: Source) -> int:
+    def _number(self, place: Sourcestamp) -> int:
         number = self._numbers.get(place)
         if number is None:
             number = self._numbers[place] = len(self._places)
@@ -165,7 +140,7 @@ class Stamps:
         assert where is not None
         return self._place_of[where]
 
-    def place_at(self, number: int) -> Source:
+    def place_at(self, number: int) -> Sourcestamp:
         """Return the place of a number."""
         return self._places[number]
 
@@ -182,7 +157,7 @@ class Stamps:
             self._of_branch[branch] = found
         return found
 
-    def newest_places(self, branch: Branch, count: int) -> set[Source]:
+    def newest_places(self, branch: Branch, count: int) -> set[Sourcestamp]:
         """Return where the newest *count* sourcestamps on *branch* are that name a revision."""
         places, found = self.places(branch), set()
         for where in range(len(self._ids) - 1, -1, -1):
