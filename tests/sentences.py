@@ -57,7 +57,7 @@ def _in_module(module: ast.Module) -> Iterator[str]:
     for node in ast.walk(module):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
-            is_error = name in _errors()
+            is_error = name in _errors() or ast.unparse(node.func) == "super().__init__"
             shown = [one.value for one in node.keywords if one.arg in SHOWN]
             for argument in [*(node.args if is_error else ()), *shown]:
                 yield from _texts(argument)
