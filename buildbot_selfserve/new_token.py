@@ -30,7 +30,7 @@ _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make a token; return the exit code: 0, 1 if it cannot be written, 2 for a wrong argument."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     limits = {key: getattr(options, key) for key in _LIMITS if getattr(options, key) is not None}
     if options.expires is not None:
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
     parser = argparse.ArgumentParser(
         prog="selfserve-token",
         description="Make an API token for self-serve, and say what to put where.",
