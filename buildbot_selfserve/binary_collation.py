@@ -1,4 +1,4 @@
-"""Compares texts in a database exactly, as SQLite and PostgreSQL always do."""
+"""Compares texts in a database byte by byte, as SQLite and PostgreSQL always do."""
 
 from __future__ import annotations
 

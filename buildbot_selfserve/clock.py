@@ -1,4 +1,4 @@
-"""Timers that a change of the wall clock neither delays nor hastens.
+"""Timers that do not depend on the wall clock.
 
 Twisted's reactor counts its delayed calls by ``time.time()``: set the clock of the machine back by
 ten minutes, and whatever it had planned comes ten minutes late; set it forward, and all of it

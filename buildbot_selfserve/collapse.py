@@ -1,4 +1,4 @@
-"""Keeps an operator's own ``collapseRequests`` from taking what people asked for."""
+"""Keeps an operator's own ``collapseRequests`` from collapsing requests of self-serve."""
 
 from __future__ import annotations
 

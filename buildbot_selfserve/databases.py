@@ -1,4 +1,4 @@
-"""Where a master's self-serve reads and writes: its readers, and the journal's database.
+"""Opens and closes the readers and the journal's database.
 
 They belong together: both are opened for one configuration, are closed with it, and say in one
 voice when they are not there.

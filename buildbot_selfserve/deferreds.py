@@ -1,4 +1,4 @@
-"""Waits for work that goes on whoever waits for it, and for work that is done for several."""
+"""Deferreds that nobody can cancel, that several share, or that fire in batches."""
 
 from __future__ import annotations
 

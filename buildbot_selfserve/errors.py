@@ -1,4 +1,4 @@
-"""What can go wrong with a request, without a word about HTTP.
+"""What can go wrong with a request, without HTTP.
 
 ``web.failures`` holds the one table that turns these into status codes.
 """

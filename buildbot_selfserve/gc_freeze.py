@@ -1,4 +1,4 @@
-"""Spares the master the long looks of Python's garbage collector.
+"""Freezes what lives long, so that Python's garbage collector does not scan it again and again.
 
 The collector now and then looks at all objects there are, and everything stands still meanwhile: a
 tenth of a second in a master with 300 builders. What is there once the master is configured stays

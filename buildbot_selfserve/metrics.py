@@ -1,4 +1,4 @@
-"""What is counted and measured of one master, as text for Prometheus.
+"""Counts and measures what one master does, as text for Prometheus.
 
 Each service has a registry of its own: a process may run several masters, and Buildbot or a plugin
 of somebody else's may use the library, too. Labels have few values: routes as they are declared,

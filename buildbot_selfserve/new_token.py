@@ -1,4 +1,4 @@
-"""``selfserve-token``: makes an API token, and says what to put where."""
+"""``selfserve-token``: makes an API token, and shows how to configure it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Something that is another thing but for a few of its attributes."""
+"""An object with some attributes of another replaced."""
 
 from __future__ import annotations
 

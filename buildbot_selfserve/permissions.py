@@ -1,4 +1,4 @@
-"""The named permissions: what each job request is called, for us and for Buildbot.
+"""The named permissions: what each job request is called, by us and by Buildbot.
 
 Every permission knows the Data API path and action under which Buildbot's own web UI would do the
 same thing, because the operator's ``www.authz`` rules are written for those. A path that is

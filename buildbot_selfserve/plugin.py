@@ -1,4 +1,4 @@
-"""Puts the house together inside a master, and keeps it together through reconfigs.
+"""Builds self-serve inside a master, and follows reconfigs.
 
 ``application`` is what Buildbot loads (entry point ``buildbot.www``). It makes a child service of
 the master, which is told of every reconfig and of the master's end.

@@ -1,4 +1,4 @@
-"""Declarations: one per route, read by the router, the root page, the documents and the tests.
+"""Declares routes: read by the router, the root page, the documents and the tests.
 
 A declaration that cannot be right is refused when its module is imported.
 """

@@ -1,4 +1,4 @@
-"""Reads the secrets that the master's configuration of now gives.
+"""Reads secrets from the providers of the master's present configuration.
 
 Buildbot's own manager of secrets may give others. It is reconfigured after the web server, and not
 at all when something before it fails; it keeps what a ``SecretInAFile`` has read once, and holds on

@@ -1,4 +1,4 @@
-"""Who is asking."""
+"""Identifies who sends a request: API token, Basic credentials, proxy or session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""May they: the operator's own ``www.authz`` rules, asked about a job request.
+"""Checks a job request against the operator's own ``www.authz`` rules.
 
 The rules keep their order and their meaning. Each is asked about the Data API path and action that
 Buildbot's own UI would use for the same thing.

@@ -1,4 +1,4 @@
-"""Whether a job request comes from a page of this site, or from no page at all.
+"""Refuses job requests that come from pages of other sites.
 
 Buildbot's session cookie has no SameSite attribute, so a browser sends it with a form that any
 page anywhere posts to us.

@@ -1,4 +1,4 @@
-"""Calls code of the operator's: rules, role matchers, whatever knows the users.
+"""Calls code of the operator's: rules, role matchers, user info providers.
 
 When that fails, trying again would fail as well, so that it is no 503. The answer names what has
 failed, and the log has the traceback, once until the next reconfig.

@@ -1,4 +1,4 @@
-"""Buildbot's login and logout, which end on the page of ours that led there.
+"""Leads from Buildbot's login and logout back to the page of ours that led there.
 
 By themselves they end at ``buildbotURL#/self-serve/...``, which takes a script to lead on from, and
 a login at an OAuth provider forgets where it began.

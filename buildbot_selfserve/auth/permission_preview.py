@@ -1,4 +1,4 @@
-"""What somebody may do before it is known to what: the rules of ``www.authz``, walked through.
+"""Predicts from the rules of ``www.authz`` what a user may do, before a target is known.
 
 Nothing here looks anything up. Where a rule depends on the builder or on the owner of what it would
 be about, the verdict says so, and ``authorization.require_allowed`` knows when there is a target.

@@ -1,4 +1,4 @@
-"""What master.cfg says of how much one asker may ask for."""
+"""What master.cfg says of how much one user may request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rule for ``www.authz`` that speaks of self-serve's job requests, and of nothing else."""
+"""A rule for ``www.authz`` that matches job requests of self-serve only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API tokens: what master.cfg says of them, and what they are good for."""
+"""API tokens: what master.cfg says of them, and what they allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides what a job request may create, at the last place before it is inserted.
+"""Decides what a job request may create, right before it is inserted.
 
 An operator's scheduler class may do as it likes with what it is asked for: name other builders,
 give other properties, add several buildsets. So rights and budgets are held against each buildset

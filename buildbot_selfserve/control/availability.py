@@ -1,4 +1,4 @@
-"""Whether the master can do anything now, found out in bounded time.
+"""Checks in bounded time whether the master can do anything now.
 
 While the database hangs, every call into the master's pool takes one of its few threads for good.
 So one probe at a time asks it, and everybody who wants to know waits for that one.

@@ -1,4 +1,4 @@
-"""What this master is configured to build, and when."""
+"""Works out which builders and schedulers of this master build a branch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New builds at a revision with builders that somebody chose: a set of them, or one."""
+"""Builds a revision with a set of builders, or with one."""
 
 from __future__ import annotations
 

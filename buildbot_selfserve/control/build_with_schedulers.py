@@ -1,4 +1,4 @@
-"""New builds at a revision: what the schedulers that watch its branch would build, at once."""
+"""Builds a revision at once as the schedulers that watch its branch would."""
 
 from __future__ import annotations
 

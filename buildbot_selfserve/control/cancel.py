@@ -1,4 +1,4 @@
-"""Cancels what waits and stops what runs, and watches until it is true.
+"""Cancels pending requests and stops running builds, and follows them until they end.
 
 Only a build that listens is told to stop; ``cancel_pending`` cancels what waits.
 """

@@ -1,4 +1,4 @@
-"""Cancels what waits, so that no distributor comes between.
+"""Cancels pending requests in one transaction, so that no builder can claim them meanwhile.
 
 Buildbot's own ``data.control('cancel')`` may complete a request between its claim and its build;
 the build then never ends and its worker stays busy for ever. Here requests are completed and

@@ -1,4 +1,4 @@
-"""Looks at build requests as the database has them now, past all caches."""
+"""Reads the state of build requests from the database, past all caches."""
 
 from __future__ import annotations
 

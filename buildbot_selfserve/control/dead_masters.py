@@ -1,4 +1,4 @@
-"""Which masters of this database have gone."""
+"""Finds out which masters of this database have stopped or died."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Announces to the master, its web UI and its reporters what was written past its update methods.
+"""Sends the events of what was written without Buildbot's own update methods.
 
 The same events as Buildbot's own ``data.updates`` send (buildbot/data/buildrequests.py,
 buildsets.py), but read back in a few queries for many rows instead of some for each.

@@ -1,4 +1,4 @@
-"""Where a revision is: the sourcestamps of builds that are made at it."""
+"""Works out the sourcestamps of builds at a revision."""
 
 from __future__ import annotations
 

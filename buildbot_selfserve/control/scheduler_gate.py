@@ -1,4 +1,4 @@
-"""Lets schedulers add buildsets only through ours.
+"""Lets schedulers add buildsets only through a gate of ours.
 
 An operator's scheduler class does what it likes before it adds a buildset, so that what it does
 cannot be foreseen; but whatever it adds passes here. Three things see to it, since each of them

@@ -1,4 +1,4 @@
-"""Lets what waits be built sooner or later.
+"""Gives pending requests another priority.
 
 Buildbot's own ``set_priority`` raises a TypeError on SQLAlchemy 2, always
 (buildbot/db/buildrequests.py, set_build_requests_priority).

@@ -1,4 +1,4 @@
-"""The branches that can be asked for: the configured ones, or those this master has seen."""
+"""Reads the branches: the configured ones, or those that this master has seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The builders of a branch, and its named groups of them."""
+"""Reads the builders of a branch, and its named sets of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single builds and build requests."""
+"""Reads single builds and build requests."""
 
 from __future__ import annotations
 

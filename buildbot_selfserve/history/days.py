@@ -1,4 +1,4 @@
-"""What happened on a branch on one day."""
+"""Reads what happened on a branch on one day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens the master's database for reading, beside the master's own pool."""
+"""Opens engines that read the master's database, beside the master's own pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a JSON text in the database says, whatever somebody has written there.
+"""Parses JSON texts of the database, which may hold anything.
 
 Buildbot's own readers fail at some of it. Here, what JSON cannot carry back to a client becomes
 text: a number that Python does not read (over 4,300 digits) or that is none (``NaN``, infinite),

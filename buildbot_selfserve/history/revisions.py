@@ -1,4 +1,4 @@
-"""What was asked for at a revision, and whether it is done."""
+"""Reads what was requested at a revision, and whether it is done."""
 
 from __future__ import annotations
 

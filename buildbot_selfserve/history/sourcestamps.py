@@ -1,4 +1,4 @@
-"""Which sourcestamps build requests are for."""
+"""Reads the sourcestamps of build requests."""
 
 from __future__ import annotations
 

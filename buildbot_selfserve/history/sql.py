@@ -1,4 +1,4 @@
-"""Statements that are asked at every question, in the way that each database does best."""
+"""Runs frequent statements as fast as each database can."""
 
 from __future__ import annotations
 

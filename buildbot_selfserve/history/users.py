@@ -1,4 +1,4 @@
-"""What somebody has built, is building and waits for."""
+"""Reads what a user has built, is building and waits for."""
 
 from __future__ import annotations
 

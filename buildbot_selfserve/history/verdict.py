@@ -1,4 +1,4 @@
-"""Judges the rows of a revision: whether all of it has ended, and which builders pass there.
+"""Judges the rows of a revision: whether all of it has ended, and which builders pass.
 
 Nothing here reads a database. What counts of a builder is its latest result: that of the newest of
 its builds that ended with success, warnings, a failure or an exception. What was cancelled, skipped

@@ -1,4 +1,4 @@
-"""Closes the journal's rows with what really happened, and goes on after the answer."""
+"""Closes journal rows with what really happened, and follows what goes on after the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the journal's row of a job request before it is done, or finds the one that it has."""
+"""Opens the journal row of a job request before its act, or finds the row of its key."""
 
 from __future__ import annotations
 

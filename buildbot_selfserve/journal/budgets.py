@@ -1,4 +1,4 @@
-"""What each asker has asked for lately, counted in the journal, so that all masters count together.
+"""Counts in the journal what each user requested lately, for all masters together.
 
 A row says how many builds its job request may make, from before the first is made, and how many it
 has made once it is closed. Whoever takes from a budget holds the asker's row in

@@ -1,4 +1,4 @@
-"""Rows of the journal: opened before the act, closed after it, looked up for ever."""
+"""Writes and reads the rows of the journal."""
 
 from __future__ import annotations
 

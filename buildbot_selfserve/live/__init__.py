@@ -1,4 +1,4 @@
-"""Lets clients wait: answers that are held back until something has ended, and who listens.
+"""Lets clients wait: long polls until something has ended, and streams of events.
 
 Runs in the reactor and is driven by Buildbot's own events, of this master and of the others. It
 knows nothing of HTTP and nothing of SQL: what it must look up it asks readers for, through

@@ -1,4 +1,4 @@
-"""How many may wait at once, in all and of one client."""
+"""Limits how many clients wait at once, in all and from one address."""
 
 from __future__ import annotations
 

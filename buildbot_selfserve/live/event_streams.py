@@ -1,4 +1,4 @@
-"""Tells listeners of a branch what happens on it.
+"""Tells the listeners of a branch what happens on it.
 
 Events say to which build request something has happened, and nothing of branches. Those of a
 request never change, so they are looked up once, for many requests in one question.

@@ -1,4 +1,4 @@
-"""Holds answers back until what they are about has ended.
+"""Holds answers back until the builds that they wait for have ended.
 
 All who wait for the same thing share one hold. It looks at the database through a reader, which
 says what has to end first; then it listens to events and looks again when the last of that has

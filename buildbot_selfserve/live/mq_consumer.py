@@ -1,4 +1,4 @@
-"""What Buildbot's message queue says of builds and build requests.
+"""Subscribes to builds and build requests in Buildbot's message queue.
 
 Only the key of a message is relied on: what comes from another master has gone through JSON, and
 some messages have no content at all.

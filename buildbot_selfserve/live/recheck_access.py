@@ -1,4 +1,4 @@
-"""Those who wait, and whether they still may when the master was configured anew."""
+"""Checks after a reconfig whether waiting clients may still read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that travel through the house, and the one place where they become JSON.
+"""The values that rooms hand to each other, and the one place where they become JSON.
 
 All of them are frozen and plain, so that they can cross from one process to another. A value knows
 nothing of where it comes from or of who will read it; ``wire`` alone knows the wire format.

@@ -1,4 +1,4 @@
-"""What the root page says of this API."""
+"""The value of the root page: what this API offers."""
 
 from __future__ import annotations
 

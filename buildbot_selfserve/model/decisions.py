@@ -1,4 +1,4 @@
-"""What somebody may do, and why not."""
+"""Whether a user may do something, and why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told as it happens, and what is counted."""
+"""Events of a branch, and metrics."""
 
 from __future__ import annotations
 

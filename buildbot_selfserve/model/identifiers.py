@@ -1,4 +1,4 @@
-"""What texts mean that people type: revisions, users, and blanks around them.
+"""Compares what people type for revisions and users.
 
 The one place that says when two texts name the same commit, or the same person.
 """

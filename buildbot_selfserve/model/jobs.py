@@ -1,4 +1,4 @@
-"""Job requests: what was asked for, what an act did, what stands in the journal."""
+"""Job requests: what was requested, what an act did, what the journal has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much one asker may ask for, and what is left of it."""
+"""How much one user may request, and what is left of it."""
 
 from __future__ import annotations
 

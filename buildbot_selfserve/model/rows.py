@@ -1,4 +1,4 @@
-"""Builds and build requests, alone and in lists, and how far a revision is.
+"""Builds and build requests, alone and in lists, and the state of a revision.
 
 The rows are named tuples and not dataclasses: a day has thousands, and they are made in a third of
 the time.

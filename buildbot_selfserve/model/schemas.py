@@ -1,4 +1,4 @@
-"""The JSON schema of every wire type: what ``wire`` writes, said once for documents and tools.
+"""The JSON schema of every type that ``wire`` writes.
 
 Schemas name each other as OpenAPI does, by ``#/components/schemas/NAME``. They are open: a client
 must not mind a member that is not here yet. ``tests/test_openapi.py`` holds the answers of real

@@ -1,4 +1,4 @@
-"""From text to value: every parameter that a route can take, with its message and its schema.
+"""Converts texts to values: every parameter of a route, with its message and its schema.
 
 A parameter arrives as text (a form, a query, a path segment) or as a JSON value. Its kind turns
 either into the value that the handler gets, or raises ``BadParameter``, which names the parameter

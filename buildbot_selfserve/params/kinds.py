@@ -1,4 +1,4 @@
-"""The kinds of parameters: what each takes, how it refuses the rest, how JSON schema says it."""
+"""The kinds of parameters: what each takes, its error message, its JSON schema."""
 
 from __future__ import annotations
 

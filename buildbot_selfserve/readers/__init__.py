@@ -1,4 +1,4 @@
-"""Where reads run: outside the reactor, in processes of ours over pipes, or in threads.
+"""Runs reads outside the reactor: in processes over pipes, or in threads.
 
 A reader gets a function and its arguments, and calls the function with a state of its own (its
 engine, its templates) before them. What the function is about is not its business. Functions,

@@ -1,4 +1,4 @@
-"""Builds: look at one, build it again, cancel it."""
+"""Builds: look at one, rebuild it, cancel it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told as it happens, and what is counted: answers that are made in the reactor."""
+"""Events and metrics: answers that are made in the reactor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Permissions: what the asker may do."""
+"""Permissions: what a user may do."""
 
 from __future__ import annotations
 

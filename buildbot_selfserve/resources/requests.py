@@ -1,4 +1,4 @@
-"""Build requests: look at one, build it again, cancel it, build it sooner or later."""
+"""Build requests: look at one, rebuild it, cancel it, change its priority."""
 
 from __future__ import annotations
 

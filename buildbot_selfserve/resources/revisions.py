@@ -1,4 +1,4 @@
-"""Revisions: what was asked for at one, whether it is done, cancel it all, build more."""
+"""Revisions: rows, whether it is done, cancel everything, new builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users: what one has built."""
+"""Users: what a user has built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the charts on the pages show: when rows waited and ran, as parts of a width.
+"""Computes the charts on the pages: when rows waited and ran, as parts of a width.
 
 Plain numbers, which the templates draw as SVG. It all happens in readers, with the page.
 """

@@ -1,4 +1,4 @@
-"""Says what went wrong: the one table of status codes, and the answer that tells of an error."""
+"""Makes error responses: the one table of status codes, and their JSON and page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of this API, made from the declared routes.
+"""Makes the OpenAPI 3.1 document of this API from the declared routes.
 
 What a client may send comes from ``params``, what it gets from ``model.schemas``, and the examples
 from ``examples.json``, which ``make examples`` records on a real master.

@@ -1,4 +1,4 @@
-"""Parts of long lists: which rows were wanted, which there are, and where the others are."""
+"""Cuts long lists into pages, and links them."""
 
 from __future__ import annotations
 

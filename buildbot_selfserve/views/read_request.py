@@ -1,4 +1,4 @@
-"""What goes to a reader and what comes back: a read request, and a whole response."""
+"""What the reactor sends to a reader, and what it gets back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader has: its connections, its index, its pages; and what can be read with them.
+"""The state of a reader: connections, index and templates.
 
 It knows nothing of where it runs: in a process of its own, or in a thread of the master.
 """

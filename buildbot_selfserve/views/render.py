@@ -1,4 +1,4 @@
-"""One value, two renderings: JSON for scripts, a page for people."""
+"""Renders a value as JSON or as a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody wants to know first of a revision: what fails, what is missing, waits and runs."""
+"""Summarizes a revision: what fails, has no result, runs and waits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""How it travels: HTTP in, values through, JSON or HTML out.
+"""Handles HTTP in the reactor.
 
-Every request comes in through ``routing`` and ``pipeline``. A GET goes the way of ``reads``, whose
-part in a reader is ``answering``: nouns, handler, value, JSON or page (``render``). Anything else
-goes the way of ``job_requests``: who (``who``), cross-site (``crosssite``), body (``bodies``),
-nouns (``nouns``), may they (``may``), the job request.
+Every request comes in through ``routing`` and ``pipeline``. ``reads`` handles a GET, of which
+``views.read_handler`` is the part in a reader; ``job_requests`` handles everything else, with
+``auth`` before it and ``jobs`` behind it.
 """

@@ -1,4 +1,4 @@
-"""Headers that every answer has, whatever it is, and those that let other sites read it."""
+"""Sets the headers of every response, and those that let other sites read it (CORS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts a resource under the master's web root, at a path of one or several segments.
+"""Mounts a resource under the master's web root, at a path of one or several segments.
 
 Buildbot mounts plugins at ``/plugins/KEY`` only; ours answers where the operator says.
 """

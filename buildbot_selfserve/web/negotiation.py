@@ -1,4 +1,4 @@
-"""JSON or a page, and which kind of client it is."""
+"""Decides between JSON and a page, and reads other headers of a request."""
 
 from __future__ import annotations
 

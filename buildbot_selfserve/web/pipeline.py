@@ -1,6 +1,4 @@
-"""Where every request comes in, and goes to ``reads`` or to ``job_requests``; where every failure
-goes out.
-"""
+"""Receives every request, hands it to ``reads`` or ``job_requests``, and answers every failure."""
 
 from __future__ import annotations
 

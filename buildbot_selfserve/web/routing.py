@@ -1,4 +1,4 @@
-"""Routes on Klein, where ``%2F`` inside a segment is data and every answer has our shape."""
+"""Routes requests with Klein: ``%2F`` inside a segment is data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events: an answer that goes on until one of the two ends it.
+"""Server-sent events: a response that goes on until one side ends it.
 
 The format is that of the HTML standard, section 9.2 (server-sent events).
 """

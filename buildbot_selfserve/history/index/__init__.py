@@ -1,4 +1,4 @@
-"""What is kept in memory of the history, so that questions need not search the database.
+"""Keeps in memory what is needed to find builds without searching the database.
 
 Only what never changes is kept: sourcestamps, which buildsets are of them, who made changes, and
 the like; the state of requests and builds is asked for every time. ``Index`` brings it up to date

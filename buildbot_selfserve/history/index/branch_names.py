@@ -1,4 +1,4 @@
-"""The names of branches: when something last moved on each, and which are like a text."""
+"""Keeps the names of branches: when something last moved on each, and which are similar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be known of builds to find them: those that came late, and what they were built of."""
+"""Keeps what finds builds by revision: late builds, and the revisions that builds report."""
 
 from __future__ import annotations
 

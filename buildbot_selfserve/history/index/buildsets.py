@@ -1,4 +1,4 @@
-"""The buildsets: what each is of, why it was asked for, when and by whom. None of it changes."""
+"""Keeps the buildsets: sourcestamps, reason, time and owner. None of it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The changes: whose they are."""
+"""Keeps the authors of changes."""
 
 from __future__ import annotations
 

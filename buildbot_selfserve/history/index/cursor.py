@@ -1,4 +1,4 @@
-"""Follows what is added to a table, by its ids, though they become visible out of their order."""
+"""Follows new rows of a table by their ids, which become visible out of order."""
 
 from __future__ import annotations
 

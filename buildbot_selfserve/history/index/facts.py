@@ -1,4 +1,4 @@
-"""What the index knows. None of it ever changes in the database, but for being added or deleted."""
+"""Answers from the index, which is only ever added to or deleted from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes in what is new in the database, and tells what must be asked for that."""
+"""Takes new rows into the index, and says which rows those refer to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the index asks the database: how far it has got, and what is new there."""
+"""The statements that fetch what is new in the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers under the revisions that they are of, and which hashes begin with which texts."""
+"""Finds ids by revision, and hashes by their first digits."""
 
 from __future__ import annotations
 

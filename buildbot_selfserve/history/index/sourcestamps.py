@@ -1,4 +1,4 @@
-"""The sourcestamps: where each is, and which revision it names."""
+"""Keeps the sourcestamps: their source and their revision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of one database: the only state that the threads of a reader share."""
+"""The state of the index: all that the threads of a reader share."""
 
 from __future__ import annotations
 
