@@ -209,7 +209,7 @@ class _Rule:
     only, because that UI rebuilds no requests; a ForceBuildEndpointMatcher with a builder lets
     pass what no ForceScheduler of the operator's offers (buildbot/www/authz/endpointmatchers.py).
 
-    :param roles: those of the asker, whoever the owner is
+    :param roles: those of the user, without those of an owner
     """
 
     def __init__(self, rule: Any, act: _Act, roles: Collection[str]) -> None:

@@ -69,7 +69,7 @@ def origin_of(request: Request) -> str | None:
 
 
 def is_trusted(master: Any, url: str) -> bool:
-    """Whether a page at *url* may act as whoever looks at it.
+    """Whether a page at *url* may act as its visitor.
 
     It may if it is ours, as long as ``allowed_origins`` lets it, or if a pattern there names it. A
     pattern that everybody fits names nobody.

@@ -69,7 +69,7 @@ class Tokens:
     def load(self) -> None:
         """Read the secrets in the background; what cannot be read is tried again and again.
 
-        Whoever comes meanwhile waits until all have been tried once.
+        Requests that come meanwhile wait until all have been tried once.
         """
         self.stop()
         self._forget()

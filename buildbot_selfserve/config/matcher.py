@@ -21,7 +21,7 @@ class SelfServeEndpointMatcher(EndpointMatcherBase):
     :param action: the name of the job request in the journal, such as ``rebuild_build``
     :param branch: the name of the branch in URLs
     :param builder: the name of the builder
-    :param defaultDeny: whoever has not that role may not; otherwise the next rules are asked
+    :param defaultDeny: users without that role may not; otherwise the next rules are asked
 
     *action*, *branch* and *builder* are matched as ``stringsMatcher`` of ``util.Authz`` does it:
     by default as ``fnmatch`` patterns. ``None`` matches any. What Buildbot itself asks about never

@@ -139,7 +139,7 @@ async def complete_buildsets(
     What ``data.updates.maybeBuildsetComplete`` does for each, in a few queries for all
     (buildbot/data/buildsets.py).
 
-    :param untold: has those that were completed and not announced, while that is so; whoever calls
+    :param untold: has those that were completed and not announced, while that is so; who calls
         this again with the same set, when it has failed, announces them
     """
     untold = set() if untold is None else untold

@@ -27,7 +27,7 @@ KEY_SOURCE = "Scheduler"
 CLOCK_SLACK = 60
 #: Seconds by which a clock may be set back while a job request is done.
 SET_BACK = 3600
-#: Seconds for which a claim counts, whoever made it: a master that starts is marked as active only
+#: Seconds for which a claim of any master counts: a master that starts is marked as active only
 #: when all its builders are there, and those may claim and build before.
 CLAIM_PATIENCE = 300
 #: More ids than this in one IN are more than every database takes.

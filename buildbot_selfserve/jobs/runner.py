@@ -166,7 +166,7 @@ class Jobs:
     async def begin_anew(self) -> None:
         """Let what runs end, likewise, before the journal is opened anew, maybe elsewhere.
 
-        What does not end in time has no row there, whoever has its id.
+        What does not end in time has no row there, even if another one has its id.
         """
         await self._no_more_run()
         self.incarnation = uuid.uuid4().hex

@@ -1,7 +1,7 @@
 """Counts in the journal what each user requested lately, for all masters together.
 
 A row says how many builds its job request may make, from before the first is made, and how many it
-has made once it is closed. Whoever takes from a budget holds the asker's row in
+has made once it is closed. A transaction that takes from a budget holds the asker's row in
 ``selfserve_askers`` meanwhile: of job requests sent at once each sees what the others have taken,
 so that a limit is never exceeded.
 
@@ -71,7 +71,7 @@ def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) ->
 
 
 def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) -> TooMany | None:
-    """Take *number* builds from the budget of whoever asks for *job*, before they are made.
+    """Take *number* builds from the budget of the user of *job*, before they are made.
 
     :param limit: builds an hour
     :return: why they may not make so many; then nothing is taken

@@ -71,7 +71,7 @@ def open_job(
 
     :param per_minute: so many job requests an asker may send in a minute
     :param begun: gets the id of the row before it is committed. A connection may break after that;
-        whoever then calls this again with the same list gets that row, if it is there
+        a second call with the same list then returns that row, if it is there
     :return: what was written or found; or why the asker may not send another, with nothing written
     """
     begun = [] if begun is None else begun
@@ -223,7 +223,7 @@ def take_over(
     :param masters: those that are gone, or this one, whose earlier lives are meant
     :param busy: rows that are worked on all the same
     :param begun: gets the ids of the rows before they are committed. A connection may break after
-        that; whoever then calls this again with the same list gets those rows, too
+        that; a second call with the same list then returns those rows, too
     """
     begun = [] if begun is None else begun
     unfinished = sa.or_(jobs.c.status == "running", jobs.c.followed == 1)

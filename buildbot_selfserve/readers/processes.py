@@ -172,7 +172,7 @@ class ProcessReaders:
         if dues:
             self._clock = self.reactor.callLater(min(dues) - now, self._give_up, min(dues))
         for question in open_ones:
-            # whoever hears that theirs is given up may stop us, or let go of others
+            # a callback that hears of a question given up may stop us, or let go of others
             if question.due <= now and not question.answer.called:
                 defer.execute(too_late, None, self.timeout).chainDeferred(question.answer)
 

@@ -239,7 +239,7 @@
     window.setTimeout(function () { form.removeAttribute("aria-busy"); }, PRESSED);
   }
 
-  /* Whoever comes back to a page may press its buttons again. */
+  /* After going back to a page, its buttons can be pressed again. */
   function again() {
     document.querySelectorAll("form[aria-busy]").forEach(function (form) {
       form.removeAttribute("aria-busy");

@@ -171,7 +171,7 @@ def _builder_set(reading: Reading, found: Found, text: str) -> BuilderSet:
 
 
 def _user(reading: Reading, found: Found, text: str) -> str:
-    # whoever has built nothing has simply built nothing; but databases cannot take every text
+    # a user without builds is no mistake; but databases cannot take every text
     value = _value("user", text)
     if value is None:
         raise NotFound(f"User {text} not found on branch {found['branch'].name}")

@@ -53,7 +53,7 @@ GZIP_LEVEL = 2
 
 
 def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
-    """Answer *question*; what cannot be found is an answer too.
+    """Answer *read_request*; what cannot be found is an answer too.
 
     :raises LargeAnswer: it was asked as a small one, and is not
     """
@@ -100,7 +100,7 @@ def answer_in_pieces(reader: Reader, site: Site, read_request: ReadRequest) -> R
 def _value(
     handler: Callable[..., Any], read_request: ReadRequest, reading: Reading
 ) -> tuple[dict[str, Any], Any]:
-    """Return the nouns of *question*, and what *handler* says of them.
+    """Return the nouns of *read_request*, and what *handler* says of them.
 
     :raises NotFound: one of them does not exist, or has nothing that *handler* could tell
     """
@@ -126,7 +126,7 @@ def _size(value: Any) -> int:
 def _answered(
     route: Route, read_request: ReadRequest, reading: Reading
 ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Return the nouns of *question*, its value, and what a page shows beside it.
+    """Return the nouns of *read_request*, its value, and what a page shows beside it.
 
     :raises NotFound: as ``_value`` does
     """
@@ -147,7 +147,7 @@ def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
 
 
 def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> WaitCondition:
-    """Say what the answer to *question* waits for.
+    """Say what the answer to *read_request* waits for.
 
     :raises NotFound: it is about something that does not exist
     """

@@ -47,6 +47,8 @@ def put_on(master: Any, request: Request) -> None:
     """
     for name, value in EVERY.items():
         request.setHeader(name, value)
+    if request.getHeader(b"origin") is None:
+        return
     origin = csrf.origin_of(request)
     if origin is None or not csrf.may_read(master, origin):
         return

@@ -55,7 +55,7 @@ async def send(request: Request, answer: Response | Delivery, clock: IReactorTim
 def send_pieces(request: Request, body: Body, clock: IReactorTime) -> defer.Deferred[None]:
     """Write *body* as that of the answer to *request*; return when all of it is written.
 
-    If the client hangs up, it never returns, and whoever waits for it is to be cancelled. So it is
+    If the client hangs up, it never returns: cancel what waits for it. So it is
     with a client that stops reading, or reads too slowly while others wait: it is cut off.
     """
     sender = _Sender(request, body, clock)

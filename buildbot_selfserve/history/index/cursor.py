@@ -14,7 +14,7 @@ Record = TypeVar("Record", bound=tuple[Any, ...])
 
 #: Seconds for which an id that was skipped is waited for. PostgreSQL and MariaDB give out an id
 #: when a row is written, and show the row when it is committed: a lower id can appear after a
-#: higher one. Whoever got the lower one has been writing since before the higher one was seen.
+#: higher one. The writer of the lower one has been writing since before the higher one was seen.
 PATIENCE = 600.0
 #: At most so many of the newest skipped ids are waited for: a sequence may jump.
 MOST_GAPS = 1000

@@ -13,7 +13,7 @@ from buildbot_selfserve.history.index.sourcestamps import Stamps
 
 
 class IndexState:
-    """The parts of the index. Whoever looks at them, or changes them, takes the lock.
+    """The parts of the index. Take the lock to look at them, or to change them.
 
     Nobody asks the database meanwhile, so that nobody waits for longer than it takes to look
     something up.
