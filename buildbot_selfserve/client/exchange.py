@@ -1,7 +1,7 @@
 """One question and its answer, without a word about who carries them.
 
 Each function that returns ``Steps`` says what to do next, one step at a time: send this, or wait so
-long. The client that carries out the steps says what came of each. So the clients of this room share
+long. The client that takes the steps says what came of each. So the clients of this room share
 everything but the carrying.
 """
 
