@@ -203,7 +203,7 @@ async def test_a_revision_that_no_scheduler_takes_is_not_done(master: Any) -> No
     # no chart and no table of nothing
     page = await master.get(path, json=False)
     assert (page.status, "Not built yet" in page.text) == (200, True)
-    assert "<h2>How long it waited" not in page.text
+    assert "<h2>Timeline" not in page.text
     assert "<table" not in page.text
     # it can be built all the same
     builder = f"/self-serve/main/builders/fast/{'facade' * 6}"

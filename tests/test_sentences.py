@@ -12,10 +12,10 @@ def test_every_sentence_is_listed_as_it_is_now() -> None:
 def test_what_users_see_is_found_wherever_it_stands() -> None:
     listed = sentences.listed()
     for one in (
-        "Nothing was asked for at this revision. Builds may still come",  # a template
+        "No build of this revision was requested. Builds may still come",  # a template
         "{...} must be {...}",  # an error that is put together
         "Whether everything at this revision has ended",  # a route
-        "selfserve --json: Write the JSON of the server.",  # an option of the command
+        "selfserve --json: Print the server's JSON.",  # an option of the command
         "Make an API token for self-serve",  # another program
     ):
         assert one in listed

@@ -50,10 +50,10 @@ ANY_REVISION = replace(
 )
 BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
 #: What a question may be about.
-ABOUT_BUILD = replace(BUILD_ID, text="Only about this build.", required=False)
-ABOUT_REQUEST = replace(REQUEST_ID, text="Only about this build request.", required=False)
+ABOUT_BUILD = replace(BUILD_ID, text="Answer for this build.", required=False)
+ABOUT_REQUEST = replace(REQUEST_ID, text="Answer for this build request.", required=False)
 ABOUT_BUILDER = replace(
-    BUILDER_NAME, name="builder", text="Only about this builder.", required=False
+    BUILDER_NAME, name="builder", text="Answer for this builder.", required=False
 )
 #: Without one, a scheduler gives its own.
 SCHEDULED_PRIORITY = replace(
@@ -91,24 +91,22 @@ STABLE_DELAY = Int(
     default=DEFAULT_DELAY,
 )
 WITH_REVISION = Text(
-    "revision", "Only branches on which this revision is known, or a hash that begins so."
+    "revision", "Return only branches that have this revision, or one hash that begins with it."
 )
 PATCHED = Flag(
     "patched",
-    "1: also what was built with a patch on top of the revision, as by a try scheduler.",
+    "With 1, include builds of the revision with a patch, such as those of a try scheduler.",
 )
-SEARCH = Text("search", "Only branches with this text in their names, in capitals or not.")
+SEARCH = Text("search", "Return only branches whose names contain this text; case does not matter.")
 DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
-NUM = Int("num", "At most so many jobs.", default=100, minimum=1, maximum=10000)
-OFFSET = Int("offset", "Leave out so many of the newest jobs.", default=0)
-WHO = Text("who", "Only jobs that this user asked for.")
-ACTION = Text("action", "Only jobs of this action.")
-BRANCH_FILTER = Text("branch", "Only jobs on this branch.")
-SINCE = Moment(
-    "since", "Only jobs asked for at or after this time (epoch seconds), or on or after this day."
-)
+NUM = Int("num", "The maximum number of job requests.", default=100, minimum=1, maximum=10000)
+OFFSET = Int("offset", "The number of job requests to skip, the newest first.", default=0)
+WHO = Text("who", "Return only job requests of this user.")
+ACTION = Text("action", "Return only job requests with this action.")
+BRANCH_FILTER = Text("branch", "Return only job requests on this branch.")
+SINCE = Moment("since", "Return only job requests from this time (epoch seconds) or this day on.")
 UNTIL = Moment(
-    "until", "Only jobs asked for at or before this time (epoch seconds), or on or before this day."
+    "until", "Return only job requests up to this time (epoch seconds) or the end of this day."
 )
 
 #: Every GET and every job request has it, in its query.
@@ -127,11 +125,11 @@ IDEMPOTENCY_KEY = Text(
 
 LIMIT = Int(
     "limit",
-    "At most so many rows; the Link header of the answer leads to the next ones.",
+    "The maximum number of rows; the Link header of the answer has the URL of the next ones.",
     minimum=1,
     maximum=50000,
 )
-ROW_OFFSET = Int("offset", "Leave out so many of the newest rows.", default=0)
+ROW_OFFSET = Int("offset", "The number of rows to skip, the newest first.", default=0)
 PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
 
 #: Held answers are held back so long at most, in seconds.

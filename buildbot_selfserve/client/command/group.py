@@ -112,22 +112,22 @@ def _common(*, hidden: bool) -> list[click.Parameter]:
     """Return the options that may stand before the name of a command and after it."""
     shared: dict[str, Any] = {"callback": _keep, "expose_value": False, "default": None}
     return [
-        click.Option(["--json"], is_flag=True, help="Write the JSON of the server.", **shared),
+        click.Option(["--json"], is_flag=True, help="Print the server's JSON.", **shared),
         click.Option(
             ["--wide"],
             is_flag=True,
             hidden=hidden,
-            help="Show tables whole, however long their lines get.",
+            help="Do not cut tables to the width of the terminal.",
             **shared,
         ),
         click.Option(
-            ["--url"], hidden=hidden, help="Where self-serve is. [env: SELFSERVE_URL]", **shared
+            ["--url"], hidden=hidden, help="URL of self-serve. [env: SELFSERVE_URL]", **shared
         ),
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path),
             hidden=hidden,
-            help="The configuration file. [env: SELFSERVE_CONFIG]",
+            help="Configuration file. [env: SELFSERVE_CONFIG]",
             **shared,
         ),
         click.Option(
@@ -135,7 +135,7 @@ def _common(*, hidden: bool) -> list[click.Parameter]:
             type=click.FloatRange(min=0),
             metavar="SECONDS",
             hidden=hidden,
-            help="Ask a server that cannot answer again for so long; 30 unless you say.",
+            help="Seconds to retry while the server is not available; 30 by default.",
             **shared,
         ),
     ]

@@ -65,8 +65,8 @@ def builders(branch: str) -> None:
 
 @command("builds", example="selfserve builds main --date 2026-11-24")
 @branch_argument
-@click.option("--date", metavar="YYYY-MM-DD", help="Another day than today.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
+@click.option("--date", metavar="YYYY-MM-DD", help="Day to list; today by default.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of rows.")
 def builds(branch: str, date: str | None, limit: int | None) -> None:
     """List what was built on a day, the newest first."""
     asked = invocation()
@@ -76,8 +76,8 @@ def builds(branch: str, date: str | None, limit: int | None) -> None:
 @command("rev", example="selfserve rev main 9d92304f")
 @branch_argument
 @revision_argument
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
-@click.option("--patched", is_flag=True, help="Also what was built with a patch on top.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of rows.")
+@click.option("--patched", is_flag=True, help="Include builds of this revision with a patch.")
 def rev(branch: str, revision: str, limit: int | None, patched: bool) -> None:
     """List the builds and requests at a revision.
 
@@ -111,15 +111,17 @@ def user(branch: str, user: str) -> None:
     "--stable-delay",
     type=_WHOLE,
     metavar="SECONDS",
-    help="Count it as done so long after its last build; the server's default is 180.",
+    help="Seconds after the last build until a revision is done; the server's default is 180.",
 )
-@click.option("--wait", type=_WHOLE, default=0, metavar="SECONDS", help="Wait for it so long.")
+@click.option(
+    "--wait", type=_WHOLE, default=0, metavar="SECONDS", help="Seconds to wait until it is done."
+)
 @click.option(
     "--appear",
     type=_WHOLE,
     default=0,
     metavar="SECONDS",
-    help="While waiting: so long, it may still be unknown, as after a push.",
+    help="With --wait: seconds in which the revision may still be unknown, as after a push.",
 )
 def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, appear: int) -> int:
     """Tell whether a revision is done, and passed.
@@ -157,11 +159,11 @@ def _status(done: Done) -> int:
 
 
 @command("jobs", example="selfserve jobs --who ada --since 2026-11-24")
-@click.option("--num", type=click.IntRange(min=1), help="At most so many.")
-@click.option("--offset", type=_WHOLE, help="Leave out so many of the newest.")
-@click.option("--who", help="Only what this user asked for.")
-@click.option("--action", help="Only this action, such as rebuild_build.")
-@click.option("--branch", help="Only on this branch.", shell_complete=completion.branches)
+@click.option("--num", type=click.IntRange(min=1), help="Maximum number of job requests.")
+@click.option("--offset", type=_WHOLE, help="Number of job requests to skip, the newest first.")
+@click.option("--who", help="Show only the job requests of this user.")
+@click.option("--action", help="Show only this action, such as rebuild_build.")
+@click.option("--branch", help="Show only this branch.", shell_complete=completion.branches)
 @_moment_option("--since", "Only what was asked for then or later; a day is one of the server's.")
 @_moment_option("--until", "Only what was asked for then or earlier, on that day included.")
 def jobs(**filters: Any) -> None:

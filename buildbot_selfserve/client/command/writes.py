@@ -19,16 +19,16 @@ from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import went_wrong
 
 _ID = click.IntRange(min=1)
-build_option = click.option("--build", "build_id", type=_ID, metavar="ID", help="A build.")
+build_option = click.option("--build", "build_id", type=_ID, metavar="ID", help="ID of the build.")
 request_option = click.option(
-    "--request", "request_id", type=_ID, metavar="ID", help="A build request."
+    "--request", "request_id", type=_ID, metavar="ID", help="ID of the build request."
 )
 priority_option = click.option(
-    "--priority", type=int, help="The higher, the sooner; most requests have 0."
+    "--priority", type=int, help="Priority; the higher, the sooner. Most requests have 0."
 )
 key_option = click.option(
     "--key",
-    help="What was asked for with this key before is not done again. Without it, each call is new.",
+    help="Idempotency key: a job request that was sent with this key before is not repeated.",
 )
 
 
@@ -63,7 +63,7 @@ def _shown(receipt: Receipt) -> int:
 @branch_argument
 @build_option
 @request_option
-@click.option("--count", type=_ID, help="How many times; once unless you say.")
+@click.option("--count", type=_ID, help="Number of times to build it; 1 by default.")
 @priority_option
 @key_option
 def rebuild(
@@ -89,7 +89,7 @@ def rebuild(
 @branch_argument
 @build_option
 @request_option
-@click.option("--revision", metavar="REVISION", help="Everything at a revision.")
+@click.option("--revision", metavar="REVISION", help="Cancel everything at this revision.")
 @key_option
 def cancel(
     branch: str,
@@ -119,7 +119,14 @@ def cancel(
     context_settings={"ignore_unknown_options": True},
 )
 @branch_argument
-@click.option("--request", "request_id", type=_ID, metavar="ID", required=True, help="Which one.")
+@click.option(
+    "--request",
+    "request_id",
+    type=_ID,
+    metavar="ID",
+    required=True,
+    help="ID of the build request.",
+)
 @click.argument("priority", type=int)
 @key_option
 def reprioritize(branch: str, request_id: int, priority: int, key: str | None) -> int:
@@ -136,16 +143,16 @@ def reprioritize(branch: str, request_id: int, priority: int, key: str | None) -
 )
 @branch_argument
 @revision_argument
-@click.option("--builder", help="Only with this one.", shell_complete=completion.builders)
+@click.option("--builder", help="Build with this builder only.", shell_complete=completion.builders)
 @click.option(
     "--property",
     "properties",
     type=named_value,
     metavar="NAME=TEXT",
     multiple=True,
-    help="A property of the build; NAME:=JSON for anything but a text. Needs --builder.",
+    help="Set a property: NAME=TEXT or NAME:=JSON. Needs --builder.",
 )
-@click.option("--file", "files", multiple=True, help="The name of a changed file. Needs --builder.")
+@click.option("--file", "files", multiple=True, help="Name of a changed file. Needs --builder.")
 @priority_option
 @key_option
 def build(
