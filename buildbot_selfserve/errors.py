@@ -1,6 +1,6 @@
 """What can go wrong with a request, without HTTP.
 
-``web.failures`` holds the one table that turns these into status codes.
+``views.error_responses`` holds the one table that turns these into status codes.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from buildbot_selfserve.model import Site
 
 #: Where Buildbot has login and logout, under its root.
 _AUTH = b"auth"
-#: What ``who.door_url`` asks to be led back to: whatever our path is, it begins so.
+#: What ``authentication.door_url`` asks to be led back to: whatever our path is, it begins so.
 _OURS = re.compile(r"/self-serve(|[/?][!-~]*)", re.ASCII)
 
 

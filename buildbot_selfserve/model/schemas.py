@@ -32,7 +32,7 @@ from buildbot_selfserve.model.rows import UserRows
 
 Schema = dict[str, Any]
 
-#: The name of the schema of every refusal; ``web.failures`` writes those.
+#: The name of the schema of every refusal; ``views.error_responses`` writes those.
 FAILURE = "Failure"
 
 _ROW_KINDS = "A row with a build_id is a build; one without is a request that has no build."
