@@ -130,7 +130,7 @@ class NotNow(SelfServeError):
 
 
 class TooMany(NotNow):
-    """The asker has asked for as much as they may for now."""
+    """The user has asked for as much as they may for now."""
 
 
 class Unavailable(NotNow):

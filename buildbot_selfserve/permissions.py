@@ -33,7 +33,7 @@ class Permission:
 
 REBUILD_BUILD = Permission("rebuild_build", "build", "builds", "rebuild")
 CANCEL_BUILD = Permission("cancel_build", "build", "builds", "stop")
-#: Buildbot's UI rebuilds builds only; auth.authorization asks its Rebuild rules about requests, too.
+#: Buildbot's UI rebuilds builds only; auth.authorization asks its Rebuild rules here, too.
 REBUILD_REQUEST = Permission("rebuild_request", "request", "buildrequests", "rebuild")
 CANCEL_REQUEST = Permission("cancel_request", "request", "buildrequests", "cancel")
 CANCEL_REVISION = Permission("cancel_revision", None, "buildrequests", "cancel")

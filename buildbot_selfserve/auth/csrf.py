@@ -30,7 +30,7 @@ def require_same_site(master: Any, request: Request, via: str) -> None:
     The first header that is there decides: Origin, Sec-Fetch-Site, Referer. Without any of them it
     was no browser of today; then credentials that a browser adds by itself are not enough.
 
-    :param via: how the asker proved who they are
+    :param via: how the user proved who they are
     :raises Forbidden: a foreign page sent it, or may have
     """
     if via.startswith("token:"):

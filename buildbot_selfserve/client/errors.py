@@ -48,7 +48,7 @@ class NotSelfServe(ClientError):
 
 
 class Denied(ClientError):
-    """The asker may not do that."""
+    """The user may not do that."""
 
 
 class Unauthorized(Denied):

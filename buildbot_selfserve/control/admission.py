@@ -53,7 +53,7 @@ class NothingAdmitted(Exception):
 class Admission:
     """Admits what one job request creates.
 
-    :param target: what the asker was allowed to act on, where copies of it are made; without it,
+    :param target: what the user was allowed to act on, where copies of it are made; without it,
         each builder is asked about
     """
 
@@ -92,7 +92,7 @@ class Admission:
         return [one for name, one in self._left_out.items() if name not in made]
 
     async def reserve(self, shares: Mapping[str, int]) -> None:
-        """Take all *shares* from the asker's budget, before any build is made.
+        """Take all *shares* from the user's budget, before any build is made.
 
         :param shares: numbers of builds, by what makes them
         :raises TooMany: so many builds are not left
@@ -112,7 +112,7 @@ class Admission:
         of_changes: Sequence[str] = (),
         branches: Sequence[str] = (),
     ) -> list[int]:
-        """Return which builders the asker may build with; remember why not with the others.
+        """Return which builders the user may build with; remember why not with the others.
 
         :param properties: the values of those of the request, by name
         :param of_changes: the names of virtual builders that properties of its changes give
@@ -130,13 +130,13 @@ class Admission:
     async def require_some(self, buildset: NewBuildset) -> None:
         """Return if any request of *buildset* may be made.
 
-        :raises Forbidden: the asker may build with none of its builders
+        :raises Forbidden: the user may build with none of its builders
         """
         if not await self._allowed(buildset) and self.denied:
             raise Forbidden("You may build with none of the builders")
 
     async def admitted(self, buildset: NewBuildset) -> NewBuildset:
-        """Return *buildset* with those of its builders that the asker may build with.
+        """Return *buildset* with those of its builders that the user may build with.
 
         What it takes of the budget and was not reserved is taken now.
 

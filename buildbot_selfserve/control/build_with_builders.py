@@ -37,7 +37,7 @@ async def build_set(
     It has the properties of the schedulers that the set was taken from.
 
     :raises Refused: the set has no builders
-    :raises Forbidden: the asker may build with none of them
+    :raises Forbidden: the user may build with none of them
     """
     if not chosen.builders:
         raise Refused(
@@ -110,7 +110,7 @@ def _buildset(
 async def _made(master: Any, admission: Admission, buildset: NewBuildset) -> Effect:
     """Add *buildset*; say what became of it.
 
-    :raises Forbidden: the asker may build with none of its builders
+    :raises Forbidden: the user may build with none of its builders
     """
     await admission.require_some(buildset)
     await create_buildsets.add_buildsets(master, admission, [buildset])

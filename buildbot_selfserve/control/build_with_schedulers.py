@@ -65,8 +65,8 @@ async def new_builds(
 
     :param priority: ``None`` for what each scheduler gives
     :raises Refused: no scheduler would build it, or each that would has failed
-    :raises Forbidden: the asker may build with none of the builders
-    :raises TooMany: the asker has not so many builds left
+    :raises Forbidden: the user may build with none of the builders
+    :raises TooMany: the user has not so many builds left
     """
     begun = int(time.time())
     admission = Admission(master, order)
@@ -95,12 +95,12 @@ async def new_builds(
 
 
 async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any]) -> None:
-    """Take what *schedulers* will make from the asker's budget, before all else.
+    """Take what *schedulers* will make from the user's budget, before all else.
 
     What one works out when it builds cannot be known here; it is taken when it is.
 
     :raises Forbidden: none of the builders may be used
-    :raises TooMany: the asker has not so many builds left
+    :raises TooMany: the user has not so many builds left
     """
     ids = {row["name"]: row["builderid"] for row in await master.data.get(("builders",))}
     shares = {}

@@ -74,7 +74,7 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
 
     In that order, because what is stopped makes room for what waits.
 
-    :raises Forbidden: the asker may cancel none of it
+    :raises Forbidden: the user may cancel none of it
     """
     found = await current_state.open_requests(
         master, revision.sourcestamps, revision.builds, revision.others

@@ -132,7 +132,7 @@ async def insert(
     Nothing else inserts build requests. Nobody knows of them before they are announced.
 
     :raises NothingAdmitted: nothing of it is
-    :raises TooMany: the asker has not so many builds left
+    :raises TooMany: the user has not so many builds left
     """
     admitted = await admission.admitted(buildset)
     buildset_id, by_builder = await master.db.buildsets.addBuildset(

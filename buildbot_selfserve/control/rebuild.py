@@ -21,7 +21,7 @@ async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: 
     The request is copied and not the build, because a virtual builder's build has another builder.
 
     :raises Refused: the builder is on no master any more, so that nothing would ever build them
-    :raises Forbidden: the asker may not rebuild it
+    :raises Forbidden: the user may not rebuild it
     """
     request = row.request if isinstance(row, BuildRow) else row
     await create_buildsets.require_configured(master, request.builder_id, request.buildername)

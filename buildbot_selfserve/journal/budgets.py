@@ -1,7 +1,7 @@
 """Counts in the journal what each user requested lately, for all masters together.
 
 A row says how many builds its job request may make, from before the first is made, and how many it
-has made once it is closed. A transaction that takes from a budget holds the asker's row in
+has made once it is closed. A transaction that takes from a budget holds the user's row in
 ``selfserve_askers`` meanwhile: of job requests sent at once each sees what the others have taken,
 so that a limit is never exceeded.
 
@@ -93,7 +93,7 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
 
 
 def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tuple[Budget, ...]:
-    """Return what is left to an asker of each limit that there is.
+    """Return what is left to a user of each limit that there is.
 
     :param who: the name that the journal writes; *via* likewise
     """

@@ -50,7 +50,7 @@ class JournalReader:
             return store.requests_made_for(journal, who, branch.name, MOST_JOBS)
 
     def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
-        """Return what is left to an asker of each limit."""
+        """Return what is left to a user of each limit."""
         with self._tables() as journal:
             return budgets.budgets(journal, who, via, self._site.limits)
 

@@ -69,10 +69,10 @@ def open_job(
 ) -> Opened | TooMany:
     """Write the row of a job request that is about to be done, unless its key has one already.
 
-    :param per_minute: so many job requests an asker may send in a minute
+    :param per_minute: so many job requests a user may send in a minute
     :param begun: gets the id of the row before it is committed. A connection may break after that;
         a second call with the same list then returns that row, if it is there
-    :return: what was written or found; or why the asker may not send another, with nothing written
+    :return: what was written or found; or why the user may not send another, with nothing written
     """
     begun = [] if begun is None else begun
     if begun:

@@ -55,7 +55,7 @@ jobs = sa.Table(
     sqlite_autoincrement=True,
 )
 
-#: One row for each asker under a limit, which is locked while their budgets are looked at.
+#: One row for each user under a limit, which is locked while their budgets are looked at.
 askers = sa.Table(
     "selfserve_askers",
     metadata,

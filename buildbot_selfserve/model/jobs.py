@@ -78,8 +78,8 @@ class Order:
     """What an act must know of the job request that it belongs to.
 
     :param deadline: monotonic seconds after which nothing new may be begun
-    :param may: says whether the asker may do this to one of several targets
-    :param take_builds: takes so many builds from the asker's budget, before they are made; raises
+    :param may: says whether the user may do this to one of several targets
+    :param take_builds: takes so many builds from the user's budget, before they are made; raises
         :class:`~buildbot_selfserve.errors.TooMany` when so many are not left
     :param note_targets: writes into the journal which requests are meant, before anything is done
         to them, where the job request itself does not say it
@@ -112,7 +112,7 @@ class Job:
     """A job request: one self-serve mutation as the journal knows it.
 
     :param when: epoch seconds at which it was asked for; ``completed_at`` likewise
-    :param via: how the asker proved who they are
+    :param via: how the user proved who they are
     :param remote: the address that it came from
     :param status: ``running``, ``ok``, ``failed`` or ``unknown``
     :param what: what was asked, under the names of the original API

@@ -38,7 +38,7 @@ class Budget:
 
 
 def asker_key(who: str, via: str) -> str:
-    """Return what tells one asker from all others, for databases that compare loosely.
+    """Return what tells one user from all others, for databases that compare loosely.
 
     A token is somebody else than a user of the same name, and so is nobody in particular.
 

@@ -321,10 +321,10 @@ _SCHEMAS: dict[type, Schema] = {
         },
     ),
     Permissions: _object(
-        "What the asker may do on a branch.",
+        "What the user may do on a branch.",
         {
             "branch": _BRANCH,
-            "who": _or_null(_text("The name of the asker; null for nobody in particular.")),
+            "who": _or_null(_text("The name of the user; null for nobody in particular.")),
             "via": _text("How that is known, as the journal writes it."),
             "actions": _by_name(reference("Decision"), "By the name of the job request."),
             "limits": _by_name(
@@ -332,7 +332,7 @@ _SCHEMAS: dict[type, Schema] = {
                     "A limit of this Buildbot's.",
                     {
                         "limit": _number("How much everybody may ask for."),
-                        "left": _number("What is left to the asker."),
+                        "left": _number("What is left to the user."),
                         "resets_in": _number("Seconds after which all of it is there again."),
                     },
                 ),

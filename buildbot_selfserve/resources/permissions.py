@@ -32,7 +32,7 @@ def permissions(
     request: RequestRow | None = None,
     builder: Builder | None = None,
 ) -> Permissions:
-    """Which job requests the asker may do on this branch, and why not the others.
+    """Which job requests the user may do on this branch, and why not the others.
 
     Where that depends on what they would be about, "allowed" is null. Name a build, a request or a
     builder to know it for that one. Also tells what is left of the limits, if there are any.

@@ -53,7 +53,7 @@ STATUS_TEXTS = {
     413: "the body is too large",
     415: "the body is neither a form nor JSON",
     422: "the `Idempotency-Key` belongs to a job request that asked for something else",
-    429: "the asker has asked for as much as they may for now; `Retry-After` says until when",
+    429: "the user has asked for as much as they may for now; `Retry-After` says until when",
     500: "an error of self-serve's own; the log of the master has it",
     503: "not now; `Retry-After` says after how many seconds to try again",
 }

@@ -56,7 +56,7 @@ from buildbot_selfserve.web import request_body
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.responses import respond
 
-#: Returns if the asker may do it to the target, or raises Forbidden.
+#: Returns if the user may do it to the target, or raises Forbidden.
 Ask = Callable[[Target], Awaitable[None]]
 
 ANONYMOUS = "anonymous"
