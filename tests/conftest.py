@@ -73,8 +73,8 @@ def pytest_generate_tests(metafunc: Any) -> None:
     """Run the tests of a module that says ``EVERY_DATABASE`` on each of them.
 
     Those on MariaDB are among the heavy tests; and where the questions to the database are not what
-    is tested, the module says ``"heavy"``: then those on PostgreSQL are, too. One that is marked ``writes_at_once`` needs a database in
-    which several can write at a time.
+    is tested, the module says ``"heavy"``: then those on PostgreSQL are, too. One that is marked
+    ``writes_at_once`` needs a database in which several can write at a time.
     """
     every = getattr(metafunc.module, "EVERY_DATABASE", False)
     if every and "db_url" in metafunc.fixturenames:
