@@ -52,7 +52,7 @@ demo: $(VENV)/demo
 	$(BIN)/python -m demo
 
 # ARGS='-k cancel' runs some of them; the slowest are named at the end, and what was skipped and why
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder --durations 20
 test: $(VENV)/dev crossbar
 	$(PYTEST) $(ARGS)
 

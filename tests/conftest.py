@@ -19,6 +19,34 @@ from tests import reaper
 
 #: Databases that Buildbot runs on.
 EVERY = ("sqlite", "postgresql", "mariadb")
+#: The modules that take longest, in this order; among the heavy tests, the first ones.
+_LONG = {
+    name: place
+    for place, name in enumerate(
+        (
+            "test_benchmarks",
+            "test_stopped",
+            "test_generated",
+            "test_index",
+            "test_command",
+            "test_readers",
+            "test_reads",
+            "test_examples",
+            "test_job_requests",
+            "test_waiting",
+            "test_faults",
+            "test_names",
+            "test_new_builds",
+            "test_taken_over",
+            "test_tasks",
+            "test_every_page",
+            "test_timeout",
+            "test_two_masters",
+            "test_contract",
+            "test_cut_short",
+        )
+    )
+}
 #: Bytes of memory that a process of tests needs, with its masters, servers and browser.
 A_PROCESS = 600_000_000
 
@@ -44,18 +72,24 @@ def pytest_xdist_auto_num_workers(config: Any) -> int:
 def pytest_generate_tests(metafunc: Any) -> None:
     """Run the tests of a module that says ``EVERY_DATABASE`` on each of them.
 
-    Where the questions to the database are not what is tested, it says ``"heavy"``: then those on
-    the servers are among the heavy tests. One that is marked ``writes_at_once`` needs a database in
-    which several can write at a time.
+    Those on MariaDB are among the heavy tests; and where the questions to the database are not what
+    is tested, the module says ``"heavy"``: then those on PostgreSQL are, too. One that is marked
+    ``writes_at_once`` needs a database in which several can write at a time.
     """
     every = getattr(metafunc.module, "EVERY_DATABASE", False)
     if every and "db_url" in metafunc.fixturenames:
         at_once = metafunc.definition.get_closest_marker("writes_at_once")
         some = [one for one in EVERY if not (at_once and one == "sqlite")]
-        heavy = [pytest.mark.heavy] if every == "heavy" else []
-        usual = some[0]
-        params = [pytest.param(one, marks=heavy if one != usual else ()) for one in some]
+        usual = some[:1] if every == "heavy" else [one for one in some if one != "mariadb"]
+        params = [
+            one if one in usual else pytest.param(one, marks=pytest.mark.heavy) for one in some
+        ]
         metafunc.parametrize("db_url", params, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Begin with the modules that take longest, since each is run by one process."""
+    items.sort(key=lambda item: _LONG.get(item.path.stem, len(_LONG)))
 
 
 @pytest.fixture(scope="session")

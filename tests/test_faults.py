@@ -167,8 +167,11 @@ def test_every_build_is_there_once_and_the_journal_knows_it(
     elif when == "during":
         status, answer = _interrupted(place, fault, key, fields)
     else:
-        status, answer = place.send(key, **fields)
-        assert status == 202
+        # on a busy machine the first answer may be that it goes on
+        status, answer = place.master.until(
+            lambda: next((one for one in [place.send(key, **fields)] if one[0] == 202), None),
+            "it is done",
+        )
         with place.fault(fault):
             time.sleep(0.5)
     if status == 503:

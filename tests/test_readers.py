@@ -599,7 +599,7 @@ def test_a_reader_that_is_killed_is_replaced(process_master: ProcessMaster) -> N
     (reader,) = children_of(process_master.pid)
     reader.kill()
     assert process_master.get("/branches") == {}
-    (other,) = children_of(process_master.pid)
+    (other,) = process_master.until(lambda: children_of(process_master.pid), "another is there")
     assert other.pid != reader.pid
 
 
