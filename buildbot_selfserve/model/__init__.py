@@ -51,11 +51,11 @@ from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import RequestTarget
 from buildbot_selfserve.model.jobs import Target
+from buildbot_selfserve.model.jobs import plural
 from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
 from buildbot_selfserve.model.limits import Limits
 from buildbot_selfserve.model.limits import asker_key
-from buildbot_selfserve.model.plurals import plural
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILING

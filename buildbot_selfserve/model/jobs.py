@@ -183,3 +183,8 @@ class Receipt:
     """The answer to a job request: the job when it has ended."""
 
     job: Job
+
+
+def plural(number: int, noun: str) -> str:
+    """Return *noun* as it stands behind *number*."""
+    return noun if number == 1 else f"{noun}s"
