@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 from typing import TypeVar
 
+from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model import Outlook
 from buildbot_selfserve.params.declared import PAGING
 from buildbot_selfserve.params.declared import PATH
@@ -95,7 +96,7 @@ class Route:
             *((WAIT,) if self.held is not None else ()),
         )
 
-    def parameters(self) -> tuple[dict[str, Any], ...]:
+    def parameters(self) -> tuple[Parameter, ...]:
         """Return every parameter with its documentation, those of the path first."""
         where = "query" if self.method == "GET" else "body"
         return (

@@ -6,6 +6,9 @@ nothing of where it comes from or of who will read it; ``wire`` alone knows the 
 
 from __future__ import annotations
 
+from buildbot_selfserve.answers import RESULT_NAMES
+from buildbot_selfserve.answers import Outcome
+from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
@@ -59,7 +62,6 @@ from buildbot_selfserve.model.results import FAILING
 from buildbot_selfserve.model.results import FAILURE
 from buildbot_selfserve.model.results import PASSED
 from buildbot_selfserve.model.results import PASSING
-from buildbot_selfserve.model.results import RESULT_NAMES
 from buildbot_selfserve.model.results import RETRY
 from buildbot_selfserve.model.results import SKIPPED
 from buildbot_selfserve.model.results import SUCCESS
@@ -74,7 +76,6 @@ from buildbot_selfserve.model.rows import Outlook
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
-from buildbot_selfserve.model.rows import RevisionVerdict
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.verdicts import Permissions
@@ -125,6 +126,7 @@ __all__ = [
     "Measured",
     "NewRequest",
     "Order",
+    "Outcome",
     "Outlook",
     "Permissions",
     "Possible",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from typing import Literal
 from typing import NamedTuple
 
+from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.places import Branch
 from buildbot_selfserve.model.places import Revision
 from buildbot_selfserve.model.results import result_name
@@ -138,10 +138,6 @@ class RevisionRows:
     rows: tuple[Row, ...]
     done: Done
     left_out: int = 0
-
-
-#: How a revision fares by the latest result of each builder (contract, section 5).
-RevisionVerdict = Literal["pending", "running", "passed", "failed", "incomplete"]
 
 
 @dataclass(frozen=True)
