@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 from typing import TypeVar
 
+from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import PAGING
 from buildbot_selfserve.params.declared import PATH
@@ -105,7 +106,7 @@ class Route:
         taken = {param.noun: params.pop(param.name) for param in self.params if param.noun}
         return {noun: str(value) for noun, value in taken.items() if value is not None}
 
-    def parameters(self) -> tuple[dict[str, Any], ...]:
+    def parameters(self) -> tuple[Parameter, ...]:
         """Return every parameter with its documentation, those of the path first."""
         where = "query" if self.method == "GET" else "body"
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from typing import Any
 
 from buildbot_selfserve import config
 from buildbot_selfserve.client import Client
@@ -20,6 +21,12 @@ def rebuild(client: Client, branch: str, build_id: int) -> Receipt:
     client.rebuild_build(branch, "one")  # type: ignore[arg-type]
     receipt["nothing"]  # type: ignore[misc]
     return receipt
+
+
+def reason(client: Client, branch: str, build_id: int) -> str | None:
+    request = client.build_row(branch, build_id)["requests"][0]
+    assert_type(request["properties"], dict[str, Any])
+    return request["reason"]
 
 
 def plugin() -> config.SelfServe:

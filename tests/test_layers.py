@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 #: ``__init__`` is the ground, with no name and no brackets.
 ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "": (0, frozenset()),
+    "answers": (0, frozenset()),
     "errors": (1, frozenset()),
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
@@ -49,7 +50,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "databases": (8, frozenset({"twisted", "sqlalchemy"})),
     "web": (9, frozenset({"klein", "multipart", "twisted", "werkzeug", "zope"})),
     "plugin": (10, frozenset({"buildbot", "twisted"})),
-    # outside the house: it talks with it over HTTP only
+    # outside the house: it talks with it over HTTP only, and shares the types of what comes back
     "client": (1, frozenset({"click", "requests", "rich", "treq", "twisted", "urllib3"})),
     "__main__": (2, frozenset()),
 }

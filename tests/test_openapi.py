@@ -13,7 +13,6 @@ import pytest_twisted
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.model import as_json
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.params.declared import PROPERTIES
@@ -53,9 +52,32 @@ def test_every_route_stands_in_it_once() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_every_wire_type_has_a_schema_and_no_other_has() -> None:
-    wire = {kind.__name__ for kind in as_json.registry if kind is not object}  # type: ignore[attr-defined]
-    assert set(schemas.schemas()) == wire | {schemas.FAILURE}
+def members(schema: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the members of all objects in *schema*, by name."""
+    if isinstance(schema, list):
+        return [member for one in schema for member in members(one)]
+    if not isinstance(schema, dict):
+        return []
+    own = schema["properties"].items() if {"properties", "required"} <= schema.keys() else ()
+    return [*own, *members(list(schema.values()))]
+
+
+@pytest.mark.parametrize("name", sorted(schemas.schemas()))
+def test_every_answer_and_every_member_of_it_is_described(name: str) -> None:
+    schema = schemas.schemas()[name]
+    assert schema["description"].endswith(".")
+    assert [member for member, its in members(schema) if not its.get("description")] == []
+
+
+@pytest.mark.parametrize("name", sorted({route.name for route in ROUTES if route.template}))
+def test_members_come_in_the_order_in_which_they_are_declared(name: str) -> None:
+    from buildbot_selfserve.views.openapi import examples
+
+    schema = schemas.schemas()[schemas.schema_name(ROUTES[name].returns)]
+    answer = examples()[name]["answer"]
+    if "required" in schema:
+        required = schema["required"]
+        assert [member for member in answer if member in required] == required
 
 
 @pytest.mark.parametrize("name", [route.name for route in ROUTES if route.live is None])

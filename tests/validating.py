@@ -52,7 +52,7 @@ def check(method: str, path: str, status: int, content_type: str, body: bytes) -
             f"{error.json_path}: {error.message}"
             for error in validator(json.dumps(schema)).iter_errors(json.loads(body))
         ]
-        assert not errors, f"{route.name}: model/schemas.py says otherwise\n" + "\n".join(errors)
+        assert not errors, f"{route.name}: answers.py says otherwise\n" + "\n".join(errors)
 
 
 def route_of(method: str, path: str) -> Route | None:

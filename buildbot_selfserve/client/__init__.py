@@ -1,8 +1,9 @@
 """The client: asks self-serve over HTTP, from scripts, from Twisted and as a command.
 
-It knows nothing of the rest of the package. ``exchange`` has one question and its answer, ``core``
-all questions; ``sync`` and ``deferred`` carry them out, and ``command`` is ``selfserve``. What it
-needs comes with the extra ``cli``; the client for Twisted is in ``client.deferred``.
+Of the rest of the package it knows only the types of the answers (``answers``). ``exchange`` has
+one question and its answer, ``core`` all questions; ``sync`` and ``deferred`` carry them out, and
+``command`` is ``selfserve``. What it needs comes with the extra ``cli``; the client for Twisted is
+in ``client.deferred``.
 """
 
 from __future__ import annotations

@@ -26,12 +26,12 @@ from buildbot_selfserve.client.exchange import Server
 from buildbot_selfserve.client.exchange import Steps
 from buildbot_selfserve.client.exchange import ask
 from buildbot_selfserve.client.rows import BranchInfo
-from buildbot_selfserve.client.rows import BuildRow
+from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import Possible
 from buildbot_selfserve.client.rows import Receipt
-from buildbot_selfserve.client.rows import RequestRow
+from buildbot_selfserve.client.rows import RequestDetail
 from buildbot_selfserve.client.rows import Row
 from buildbot_selfserve.client.rows import UserRows
 
@@ -71,11 +71,11 @@ class Core:
         """Return the names of the builders of a branch."""
         return self._get(list, branch, "builders")
 
-    def build_row(self, branch: str, build_id: int) -> Steps[BuildRow]:
+    def build_row(self, branch: str, build_id: int) -> Steps[BuildDetail]:
         """Return one build; its request has properties."""
         return self._get(dict, branch, "build", str(build_id))
 
-    def request_row(self, branch: str, request_id: int) -> Steps[RequestRow]:
+    def request_row(self, branch: str, request_id: int) -> Steps[RequestDetail]:
         """Return one build request, with its properties and the ids of its builds."""
         return self._get(dict, branch, "request", str(request_id))
 

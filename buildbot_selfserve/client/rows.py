@@ -8,172 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from typing import Literal
-from typing import TypedDict
 
-#: Words for Buildbot's result codes, in their order (buildbot/process/results.py).
-RESULTS = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
+from buildbot_selfserve import answers
+from buildbot_selfserve.answers import BuildDetail as BuildDetail
+from buildbot_selfserve.answers import BuildRow as BuildRow
+from buildbot_selfserve.answers import CompleteData as CompleteData
+from buildbot_selfserve.answers import Done as Done
+from buildbot_selfserve.answers import Job as Job
+from buildbot_selfserve.answers import JobBody as JobBody
+from buildbot_selfserve.answers import Possible as Possible
+from buildbot_selfserve.answers import Receipt as Receipt
+from buildbot_selfserve.answers import RequestDetail as RequestDetail
+from buildbot_selfserve.answers import RequestRow as RequestRow
+from buildbot_selfserve.answers import Row as Row
+from buildbot_selfserve.answers import UserRows as UserRows
+
+BranchInfo = answers.Branch
+Outcome = answers.RequestOutcome
+RESULTS = answers.RESULT_NAMES
 #: Outcomes of a build request that a job request has not brought about.
-UNDONE = frozenset({"failed", "denied", "left_out"})
-
-
-class BranchInfo(TypedDict):
-    """Where a branch lives."""
-
-    repo: str
-    repo_type: str
-    graph_branches: list[str]
-
-
-class _RequestRow(TypedDict):
-    request_id: int
-    buildername: str
-    builder_id: int
-    branch: str
-    revision: str | None
-    submittime: int
-    complete: int
-    complete_at: int | None
-    priority: int
-    claimed_at: int
-    reason: str | None
-    owner: str | None
-    url: str
-
-
-class RequestRow(_RequestRow, total=False):
-    """A build request; one that is complete has a ``status`` and an ``endtime``."""
-
-    status: int
-    endtime: int
-    properties: dict[str, Any]
-    build_ids: list[int]
-    patched: bool
-
-
-class _BuildRow(TypedDict):
-    build_id: int
-    requests: list[RequestRow]
-    buildnumber: int
-    buildername: str
-    builder_id: int
-    branch: str
-    revision: str | None
-    starttime: int
-    endtime: int | None
-    status: int | None
-    claimed_by_name: str | None
-    worker: str | None
-    url: str
-
-
-class BuildRow(_BuildRow, total=False):
-    """A build; ``endtime`` and ``status`` are ``None`` while it runs.
-
-    Where a patch was put on top of the revision, ``patched`` is true; otherwise it is left out.
-    """
-
-    patched: bool
-
-
-#: A row of a list. One with a ``build_id`` is a build; one without is a request that has no build.
-Row = BuildRow | RequestRow
-
-
-class UserRows(TypedDict):
-    """What somebody has built, is building and waits for, 200 of each at most."""
-
-    builds: list[BuildRow]
-    running: list[BuildRow]
-    pending: list[RequestRow]
-
-
-class Done(TypedDict):
-    """Whether a revision is done, and how it went.
-
-    ``verdict`` goes by the latest result of each builder; ``failing`` are the builders that fail by
-    it, and ``flaky`` those that have both passed and failed.
-    """
-
-    stableDelay: int
-    job_complete: bool
-    job_passed: bool
-    pending: int
-    running: int
-    builds: int
-    failed: int
-    cancelled: int
-    skipped: int
-    verdict: Literal["pending", "running", "passed", "failed", "incomplete"]
-    failing: list[str]
-    flaky: list[str]
-
-
-class Possible(TypedDict):
-    """What can be built at a revision."""
-
-    branch: str
-    revision: str
-    known: bool
-    reacting: list[str]
-    sets: dict[str, list[str]]
-    builders: list[str]
-
-
-class Outcome(TypedDict):
-    """What became of one build request of a job request."""
-
-    request_id: int | None
-    buildername: str
-    outcome: str
-    build_ids: list[int]
-    url: str | None
-    msg: str
-
-
-class Receipt(TypedDict):
-    """The answer to a job request; ``job_id`` stands also as ``request_id``, as of old."""
-
-    status: str
-    msg: str
-    request_id: int
-    job_id: int
-    job_url: str
-    completed_at: int | None
-    requests: list[Outcome]
-    buildset_ids: list[int]
-
-
-class JobBody(TypedDict):
-    """How a job request ended."""
-
-    errors: bool
-    msg: str
-    requests: list[Outcome]
-
-
-class CompleteData(TypedDict):
-    """The end of a job request, as the original API nests it."""
-
-    request_id: int
-    body: JobBody
-
-
-class Job(TypedDict):
-    """A job request; its ``status`` is ``running``, ``ok``, ``failed`` or ``unknown``."""
-
-    job_id: int
-    action: str
-    who: str
-    via: str
-    remote: str
-    when: int
-    branch: str
-    what: dict[str, Any]
-    status: str
-    completed_at: int | None
-    complete_data: CompleteData | None
-    buildset_ids: list[int]
+UNDONE = answers.NOTHING_DONE
 
 
 def state(row: Mapping[str, Any]) -> str:

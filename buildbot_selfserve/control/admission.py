@@ -23,6 +23,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import NewRequest
 from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Target
 
@@ -205,7 +206,7 @@ class Admission:
             self._decided[key] = await self.order.may(target)
         return self._decided[key]
 
-    def _leave_out(self, name: str, outcome: str, msg: str) -> None:
+    def _leave_out(self, name: str, outcome: Outcome, msg: str) -> None:
         self._left_out[name] = RequestOutcome(None, name, outcome, (), msg)
 
 

@@ -26,6 +26,7 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
@@ -38,7 +39,7 @@ POLL_INTERVAL, LATER_INTERVAL = 0.1, 2.0
 AFTER_FAILURE = 10
 _log = Logger()
 
-_WORDS = {
+_WORDS: Mapping[Outcome, str] = {
     "cancelled": "cancelled",
     "stopped": "stopped",
     "stop_sent": "told to stop, but not stopped yet",

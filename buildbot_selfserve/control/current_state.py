@@ -15,6 +15,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import RequestOutcome
 
 #: The source of that property, as the web UI shows it.
@@ -82,7 +83,7 @@ class RequestState:
         """Return the ids of those of its builds that were stopped."""
         return {build.build_id for build in self.builds if build.results == CANCELLED}
 
-    def outcome(self, word: str, msg: str = "") -> RequestOutcome:
+    def outcome(self, word: Outcome, msg: str = "") -> RequestOutcome:
         """Return what *word* says became of it, as it stands in a receipt."""
         return RequestOutcome(self.request_id, self.buildername, word, self.build_ids, msg)
 

@@ -6,6 +6,9 @@ nothing of where it comes from or of who will read it; ``wire`` alone knows the 
 
 from __future__ import annotations
 
+from buildbot_selfserve.answers import RESULT_NAMES
+from buildbot_selfserve.answers import Outcome
+from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.api_document import ApiDocument
 from buildbot_selfserve.model.api_document import Manual
 from buildbot_selfserve.model.api_document import RouteText
@@ -62,7 +65,6 @@ from buildbot_selfserve.model.results import FAILING
 from buildbot_selfserve.model.results import FAILURE
 from buildbot_selfserve.model.results import PASSED
 from buildbot_selfserve.model.results import PASSING
-from buildbot_selfserve.model.results import RESULT_NAMES
 from buildbot_selfserve.model.results import RETRY
 from buildbot_selfserve.model.results import SKIPPED
 from buildbot_selfserve.model.results import SUCCESS
@@ -77,7 +79,6 @@ from buildbot_selfserve.model.rows import Done
 from buildbot_selfserve.model.rows import RequestDetail
 from buildbot_selfserve.model.rows import RequestRow
 from buildbot_selfserve.model.rows import RevisionRows
-from buildbot_selfserve.model.rows import RevisionVerdict
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
@@ -133,6 +134,7 @@ __all__ = [
     "Measured",
     "NewRequest",
     "Order",
+    "Outcome",
     "Permissions",
     "Possible",
     "Receipt",

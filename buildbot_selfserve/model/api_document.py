@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model.branches import ListedBranch
 
 
@@ -16,7 +17,7 @@ class RouteText:
     method: str
     path: str
     text: str
-    parameters: tuple[dict[str, Any], ...]
+    parameters: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True)

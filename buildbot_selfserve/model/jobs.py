@@ -10,21 +10,19 @@ from dataclasses import field
 from typing import Any
 from typing import Protocol
 
+from buildbot_selfserve.answers import NOTHING_DONE
+from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model.branches import Builder
 from buildbot_selfserve.model.rows import BuildRow
 
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What became of one build request, as the database said after the act.
-
-    :param outcome: one of ``created, cancelled, stopped, stop_sent, already_complete,
-        reprioritized, skipped, waiting, denied, left_out, failed``
-    """
+    """What became of one build request, as the database said after the act."""
 
     request_id: int | None
     buildername: str
-    outcome: str
+    outcome: Outcome
     build_ids: tuple[int, ...] = ()
     msg: str = ""
 
@@ -34,10 +32,6 @@ class RequestOutcome:
 JOB_PROPERTY, KEY_PROPERTY = "selfserve_job", "selfserve_key"
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
-
-
-#: Outcomes of requests and builders to which nothing was done.
-NOTHING_DONE = frozenset({"failed", "denied", "left_out"})
 
 
 class RequestTarget(Protocol):

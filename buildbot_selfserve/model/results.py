@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.answers import RESULT_NAMES
+
 # Result codes, as buildbot/process/results.py has them. They are part of Buildbot's database
 # format; repeated here because this floor imports nothing.
 SUCCESS, WARNINGS, FAILURE, SKIPPED, EXCEPTION, RETRY, CANCELLED = range(7)
-RESULT_NAMES = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 
 #: A row that ended like this does not by itself keep a revision from having passed (docs/api.md,
 #: "Done").

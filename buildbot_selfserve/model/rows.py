@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from typing import Literal
 from typing import NamedTuple
 
+from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Revision
 from buildbot_selfserve.model.results import result_name
@@ -149,8 +149,6 @@ class RevisionRows:
 
 #: Seconds that must have passed since the last build ended, unless the client says otherwise.
 STABLE_DELAY = 180
-#: What the latest result of each builder says (docs/migrating.md, "What passed means").
-RevisionVerdict = Literal["pending", "running", "passed", "failed", "incomplete"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The wire format: the one place where values become JSON (docs/api.md).
 
-``schemas`` says the same as JSON schemas: what is added here gets its line there.
+The dictionaries are declared in ``answers``. mypy checks each function against its return type, and
+``schemas`` derives the schema of the value from it.
 """
 
 from __future__ import annotations
@@ -9,28 +10,12 @@ from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any
 
-from buildbot_selfserve.model.api_document import ApiDocument
-from buildbot_selfserve.model.api_document import Manual
-from buildbot_selfserve.model.branches import Branch
-from buildbot_selfserve.model.branches import Branches
-from buildbot_selfserve.model.branches import Builders
-from buildbot_selfserve.model.branches import Possible
-from buildbot_selfserve.model.branches import Revision
-from buildbot_selfserve.model.decisions import Decision
-from buildbot_selfserve.model.decisions import Permissions
-from buildbot_selfserve.model.jobs import Job
-from buildbot_selfserve.model.jobs import Jobs
-from buildbot_selfserve.model.jobs import Receipt
-from buildbot_selfserve.model.jobs import RequestOutcome
-from buildbot_selfserve.model.rows import BuildDetail
-from buildbot_selfserve.model.rows import BuildRow
-from buildbot_selfserve.model.rows import Day
-from buildbot_selfserve.model.rows import Done
-from buildbot_selfserve.model.rows import RequestDetail
-from buildbot_selfserve.model.rows import RequestRow
-from buildbot_selfserve.model.rows import RevisionRows
-from buildbot_selfserve.model.rows import Row
-from buildbot_selfserve.model.rows import UserRows
+from buildbot_selfserve import answers
+from buildbot_selfserve.model import api_document
+from buildbot_selfserve.model import branches
+from buildbot_selfserve.model import decisions
+from buildbot_selfserve.model import jobs
+from buildbot_selfserve.model import rows
 from buildbot_selfserve.model.site import Site
 
 
@@ -44,8 +29,8 @@ def as_json(value: Any, site: Site) -> Any:
 
 
 @as_json.register
-def _request(row: RequestRow, site: Site) -> dict[str, Any]:
-    data: dict[str, Any] = {
+def _request(row: rows.RequestRow, site: Site) -> answers.RequestRow:
+    data: answers.RequestRow = {
         "request_id": row.request_id,
         "buildername": row.buildername,
         "branch": row.branch,
@@ -70,8 +55,8 @@ def _request(row: RequestRow, site: Site) -> dict[str, Any]:
 
 
 @as_json.register
-def _build(row: BuildRow, site: Site) -> dict[str, Any]:
-    data = {
+def _build(row: rows.BuildRow, site: Site) -> answers.BuildRow:
+    data: answers.BuildRow = {
         "build_id": row.build_id,
         "requests": [_request(row.request, site)],
         "buildnumber": row.buildnumber,
@@ -86,37 +71,41 @@ def _build(row: BuildRow, site: Site) -> dict[str, Any]:
         "worker": row.worker,
         "url": f"{site.buildbot_url}#/builders/{row.builder_id}/builds/{row.buildnumber}",
     }
-    return {**data, "patched": True} if row.patched else data
+    if row.patched:
+        data["patched"] = True
+    return data
 
 
-def _row(row: Row, site: Site) -> dict[str, Any]:
-    return _build(row, site) if isinstance(row, BuildRow) else _request(row, site)
-
-
-@as_json.register
-def _(detail: BuildDetail, site: Site) -> dict[str, Any]:
-    data = as_json(detail.build, site)
-    for request in data["requests"]:
-        request["properties"] = detail.properties
-    return dict(data)
+def _row(row: rows.Row, site: Site) -> answers.Row:
+    return _build(row, site) if isinstance(row, rows.BuildRow) else _request(row, site)
 
 
 @as_json.register
-def _(detail: RequestDetail, site: Site) -> dict[str, Any]:
+def _(detail: rows.BuildDetail, site: Site) -> answers.BuildDetail:
+    build = _build(detail.build, site)
+    request: answers.RequestOfBuild = {
+        **_request(detail.build.request, site),
+        "properties": detail.properties,
+    }
+    return {**build, "requests": [request]}
+
+
+@as_json.register
+def _(detail: rows.RequestDetail, site: Site) -> answers.RequestDetail:
     return {
-        **as_json(detail.request, site),
+        **_request(detail.request, site),
         "properties": detail.properties,
         "build_ids": [build.build_id for build in detail.builds],
     }
 
 
 @as_json.register
-def _(value: Branches, site: Site) -> dict[str, Any]:
-    return {one.branch.name: as_json(one.branch, site) for one in value.rows}
+def _(value: branches.Branches, site: Site) -> answers.Branches:
+    return {one.branch.name: _branch(one.branch, site) for one in value.rows}
 
 
 @as_json.register
-def _(branch: Branch, site: Site) -> dict[str, Any]:
+def _branch(branch: branches.Branch, site: Site) -> answers.Branch:
     return {
         "repo": branch.repo,
         "repo_type": branch.repo_type,
@@ -124,19 +113,23 @@ def _(branch: Branch, site: Site) -> dict[str, Any]:
     }
 
 
-@as_json.register(Day)
-@as_json.register(RevisionRows)
-def _(value: Day | RevisionRows, site: Site) -> list[Any]:
+@as_json.register
+def _(value: rows.Day, site: Site) -> answers.Day:
     return [_row(row, site) for row in value.rows]
 
 
 @as_json.register
-def _(value: Builders, site: Site) -> list[str]:
+def _(value: rows.RevisionRows, site: Site) -> answers.RevisionRows:
+    return [_row(row, site) for row in value.rows]
+
+
+@as_json.register
+def _(value: branches.Builders, site: Site) -> answers.Builders:
     return [builder.name for builder in value.builders]
 
 
 @as_json.register
-def _(value: Possible, site: Site) -> dict[str, Any]:
+def _(value: branches.Possible, site: Site) -> answers.Possible:
     return {
         "branch": value.revision.branch.name,
         "revision": value.revision.shown,
@@ -148,7 +141,7 @@ def _(value: Possible, site: Site) -> dict[str, Any]:
     }
 
 
-def _by_branch(revisions: Iterable[Revision]) -> dict[str, list[str]]:
+def _by_branch(revisions: Iterable[branches.Revision]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for one in revisions:
         found.setdefault(one.branch.name, []).append(one.revision)
@@ -156,16 +149,16 @@ def _by_branch(revisions: Iterable[Revision]) -> dict[str, list[str]]:
 
 
 @as_json.register
-def _(value: UserRows, site: Site) -> dict[str, Any]:
+def _(value: rows.UserRows, site: Site) -> answers.UserRows:
     return {
-        "builds": [as_json(row, site) for row in value.builds],
-        "running": [as_json(row, site) for row in value.running],
-        "pending": [as_json(row, site) for row in value.pending],
+        "builds": [_build(row, site) for row in value.builds],
+        "running": [_build(row, site) for row in value.running],
+        "pending": [_request(row, site) for row in value.pending],
     }
 
 
 @as_json.register
-def _(done: Done, site: Site) -> dict[str, Any]:
+def _(done: rows.Done, site: Site) -> answers.Done:
     return {
         "stableDelay": done.stable_delay,
         "job_complete": done.job_complete,
@@ -183,7 +176,7 @@ def _(done: Done, site: Site) -> dict[str, Any]:
 
 
 @as_json.register
-def _(outcome: RequestOutcome, site: Site) -> dict[str, Any]:
+def _outcome(outcome: jobs.RequestOutcome, site: Site) -> answers.RequestOutcome:
     url = f"{site.buildbot_url}#/buildrequests/{outcome.request_id}"
     return {
         "request_id": outcome.request_id,
@@ -196,15 +189,15 @@ def _(outcome: RequestOutcome, site: Site) -> dict[str, Any]:
 
 
 @as_json.register
-def _(job: Job, site: Site) -> dict[str, Any]:
-    body = None
+def _job(job: jobs.Job, site: Site) -> answers.Job:
+    end: answers.CompleteData | None = None
     if job.status != "running":
-        body = {
+        end = {
             "request_id": job.job_id,
             "body": {
                 "errors": job.errors,
                 "msg": job.msg,
-                "requests": [as_json(outcome, site) for outcome in job.requests],
+                "requests": [_outcome(outcome, site) for outcome in job.requests],
             },
         }
     return {
@@ -218,18 +211,18 @@ def _(job: Job, site: Site) -> dict[str, Any]:
         "what": job.what,
         "status": job.status,
         "completed_at": job.completed_at,
-        "complete_data": body,
+        "complete_data": end,
         "buildset_ids": list(job.buildset_ids),
     }
 
 
 @as_json.register
-def _(value: Jobs, site: Site) -> list[Any]:
-    return [as_json(job, site) for job in value.jobs]
+def _(value: jobs.Jobs, site: Site) -> answers.Jobs:
+    return [_job(job, site) for job in value.jobs]
 
 
 @as_json.register
-def _(receipt: Receipt, site: Site) -> dict[str, Any]:
+def _(receipt: jobs.Receipt, site: Site) -> answers.Receipt:
     job = receipt.job
     return {
         "status": "FAILED" if job.errors else "OK",
@@ -238,27 +231,27 @@ def _(receipt: Receipt, site: Site) -> dict[str, Any]:
         "job_id": job.job_id,
         "job_url": f"{site.root}/jobs/{job.job_id}",
         "completed_at": job.completed_at,
-        "requests": [as_json(outcome, site) for outcome in job.requests],
+        "requests": [_outcome(outcome, site) for outcome in job.requests],
         "buildset_ids": list(job.buildset_ids),
     }
 
 
 @as_json.register
-def _(verdict: Decision, site: Site) -> dict[str, Any]:
+def _decision(decision: decisions.Decision, site: Site) -> answers.Decision:
     return {
-        "allowed": verdict.allowed,
-        "why": verdict.why,
-        "depends_on": list(verdict.depends_on),
+        "allowed": decision.allowed,
+        "why": decision.why,
+        "depends_on": list(decision.depends_on),
     }
 
 
 @as_json.register
-def _(value: Permissions, site: Site) -> dict[str, Any]:
+def _(value: decisions.Permissions, site: Site) -> answers.Permissions:
     return {
         "branch": value.branch.name,
         "who": value.who,
         "via": value.via,
-        "actions": {name: as_json(verdict, site) for name, verdict in value.decisions.items()},
+        "actions": {name: _decision(one, site) for name, one in value.decisions.items()},
         "limits": {
             one.name: {"limit": one.limit, "left": one.left, "resets_in": one.resets_in}
             for one in value.budgets
@@ -267,7 +260,7 @@ def _(value: Permissions, site: Site) -> dict[str, Any]:
 
 
 @as_json.register
-def _(manual: Manual, site: Site) -> dict[str, Any]:
+def _(value: api_document.Manual, site: Site) -> answers.Manual:
     return {
         "routes": [
             {
@@ -276,12 +269,12 @@ def _(manual: Manual, site: Site) -> dict[str, Any]:
                 "text": route.text,
                 "parameters": list(route.parameters),
             }
-            for route in manual.routes
+            for route in value.routes
         ],
-        "branches": [one.branch.name for one in manual.branches],
+        "branches": [one.branch.name for one in value.branches],
     }
 
 
 @as_json.register
-def _(value: ApiDocument, site: Site) -> dict[str, Any]:
+def _(value: api_document.ApiDocument, site: Site) -> answers.ApiDocument:
     return value.document

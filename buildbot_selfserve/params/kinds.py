@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.model import trimmed
 from buildbot_selfserve.params.texts import DEEPEST
@@ -75,7 +76,7 @@ class Param:
             }
         return schema
 
-    def documented(self, where: str) -> dict[str, Any]:
+    def documented(self, where: str) -> Parameter:
         """Return what the root page and the documents say of this parameter."""
         return {
             "name": self.name,
