@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from tests import documented
+from tests import reaper
 from tests.harness import free_port
 
 #: The variable of the environment that says where crossbar is, if it is elsewhere.
@@ -44,7 +45,7 @@ def router() -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [str(EXECUTABLE), "start", "--cbdir", name, "--color", "false"],
-                env={"PATH": "/usr/bin:/bin", "HOME": name},
+                env=reaper.environment(HOME=name),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests import reaper
 from tests.databases import SQLITE
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
@@ -27,7 +28,6 @@ from tests.harness import free_port
 
 BUILDBOT = Path(sys.executable).with_name("buildbot")
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
 
 CONFIG = """
 from tests.harness import config
@@ -94,7 +94,7 @@ class ProcessMaster:
         self._process = subprocess.Popen(
             [str(BUILDBOT), "start", "--nodaemon", str(self.folder)],
             cwd=ROOT,
-            env=ENVIRONMENT,
+            env=reaper.environment(PYTHONPATH=str(ROOT)),
             stdin=subprocess.DEVNULL,
             stdout=(self.folder / "stdout.log").open("ab"),
             stderr=subprocess.STDOUT,
@@ -112,7 +112,7 @@ class ProcessMaster:
         done = subprocess.run(
             [str(BUILDBOT), name, str(self.folder)],
             cwd=ROOT,
-            env=ENVIRONMENT,
+            env=reaper.environment(PYTHONPATH=str(ROOT)),
             capture_output=True,
             text=True,
         )

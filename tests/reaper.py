@@ -44,6 +44,12 @@ def watch(folder: Path | None = None) -> None:
     os.environ[VARIABLE] = f"{os.environ.get(VARIABLE, '')} {mark}".strip()
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment with nothing of ours, but by what a reaper knows whose it is."""
+    kept = {name: os.environ[name] for name in (VARIABLE, "TMPDIR") if name in os.environ}
+    return {"PATH": "/usr/bin:/bin", **kept, **more}
+
+
 def own_folder() -> Path:
     """Make a folder for the temporary files of this process and of those that it starts."""
     folder = Path(tempfile.mkdtemp(prefix="selfserve-tests-"))

@@ -30,8 +30,9 @@ from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Limits
 from tests import harness
+from tests import process_master
+from tests import reaper
 from tests.process_master import BUILDBOT
-from tests.process_master import ENVIRONMENT
 from tests.process_master import ProcessMaster
 
 EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
@@ -552,7 +553,7 @@ def test_a_master_does_not_start_with_another_value_and_says_so(tmp_path: Path) 
     master = ProcessMaster(tmp_path, selfserve="dict(foo='hunter2')")
     done = subprocess.run(
         [BUILDBOT, "start", "--nodaemon", tmp_path],
-        env=ENVIRONMENT,
+        env=reaper.environment(PYTHONPATH=str(process_master.ROOT)),
         capture_output=True,
         text=True,
         timeout=60,

@@ -312,10 +312,10 @@ def test_an_id_that_never_comes_is_not_waited_for_for_ever(
         compare(asked)
         with asked.reading.connect() as reading:
             facts = asked.index.facts(reading)
-            assert facts.ingest.tails["stamps"].gaps
+            assert facts.ingest.cursors["stamps"].gaps
             monkeypatch.setattr(cursor, "PATIENCE", -1.0)
             asked.index.facts(reading)
-            assert not facts.ingest.tails["stamps"].gaps
+            assert not facts.ingest.cursors["stamps"].gaps
         compare(asked)
 
 

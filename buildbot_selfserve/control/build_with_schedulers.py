@@ -137,12 +137,14 @@ def _is_known(scheduler: Any) -> bool:
 async def _something_decided(master: Any, admission: Admission, late: Sequence[_Adding]) -> None:
     """Wait a little for schedulers that build after they have returned, unless something was built.
 
-    Nothing tells that one will.
+    Nothing tells that one will. What is being built then is waited for.
     """
     for _ in range(LATENESS_CHECKS):
         if admission.made or admission.denied or any(adding.refusal for adding in late):
             break
         await task.deferLater(monotonic(master.reactor), LATENESS / LATENESS_CHECKS)
+    for adding in late:
+        await adding.gate.idle()
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class _Adding:
     """Lets one scheduler build, and adds the buildsets that it makes.
 
     :param priority: of all that it makes; ``None`` for what it gives
+    :ivar gate: through which it builds
     :ivar refusal: why something that it would build was refused
     """
 
@@ -204,6 +207,7 @@ class _Adding:
         self._marks = self._next_marks()
         self._added = 0
         self._turned_away = False
+        self.gate = Gate(master, self.add_buildset)
         self.refusal: SelfServeError | None = None
 
     def _next_marks(self) -> dict[str, tuple[Any, str]]:
@@ -211,7 +215,7 @@ class _Adding:
 
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
         """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
-        gate = Gate(self._master, self.add_buildset)
+        gate = self.gate
         name, source = self._marks[KEY_PROPERTY]
         key = (gate.key(name), source)
         try:
