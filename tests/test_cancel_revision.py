@@ -9,6 +9,7 @@ import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 
+from buildbot_selfserve.control import cancel_pending
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
@@ -88,6 +89,23 @@ async def test_a_buildset_of_several_requests_completes_with_the_last(master: An
     await master.request("DELETE", AT, user=USER)
     buildset = await master.data("buildsets", buildset_id)
     assert (buildset["complete"], buildset["results"]) == (True, CANCELLED)
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_much_that_is_cancelled_each_buildset_is_told_once(
+    master: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(cancel_pending, "BATCH", 1)
+    master.pause()
+    ids = [await master.add_request(properties={"n": (n, "Scheduler")}) for n in range(3)]
+    buildsets = [(await master.data("buildrequests", one))["buildsetid"] for one in ids]
+    seen: list[int] = []
+    consumer = await master.master.mq.startConsuming(
+        lambda key, event: seen.append(int(key[1])), ("buildsets", None, "complete")
+    )
+    await master.request("DELETE", AT, user=USER)
+    consumer.stopConsuming()
+    assert seen == buildsets
 
 
 def ruled() -> Any:

@@ -195,6 +195,25 @@ async def test_the_next_build_of_a_request_is_told_too(master: Any) -> None:
     assert told == [first, second]
 
 
+@pytest_twisted.ensureDeferred
+async def test_what_a_build_has_found_that_is_over_says_nothing_of_the_next_one(
+    master: Any,
+) -> None:
+    other = await another(master)
+    request_id, first = await built_by(master, other)
+    request = await master.data("buildrequests", request_id)
+    (stamp,) = (await master.data("buildsets", request["buildsetid"]))["sourcestamps"]
+
+    async def found() -> list[int]:
+        states = await current_state.open_requests(master.master, [stamp["ssid"]], [], [first])
+        return [one.request_id for one in states]
+
+    assert await found() == []
+    # its worker is lost, and it is built again
+    await master.master.db.builds.finishBuild(first, RETRY)
+    assert await found() == [request_id]
+
+
 # -- cancelled, but not told of
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -460,6 +461,39 @@ def test_a_build_belongs_to_its_day_also_where_clocks_differ(asked: Asked) -> No
     with asked.reading.connect() as connection:
         rows = asked.history(connection).day(branch, date).rows
         assert [row.build_id for row in rows if isinstance(row, BuildRow)] == [build_id]
+
+
+def test_what_starts_at_midnight_belongs_to_the_day_that_begins(asked: Asked) -> None:
+    branch, midnight = BRANCHES[0], BEGIN + DAY
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 15)
+        writer.now = midnight - 10
+        (request_id, *_) = writer.buildset(writer.stamp(branch="main"))
+        build_id = writer.build(request_id, after=10)
+        connection.commit()
+    with asked.reading.connect() as connection:
+        for begin, expected in ((BEGIN, []), (midnight, [build_id])):
+            date = datetime.datetime.fromtimestamp(begin, datetime.timezone.utc).date()
+            rows = asked.history(connection).day(branch, date).rows
+            assert [row.build_id for row in rows if isinstance(row, BuildRow)] == expected
+
+
+def test_any_part_of_the_branches_is_a_part_of_all(asked: Asked) -> None:
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 15)
+        for name in ("x", "y", "z"):
+            writer.buildset(writer.stamp(branch=name))
+        connection.commit()
+    watched = replace(SITE, hinted_branches=("a", "b", "c"))
+    with asked.reading.connect() as connection:
+        listed = History(connection, asked.index, watched).branches()
+        names = [one.branch.name for one in listed]
+        assert names[-3:] == ["a", "b", "c"]
+        assert len(listed) == len(names) == 6
+        for begin in range(7):
+            for end in range(begin, 7):
+                part = [one.branch.name for one in listed[begin:end]]
+                assert part == names[begin:end], (begin, end)
 
 
 def test_another_thread_may_have_taken_more_since_the_end_was_asked_for() -> None:

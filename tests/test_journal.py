@@ -106,6 +106,16 @@ def test_a_row_is_closed_by_the_life_that_has_it(connection: sa.Connection) -> N
     assert store.close_job(connection, ended) == ended
 
 
+def test_of_too_many_jobs_the_newest_tell_what_somebody_asked_for(
+    connection: sa.Connection,
+) -> None:
+    for number in (3, 4, 5):
+        made = replace(OUTCOME, request_id=number)
+        job = replace(opened(connection, JOB, 1, "a life"), status="ok", completed_at=1)
+        store.close_job(connection, replace(job, requests=(made,)))
+    assert store.requests_made_for(connection, "ada", "main", 2) == [5, 4]
+
+
 def test_rows_of_earlier_lives_are_taken_over_once_and_no_others(
     connection: sa.Connection,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -179,6 +180,21 @@ async def test_who_does_not_read_is_cut_off(master: Any, monkeypatch: Any) -> No
     await master.until(lambda: live().listening_now == 0, "it is cut off")
     browser.transport.resumeProducing()
     await master.until(lambda: browser.closed, "it notices")
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_has_read_what_was_much_at_once_goes_on_listening(master: Any) -> None:
+    await master.finished_build()
+    browser = await opened(master)
+    (listener,) = live()._listeners._listeners
+    for begin in (0, 2000):  # 100 KB each: the second comes when the first has been read
+        many = [Event(number, number) for number in range(begin, begin + 2000)]
+        listener.hear(many)
+        last = asdict(many[-1])
+        await master.until(lambda last=last: last in browser.changes or browser.closed, "it came")
+    assert len(browser.changes) == 4000
+    assert (browser.closed, live().listening_now) == (False, 1)
+    browser.transport.abortConnection()
 
 
 # -- without a master: time is ours
