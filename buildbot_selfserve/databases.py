@@ -245,8 +245,8 @@ async def _journal_url(master: Any, secrets: Secrets, config: SelfServe) -> sa.U
     except Exception as error:
         secrets.renew()  # for the next time
         bad = isinstance(error, sa.exc.ArgumentError | ValueError)
-        why = "it is no URL of a database" if bad else why_unread(Failure())
-        raise Unavailable("The URL is not known", why) from None
+        why = "it is not a database URL" if bad else why_unread(Failure())
+        raise Unavailable("The database URL is not available", why) from None
     if url.get_backend_name() == "sqlite":
         # Buildbot's own rule: relative means relative to the master's folder
         url = url.set(database=str(Path(master.basedir, url.database or "")))

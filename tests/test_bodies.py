@@ -201,7 +201,7 @@ def test_a_type_that_is_none_is_refused(content_type: str) -> None:
 def test_a_body_that_is_too_large_is_refused(content_type: str | None) -> None:
     with pytest.raises(TooLarge) as refusal:
         read(b"a" * (LARGEST + 1), content_type)
-    assert refusal.value.detail == f"at most {LARGEST} bytes are read"
+    assert refusal.value.detail == f"send at most {LARGEST} bytes"
 
 
 def test_the_largest_body_is_read() -> None:

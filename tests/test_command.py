@@ -593,7 +593,7 @@ def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
         (("rebuild", "main", "--build", "1", "--count", "101"), "Bad count"),
         (("builds", "main", "--date", "tomorrow"), "Bad date"),
         (("build", "main", REVISION, "--builder", "nobody"), "not found on branch main"),
-        (("builders", ".."), "cannot stand in a URL"),
+        (("builders", ".."), "cannot be used in a URL"),
     ],
 )
 def test_6_tells_what_is_not_there_or_not_right(

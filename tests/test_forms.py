@@ -206,7 +206,7 @@ async def test_what_nobody_builds_any_more_cannot_be_built_again(master: Any) ->
         )
     fields = {"build_id": build["buildid"]}
     refused = await master.post("/self-serve/main/build", user=USER, data=fields)
-    assert (refused.status, refused.json["msg"]) == (400, "Builder slow is not configured any more")
+    assert (refused.status, refused.json["msg"]) == (400, "Builder slow is no longer configured")
     # it may be there again
     await master.reconfig(config)
     for path in paths:

@@ -137,7 +137,7 @@ async def test_a_page_says_so_too(master: Any) -> None:
     refused = await rebuild(master, 11, json=False, headers={"Accept": "text/html"})
     assert refused.status == 429
     assert "11 builds asked for, 10 left of 10 an hour" in refused.text
-    assert "so many are never allowed at once" in refused.text
+    assert "the limit never allows so many at once" in refused.text
     assert refused.header("retry-after") == "3600"
 
 

@@ -84,7 +84,7 @@ async def identify(
         # RemoteUserAuth without the proxy's header, or with a name that is no text
         if reads:
             return NOBODY
-        raise Unauthorized("Nobody knows who you are", _why(error)) from error
+        raise Unauthorized("Buildbot does not know who you are", _why(error)) from error
     via = "remote_user" if isinstance(auth, RemoteUserAuth) else "session"
     return from_session(master, request, via)
 
@@ -162,7 +162,7 @@ async def _by_header(auth: Any, header: bytes) -> str:
     """Return the name of the user whose password is right."""
     if _scheme(header) != b"basic":
         # without their first word: it may be the secret itself
-        raise Unauthorized("These credentials are of a kind that is not taken here")
+        raise Unauthorized("Authorization scheme not accepted here")
     _, *values = header.split(None, 1)
     value = values[0] if values else b""
     try:
@@ -229,6 +229,6 @@ def _why(error: WebError | UnicodeDecodeError) -> str:
     raw = (
         error.message
         if isinstance(error, WebError)
-        else "the name that the proxy sent is not UTF-8"
+        else "the user name sent by the proxy is not UTF-8"
     )
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw or ""

@@ -50,15 +50,15 @@ def require_same_site(master: Any, request: Request, via: str) -> None:
         return
     if via == "session" and request.getHeader(b"x-requested-with") is None:
         raise Forbidden(
-            "It cannot be told which page sent this",
-            "with a session cookie, send an Origin or an X-Requested-With header",
+            "Cannot tell which site sent this request",
+            "with a session cookie, also send an Origin or X-Requested-With header",
         )
 
 
 def _require(fine: bool, why: str) -> None:
     if not fine:
         raise Forbidden(
-            "Cross-site request", f"{why}; c['www']['allowed_origins'] names other trusted sites"
+            "Cross-site request", f"{why}; add trusted sites to c['www']['allowed_origins']"
         )
 
 

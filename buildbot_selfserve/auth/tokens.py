@@ -101,7 +101,7 @@ class Tokens:
             found = self._find(digest)
         if found is None and (self._silent or self._master.initLock.locked):
             # it may be good in a moment; the lock is held for as long as a reconfig takes
-            raise Unavailable("The API tokens are not known yet", retry_after=1)
+            raise Unavailable("The API tokens are not loaded yet", retry_after=1)
         if found is None:
             raise Unauthorized("Wrong API token")
         end = found.end(self._timezone)
@@ -122,7 +122,7 @@ class Tokens:
         try:
             await independent(self._known).addTimeout(PATIENCE, monotonic(self._master.reactor))
         except defer.TimeoutError:
-            raise Unavailable("The API tokens are not known yet") from None
+            raise Unavailable("The API tokens are not loaded yet") from None
 
     async def _load(self, generation: int) -> None:
         await self._read(self._tokens, generation)

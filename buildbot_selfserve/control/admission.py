@@ -134,7 +134,7 @@ class Admission:
         :raises Forbidden: the user may build with none of its builders
         """
         if not await self._allowed(buildset) and self.denied:
-            raise Forbidden("You may build with none of the builders")
+            raise Forbidden("You may not build with any of the builders")
 
     async def admitted(self, buildset: NewBuildset) -> NewBuildset:
         """Return *buildset* with those of its builders that the user may build with.

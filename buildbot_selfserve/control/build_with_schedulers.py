@@ -113,7 +113,7 @@ async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any])
         properties = {name: value for name, (value, _) in scheduler.properties.asDict().items()}
         shares[scheduler.name] = len(await admission.usable(wanted, properties))
     if known and not any(shares.values()) and admission.denied:
-        raise Forbidden("You may build with none of the builders")
+        raise Forbidden("You may not build with any of the builders")
     await admission.reserve(shares)
 
 
@@ -167,7 +167,7 @@ async def _asked(
     late = []
     for scheduler, change_ids in change_ids_of:
         if time.monotonic() > admission.order.deadline:
-            raise Unavailable("The time was over before every scheduler was asked")
+            raise Unavailable("Timed out before every scheduler was asked")
         admission.begin(scheduler.name)
         adding = _Adding(master, admission, priority)
         error = await adding.ask(scheduler, change_ids)
@@ -288,8 +288,8 @@ def _why_nothing(
         why = "; ".join(failed.msg for failed in failures)
         return Refused(f"No scheduler could build {where}: {why}")
     if admission.denied:
-        return Forbidden("You may build with none of the builders")
-    return Refused(f"No scheduler builds {where}", "those that take it have named no builder")
+        return Forbidden("You may not build with any of the builders")
+    return Refused(f"No scheduler builds {where}", "the schedulers that accept it chose no builders")
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ async def _takers(master: Any, order: Order, revision: AnyRevision) -> _Takers:
     if not takers:
         raise Refused(
             f"No scheduler builds revision {text} on branch {revision.branch.name}",
-            "none that is enabled has a change filter that takes it",
+            "no enabled scheduler has a change filter that accepts it",
         )
     return _Takers([one for one in watching if one.name in takers], takers, models)
 

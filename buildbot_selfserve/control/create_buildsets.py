@@ -98,8 +98,8 @@ async def require_configured(master: Any, builder_id: int, name: str) -> None:
     builder = await master.data.get(("builders", str(builder_id)))
     if builder is None or not builder["masterids"]:
         raise Refused(
-            f"Builder {name} is not configured any more",
-            "no master would ever build a request for it",
+            f"Builder {name} is no longer configured",
+            "no master would build a request for it",
         )
 
 

@@ -132,7 +132,7 @@ class ProcessReaders:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
         reader = min(self._readers, key=lambda one: one.burden(large))
         if reader.is_full(large):
-            return defer.fail(Unavailable("Too many questions at once", retry_after=1))
+            return defer.fail(Unavailable("Too many reads at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1
         kept = self._keep(arguments[0]) if arguments else None
         if kept is not None:
@@ -419,7 +419,7 @@ class _Reader:
                 del self.lanes[question.large][question.number]
             elif question.attempts >= ATTEMPTS:
                 del self.lanes[question.large][question.number]
-                question.answer.errback(Unavailable("The reader of this question died twice"))
+                question.answer.errback(Unavailable("The reader process died twice during this read"))
         self.readers.died(self, self.readers.reactor.seconds() - self._started)
 
     def stop(self) -> defer.Deferred[None]:

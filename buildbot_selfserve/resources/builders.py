@@ -105,6 +105,6 @@ def _require_same(properties: dict[str, Any], revision: AnyRevision) -> None:
     branch, text = properties.get("branch"), properties.get("revision")
     branch = trimmed(branch) if isinstance(branch, str) else branch
     if branch is not None and branch not in (revision.branch.name, *revision.branch.branches):
-        raise BadParameter("properties", f"without another branch than {revision.branch.name}")
+        raise BadParameter("properties", f"a JSON object whose branch, if given, is {revision.branch.name}")
     if text is not None and not (isinstance(text, str) and means(text, revision.revision)):
-        raise BadParameter("properties", f"without another revision than {revision.revision}")
+        raise BadParameter("properties", f"a JSON object whose revision, if given, is {revision.revision}")

@@ -117,7 +117,7 @@ def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevisi
     some = fitting[:MOST_CANDIDATES]
     return NotFound(
         f"Revision {text} not found on branch {branch.name}",
-        f"several revisions begin so: {', '.join(one.revision for one in some)}",
+        f"several revisions begin with it: {', '.join(one.revision for one in some)}",
         tuple((one.revision, _url(branch.name, "rev", one.revision)) for one in some),
     )
 

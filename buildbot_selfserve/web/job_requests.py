@@ -163,7 +163,7 @@ class JobRequests:
         )
         audit.who, audit.via = identity.name or ANONYMOUS, identity.via
         if identity.name is None and self.backend.config.require_login:
-            raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
+            raise Unauthorized("Log in first", "job requests need a user that this Buildbot knows")
         csrf.require_same_site(self.master, request, identity.via)
         return identity
 
