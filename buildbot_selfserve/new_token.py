@@ -67,31 +67,35 @@ def make_parser() -> argparse.ArgumentParser:
         description="Create an API token for self-serve and print how to configure it.",
         epilog="Exit status: 0 created, 1 cannot write the file, 2 wrong arguments.",
     )
-    parser.add_argument("name", help="name of the token, in the journal and for the rules of www.authz")
+    parser.add_argument(
+        "name", help="name of the token, in the journal and for the rules of www.authz"
+    )
     parser.add_argument(
         "--secrets-dir",
         type=Path,
         metavar="DIR",
-        help="write the secret to a file in this folder, the dirname of a SecretInAFile; by default, print the secret and what to do with it",
+        help="write the secret to a file in this folder, the dirname of a SecretInAFile; by"
+        " default, print the secret and what to do with it",
     )
-    parser.add_argument(
-        "--replace", action="store_true", help="replace an existing secret"
-    )
+    parser.add_argument("--replace", action="store_true", help="replace an existing secret")
     for key in _LIMITS:
         parser.add_argument(
-            f"--{key}", nargs="*", metavar="NAME", help=f"names or patterns of the {key} that it is limited to"
+            f"--{key}",
+            nargs="*",
+            metavar="NAME",
+            help=f"names or patterns of the {key} that it is limited to",
         )
     parser.add_argument(
-        "--expires", metavar="WHEN", help="date on which it expires, such as 2030-12-31, or date and time"
+        "--expires",
+        metavar="WHEN",
+        help="date on which it expires, such as 2030-12-31, or date and time",
     )
     parser.add_argument(
         "--url",
         default="http://localhost:8010/self-serve",
         help="URL of self-serve, for the command that tries the token (default: %(default)s)",
     )
-    parser.add_argument(
-        "--only-secret", action="store_true", help="print only a new secret"
-    )
+    parser.add_argument("--only-secret", action="store_true", help="print only a new secret")
     return parser
 
 

@@ -373,7 +373,10 @@ NONE = util.ForceBuildEndpointMatcher(role="admins", builder="*")
 @pytest_twisted.ensureDeferred
 async def test_who_may_build_with_none_is_refused(master: Any) -> None:
     answer = await new_builds(master, user=DEVELOPER)
-    assert (answer.status, answer.json["msg"]) == (403, "You may not build with any of the builders")
+    assert (answer.status, answer.json["msg"]) == (
+        403,
+        "You may not build with any of the builders",
+    )
     assert await master.data("buildsets") == []
     assert master.errors == []
 

@@ -118,7 +118,10 @@ async def test_what_one_may_not_do_is_denied_and_the_rest_is_done(master: Any) -
     assert (answer.status, outcomes) == (202, {fast: "cancelled", slow: "denied"})
     assert not (await master.data("buildrequests", slow))["complete"]
     answer = await master.request("DELETE", AT, user=USER)
-    assert (answer.status, answer.json["msg"]) == (403, "You may not cancel anything at this revision")
+    assert (answer.status, answer.json["msg"]) == (
+        403,
+        "You may not cancel anything at this revision",
+    )
     for path in (AT, f"{AT}/nightly"):
         answer = await master.post(path, user=USER)
         assert answer.status == 202, answer.text

@@ -248,7 +248,7 @@ def test_a_wrong_netrc_is_named_without_its_secrets(home: Home) -> None:
     # where nobody named it, it may be for others
     assert home.load(URL).credentials is None
     (warning,) = home.warnings
-    assert f"{path} is left out" in warning
+    assert f"{path} is ignored" in warning
     assert "hunter2" not in warning
 
 

@@ -383,7 +383,10 @@ async def test_a_revision_that_could_be_in_two_places_is_refused(master: Any) ->
         await master.add_request(sourcestamps=[{**stamp, "project": ""}])
     answer = await master.post(at("not-known"), user=USER)
     assert answer.status == 400
-    assert answer.json["msg"] == "Revision not-known is unknown, and could be in several codebases or repositories"
+    assert (
+        answer.json["msg"]
+        == "Revision not-known is unknown, and could be in several codebases or repositories"
+    )
     assert "https://example.org/a, https://example.org/b" in answer.json["detail"]
 
 

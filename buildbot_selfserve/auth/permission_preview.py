@@ -39,8 +39,8 @@ _NATIVE: dict[type[Any], tuple[str, ...]] = {
 _EVERYTHING = (AnyEndpointMatcher, AnyControlEndpointMatcher)
 _WORDS = {
     "builder": "the builder",
-    "owner": "whose it is",
-    "target": "what it is done to",
+    "owner": "who owns it",
+    "target": "the target",
 }
 
 

@@ -45,9 +45,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 #: Seconds for which a server that was never reached is tried; a wrong URL should not take longer.
 FIRST_CONTACT = 3.0
 #: What to think of a job request that was sent, and that nobody answered.
-MAYBE_DONE = (
-    "it may have been done anyway: check the journal before you send it again, or send it again with the same key"
-)
+MAYBE_DONE = "it may have been done anyway: check the journal before you send it again, or send"
+" it again with the same key"
 
 _ERRORS: dict[int, type[ClientError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 

@@ -190,7 +190,8 @@ def _read_config(path: Path, named: bool, warn: Callable[[str], object]) -> Mapp
         )
         where = f"line {line}" if line else "its structure"
         raise Misconfigured(
-            f"{path} is not a valid configuration file", f"check {where}; it must begin with [{SECTION}]"
+            f"{path} is not a valid configuration file",
+            f"check {where}; it must begin with [{SECTION}]",
         ) from None
     values = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
     unknown = sorted(set(values) - set(KEYS)) + sorted(set(parser.sections()) - {SECTION})
@@ -215,7 +216,9 @@ def _of_file(written: Mapping[str, str], url: str, path: Path) -> Credentials | 
     if credentials is None:
         return None
     if not written.get("url"):
-        raise Misconfigured(f"{path} has credentials but no url", "add the url of the server that they are for")
+        raise Misconfigured(
+            f"{path} has credentials but no url", "add the url of the server that they are for"
+        )
     theirs = urlsplit(complete_url(written["url"]))
     return credentials if origin(theirs) == origin(urlsplit(url)) else None
 
@@ -264,7 +267,7 @@ def _unread(path: Path, error: Exception, named: bool, warn: Callable[[str], obj
         raise Misconfigured(told, "" if missing else _reason(error)) from None
     # a home that is no folder has no files
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        warn(f"ignoring {path}: cannot read it: {_reason(error)}")
+        warn(f"{path} is ignored because it cannot be read: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

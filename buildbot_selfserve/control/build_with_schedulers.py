@@ -289,7 +289,9 @@ def _why_nothing(
         return Refused(f"No scheduler could build {where}: {why}")
     if admission.denied:
         return Forbidden("You may not build with any of the builders")
-    return Refused(f"No scheduler builds {where}", "the schedulers that accept it chose no builders")
+    return Refused(
+        f"No scheduler builds {where}", "the schedulers that accept it chose no builders"
+    )
 
 
 @dataclass(frozen=True)

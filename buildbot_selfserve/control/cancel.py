@@ -124,7 +124,9 @@ def effect(outcomes: Sequence[RequestOutcome]) -> Effect:
     else:
         counts = Counter(one.outcome for one in outcomes)
         told = [f"{counts[name]} {words}" for name, words in _WORDS.items() if counts[name]]
-        msg = f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to cancel"
+        msg = (
+            f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to cancel"
+        )
     return Effect(msg, tuple(outcomes), errors=errors)
 
 

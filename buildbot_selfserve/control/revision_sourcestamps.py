@@ -45,7 +45,8 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
 
 def _ambiguous(revision: AnyRevision, named: str) -> Refused:
     return Refused(
-        f"Revision {revision.revision} is unknown, and could be in several codebases or repositories",
+        f"Revision {revision.revision} is unknown, and could be in several codebases or"
+        " repositories",
         f"{named}; choose one with codebase= or repository= of SelfServeBranch",
     )
 

@@ -84,7 +84,11 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
             return TooMany(
                 f"{number} {plural(number, 'build')} requested, {left} left of {limit} per hour",
                 "nothing was built; "
-                + ("send it again later" if number <= limit else "the limit never allows so many at once"),
+                + (
+                    "send it again later"
+                    if number <= limit
+                    else "the limit never allows so many at once"
+                ),
                 retry_after=_free_in(taken, number, limit, HOUR, job.when),
             )
         query = jobs.update().where(*its_own(job))

@@ -257,7 +257,8 @@ class TextList(Param):
         if not fine or not all(self._is_fine(one) for one in value):
             raise BadParameter(
                 self.name,
-                f"a JSON list of at most {self.most} strings, each of 1 to {self.longest} characters",
+                f"a JSON list of at most {self.most} strings, each of 1 to {self.longest}"
+                " characters",
             )
         return list(value)
 

@@ -419,7 +419,9 @@ class _Reader:
                 del self.lanes[question.large][question.number]
             elif question.attempts >= ATTEMPTS:
                 del self.lanes[question.large][question.number]
-                question.answer.errback(Unavailable("The reader process died twice during this read"))
+                question.answer.errback(
+                    Unavailable("The reader process died twice during this read")
+                )
         self.readers.died(self, self.readers.reactor.seconds() - self._started)
 
     def stop(self) -> defer.Deferred[None]:

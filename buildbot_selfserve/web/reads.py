@@ -250,7 +250,9 @@ def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
     if route.template is not None:
         return negotiation.form_of(request, query)
     if route.live is not None and query.get("format", "") != "":
-        raise BadParameter(FORMAT.name, "left out, because this route returns neither JSON nor a page")
+        raise BadParameter(
+            FORMAT.name, "left out, because this route returns neither JSON nor a page"
+        )
     if query.get("format", "json") not in ("json", ""):
         raise BadParameter(FORMAT.name, "json, because this route has no page")
     return "json"
