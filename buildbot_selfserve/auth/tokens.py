@@ -31,7 +31,7 @@ SHORTEST = 20
 
 
 class Tokens:
-    """Tells whose token it is that a client shows.
+    """Finds the API token that a client sends.
 
     A token whose secret is not known is good for nothing. While that is because a server of
     secrets does not answer, what might be its secret is not called wrong either.
@@ -60,7 +60,7 @@ class Tokens:
         return bool(self._tokens)
 
     def configure(self, tokens: Sequence[SelfServeToken], timezone: str) -> None:
-        """Take these tokens and no others; none is good before :meth:`load` has read its secret."""
+        """Use only these tokens; none is valid before :meth:`load` has read its secret."""
         self.stop()
         self._tokens = tuple(tokens)
         self._timezone = timezone
@@ -188,7 +188,7 @@ class Tokens:
                 )
 
     def _refuse_copies(self) -> None:
-        """Let a secret be that of the first of its tokens only."""
+        """Refuse a secret that an earlier token already has."""
         first: dict[bytes, str] = {}
         for token in self._tokens:
             digest = self._digests.get(token.name)

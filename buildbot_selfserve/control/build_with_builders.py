@@ -127,7 +127,7 @@ async def _tell_files(
     where: Sequence[Sourcestamp],
     files: list[str],
 ) -> None:
-    """See to it that the newest change of *revision* names the *files*."""
+    """Make the newest change of *revision* name the *files*."""
     for place in where:
         newest = await changes.newest(master, revision, place)
         if newest is None or sorted(newest.files) != sorted(files):

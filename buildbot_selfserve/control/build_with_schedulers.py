@@ -57,7 +57,7 @@ LATENESS, LATENESS_CHECKS = 1.0, 10
 async def new_builds(
     master: Any, order: Order, revision: AnyRevision, *, priority: int | None
 ) -> Effect:
-    """Let the schedulers that watch the branch build *revision*, with their properties.
+    """Build *revision* with the schedulers that watch the branch, and their properties.
 
     The change that Buildbot has of the revision is used, or one is recorded. The schedulers are
     asked directly: a change that is announced would make them build later, and nothing would tell
@@ -95,7 +95,7 @@ async def new_builds(
 
 
 async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any]) -> None:
-    """Take what *schedulers* will make from the user's budget, before all else.
+    """Take the builds that *schedulers* will make from the user's budget, before anything else.
 
     What one works out when it builds cannot be known here; it is taken when it is.
 
@@ -161,7 +161,7 @@ async def _asked(
 ) -> list[_Failure]:
     """Let each scheduler build its changes; return which failed.
 
-    What one returns counts for nothing, and neither does what it makes of our own errors.
+    Return values of schedulers are ignored, and so is how they handle our own errors.
     """
     failures = []
     late = []
@@ -210,7 +210,7 @@ class _Adding:
         return create_buildsets.new_marks(self._admission.order, next(self._admission.numbers))
 
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
-        """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
+        """Make *scheduler* build the changes, as if they had reached it; return why it failed."""
         gate = Gate(self._master, self.add_buildset)
         name, source = self._marks[KEY_PROPERTY]
         key = (gate.key(name), source)
@@ -278,7 +278,7 @@ class _Adding:
 def _why_nothing(
     revision: AnyRevision, failures: Sequence[_Failure], admission: Admission
 ) -> Exception:
-    """Return what says why no scheduler has built *revision*."""
+    """Return the error that says why no scheduler has built *revision*."""
     where = f"revision {revision.revision} on branch {revision.branch.name}"
     for failed in failures:
         if isinstance(failed.error, (*LATER, CustomCodeFailed)):

@@ -90,7 +90,7 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
 
 
 async def follow(master: Any, job: Job) -> Effect:
-    """Go on with a cancelling that was answered before it had ended; return how it ended.
+    """Continue a cancellation that was answered before it had ended; return its effect.
 
     What was told to stop and then lost its worker waits again, and is cancelled then.
     """
@@ -117,7 +117,7 @@ async def follow(master: Any, job: Job) -> Effect:
 
 
 def effect(outcomes: Sequence[RequestOutcome]) -> Effect:
-    """Return what to say of requests that were to be cancelled."""
+    """Return the effect of cancelling requests."""
     errors = any(one.outcome in ("failed", "waiting") for one in outcomes)
     if len(outcomes) == 1:
         msg = f"Request {outcomes[0].request_id} is {_WORDS[outcomes[0].outcome]}"
@@ -190,13 +190,13 @@ class _Ending:
         self._open: dict[int, current_state.RequestState] = {}
 
     def outcomes(self) -> list[RequestOutcome]:
-        """Return what became of each so far, in the order in which they were given."""
+        """Return the outcome of each so far, in the order in which they were given."""
         return [
             self._ended.get(request_id) or self._so_far(request_id) for request_id in self.names
         ]
 
     async def go_on(self) -> bool:
-        """Look at all that are open, cancel what waits, stop what runs; say whether all ended."""
+        """Cancel what is pending, stop what is running; return whether all have ended."""
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
         states = await current_state.request_states(self.master, wanted)
         self._open = {
@@ -261,7 +261,7 @@ class _Ending:
 
 
 def gone(request_id: int, buildername: str = "") -> RequestOutcome:
-    """Say that a request does not exist any more."""
+    """Return the outcome of a request that no longer exists."""
     return RequestOutcome(request_id, buildername, "failed", (), "the request no longer exists")
 
 

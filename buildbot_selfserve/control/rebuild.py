@@ -16,7 +16,7 @@ from buildbot_selfserve.model import Row
 
 
 async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: int) -> Effect:
-    """Make *count* new requests with the properties and sourcestamps of the request of *row*.
+    """Create *count* requests with the properties and sourcestamps of the request of *row*.
 
     The request is copied and not the build, because a virtual builder's build has another builder.
 

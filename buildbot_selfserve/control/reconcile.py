@@ -1,4 +1,4 @@
-"""Finds out what a job request that was cut short has really done.
+"""Finds out what an interrupted job request has really done.
 
 Used when an act fails in the middle, and at start for the jobs that a killed master left open.
 """

@@ -54,7 +54,7 @@ def has_a_page(request: Request) -> bool:
 
 
 def takes_gzip(request: Request) -> bool:
-    """Whether the client takes packed answers."""
+    """Whether the client accepts gzip."""
     return "gzip" in _accepted(request, b"accept-encoding")
 
 

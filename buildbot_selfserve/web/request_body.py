@@ -47,7 +47,7 @@ def body_of(request: Request, data: bytes) -> dict[str, Any]:
 
     :param data: what was :func:`received`
     :raises TooLarge: more than :data:`LARGEST` bytes
-    :raises WrongType: the content type is none that we read
+    :raises WrongType: the content type is not supported
     :raises BadBody: it is not what its content type says
     """
     if not data:

@@ -72,7 +72,7 @@ def resource(
 
 
 class NotFoundResource(Resource):
-    """Answers wherever there is nothing of ours.
+    """Answers unknown paths with 404.
 
     :param begin: called first with every request
     """
