@@ -236,7 +236,7 @@ class Databases:
 async def _journal_url(master: Any, secrets: Secrets, config: SelfServe) -> sa.URL | None:
     """Return where the journal of its own is that *config* names, if so.
 
-    :raises Unavailable: it cannot be read, or is no URL; the error shows nothing of it
+    :raises Unavailable: it cannot be read, or is not a URL; the error does not show it
     """
     if config.db_url is None:
         return None

@@ -353,7 +353,7 @@ TOO_MANY = watched_only_by(lambda: ["fast", "slow"], builds_per_hour=1)
 @pytest.mark.parametrize("master", [TOO_MANY], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_if_too_little_is_left_for_every_scheduler_it_is_too_many(master: Any) -> None:
-    msg = "2 builds asked for, 1 left of 1 an hour"
+    msg = "2 builds requested, 1 left of 1 per hour"
     answer = await nothing_was_built(master, 429, msg)
     assert answer.header("retry-after") == "3600"
     # when there is more again, the same change is built

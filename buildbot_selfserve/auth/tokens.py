@@ -106,7 +106,10 @@ class Tokens:
             raise Unauthorized("Wrong API token")
         end = found.end(self._timezone)
         if end is not None and end.timestamp() <= time.time():
-            raise Unauthorized(f"API token {found.name} has expired", f"at {end.isoformat()}")
+            raise Unauthorized(
+                f"API token {found.name} has expired",
+                f"it expired at {end.isoformat()}; use a new one",
+            )
         return found
 
     def _find(self, digest: bytes) -> SelfServeToken | None:

@@ -119,7 +119,7 @@ def load(
 def complete_url(url: str) -> str:
     """Return *url* as the URL of self-serve; of a server without a path, that of its usual place.
 
-    :raises Misconfigured: it is no URL, or has more in it than a place
+    :raises Misconfigured: it is not a valid URL, or has extra parts
     """
     try:
         parts = urlsplit(url.strip())

@@ -28,7 +28,7 @@ from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import PipedBody
 from buildbot_selfserve.readers.bodies import make_room
 
-#: A question is asked so often: again when its reader has died under it, once.
+#: Attempts of a read: it is repeated once if its reader dies.
 ATTEMPTS = 2
 #: Seconds before a reader that did not live for LONG_LIFE seconds is replaced; the last repeats.
 BACKOFF = (0.1, 0.5, 2.0, 5.0)
