@@ -27,11 +27,10 @@ _BranchName = Annotated[str, "The name of the branch in this API."]
 _JobId = Annotated[int, "The id of the job request."]
 _Page = Annotated[_Url, "Buildbot's own page of it."]
 _Patched = Annotated[
-    bool, "A patch was put on top of the revision, as by a try scheduler. Only where it is true."
+    bool,
+    "Built with a patch on top of the revision, as by a try scheduler. Only present if true.",
 ]
-_Revision = Annotated[
-    str | None, "The whole revision, a hash in small letters; null when nobody knows it."
-]
+_Revision = Annotated[str | None, "The whole revision, a hash in lower case; null when unknown."]
 _CODES = ", ".join(f"{code} {name}" for code, name in enumerate(RESULT_NAMES))
 _RESULT = f"Buildbot's result code: {_CODES}."
 _ROWS = "A row with a build_id is a build; one without is a request that has no build."
@@ -45,13 +44,15 @@ class _Request(TypedDict):
     buildername: _BuilderName
     branch: _BranchName
     revision: _Revision
-    submittime: Annotated[int, "When it was asked for. Epoch seconds."]
+    submittime: Annotated[int, "When it was requested. Epoch seconds."]
     complete: Annotated[int, "Whether it has ended.", {"enum": [0, 1]}]
     complete_at: Annotated[int | None, "When it ended; null before. Epoch seconds."]
-    priority: Annotated[int, "Requests of a higher priority are built first."]
-    claimed_at: Annotated[int, "When a master took it up; 0 before. Epoch seconds."]
-    reason: Annotated[str | None, "Why it was asked for."]
-    owner: Annotated[str | None, "Who asked for it, or else the author of its newest change."]
+    priority: Annotated[int, "Requests with a higher priority are built first."]
+    claimed_at: Annotated[int, "When a master claimed it; 0 before. Epoch seconds."]
+    reason: Annotated[str | None, "The reason of its buildset."]
+    owner: Annotated[
+        str | None, "The user who requested it, or else the author of its newest change."
+    ]
     builder_id: _BuilderId
     url: _Page
 
@@ -60,7 +61,7 @@ class RequestRow(_Request, total=False):
     """A build request."""
 
     status: Annotated[int | None, f"{_RESULT} Only where it has ended."]
-    endtime: Annotated[int | None, "When it ended. Only where it has. Epoch seconds."]
+    endtime: Annotated[int | None, "When it ended. Only present if it has. Epoch seconds."]
     patched: _Patched
 
 
@@ -69,7 +70,7 @@ class RequestOfBuild(RequestRow):
 
     properties: Annotated[
         dict[str, Any],
-        "Its properties by name. Told as text: numbers of over 4,300 digits, NaN and infinite ones,"
+        "Its properties by name. As text: numbers of over 4,300 digits, NaN and infinite ones,"
         " values nested over 200 deep, and what is no JSON.",
     ]
 
@@ -85,12 +86,12 @@ class _BuildId(TypedDict):
 
 
 class _Build(TypedDict):
-    buildnumber: Annotated[int, "Its number among those of the builder."]
+    buildnumber: Annotated[int, "Its number on its builder."]
     buildername: _BuilderName
     branch: _BranchName
     revision: _Revision
     starttime: Annotated[int, "When it began. Epoch seconds."]
-    endtime: Annotated[int | None, "When it ended; null while it runs. Epoch seconds."]
+    endtime: Annotated[int | None, "When it ended; null while it is running. Epoch seconds."]
     status: Annotated[int | None, f"{_RESULT} Null while it runs."]
     claimed_by_name: Annotated[str | None, "The name of the master that builds it."]
     builder_id: _BuilderId
@@ -120,38 +121,38 @@ class BuildDetail(_OfRequestDetail, _Build, _MaybePatched):
 
 #: A row of a list. One with a ``build_id`` is a build; one without is a request that has no build.
 Row = BuildRow | RequestRow
-Day = Annotated[list[Row], f"What happened on a day, the newest first. {_ROWS}"]
-RevisionRows = Annotated[list[Row], f"All that was asked for at a revision. {_ROWS}"]
+Day = Annotated[list[Row], f"The builds and requests of a day, newest first. {_ROWS}"]
+RevisionRows = Annotated[list[Row], f"All builds and requests at a revision. {_ROWS}"]
 
 
 class UserRows(TypedDict):
-    """What a user has built, is building and waits for."""
+    """The builds and pending requests of a user."""
 
-    builds: Annotated[list[BuildRow], "Builds that have ended, the newest first."]
-    running: Annotated[list[BuildRow], "Builds that run, the newest first."]
-    pending: Annotated[list[RequestRow], "Requests that wait, the newest first."]
+    builds: Annotated[list[BuildRow], "Finished builds, newest first."]
+    running: Annotated[list[BuildRow], "Running builds, newest first."]
+    pending: Annotated[list[RequestRow], "Pending requests, newest first."]
 
 
 RevisionVerdict = Literal["pending", "running", "passed", "failed", "incomplete"]
 
 
 class Done(TypedDict):
-    """Whether a revision is done, and how it went."""
+    """Whether a revision is done, and whether it passed."""
 
     stableDelay: Annotated[int, "Seconds that must have passed since the last row ended."]
-    job_complete: Annotated[bool, "Whether everything ended at least so long ago."]
+    job_complete: Annotated[bool, "Whether everything ended at least stableDelay seconds ago."]
     job_passed: Annotated[
         bool,
         "Whether it is complete and every row ended with success: or with a retry, or skipped,"
         " where the same builder has a success here, too.",
     ]
-    pending: Annotated[int, "How many requests wait."]
-    running: Annotated[int, "How many builds run."]
-    builds: Annotated[int, "How many builds have ended."]
-    failed: Annotated[int, "How many rows failed."]
-    cancelled: Annotated[int, "How many rows were cancelled."]
-    skipped: Annotated[int, "How many requests were collapsed into others."]
-    verdict: Annotated[RevisionVerdict, "How it stands by the latest result of each builder."]
+    pending: Annotated[int, "Number of pending requests."]
+    running: Annotated[int, "Number of running builds."]
+    builds: Annotated[int, "Number of finished builds."]
+    failed: Annotated[int, "Number of rows that failed."]
+    cancelled: Annotated[int, "Number of rows that were cancelled."]
+    skipped: Annotated[int, "Number of requests that were collapsed into others."]
+    verdict: Annotated[RevisionVerdict, "The verdict by the latest result of each builder."]
     failing: Annotated[
         list[str],
         "The builders whose latest result is a failure or an exception, also while something is"
@@ -166,12 +167,12 @@ class Done(TypedDict):
 class Branch(TypedDict):
     """A branch."""
 
-    repo: Annotated[str, "The repository that it lives in."]
-    repo_type: Annotated[str, "What kind of repository that is."]
+    repo: Annotated[str, "Its repository."]
+    repo_type: Annotated[str, "The kind of that repository."]
     graph_branches: Annotated[list[str], "Its name."]
 
 
-Branches = Annotated[dict[str, Branch], "Branches by name, the one that last moved first."]
+Branches = Annotated[dict[str, Branch], "Branches by name, the most recently active first."]
 Builders = Annotated[list[str], "Names of builders, sorted."]
 
 
@@ -186,7 +187,7 @@ class Possible(TypedDict):
     builders: _BuilderNames
     elsewhere: Annotated[
         dict[str, Annotated[list[str], "Revisions."]],
-        "What a revision that is not known here means on other branches, by branch.",
+        "Revisions that it may be on other branches, by branch, if it is unknown here.",
     ]
 
 
@@ -211,18 +212,18 @@ NOTHING_DONE = frozenset[Outcome]({"failed", "denied", "left_out"})
 
 
 class RequestOutcome(TypedDict):
-    """What became of a build request."""
+    """What happened to a build request."""
 
     request_id: Annotated[int | None, "The id of the build request; null if none was made."]
     buildername: _BuilderName
-    outcome: Annotated[Outcome, "What the database said after the act."]
+    outcome: Annotated[Outcome, "The outcome, read from the database afterwards."]
     build_ids: Annotated[list[int], "The ids of its builds."]
     url: Annotated[str | None, "Buildbot's own page of it."]
-    msg: Annotated[str, "More of it; may be empty."]
+    msg: Annotated[str, "Details; may be empty."]
 
 
 _Outcomes = Annotated[
-    list[RequestOutcome], "What became of each build request, read after the act."
+    list[RequestOutcome], "What happened to each build request, read from the database afterwards."
 ]
 
 
@@ -245,22 +246,22 @@ class Job(TypedDict):
     """A job request, as the journal has it."""
 
     job_id: _JobId
-    action: Annotated[str, "What was to be done, such as rebuild_build."]
-    who: Annotated[str, "Who asked for it."]
+    action: Annotated[str, "The action, such as rebuild_build."]
+    who: Annotated[str, "The user who sent it."]
     via: Annotated[
-        str, "How they proved who they are: session, basic, remote_user, anonymous, token:NAME."
+        str, "How the user was authenticated: session, basic, remote_user, anonymous, token:NAME."
     ]
-    remote: Annotated[str, "The address that it came from."]
-    when: Annotated[int, "When it was asked for. Epoch seconds."]
+    remote: Annotated[str, "The address it was sent from."]
+    when: Annotated[int, "When it was requested. Epoch seconds."]
     branch: _BranchName
-    what: Annotated[dict[str, Any], "What was asked for, under the names of the original API."]
-    status: Annotated[str, "How it stands.", {"enum": ["running", "ok", "failed", "unknown"]}]
-    completed_at: Annotated[int | None, "When it had ended; null before. Epoch seconds."]
-    complete_data: Annotated[CompleteData | None, "How it ended; null while it runs."]
+    what: Annotated[dict[str, Any], "What was requested, under the names of the original API."]
+    status: Annotated[str, "Its status.", {"enum": ["running", "ok", "failed", "unknown"]}]
+    completed_at: Annotated[int | None, "When it ended; null before. Epoch seconds."]
+    complete_data: Annotated[CompleteData | None, "How it ended; null while it is running."]
     buildset_ids: _BuildsetIds
 
 
-Jobs = Annotated[list[Job], "Job requests, the newest first."]
+Jobs = Annotated[list[Job], "Job requests, newest first."]
 
 
 class Receipt(TypedDict):
@@ -268,24 +269,22 @@ class Receipt(TypedDict):
 
     status: Annotated[
         str,
-        "FAILED when something of it was not done; what was denied does not count.",
+        "FAILED if part of it was not done; denied targets do not count.",
         {"enum": ["OK", "FAILED"]},
     ]
     msg: Annotated[str, "What was done, in a sentence."]
-    request_id: Annotated[
-        int, "The same as job_id, under the name that the original API has for it."
-    ]
+    request_id: Annotated[int, "The same as job_id, under its name in the original API."]
     job_id: _JobId
     job_url: Annotated[str, "The path of the job request."]
-    completed_at: Annotated[int | None, "When it had been done. Epoch seconds."]
+    completed_at: Annotated[int | None, "When it was completed. Epoch seconds."]
     requests: _Outcomes
     buildset_ids: _BuildsetIds
 
 
 class Decision(TypedDict):
-    """Whether somebody may do something."""
+    """Whether the user may send a job request."""
 
-    allowed: Annotated[bool | None, "Null where it depends on what it is done to."]
+    allowed: Annotated[bool | None, "Null if it depends on the target."]
     why: Annotated[str, "Why not, or what it depends on; empty when they may."]
     depends_on: Annotated[
         list[Annotated[str, "One of these.", {"enum": ["builder", "owner", "target"]}]],
@@ -294,19 +293,19 @@ class Decision(TypedDict):
 
 
 class Limit(TypedDict):
-    """A limit of this Buildbot's."""
+    """A limit of this Buildbot."""
 
-    limit: Annotated[int, "How much everybody may ask for."]
-    left: Annotated[int, "What is left to the asker."]
-    resets_in: Annotated[int, "Seconds after which all of it is there again."]
+    limit: Annotated[int, "The limit for each user and each token."]
+    left: Annotated[int, "What the user has left."]
+    resets_in: Annotated[int, "Seconds until the whole limit is available again."]
 
 
 class Permissions(TypedDict):
-    """What the asker may do on a branch."""
+    """What the user may do on a branch."""
 
     branch: _BranchName
-    who: Annotated[str | None, "The name of the asker; null for nobody in particular."]
-    via: Annotated[str, "How that is known, as the journal writes it."]
+    who: Annotated[str | None, "The name of the user; null if anonymous."]
+    via: Annotated[str, "How the user was authenticated, as in the journal."]
     actions: Annotated[dict[str, Decision], "By the name of the job request."]
     limits: Annotated[dict[str, Limit], "Limits by name; empty where there are none."]
 
@@ -317,8 +316,8 @@ Parameter = TypedDict(
     "Parameter",
     {
         "name": Annotated[str, "Its name on the wire."],
-        "in": Annotated[str, "Where it goes.", {"enum": ["path", "query", "body"]}],
-        "required": Annotated[bool, "Whether it must be given."],
+        "in": Annotated[str, "Where it is sent.", {"enum": ["path", "query", "body"]}],
+        "required": Annotated[bool, "Whether it is required."],
         "text": Annotated[str, "What it means."],
         "schema": Annotated[dict[str, Any], "The JSON schema of its value."],
     },
@@ -330,9 +329,9 @@ class Route(TypedDict):
     """A route."""
 
     method: Annotated[str, "The HTTP method."]
-    path: Annotated[str, "The path, with names of parameters between braces."]
+    path: Annotated[str, "The path, with parameter names in braces."]
     text: Annotated[str, "What it does."]
-    parameters: Annotated[list[Parameter], "What it takes."]
+    parameters: Annotated[list[Parameter], "Its parameters."]
 
 
 class Manual(TypedDict):
@@ -340,7 +339,7 @@ class Manual(TypedDict):
 
     routes: Annotated[list[Route], "Its routes."]
     branches: Annotated[
-        list[str], "The branches on which something last moved, at most 100; /branches has all."
+        list[str], "The most recently active branches, at most 100; /branches lists all."
     ]
 
 
@@ -348,13 +347,13 @@ ApiDocument = Annotated[dict[str, Any], "An OpenAPI 3.1 document."]
 
 
 class _Refusal(TypedDict):
-    status: Annotated[Literal["FAILED"], "Says so."]
+    status: Annotated[Literal["FAILED"], "Always FAILED."]
     msg: Annotated[str, "What is wrong."]
 
 
 class Failure(_Refusal, total=False):
     """Why it was refused."""
 
-    detail: Annotated[str, "What would be right."]
-    job_id: Annotated[int, "The job request that was begun, and whose end is not known yet."]
+    detail: Annotated[str, "What to do about it, or what would be right."]
+    job_id: Annotated[int, "The job request that has started and whose end is unknown yet."]
     job_url: Annotated[str, "Its path."]

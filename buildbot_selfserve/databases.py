@@ -236,7 +236,7 @@ class Databases:
 async def _journal_url(master: Any, secrets: Secrets, config: SelfServe) -> sa.URL | None:
     """Return where the journal of its own is that *config* names, if so.
 
-    :raises Unavailable: it cannot be read, or is no URL; the error shows nothing of it
+    :raises Unavailable: it cannot be read, or is not a URL; the error does not show it
     """
     if config.db_url is None:
         return None
@@ -245,8 +245,8 @@ async def _journal_url(master: Any, secrets: Secrets, config: SelfServe) -> sa.U
     except Exception as error:
         secrets.renew()  # for the next time
         bad = isinstance(error, sa.exc.ArgumentError | ValueError)
-        why = "it is no URL of a database" if bad else why_unread(Failure())
-        raise Unavailable("The URL is not known", why) from None
+        why = "it is not a database URL" if bad else why_unread(Failure())
+        raise Unavailable("The database URL is not available", why) from None
     if url.get_backend_name() == "sqlite":
         # Buildbot's own rule: relative means relative to the master's folder
         url = url.set(database=str(Path(master.basedir, url.database or "")))

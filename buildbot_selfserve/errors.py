@@ -114,7 +114,7 @@ class CustomCodeFailed(SelfServeError):
     def __init__(self, what: str, error: str) -> None:
         super().__init__(
             f"{what[:1].upper()}{what[1:]} failed",
-            f"{error}: the log of the master has the traceback; nothing was done",
+            f"{error}: the traceback is in the master's log; nothing was done",
         )
 
 

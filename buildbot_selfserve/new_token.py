@@ -64,35 +64,38 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the arguments."""
     parser = argparse.ArgumentParser(
         prog="selfserve-token",
-        description="Make an API token for self-serve, and say what to put where.",
-        epilog="Exit codes: 0 it is made, 1 the file cannot be written, 2 an argument is wrong.",
+        description="Create an API token for self-serve and print how to configure it.",
+        epilog="Exit status: 0 created, 1 cannot write the file, 2 wrong arguments.",
     )
-    parser.add_argument("name", help="who the token is, in the journal and to the rules of authz")
+    parser.add_argument(
+        "name", help="name of the token, in the journal and for the rules of www.authz"
+    )
     parser.add_argument(
         "--secrets-dir",
         type=Path,
         metavar="DIR",
-        help="write the secret into a file here, the folder of a SecretInAFile; without it, the"
-        " secret is printed with what to do",
+        help="write the secret to a file in this folder, the dirname of a SecretInAFile; by"
+        " default, print the secret and what to do with it",
     )
-    parser.add_argument(
-        "--replace", action="store_true", help="write another secret over the one that is there"
-    )
+    parser.add_argument("--replace", action="store_true", help="replace an existing secret")
     for key in _LIMITS:
         parser.add_argument(
-            f"--{key}", nargs="*", metavar="NAME", help=f"names or patterns of its {key}"
+            f"--{key}",
+            nargs="*",
+            metavar="NAME",
+            help=f"names or patterns of the {key} that it is limited to",
         )
     parser.add_argument(
-        "--expires", metavar="WHEN", help="a date such as 2030-12-31, or with a time"
+        "--expires",
+        metavar="WHEN",
+        help="date on which it expires, such as 2030-12-31, or date and time",
     )
     parser.add_argument(
         "--url",
         default="http://localhost:8010/self-serve",
-        help="where self-serve answers, for the line that tries the token (default: %(default)s)",
+        help="URL of self-serve, for the command that tries the token (default: %(default)s)",
     )
-    parser.add_argument(
-        "--only-secret", action="store_true", help="print a new secret and nothing else"
-    )
+    parser.add_argument("--only-secret", action="store_true", help="print only a new secret")
     return parser
 
 

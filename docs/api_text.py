@@ -5,12 +5,12 @@ from __future__ import annotations
 #: Headers that a request may have, of which requests, and what they mean.
 SENT = (
     ("`Accept`", "all", "`application/json`, or what browsers send: see [Answers](#answers)"),
-    ("`Accept-Encoding`", "reads", "with `gzip`, long answers are packed"),
-    ("`Authorization`", "all", "who is asking: see [Credentials](#credentials)"),
+    ("`Accept-Encoding`", "reads", "with `gzip`, long answers are compressed"),
+    ("`Authorization`", "all", "your credentials: see [Credentials](#credentials)"),
     (
         "`Content-Type`",
         "job requests",
-        "what the body is: `application/x-www-form-urlencoded`, which need not be said,"
+        "the type of the body: `application/x-www-form-urlencoded` (the default),"
         " `multipart/form-data` or `application/json`",
     ),
     (
@@ -21,7 +21,7 @@ SENT = (
     (
         "`If-None-Match`",
         "reads",
-        "the `ETag` of the answer that you have; if it is still the same, 304",
+        "the `ETag` of the answer that you have; 304 if it is still current",
     ),
     (
         "`X-Requested-With`",
@@ -43,12 +43,12 @@ ANSWERED = (
         " are (`prev`, `next`)",
     ),
     ("`Location`", "202, 303", "the page of the job request, whose JSON has the same path"),
-    ("`Location`", "301, 308", "the path without the slash at its end"),
-    ("`Retry-After`", "429, 503", "after how many seconds to try again"),
+    ("`Location`", "301, 308", "the path without its trailing slash"),
+    ("`Retry-After`", "429, 503", "seconds after which to try again"),
     (
         "`WWW-Authenticate`",
         "401",
-        "which credentials this master takes; not in answers to browsers",
+        "the credentials that this master accepts; not sent to browsers",
     ),
 )
 
@@ -56,7 +56,7 @@ ANSWERED = (
 CREDENTIALS = (
     (
         "`Authorization: Bearer TOKEN`",
-        "an API token, which an operator has made",
+        "an API token, made by an operator",
         "`curl -H @FILE`, with that line in a file of your own",
     ),
     (
@@ -74,16 +74,16 @@ CREDENTIALS = (
 
 #: What each outcome means.
 OUTCOMES = {
-    "created": "a new request, which waits or is being built already",
+    "created": "a new request, pending, or already being built",
     "skipped": "a new request, which the master's own `collapseRequests` has collapsed",
     "cancelled": "it was pending and is cancelled",
     "stopped": "its build was running and has stopped",
     "stop_sent": "its build was told to stop, and has not yet; the journal tells how it ends",
     "waiting": "its build was about to start, and could not be stopped yet; the journal tells more",
-    "already_complete": "it had ended before, or ended on its own; `msg` says how",
+    "already_complete": "it had already ended, or ended by itself; `msg` says how",
     "reprioritized": "it has the new priority",
-    "denied": "a rule of the master does not let you do this to this one; nothing was done to it",
-    "left_out": "it was not part of it; `msg` says why",
+    "denied": "a rule of the master does not allow this for this request; nothing was done to it",
+    "left_out": "it was not included; `msg` says why",
     "failed": "it was not done; `msg` may say why",
 }
 
@@ -110,49 +110,50 @@ In `/self-serve/openapi.json` the default of `format` is `json`, for generated c
 {statuses}
 
 From 400 on, the JSON is `{"status": "FAILED", "msg": ...}`, often with a `detail` that says what
-would be right. A 503 may also carry `job_id` and `job_url`: that job request was begun, and the
-journal tells how it ends.
+would be right. A 503 may also carry `job_id` and `job_url`: that job request has started, and
+the journal shows how it ends.
 
-Every path that there is takes `OPTIONS`. Scripts of the sites that the master lets in may read
+Every existing path accepts `OPTIONS`. Scripts of the sites that the master allows may read
 every answer ([operators.md](operators.md#requests-from-other-sites)).
 
 ## Headers
 
-Those of requests:
+Request headers:
 
 {sent}
 
-Those of answers:
+Response headers:
 
 {answered}
 
 ## Credentials
 
-A job request needs a user. A read needs one only where the rules of the master say so. What a
-master takes depends on its configuration ([operators.md](operators.md#who-is-asking)):
+A job request needs a user. A read needs one only where the rules of the master say so. The
+credentials that a master accepts depend on its configuration
+([operators.md](operators.md#who-is-asking)):
 
 {credentials}
 
-A proxy in front of the master may want others, and say who you are. When the credentials in
+A proxy in front of the master may require others, and pass your name on. When the credentials in
 `Authorization` are wrong, nothing else is tried: a job request is 401, and so is a read that needs
 a user.
 
 ## Sending again
 
-A connection that was lost does not tell whether a job request was done, nor does every 503. Give it
-an `Idempotency-Key`, and send it again with the same one: it is done once. The key is a text of 1
-to 256 characters without control characters, another one for each thing that is to be done.
+After a lost connection, and after some 503 answers, you cannot know whether a job request was done.
+Give it an `Idempotency-Key`, and send it again with the same key: it is done once. The key is a
+text of 1 to 256 characters without control characters, a different one for each job request.
 
 - The same key with the same content is answered with the receipt of the first, and nothing is done
   again. The receipt is as the journal has it by then: `stop_sent` may have become `stopped`.
 - The content is the method, the path and the parameters, whether they come as a form or as JSON.
   The same key with another content is 422.
-- Each user and each token has keys of their own. Masters that share a journal share the keys.
+- Each user and each token has its own keys. Masters that share a journal share the keys.
 - While the first is still being done, the second waits for it. If that takes longer than the master
   waits (10 seconds, unless it is configured otherwise), it is 503 with the `job_id` of the first.
 - A key is kept with its row in the journal, from which nothing is deleted. It is free again when
-  nothing came of the job request: it was refused, it failed for every build request, or there was
-  none to do it to.
+  nothing came of the job request: it was refused, it failed for every build request, or it had no
+  build request.
 
 Without a key, what is sent twice is done twice.
 
@@ -168,7 +169,7 @@ JOB_REQUESTS_HEAD = """\
 
 A job request changes something, and needs a user who may do that ([operators.md](operators.md)
 says how Buildbot's rules are asked). Parameters go into the body: a form, `multipart/form-data` or
-a JSON object. A form that is sent with POST may say `PUT` or `DELETE` in a field `_method`. The
+a JSON object. A form sent with POST may set a field `_method` to `PUT` or `DELETE`. The
 largest `count` is `max_count` of the configuration.
 
 The answer is a receipt, once the work has been done. It is a [JSON object](#receipt): `status`,

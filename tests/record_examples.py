@@ -23,7 +23,7 @@ from buildbot_selfserve.routes import Route
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
 
-EXAMPLES = Path(__file__).parent.parent / "buildbot_selfserve" / "web" / "examples.json"
+EXAMPLES = Path(__file__).parent.parent / "buildbot_selfserve" / "views" / "examples.json"
 SELFSERVE = """util.SelfServe(branches=[util.SelfServeBranch(
     "main", repo="https://example.org/project.git", sets={"nightly": ["fast"]})])"""
 

@@ -373,7 +373,10 @@ NONE = util.ForceBuildEndpointMatcher(role="admins", builder="*")
 @pytest_twisted.ensureDeferred
 async def test_who_may_build_with_none_is_refused(master: Any) -> None:
     answer = await new_builds(master, user=DEVELOPER)
-    assert (answer.status, answer.json["msg"]) == (403, "You may build with none of the builders")
+    assert (answer.status, answer.json["msg"]) == (
+        403,
+        "You may not build with any of the builders",
+    )
     assert await master.data("buildsets") == []
     assert master.errors == []
 
@@ -406,7 +409,10 @@ async def test_a_budget_counts_what_is_inserted(master: Any) -> None:
     assert (await new_builds(master, user=USER)).json["msg"] == "2 builds requested"
     assert await left(master) == 1
     refused = await new_builds(master, user=USER)
-    assert (refused.status, refused.json["msg"]) == (429, "2 builds asked for, 1 left of 3 an hour")
+    assert (refused.status, refused.json["msg"]) == (
+        429,
+        "2 builds requested, 1 left of 3 per hour",
+    )
     assert await built(master) == sorted(OPEN)
     assert await left(master) == 1
 
@@ -415,7 +421,10 @@ async def test_a_budget_counts_what_is_inserted(master: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_budget_holds_for_what_is_built_elsewhere(master: Any) -> None:
     refused = await new_builds(master, user=USER)
-    assert (refused.status, refused.json["msg"]) == (429, "4 builds asked for, 3 left of 3 an hour")
+    assert (refused.status, refused.json["msg"]) == (
+        429,
+        "4 builds requested, 3 left of 3 per hour",
+    )
     assert await built(master) == []
     assert await left(master) == 3
 
@@ -427,7 +436,7 @@ async def test_a_class_with_several_buildsets_exceeds_no_budget(master: Any) -> 
     answer = await new_builds(master, user=USER)
     assert answer.json["status"] == "FAILED"
     assert [name for name, outcome in told(answer.json) if outcome == "created"] == NAMES[:3]
-    assert "1 build asked for, 0 left of 3 an hour" in answer.text
+    assert "1 build requested, 0 left of 3 per hour" in answer.text
     assert len(await built(master)) == 3
 
 

@@ -48,7 +48,7 @@ async def test_the_same_key_with_another_body_is_refused(master: Any) -> None:
     await rebuild(master, "k", count=2)
     answer = await rebuild(master, "k", count=3)
     assert answer.status == 422
-    assert answer.json["msg"] == "This Idempotency-Key belongs to job 1"
+    assert answer.json["msg"] == "This Idempotency-Key was already used for job 1"
     answer = await master.post(
         "/self-serve/main/request",
         user=USER,
@@ -97,7 +97,7 @@ async def test_the_receipt_of_what_had_nothing_to_do_is_kept(master: Any) -> Non
     await master.finished_build()
     path = f"/self-serve/main/rev/{REVISION}"
     first = await master.request("DELETE", path, user=USER, headers={"Idempotency-Key": "k"})
-    assert (first.status, first.json["msg"]) == (202, "Nothing was left to end")
+    assert (first.status, first.json["msg"]) == (202, "Nothing was left to cancel")
     master.pause()
     somebody_elses = await master.add_request()
     again = await master.request("DELETE", path, user=USER, headers={"Idempotency-Key": "k"})

@@ -232,7 +232,7 @@ async def test_a_name_that_is_no_text_is_nobodys(master: Any) -> None:
     page = await master.get("/self-serve/main", json=False, headers=headers)
     assert (page.status, "<span>ren" in page.text) == (200, False)
     answer = await rebuild(master, headers=headers)
-    assert (answer.status, answer.json["msg"]) == (401, "Nobody knows who you are")
+    assert (answer.status, answer.json["msg"]) == (401, "Buildbot does not know who you are")
     assert await is_untouched(master)
     assert (await rebuild(master, headers={"X-User": "rené".encode()})).status == 202
     assert (await master.get("/self-serve/jobs/1")).json["who"] == "rené"

@@ -147,7 +147,7 @@ def test_a_form_is_read_with_other_methods_than_post(method: str) -> None:
 def test_a_body_that_is_not_what_it_says_is_refused(body: bytes, content_type: str) -> None:
     with pytest.raises(BadBody) as refusal:
         read(body, content_type)
-    assert refusal.value.msg == f"The body is not {content_type.partition(';')[0]}"
+    assert refusal.value.msg == f"The body is not valid {content_type.partition(';')[0]}"
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
@@ -175,7 +175,7 @@ def test_a_body_of_no_type_is_a_form(content_type: str | None) -> None:
 def test_a_body_of_another_type_is_refused(content_type: str | None, said: str) -> None:
     with pytest.raises(WrongType) as refusal:
         read(b"{}", content_type)
-    assert refusal.value.msg == f"A body of type {said} is not read here"
+    assert refusal.value.msg == f"Bodies of type {said} are not supported"
     assert refusal.value.detail == f"send {FORM}, {MULTIPART} or {JSON}"
 
 
@@ -201,7 +201,7 @@ def test_a_type_that_is_none_is_refused(content_type: str) -> None:
 def test_a_body_that_is_too_large_is_refused(content_type: str | None) -> None:
     with pytest.raises(TooLarge) as refusal:
         read(b"a" * (LARGEST + 1), content_type)
-    assert refusal.value.detail == f"at most {LARGEST} bytes are read"
+    assert refusal.value.detail == f"send at most {LARGEST} bytes"
 
 
 def test_the_largest_body_is_read() -> None:

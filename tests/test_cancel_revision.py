@@ -66,7 +66,7 @@ async def test_everything_at_the_revision_ends_and_nothing_else(master: Any) -> 
     )
     again = await master.request("DELETE", AT[:-30], user=USER)
     assert (again.status, again.json["requests"]) == (202, [])
-    assert again.json["msg"] == "Nothing was left to end"
+    assert again.json["msg"] == "Nothing was left to cancel"
 
 
 @pytest_twisted.ensureDeferred
@@ -136,7 +136,10 @@ async def test_what_one_may_not_do_is_denied_and_the_rest_is_done(master: Any) -
     assert (answer.status, outcomes) == (202, {fast: "cancelled", slow: "denied"})
     assert not (await master.data("buildrequests", slow))["complete"]
     answer = await master.request("DELETE", AT, user=USER)
-    assert (answer.status, answer.json["msg"]) == (403, "You may cancel nothing at this revision")
+    assert (answer.status, answer.json["msg"]) == (
+        403,
+        "You may not cancel anything at this revision",
+    )
     for path in (AT, f"{AT}/nightly"):
         answer = await master.post(path, user=USER)
         assert answer.status == 202, answer.text

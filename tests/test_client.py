@@ -181,7 +181,7 @@ async def test_a_list_that_comes_in_parts_is_put_together(master: Any, asked: As
         (("job", 99), errors.NotFound, 404, "Job 99 not found"),
         (("builds", "main", "date", "x"), errors.BadRequest, 400, "Bad date"),
         (("rebuild_build", "main", 1, "count", 0), errors.BadRequest, 400, "Bad count"),
-        (("builders", ""), errors.BadRequest, None, "'' cannot stand in a URL"),
+        (("builders", ""), errors.BadRequest, None, "'' cannot be used in a URL"),
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -196,7 +196,7 @@ def test_a_secret_that_others_can_read_is_warned_of(home: Home, mode: int) -> No
     path = home.config(f"url = {URL}\ntoken = of-file\n", mode)
     home.load()
     assert home.warnings == [
-        f"{path} holds a secret, and others than you may open it: chmod 600 {path}"
+        f"{path} contains a secret but other users can read it: chmod 600 {path}"
     ]
 
 
@@ -204,7 +204,7 @@ def test_a_netrc_that_others_can_read_is_warned_of(home: Home) -> None:
     path = home.netrc("machine ci.example.org login ada password x\n", 0o644)
     home.load(URL)
     assert home.warnings == [
-        f"{path} holds a secret, and others than you may open it: chmod 600 {path}"
+        f"{path} contains a secret but other users can read it: chmod 600 {path}"
     ]
 
 
@@ -248,7 +248,7 @@ def test_a_wrong_netrc_is_named_without_its_secrets(home: Home) -> None:
     # where nobody named it, it may be for others
     assert home.load(URL).credentials is None
     (warning,) = home.warnings
-    assert f"{path} is left out" in warning
+    assert f"{path} is ignored" in warning
     assert "hunter2" not in warning
 
 

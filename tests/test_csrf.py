@@ -98,7 +98,7 @@ def test_a_page_elsewhere_may_not(via: str, headers: dict[str, str], why: str) -
     refused = refusal(via, headers)
     assert refused is not None
     assert refused.msg == "Cross-site request"
-    assert refused.detail == f"{why}; c['www']['allowed_origins'] names other trusted sites"
+    assert refused.detail == f"{why}; add trusted sites to c['www']['allowed_origins']"
 
 
 @pytest.mark.parametrize(

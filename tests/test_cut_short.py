@@ -149,7 +149,7 @@ async def test_what_was_cut_short_before_it_had_begun_has_done_nothing(
     assert answer.status == 503, answer.text
     job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
     assert (job["status"], told_in(job)) == ("failed", {})
-    assert job["complete_data"]["body"]["msg"] == "Cut short: nothing was cancelled"
+    assert job["complete_data"]["body"]["msg"] == "Interrupted: nothing was cancelled"
     assert not (await master.data("buildrequests", request_id))["complete"]
 
 
@@ -352,7 +352,7 @@ async def test_a_revision_that_was_left_before_it_had_begun_is_not_cancelled(mas
     await master.add_request()
     job = await left_open(master)
     assert (job["status"], told_in(job)) == ("failed", {})
-    assert job["complete_data"]["body"]["msg"] == "Cut short: nothing was cancelled"
+    assert job["complete_data"]["body"]["msg"] == "Interrupted: nothing was cancelled"
 
 
 @pytest_twisted.ensureDeferred

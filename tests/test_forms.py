@@ -202,11 +202,11 @@ async def test_what_nobody_builds_any_more_cannot_be_built_again(master: Any) ->
     await master.reconfig(without_slow)
     for path in paths:
         assert why_not(await page(master, path), "Rebuild") == (
-            "no master has the builder slow any more"
+            "no master has the builder slow now"
         )
     fields = {"build_id": build["buildid"]}
     refused = await master.post("/self-serve/main/build", user=USER, data=fields)
-    assert (refused.status, refused.json["msg"]) == (400, "Builder slow is not configured any more")
+    assert (refused.status, refused.json["msg"]) == (400, "Builder slow is no longer configured")
     # it may be there again
     await master.reconfig(config)
     for path in paths:
@@ -236,7 +236,7 @@ async def test_one_builder_builds_any_revision_with_properties(master: Any) -> N
     master.pause()
     # from the form on the page of the branch
     day = await page(master, "/self-serve/main")
-    choose = form_with(day, "Choose what")
+    choose = form_with(day, "Choose builders")
     choose.inputs["revision"].value = "never seen"
     assert (choose.method, choose.get("action")) == ("GET", "/self-serve/main/new")
     document = await page(master, "/self-serve/main/new?revision=never+seen")

@@ -162,7 +162,7 @@ async def test_a_builder_that_is_gone_is_a_clear_refusal(master: Any) -> None:
         "/self-serve/main/build", user=USER, data={"build_id": build["buildid"]}
     )
     assert answer.status == 400
-    assert answer.json["msg"] == "Builder opt/mac #1 is not configured any more"
+    assert answer.json["msg"] == "Builder opt/mac #1 is no longer configured"
     assert len((await master.get("/self-serve/main")).json) == 1
     (job,) = (await master.get("/self-serve/jobs")).json
     assert (job["status"], job["complete_data"]["body"]["errors"]) == ("failed", True)

@@ -96,7 +96,7 @@ async def test_more_builds_than_are_left_are_refused_whole(master: Any) -> None:
     refused = await rebuild(master, 4)
     assert refused.status == 429
     assert refused.json["status"] == "FAILED"
-    assert refused.json["msg"] == "4 builds asked for, 3 left of 10 an hour"
+    assert refused.json["msg"] == "4 builds requested, 3 left of 10 per hour"
     assert 3590 <= int(str(refused.header("retry-after"))) <= 3600
     assert await contents(master) == before
     job = (await master.get("/self-serve/jobs?num=1")).json[0]
@@ -136,8 +136,8 @@ async def test_a_page_says_so_too(master: Any) -> None:
     await master.finished_build()
     refused = await rebuild(master, 11, json=False, headers={"Accept": "text/html"})
     assert refused.status == 429
-    assert "11 builds asked for, 10 left of 10 an hour" in refused.text
-    assert "so many are never allowed at once" in refused.text
+    assert "11 builds requested, 10 left of 10 per hour" in refused.text
+    assert "the limit never allows so many at once" in refused.text
     assert refused.header("retry-after") == "3600"
 
 
@@ -183,7 +183,7 @@ async def test_every_way_to_make_builds_takes_from_the_budget(master: Any) -> No
     refused = await master.post(at, user=USER)
     assert (refused.status, refused.json["msg"]) == (
         429,
-        "3 builds asked for, 1 left of 4 an hour",
+        "3 builds requested, 1 left of 4 per hour",
     )
     unknown = await master.post("/self-serve/main/rev/unheard-of", user=USER)
     assert unknown.status == 429
@@ -214,7 +214,7 @@ async def test_a_scheduler_that_chooses_late_may_find_too_little_left(master: An
         ("opt/mac #1", "created"),
         ("slow", "created"),
     ]
-    assert "1 build asked for, 0 left of 3 an hour" in answer.text
+    assert "1 build requested, 0 left of 3 per hour" in answer.text
 
 
 @pytest.mark.parametrize("master", [limited(job_requests_per_minute=3)], indirect=True)

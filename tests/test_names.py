@@ -121,7 +121,7 @@ async def test_what_a_build_found_counts_and_then_what_begins_so(master: Any) ->
     second = await built(master, "finding", GIT[:8], **finds(other))
     assert await at(master, GIT) == [found, nameless]
     assert await at(master, other) == [second]
-    several = f"several revisions begin so: {GIT}, {other}"
+    several = f"several revisions begin with it: {GIT}, {other}"
     assert await at(master, GIT[:8]) == several
     assert (await master.post(f"{ROOT}/rev/{GIT[:8]}", user=USER)).status == 404
     row = (await master.get(f"{ROOT}/build/{silent}")).json
@@ -135,7 +135,7 @@ async def test_what_a_build_found_counts_and_then_what_begins_so(master: Any) ->
     assert await at(master, SHA256[:40]) == [few]
     whole = await built(master, "fast", SHA256[:40])
     assert (await at(master, SHA256[:40]), await at(master, SHA256)) == ([whole], [few])
-    named = f"several revisions begin so: {SHA256[:40]}, {SHA256}"
+    named = f"several revisions begin with it: {SHA256[:40]}, {SHA256}"
     assert await at(master, SHA256[:39]) == named
 
 

@@ -125,7 +125,7 @@ def test_a_query_that_cannot_be_read_is_refused(query: str) -> None:
         query_of(request(query))
     assert (refusal.value.msg, refusal.value.detail) == (
         "Bad query",
-        f"query must be UTF-8 and of at most {MOST_FIELDS} parameters",
+        f"query must be UTF-8 with at most {MOST_FIELDS} parameters",
     )
 
 

@@ -344,7 +344,7 @@ async def test_if_every_scheduler_fails_nothing_is_accepted(master: Any) -> None
 async def test_if_no_scheduler_names_a_builder_nothing_is_accepted(master: Any) -> None:
     where = f"revision {REVISION} on branch main"
     answer = await nothing_was_built(master, 400, f"No scheduler builds {where}")
-    assert answer.json["detail"] == "those that take it have named no builder"
+    assert answer.json["detail"] == "the schedulers that accept it chose no builders"
 
 
 TOO_MANY = watched_only_by(lambda: ["fast", "slow"], builds_per_hour=1)
@@ -353,7 +353,7 @@ TOO_MANY = watched_only_by(lambda: ["fast", "slow"], builds_per_hour=1)
 @pytest.mark.parametrize("master", [TOO_MANY], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_if_too_little_is_left_for_every_scheduler_it_is_too_many(master: Any) -> None:
-    msg = "2 builds asked for, 1 left of 1 an hour"
+    msg = "2 builds requested, 1 left of 1 per hour"
     answer = await nothing_was_built(master, 429, msg)
     assert answer.header("retry-after") == "3600"
     # when there is more again, the same change is built
@@ -371,7 +371,7 @@ async def test_if_the_database_fails_every_scheduler_asking_again_makes_sense(
     with monkeypatch.context() as patched:
         patched.setattr(master.master.db.buildsets, "addBuildset", fail)
         answer = await master.post(at(), user=USER)
-    assert (answer.status, answer.json["msg"]) == (503, "The master could not do it")
+    assert (answer.status, answer.json["msg"]) == (503, "The master could not do this")
     assert answer.header("retry-after") is not None
     assert (await master.post(at(), user=USER)).json["msg"] == "1 build requested"
 
@@ -383,7 +383,10 @@ async def test_a_revision_that_could_be_in_two_places_is_refused(master: Any) ->
         await master.add_request(sourcestamps=[{**stamp, "project": ""}])
     answer = await master.post(at("not-known"), user=USER)
     assert answer.status == 400
-    assert answer.json["msg"] == "Revision not-known is not known, and could be in several places"
+    assert (
+        answer.json["msg"]
+        == "Revision not-known is unknown, and could be in several codebases or repositories"
+    )
     assert "https://example.org/a, https://example.org/b" in answer.json["detail"]
 
 

@@ -146,7 +146,7 @@ def test_only_the_secret_goes_into_a_pipe() -> None:
 def test_help_tells_the_exit_codes() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert "Exit codes:" in done.stdout
+    assert "Exit status:" in done.stdout
 
 
 @pytest.mark.parametrize(

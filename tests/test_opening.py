@@ -242,7 +242,7 @@ async def test_a_url_that_cannot_be_read_is_asked_for_again(
         for why in (
             "its secret cannot be read (OSError)",
             "no secrets provider has its secret",
-            "it is no URL of a database",
+            "it is not a database URL",
             "its secret took longer than 0.5 seconds",
         ):
             assert master.log.count(f"'{why}')") == 1

@@ -62,7 +62,7 @@ def test_a_good_value_is_taken(param: Param, raw: Any, value: Any) -> None:
 
 WHOLE = "n must be a whole number from -5 to 100"
 DAY = "n must be a day as YYYY-MM-DD, from 1970 on"
-SHORT = "n must be a text of at most 5 characters, none of them a control character"
+SHORT = "n must be at most 5 characters long, without control characters"
 WORD = "n must be json or html"
 
 

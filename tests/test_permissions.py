@@ -612,7 +612,7 @@ async def test_what_depends_is_told_of_a_target(master: Any) -> None:
     told = await permissions(master, "bob")
     assert told["actions"]["cancel_request"] == {
         "allowed": None,
-        "why": "depends on whose it is",
+        "why": "depends on who owns it",
         "depends_on": ["owner"],
     }
     assert told["actions"]["new_build_for_builder"]["depends_on"] == ["builder"]

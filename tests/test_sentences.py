@@ -14,8 +14,8 @@ def test_what_users_see_is_found_wherever_it_stands() -> None:
     for one in (
         "No build of this revision was requested. Builds may still come",  # a template
         "{...} must be {...}",  # an error that is put together
-        "Whether everything at this revision has ended",  # a route
+        "Return whether everything at this revision has ended",  # a route
         "selfserve --json: Print the server's JSON.",  # an option of the command
-        "Make an API token for self-serve",  # another program
+        "Create an API token for self-serve",  # another program
     ):
         assert one in listed

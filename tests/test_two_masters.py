@@ -219,7 +219,7 @@ def test_what_is_sent_to_both_with_one_key_is_done_once(
         status, answer = master.send("POST", path, count=3, **fields)
         assert (status, answer["msg"]) == (
             422,
-            f"This Idempotency-Key belongs to job {first['job_id']}",
+            f"This Idempotency-Key was already used for job {first['job_id']}",
         )
     for request_id in outcomes(first):
         assert completed(back, request_id)["results"] == SUCCESS

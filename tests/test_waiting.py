@@ -230,7 +230,7 @@ async def test_places_are_limited(master: Any) -> None:
     answers = [await held(master, is_done(60)) for _ in range(2)]
     refused = await master.get(is_done(60))
     assert (refused.status, refused.header("retry-after")) == (429, "5")
-    assert refused.json["msg"] == "You wait here too often already"
+    assert refused.json["msg"] == "Too many requests from your address are waiting"
     # who does not wait is answered
     assert (await master.get(is_done(0))).status == 200
     with live().connections.taken("another client"):

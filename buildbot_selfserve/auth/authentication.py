@@ -37,12 +37,12 @@ NAME_FIELDS = ("email", "username", "full_name")
 
 @dataclass(frozen=True)
 class Identity:
-    """Who somebody is, as Buildbot's authorization wants to know it.
+    """A user, as Buildbot's authorization needs to know them.
 
-    :param via: how we know: ``session``, ``basic``, ``remote_user``, ``anonymous``, or
-        ``token:NAME``
+    :param via: how the user was authenticated: ``session``, ``basic``, ``remote_user``,
+        ``anonymous``, or ``token:NAME``
     :param user_info: what a session of Buildbot's would hold
-    :param token: the API token that they showed, with its limits
+    :param token: the API token that was sent, with its limits
     """
 
     via: str
@@ -51,7 +51,7 @@ class Identity:
 
     @property
     def name(self) -> str | None:
-        """Return the name under which their builds run, ``None`` for nobody."""
+        """Return the name that owns the user's builds, ``None`` if anonymous."""
         if self.via == "anonymous":
             return None
         names = (self.user_info.get(field) for field in NAME_FIELDS)
@@ -64,11 +64,11 @@ NOBODY = Identity("anonymous", {"anonymous": True})
 async def identify(
     master: Any, tokens: Tokens, request: Request, *, reads: bool = False
 ) -> Identity:
-    """Return who sent *request*.
+    """Return the identity of the sender of *request*.
 
     An API token comes first, then Basic credentials, a proxy's word, and a session.
 
-    :param reads: nobody in particular will do
+    :param reads: allow anonymous users
     :raises Unauthorized: the credentials are wrong, or of a kind that this master does not take
     """
     shown = await credentials_of(master, tokens, request)
@@ -84,13 +84,13 @@ async def identify(
         # RemoteUserAuth without the proxy's header, or with a name that is no text
         if reads:
             return NOBODY
-        raise Unauthorized("Nobody knows who you are", _why(error)) from error
+        raise Unauthorized("Buildbot does not know who you are", _why(error)) from error
     via = "remote_user" if isinstance(auth, RemoteUserAuth) else "session"
     return from_session(master, request, via)
 
 
 async def credentials_of(master: Any, tokens: Tokens, request: Request) -> Identity | str | None:
-    """Return whom the credentials of *request* stand for.
+    """Return the identity that the credentials of *request* prove.
 
     :return: who showed a token, the name of who showed a password, or ``None`` without credentials
     :raises Unauthorized: they are wrong, or of a kind that this master does not take
@@ -105,7 +105,7 @@ async def credentials_of(master: Any, tokens: Tokens, request: Request) -> Ident
 
 
 def from_session(master: Any, request: Request, via: str = "session") -> Identity:
-    """Return whom Buildbot's session cookie names, if there is one."""
+    """Return the identity in Buildbot's session cookie, if there is one."""
     if via == "session" and request.getCookie(session_cookie(request)) is None:
         return NOBODY  # asking for a session would make one
     user_info = dict(master.www.getUserInfos(request))
@@ -162,7 +162,7 @@ async def _by_header(auth: Any, header: bytes) -> str:
     """Return the name of the user whose password is right."""
     if _scheme(header) != b"basic":
         # without their first word: it may be the secret itself
-        raise Unauthorized("These credentials are of a kind that is not taken here")
+        raise Unauthorized("Authorization scheme not accepted here")
     _, *values = header.split(None, 1)
     value = values[0] if values else b""
     try:
@@ -180,7 +180,7 @@ def _scheme(header: bytes) -> bytes:
 
 
 def _with_token(token: SelfServeToken) -> Identity:
-    """Return whom *token* stands for: a user of its name, who owns what it asks for."""
+    """Return the identity of *token*: a user of its name, who owns the builds that it requests."""
     return Identity(token.via, {"username": token.name, "email": token.name}, token)
 
 
@@ -229,6 +229,6 @@ def _why(error: WebError | UnicodeDecodeError) -> str:
     raw = (
         error.message
         if isinstance(error, WebError)
-        else "the name that the proxy sent is not UTF-8"
+        else "the user name sent by the proxy is not UTF-8"
     )
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw or ""

@@ -46,7 +46,7 @@ FORCE_SCHEDULER = "selfserve"
 
 
 async def require_readable(master: Any, identity: Identity) -> None:
-    """Return if the operator's rules let *identity* read what Buildbot's own API tells of builds.
+    """Check that the operator's rules let *identity* read builds in Buildbot's own API.
 
     :raises Unauthorized: they do not, and nobody knows who it is
     :raises Forbidden: they do not
@@ -62,7 +62,7 @@ async def require_readable(master: Any, identity: Identity) -> None:
 
 @dataclass(frozen=True)
 class Action:
-    """What somebody wants to do.
+    """What a job request is to do.
 
     :param name: as the journal will call it; that of a set has its name
     :param branch: the name of the branch
@@ -74,14 +74,14 @@ class Action:
 
 
 def action_on(permission: Permission, found: Mapping[str, Any]) -> Action:
-    """Return what a job request is to do, when its nouns are *found*."""
+    """Return the action of a job request whose nouns are *found*."""
     named = found.get("builder_set")
     action = permission.action if named is None else set_action(named.name)
     return Action(permission, action, found["branch"].name)
 
 
 def offered(permissions: Iterable[Permission], site: Site, branch: str) -> Iterator[Action]:
-    """Yield what *permissions* are about on *branch*: with each of its sets, for one."""
+    """Yield the actions of *permissions* on *branch*, such as one for each of its sets."""
     configured = [one.sets for one in site.branches or () if one.name == branch]
     sets = dict.fromkeys([*USUAL_SETS, *(name for one in configured for name, _ in one)])
     for permission in permissions:
@@ -117,7 +117,7 @@ async def is_allowed(ask: Callable[[Target], Awaitable[None]], target: Target) -
 
 
 async def require_allowed(master: Any, identity: Identity, action: Action, target: Target) -> None:
-    """Return if the token of *identity* and the operator's rules let them do this to *target*.
+    """Check that the token of *identity* and the operator's rules allow *action* on *target*.
 
     *target* exists: rules with a builder filter let pass what does not.
 
@@ -150,7 +150,7 @@ def _refuse(why: str) -> None:
 
 
 async def _acts(master: Any, action: Action, target: Target) -> list[_Act]:
-    """Return what the rules are asked: all of it must be allowed."""
+    """Return what to check against the rules; all of it must be allowed."""
     endpoint = action.permission.endpoint
     if isinstance(target, Builder):
         return _all(_creating(action, target.name), virtual_builders.names(master, target.name, {}))
@@ -202,7 +202,7 @@ def is_stock(rule: Any, kind: type[Any]) -> bool:
 
 
 class _Rule:
-    """A rule of the operator's, asked so that it also covers what it forgot.
+    """A rule of the operator, extended to what its class does not match.
 
     A StopBuildEndpointMatcher means cancelling too, but looks only at an action 'stop' of build
     requests, while Buildbot's UI sends 'cancel'; a RebuildBuildEndpointMatcher knows of builds

@@ -25,13 +25,13 @@ _PORT = re.compile(r":(?:[^:/\[\]]|\[[^\]]*\])*\Z|(?:[0-9?]|\[[^\]]*\])+\Z")
 
 
 def require_same_site(master: Any, request: Request, via: str) -> None:
-    """Return if no foreign page can have sent *request*.
+    """Check that no page of another site can have sent *request*.
 
     The first header that is there decides: Origin, Sec-Fetch-Site, Referer. Without any of them it
     was no browser of today; then credentials that a browser adds by itself are not enough.
 
-    :param via: how the user proved who they are
-    :raises Forbidden: a foreign page sent it, or may have
+    :param via: how the user was authenticated
+    :raises Forbidden: a page of another site sent it, or may have
     """
     if via.startswith("token:"):
         return  # no browser adds one by itself
@@ -50,20 +50,20 @@ def require_same_site(master: Any, request: Request, via: str) -> None:
         return
     if via == "session" and request.getHeader(b"x-requested-with") is None:
         raise Forbidden(
-            "It cannot be told which page sent this",
-            "with a session cookie, send an Origin or an X-Requested-With header",
+            "Cannot tell which site sent this request",
+            "with a session cookie, also send an Origin or X-Requested-With header",
         )
 
 
 def _require(fine: bool, why: str) -> None:
     if not fine:
         raise Forbidden(
-            "Cross-site request", f"{why}; c['www']['allowed_origins'] names other trusted sites"
+            "Cross-site request", f"{why}; add trusted sites to c['www']['allowed_origins']"
         )
 
 
 def origin_of(request: Request) -> str | None:
-    """Return where the page is that sent *request*, if that is said, and said once."""
+    """Return the Origin header of *request*, if there is exactly one."""
     origins = request.requestHeaders.getRawHeaders(b"origin", [])
     return origins[0].decode("latin-1") if len(origins) == 1 else None
 

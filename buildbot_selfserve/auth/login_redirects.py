@@ -1,4 +1,4 @@
-"""Leads from Buildbot's login and logout back to the page of ours that led there.
+"""Redirects from Buildbot's login and logout back to the page of ours that led there.
 
 By themselves they end at ``buildbotURL#/self-serve/...``, which takes a script to lead on from, and
 a login at an OAuth provider forgets where it began.
@@ -42,7 +42,7 @@ class LoginRedirects:
             web_root.putChild(_AUTH, _Auth(theirs, self._lead_back))
 
     def remove(self, web_root: Resource) -> None:
-        """Leave Buildbot's own resource as it was."""
+        """Restore Buildbot's own resource."""
         ours = web_root.children.get(_AUTH)
         if isinstance(ours, _Auth):
             web_root.putChild(_AUTH, ours.theirs)

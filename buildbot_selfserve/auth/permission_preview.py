@@ -39,8 +39,8 @@ _NATIVE: dict[type[Any], tuple[str, ...]] = {
 _EVERYTHING = (AnyEndpointMatcher, AnyControlEndpointMatcher)
 _WORDS = {
     "builder": "the builder",
-    "owner": "whose it is",
-    "target": "what it is done to",
+    "owner": "who owns it",
+    "target": "the target",
 }
 
 
@@ -83,7 +83,7 @@ async def of_targets(
 
 @dataclass(frozen=True)
 class _End:
-    """One way in which the rules may end.
+    """A possible decision of the rules.
 
     :param role: what is missing when they deny it; ``None`` when they allow it
     :param depends_on: what it depends on that they end so
@@ -121,7 +121,7 @@ class _Walk:
         )
 
     def ends(self) -> Iterator[_End]:
-        """Yield the ways in which it can end."""
+        """Yield the possible decisions."""
         so_far = frozenset[str]()  # what it depends on that we are here
         may_own = False
         for rule in self.rules:

@@ -40,7 +40,7 @@ async def in_time(
 ) -> Result:
     """Return the result of *work*, which may wait for ever, and writes nothing.
 
-    :param silent: what did not answer, in the words of an operator
+    :param silent: what did not answer, in an operator's terms
     :raises Unavailable: it has not ended after so many *seconds*, and goes on; or its database
         cannot be reached
     """

@@ -31,7 +31,7 @@ SHORTEST = 20
 
 
 class Tokens:
-    """Tells whose token it is that a client shows.
+    """Finds the API token that a client sends.
 
     A token whose secret is not known is good for nothing. While that is because a server of
     secrets does not answer, what might be its secret is not called wrong either.
@@ -60,7 +60,7 @@ class Tokens:
         return bool(self._tokens)
 
     def configure(self, tokens: Sequence[SelfServeToken], timezone: str) -> None:
-        """Take these tokens and no others; none is good before :meth:`load` has read its secret."""
+        """Use only these tokens; none is valid before :meth:`load` has read its secret."""
         self.stop()
         self._tokens = tuple(tokens)
         self._timezone = timezone
@@ -101,12 +101,15 @@ class Tokens:
             found = self._find(digest)
         if found is None and (self._silent or self._master.initLock.locked):
             # it may be good in a moment; the lock is held for as long as a reconfig takes
-            raise Unavailable("The API tokens are not known yet", retry_after=1)
+            raise Unavailable("The API tokens are not loaded yet", retry_after=1)
         if found is None:
             raise Unauthorized("Wrong API token")
         end = found.end(self._timezone)
         if end is not None and end.timestamp() <= time.time():
-            raise Unauthorized(f"API token {found.name} has expired", f"at {end.isoformat()}")
+            raise Unauthorized(
+                f"API token {found.name} has expired",
+                f"it expired at {end.isoformat()}; use a new one",
+            )
         return found
 
     def _find(self, digest: bytes) -> SelfServeToken | None:
@@ -122,7 +125,7 @@ class Tokens:
         try:
             await independent(self._known).addTimeout(PATIENCE, monotonic(self._master.reactor))
         except defer.TimeoutError:
-            raise Unavailable("The API tokens are not known yet") from None
+            raise Unavailable("The API tokens are not loaded yet") from None
 
     async def _load(self, generation: int) -> None:
         await self._read(self._tokens, generation)
@@ -188,7 +191,7 @@ class Tokens:
                 )
 
     def _refuse_copies(self) -> None:
-        """Let a secret be that of the first of its tokens only."""
+        """Refuse a secret that an earlier token already has."""
         first: dict[bytes, str] = {}
         for token in self._tokens:
             digest = self._digests.get(token.name)

@@ -391,7 +391,7 @@ class Configured:
         if not (token is user is password is None):
             credentials = settings.Credentials(token, user, password)
         if patience < 0 or timeout <= 0:
-            raise Misconfigured("patience and timeout are numbers of seconds")
+            raise Misconfigured("patience and timeout must be numbers of seconds")
         agent = f"buildbot-selfserve/{__version__}"
         whole = settings.complete_url(url)
         self._core = Core(Server(whole, credentials, patience, timeout, agent))

@@ -45,10 +45,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 #: Seconds for which a server that was never reached is tried; a wrong URL should not take longer.
 FIRST_CONTACT = 3.0
 #: What to think of a job request that was sent, and that nobody answered.
-MAYBE_DONE = (
-    "it may have been done all the same: look into the journal before you ask again, or ask again"
-    " with the same key"
-)
+MAYBE_DONE = "it may have been done anyway: check the journal before you send it again, or send"
+" it again with the same key"
 
 _ERRORS: dict[int, type[ClientError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 
@@ -209,7 +207,7 @@ def segment(text: str) -> str:
     :raises BadRequest: no path can have it
     """
     if text in ("", ".", ".."):
-        raise BadRequest(f"{text!r} cannot stand in a URL")
+        raise BadRequest(f"{text!r} cannot be used in a URL")
     return quote(text, safe="", errors="surrogatepass")
 
 
@@ -237,7 +235,7 @@ def _key(question: Question) -> str:
     if question.key is None:
         return uuid.uuid4().hex
     if not re.fullmatch(r"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*", question.key):
-        raise BadRequest("A key is made of visible ASCII characters")
+        raise BadRequest("Bad key: use visible ASCII characters")
     return question.key
 
 
@@ -252,7 +250,7 @@ def _follow(server: Server, send: Send) -> Generator[Send, Any, Answer | Lost]:
         if isinstance(came, Lost) or came.status not in REDIRECTS:
             return came
         send = _redirected(server, send, came)
-    raise NotSelfServe(f"{server.url} redirects without an end")
+    raise NotSelfServe(f"{server.url} redirects too many times")
 
 
 def _redirected(server: Server, send: Send, came: Answer) -> Send:
@@ -261,20 +259,20 @@ def _redirected(server: Server, send: Send, came: Answer) -> Send:
         old, new = urlsplit(send.url), urlsplit(url)
         there = origin(new)
     except ValueError:
-        raise NotSelfServe(f"{server.url} redirects to what is no URL") from None
+        raise NotSelfServe(f"{server.url} redirects to an invalid URL") from None
     if new.scheme not in ("http", "https"):
-        raise NotSelfServe(f"{server.url} redirects to {new.scheme}:, which is not followed")
+        raise NotSelfServe(f"{server.url} redirects to {new.scheme}:, which is not supported")
     safe_upgrade = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
     if server.credentials is not None and origin(old) != there and not safe_upgrade:
         raise RedirectRefused(
             f"{server.url} redirects to {new.scheme}://{new.netloc}",
-            "your credentials are not sent there; if self-serve is there, say so in its URL",
+            "credentials are not sent to another server; if self-serve has moved, use its new URL",
             status=came.status,
         )
     if send.method != "GET" and came.status not in (307, 308):
         raise RedirectRefused(
             f"{server.url} redirects to {url}",
-            "a job request cannot follow there; say so in the URL of self-serve",
+            "a job request cannot follow this redirect; use the new URL of self-serve",
             status=came.status,
         )
     return Send(send.method, url, send.headers, send.body, send.timeout)
@@ -311,8 +309,8 @@ def _failure(server: Server, came: Answer, value: Any) -> ClientError:
 
 def _stranger(server: Server, came: Answer) -> ClientError:
     return NotSelfServe(
-        f"What answers at {server.url} is not self-serve",
-        "its URL ends in the path of self-serve, as in https://ci.example.org/self-serve",
+        f"The server at {server.url} is not self-serve",
+        "the URL must end in the path of self-serve, such as https://ci.example.org/self-serve",
         status=came.status,
     )
 

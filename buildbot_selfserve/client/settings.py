@@ -46,11 +46,11 @@ class Credentials:
     def __post_init__(self) -> None:
         if self.token is not None:
             if not re.fullmatch(r"[\x21-\x7e]+", self.token):
-                raise Misconfigured("A token is made of visible ASCII characters, without blanks")
+                raise Misconfigured("A token may contain only visible ASCII characters, no spaces")
         elif not self.user or self.password is None:
-            raise Misconfigured("Credentials are a token, or a user and a password")
+            raise Misconfigured("Give either a token, or a user and a password")
         elif ":" in self.user:
-            raise Misconfigured("A user's name has no colon")
+            raise Misconfigured("A user name cannot contain a colon")
         else:
             self.header()
 
@@ -66,7 +66,7 @@ class Credentials:
         try:
             whole = f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise Misconfigured("The user or the password is no text") from None
+            raise Misconfigured("The user or the password is not valid text") from None
         return "Basic " + base64.b64encode(whole).decode()
 
 
@@ -103,7 +103,7 @@ def load(
     given = url or environ.get("SELFSERVE_URL") or written.get("url")
     if not given:
         raise Misconfigured(
-            "Nobody says where self-serve is",
+            "The URL of self-serve is not set",
             f"set SELFSERVE_URL, or url in {path or 'a configuration file'}, to something like"
             " https://ci.example.org/self-serve",
         )
@@ -119,7 +119,7 @@ def load(
 def complete_url(url: str) -> str:
     """Return *url* as the URL of self-serve; of a server without a path, that of its usual place.
 
-    :raises Misconfigured: it is no URL, or has more in it than a place
+    :raises Misconfigured: it is not a valid URL, or has extra parts
     """
     try:
         parts = urlsplit(url.strip())
@@ -127,14 +127,14 @@ def complete_url(url: str) -> str:
         (parts.hostname or "").encode("idna")
         url.encode()
     except ValueError:
-        raise Misconfigured("The URL of self-serve is no URL") from None
+        raise Misconfigured("The URL of self-serve is invalid") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise Misconfigured("The URL of self-serve must begin with http:// or https:// and a host")
     if parts.username is not None or parts.query or parts.fragment:
         # without the URL itself: a password may stand in it
         raise Misconfigured(
-            "The URL of self-serve holds more than a place",
-            "leave out user, password, query and fragment",
+            "The URL of self-serve has extra parts",
+            "remove user, password, query and fragment",
         )
     path = parts.path.rstrip("/") or USUAL_PATH
     # an empty port is none
@@ -190,14 +190,15 @@ def _read_config(path: Path, named: bool, warn: Callable[[str], object]) -> Mapp
         )
         where = f"line {line}" if line else "its structure"
         raise Misconfigured(
-            f"{path} is no configuration file", f"look at {where}; it begins with [{SECTION}]"
+            f"{path} is not a valid configuration file",
+            f"check {where}; it must begin with [{SECTION}]",
         ) from None
     values = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
     unknown = sorted(set(values) - set(KEYS)) + sorted(set(parser.sections()) - {SECTION})
     if unknown:
         raise Misconfigured(
-            f"{path} has {unknown[0]!r}",
-            f"it can have {', '.join(KEYS)}, in a section [{SECTION}]",
+            f"{path} has an unknown setting {unknown[0]!r}",
+            f"use {', '.join(KEYS)}, in a section [{SECTION}]",
         )
     if "token" in values or "password" in values:
         _warn_of_readers(path, warn)
@@ -215,7 +216,9 @@ def _of_file(written: Mapping[str, str], url: str, path: Path) -> Credentials | 
     if credentials is None:
         return None
     if not written.get("url"):
-        raise Misconfigured(f"{path} has credentials but no url", "say whom they are for")
+        raise Misconfigured(
+            f"{path} has credentials but no url", "add the url of the server that they are for"
+        )
     theirs = urlsplit(complete_url(written["url"]))
     return credentials if origin(theirs) == origin(urlsplit(url)) else None
 
@@ -230,7 +233,7 @@ def _credentials(values: Mapping[str, str | None], names: Mapping[str, str]) -> 
         return Credentials(token=values["token"])
     missing = [key for key in ("user", "password") if not values.get(key)]
     if len(missing) == 1:
-        raise Misconfigured(f"{names[missing[0]]} is missing", "a password goes with a user")
+        raise Misconfigured(f"{names[missing[0]]} is missing", "set both user and password")
     return None if missing else Credentials(user=values["user"], password=values["password"])
 
 
@@ -264,17 +267,17 @@ def _unread(path: Path, error: Exception, named: bool, warn: Callable[[str], obj
         raise Misconfigured(told, "" if missing else _reason(error)) from None
     # a home that is no folder has no files
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        warn(f"{path} is left out, it cannot be read: {_reason(error)}")
+        warn(f"{path} is ignored because it cannot be read: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, netrc.NetrcParseError):
-        return f"look at line {error.lineno}"  # without its text, which may repeat a password
+        return f"check line {error.lineno}"  # without its text, which may repeat a password
     if isinstance(error, OSError):
         return error.strerror or ""
-    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no file is called so"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "not a valid file name"
 
 
 def _warn_of_readers(path: Path, warn: Callable[[str], object]) -> None:
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        warn(f"{path} holds a secret, and others than you may open it: chmod 600 {path}")
+        warn(f"{path} contains a secret but other users can read it: chmod 600 {path}")

@@ -118,14 +118,14 @@ def _sent(session: requests.Session, send: Send) -> Answer | Lost:
     except requests.exceptions.Timeout:
         return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
     except requests.exceptions.InvalidURL:
-        raise Misconfigured("The URL of self-serve is no URL") from None
+        raise Misconfigured("The URL of self-serve is invalid") from None
     except requests.exceptions.RequestException as error:
         causes = _causes(error)
         why = getattr(causes[-1], "strerror", None) or str(causes[-1]) or type(causes[-1]).__name__
         return Lost(why, sent=not any(map(_came_before_all_else, causes)))
     except OSError as error:
         # such as a file of certificates that is not there
-        raise Misconfigured("Nothing can be sent", str(error)) from None
+        raise Misconfigured("Cannot send requests", str(error)) from None
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return Answer(answer.status_code, headers, answer.content)
 

@@ -1,4 +1,4 @@
-"""Changes Buildbot's state, and reports what has become of it.
+"""Changes Buildbot's state, and reports the outcome.
 
 Runs in the reactor, where the master's own APIs are; nothing else creates, cancels or changes
 anything of Buildbot's. Each act takes the master, the ``Order`` of its job request, what it is

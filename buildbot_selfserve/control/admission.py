@@ -103,7 +103,7 @@ class Admission:
         self._shares.update(shares)
 
     def begin(self, share: str) -> None:
-        """Let what is inserted from now on come out of this *share*, as far as it goes."""
+        """Charge what is inserted from now on to this *share*, as far as it goes."""
         self._share = share
 
     async def usable(
@@ -129,12 +129,12 @@ class Admission:
         ]
 
     async def require_some(self, buildset: NewBuildset) -> None:
-        """Return if any request of *buildset* may be made.
+        """Check that any request of *buildset* may be created.
 
         :raises Forbidden: the user may build with none of its builders
         """
         if not await self._allowed(buildset) and self.denied:
-            raise Forbidden("You may build with none of the builders")
+            raise Forbidden("You may not build with any of the builders")
 
     async def admitted(self, buildset: NewBuildset) -> NewBuildset:
         """Return *buildset* with those of its builders that the user may build with.

@@ -29,7 +29,7 @@ class Availability:
         self._waiters: list[defer.Deferred[None]] = []
 
     async def check(self) -> None:
-        """Return if the master can do something now.
+        """Check that the master can take a job request now.
 
         :raises Unavailable: it is starting or shutting down, or its database does not answer
         """

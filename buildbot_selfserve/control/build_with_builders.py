@@ -42,13 +42,13 @@ async def build_set(
     if not chosen.builders:
         raise Refused(
             f"Set {chosen.name} of branch {chosen.branch.name} has no builders",
-            f"tag some with {chosen.name!r}, or configure sets= of its SelfServeBranch",
+            f"tag builders with {chosen.name!r}, or set sets= of its SelfServeBranch",
         )
     admission = Admission(master, order)
     usable = await admission.usable([builder.builder_id for builder in chosen.builders], {})
     builders = [builder for builder in chosen.builders if builder.builder_id in usable]
     if not builders and admission.denied:
-        raise Forbidden("You may build with none of the builders")
+        raise Forbidden("You may not build with any of the builders")
     named = [one for one in master.allSchedulers() if one.name in chosen.schedulers]
     related = named or _building_with(master, builders)
     where, stamps = await revision_sourcestamps.sourcestamps(revision, related)
@@ -115,7 +115,7 @@ async def _made(master: Any, admission: Admission, buildset: NewBuildset) -> Eff
     await admission.require_some(buildset)
     await create_buildsets.add_buildsets(master, admission, [buildset])
     if not admission.made:
-        raise Unavailable("The time was over before anything was begun")
+        raise Unavailable("Timed out before anything was done")
     states = await current_state.request_states(master, admission.made)
     return create_buildsets.created(states, admission=admission)
 
@@ -127,7 +127,7 @@ async def _tell_files(
     where: Sequence[Sourcestamp],
     files: list[str],
 ) -> None:
-    """See to it that the newest change of *revision* names the *files*."""
+    """Make the newest change of *revision* name the *files*."""
     for place in where:
         newest = await changes.newest(master, revision, place)
         if newest is None or sorted(newest.files) != sorted(files):

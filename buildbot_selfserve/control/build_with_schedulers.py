@@ -57,7 +57,7 @@ LATENESS, LATENESS_CHECKS = 1.0, 10
 async def new_builds(
     master: Any, order: Order, revision: AnyRevision, *, priority: int | None
 ) -> Effect:
-    """Let the schedulers that watch the branch build *revision*, with their properties.
+    """Build *revision* with the schedulers that watch the branch, and their properties.
 
     The change that Buildbot has of the revision is used, or one is recorded. The schedulers are
     asked directly: a change that is announced would make them build later, and nothing would tell
@@ -95,7 +95,7 @@ async def new_builds(
 
 
 async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any]) -> None:
-    """Take what *schedulers* will make from the user's budget, before all else.
+    """Take the builds that *schedulers* will make from the user's budget, before anything else.
 
     What one works out when it builds cannot be known here; it is taken when it is.
 
@@ -113,7 +113,7 @@ async def _reserve(master: Any, admission: Admission, schedulers: Iterable[Any])
         properties = {name: value for name, (value, _) in scheduler.properties.asDict().items()}
         shares[scheduler.name] = len(await admission.usable(wanted, properties))
     if known and not any(shares.values()) and admission.denied:
-        raise Forbidden("You may build with none of the builders")
+        raise Forbidden("You may not build with any of the builders")
     await admission.reserve(shares)
 
 
@@ -163,13 +163,13 @@ async def _asked(
 ) -> list[_Failure]:
     """Let each scheduler build its changes; return which failed.
 
-    What one returns counts for nothing, and neither does what it makes of our own errors.
+    Return values of schedulers are ignored, and so is how they handle our own errors.
     """
     failures = []
     late = []
     for scheduler, change_ids in change_ids_of:
         if time.monotonic() > admission.order.deadline:
-            raise Unavailable("The time was over before every scheduler was asked")
+            raise Unavailable("Timed out before every scheduler was asked")
         admission.begin(scheduler.name)
         adding = _Adding(master, admission, priority)
         error = await adding.ask(scheduler, change_ids)
@@ -214,7 +214,7 @@ class _Adding:
         return create_buildsets.new_marks(self._admission.order, next(self._admission.numbers))
 
     async def ask(self, scheduler: Any, change_ids: list[int]) -> Exception | None:
-        """Let *scheduler* build the changes, as if it had waited for them; return why it failed."""
+        """Make *scheduler* build the changes, as if they had reached it; return why it failed."""
         gate = self.gate
         name, source = self._marks[KEY_PROPERTY]
         key = (gate.key(name), source)
@@ -282,7 +282,7 @@ class _Adding:
 def _why_nothing(
     revision: AnyRevision, failures: Sequence[_Failure], admission: Admission
 ) -> Exception:
-    """Return what says why no scheduler has built *revision*."""
+    """Return the error that says why no scheduler has built *revision*."""
     where = f"revision {revision.revision} on branch {revision.branch.name}"
     for failed in failures:
         if isinstance(failed.error, (*LATER, CustomCodeFailed)):
@@ -292,8 +292,10 @@ def _why_nothing(
         why = "; ".join(failed.msg for failed in failures)
         return Refused(f"No scheduler could build {where}: {why}")
     if admission.denied:
-        return Forbidden("You may build with none of the builders")
-    return Refused(f"No scheduler builds {where}", "those that take it have named no builder")
+        return Forbidden("You may not build with any of the builders")
+    return Refused(
+        f"No scheduler builds {where}", "the schedulers that accept it chose no builders"
+    )
 
 
 @dataclass(frozen=True)
@@ -344,7 +346,7 @@ async def _takers(master: Any, order: Order, revision: AnyRevision) -> _Takers:
     if not takers:
         raise Refused(
             f"No scheduler builds revision {text} on branch {revision.branch.name}",
-            "none that is enabled has a change filter that takes it",
+            "no enabled scheduler has a change filter that accepts it",
         )
     return _Takers([one for one in watching if one.name in takers], takers, models)
 

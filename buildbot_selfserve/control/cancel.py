@@ -43,7 +43,7 @@ _WORDS: Mapping[Outcome, str] = {
     "cancelled": "cancelled",
     "stopped": "stopped",
     "stop_sent": "told to stop, but not stopped yet",
-    "already_complete": "complete already",
+    "already_complete": "already complete",
     "waiting": "about to start, and not stopped yet",
     "denied": "denied",
     "failed": "not cancelled",
@@ -62,7 +62,7 @@ async def cancel_build(master: Any, order: Order, build: BuildRow) -> Effect:
         one.build_id == build.build_id and not one.complete for one in state.builds
     )
     if state is not None and not runs:
-        msg = f"build {build.build_id} has ended before"
+        msg = f"build {build.build_id} had already ended"
         outcome = RequestOutcome(
             state.request_id, state.buildername, "already_complete", (build.build_id,), msg
         )
@@ -82,7 +82,7 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
     )
     allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
     if found and not allowed:
-        raise Forbidden("You may cancel nothing at this revision")
+        raise Forbidden("You may not cancel anything at this revision")
     meant = [one.outcome("waiting" if one.request_id in allowed else "denied") for one in found]
     await order.note_targets(meant)
     denied = [one for one in meant if one.outcome == "denied"]
@@ -90,7 +90,7 @@ async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effe
 
 
 async def follow(master: Any, job: Job) -> Effect:
-    """Go on with a cancelling that was answered before it had ended; return how it ended.
+    """Continue a cancellation that was answered before it had ended; return its effect.
 
     What was told to stop and then lost its worker waits again, and is cancelled then.
     """
@@ -117,14 +117,16 @@ async def follow(master: Any, job: Job) -> Effect:
 
 
 def effect(outcomes: Sequence[RequestOutcome]) -> Effect:
-    """Return what to say of requests that were to be cancelled."""
+    """Return the effect of cancelling requests."""
     errors = any(one.outcome in ("failed", "waiting") for one in outcomes)
     if len(outcomes) == 1:
         msg = f"Request {outcomes[0].request_id} is {_WORDS[outcomes[0].outcome]}"
     else:
         counts = Counter(one.outcome for one in outcomes)
         told = [f"{counts[name]} {words}" for name, words in _WORDS.items() if counts[name]]
-        msg = f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to end"
+        msg = (
+            f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to cancel"
+        )
     return Effect(msg, tuple(outcomes), errors=errors)
 
 
@@ -188,13 +190,13 @@ class _Ending:
         self._open: dict[int, current_state.RequestState] = {}
 
     def outcomes(self) -> list[RequestOutcome]:
-        """Return what became of each so far, in the order in which they were given."""
+        """Return the outcome of each so far, in the order in which they were given."""
         return [
             self._ended.get(request_id) or self._so_far(request_id) for request_id in self.names
         ]
 
     async def go_on(self) -> bool:
-        """Look at all that are open, cancel what waits, stop what runs; say whether all ended."""
+        """Cancel what is pending, stop what is running; return whether all have ended."""
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
         states = await current_state.request_states(self.master, wanted)
         self._open = {
@@ -251,7 +253,7 @@ class _Ending:
     def _so_far(self, request_id: int) -> RequestOutcome:
         state = self._open.get(request_id)
         if state is None:
-            msg = "the database did not say how it is"
+            msg = "the database did not report its state"
             return RequestOutcome(request_id, self.names[request_id], "waiting", msg=msg)
         # those before the newest have ended
         told = self._told.intersection(state.build_ids[-1:])
@@ -259,8 +261,8 @@ class _Ending:
 
 
 def gone(request_id: int, buildername: str = "") -> RequestOutcome:
-    """Say that a request does not exist any more."""
-    return RequestOutcome(request_id, buildername, "failed", (), "the request is gone")
+    """Return the outcome of a request that no longer exists."""
+    return RequestOutcome(request_id, buildername, "failed", (), "the request no longer exists")
 
 
 def ended(state: current_state.RequestState, told: Collection[int]) -> RequestOutcome:

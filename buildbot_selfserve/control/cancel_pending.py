@@ -49,7 +49,7 @@ async def cancel(
 
 
 async def announce(master: Any, done: Mapping[int, int], untold: set[int]) -> None:
-    """Tell of requests that were cancelled while they waited.
+    """Announce requests that were cancelled while pending.
 
     The events are those of ``completeBuildRequests`` and of the master's own cancelling, in their
     order (buildbot/data/buildrequests.py, buildbot/process/botmaster.py).

@@ -39,7 +39,7 @@ def created(
     wanted: int | None = None,
     admission: Admission | None = None,
 ) -> Effect:
-    """Say what became of requests that were made.
+    """Return the effect of having created requests.
 
     :param wanted: how many there should be, where that is not certain
     :param admission: what admitted them, and left others out
@@ -91,15 +91,15 @@ def requested_by(order: Order) -> str:
 
 
 async def require_configured(master: Any, builder_id: int, name: str) -> None:
-    """Return if some master builds for this builder.
+    """Check that some master has this builder.
 
     :raises Refused: none does, and a request would wait for ever
     """
     builder = await master.data.get(("builders", str(builder_id)))
     if builder is None or not builder["masterids"]:
         raise Refused(
-            f"Builder {name} is not configured any more",
-            "no master would ever build a request for it",
+            f"Builder {name} is no longer configured",
+            "no master would build a request for it",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class DeadMasters:
-    """Looks at the other masters now and then, and remembers which of them did nothing."""
+    """Checks the other masters now and then, and remembers which of them were inactive."""
 
     def __init__(self, master: Any) -> None:
         self._master = master

@@ -36,7 +36,7 @@ async def buildsets(
 
 
 async def cancelled(master: Any, request_ids: Sequence[int]) -> None:
-    """Send what the master sends when it has cancelled requests (buildbot/process/botmaster.py)."""
+    """Send the events of cancelled requests (buildbot/process/botmaster.py)."""
     only = ResultSpec(filters=[Filter("buildrequestid", "eq", list(request_ids))])
     only.fieldMapping = {"buildrequestid": "buildrequests.id"}
     for request in await master.db.buildrequests.getBuildRequests(resultSpec=only):

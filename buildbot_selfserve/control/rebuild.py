@@ -16,7 +16,7 @@ from buildbot_selfserve.model import Row
 
 
 async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: int) -> Effect:
-    """Make *count* new requests with the properties and sourcestamps of the request of *row*.
+    """Create *count* requests with the properties and sourcestamps of the request of *row*.
 
     The request is copied and not the build, because a virtual builder's build has another builder.
 
@@ -52,5 +52,5 @@ async def rebuild(master: Any, order: Order, row: Row, *, priority: int, count: 
     await admission.reserve({"": count})
     await create_buildsets.add_buildsets(master, admission, buildsets)
     if len(admission.made) < count:
-        raise Unavailable(f"The time was over after {len(admission.made)} of {count} builds")
+        raise Unavailable(f"Timed out after {len(admission.made)} of {count} builds")
     return create_buildsets.created(await current_state.request_states(master, admission.made))

@@ -1,4 +1,4 @@
-"""Finds out what a job request that was cut short has really done.
+"""Finds out what an interrupted job request has really done.
 
 Used when an act fails in the middle, and at start for the jobs that a killed master left open.
 """
@@ -45,7 +45,7 @@ async def _created(master: Any, job: Job) -> Effect:
     found = create_buildsets.created(states)
     if job.action != NEW_BUILD_AT_REVISION.action and states:
         return found  # a single buildset is made whole or not at all
-    return replace(found, msg=f"Cut short: {found.msg}", errors=True)
+    return replace(found, msg=f"Interrupted: {found.msg}", errors=True)
 
 
 async def _made(master: Any, job: Job) -> dict[int, current_state.RequestState]:
@@ -76,7 +76,7 @@ async def _cancelled_build(master: Any, job: Job) -> Effect:
 async def _cancelled_revision(master: Any, job: Job) -> Effect:
     """Look at the requests that were meant; nothing is done before they are noted."""
     if not job.requests:
-        return Effect("Cut short: nothing was cancelled", errors=True)
+        return Effect("Interrupted: nothing was cancelled", errors=True)
     meant = [one.request_id or 0 for one in job.requests if one.outcome != "denied"]
     denied = [one for one in job.requests if one.outcome == "denied"]
     return cancel.effect([*await _ended(master, meant), *denied])

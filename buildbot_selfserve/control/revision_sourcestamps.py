@@ -45,8 +45,9 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
 
 def _ambiguous(revision: AnyRevision, named: str) -> Refused:
     return Refused(
-        f"Revision {revision.revision} is not known, and could be in several places",
-        f"{named}; a SelfServeBranch with codebase= or repository= says which",
+        f"Revision {revision.revision} is unknown, and could be in several codebases or"
+        " repositories",
+        f"{named}; choose one with codebase= or repository= of SelfServeBranch",
     )
 
 

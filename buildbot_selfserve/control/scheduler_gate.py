@@ -210,7 +210,7 @@ def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
         return otherwise
     gate = _by_key.get(key, otherwise)
     if gate is None:
-        raise Forbidden("A scheduler builds too late: it is forgotten for whose job request")
+        raise Forbidden("A scheduler created builds too late: their job request is no longer known")
     return gate
 
 
@@ -220,7 +220,7 @@ def _insert_or_refuse(gate: Gate, **arguments: Any) -> Any:
     def inserted(made: Any) -> Any:
         buildset_id, _by_builder = made
         if buildset_id is None:
-            raise Forbidden("Nothing of the buildset may be built")
+            raise Forbidden("You may not build any part of this buildset")
         return made
 
     return gate.insert(**arguments).addCallback(inserted)

@@ -1,4 +1,4 @@
-"""Gives pending requests another priority.
+"""Changes the priority of pending requests.
 
 Buildbot's own ``set_priority`` raises a TypeError on SQLAlchemy 2, always
 (buildbot/db/buildrequests.py, set_build_requests_priority).
@@ -22,7 +22,7 @@ _requests = Model.buildrequests
 
 
 async def reprioritize(master: Any, order: Order, request: RequestRow, *, priority: int) -> Effect:
-    """Give a pending *request* another priority.
+    """Change the priority of a pending *request*.
 
     :raises Refused: it does not wait any more
     """

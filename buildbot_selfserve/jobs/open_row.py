@@ -96,8 +96,8 @@ class RowOpener:
                 return opened
             if requester.attempt is None or opened.fingerprint != requester.attempt.fingerprint:
                 raise KeyTaken(
-                    f"This Idempotency-Key belongs to job {opened.job.job_id}",
-                    "which asked for something else; take another key",
+                    f"This Idempotency-Key was already used for job {opened.job.job_id}",
+                    "which was a different request; use another key",
                 )
             if opened.job.status != "running":
                 return opened
@@ -180,7 +180,7 @@ def unfinished(job: Job) -> Unavailable:
     if not job.job_id:
         return Unavailable("The master's database does not answer")
     return Unavailable(
-        f"Job {job.job_id} was begun and has not ended yet",
-        "whether and how it ended will stand in the journal; look there before you ask again",
+        f"Job {job.job_id} has started but not ended yet",
+        "check in the journal how it ended before you send it again",
         job_id=job.job_id,
     )

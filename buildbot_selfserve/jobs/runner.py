@@ -233,7 +233,7 @@ class Jobs:
         if not job.did_something and isinstance(error, CustomCodeFailed):
             raise error
         if not job.did_something:
-            msg = error.msg if isinstance(error, Unavailable) else "The master could not do it"
+            msg = error.msg if isinstance(error, Unavailable) else "The master could not do this"
             raise Unavailable(msg, job.msg, job_id=job.job_id)
         return job
 

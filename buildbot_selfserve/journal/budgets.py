@@ -65,7 +65,7 @@ def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) ->
         return None
     return TooMany(
         f"More than {limit} job requests in a minute",
-        "that is what this Buildbot allows each user and each token",
+        "this Buildbot allows each user and each token no more",
         retry_after=_free_in(taken, 1, limit, MINUTE, now),
     )
 
@@ -82,9 +82,13 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
         left = max(0, limit - sum(builds for _, builds in taken))
         if number > left:
             return TooMany(
-                f"{number} {plural(number, 'build')} asked for, {left} left of {limit} an hour",
+                f"{number} {plural(number, 'build')} requested, {left} left of {limit} per hour",
                 "nothing was built; "
-                + ("ask again later" if number <= limit else "so many are never allowed at once"),
+                + (
+                    "send it again later"
+                    if number <= limit
+                    else "the limit never allows so many at once"
+                ),
                 retry_after=_free_in(taken, number, limit, HOUR, job.when),
             )
         query = jobs.update().where(*its_own(job))

@@ -69,5 +69,5 @@ class JournalReader:
             yield self._connection
         except sa.exc.ProgrammingError as error:
             raise Unavailable(
-                "The journal is not there yet", "its tables have yet to be made or upgraded"
+                "The journal is not ready yet", "its tables have not been created or upgraded yet"
             ) from error

@@ -29,11 +29,11 @@ class ConnectionLimit:
         :raises Unavailable: all places are taken
         """
         if self._taken.total() >= self.most:
-            raise Unavailable("Too many clients wait here already", retry_after=RETRY_AFTER)
+            raise Unavailable("Too many clients are waiting", retry_after=RETRY_AFTER)
         if self._taken[client] >= self.most_of_one:
             raise TooMany(
-                "You wait here too often already",
-                f"at most {self.most_of_one} requests of one client may wait at once",
+                "Too many requests from your address are waiting",
+                f"at most {self.most_of_one} requests from one address may wait at once",
                 retry_after=RETRY_AFTER,
             )
         self._taken[client] += 1

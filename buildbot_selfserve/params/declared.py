@@ -20,7 +20,7 @@ from buildbot_selfserve.params.kinds import TextList
 
 PRIORITY = Int(
     "priority",
-    "Requests of a higher priority are built first.",
+    "Requests with a higher priority are built first.",
     default=0,
     minimum=-INT32 - 1,
 )
@@ -44,8 +44,8 @@ REQUEST_ID = Int(
 #: Another text than a known revision is taken as it is (docs/api.md).
 ANY_REVISION = replace(
     REVISION,
-    text="The revision; the first 6 or more digits of a hash that is known are completed, anything"
-    " else is taken as it is.",
+    text="The revision. The first 6 or more digits of a known hash are completed; anything else"
+    " is used as given.",
     noun="any_revision",
 )
 BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
@@ -58,7 +58,8 @@ ABOUT_BUILDER = replace(
 #: Without one, a scheduler gives its own.
 SCHEDULED_PRIORITY = replace(
     PRIORITY,
-    text="Requests of a higher priority are built first; if absent, each scheduler gives its own.",
+    text="Requests with a higher priority are built first; by default, each scheduler sets its"
+    " own.",
     default=None,
 )
 #: What Buildbot or self-serve itself sets: a build with another value would be another's, or go
@@ -81,26 +82,26 @@ PROPERTIES = JsonObject(
 )
 FILES = TextList(
     "files",
-    "Names of changed files, for the steps that look at them. They belong to the revision: all"
-    " builds there see the newest list.",
+    "Names of changed files, for the steps that use them. They belong to the revision: all its"
+    " builds see the newest list.",
 )
 NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
 STABLE_DELAY = Int(
     "stableDelay",
-    "Seconds that must have passed since the last build ended.",
+    "Seconds that must have passed since the last build or request ended.",
     default=DEFAULT_DELAY,
 )
 WITH_REVISION = Text(
-    "revision", "Return only branches that have this revision, or one hash that begins with it."
+    "revision", "Return only branches that have this revision, or a hash that begins with it."
 )
 PATCHED = Flag(
     "patched",
     "With 1, include builds of the revision with a patch, such as those of a try scheduler.",
 )
 SEARCH = Text("search", "Return only branches whose names contain this text; case does not matter.")
-DATE = Date("date", "The day, in the timezone of this Buildbot; today when absent.")
+DATE = Date("date", "The day, in the timezone of this Buildbot; today by default.")
 NUM = Int("num", "The maximum number of job requests.", default=100, minimum=1, maximum=10000)
-OFFSET = Int("offset", "The number of job requests to skip, the newest first.", default=0)
+OFFSET = Int("offset", "The number of job requests to skip, newest first.", default=0)
 WHO = Text("who", "Return only job requests of this user.")
 ACTION = Text("action", "Return only job requests with this action.")
 BRANCH_FILTER = Text("branch", "Return only job requests on this branch.")
@@ -112,32 +113,31 @@ UNTIL = Moment(
 #: Every GET and every job request has it, in its query.
 FORMAT = Choice(
     "format",
-    "The format of the answer; without it, the Accept header decides.",
+    "The format of the answer; by default, the Accept header decides.",
     choices=("json", "html"),
 )
 
 #: A header of job requests.
 IDEMPOTENCY_KEY = Text(
     "Idempotency-Key",
-    "Makes sending again safe: the same key, from the same user and with the same content, is"
-    " answered with the receipt of the first.",
+    "Makes it safe to send a job request again: the same key, from the same user and with the"
+    " same content, returns the first receipt.",
 )
 
 LIMIT = Int(
     "limit",
-    "The maximum number of rows; the Link header of the answer has the URL of the next ones.",
+    "The maximum number of rows; the Link header of the answer has the URL of the next page.",
     minimum=1,
     maximum=50000,
 )
-ROW_OFFSET = Int("offset", "The number of rows to skip, the newest first.", default=0)
+ROW_OFFSET = Int("offset", "The number of rows to skip, newest first.", default=0)
 PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
 
 #: Held answers are held back so long at most, in seconds.
 LONGEST_WAIT = 600
 WAIT = Int(
     "wait",
-    "Hold the answer back until there is nothing to wait for any more, but for no more seconds than"
-    " this.",
+    "Seconds to hold the answer back until it is complete, at most.",
     default=0,
     maximum=LONGEST_WAIT,
 )
@@ -152,7 +152,7 @@ PATH: dict[str, Param] = {
     "any_revision": ANY_REVISION,
     "builder": BUILDER_NAME,
     "builder_set": Text(
-        "set", "The name of a set: nightly, pgo or one of your own.", required=True
+        "set", "The name of a set: nightly, pgo or one that is configured.", required=True
     ),
     "user": Text("user", "The author of changes, or the address in it.", required=True),
     "job": Int("job_id", "The id of the job request.", required=True, minimum=1),

@@ -167,7 +167,7 @@ class Text(Param):
 
     def expected(self) -> str:
         """Return what would be right."""
-        return f"a text of at most {self.longest} characters, none of them a control character"
+        return f"at most {self.longest} characters long, without control characters"
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         schema = {"type": "string", "maxLength": self.longest, "pattern": PLAIN}
@@ -228,11 +228,11 @@ class JsonObject(Param):
                     self.name, f"a JSON object whose names have 1 to {self.longest} characters"
                 )
             if name in self.reserved:
-                raise BadParameter(self.name, f"without {name!r}, which is not yours to set")
+                raise BadParameter(self.name, f"a JSON object without {name!r}, which is reserved")
         if not all(map(is_storable, value.values())):
             raise BadParameter(
                 self.name,
-                f"at most {DEEPEST} levels deep, without NUL characters and lone surrogates",
+                f"at most {DEEPEST} levels deep, without NUL characters or lone surrogates",
             )
         if any(len(json.dumps(one)) > self.largest for one in value.values()):
             raise BadParameter(
@@ -257,7 +257,8 @@ class TextList(Param):
         if not fine or not all(self._is_fine(one) for one in value):
             raise BadParameter(
                 self.name,
-                f"a JSON list of at most {self.most} texts, each of 1 to {self.longest} characters",
+                f"a JSON list of at most {self.most} strings, each of 1 to {self.longest}"
+                " characters",
             )
         return list(value)
 

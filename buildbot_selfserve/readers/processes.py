@@ -28,7 +28,7 @@ from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import PipedBody
 from buildbot_selfserve.readers.bodies import make_room
 
-#: A question is asked so often: again when its reader has died under it, once.
+#: Attempts of a read: it is repeated once if its reader dies.
 ATTEMPTS = 2
 #: Seconds before a reader that did not live for LONG_LIFE seconds is replaced; the last repeats.
 BACKOFF = (0.1, 0.5, 2.0, 5.0)
@@ -132,7 +132,7 @@ class ProcessReaders:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
         reader = min(self._readers, key=lambda one: one.burden(large))
         if reader.is_full(large):
-            return defer.fail(Unavailable("Too many questions at once", retry_after=1))
+            return defer.fail(Unavailable("Too many reads at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1
         kept = self._keep(arguments[0]) if arguments else None
         if kept is not None:
@@ -419,7 +419,9 @@ class _Reader:
                 del self.lanes[question.large][question.number]
             elif question.attempts >= ATTEMPTS:
                 del self.lanes[question.large][question.number]
-                question.answer.errback(Unavailable("The reader of this question died twice"))
+                question.answer.errback(
+                    Unavailable("The reader process died twice during this read")
+                )
         self.readers.died(self, self.readers.reactor.seconds() - self._started)
 
     def stop(self) -> defer.Deferred[None]:

@@ -91,7 +91,7 @@ class ThreadReaders:
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
         if self._waiting[large] >= MOST_WAITING[large]:
-            return defer.fail(Unavailable("Too many questions at once", retry_after=1))
+            return defer.fail(Unavailable("Too many reads at once", retry_after=1))
         self._waiting[large] += 1
 
         def answered(result: Any) -> Any:
@@ -114,7 +114,9 @@ class ThreadReaders:
             self._bodies = {one for one in self._bodies if not one.is_over}
             make_room(self._bodies, lacking)
         if self._room.lacking(answer.text):
-            raise Unavailable("Too many long answers wait for slow clients", retry_after=5)
+            raise Unavailable(
+                "Too many large responses are waiting for slow clients", retry_after=5
+            )
         body = HeldBody(self._room, answer.text, self.clock)
         self._bodies.add(body)
         return Delivery(answer.value, body)

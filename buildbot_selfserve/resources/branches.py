@@ -24,9 +24,9 @@ from buildbot_selfserve.routes import declare
     template="branches.html",
 )
 def branches(ctx: ReadContext, revision: str | None, search: str | None) -> Branches:
-    """The branches, with the repositories that they live in; all, or those with a revision.
+    """List the branches and their repositories: all, or those with a revision.
 
-    The one on which something last moved comes first.
+    The most recently active branch comes first.
     """
     every = ctx.history.branches(search)
     if revision is None:
@@ -41,8 +41,9 @@ def branches(ctx: ReadContext, revision: str | None, search: str | None) -> Bran
     "GET", "/<branch>", params=(DATE,), large=True, paged=True, returns=Day, template="day.html"
 )
 def branch_day(ctx: ReadContext, branch: Branch, date: datetime.date | None) -> Day:
-    """The builds and requests of one day on this branch: finished, running and pending.
+    """List the builds and requests of one day on this branch: finished, running and pending.
 
-    A build belongs to the day on which it started. What still runs or waits belongs to today.
+    A build belongs to the day on which it started. Running builds and pending requests belong to
+    today.
     """
     return ctx.history.day(branch, date)

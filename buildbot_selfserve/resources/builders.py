@@ -32,10 +32,10 @@ from buildbot_selfserve.routes import declare
     template="builders.html",
 )
 def builders(ctx: ReadContext, branch: Branch) -> Builders:
-    """The names of the builders of this branch, sorted.
+    """List the names of the builders of this branch, sorted.
 
-    Those that are configured for it, or that would build a change on it, or have built it; and
-    only those that some master builds for now.
+    These are the builders configured for it, or else those that would build a change on it or
+    have built it. Builders that no master has now are left out.
     """
     return ctx.history.builders(branch)
 
@@ -59,7 +59,7 @@ async def new_build_for_builder(
 ) -> Receipt:
     """Build this revision once, with this builder.
 
-    Properties may repeat the branch and the revision, but not name others.
+    Properties may repeat the branch and the revision, but not change them.
     """
     _require_same(properties or {}, any_revision)
     return await ctx.jobs.run(
@@ -89,7 +89,7 @@ async def new_build_for_named_builder(
     properties: dict[str, Any] | None,
     files: list[str] | None,
 ) -> Receipt:
-    """Build a revision once with a builder, both named in the body, as forms send them."""
+    """Build a revision once with a builder, both given in the body, as a form sends them."""
     return await new_build_for_builder(
         ctx, branch, builder, any_revision, priority, properties, files
     )
@@ -105,6 +105,10 @@ def _require_same(properties: dict[str, Any], revision: AnyRevision) -> None:
     branch, text = properties.get("branch"), properties.get("revision")
     branch = trimmed(branch) if isinstance(branch, str) else branch
     if branch is not None and branch not in (revision.branch.name, *revision.branch.branches):
-        raise BadParameter("properties", f"without another branch than {revision.branch.name}")
+        raise BadParameter(
+            "properties", f"a JSON object whose branch, if given, is {revision.branch.name}"
+        )
     if text is not None and not (isinstance(text, str) and means(text, revision.revision)):
-        raise BadParameter("properties", f"without another revision than {revision.revision}")
+        raise BadParameter(
+            "properties", f"a JSON object whose revision, if given, is {revision.revision}"
+        )

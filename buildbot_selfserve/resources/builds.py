@@ -32,7 +32,7 @@ def is_built(ctx: ReadContext, branch: Branch, build: BuildRow) -> bool:
     template="build.html",
 )
 def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDetail:
-    """One build, with the properties of its request."""
+    """Return one build, with the properties of its request."""
     return ctx.history.build_detail(build)
 
 
@@ -48,7 +48,7 @@ async def rebuild_build(
 ) -> Receipt:
     """Build this build again, count times.
 
-    Each of the new builds has the properties and the sources of the old one.
+    Each new build has the properties and the sourcestamps of the old one.
     """
     return await ctx.jobs.run(rebuild, build, priority=priority, count=count)
 
@@ -60,5 +60,5 @@ async def rebuild_build(
     returns=Receipt,
 )
 async def cancel_build(ctx: JobContext, branch: Branch, build: BuildRow) -> Receipt:
-    """Cancel this build: stop it, and let its request not be built again."""
+    """Stop this build, and do not build its request again."""
     return await ctx.jobs.run(cancel.cancel_build, build)

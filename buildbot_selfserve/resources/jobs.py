@@ -34,7 +34,7 @@ def jobs(
     since: int | datetime.date | None,
     until: int | datetime.date | None,
 ) -> Jobs:
-    """The job requests: who asked for what, when, and how it ended; the newest first."""
+    """List the job requests, newest first: who requested what, when, and how it ended."""
     return ctx.journal.jobs(
         num, offset, who=who, action=action, branch=branch, since=since, until=until
     )
@@ -42,5 +42,5 @@ def jobs(
 
 @declare("GET", "/jobs/<job>", returns=Job, template="job.html")
 def job_detail(ctx: ReadContext, job: Job) -> Job:
-    """One job request, and how it ended."""
+    """Return one job request, and how it ended."""
     return job

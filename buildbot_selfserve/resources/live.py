@@ -11,21 +11,21 @@ from buildbot_selfserve.routes import declare
 
 @declare("GET", "/<branch>/events", live="text/event-stream", returns=EventStream)
 def branch_events(ctx: LiveContext, branch: Branch) -> EventStream:
-    """What happens on this branch from now on, as server-sent events.
+    """Stream what happens on this branch from now on, as server-sent events.
 
-    Each is an event named change, with a JSON object: request_id, and build_id, which is null when
-    it happened to the request alone. Both are null when so much has happened that one has to look
-    at everything. It says that there is something new to read, not what; what happens within a
-    quarter of a second to one request is told once. A client that reads too slowly is cut off, and
-    asks again, as browsers do by themselves.
+    Each event is named change and has a JSON object with request_id and build_id. build_id is null
+    when only the request has changed. Both are null when too much has changed to list: read
+    everything again. An event says that something has changed, not what. Changes to one request
+    within a quarter of a second are sent as one event. A client that reads too slowly is
+    disconnected and should connect again, as browsers do.
     """
     return EventStream(branch)
 
 
 @declare("GET", "/metrics", live="text/plain", returns=Measured)
 def metrics(ctx: LiveContext) -> Measured:
-    """How many requests there were, how long they took and how they ended, for Prometheus.
+    """Return the number, duration and status of requests, for Prometheus.
 
-    Of this master since it was started.
+    All values are of this master since it started.
     """
     return ctx.measured()

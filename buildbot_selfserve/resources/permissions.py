@@ -32,10 +32,10 @@ def permissions(
     request: RequestRow | None = None,
     builder: Builder | None = None,
 ) -> Permissions:
-    """Which job requests the user may do on this branch, and why not the others.
+    """List which job requests the user may send on this branch, and why not the others.
 
-    Where that depends on what they would be about, "allowed" is null. Name a build, a request or a
-    builder to know it for that one. Also tells what is left of the limits, if there are any.
+    Where that depends on the target, "allowed" is null; name a build, a request or a builder to get
+    the answer for it. If there are limits, the answer includes what is left of them.
     """
     who, via = ctx.visitor.name, ctx.visitor.via
     return Permissions(branch, who, via, ctx.decisions, ctx.journal.budgets(who or via, via))

@@ -35,7 +35,7 @@ def is_built(ctx: ReadContext, branch: Branch, request: RequestRow) -> bool:
     template="request.html",
 )
 def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestDetail:
-    """One build request, with its properties and its builds."""
+    """Return one build request, with its properties and its builds."""
     return ctx.history.request_detail(branch, request)
 
 
@@ -46,7 +46,7 @@ def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> Req
     returns=Receipt,
 )
 async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -> Receipt:
-    """Cancel this build request, or stop its build when it runs already."""
+    """Cancel this build request, or stop its build if it is already running."""
     return await ctx.jobs.run(cancel.cancel_request, request)
 
 
@@ -62,7 +62,7 @@ async def rebuild_request(
 ) -> Receipt:
     """Build this build request again, count times.
 
-    Each of the new builds has the properties and the sources of the old request.
+    Each new build has the properties and the sourcestamps of the old request.
     """
     return await ctx.jobs.run(rebuild, request, priority=priority, count=count)
 
@@ -77,8 +77,8 @@ async def rebuild_request(
 async def reprioritize(
     ctx: JobContext, branch: Branch, request: RequestRow, priority: int
 ) -> Receipt:
-    """Give this pending build request another priority.
+    """Change the priority of this pending build request.
 
-    Requests of a higher priority are built first; most have 0.
+    Requests with a higher priority are built first; most have 0.
     """
     return await ctx.jobs.run(set_priority.reprioritize, request, priority=priority)

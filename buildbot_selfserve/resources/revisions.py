@@ -51,10 +51,10 @@ def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[
 def revision_rows(
     ctx: ReadContext, branch: Branch, revision: Revision, patched: bool
 ) -> RevisionRows:
-    """The builds and requests at this revision: finished, running and pending.
+    """List the builds and requests at this revision: finished, running and pending.
 
-    Of a hash, the first six or more hexadecimal digits will do, as long as no other begins so. What
-    was built with a patch on top of the revision is left out, unless patched is 1.
+    A hash may be shortened to its first six or more hexadecimal digits, if no other hash begins
+    with them. Builds with a patch on top of the revision are left out, unless patched is 1.
     """
     return ctx.history.rows_at(revision, patched)
 
@@ -73,7 +73,7 @@ def revision_rows(
 def revision_lookup(
     ctx: ReadContext, branch: Branch, revision: Revision, patched: bool
 ) -> RevisionRows:
-    """The same for a revision that is looked up: a form can put it only into the query."""
+    """List the same, with the revision in the query, as a form sends it."""
     return ctx.history.rows_at(revision, patched)
 
 
@@ -93,13 +93,13 @@ def until_done(
     template="is_done.html",
 )
 def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int) -> Done | None:
-    """Whether everything at this revision has ended, and whether it passed.
+    """Return whether everything at this revision has ended, and whether it passed.
 
-    It is complete when the last of it ended at least stableDelay seconds ago. With wait, the answer
-    comes when it is complete, or when the time is over, and then says what is not. The verdict goes
-    by the latest result of each builder, so that a rebuild that passes counts. Where nothing was
-    asked for yet and Buildbot has a change, builds may still come: that is not complete. Where it
-    has no change either, the revision is not found.
+    It is complete when the last build or request ended at least stableDelay seconds ago. With wait,
+    the answer is sent when it is complete or when the time is over. The verdict counts the latest
+    result of each builder, so a rebuild that passes counts. A revision that has a change but no
+    build requests yet is not complete, because builds may still come. A revision without a change
+    and without build requests is not found.
     """
     return ctx.history.done(revision, stable_delay)
 
@@ -114,9 +114,9 @@ def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: 
     template="new.html",
 )
 def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Possible:
-    """What can be built at a revision, whether it is known or not: sets and builders.
+    """List what can be built at a revision, known or not: sets and builders.
 
-    The page has the forms that ask for it.
+    The page has forms to build them.
     """
     return ctx.history.possible(any_revision)
 
@@ -128,7 +128,7 @@ def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Pos
     returns=Receipt,
 )
 async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -> Receipt:
-    """Cancel everything that is pending at this revision, then stop everything that runs."""
+    """Cancel everything that is pending at this revision, then stop everything that is running."""
     return await ctx.jobs.run(cancel.cancel_revision, revision)
 
 
@@ -142,7 +142,7 @@ async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -
 async def new_build_at_revision(
     ctx: JobContext, branch: Branch, any_revision: AnyRevision, priority: int | None
 ) -> Receipt:
-    """Build this revision: at once, all that the schedulers of the branch would build."""
+    """Build at this revision, at once, everything that the schedulers of the branch would build."""
     return await ctx.jobs.run(build_with_schedulers.new_builds, any_revision, priority=priority)
 
 
@@ -163,7 +163,7 @@ async def new_set_at_revision(
 ) -> Receipt:
     """Build this revision with a set of builders, in one buildset.
 
-    Every branch has the sets nightly and pgo, and those that it is configured with.
+    Every branch has the sets nightly and pgo, and any that are configured for it.
     """
     return await ctx.jobs.run(
         build_with_builders.build_set,

@@ -15,7 +15,7 @@ MOST_BRANCHES = 100
 
 @declare("GET", "/", returns=Manual, template="root.html")
 def manual(ctx: ReadContext) -> Manual:
-    """What this API can do, and the branches on which something last moved."""
+    """List the routes of this API, and the most recently active branches."""
     routes = tuple(
         RouteText(route.method, route.shown_path, route.text, route.parameters())
         for route in ROUTES
@@ -27,8 +27,8 @@ def manual(ctx: ReadContext) -> Manual:
 
 @declare("GET", "/openapi.json", returns=ApiDocument)
 def openapi(ctx: ReadContext) -> ApiDocument:
-    """The OpenAPI 3.1 document of this API, for tools and generators of clients.
+    """Return the OpenAPI 3.1 document of this API, for tools and client generators.
 
-    It is JSON whatever the Accept header says.
+    It is always JSON, whatever the Accept header says.
     """
     return ApiDocument(ctx.openapi())

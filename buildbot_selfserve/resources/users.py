@@ -10,10 +10,10 @@ from buildbot_selfserve.routes import declare
 
 @declare("GET", "/<branch>/user/<user>", large=True, returns=UserRows, template="user.html")
 def user_rows(ctx: ReadContext, branch: Branch, user: str) -> UserRows:
-    """What this user has built, is building and waits for on this branch; 200 of each at most.
+    """List this user's builds and pending requests on this branch, at most 200 of each state.
 
-    Builds of the user's changes, named by the whole author or by the address in it, whatever the
-    case of that, and builds that the user asked for here.
+    These are the builds of the user's changes, and builds that the user requested here. The user
+    is the whole author of a change, or the address in it, in any case.
     """
     asked_for = ctx.journal.requests_made_for(user, branch)
     return ctx.history.rows_of_user(branch, user, asked_for)

@@ -47,7 +47,7 @@ STATUS: dict[type[SelfServeError], int] = {
 def failure(
     templates: jinja2.Environment, site: Site, error: SelfServeError, read_request: ReadRequest
 ) -> Response:
-    """Return the answer that tells of *error*, in the form that was asked for."""
+    """Return the response for *error*, in the requested form."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     data: dict[str, Any] = {"status": "FAILED", "msg": error.msg}
     headers: tuple[tuple[str, str], ...] = ()

@@ -117,13 +117,13 @@ def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevisi
     some = fitting[:MOST_CANDIDATES]
     return NotFound(
         f"Revision {text} not found on branch {branch.name}",
-        f"several revisions begin so: {', '.join(one.revision for one in some)}",
+        f"several revisions begin with it: {', '.join(one.revision for one in some)}",
         tuple((one.revision, _url(branch.name, "rev", one.revision)) for one in some),
     )
 
 
 def _unknown(branch: Branch, text: str, elsewhere: Sequence[Revision] = ()) -> NotFound:
-    """Say that a revision is not known; lead to what it means on other branches."""
+    """Raise NotFound for a revision; link what it may be on other branches."""
     some = elsewhere[:MOST_CANDIDATES]
     known = tuple(
         (f"{one.revision} on {one.branch.name}", _url(one.branch.name, "rev", one.revision))
@@ -203,7 +203,7 @@ def _spellings(noun: str, text: str) -> Sequence[str]:
 
 
 def _first(look_up: Callable[[str], Named | None], names: Sequence[str]) -> Named | None:
-    """Return what the first of *names* that names something names."""
+    """Return what the first valid name of *names* stands for."""
     return next((one for one in map(look_up, names) if one is not None), None)
 
 

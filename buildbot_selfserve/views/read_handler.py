@@ -53,9 +53,9 @@ GZIP_LEVEL = 2
 
 
 def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
-    """Answer *read_request*; what cannot be found is an answer too.
+    """Answer *read_request*; "not found" is an answer, too.
 
-    :raises LargeAnswer: it was asked as a small one, and is not
+    :raises LargeAnswer: the answer is too large for the lane of small answers
     """
     route = ROUTES[read_request.route]
     try:

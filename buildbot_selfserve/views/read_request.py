@@ -25,7 +25,7 @@ class ReadRequest:
     :param verdicts: whether the visitor may do what the route offers, by action
     :param page: which rows, of a route that is paged
     :param known: tags of answers that the client has already
-    :param gzip: it may be packed
+    :param gzip: it may be compressed
     :param is_large: it is answered in the lane of large answers
     """
 
@@ -44,7 +44,7 @@ class ReadRequest:
 
     @property
     def key(self) -> str:
-        """Return what two questions share that have the same answer."""
+        """Return a key that requests with the same answer share."""
         return repr(self)
 
 

@@ -59,18 +59,18 @@ class Reader:
         self.templates = render.templates()
 
     def warm(self) -> None:
-        """Load the index, so that the first question need not wait for it.
+        """Load the index, so that the first read need not wait for it.
 
-        Where that fails, the first question tries again, and says what is wrong.
+        If that fails, the first read tries again, and reports the error.
         """
         with suppress(sa.exc.SQLAlchemyError), self._history.connect() as history:
             self._index.facts(history)
 
     def read(self, site: Site, work: Callable[[Reading], Any]) -> Any:
-        """Return what *work* returns, which reads.
+        """Run *work*, which reads, and return its result.
 
-        Where a server was restarted, the first question finds that its connection is dead; then
-        all of them are made anew, and it is asked once more.
+        If the database server was restarted, the first read finds its connection dead; then all
+        connections are replaced, and the read is repeated once.
 
         :raises Unavailable: a database does not answer
         """
@@ -124,7 +124,7 @@ def open_reader(history_url: str, journal_url: str | None, connections: int) -> 
 
 
 def open_warm_reader(*arguments: Any) -> Reader:
-    """Return what ``open_reader`` returns, ready for the first question."""
+    """Return what ``open_reader`` returns, ready for the first read."""
     reader = open_reader(*arguments)
     reader.warm()
     return reader

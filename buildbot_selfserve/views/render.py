@@ -115,7 +115,7 @@ def segment(text: object) -> str:
 
 
 def duration(seconds: int | None) -> str:
-    """Return seconds as people say them: ``1h 02m 03s``."""
+    """Format seconds for people: ``1h 02m 03s``."""
     if seconds is None:
         return ""
     minutes, rest = divmod(max(0, int(seconds)), 60)

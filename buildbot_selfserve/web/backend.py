@@ -1,4 +1,4 @@
-"""What one master's pipeline works with: configuration, readers, tokens, jobs, live answers."""
+"""The services of one master's pipeline: configuration, readers, tokens, jobs, live answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_REMEMBERED = 200
 
 
 class Backend:
-    """Joins what handling a request needs; a reconfig may change all of it."""
+    """Holds what handling a request needs; a reconfig may change all of it."""
 
     def __init__(
         self,

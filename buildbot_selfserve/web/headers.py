@@ -40,7 +40,7 @@ REMEMBERED = 600
 
 
 def put_on(master: Any, request: Request) -> None:
-    """Give the answer to *request* the headers that every answer has.
+    """Set the headers that every answer has.
 
     Scripts of a page elsewhere may read it if ``c['www']['allowed_origins']`` names their site; of
     the visitor's own credentials they have the use only where that names it in particular.

@@ -80,7 +80,7 @@ class _Wanted:
 
 
 class JobRequests:
-    """Answers everything that is no GET."""
+    """Answers every request but GET."""
 
     log = Logger()
 
@@ -108,7 +108,7 @@ class JobRequests:
         )
 
     async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
-        """Do a job request; write the line of the log that tells of it, whatever came of it."""
+        """Do a job request; log it, whatever its outcome."""
         assert route.permission is not None  # declare() saw to it
         audit = AuditRecord(time.monotonic(), negotiation.client_address(request), dict(texts))
         try:
@@ -153,7 +153,7 @@ class JobRequests:
         return audit.begun + self.backend.config.timeout - time.monotonic()
 
     async def _identity(self, request: Request, audit: AuditRecord) -> Identity:
-        """Return who asks, from a page of this site or from none.
+        """Return the identity of the user, if no page of another site sent the request.
 
         :raises Unauthorized: nobody knows who it is, or their credentials are wrong
         :raises Forbidden: a page of another site may have sent it
@@ -163,7 +163,7 @@ class JobRequests:
         )
         audit.who, audit.via = identity.name or ANONYMOUS, identity.via
         if identity.name is None and self.backend.config.require_login:
-            raise Unauthorized("Log in first", "job requests are for users this Buildbot knows")
+            raise Unauthorized("Log in first", "job requests need a user that this Buildbot knows")
         csrf.require_same_site(self.master, request, identity.via)
         return identity
 
@@ -186,7 +186,7 @@ class JobRequests:
         texts: dict[str, str],
         audit: AuditRecord,
     ) -> _Wanted:
-        """Return what a job request wants of what, which *identity* may have done.
+        """Return the action, targets and parameters of a job request that *identity* may send.
 
         Who may not read must not learn here what exists: whatever is wrong, they are told the same,
         and where the rules let them do nothing anyway, nothing is looked up.
@@ -292,7 +292,7 @@ class JobRequests:
 def _attempt(
     route: Route, request: Request, texts: dict[str, str], params: dict[str, Any]
 ) -> Attempt | None:
-    """Return what makes sending *request* again safe, if its client gave it a key.
+    """Return the idempotency key of *request* with its content, if it has one.
 
     :raises BadParameter: a key that is none
     """

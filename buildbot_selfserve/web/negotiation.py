@@ -24,7 +24,7 @@ def query_of(request: Request) -> dict[str, str]:
             parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
         )
     except ValueError:
-        raise BadParameter("query", f"UTF-8 and of at most {MOST_FIELDS} parameters") from None
+        raise BadParameter("query", f"UTF-8 with at most {MOST_FIELDS} parameters") from None
 
 
 def form_of(request: Request, query: dict[str, str]) -> str:
@@ -54,7 +54,7 @@ def has_a_page(request: Request) -> bool:
 
 
 def takes_gzip(request: Request) -> bool:
-    """Whether the client takes packed answers."""
+    """Whether the client accepts gzip."""
     return "gzip" in _accepted(request, b"accept-encoding")
 
 

@@ -53,7 +53,7 @@ class Pipeline:
         return routing.resource(ROUTES, self.handle, self._unmatched, self._root, self._begin)
 
     def nothing(self) -> IResource:
-        """Return the resource for paths near ours at which there is nothing."""
+        """Return the resource for unknown paths next to ours."""
         return routing.NotFoundResource(self._unmatched, self._begin)
 
     async def handle(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:

@@ -58,7 +58,7 @@ class Reads:
         self._clock = monotonic(master.reactor)
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
-        """Answer a GET of what is read.
+        """Answer a GET that is handled in a reader.
 
         :param texts: what stands in its path, by noun
         """
@@ -117,7 +117,7 @@ class Reads:
         return await send(request, await asked, self._clock)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
-        """Answer a GET of what only the reactor knows.
+        """Answer a GET that is handled in the reactor.
 
         :param texts: what stands in its path, by noun
         """
@@ -164,7 +164,7 @@ class Reads:
         return self.backend.live.hold(client, asked.key, look, seconds, check)
 
     async def _identity(self, route: Route, request: Request, form: str) -> Identity:
-        """Return who asks, as far as the answer depends on it.
+        """Return the identity of the user, as far as the answer depends on it.
 
         :raises Unauthorized: they must be known to read, or have sent credentials that are wrong
         :raises Forbidden: they may not read
@@ -224,7 +224,7 @@ def new_read_request(
     identity: Identity,
     **more: Any,
 ) -> ReadRequest:
-    """Return what to ask a reader for.
+    """Return the request to send to a reader.
 
     :param route: its name in ``ROUTES``; may be empty where only a failure is to be told
     :param more: what the URL and the visitor do not tell
@@ -250,7 +250,9 @@ def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
     if route.template is not None:
         return negotiation.form_of(request, query)
     if route.live is not None and query.get("format", "") != "":
-        raise BadParameter(FORMAT.name, "left out: this is neither JSON nor a page")
+        raise BadParameter(
+            FORMAT.name, "left out, because this route returns neither JSON nor a page"
+        )
     if query.get("format", "json") not in ("json", ""):
-        raise BadParameter(FORMAT.name, "json: this has no page")
+        raise BadParameter(FORMAT.name, "json, because this route has no page")
     return "json"

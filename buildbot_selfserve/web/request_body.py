@@ -47,26 +47,26 @@ def body_of(request: Request, data: bytes) -> dict[str, Any]:
 
     :param data: what was :func:`received`
     :raises TooLarge: more than :data:`LARGEST` bytes
-    :raises WrongType: the content type is none that we read
+    :raises WrongType: the content type is not supported
     :raises BadBody: it is not what its content type says
     """
     if not data:
         return {}
     if len(data) > LARGEST:
-        raise TooLarge("The body is too large", f"at most {LARGEST} bytes are read")
+        raise TooLarge("The body is too large", f"send at most {LARGEST} bytes")
     if request.getHeader(b"content-encoding") not in (None, b"", b"identity"):
-        raise WrongType("A packed body is not read here", "send it as it is")
+        raise WrongType("Compressed bodies are not supported", "send it without Content-Encoding")
     kind, options = _content_type(request)
     parsers = {FORM: _form, MULTIPART: _multipart, JSON: _json}
     if kind not in parsers:
         raise WrongType(
-            f"A body of type {kind or '(none)'} is not read here",
+            f"Bodies of type {kind or '(none)'} are not supported",
             f"send {FORM}, {MULTIPART} or {JSON}",
         )
     try:
         return parsers[kind](data, options)
     except (ValueError, RecursionError) as error:
-        raise BadBody(f"The body is not {kind}") from error
+        raise BadBody(f"The body is not valid {kind}") from error
 
 
 def method_of(request: Request) -> str:

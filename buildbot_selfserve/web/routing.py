@@ -72,7 +72,7 @@ def resource(
 
 
 class NotFoundResource(Resource):
-    """Answers wherever there is nothing of ours.
+    """Answers unknown paths with 404.
 
     :param begin: called first with every request
     """
@@ -128,7 +128,7 @@ def _not_here(request: Request, error: BaseException | None) -> SelfServeError:
     if isinstance(error, WerkzeugMethodNotAllowed):
         method = request.method.decode("ascii", "replace")
         return MethodNotAllowed(method, tuple(sorted({*(error.valid_methods or ()), "OPTIONS"})))
-    return NotFound("There is nothing at this URL", "the root page lists what there is")
+    return NotFound("There is nothing at this URL", "the root page lists all URLs")
 
 
 class _Resource(KleinResource):

@@ -85,10 +85,10 @@ def test_every_page_is_looked_at(furnished: Furnished) -> None:
 ERRORS = (
     Unauthorized("Log in first", "this master knows no user of that name"),
     Forbidden("Cross-site request", "its Origin is not this site"),
-    Refused("Set pgo of branch main has no builders", "tag some with 'pgo'"),
+    Refused("Set pgo of branch main has no builders", "tag builders with 'pgo'"),
     TooMany("5 builds an hour are the limit", retry_after=60),
     Unavailable("The reader does not answer"),
-    Unavailable("Cut short: 2 of 3 builds requested", job_id=1),
+    Unavailable("Interrupted: 2 of 3 builds requested", job_id=1),
     SelfServeError("Something went wrong", "the master's log says what"),
 )
 WITH_BUTTONS = {route.template for route in ROUTES if route.offers}

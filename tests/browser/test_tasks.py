@@ -101,7 +101,7 @@ def test_a_revision_tells_at_a_glance(furnished: Furnished, open_page: Open) -> 
     verdict = page.get_by_role("status").first
     expect(verdict).to_contain_text("Not done: running")
     expect(verdict).to_contain_text("1 pending")
-    waits = page.locator("section", has=page.get_by_role("heading", name="What waits"))
+    waits = page.locator("section", has=page.get_by_role("heading", name="Pending"))
     expect(waits.get_by_role("listitem")).to_have_count(1)
     bars = page.locator(".timeline a")
     expect(bars).to_have_count(12)
@@ -146,14 +146,14 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     page.get_by_role("button", name="Find").click()
     page.locator(".timeline a").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Build 1")
-    page.get_by_label("How often").fill("2")
+    page.get_by_label("Number of builds").fill("2")
     page.get_by_role("button", name="Rebuild").click()
     assert shown_job(page) == ("2 builds requested", ["created"] * 2)
 
     # one of the two is wanted sooner
     page.get_by_role("link", name="request 3").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("pending")
-    page.locator("form", has_text="Build it sooner or later").get_by_label("Priority").fill("9")
+    page.locator("form", has_text="Change the priority").get_by_label("Priority").fill("9")
     page.get_by_role("button", name="Set priority").click()
     assert shown_job(page)[1] == ["reprioritized"]
 
@@ -228,7 +228,7 @@ def test_a_revision_is_built_with_a_builder_of_ones_choice(
     log_in(page, process_master.url)
     page.goto(f"{process_master.url}/self-serve/main")
     page.get_by_label("Build a revision").fill("0123abc")
-    page.get_by_role("button", name="Choose what").click()
+    page.get_by_role("button", name="Choose builders").click()
     page.get_by_label("Properties").fill('{"level": 3}')
     page.get_by_role("button", name="Build", exact=True).click()
     assert shown_job(page) == ("1 build requested", ["created"])
@@ -295,7 +295,7 @@ def test_what_somebody_writes_is_not_taken_away(process_master: Any, open_page: 
     waiting = process_master.force("slow")
     page = open_page()
     page.goto(f"{process_master.url}/self-serve/main/request/{waiting}")
-    priority = page.locator("form", has_text="sooner or later").get_by_label("Priority")
+    priority = page.locator("form", has_text="Change the priority").get_by_label("Priority")
     priority.fill("12")
     process_master.send("PUT", f"/self-serve/main/request/{waiting}", priority=3)
     with page.expect_response(re.compile(f"/main/request/{waiting}$")):

@@ -17,7 +17,7 @@ __all__ = ["run", "selfserve"]
 selfserve = Group(
     "selfserve",
     commands=[*reads.COMMANDS, *writes.COMMANDS],
-    help="See, rebuild, cancel and start builds of a Buildbot that has self-serve.",
+    help="List, start, rebuild and cancel builds of a Buildbot with self-serve.",
 )
 
 

@@ -50,8 +50,8 @@ STATUS: dict[type[ClientError], int] = {
 }
 
 EPILOG = """\
-SELFSERVE_URL says where self-serve is; SELFSERVE_TOKEN, or SELFSERVE_USER and SELFSERVE_PASSWORD,
-say who asks. So can a configuration file and netrc.
+Set SELFSERVE_URL to the URL of self-serve, and SELFSERVE_TOKEN, or SELFSERVE_USER and
+SELFSERVE_PASSWORD, to your credentials. A configuration file and netrc work too.
 
 \b
 Exit status:
@@ -59,7 +59,7 @@ Exit status:
   1   the builds failed or were not all made, or part of what was asked was not done
   2   wrong usage, or wrong settings
   3   the wait timed out, or what was asked about has not ended
-  4   refused: nobody knows who asks, or they may not
+  4   refused: not logged in, or not allowed
   5   the server cannot be reached, or cannot do it now
   6   not found, or a bad request
 """
@@ -117,7 +117,7 @@ def _common(*, hidden: bool) -> list[click.Parameter]:
             ["--wide"],
             is_flag=True,
             hidden=hidden,
-            help="Do not cut tables to the width of the terminal.",
+            help="Do not truncate tables to the width of the terminal.",
             **shared,
         ),
         click.Option(
@@ -247,4 +247,4 @@ def _write_everything() -> None:
 def _told(error: ClientError) -> str:
     if error.job_id is None:
         return str(error)
-    return f"{error} (selfserve job {error.job_id} tells how it ends)"
+    return f"{error} (run selfserve job {error.job_id} to see how it ends)"

@@ -34,7 +34,7 @@ def moment(text: str) -> int | str:
     try:
         return int(datetime.datetime.fromisoformat(text).timestamp())
     except (ValueError, OverflowError):
-        msg = f"{text!r} is no epoch seconds, and not like 2026-11-24 or 2026-11-24T10:30"
+        msg = f"{text!r} must be epoch seconds, or like 2026-11-24 or 2026-11-24T10:30"
         raise click.BadParameter(msg) from None
 
 
@@ -68,7 +68,7 @@ def builders(branch: str) -> None:
 @click.option("--date", metavar="YYYY-MM-DD", help="Day to list; today by default.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of rows.")
 def builds(branch: str, date: str | None, limit: int | None) -> None:
-    """List what was built on a day, the newest first."""
+    """List the builds and requests of a day, newest first."""
     asked = invocation()
     asked.screen.rows(asked.client().builds(branch, date=date, limit=limit))
 
@@ -81,7 +81,7 @@ def builds(branch: str, date: str | None, limit: int | None) -> None:
 def rev(branch: str, revision: str, limit: int | None, patched: bool) -> None:
     """List the builds and requests at a revision.
 
-    Of a hash, the first six digits will do.
+    A hash may be shortened to its first six digits.
     """
     asked = invocation()
     found = asked.client().revision(branch, revision, limit=limit, patched=patched)
@@ -92,9 +92,9 @@ def rev(branch: str, revision: str, limit: int | None, patched: bool) -> None:
 @branch_argument
 @click.argument("user")
 def user(branch: str, user: str) -> None:
-    """List what somebody has built.
+    """List the builds and requests of a user.
 
-    These are the builds of their changes, and those that they asked for.
+    These are the builds of their changes, and those that they requested.
     """
     asked = invocation()
     found = asked.client().user(branch, user)
@@ -111,24 +111,29 @@ def user(branch: str, user: str) -> None:
     "--stable-delay",
     type=_WHOLE,
     metavar="SECONDS",
-    help="Seconds after the last build until a revision is done; the server's default is 180.",
+    help="Seconds after its last build ended until a revision is done; the server's default is"
+    " 180.",
 )
 @click.option(
-    "--wait", type=_WHOLE, default=0, metavar="SECONDS", help="Seconds to wait until it is done."
+    "--wait",
+    type=_WHOLE,
+    default=0,
+    metavar="SECONDS",
+    help="Maximum number of seconds to wait until it is done.",
 )
 @click.option(
     "--appear",
     type=_WHOLE,
     default=0,
     metavar="SECONDS",
-    help="With --wait: seconds in which the revision may still be unknown, as after a push.",
+    help="With --wait: seconds for which the revision may still be unknown, as after a push.",
 )
 def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, appear: int) -> int:
-    """Tell whether a revision is done, and passed.
+    """Show whether a revision is done, and whether it passed.
 
-    It is done when everything at it has ended. The verdict goes by the latest result of each
+    It is done when everything at it has ended. The verdict counts the latest result of each
     builder. The exit status is 0 if it passed, 1 if it failed or if some builder has built nothing
-    there, and 3 if it was not done in time; without --wait, there is no time.
+    there, and 3 if it was not done in time (without --wait, at once).
     """
     asked = invocation()
     client, screen = asked.client(), asked.screen
@@ -160,16 +165,18 @@ def _status(done: Done) -> int:
 
 @command("jobs", example="selfserve jobs --who ada --since 2026-11-24")
 @click.option("--num", type=click.IntRange(min=1), help="Maximum number of job requests.")
-@click.option("--offset", type=_WHOLE, help="Number of job requests to skip, the newest first.")
+@click.option("--offset", type=_WHOLE, help="Number of job requests to skip, newest first.")
 @click.option("--who", help="Show only the job requests of this user.")
 @click.option("--action", help="Show only this action, such as rebuild_build.")
 @click.option("--branch", help="Show only this branch.", shell_complete=completion.branches)
-@_moment_option("--since", "Only what was asked for then or later; a day is one of the server's.")
-@_moment_option("--until", "Only what was asked for then or earlier, on that day included.")
+@_moment_option(
+    "--since", "Only job requests from this time on; a day is in the server's timezone."
+)
+@_moment_option("--until", "Only job requests up to this time, or the end of this day.")
 def jobs(**filters: Any) -> None:
-    """List the job requests, the newest first.
+    """List the job requests, newest first.
 
-    They tell who asked for what, and how it ended.
+    Each shows who requested what, and how it ended.
     """
     asked = invocation()
     asked.screen.jobs(asked.client().jobs(**filters))

@@ -24,11 +24,11 @@ request_option = click.option(
     "--request", "request_id", type=_ID, metavar="ID", help="ID of the build request."
 )
 priority_option = click.option(
-    "--priority", type=int, help="Priority; the higher, the sooner. Most requests have 0."
+    "--priority", type=int, help="Priority. Higher is built first; most requests have 0."
 )
 key_option = click.option(
     "--key",
-    help="Idempotency key: a job request that was sent with this key before is not repeated.",
+    help="Idempotency key: a job request already sent with this key is not repeated.",
 )
 
 
@@ -36,13 +36,13 @@ def named_value(text: str) -> tuple[str, Any]:
     """Return a property: ``NAME=TEXT``, or ``NAME:=JSON`` for anything but a text."""
     name, equals, value = text.partition("=")
     if not equals or not name.rstrip(":"):
-        raise click.BadParameter(f"{text!r} is not like NAME=TEXT or NAME:=JSON")
+        raise click.BadParameter(f"{text!r} must be like NAME=TEXT or NAME:=JSON")
     if not name.endswith(":"):
         return name, value
     try:
         return name[:-1], json.loads(value)
     except ValueError:
-        raise click.BadParameter(f"what follows {name}= is not JSON") from None
+        raise click.BadParameter(f"the value after {name}= is not JSON") from None
 
 
 def _one_of(**given: object) -> None:
@@ -63,7 +63,7 @@ def _shown(receipt: Receipt) -> int:
 @branch_argument
 @build_option
 @request_option
-@click.option("--count", type=_ID, help="Number of times to build it; 1 by default.")
+@click.option("--count", type=_ID, help="Number of new builds; 1 by default.")
 @priority_option
 @key_option
 def rebuild(
@@ -74,7 +74,7 @@ def rebuild(
     priority: int | None,
     key: str | None,
 ) -> int:
-    """Build a build or a request again."""
+    """Rebuild a build or a request."""
     _one_of(build=build_id, request=request_id)
     client = invocation().client()
     if build_id is not None:
@@ -100,7 +100,7 @@ def cancel(
 ) -> int:
     """Cancel a build, a request or a revision.
 
-    Of a revision, that is everything that waits or runs. A build is stopped.
+    A running build is stopped. For a revision, everything pending or running is cancelled.
     """
     _one_of(build=build_id, request=request_id, revision=revision)
     client = invocation().client()
@@ -130,9 +130,9 @@ def cancel(
 @click.argument("priority", type=int)
 @key_option
 def reprioritize(branch: str, request_id: int, priority: int, key: str | None) -> int:
-    """Give a pending request another priority.
+    """Change the priority of a pending request.
 
-    The higher, the sooner; most requests have 0.
+    Higher is built first; most requests have 0.
     """
     return _shown(invocation().client().reprioritize(branch, request_id, priority, key=key))
 
@@ -166,7 +166,7 @@ def build(
 ) -> int:
     """Build a revision.
 
-    Without --builder, that is all that the schedulers would build on a push of it.
+    Without --builder, build everything that the schedulers would build on a push.
     """
     if builder is None and (properties or files):
         raise click.UsageError("--property and --file need --builder.")
@@ -210,7 +210,7 @@ def _set_command(name: str) -> Command:
 def build_set(branch: str, revision: str, name: str, priority: int | None, key: str | None) -> int:
     """Build a revision with a set of builders.
 
-    NAME is nightly, pgo or a set that the branch is configured with.
+    NAME is nightly, pgo or a set configured for the branch.
     """
     return _built(branch, revision, name, priority, key)
 
