@@ -25,7 +25,7 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control.availability import Availability
-from buildbot_selfserve.control.dead_masters import DeadMasters
+from buildbot_selfserve.control.gone_masters import GoneMasters
 from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
@@ -69,7 +69,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.live = Live(clock, self._sourcestamps_of)
         self.metrics = Metrics()
         self._tokens = Tokens(master, secrets)
-        self._dead_masters = DeadMasters(master)
+        self._gone_masters = GoneMasters(master)
         self._gc_freeze = GcFreeze(clock.callLater)
         self._availability = Availability(master, clock)
         self.jobs = Jobs(
@@ -153,7 +153,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     async def _reconcile_left_open(self) -> None:
         """Close what this master left open when it stopped the last time."""
-        reconciled = await self.jobs.reconcile_left_open()
+        reconciled = await self.jobs.left_open.of_this_master()
         if reconciled:
             self.log.info("selfserve: reconciled {n} jobs that were left open", n=reconciled)
 
@@ -172,8 +172,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     async def _take_over(self) -> int:
         # those that stop end their jobs first, after they have said that they stop
-        gone = await self._dead_masters.gone(self.config.timeout + GONE_INTERVAL)
-        return await self.jobs.reconcile_of_gone(gone)
+        gone = await self._gone_masters.gone(self.config.timeout + GONE_INTERVAL)
+        return await self.jobs.left_open.of_gone_masters(gone)
 
     # -- what live answers need
 

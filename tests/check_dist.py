@@ -16,7 +16,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "buildbot_selfserve"
 #: What an installed package needs beside its modules.
-DATA = ("VERSION", "py.typed", "templates/*", "static/*", "journal/migrations/*.mako", "views/*.json")
+DATA = (
+    "VERSION",
+    "py.typed",
+    "templates/*",
+    "static/*",
+    "journal/migrations/*.mako",
+    "views/*.json",
+)
 #: What somebody who works from the sdist needs beside the package.
 SOURCES = (
     ".ci/run",

@@ -321,7 +321,7 @@ async def left_open(master: Any, *meant: RequestOutcome) -> Any:
 
     job_id = await service.databases.write(leave)
     await service.jobs.begin_anew()
-    assert await service.jobs.reconcile_left_open() == 1
+    assert await service.jobs.left_open.of_this_master() == 1
     return (await master.get(f"/self-serve/jobs/{job_id}")).json
 
 

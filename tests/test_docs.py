@@ -106,12 +106,12 @@ def test_every_status_code_is_documented() -> None:
 
 
 def test_every_header_that_scripts_may_send_or_see_is_documented() -> None:
-    from buildbot_selfserve.web import headers
+    from buildbot_selfserve.web import security_headers
 
     api = (generate.ROOT / generate.API).read_text()
     section = api.partition("\n## Headers\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `([A-Za-z-]+)` \|", section, re.MULTILINE))
-    assert {*headers.ACCEPTED, *headers.EXPOSED} - named == set()
+    assert {*security_headers.ACCEPTED, *security_headers.EXPOSED} - named == set()
 
 
 @pytest.mark.parametrize("name", [generate.API, "docs/users.md"])

@@ -13,7 +13,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve.resources import ROUTES
-from buildbot_selfserve.web.headers import EVERY
+from buildbot_selfserve.web.security_headers import EVERY
 from tests.harness import USER
 from tests.harness import Received
 from tests.harness import config

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import settings
 
 from buildbot_selfserve.resources import ROUTES
-from buildbot_selfserve.web.headers import EVERY
+from buildbot_selfserve.web.security_headers import EVERY
 from tests import hostile
 from tests.harness import PASSWORD
 from tests.harness import USER

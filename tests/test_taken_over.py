@@ -136,7 +136,7 @@ async def test_a_master_that_stops_ends_its_jobs_itself(master: Any, monkeypatch
 async def test_a_master_that_was_there_in_between_has_not_gone(master: Any) -> None:
     async def gone() -> set[int]:
         await task.deferLater(reactor, 0.3)  # type: ignore[arg-type]
-        return set(await service()._dead_masters.gone(0.2))
+        return set(await service()._gone_masters.gone(0.2))
 
     other = await another(master)
     updates = master.master.data.updates
@@ -209,7 +209,7 @@ async def test_what_an_earlier_life_left_is_gone_on_with_once(
     waiting = RequestOutcome(request_id, "slow", "waiting")
     job_id = await left(master.master.masterid, request_id, waiting)
     await service().jobs.begin_anew()
-    settle = service().jobs.reconcile_left_open
+    settle = service().jobs.left_open.of_this_master
     settled = await defer.gatherResults([defer.ensureDeferred(settle()) for _ in range(2)])
     assert sorted(settled) == [0, 1]
 
@@ -238,12 +238,12 @@ async def test_a_reconfig_leaves_what_is_followed_to_who_follows_it(
     waiting = RequestOutcome(1, "slow", "waiting")
     job_id = await left(master.master.masterid, 1, waiting)
     await service().jobs.begin_anew()
-    await service().jobs.reconcile_left_open()
+    await service().jobs.left_open.of_this_master()
     for make in (more_patient, patient):
         await master.reconfig(make)
         await master.until(lambda: service().databases.ready, "it is open again")
     # when this is done, what the opening did is done too
-    await service().jobs.reconcile_left_open()
+    await service().jobs.left_open.of_this_master()
     assert followed == [job_id]
 
 
@@ -262,12 +262,12 @@ async def test_what_was_taken_over_though_that_failed_is_gone_on_with(
 
     monkeypatch.setattr(store, "take_over", unconfirmed)
     with pytest.raises(sa.exc.InvalidRequestError):
-        await service().jobs.reconcile_of_gone({other})
+        await service().jobs.left_open.of_gone_masters({other})
     master.errors.clear()  # the pool's
     monkeypatch.setattr(store, "take_over", take_over)
-    assert await service().jobs.reconcile_of_gone(set()) == 2
+    assert await service().jobs.left_open.of_gone_masters(set()) == 2
     assert [(await job(master, one))["status"] for one in job_ids] == ["failed"] * 2
-    assert await service().jobs.reconcile_of_gone(set()) == 0
+    assert await service().jobs.left_open.of_gone_masters(set()) == 0
 
 
 # -- a journal that moves

@@ -27,7 +27,7 @@ from buildbot_selfserve.auth import custom_code
 from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.control import current_state
-from buildbot_selfserve.control import virtual_builders
+from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Builder
@@ -153,7 +153,9 @@ async def _acts(master: Any, action: Action, target: Target) -> list[_Act]:
     """Return what to check against the rules; all of it must be allowed."""
     endpoint = action.permission.endpoint
     if isinstance(target, Builder):
-        return _all(_creating(action, target.name), virtual_builders.names(master, target.name, {}))
+        return _all(
+            _creating(action, target.name), virtual_builder_names.names(master, target.name, {})
+        )
     if isinstance(target, NewRequest):
         return _all(_creating(action, target.builder.name), [target.name])
     request: RequestTarget = target.request if isinstance(target, BuildRow) else target
@@ -171,8 +173,8 @@ async def _virtual_names(master: Any, request: RequestTarget) -> tuple[str, ...]
     """Return the names other than its builder's under which *request* may be built."""
     pairs = await current_state.properties_of(master, request.buildset_id)
     properties = {name: value for name, (value, _source) in pairs.items()}
-    of_changes = await master.db.pool.do(virtual_builders.of_buildset, request.buildset_id)
-    return virtual_builders.names(master, request.buildername, properties, of_changes)
+    of_changes = await master.db.pool.do(virtual_builder_names.of_buildset, request.buildset_id)
+    return virtual_builder_names.names(master, request.buildername, properties, of_changes)
 
 
 def _all(act: _Act, names: Iterable[str]) -> list[_Act]:

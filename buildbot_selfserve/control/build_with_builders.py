@@ -13,8 +13,8 @@ from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import create_buildsets
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import revision_sourcestamps
-from buildbot_selfserve.control.admission import Admission
-from buildbot_selfserve.control.admission import NewBuildset
+from buildbot_selfserve.control.rights_and_budgets import Admission
+from buildbot_selfserve.control.rights_and_budgets import NewBuildset
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import Unavailable

@@ -22,11 +22,11 @@ from buildbot_selfserve.control import create_buildsets
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control import revision_sourcestamps
-from buildbot_selfserve.control.admission import Admission
-from buildbot_selfserve.control.admission import NewBuildset
-from buildbot_selfserve.control.admission import NothingAdmitted
 from buildbot_selfserve.control.branch_setup import builds_changes
 from buildbot_selfserve.control.branch_setup import takes
+from buildbot_selfserve.control.rights_and_budgets import Admission
+from buildbot_selfserve.control.rights_and_budgets import NewBuildset
+from buildbot_selfserve.control.rights_and_budgets import NothingAdmitted
 from buildbot_selfserve.control.scheduler_gate import Gate
 from buildbot_selfserve.control.scheduler_gate import out_of_sight
 from buildbot_selfserve.errors import CustomCodeFailed

@@ -18,8 +18,8 @@ from buildbot.util import epoch2datetime
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
-from buildbot_selfserve.control.admission import Admission
-from buildbot_selfserve.control.admission import NewBuildset
+from buildbot_selfserve.control.rights_and_budgets import Admission
+from buildbot_selfserve.control.rights_and_budgets import NewBuildset
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY

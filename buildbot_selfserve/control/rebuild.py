@@ -6,8 +6,8 @@ from typing import Any
 
 from buildbot_selfserve.control import create_buildsets
 from buildbot_selfserve.control import current_state
-from buildbot_selfserve.control.admission import Admission
-from buildbot_selfserve.control.admission import NewBuildset
+from buildbot_selfserve.control.rights_and_budgets import Admission
+from buildbot_selfserve.control.rights_and_budgets import NewBuildset
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.left_open import LeftOpen
 from buildbot_selfserve.jobs.open_row import Requester
 from buildbot_selfserve.jobs.open_row import RowOpener
 from buildbot_selfserve.jobs.open_row import new_job
@@ -33,7 +33,6 @@ from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
-from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import Limits
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Receipt
@@ -67,6 +66,7 @@ class Jobs:
     :param follow: waits until what a job told to stop has ended; says how
     :param masterid: returns the id of this master
     :param closed: is told of each job whose row was closed
+    :ivar left_open: closes what killed and gone masters have left open
     """
 
     log = Logger()
@@ -92,8 +92,9 @@ class Jobs:
         self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
         #: what is being done, and until when somebody waits for it
         self._in_flight: dict[defer.Deferred[Any], float] = {}
-        #: rows that may have been taken over, though that failed
-        self._doubtful: set[JobRow] = set()
+        self.left_open = LeftOpen(
+            write, masterid, lambda: self.incarnation, self._opening, self._closing
+        )
 
     async def run(
         self, requester: Requester, action: str, act: Act, *nouns: Any, **params: Any
@@ -119,44 +120,6 @@ class Jobs:
     def under_way(self) -> int:
         """Return how many job requests are being done now."""
         return len(self._in_flight)
-
-    async def reconcile_left_open(self) -> int:
-        """Close the rows that earlier lives of this master left open; return how many.
-
-        What they were following is followed on, and counts as well.
-        """
-        return await self._reconcile_of({self._masterid()})
-
-    async def reconcile_of_gone(self, gone: Collection[int]) -> int:
-        """Do the same for masters that are *gone*. Several masters may do this at once."""
-        return await self._reconcile_of(gone) if gone or self._doubtful else 0
-
-    async def _reconcile_of(self, masters: Collection[int]) -> int:
-        taken = await self._take_over(masters)
-        still_open = [job for job in taken if job.status == "running"]
-        self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
-        for job in taken:
-            if job.status != "running":
-                self._closing.follow_on(job)
-        for job in still_open:
-            await self._closing.close_as_reconciled(job)
-            self._opening.open_rows.discard(job.row)
-        return len(taken)
-
-    async def _take_over(self, masters: Collection[int]) -> list[Job]:
-        """Make what *masters* left ours, and what this failed to tell of the last time."""
-        incarnation = self.incarnation
-        begun = [job_id for life, job_id in self._doubtful if life == incarnation]
-        self._doubtful.clear()
-        busy = self._opening.open_rows | self._closing.followed
-        try:
-            taken: list[Job] = await self._write(
-                store.take_over, masters, self._masterid(), incarnation, busy, begun
-            )
-        except Exception:
-            self._doubtful.update((incarnation, job_id) for job_id in begun)
-            raise
-        return taken
 
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""

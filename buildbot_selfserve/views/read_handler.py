@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -31,6 +29,7 @@ from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
+from buildbot_selfserve.views import etag
 from buildbot_selfserve.views import lookup
 from buildbot_selfserve.views import paging
 from buildbot_selfserve.views import render
@@ -42,14 +41,10 @@ from buildbot_selfserve.views.read_request import twin_url
 from buildbot_selfserve.views.reader import Reader
 from buildbot_selfserve.views.reader import Reading
 
-#: A smaller body is sent as it is.
-SMALLEST_PACKED = 1024
 #: So much may an answer have in the lane of small ones: rows, each request of a job being one.
 MOST_SMALL = {"json": 1000, "html": 200}
 #: So many names take no longer than a row.
 NAMES_A_ROW = 10
-#: Packing quickly matters more than the last percent.
-GZIP_LEVEL = 2
 
 
 def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
@@ -70,7 +65,7 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     links = paging.links(read_request.path, read_request.query, rows)
     if read_request.form == "json":
         body = render.json_bytes(as_json(value, site))
-        return _tagged(read_request, Response(200, render.JSON_TYPE, body, links))
+        return etag.tagged(read_request, Response(200, render.JSON_TYPE, body, links))
     if isinstance(value, Branches) and value.only is not None:
         return Response(302, render.HTML_TYPE, b"", (("Location", _page_of(site, value.only)),))
     assert route.template is not None  # the pipeline asks for JSON of what has no page
@@ -80,7 +75,7 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
         context |= {"rows": rows, "url_of": url_of, "every": whole.rows}
     body = render.page(reader.templates, route.template, site, context)
     twin = ("Link", f'<{twin_url(read_request)}>; rel="alternate"; type="{render.JSON_TYPE}"')
-    return _tagged(read_request, Response(200, render.HTML_TYPE, body, (*links, twin)))
+    return etag.tagged(read_request, Response(200, render.HTML_TYPE, body, (*links, twin)))
 
 
 def _page_of(site: Site, revision: Revision) -> str:
@@ -174,22 +169,3 @@ def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, A
     """
     found: dict[str, Any] = reader.read(site, lambda reading: lookup.resolve(reading, texts))
     return found
-
-
-def _tagged(read_request: ReadRequest, whole: Response) -> Response:
-    """Return *whole* with its entity tag, or that it is what the client has already."""
-    # what is sent tells one answer from another; links lead on from a part that may stay the same
-    digest = hashlib.blake2b(whole.body, digest_size=16)
-    digest.update(repr((whole.content_type, whole.headers)).encode())
-    tag = f'"{digest.hexdigest()}{"-gzip" if read_request.gzip else ""}"'
-    headers = (("ETag", tag), *whole.headers)
-    if tag in read_request.known or "*" in read_request.known:
-        return Response(304, "", b"", headers)
-    return _packed(read_request, replace(whole, headers=headers))
-
-
-def _packed(read_request: ReadRequest, answer: Response) -> Response:
-    if not read_request.gzip or len(answer.body) < SMALLEST_PACKED:
-        return answer
-    body = gzip.compress(answer.body, GZIP_LEVEL, mtime=0)
-    return replace(answer, body=body, headers=(*answer.headers, ("Content-Encoding", "gzip")))

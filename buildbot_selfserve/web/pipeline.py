@@ -22,9 +22,9 @@ from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views.error_responses import failure
-from buildbot_selfserve.web import headers
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import routing
+from buildbot_selfserve.web import security_headers
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.job_requests import JobRequests
 from buildbot_selfserve.web.reads import Reads
@@ -115,7 +115,7 @@ class Pipeline:
         return respond(request, answer)
 
     def _begin(self, request: Request) -> None:
-        headers.put_on(self.master, request)
+        security_headers.put_on(self.master, request)
         if request.received_cookies:
             session_cookies.forget_broken(self.master, request)
 

@@ -25,8 +25,8 @@ from buildbot_selfserve.errors import MethodNotAllowed
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.web import headers
 from buildbot_selfserve.web import request_body
+from buildbot_selfserve.web import security_headers
 
 #: Answers a request that matched a route, with the texts in its path by noun.
 Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]]
@@ -64,7 +64,7 @@ def resource(
     def unmatched(request: Any, failure: Failure) -> Any:
         error = _not_here(request, failure.value)
         if request.method == b"OPTIONS" and isinstance(error, MethodNotAllowed):
-            return headers.answer_options(request, error.allowed)
+            return security_headers.answer_options(request, error.allowed)
         return refuse(request, error)
 
     app.handle_errors(HTTPException)(unmatched)

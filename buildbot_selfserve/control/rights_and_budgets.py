@@ -17,7 +17,7 @@ from dataclasses import field
 from dataclasses import replace
 from typing import Any
 
-from buildbot_selfserve.control import virtual_builders
+from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -159,7 +159,7 @@ class Admission:
         if self._target is not None:
             return list(buildset.builder_ids) if await self._may(None, self._target) else []
         stamps = list(buildset.sourcestamps)
-        of_changes = await self._master.db.pool.do(virtual_builders.of_sourcestamps, stamps)
+        of_changes = await self._master.db.pool.do(virtual_builder_names.of_sourcestamps, stamps)
         values = {name: value for name, (value, _source) in buildset.properties.items()}
         branches = await self._other_branches(stamps) if self._branch is not None else ()
         return await self.usable(buildset.builder_ids, values, of_changes, branches)
@@ -193,7 +193,7 @@ class Admission:
             self._leave_out(name, "left_out", "no master builds for it")
             return False
         builder = Builder(builder_id, name)
-        names = virtual_builders.names(self._master, builder.name, properties, of_changes)
+        names = virtual_builder_names.names(self._master, builder.name, properties, of_changes)
         for name, branch in itertools.product((builder.name, *names), (None, *branches)):
             request = NewRequest(builder, name, branch)
             if not await self._may(request, request):

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 
-class DeadMasters:
+class GoneMasters:
     """Checks the other masters now and then, and remembers which of them were inactive."""
 
     def __init__(self, master: Any) -> None:

@@ -1,0 +1,77 @@
+"""Takes over the rows that killed and gone masters have left open, and closes them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Collection
+from typing import Any
+
+from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.open_row import RowOpener
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
+
+
+class LeftOpen:
+    """Closes the rows that were left open.
+
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param masterid: returns the id of this master
+    :param incarnation: returns the mark of this life of it
+    """
+
+    def __init__(
+        self,
+        write: Callable[..., Awaitable[Any]],
+        masterid: Callable[[], int],
+        incarnation: Callable[[], str],
+        opening: RowOpener,
+        closing: RowCloser,
+    ) -> None:
+        self._write = write
+        self._masterid = masterid
+        self._incarnation = incarnation
+        self._opening = opening
+        self._closing = closing
+        #: rows that may have been taken over, though that failed
+        self._doubtful: set[JobRow] = set()
+
+    async def of_this_master(self) -> int:
+        """Close the rows that earlier lives of this master left open; return how many.
+
+        What they were following is followed on, and counts as well.
+        """
+        return await self._reconcile_of({self._masterid()})
+
+    async def of_gone_masters(self, gone: Collection[int]) -> int:
+        """Do the same for masters that are *gone*. Several masters may do this at once."""
+        return await self._reconcile_of(gone) if gone or self._doubtful else 0
+
+    async def _reconcile_of(self, masters: Collection[int]) -> int:
+        taken = await self._take_over(masters)
+        still_open = [job for job in taken if job.status == "running"]
+        self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
+        for job in taken:
+            if job.status != "running":
+                self._closing.follow_on(job)
+        for job in still_open:
+            await self._closing.close_as_reconciled(job)
+            self._opening.open_rows.discard(job.row)
+        return len(taken)
+
+    async def _take_over(self, masters: Collection[int]) -> list[Job]:
+        """Make what *masters* left ours, and what this failed to tell of the last time."""
+        incarnation = self._incarnation()
+        begun = [job_id for life, job_id in self._doubtful if life == incarnation]
+        self._doubtful.clear()
+        busy = self._opening.open_rows | self._closing.followed
+        try:
+            taken: list[Job] = await self._write(
+                store.take_over, masters, self._masterid(), incarnation, busy, begun
+            )
+        except Exception:
+            self._doubtful.update((incarnation, job_id) for job_id in begun)
+            raise
+        return taken
