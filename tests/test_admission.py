@@ -395,8 +395,8 @@ def budgeted(kind: Any, builds: int) -> Callable[[], Any]:
     return made_by(kind, limits=util.SelfServeLimits(builds_per_hour=builds))
 
 
-async def left(master: Any) -> int:
-    answer = (await master.get("/self-serve/main/permissions", user=USER)).json
+async def left(master: Any, user: str = USER) -> int:
+    answer = (await master.get("/self-serve/main/permissions", user=user)).json
     number: int = answer["limits"]["builds_per_hour"]["left"]
     return number
 
@@ -438,6 +438,19 @@ async def test_a_class_with_several_buildsets_exceeds_no_budget(master: Any) -> 
     assert [name for name, outcome in told(answer.json) if outcome == "created"] == NAMES[:3]
     assert "1 build requested, 0 left of 3 per hour" in answer.text
     assert len(await built(master)) == 3
+
+
+@pytest.mark.parametrize(
+    "master",
+    [made_by(Own, RULE, limits=util.SelfServeLimits(builds_per_hour=3))],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_denied_takes_nothing_from_the_budget(master: Any) -> None:
+    master.pause()
+    answer = await new_builds(master, user=DEVELOPER)
+    assert answer.json["msg"] == "2 builds requested, 2 denied"
+    assert await left(master, DEVELOPER) == 1
 
 
 # -- virtual builders
@@ -494,6 +507,17 @@ async def test_both_names_of_a_virtual_builder_must_be_allowed(master: Any) -> N
     for path in (at, f"{at}/pgo"):
         assert (await master.post(path, user=ADMIN)).status == 202
     assert await built(master) == ["linux", "linux"]
+
+
+@pytest.mark.parametrize(
+    "master",
+    [virtual(of_builder={"properties": {"virtual_builder_name": "mac"}}, **{"global": AS_RELEASE})],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_a_name_that_another_one_replaces_needs_no_permission(master: Any) -> None:
+    master.pause()
+    assert (await new_builds(master, user=DEVELOPER)).status == 202
 
 
 @pytest.mark.parametrize("master", [BY_BUILDER, BY_MASTER], indirect=True)
