@@ -82,7 +82,7 @@ def test_bytes_in_arguments_make_no_traceback(tmp_path: Path, arguments: tuple[b
         (".config/selfserve/config.ini", b"\xef\xbb\xbf[selfserve]\nuser=ada\n", b"password"),
         (".config/selfserve/config.ini", b"[selfserve]\nuser=" + NOT_UTF_8, b"it is not UTF-8"),
         (".config/selfserve/config.ini", "[selfserve]\n".encode("utf-16"), b"it is not UTF-8"),
-        (".config/selfserve/config.ini", b"\x00\x01[selfserve]", b"no configuration file"),
+        (".config/selfserve/config.ini", b"\x00\x01[selfserve]", b"not a valid configuration file"),
         (".netrc", b"machine 127.0.0.1 login ada password " + NOT_UTF_8, b""),
         (".netrc", b"\xef\xbb\xbfmachine 127.0.0.1 login ada password x", b""),
         (".netrc", b"machine \x00 login", b""),
@@ -105,5 +105,5 @@ def test_bytes_of_a_password_are_sent_as_they_are() -> None:
     password = NOT_UTF_8.decode("utf-8", "surrogateescape")
     header = Credentials(user="ada", password=password).header()
     assert base64.b64decode(header.removeprefix("Basic ")) == b"ada:" + NOT_UTF_8
-    with pytest.raises(Misconfigured, match="no text"):
+    with pytest.raises(Misconfigured, match="not valid text"):
         Credentials(user="ada", password="\ud800")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from collections.abc import Collection
 from typing import Any
 
+from twisted.internet import defer
+
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.jobs.open_row import RowOpener
 from buildbot_selfserve.journal import store
@@ -37,6 +39,7 @@ class LeftOpen:
         self._closing = closing
         #: rows that may have been taken over, though that failed
         self._doubtful: set[JobRow] = set()
+        self._one_at_a_time = defer.DeferredLock()
 
     async def of_this_master(self) -> int:
         """Close the rows that earlier lives of this master left open; return how many.
@@ -50,12 +53,17 @@ class LeftOpen:
         return await self._reconcile_of(gone) if gone or self._doubtful else 0
 
     async def _reconcile_of(self, masters: Collection[int]) -> int:
-        taken = await self._take_over(masters)
-        still_open = [job for job in taken if job.status == "running"]
-        self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
-        for job in taken:
-            if job.status != "running":
-                self._closing.follow_on(job)
+        # what one has taken is known to be worked on before the next one looks
+        await self._one_at_a_time.acquire()
+        try:
+            taken = await self._take_over(masters)
+            still_open = [job for job in taken if job.status == "running"]
+            self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
+            for job in taken:
+                if job.status != "running":
+                    self._closing.follow_on(job)
+        finally:
+            self._one_at_a_time.release()
         for job in still_open:
             await self._closing.close_as_reconciled(job)
             self._opening.open_rows.discard(job.row)
