@@ -20,33 +20,28 @@ from tests import reaper
 #: Databases that Buildbot runs on.
 EVERY = ("sqlite", "postgresql", "mariadb")
 #: The modules that take longest, in this order; among the heavy tests, the first ones.
-_LONG = {
-    name: place
-    for place, name in enumerate(
-        (
-            "test_benchmarks",
-            "test_stopped",
-            "test_generated",
-            "test_index",
-            "test_command",
-            "test_readers",
-            "test_reads",
-            "test_examples",
-            "test_job_requests",
-            "test_waiting",
-            "test_faults",
-            "test_names",
-            "test_new_builds",
-            "test_taken_over",
-            "test_tasks",
-            "test_every_page",
-            "test_timeout",
-            "test_two_masters",
-            "test_contract",
-            "test_cut_short",
-        )
-    )
-}
+_LONG = (
+    "test_benchmarks",
+    "test_stopped",
+    "test_generated",
+    "test_index",
+    "test_command",
+    "test_readers",
+    "test_reads",
+    "test_examples",
+    "test_job_requests",
+    "test_waiting",
+    "test_faults",
+    "test_names",
+    "test_new_builds",
+    "test_taken_over",
+    "test_tasks",
+    "test_every_page",
+    "test_timeout",
+    "test_two_masters",
+    "test_contract",
+    "test_cut_short",
+)
 #: Bytes of memory that a process of tests needs, with its masters, servers and browser.
 A_PROCESS = 600_000_000
 
@@ -89,7 +84,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Begin with the modules that take longest, since each is run by one process."""
-    items.sort(key=lambda item: _LONG.get(item.path.stem, len(_LONG)))
+    items.sort(key=lambda item: (*_LONG, item.path.stem).index(item.path.stem))
 
 
 @pytest.fixture(scope="session")

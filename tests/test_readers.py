@@ -56,23 +56,29 @@ from tests.process_master import ProcessMaster
 
 #: Seconds after which a question is given up that is to be, once its reader has started.
 BRIEF = 3.0
+#: Seconds in which there is to be room for an answer, or it is given up.
+TIGHT_SECONDS = 6.0
 #: Of what is to be answered: several processes start at once.
 PATIENCE = 60.0
 
 
+def one_reader(kind: str, seconds: float, opening: Callable[[str], Any] = open_state) -> Any:
+    """Return a reader in a process or a thread; a question is given up after so many *seconds*."""
+    if kind == "processes":
+        return ProcessReaders(reactor, 1, opening, ("Ada",), seconds)
+    return ThreadReaders.of_our_own(reactor, open_state("Ada"), seconds)
+
+
 @pytest_twisted.async_yield_fixture(params=["processes", "threads"])
 async def readers(request: Any) -> Any:
-    if request.param == "processes":
-        made: Any = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
-    else:
-        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), PATIENCE)
+    made = one_reader(request.param, PATIENCE)
     yield made
     await made.stop()
 
 
 @pytest_twisted.async_yield_fixture
 async def processes() -> Any:
-    made = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)
+    made = one_reader("processes", PATIENCE)
     yield made
     await made.stop()
 
@@ -100,10 +106,6 @@ async def test_a_long_text_comes_in_pieces(readers: Any) -> None:
         assert all(len(piece) <= PIECE for piece in pieces)
 
 
-#: Seconds in which there is to be room for an answer, or it is given up.
-TIGHT_SECONDS = 6.0
-
-
 async def pieces_of(body: Body) -> list[bytes]:
     """Return all that is left of *body*."""
     pieces: list[bytes] = []
@@ -129,10 +131,7 @@ async def pieces_of(body: Body) -> list[bytes]:
 async def tight(request: Any, monkeypatch: Any) -> Any:
     monkeypatch.setattr(room, "MOST_HELD", TIGHT)
     monkeypatch.setattr(bodies, "MEASURED", 1.0)
-    if request.param == "processes":
-        made: Any = ProcessReaders(reactor, 1, open_tight, ("Ada",), PATIENCE)
-    else:
-        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), PATIENCE)
+    made = one_reader(request.param, PATIENCE, open_tight)
     yield made
     await made.stop()
 
@@ -226,7 +225,7 @@ async def test_what_is_on_its_way_is_lost_with_its_reader(processes_tight: Any) 
 
 @pytest_twisted.async_yield_fixture
 async def processes_tight(monkeypatch: Any) -> Any:
-    made = ProcessReaders(reactor, 1, open_tight, ("Ada",), TIGHT_SECONDS)
+    made = one_reader("processes", TIGHT_SECONDS, open_tight)
     await when_it_answers(made)
     yield made
     await made.stop()
@@ -294,10 +293,7 @@ async def when_it_answers(made: Any) -> int:
 @pytest_twisted.async_yield_fixture(params=["processes", "threads"])
 async def hasty(request: Any) -> Any:
     """A reader that has started, and is given up soon."""
-    if request.param == "processes":
-        made: Any = ProcessReaders(reactor, 1, open_state, ("Ada",), BRIEF)
-    else:
-        made = ThreadReaders.of_our_own(reactor, open_state("Ada"), BRIEF)
+    made = one_reader(request.param, BRIEF)
     await when_it_answers(made)
     yield made
     await made.stop()
@@ -305,7 +301,7 @@ async def hasty(request: Any) -> Any:
 
 @pytest_twisted.async_yield_fixture
 async def hasty_processes() -> Any:
-    made = ProcessReaders(reactor, 1, open_state, ("Ada",), BRIEF)
+    made = one_reader("processes", BRIEF)
     await when_it_answers(made)
     yield made
     await made.stop()

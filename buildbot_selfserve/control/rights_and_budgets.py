@@ -103,7 +103,7 @@ class Admission:
         self._shares.update(shares)
 
     def begin(self, share: str) -> None:
-        """Charge what is inserted from now on to this *share*, as far as it goes."""
+        """Charge what is inserted from now on to *share*, until that is used up."""
         self._share = share
 
     async def usable(

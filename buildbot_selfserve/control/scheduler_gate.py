@@ -25,7 +25,7 @@ from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.override import Override
 
-#: Adds a buildset as ``data.updates.addBuildset`` does, of which it takes the arguments.
+#: Takes the arguments of ``data.updates.addBuildset``, and returns what that does.
 AddBuildset = Callable[..., defer.Deferred[tuple[int | None, dict[int, int]]]]
 #: What Buildbot's control API would build past us.
 _BUILDING = frozenset({"force", "rebuild"})
@@ -121,7 +121,7 @@ class Gate:
         )
 
     def add_buildset(self, *args: Any, **kwargs: Any) -> Any:
-        """Do what ``data.updates.addBuildset`` does, of which it takes the arguments.
+        """Add a buildset; take and return what ``data.updates.addBuildset`` does.
 
         A loop of a scheduler may have begun in one job request and build for the next ones.
         """
@@ -129,12 +129,11 @@ class Gate:
         return (gate or self)._add_buildset(*args, **kwargs)
 
     def control(self, action: str, args: Any, path: Any) -> Any:
-        """Do what ``data.control`` does, unless that builds.
+        """Call ``data.control``, unless that builds.
 
         :raises Forbidden: it does
         """
-        if action in _BUILDING:
-            raise Forbidden(f"A scheduler may not {action} builds for a job request")
+        _refuse_to_build(action)
         return self._real.data.control(action, args, path)
 
     def insert(
@@ -148,7 +147,7 @@ class Gate:
         submitted_at: Any = None,  # now
         **more: Any,
     ) -> Any:
-        """Do what ``db.buildsets.addBuildset`` does, of which it takes the arguments."""
+        """Add a buildset; take and return what ``db.buildsets.addBuildset`` does."""
         return self.add_buildset(
             waited_for,
             sourcestamps=sourcestamps,
@@ -176,12 +175,20 @@ def _watch(master: Any) -> None:
     control = data.control
 
     def controlled(action: str, args: Any, path: Any) -> Any:
-        gate = _current.get()
-        if gate is None or action not in _BUILDING:
-            return control(action, args, path)
-        return gate.control(action, args, path)
+        if _current.get() is not None:
+            _refuse_to_build(action)
+        return control(action, args, path)
 
     data.control = controlled
+
+
+def _refuse_to_build(action: str) -> None:
+    """Check that an *action* of ``data.control`` builds nothing.
+
+    :raises Forbidden: it does
+    """
+    if action in _BUILDING:
+        raise Forbidden(f"A scheduler may not {action} builds for a job request")
 
 
 def _watched(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:

@@ -32,7 +32,7 @@ class RowCloser:
 
     :param clock: the reactor
     :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
-    :param settle: says what a job that was cut short has really done
+    :param reconcile: says what a job that was cut short has really done
     :param follow: waits until what a job told to stop has ended; says how
     :param closed: is told of each job whose row was closed
     """

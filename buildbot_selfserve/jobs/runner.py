@@ -62,7 +62,7 @@ class Jobs:
     :param clock: the reactor
     :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
     :param check_available: raises :class:`Unavailable` when the master cannot do anything now
-    :param settle: says what a job that was cut short has really done
+    :param reconcile: says what a job that was cut short has really done
     :param follow: waits until what a job told to stop has ended; says how
     :param masterid: returns the id of this master
     :param closed: is told of each job whose row was closed

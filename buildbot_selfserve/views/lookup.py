@@ -76,16 +76,16 @@ def _like(reading: Reading, text: str) -> list[str]:
 
 
 def _build(reading: Reading, found: Found, text: str) -> BuildRow:
-    branch, number = found["branch"], _value("build", text)
-    build = reading.history.build(branch, number) if number is not None else None
+    branch = found["branch"]
+    build = _by_id("build", text, partial(reading.history.build, branch))
     if build is None:
         raise NotFound(f"Build {text} not found on branch {branch.name}", links=_today(branch))
     return build
 
 
 def _request(reading: Reading, found: Found, text: str) -> RequestRow:
-    branch, number = found["branch"], _value("request", text)
-    request = reading.history.request(branch, number) if number is not None else None
+    branch = found["branch"]
+    request = _by_id("request", text, partial(reading.history.request, branch))
     if request is None:
         raise NotFound(f"Request {text} not found on branch {branch.name}", links=_today(branch))
     return request
@@ -179,8 +179,7 @@ def _user(reading: Reading, found: Found, text: str) -> str:
 
 
 def _job(reading: Reading, found: Found, text: str) -> Job:
-    number = _value("job", text)
-    job = reading.journal.job(number) if number is not None else None
+    job = _by_id("job", text, reading.journal.job)
     if job is None:
         raise NotFound(f"Job {text} not found")
     return job
@@ -194,6 +193,12 @@ def _value(noun: str, text: str) -> Any:
         return None
     # one name for one thing: +1 and 01 are not the build 1
     return value if isinstance(value, str) or str(value) == text else None
+
+
+def _by_id(noun: str, text: str, look_up: Callable[[int], Named | None]) -> Named | None:
+    """Return what *look_up* finds by the id that *text* is, ``None`` if it is none."""
+    number = _value(noun, text)
+    return None if number is None else look_up(number)
 
 
 def _spellings(noun: str, text: str) -> Sequence[str]:
