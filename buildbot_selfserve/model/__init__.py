@@ -50,6 +50,7 @@ from buildbot_selfserve.model.jobs import JobRow
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import NewRequest
 from buildbot_selfserve.model.jobs import Order
+from buildbot_selfserve.model.jobs import PlannedReceipt
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import RequestTarget
@@ -72,7 +73,18 @@ from buildbot_selfserve.model.results import WARNINGS
 from buildbot_selfserve.model.results import result_name
 from buildbot_selfserve.model.rows import NEW_REQUEST
 from buildbot_selfserve.model.rows import STABLE_DELAY
+from buildbot_selfserve.model.plans import SCHEDULER
+from buildbot_selfserve.model.plans import Ending
+from buildbot_selfserve.model.plans import NewBuildset
+from buildbot_selfserve.model.plans import NewChange
+from buildbot_selfserve.model.plans import NewPriority
+from buildbot_selfserve.model.plans import Plan
+from buildbot_selfserve.model.plans import Properties
+from buildbot_selfserve.model.plans import Stamp
+from buildbot_selfserve.model.plans import plan_from_json
+from buildbot_selfserve.model.plans import plan_to_json
 from buildbot_selfserve.model.rows import BuildDetail
+from buildbot_selfserve.model.rows import BuilderResult
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
 from buildbot_selfserve.model.rows import Done
@@ -82,6 +94,7 @@ from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
+from buildbot_selfserve.model.selection import Selection
 from buildbot_selfserve.model.site import Setup
 from buildbot_selfserve.model.site import Site
 from buildbot_selfserve.model.site import midnight
@@ -101,6 +114,7 @@ __all__ = [
     "QUIET_AFTER",
     "RESULT_NAMES",
     "RETRY",
+    "SCHEDULER",
     "SHORTEST_BUILT",
     "SKIPPED",
     "STABLE_DELAY",
@@ -117,12 +131,14 @@ __all__ = [
     "BuildRow",
     "Builder",
     "BuilderEntry",
+    "BuilderResult",
     "BuilderSet",
     "Builders",
     "Day",
     "Decision",
     "Done",
     "Effect",
+    "Ending",
     "Event",
     "EventStream",
     "Job",
@@ -132,11 +148,17 @@ __all__ = [
     "ListedBranch",
     "Manual",
     "Measured",
+    "NewBuildset",
+    "NewChange",
+    "NewPriority",
     "NewRequest",
     "Order",
     "Outcome",
     "Permissions",
+    "Plan",
+    "PlannedReceipt",
     "Possible",
+    "Properties",
     "Receipt",
     "RequestDetail",
     "RequestOutcome",
@@ -147,9 +169,11 @@ __all__ = [
     "RevisionVerdict",
     "RouteText",
     "Row",
+    "Selection",
     "Setup",
     "Site",
     "Sourcestamp",
+    "Stamp",
     "Target",
     "UserRows",
     "WaitCondition",
@@ -163,6 +187,8 @@ __all__ = [
     "means",
     "midnight",
     "one_spelling",
+    "plan_from_json",
+    "plan_to_json",
     "plural",
     "result_name",
     "trimmed",

@@ -152,6 +152,13 @@ def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> Wai
     return found
 
 
+def ask_history(
+    reader: Reader, site: Site, function: Callable[..., Any], arguments: Sequence[Any]
+) -> Any:
+    """Return what *function* returns of the history and *arguments*, for a planner."""
+    return reader.read(site, lambda reading: function(reading.history, *arguments))
+
+
 def sourcestamps_of(
     reader: Reader, site: Site, request_ids: Sequence[int]
 ) -> dict[int, tuple[Sourcestamp, ...]]:
