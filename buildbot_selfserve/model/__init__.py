@@ -82,6 +82,7 @@ from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
+from buildbot_selfserve.model.selection import Selection
 from buildbot_selfserve.model.site import Setup
 from buildbot_selfserve.model.site import Site
 from buildbot_selfserve.model.site import midnight
@@ -147,6 +148,7 @@ __all__ = [
     "RevisionVerdict",
     "RouteText",
     "Row",
+    "Selection",
     "Setup",
     "Site",
     "Sourcestamp",
