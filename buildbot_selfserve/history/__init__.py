@@ -104,6 +104,14 @@ class History:
         every = builders.builder_sets(self.connection, self._setup, branch)
         return next((one for one in every if one.name == name), None)
 
+    def builder_names(self) -> list[str]:
+        """Return the names of all builders, also of those that no master has now, sorted."""
+        return builders.builder_names(self.connection)
+
+    def builder_names_by_tag(self) -> dict[str, set[str]]:
+        """Return the names of all builders that have a tag, by tag."""
+        return builders.names_by_tag(self.connection)
+
     @property
     def _setup(self) -> Setup:
         assert self.site.setup is not None, "the route does not say that it needs the setup"

@@ -205,8 +205,7 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
         if taken := _taken(route):
             schema = {**schema, "not": {"enum": taken}}
         yield _parameter(PATH[noun], "path", schema, sent.get("path", {}))
-    query = route.all_params if route.method == "GET" else ()
-    for param in query:
+    for param in route.query_params:
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
     if route.has_page:
         yield _format(limits)
