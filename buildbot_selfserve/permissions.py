@@ -45,9 +45,7 @@ NEW_BUILD_FOR_BUILDER = Permission("new_build_for_builder", "builder", "forcesch
 REPRIORITIZE = Permission("reprioritize", "request", "buildrequests", "set_priority")
 
 #: They need what it takes to do the same one by one.
-REBUILD_FAILED = Permission(
-    "rebuild_failed", None, "builds", "rebuild", needs=REBUILD_BUILD.action
-)
+REBUILD_FAILED = Permission("rebuild_failed", None, "builds", "rebuild", needs=REBUILD_BUILD.action)
 FILL_MISSING = Permission(
     "fill_missing", None, "forceschedulers", "force", needs=NEW_BUILD_AT_REVISION.action
 )

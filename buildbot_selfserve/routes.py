@@ -16,6 +16,8 @@ from typing import TypeVar
 
 from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model import WaitCondition
+from buildbot_selfserve.params.declared import DRY_RUN
+from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.params.declared import PAGING
 from buildbot_selfserve.params.declared import PATH
 from buildbot_selfserve.params.declared import SELECTORS
@@ -103,6 +105,7 @@ class Route:
             *self.params,
             *(PAGING if self.paged else ()),
             *((WAIT,) if self.wait_for is not None else ()),
+            *((DRY_RUN, IF_PLAN) if self.permission is not None else ()),
         )
 
     @property
@@ -110,8 +113,15 @@ class Route:
         """Return the parameters that may stand in the query."""
         if self.method == "GET":
             return self.all_params
+        if self.method != "DELETE":
+            return (DRY_RUN,)
         # many clients send no body with a DELETE
-        return SELECTORS if self.selects and self.method == "DELETE" else ()
+        return (DRY_RUN, IF_PLAN, *(SELECTORS if self.selects else ()))
+
+    @property
+    def body_params(self) -> tuple[Param, ...]:
+        """Return the parameters that belong into the body of a job request."""
+        return self.params if self.method == "DELETE" else (*self.params, IF_PLAN)
 
     def take_selectors(self, params: dict[str, Any]) -> dict[str, tuple[str, ...]] | None:
         """Take the selectors out of *params*; return them by name, or ``None`` without any."""
@@ -124,10 +134,13 @@ class Route:
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Return every parameter with its documentation, those of the path first."""
-        where = "query" if self.method == "GET" else "body"
+        in_query = self.query_params
         return (
             *(PATH[noun].documented("path") for noun in self.nouns),
-            *(param.documented(where) for param in self.all_params),
+            *(
+                param.documented("query" if param in in_query else "body")
+                for param in self.all_params
+            ),
         )
 
 

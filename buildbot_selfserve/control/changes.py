@@ -27,7 +27,9 @@ _log = Logger()
 #: So many changes of a branch are looked at for one in the same repository.
 NEWEST = 100
 #: What a property of a change would do to other builds than its own.
-_OF_ONE_BUILD = frozenset({"virtual_builder_name", "owner", "scheduler", JOB_PROPERTY, KEY_PROPERTY})
+_OF_ONE_BUILD = frozenset(
+    {"virtual_builder_name", "owner", "scheduler", JOB_PROPERTY, KEY_PROPERTY}
+)
 
 
 async def newest(master: Any, revision: str, place: Sourcestamp) -> Any:

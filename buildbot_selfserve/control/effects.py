@@ -93,7 +93,7 @@ def planned(plan: Plan) -> Effect:
     outcomes = plan.outcomes()
     if plan.is_empty:
         return Effect(f"{plan.nothing}{_beside(plan.untouched)}", outcomes)
-    counts = Counter(one.outcome for one in outcomes)
+    counts = Counter[str](one.outcome for one in outcomes)
     told = [
         f"{counts[word]} {plural(counts[word], noun)} would be {verb}"
         for word, noun, verb in (
@@ -102,7 +102,7 @@ def planned(plan: Plan) -> Effect:
             ("would_stop", "build", "stopped"),
             ("would_reprioritize", "request", "reprioritized"),
         )
-        if counts[word]  # type: ignore[index]
+        if counts[word]
     ]
     return Effect(f"{', '.join(told)}{_beside(plan.untouched)}", outcomes)
 

@@ -169,7 +169,7 @@ def _inserted(
 def _requests_of(connection: sa.Connection, buildset_id: int) -> dict[int, int]:
     query = sa.select(_requests.c.builderid, _requests.c.id)
     found = connection.execute(query.where(_requests.c.buildsetid == buildset_id))
-    return {builder_id: request_id for builder_id, request_id in found}
+    return {row[0]: row[1] for row in found}
 
 
 async def announce(

@@ -224,9 +224,7 @@ def done(
     return _judge(connection, found, stable_delay)()
 
 
-def results_at(
-    connection: sa.Connection, facts: Facts, revision: Revision
-) -> list[BuilderResult]:
+def results_at(connection: sa.Connection, facts: Facts, revision: Revision) -> list[BuilderResult]:
     """Return what each builder has made of *revision*, by name."""
     found = _rows(connection, facts, revision)
     virtual = rows.virtual_builders(connection, sorted({_buildset(row) for row in found}))

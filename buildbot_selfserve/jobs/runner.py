@@ -399,9 +399,7 @@ class JobRunner:
         alone = None
         if is_convergent(planner):
             alone = (self._action, *(str(noun.asked()) for noun in nouns))  # type: ignore[attr-defined]
-        wanted = Wanted(
-            self._requester, self._action, bound, nouns, told, self._if_plan, alone
-        )
+        wanted = Wanted(self._requester, self._action, bound, nouns, told, self._if_plan, alone)
         if self._dry_run:
             return await self._jobs.plan(wanted)
         return await self._jobs.run(wanted)

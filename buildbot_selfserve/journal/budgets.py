@@ -106,9 +106,7 @@ def too_many_builds(
     )
 
 
-def refusal(
-    connection: sa.Connection, job: Job, number: int, limits: Limits
-) -> TooMany | None:
+def refusal(connection: sa.Connection, job: Job, number: int, limits: Limits) -> TooMany | None:
     """Return why the user of *job* may not send it and make *number* builds; take nothing."""
     asker = asker_key(job.who, job.via)
     per_minute, per_hour = limits.job_requests_per_minute, limits.builds_per_hour

@@ -29,7 +29,6 @@ from buildbot_selfserve.model import has_address
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
-
 #: What an outcome has only in a plan.
 _OF_PLANS = frozenset({"revision", "priority"})
 

@@ -207,6 +207,13 @@ class Builder:
 
 
 @dataclass(frozen=True)
+class SetPart:
+    scheduler: str | None
+    builders: tuple[Builder, ...]
+    undecided: bool = False
+
+
+@dataclass(frozen=True)
 class BuilderSet:
     """A named group of builders of a branch, such as ``nightly``.
 
@@ -217,6 +224,12 @@ class BuilderSet:
     name: str
     builders: tuple[Builder, ...]
     schedulers: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[SetPart, ...]:
+        if not self.schedulers:
+            return (SetPart(None, self.builders),)
+        return tuple(SetPart(one, ()) for one in self.schedulers)
 
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target: the action does."""

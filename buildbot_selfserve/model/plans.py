@@ -13,6 +13,7 @@ from dataclasses import field
 from dataclasses import replace
 from typing import Any
 
+from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model.branches import Builder
 from buildbot_selfserve.model.branches import Sourcestamp
 from buildbot_selfserve.model.jobs import RequestOutcome
@@ -157,7 +158,7 @@ class Plan:
 
     def _ended(self) -> Iterator[RequestOutcome]:
         for one in self.endings:
-            word = "would_stop" if one.running else "would_cancel"
+            word: Outcome = "would_stop" if one.running else "would_cancel"
             yield RequestOutcome(one.request_id, one.buildername, word, one.build_ids)
 
     def _reprioritized(self) -> Iterator[RequestOutcome]:

@@ -173,14 +173,18 @@ class BuilderResult:
         """Return the request of its latest result, 0 without one."""
         if self.row is None:
             return 0
-        return self.row.request.request_id if isinstance(self.row, BuildRow) else self.row.request_id
+        return (
+            self.row.request.request_id if isinstance(self.row, BuildRow) else self.row.request_id
+        )
 
     @property
     def lending_builder(self) -> str:
         """Return the name of the builder whose request was built."""
         if self.row is None:
             return self.buildername
-        return self.row.request.buildername if isinstance(self.row, BuildRow) else self.row.buildername
+        return (
+            self.row.request.buildername if isinstance(self.row, BuildRow) else self.row.buildername
+        )
 
 
 @dataclass(frozen=True)

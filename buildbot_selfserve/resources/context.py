@@ -15,7 +15,6 @@ from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Receipt
 
-
 #: What a job request returns: its receipt, or that of a dry run.
 Answer = Receipt | PlannedReceipt
 

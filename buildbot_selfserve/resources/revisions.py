@@ -273,6 +273,4 @@ async def new_set_at_revision(
     one for all other builders. Every branch has the sets nightly and pgo, and any that are
     configured for it.
     """
-    return await ctx.jobs.run(
-        build_set, any_revision, builder_set, selection, priority=priority
-    )
+    return await ctx.jobs.run(build_set, any_revision, builder_set, selection, priority=priority)

@@ -164,7 +164,9 @@ class Asked:
         more.pop("submitted_at", None)
         return NewBuildset(
             sourcestamps=tuple(map(self._unrecorded.planned, sourcestamps)),
-            builders=tuple(Builder(one, self._names.get(one, f"builder {one}")) for one in builderids),
+            builders=tuple(
+                Builder(one, self._names.get(one, f"builder {one}")) for one in builderids
+            ),
             properties=values,
             reason=requested_by(self._ctx.who),
             priority=priority if self._priority is None else self._priority,

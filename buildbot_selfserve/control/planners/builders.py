@@ -81,9 +81,7 @@ def _why_nothing(
     return Refused(f"Set {chosen.name} of branch {chosen.branch.name} would build nothing", why)
 
 
-async def _of_scheduler(
-    ctx: PlanContext, revision: AnyRevision, name: str, priority: int
-) -> Asked:
+async def _of_scheduler(ctx: PlanContext, revision: AnyRevision, name: str, priority: int) -> Asked:
     """Ask the scheduler *name* what it would build of *revision*.
 
     Its own change is used where Buildbot has one; a set records none.

@@ -47,9 +47,7 @@ async def cancel_build(ctx: PlanContext, build: BuildRow) -> Plan:
 
 
 def _already_complete(outcome: RequestOutcome) -> Plan:
-    return Plan(
-        untouched=(outcome,), nothing=f"Request {outcome.request_id} is already complete"
-    )
+    return Plan(untouched=(outcome,), nothing=f"Request {outcome.request_id} is already complete")
 
 
 async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selection) -> Plan:

@@ -145,4 +145,4 @@ def _first_builds(connection: sa.Connection, request_ids: Collection[int]) -> di
         .where(_builds.c.buildrequestid.in_(request_ids))
         .group_by(_builds.c.buildrequestid)
     )
-    return {request_id: build_id for request_id, build_id in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}

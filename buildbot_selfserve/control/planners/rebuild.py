@@ -79,7 +79,9 @@ async def rerun_failed(
     :raises Forbidden: the user may rebuild none of it
     """
     results = await ctx.read(results_at, revision)
-    failed = [one for one in results if one.state in states and selection.takes(one.lending_builder)]
+    failed = [
+        one for one in results if one.state in states and selection.takes(one.lending_builder)
+    ]
     left = [one for one in failed if not one.open]
     for one in failed:
         if one.open:
@@ -129,9 +131,7 @@ async def _reruns(
             ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
         elif own or states[root.request_id].complete:
             target: Target = own[0].row if own and own[0].row is not None else root
-            planned.append(
-                _copy(ctx, root, target, revision.revision, priority, count, properties)
-            )
+            planned.append(_copy(ctx, root, target, revision.revision, priority, count, properties))
     return planned
 
 

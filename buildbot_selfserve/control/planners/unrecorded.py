@@ -40,9 +40,7 @@ class Unrecorded:
         """
         place = change.sourcestamp
         if sourcestamp_id is None:
-            sourcestamp_id = self.sourcestamp_id(
-                {**place._asdict(), "revision": change.revision}
-            )
+            sourcestamp_id = self.sourcestamp_id({**place._asdict(), "revision": change.revision})
         number = next(_ids)
         _changes[number] = ChangeModel(
             changeid=number,
@@ -69,7 +67,13 @@ class Unrecorded:
 
         :param stamp: what ``db.sourcestamps.findSourceStampId`` takes
         """
-        whole: dict[str, Any] = {"branch": None, "revision": None, "repository": "", "project": "", "codebase": ""}
+        whole: dict[str, Any] = {
+            "branch": None,
+            "revision": None,
+            "repository": "",
+            "project": "",
+            "codebase": "",
+        }
         whole |= {name: value for name, value in stamp.items() if value is not None}
         key = tuple(sorted(whole.items()))
         if key not in self._stamp_ids:
