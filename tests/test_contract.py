@@ -65,7 +65,7 @@ BAD: dict[type[Param], list[str]] = {
     Choice: ["x"],
     Choices: ["x", "failure,x", "Failure", "failure warnings", "[]", '["failure", 1]'],
     Flag: ["x", "2", "yes", "-1", "1.0"],
-    Globs: ["x" * 300, "a\tb", "\n".join(map(str, range(101))), "[]", "no-builder*", "no-builder"],
+    Globs: ["x" * 300, "a\tb", "\n".join(map(str, range(101))), "no-builder*", "no-builder"],
     JsonObject: ["x", "[1]", '{"owner": "eve"}', '{"": 1}', '{"x": NaN}', '{"x": "\\u0000"}'],
     TextList: ["x", "{}", "[1]", '[""]', '["a\\nb"]'],
 }

@@ -287,16 +287,24 @@ def test_a_list_of_nothing_but_blanks_is_absent(param: Param, raw: Any) -> None:
         ["a"] * 10_000,
         ("a",) * 101,
         ("a", "b" * 257),
+        ("a", "b\n" * 2000),
+        ("a", "\n" * 2000),
     ],
 )
 def test_what_is_no_list_of_patterns_is_refused(raw: Any) -> None:
     with pytest.raises(BadParameter) as refusal:
-        parse_all((declared.EXCLUDE_BUILDERS,), {"exclude_builders": raw}, {})
+        parse_all((declared.TAGS,), {"tags": raw}, {})
     assert (refusal.value.msg, refusal.value.detail) == (
-        "Bad exclude_builders",
-        "exclude_builders must be a list of 1 to 100 names or shell patterns, each of at most 256"
+        "Bad tags",
+        "tags must be a list of 1 to 100 names or shell patterns, each of at most 256"
         " characters, without control characters",
     )
+
+
+@pytest.mark.parametrize("raw", [[], "[]", [""], ("[]", "")])
+def test_nothing_can_be_left_out(raw: Any) -> None:
+    given = {"exclude_builders": raw}
+    assert parse_all((declared.EXCLUDE_BUILDERS,), given, {}) == {"exclude_builders": ()}
 
 
 @pytest.mark.parametrize(
@@ -384,6 +392,11 @@ def test_anything_else_is_no_dry_run_and_never_the_act(raw: Any) -> None:
 def test_a_condition_that_is_none_is_refused(raw: Any) -> None:
     with pytest.raises(BadParameter, match="Bad if_plan"):
         parse_all((declared.IF_PLAN,), {"if_plan": raw}, {})
+
+
+def test_generated_clients_say_nothing_of_a_plan_by_themselves() -> None:
+    assert "default" not in declared.DRY_RUN.schema()
+    assert declared.PATCHED.schema()["default"] == "0"
 
 
 def test_who_says_nothing_of_a_plan_acts() -> None:

@@ -133,6 +133,7 @@ TAGS = Globs(
 EXCLUDE_BUILDERS = Globs(
     "exclude_builders",
     "Leave out builders whose name matches one of these shell patterns; in a text, one a line.",
+    fewest=0,
 )
 #: Together they say which builders are meant (``views/lookup.py``, ``selection``).
 SELECTORS: tuple[Globs, ...] = (BUILDERS, TAGS, EXCLUDE_BUILDERS)

@@ -229,7 +229,9 @@ class Flag(Param):
         return text in ("1", "true")
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        return {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
+        schema: dict[str, Any] = {"type": "string", "enum": ["0", "1", "true", "false"]}
+        # generated clients send a default, in the query and in the body
+        return schema if self.strict else {**schema, "default": "0"}
 
 
 @dataclass(frozen=True)
@@ -301,10 +303,12 @@ class TextList(Param):
 class Several(Param):
     """A list of short texts: a JSON list, a repeated field, or a text that is split.
 
-    What is given must have an item. A script whose list comes out empty does not mean everything.
+    :param fewest: items of a JSON list. One, where an absent list stands for everything: a script
+        whose list comes out empty does not mean that.
     """
 
     default: tuple[str, ...] = ()
+    fewest: int = 1
 
     #: What may stand between the items in a text, beside line breaks.
     separator: ClassVar[str] = "\n"
@@ -321,7 +325,7 @@ class Several(Param):
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> tuple[str, ...]:
         items = list_items(raw, self.separator)
-        if not items or not self.takes(items):
+        if items is None or len(items) < self.fewest or not self.takes(items):
             raise BadParameter(self.name, self.expected())
         return tuple(dict.fromkeys(items))
 
@@ -352,13 +356,18 @@ class Globs(Several):
 
     def expected(self) -> str:
         return (
-            f"a list of 1 to {self.most} names or shell patterns, each of at most {self.longest}"
-            " characters, without control characters"
+            f"a list of {self.fewest} to {self.most} names or shell patterns, each of at most"
+            f" {self.longest} characters, without control characters"
         )
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         item = {"type": "string", "minLength": 1, "maxLength": self.longest, "pattern": PLAIN}
-        return {"type": "array", "minItems": 1, "maxItems": self.most, "items": item}
+        return {
+            "type": "array",
+            "minItems": self.fewest,
+            "maxItems": self.most,
+            "items": item,
+        }
 
 
 @dataclass(frozen=True)
@@ -384,7 +393,7 @@ class Choices(Several):
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         item = {"type": "string", "enum": list(self.choices)}
-        schema: dict[str, Any] = {"type": "array", "minItems": 1, "items": item}
+        schema: dict[str, Any] = {"type": "array", "minItems": self.fewest, "items": item}
         return {**schema, "default": list(self.default)} if self.default else schema
 
 

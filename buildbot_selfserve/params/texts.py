@@ -88,9 +88,10 @@ def list_items(raw: Any, separator: str = "\n") -> list[str] | None:
     if isinstance(raw, tuple):
         every: list[str] = []
         for text in raw:
-            every += list_items(text, separator) or ()
-            if len(every) > MOST_ITEMS:
+            some = list_items(text, separator)
+            if some is None or len(every) + len(some) > MOST_ITEMS:
                 return None
+            every += some
         return every
     items = raw
     if isinstance(raw, str):
