@@ -48,6 +48,8 @@ async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) ->
     states = await current_state.requests_of(master, made.values())
     await _make_known(master, states)
     if job.plan is None:
+        if not states:
+            return Effect("Interrupted: nothing was done", errors=True)
         return _interrupted(effects.created(states))
     plan = plan_from_json(job.plan)
     order = Order(job.job_id, job.who, time.monotonic(), check_running)
@@ -84,7 +86,7 @@ async def _create_rest(
     states: Mapping[int, RequestState],
 ) -> Effect:
     if not made:
-        return Effect("Interrupted: nothing was created", plan.untouched, errors=True)
+        return Effect("Interrupted: nothing was done", plan.untouched, errors=True)
     rights = Rights(master, everything)
     try:
         plan = replace(plan, buildsets=await _admitted(rights, plan))

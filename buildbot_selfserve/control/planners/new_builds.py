@@ -153,15 +153,19 @@ async def _planned(
     made = [buildset for one in asked for buildset in one.buildsets]
     chosen = [narrowed for one in made if (narrowed := narrow(one, wanted)).builders]
     admitted = [one for one in [await ctx.rights.admitted(one) for one in chosen] if one]
-    failed = [*takers.failed, *(one.failed for one in asked if one.failed is not None)]
-    outcomes = [RequestOutcome(None, "", "failed", (), one.msg) for one in failed]
+    failed = [one.failed for one in asked if one.failed is not None]
+    outcomes = [
+        *(RequestOutcome(None, "", "failed", (), one.msg) for one in failed),
+        # nobody knows whether it would have taken the revision
+        *(RequestOutcome(None, "", "left_out", (), one.msg) for one in takers.failed),
+    ]
     plan = Plan(
         changes=tuple(takers.new_changes) if admitted else (),
         buildsets=tuple(admitted),
         untouched=(*ctx.rights.untouched(admitted), *outcomes),
         writes=tuple(write for one in asked for write in one.gate.writes),
     )
-    return Planned(plan, failed, unwanted=bool(made) and not chosen)
+    return Planned(plan, failed, unwanted=any(one.builders for one in made) and not chosen)
 
 
 def narrow(buildset: NewBuildset, wanted: Wants) -> NewBuildset:
