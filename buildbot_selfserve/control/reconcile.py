@@ -114,9 +114,13 @@ async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
     await cancel_pending.complete_buildsets(
         master, {state.buildset_id for state in states.values()}
     )
-    left = {one for one in names if one in states and not states[one].complete}
+    left = [
+        replace(one, running=states[one.request_id].claimed)
+        for one in plan.endings
+        if one.request_id in states and not states[one.request_id].complete
+    ]
     if left and any(state.results == CANCELLED for state in states.values()):
-        await cancel.end(master, order.who, {one: names[one] for one in left}, order.deadline)
+        await cancel.end(master, order.who, left, order.deadline)
         states = await current_state.request_states(master, names)
     outcomes = [
         _ended(states[request_id]) if request_id in states else cancel.gone(request_id)
