@@ -43,6 +43,15 @@ def branches_of_filter(change_filter: Any) -> set[str]:
     }
 
 
+def takes_branch(change_filter: Any, change: Any) -> bool:
+    """Return whether what a ``ChangeFilter`` says of branch and codebase lets *change* pass."""
+    return all(
+        one.is_matched(getattr(change, one.prop))
+        for one in getattr(change_filter, "filters", ())
+        if getattr(one, "prop", None) in ("branch", "codebase")
+    )
+
+
 def with_master(service: Any, master: Any) -> Any:
     """Return *service*, with all its attributes, as if it were a service of *master*.
 

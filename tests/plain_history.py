@@ -76,11 +76,11 @@ class Plain:
 
     def belongs(self, branch: Branch, stamp: Any) -> bool:
         return stamp["branch"] in branch.branches and all(
-            wanted is None or stamp[column] == wanted
+            wanted is None or stamp[column] in wanted
             for column, wanted in (
-                ("codebase", branch.codebase),
-                ("project", branch.project),
-                ("repository", branch.repository),
+                ("codebase", branch.codebases),
+                ("project", branch.projects),
+                ("repository", branch.repositories),
             )
         )
 

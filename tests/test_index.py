@@ -39,8 +39,8 @@ BRANCHES = (
     Branch("main", ("main",)),
     Branch("Main", ("Main",)),
     Branch("nameless", ("", None)),
-    Branch("app", ("main", "x"), codebase="app"),
-    Branch("p", ("main", "x", None), project="p", repository="https://r/"),
+    Branch("app", ("main", "x"), codebases=("app",)),
+    Branch("p", ("main", "x", None), projects=("p",), repositories=("https://r/",)),
 )
 USERS = (
     "ada",
@@ -243,9 +243,9 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
 ) -> None:
     many = 60
     configured = tuple(
-        Branch(f"{name}-{codebase}", (name,), codebase=codebase)
+        Branch(f"{name}-{codebases}", (name,), codebases=codebases)
         for name in map(str, range(many))
-        for codebase in ("app", None)
+        for codebases in (("app",), None)
     )
     with asked.writing.begin() as connection:
         writer = Writer(connection, 12)

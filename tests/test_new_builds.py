@@ -464,6 +464,7 @@ def with_sets() -> Any:
         schedulers.Triggerable(
             name="all", builderNames=["n1", "n2", "p1", "re1", "re2"], properties={"kind": "all"}
         ),
+        schedulers.AnyBranchScheduler(name="push", builderNames=["n1", "n2", "p1"]),
     ]
     branches = [
         util.SelfServeBranch("main"),

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
+from typing import Literal
 
 from buildbot.changes.changes import Change
-from buildbot.schedulers.timed import Nightly
+from buildbot.schedulers.dependent import Dependent
+from buildbot.schedulers.timed import NightlyBase
+from buildbot.schedulers.timed import NightlyTriggerable
 from buildbot.schedulers.timed import Timed
+from buildbot.steps.trigger import Trigger
 from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control.model_changes import InventedChange
+from buildbot_selfserve.control.model_changes import model_changes
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import SetupBasis
 
 _log = Logger()
+
+#: What the change filter of a scheduler says of changes: it takes one, none, it fails, or that
+#: depends on what is not known of a change that is invented.
+Reaction = Literal["takes", "refuses", "fails", "unclear"]
+
+#: What adds the buildsets of a scheduler (buildbot/schedulers/base.py); a class of the operator's
+#: may choose builders in one of them.
+_ADDING = ("addBuildsetForChanges", "addBuildsetForSourceStamps")
 
 
 def watched_branches(master: Any) -> tuple[str, ...]:
@@ -24,31 +42,156 @@ def watched_branches(master: Any) -> tuple[str, ...]:
     return tuple(sorted(set[str]().union(*map(buildbot_private.branches_of_filter, filters))))
 
 
-def setup(master: Any, branch: Branch) -> Setup:
-    """Return what this master is configured to build on *branch*.
+class BranchSetups:
+    """Works out what builds branches in one configuration of a master.
 
-    Schedulers that choose their builders only when they start them (a renderable) are left out.
+    Of the operator's code only change filters run. One that fails is logged once.
     """
-    by_scheduler = {one.name: _builder_names(one) for one in master.allSchedulers()}
-    reacting = {one.name for one in master.allSchedulers() if _reacts(one, branch)}
-    nightly = {one.name for one in master.allSchedulers() if _is_nightly(one, branch)}
-    return Setup(
-        builder_branches=_builder_branches(master),
-        reacting=_of(by_scheduler, reacting),
-        nightly=_of(by_scheduler, nightly),
-        schedulers=tuple(by_scheduler.items()),
-    )
+
+    def __init__(self, master: Any) -> None:
+        self._master = master
+        self._logged: set[str] = set()
+
+    async def setup(self, basis: SetupBasis) -> Setup:
+        """Return what this master is configured to build on the branch of *basis*."""
+        branch, every = basis.branch, self._master.allSchedulers()
+        watching = [one for one in every if builds_changes(one) and one.name not in basis.disabled]
+        changes = await model_changes(
+            self._master,
+            branch,
+            basis.models,
+            schedulers=watching,
+            places=basis.places,
+            revision=basis.revision,
+        )
+        reactions = {one.name: self._reaction(one, changes) for one in watching}
+        timed = [one for one in every if isinstance(one, Timed)]
+        reactions_of_timed = {one.name: self._reaction(one, changes) for one in timed}
+        covering = {one.name for one in timed if _covers(one, branch, reactions_of_timed[one.name])}
+        taking = _with(reactions, "takes")
+        names = {one.name: configured_names(one) for one in every}
+        deciding = {one.name for one in every if decides_later(one)}
+        triggered = {one.name for one in timed if one.name in self._triggered}
+        reached = self._reached(names, {*taking, *covering} - triggered)
+        nightly = {one.name for one in timed if isinstance(one, NightlyBase)} & covering
+        nightly -= {
+            one.name for one in timed if isinstance(one, NightlyTriggerable)
+        } & triggered - reached
+        return Setup(
+            builder_branches=_builder_branches(self._master),
+            reacting=_builders_of(names, taking),
+            undecided=tuple(sorted(deciding & taking)),
+            failing=tuple(sorted(_with(reactions, "fails"))),
+            unclear=tuple(sorted(_with(reactions, "unclear"))),
+            reachable=_builders_of(names, reached)
+            or _builders_of(names, self._reached(names, _with(reactions, "unclear"))),
+            nightly=tuple(sorted(nightly)),
+            schedulers=tuple(names.items()),
+            deciding=tuple(sorted(deciding)),
+        )
+
+    def _reaction(self, scheduler: Any, changes: Iterable[Change]) -> Reaction:
+        """Return whether *scheduler* would take one of *changes*."""
+        found: set[Reaction] = {self._reaction_to(scheduler, change) for change in changes}
+        order: tuple[Reaction, ...] = ("takes", "fails", "unclear")
+        return next((one for one in order if one in found), "refuses")
+
+    def _reaction_to(self, scheduler: Any, change: Change) -> Reaction:
+        try:
+            if accepts(scheduler, change):
+                return "takes"
+            known = _accepts_as_far_as_known(scheduler, change)
+        except Exception:
+            if scheduler.name not in self._logged:
+                self._logged.add(scheduler.name)
+                _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
+            return "fails"
+        return "unclear" if known and isinstance(change, InventedChange) else "refuses"
+
+    def _reached(self, names: Mapping[str, Sequence[str]], begin: Iterable[str]) -> set[str]:
+        """Return the schedulers that *begin*, and those that these start, and so on.
+
+        Builders start what their Trigger steps name, schedulers those that depend on them.
+
+        :param names: of the builders of each scheduler
+        """
+        reached: set[str] = set()
+        left = [*begin]
+        while left:
+            scheduler = left.pop()
+            if scheduler in reached or scheduler not in names:
+                continue
+            reached.add(scheduler)
+            left += self._dependents.get(scheduler, ())
+            for builder in names[scheduler]:
+                left += self._triggers.get(builder, ())
+        return reached
+
+    @cached_property
+    def _dependents(self) -> dict[str, list[str]]:
+        """Return the schedulers that build when another one's builds have passed."""
+        found: dict[str, list[str]] = {}
+        for one in self._master.allSchedulers():
+            if isinstance(one, Dependent) and one.upstream_name is not None:
+                found.setdefault(one.upstream_name, []).append(one.name)
+        return found
+
+    @cached_property
+    def _triggers(self) -> dict[str, tuple[str, ...]]:
+        """Return the schedulers that the Trigger steps of each builder name."""
+        by_factory: dict[int, tuple[str, ...]] = {}
+        found = {}
+        for builder in self._master.config.builders:
+            key = id(builder.factory)
+            if key not in by_factory:
+                by_factory[key] = tuple(_triggered_by(builder.factory))
+            found[builder.name] = by_factory[key]
+        return found
+
+    @cached_property
+    def _triggered(self) -> frozenset[str]:
+        """Return the schedulers that any Trigger step names."""
+        return frozenset(name for names in self._triggers.values() for name in names)
 
 
-def _builder_names(scheduler: Any) -> tuple[str, ...]:
+def _with(reactions: Mapping[str, Reaction], reaction: Reaction) -> set[str]:
+    return {name for name, one in reactions.items() if one == reaction}
+
+
+def _triggered_by(factory: Any) -> Iterator[str]:
+    """Yield the names of schedulers in the Trigger steps of *factory*, as far as they are plain."""
+    for step in getattr(factory, "steps", ()):
+        kind = getattr(step, "step_class", None)
+        if not (isinstance(kind, type) and issubclass(kind, Trigger)):
+            continue
+        given = step.kwargs.get("schedulerNames", step.args[0] if step.args else ())
+        if isinstance(given, list | tuple):
+            yield from (name for name in given if isinstance(name, str))
+
+
+def configured_names(scheduler: Any) -> tuple[str, ...]:
+    """Return the names of builders that are configured in *scheduler*, without renderables."""
     names = getattr(scheduler, "builderNames", ())
     if not isinstance(names, list | tuple):
         return ()
     return tuple(name for name in names if isinstance(name, str))
 
 
-def _of(by_scheduler: Mapping[str, tuple[str, ...]], chosen: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({name for one in chosen for name in by_scheduler[one]}))
+def decides_later(scheduler: Any) -> bool:
+    """Whether *scheduler* decides on its builders when it builds: by a renderable or a method."""
+    names = getattr(scheduler, "builderNames", ())
+    methods = (getattr(scheduler, one, None) for one in _ADDING)
+    return len(configured_names(scheduler)) != (len(names) if _is_list(names) else -1) or any(
+        not str(one.__module__).startswith("buildbot.") for one in methods if one is not None
+    )
+
+
+def _is_list(names: object) -> bool:
+    return isinstance(names, list | tuple)
+
+
+def _builders_of(names: Mapping[str, Sequence[str]], chosen: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({name for one in chosen for name in names[one]}))
 
 
 def _builder_branches(master: Any) -> tuple[tuple[str, str], ...]:
@@ -60,24 +203,17 @@ def _builder_branches(master: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _is_nightly(scheduler: Any, branch: Branch) -> bool:
-    """Whether *scheduler* builds *branch* at certain times of the day."""
-    if not isinstance(scheduler, Nightly):
-        return False
-    built = {one.get("branch") for one in scheduler.codebases.values()}
-    return bool({scheduler.branch, *built} & set(branch.branches) - {None})
+def _covers(scheduler: Any, branch: Branch, reaction: Reaction) -> bool:
+    """Whether a timed *scheduler* builds *branch*.
 
-
-def _reacts(scheduler: Any, branch: Branch) -> bool:
-    """Whether *scheduler* would take a change on *branch*."""
-    if not builds_changes(scheduler) or not scheduler.enabled:
-        return False
-    codebases = scheduler.codebases if branch.codebase is None else [branch.codebase]
-    return any(
-        takes(scheduler, _change(branch, text, codebase))
-        for text in branch.branches
-        for codebase in codebases
-    )
+    Its own branch says so, else those of its codebases, else its change filter.
+    """
+    if scheduler.branch is not Timed.NoBranch:
+        return scheduler.branch in branch.branches
+    named = {one.get("branch") for one in scheduler.codebases.values()} - {None}
+    if named:
+        return not named.isdisjoint(branch.branches)
+    return reaction in ("takes", "unclear")
 
 
 def builds_changes(scheduler: Any) -> bool:
@@ -85,29 +221,40 @@ def builds_changes(scheduler: Any) -> bool:
     return hasattr(scheduler, "change_filter") and not isinstance(scheduler, Timed)
 
 
-def _change(branch: Branch, text: str | None, codebase: str) -> Change:
-    """Return a change that might happen on *branch*; nobody has made it."""
-    return Change(
-        who="",
-        files=[],
-        comments="",
-        branch=text,
-        codebase=codebase,
-        project=branch.project or "",
-        repository=branch.repository or "",
+def accepts(scheduler: Any, change: Change) -> bool:
+    """Whether *scheduler* would take *change*.
+
+    As it decides itself (buildbot/schedulers/base.py, _changeCallback).
+
+    :raises Exception: whatever a function of the operator's raises
+    """
+    if change.codebase not in scheduler.codebases:
+        return False
+    return not scheduler.change_filter or bool(scheduler.change_filter.filter_change(change))
+
+
+def _accepts_as_far_as_known(scheduler: Any, change: Change) -> bool:
+    """Whether *scheduler* would take *change* as far as its branch and codebase say.
+
+    :raises Exception: whatever a function of the operator's raises
+    """
+    change_filter = scheduler.change_filter
+    functions = (
+        (getattr(change_filter, "branch_fn", None), change.branch),
+        (getattr(change_filter, "codebase_fn", None), change.codebase),
+    )
+    return (
+        change.codebase in scheduler.codebases
+        and buildbot_private.takes_branch(change_filter, change)
+        and all(function is None or function(value) for function, value in functions)
     )
 
 
 def takes(scheduler: Any, change: Change) -> bool:
-    """Whether *scheduler* would take *change*.
-
-    As it decides itself (buildbot/schedulers/base.py, _changeCallback).
-    """
-    if change.codebase not in scheduler.codebases:
-        return False
+    """Whether *scheduler* would take *change*; if its filter fails, that is logged."""
     try:
-        return not scheduler.change_filter or bool(scheduler.change_filter.filter_change(change))
+        return accepts(scheduler, change)
     except Exception:
-        # an operator's own function, given a change that has not happened
+        # an operator's own function
         _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -24,15 +25,21 @@ _codebase_branches = Model.codebase_branches
 
 def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Branch | None:
     """Return the branch that URLs call *name*, or ``None``."""
-    if site.branches is not None:
-        return next((one for one in site.branches if one.name == name), None)
-    if name in site.hinted_branches or facts.is_branch(name):
-        return _unconfigured(name)
+    found = site.branch(name)
+    if found is None or name in site.named_branches:
+        return found
+    if name in site.hinted_branches or (facts.is_branch(name) and _has_any(facts, found)):
+        return found
     query = sa.select(_codebase_branches.c.id).where(
         binary_collation(_codebase_branches.c.name, name)
     )
     there = name and connection.execute(query.limit(1)).first()
-    return _unconfigured(name) if there else None
+    return found if there else None
+
+
+def _has_any(facts: Facts, branch: Branch) -> bool:
+    """Whether anything that is known under the name of *branch* belongs to it."""
+    return not branch.is_narrowed or facts.has_places(branch)
 
 
 def branches(
@@ -45,27 +52,63 @@ def branches(
     :param search: only those whose names have this text in them, in capitals or not
     """
     load_branches(connection, facts)
-    if site.branches is not None:
-        found = [ListedBranch(one, facts.moved(one.branches)) for one in site.branches]
-        found.sort(key=lambda one: (-(one.moved or 0), one.branch.name))
-        return [one for one in found if _fits(one.branch.name, search)]
     hinted = filter(can_be_named, site.hinted_branches)
     unmoved = sorted(one for one in hinted if not facts.is_branch(one))
-    if search is None:
+    if site.branches is None and search is None:
         return _Newest(facts.count_branches() + len(unmoved), facts.newest_branches, unmoved)
-    named = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
-    return [_listed(name, moved) for name, moved in named if _fits(name, search)]
+    found = [(one.name, facts.moved(one.branches)) for one in site.named_branches.values()]
+    if site.patterns:
+        named = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
+        found += _by_patterns(facts, site, named)
+    found = [one for one in found if _fits(one[0], search)]
+    found.sort(key=lambda one: (-(one[1] or 0), one[0]))
+    return _Configured(site, found)
+
+
+def _by_patterns(
+    facts: Facts, site: Site, named: Iterable[tuple[str, int | None]]
+) -> Iterator[tuple[str, int | None]]:
+    """Yield those of the branches *named*, with when they moved, that patterns stand for."""
+    narrowed = {one.name: one for one in site.patterns if one.is_narrowed}
+    within = {pattern: facts.branches_within(one) for pattern, one in narrowed.items()}
+    hinted = set(site.hinted_branches)
+    for name, moved in named:
+        pattern = site.pattern(name)
+        if pattern is not None and (
+            pattern.name not in within or name in within[pattern.name] or name in hinted
+        ):
+            yield name, moved
+
+
+class _Configured(Sequence[ListedBranch]):
+    """Branches with what is configured for them, made when they are looked at."""
+
+    def __init__(self, site: Site, moved: Sequence[tuple[str, int | None]]) -> None:
+        self._site = site
+        self._moved = moved
+
+    def __len__(self) -> int:
+        return len(self._moved)
+
+    def __getitem__(self, wanted: Any) -> Any:
+        if not isinstance(wanted, slice):
+            return self[wanted : wanted + 1][0]
+        named = ((self._site.branch(name), moved) for name, moved in self._moved[wanted])
+        return [ListedBranch(one, moved) for one, moved in named if one is not None]
+
+    def __iter__(self) -> Iterator[ListedBranch]:
+        return iter(self[:])
 
 
 def names_near(
     connection: sa.Connection, facts: Facts, site: Site, text: str, count: int
 ) -> Sequence[str]:
     """Return the *count* names of branches beside which *text* would stand in their order."""
-    if site.branches is not None:
-        names = {one.name for one in site.branches}
-    else:
+    names = set(site.named_branches)
+    if site.patterns:
         load_branches(connection, facts)
-        names = {*site.hinted_branches, *facts.branches_near(text, count)}
+        others = {*site.hinted_branches, *facts.branches_near(text, count)}
+        names.update(name for name in others if site.branch(name) is not None)
     return near(sorted(names), text, count)
 
 
