@@ -43,12 +43,17 @@ def branches_of_filter(change_filter: Any) -> set[str]:
     }
 
 
-def takes_branch(change_filter: Any, change: Any) -> bool:
-    """Return whether what a ``ChangeFilter`` says of branch and codebase lets *change* pass."""
+def takes_parts(change_filter: Any, change: Any, parts: tuple[str, ...]) -> bool:
+    """Return whether what a ``ChangeFilter`` says of some *parts* lets *change* pass.
+
+    Functions are not asked.
+
+    :param parts: attributes of changes, such as ``branch`` and ``codebase``
+    """
     return all(
         one.is_matched(getattr(change, one.prop))
         for one in getattr(change_filter, "filters", ())
-        if getattr(one, "prop", None) in ("branch", "codebase")
+        if getattr(one, "prop", None) in parts
     )
 
 

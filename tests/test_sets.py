@@ -188,3 +188,52 @@ async def test_what_is_tagged_is_in_the_sets_of_the_branches_that_reach_it(maste
         assert await parts(master, "pgo", branch) == [(None, sorted(expected))]
     ((_, every),) = await parts(master, "pgo", "every")
     assert len(every) == 8
+
+
+def repositories() -> Config:
+    """Return a master with one branch name in two repositories, and in two codebases."""
+    made = config(
+        util.SelfServe(
+            branches=[
+                util.SelfServeBranch("a", branch="main", repository=A),
+                util.SelfServeBranch("b", branch="main", repository=[B, "https://x/c"]),
+                util.SelfServeBranch("lib", branch="main", codebase=["lib", "more"]),
+                util.SelfServeBranch("*", sets={"night": ["scheduler:of-b", "scheduler:of-b"]}),
+            ]
+        )
+    )
+    made["codebaseGenerator"] = lambda change: ""
+    at = {"hour": 3, "builderNames": ["fast"]}
+    of_b = util.ChangeFilter(repository=B)
+    made["schedulers"] = [
+        schedulers.Triggerable(name="rest", builderNames=["slow", "opt/mac #1"]),
+        schedulers.Nightly(name="of-a", codebases={"": {"repository": A, "branch": "main"}}, **at),
+        schedulers.Nightly(name="of-b", branch="main", change_filter=of_b, **at),
+        schedulers.Nightly(name="of-lib", branch="main", codebases=["lib"], **at),
+        schedulers.Nightly(name="of-all", branch="main", codebases=["", "lib"], **at),
+    ]
+    return made
+
+
+A, B = "https://example.org/a", "https://example.org/b"
+
+
+@pytest.mark.parametrize("master", [repositories], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_nightly_of_another_repository_or_codebase_is_not_the_branchs(master: Any) -> None:
+    for revision, repository in (("a" * 40, A), ("b" * 40, B)):
+        await master.master.db.changes.addChange(
+            author="eve",
+            branch="main",
+            revision=revision,
+            repository=repository,
+            project="p",
+            files=["a.c"],
+        )
+    fast = ["fast"]
+    assert await parts(master, "nightly", "a") == [("of-a", fast), ("of-all", fast)]
+    assert await parts(master, "nightly", "b") == [("of-all", fast), ("of-b", fast)]
+    assert await parts(master, "nightly", "lib") == [("of-all", fast), ("of-lib", fast)]
+    await master.add_request(branch="dev")
+    assert await parts(master, "night", "dev") == [("of-b", fast)]
+    assert await parts(master, "nightly", "dev") == []

@@ -66,8 +66,7 @@ class BranchSetups:
         )
         reactions = {one.name: self._reaction(one, changes) for one in watching}
         timed = [one for one in every if isinstance(one, Timed)]
-        reactions_of_timed = {one.name: self._reaction(one, changes) for one in timed}
-        covering = {one.name for one in timed if _covers(one, branch, reactions_of_timed[one.name])}
+        covering = {one.name for one in timed if self._covers(one, branch, changes)}
         taking = _with(reactions, "takes")
         names = {one.name: configured_names(one) for one in every}
         deciding = {one.name for one in every if decides_later(one)}
@@ -107,6 +106,27 @@ class BranchSetups:
                 _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
             return "fails"
         return "unclear" if known and isinstance(change, InventedChange) else "refuses"
+
+    def _covers(self, scheduler: Any, branch: Branch, changes: Sequence[Change]) -> bool:
+        """Whether a timed *scheduler* builds *branch*.
+
+        Its own branch says so, else those of its codebases, else its change filter.
+        """
+        codebases = [
+            one
+            for name, one in scheduler.codebases.items()
+            if (branch.codebases is None or name in branch.codebases) and _is_there(one, branch)
+        ]
+        named = {one.get("branch") for one in codebases} - {None}
+        if scheduler.branch is not Timed.NoBranch:
+            named = {scheduler.branch}
+        elif not named:
+            return bool(codebases) and self._reaction(scheduler, changes) in ("takes", "unclear")
+        return (
+            bool(codebases)
+            and not named.isdisjoint(branch.branches)
+            and any(_may_be_in(scheduler, change) for change in changes)
+        )
 
     def _reached(self, names: Mapping[str, Sequence[str]], begin: Iterable[str]) -> set[str]:
         """Return the schedulers that *begin*, and those that these start, and so on.
@@ -203,17 +223,19 @@ def _builder_branches(master: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _covers(scheduler: Any, branch: Branch, reaction: Reaction) -> bool:
-    """Whether a timed *scheduler* builds *branch*.
+def _is_there(codebase: Mapping[str, str], branch: Branch) -> bool:
+    """Whether a *codebase* of a scheduler can be in a repository of *branch*."""
+    repository = codebase.get("repository")
+    return not repository or branch.repositories is None or repository in branch.repositories
 
-    Its own branch says so, else those of its codebases, else its change filter.
-    """
-    if scheduler.branch is not Timed.NoBranch:
-        return scheduler.branch in branch.branches
-    named = {one.get("branch") for one in scheduler.codebases.values()} - {None}
-    if named:
-        return not named.isdisjoint(branch.branches)
-    return reaction in ("takes", "unclear")
+
+def _may_be_in(scheduler: Any, change: Change) -> bool:
+    """Whether *scheduler* builds in the codebase and repository of *change*, as far as known."""
+    if not isinstance(change, InventedChange) and change.codebase not in scheduler.codebases:
+        return False
+    return not change.repository or buildbot_private.takes_parts(
+        scheduler.change_filter, change, ("repository",)
+    )
 
 
 def builds_changes(scheduler: Any) -> bool:
@@ -245,7 +267,7 @@ def _accepts_as_far_as_known(scheduler: Any, change: Change) -> bool:
     )
     return (
         change.codebase in scheduler.codebases
-        and buildbot_private.takes_branch(change_filter, change)
+        and buildbot_private.takes_parts(change_filter, change, ("branch", "codebase"))
         and all(function is None or function(value) for function, value in functions)
     )
 

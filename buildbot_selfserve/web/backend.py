@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.auth import time_limits
 from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured_or_none
@@ -100,15 +101,22 @@ class Backend:
         """
         basis = await self.readers.ask(setup_basis, self.site, nouns)
         if not buildbot_private.is_initialized(self.master):
-            return await BranchSetups(self.master).setup(basis)  # schedulers may still be missing
+            return await self._worked_out(BranchSetups(self.master), basis)  # some may be missing
         known, remembered = self._setups.pop(basis, None), self._setups
         if known is None:
-            known = await self._branch_setups.setup(basis)
+            known = await self._worked_out(self._branch_setups, basis)
         # after a reconfig meanwhile, it is remembered no more
         remembered[basis] = known
         if len(remembered) > MOST_REMEMBERED:
             del remembered[next(iter(remembered))]
         return known
+
+    async def _worked_out(self, setups: BranchSetups, basis: SetupBasis) -> Setup:
+        """Return what is configured to build what *basis* is about; it asks for its changes.
+
+        :raises Unavailable: the master's database does not answer in time
+        """
+        return await time_limits.in_time(self.master, setups.setup(basis), self.config.timeout)
 
     @property
     def tokens(self) -> Tokens:
