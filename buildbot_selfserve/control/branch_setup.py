@@ -54,8 +54,12 @@ class BranchSetups:
 
     async def setup(self, basis: SetupBasis) -> Setup:
         """Return what this master is configured to build on the branch of *basis*."""
-        branch, every = basis.branch, self._master.allSchedulers()
-        watching = [one for one in every if builds_changes(one) and one.name not in basis.disabled]
+        branch = basis.branch
+        watching = [
+            one
+            for one in self._schedulers
+            if builds_changes(one) and one.name not in basis.disabled
+        ]
         changes = await model_changes(
             self._master,
             branch,
@@ -65,29 +69,53 @@ class BranchSetups:
             revision=basis.revision,
         )
         reactions = {one.name: self._reaction(one, changes) for one in watching}
-        timed = [one for one in every if isinstance(one, Timed)]
-        covering = {one.name for one in timed if self._covers(one, branch, changes)}
-        taking = _with(reactions, "takes")
-        names = {one.name: configured_names(one) for one in every}
-        deciding = {one.name for one in every if decides_later(one)}
-        triggered = {one.name for one in timed if one.name in self._triggered}
-        reached = self._reached(names, {*taking, *covering} - triggered)
-        nightly = {one.name for one in timed if isinstance(one, NightlyBase)} & covering
-        nightly -= {
-            one.name for one in timed if isinstance(one, NightlyTriggerable)
-        } & triggered - reached
+        taking, unclear = _with(reactions, "takes"), _with(reactions, "unclear")
+        timed = [one for one in self._of_kind(Timed) if self._covers(one, branch, changes)]
+        covering = {one.name for one in timed}
+        # what is triggered counts where it is triggered from
+        triggered = {one.name for one in self._of_kind(NightlyTriggerable)} & self._triggered
+        reached = self._reached(taking | covering - triggered)
+        nightly = {one.name for one in timed if isinstance(one, NightlyBase)}
         return Setup(
-            builder_branches=_builder_branches(self._master),
-            reacting=_builders_of(names, taking),
-            undecided=tuple(sorted(deciding & taking)),
+            builder_branches=self._builder_branches,
+            reacting=self._builders_of(taking),
+            undecided=tuple(sorted(self._deciding & taking)),
             failing=tuple(sorted(_with(reactions, "fails"))),
-            unclear=tuple(sorted(_with(reactions, "unclear"))),
-            reachable=_builders_of(names, reached)
-            or _builders_of(names, self._reached(names, _with(reactions, "unclear"))),
-            nightly=tuple(sorted(nightly)),
-            schedulers=tuple(names.items()),
-            deciding=tuple(sorted(deciding)),
+            unclear=tuple(sorted(unclear)),
+            reachable=self._builders_of(reached) or self._builders_of(self._reached(unclear)),
+            nightly=tuple(sorted(nightly - (triggered - reached))),
+            schedulers=tuple(self._names.items()),
+            deciding=tuple(sorted(self._deciding)),
         )
+
+    @cached_property
+    def _schedulers(self) -> list[Any]:
+        return list(self._master.allSchedulers())
+
+    def _of_kind(self, kind: type) -> list[Any]:
+        return [one for one in self._schedulers if isinstance(one, kind)]
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        """Return the builders that are configured in each scheduler."""
+        return {one.name: configured_names(one) for one in self._schedulers}
+
+    @cached_property
+    def _deciding(self) -> frozenset[str]:
+        """Return the schedulers that decide on their builders when they build."""
+        return frozenset(one.name for one in self._schedulers if decides_later(one))
+
+    @cached_property
+    def _builder_branches(self) -> tuple[tuple[str, str], ...]:
+        """Return the builders that have a property ``branch``, with its value."""
+        return tuple(
+            (builder.name, builder.properties["branch"])
+            for builder in self._master.config.builders
+            if isinstance(builder.properties.get("branch"), str)
+        )
+
+    def _builders_of(self, schedulers: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted({name for one in schedulers for name in self._names[one]}))
 
     def _reaction(self, scheduler: Any, changes: Iterable[Change]) -> Reaction:
         """Return whether *scheduler* would take one of *changes*."""
@@ -128,22 +156,20 @@ class BranchSetups:
             and any(_may_be_in(scheduler, change) for change in changes)
         )
 
-    def _reached(self, names: Mapping[str, Sequence[str]], begin: Iterable[str]) -> set[str]:
+    def _reached(self, begin: Iterable[str]) -> set[str]:
         """Return the schedulers that *begin*, and those that these start, and so on.
 
         Builders start what their Trigger steps name, schedulers those that depend on them.
-
-        :param names: of the builders of each scheduler
         """
         reached: set[str] = set()
         left = [*begin]
         while left:
             scheduler = left.pop()
-            if scheduler in reached or scheduler not in names:
+            if scheduler in reached or scheduler not in self._names:
                 continue
             reached.add(scheduler)
             left += self._dependents.get(scheduler, ())
-            for builder in names[scheduler]:
+            for builder in self._names[scheduler]:
                 left += self._triggers.get(builder, ())
         return reached
 
@@ -151,8 +177,8 @@ class BranchSetups:
     def _dependents(self) -> dict[str, list[str]]:
         """Return the schedulers that build when another one's builds have passed."""
         found: dict[str, list[str]] = {}
-        for one in self._master.allSchedulers():
-            if isinstance(one, Dependent) and one.upstream_name is not None:
+        for one in self._of_kind(Dependent):
+            if one.upstream_name is not None:
                 found.setdefault(one.upstream_name, []).append(one.name)
         return found
 
@@ -208,19 +234,6 @@ def decides_later(scheduler: Any) -> bool:
 
 def _is_list(names: object) -> bool:
     return isinstance(names, list | tuple)
-
-
-def _builders_of(names: Mapping[str, Sequence[str]], chosen: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({name for one in chosen for name in names[one]}))
-
-
-def _builder_branches(master: Any) -> tuple[tuple[str, str], ...]:
-    """Return the builders that have a property ``branch``, with its value."""
-    return tuple(
-        (builder.name, builder.properties["branch"])
-        for builder in master.config.builders
-        if isinstance(builder.properties.get("branch"), str)
-    )
 
 
 def _is_there(codebase: Mapping[str, str], branch: Branch) -> bool:

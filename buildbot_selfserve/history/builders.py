@@ -159,8 +159,9 @@ def setup_basis(
     """Return what the schedulers are to be asked with about *revision*, or about *branch*."""
     disabled = tuple(sorted(name for (name,) in _DISABLED.all(connection)))
     if revision is not None:
-        models, places = revision.models, revision.sourcestamps
-        return SetupBasis(branch, revision.revision, models, places, disabled)
+        # a text that somebody makes up is not for the operator's functions
+        text = revision.revision if revision.known else None
+        return SetupBasis(branch, text, revision.models, revision.sourcestamps, disabled)
     models = revisions.newest_changes(facts, branch)
     places = () if models else tuple(facts.places_on(branch, revisions.MOST_PLACES))
     return SetupBasis(branch, None, models, places, disabled)

@@ -21,7 +21,8 @@ _EVERY_BRANCH = Branch("*", ("*",))
 class SetupBasis:
     """What the schedulers are asked with when it is worked out what builds a branch.
 
-    :param revision: that is asked about, as its change spells it; ``None`` for any
+    :param revision: that is asked about, as its change spells it; ``None`` for any, and for one
+        that is not known
     :param models: ids of the changes that a change of it is like
     :param places: where it is, or where the branch is, as far as that is known
     :param disabled: names of the schedulers that are disabled
