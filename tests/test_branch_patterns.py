@@ -63,6 +63,7 @@ NAMED = with_branches(
     branch("trunk", branch=["master", None]),
     branch("release/*", "slow"),
     branch("pull/[0-9]*"),
+    branch("b[1]"),  # which is b1, or itself
     branch("release/1.?", "fast"),  # the first one counts
     branch("*", "opt/mac #1"),
     branch("release/9", "fast"),  # its name counts before all patterns
@@ -74,7 +75,18 @@ NAMED = with_branches(
 @pytest_twisted.ensureDeferred
 async def test_the_first_entry_that_fits_says_how_a_branch_is(master: Any) -> None:
     master.pause()
-    others = ("release/1.0", "Release/1.0", "pull/7", "pull/x", "master", "release/9", "*", "a[1]")
+    others = (
+        "release/1.0",
+        "Release/1.0",
+        "pull/7",
+        "pull/x",
+        "master",
+        "release/9",
+        "*",
+        "a[1]",
+        "b1",
+        "b[1]",
+    )
     for name in ("main", *others):
         await request_on(master, name)
     await request_on(master, None)
@@ -88,6 +100,8 @@ async def test_the_first_entry_that_fits_says_how_a_branch_is(master: Any) -> No
         "release/9": "release/9",
         "*": "*",
         "a[1]": "*",
+        "b1": "b[1]",
+        "b[1]": "b[1]",
         "watched": "*",
     }
     assert await nightly(master, "main") == ["fast"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import fnmatch
+import re
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -56,28 +58,44 @@ def branches(
     unmoved = sorted(one for one in hinted if not facts.is_branch(one))
     if site.branches is None and search is None:
         return _Newest(facts.count_branches() + len(unmoved), facts.newest_branches, unmoved)
-    found = [(one.name, facts.moved(one.branches)) for one in site.named_branches.values()]
+    found: list[tuple[str, int | None]] = []
     if site.patterns:
-        named = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
-        found += _by_patterns(facts, site, named)
-    found = [one for one in found if _fits(one[0], search)]
-    found.sort(key=lambda one: (-(one[1] or 0), one[0]))
+        known = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
+        found = _by_patterns(facts, site, known)
+    for name, one in sorted(site.named_branches.items()):
+        bisect.insort(found, (name, facts.moved(one.branches)), key=lambda one: -(one[1] or 0))
+    if search is not None:
+        found = [one for one in found if _fits(one[0], search)]
     return _Configured(site, found)
 
 
 def _by_patterns(
-    facts: Facts, site: Site, named: Iterable[tuple[str, int | None]]
-) -> Iterator[tuple[str, int | None]]:
-    """Yield those of the branches *named*, with when they moved, that patterns stand for."""
-    narrowed = {one.name: one for one in site.patterns if one.is_narrowed}
-    within = {pattern: facts.branches_within(one) for pattern, one in narrowed.items()}
+    facts: Facts, site: Site, known: Sequence[tuple[str, int | None]]
+) -> list[tuple[str, int | None]]:
+    """Return those of the *known* branches, with when they moved, that patterns stand for.
+
+    There may be very many.
+    """
+    narrowed = [one for one in site.patterns if one.is_narrowed]
+    texts = {one.name for one in site.patterns}
+    fits = re.compile("|".join(map(fnmatch.translate, texts))).match
+    others = [
+        one
+        for one in known
+        if one[0] not in site.named_or_taken and (fits(one[0]) or one[0] in texts)
+    ]
+    if not narrowed:
+        return others
+    within = {one.name: facts.branches_within(one) for one in narrowed}
     hinted = set(site.hinted_branches)
-    for name, moved in named:
+    found = []
+    for name, moved in others:
         pattern = site.pattern(name)
         if pattern is not None and (
             pattern.name not in within or name in within[pattern.name] or name in hinted
         ):
-            yield name, moved
+            found.append((name, moved))
+    return found
 
 
 class _Configured(Sequence[ListedBranch]):

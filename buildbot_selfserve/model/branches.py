@@ -66,7 +66,8 @@ class Branch:
 
     def fits(self, name: str) -> bool:
         """Return whether the pattern that it is stands for the branch *name*."""
-        return self.name in ("*", name) or fnmatch.fnmatchcase(name, self.name)
+        # itself, too: brackets may belong to a name
+        return name == self.name or fnmatch.fnmatchcase(name, self.name)
 
     def named(self, name: str) -> Branch:
         """Return the branch *name* with all that this pattern says of it."""

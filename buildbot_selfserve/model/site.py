@@ -105,10 +105,14 @@ class Site:
         return tuple(one for one in self.branches if one.is_pattern)
 
     @cached_property
-    def _taken(self) -> frozenset[str | None]:
-        """Return the branches of sourcestamps that configured ones have under their names."""
-        named = self.named_branches.values()
-        return frozenset(text for one in named if not one.is_narrowed for text in one.branches)
+    def named_or_taken(self) -> frozenset[str | None]:
+        """Return the names for which no pattern stands.
+
+        Those that are configured, and the branches that sourcestamps have under these names.
+        """
+        named = self.named_branches
+        taken = (one.branches for one in named.values() if not one.is_narrowed)
+        return frozenset(named).union(*taken)
 
     def branch(self, name: str) -> Branch | None:
         """Return what is configured for a branch of this name, if there is one; or ``None``."""
@@ -119,7 +123,7 @@ class Site:
 
     def pattern(self, name: str) -> Branch | None:
         """Return the pattern that stands for a branch of this name, which is not configured."""
-        if name in self.named_branches or name in self._taken:
+        if name in self.named_or_taken:
             return None
         return next((one for one in self.patterns if one.fits(name)), None)
 
