@@ -76,26 +76,22 @@ def _by_patterns(
 
     There may be very many.
     """
-    narrowed = [one for one in site.patterns if one.is_narrowed]
-    texts = {one.name for one in site.patterns}
-    fits = re.compile("|".join(map(fnmatch.translate, texts))).match
-    others = [
-        one
-        for one in known
-        if one[0] not in site.named_or_taken and (fits(one[0]) or one[0] in texts)
-    ]
-    if not narrowed:
+    others = [one for one in known if one[0] not in site.named_or_taken]
+    if "*" in {one.name for one in site.patterns} and not any(
+        one.is_narrowed for one in site.patterns
+    ):
         return others
-    within = {one.name: facts.branches_within(one) for one in narrowed}
-    hinted = set(site.hinted_branches)
-    found = []
-    for name, moved in others:
-        pattern = site.pattern(name)
-        if pattern is not None and (
-            pattern.name not in within or name in within[pattern.name] or name in hinted
-        ):
-            found.append((name, moved))
-    return found
+    left = {name for name, _ in others}
+    kept: set[str] = set()
+    for pattern in site.patterns:
+        fits = re.compile(fnmatch.translate(pattern.name)).match
+        every = pattern.name == "*"
+        fitting = left if every else {one for one in left if fits(one) or one == pattern.name}
+        left = left - fitting
+        if pattern.is_narrowed:
+            fitting = fitting & {*facts.branches_within(pattern), *site.hinted_branches}
+        kept |= fitting
+    return [one for one in others if one[0] in kept]
 
 
 class _Configured(Sequence[ListedBranch]):
