@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 from typing import Literal
 
@@ -16,9 +18,11 @@ from buildbot.schedulers.timed import NightlyBase
 from buildbot.schedulers.timed import NightlyTriggerable
 from buildbot.schedulers.timed import Timed
 from buildbot.steps.trigger import Trigger
+from twisted.internet import task
 from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control.model_changes import InventedChange
 from buildbot_selfserve.control.model_changes import model_changes
 from buildbot_selfserve.model import Branch
@@ -31,6 +35,9 @@ _log = Logger()
 #: depends on what is not known of a change that is invented.
 Reaction = Literal["takes", "refuses", "fails", "unclear"]
 
+#: Seconds after which the reactor has its turn.
+LONGEST_TURN = 0.003
+
 #: What adds the buildsets of a scheduler (buildbot/schedulers/base.py); a class of the operator's
 #: may choose builders in one of them.
 _ADDING = ("addBuildsetForChanges", "addBuildsetForSourceStamps")
@@ -42,98 +49,144 @@ def watched_branches(master: Any) -> tuple[str, ...]:
     return tuple(sorted(set[str]().union(*map(buildbot_private.branches_of_filter, filters))))
 
 
+class Pause:
+    """Lets the reactor have its turn in work that takes long."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._clock = monotonic(reactor)
+        self._begun = time.perf_counter()
+
+    async def if_due(self) -> None:
+        """Return after the reactor had its turn, if it has had none for long enough."""
+        if time.perf_counter() - self._begun > LONGEST_TURN:
+            await task.deferLater(self._clock, 0)
+            self._begun = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class _Configured:
+    """What a configuration says, whatever the branch.
+
+    :param names: the builders that are configured in each scheduler
+    :param deciding: the schedulers that decide on their builders when they build
+    :param dependents: the schedulers that build when the builds of another one have passed
+    :param triggers: the schedulers that the Trigger steps of each builder name
+    :param builder_branches: the builders that have a property ``branch``, with its value
+    """
+
+    schedulers: list[Any]
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    deciding: set[str] = field(default_factory=set)
+    dependents: dict[str, list[str]] = field(default_factory=dict)
+    triggers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    builder_branches: list[tuple[str, str]] = field(default_factory=list)
+
+    def of_kind(self, kind: type) -> list[Any]:
+        """Return the schedulers of a class."""
+        return [one for one in self.schedulers if isinstance(one, kind)]
+
+    def builders_of(self, schedulers: Iterable[str]) -> tuple[str, ...]:
+        """Return the builders that are configured in some *schedulers*, sorted."""
+        return tuple(sorted({name for one in schedulers for name in self.names[one]}))
+
+    def reached(self, begin: Iterable[str]) -> set[str]:
+        """Return the schedulers that *begin*, and those that these start, and so on.
+
+        Builders start what their Trigger steps name, schedulers those that depend on them.
+        """
+        reached: set[str] = set()
+        left = [*begin]
+        while left:
+            scheduler = left.pop()
+            if scheduler in reached or scheduler not in self.names:
+                continue
+            reached.add(scheduler)
+            left += self.dependents.get(scheduler, ())
+            for builder in self.names[scheduler]:
+                left += self.triggers.get(builder, ())
+        return reached
+
+
 class BranchSetups:
     """Works out what builds branches in one configuration of a master.
 
     Of the operator's code only change filters run. One that fails is logged once.
+
+    With hundreds of schedulers and builders that takes some time, in which the reactor gets its
+    turn every few milliseconds.
     """
 
     def __init__(self, master: Any) -> None:
         self._master = master
         self._logged: set[str] = set()
+        self._known: _Configured | None = None
 
     async def setup(self, basis: SetupBasis) -> Setup:
         """Return what this master is configured to build on the branch of *basis*."""
-        branch = basis.branch
-        watching = [
-            one
-            for one in self._schedulers
-            if builds_changes(one) and one.name not in basis.disabled
-        ]
+        pause = Pause(self._master.reactor)
+        known = self._known = self._known or await self._configured(pause)
+        watching = [one for one in known.schedulers if builds_changes(one)]
+        watching = [one for one in watching if one.name not in basis.disabled]
         changes = await model_changes(
             self._master,
-            branch,
+            basis.branch,
             basis.models,
             schedulers=watching,
             places=basis.places,
             revision=basis.revision,
         )
-        reactions = {one.name: self._reaction(one, changes) for one in watching}
-        taking, unclear = _with(reactions, "takes"), _with(reactions, "unclear")
-        timed = [one for one in self._of_kind(Timed) if self._covers(one, branch, changes)]
-        covering = {one.name for one in timed}
-        # what is triggered counts where it is triggered from
-        triggered = {one.name for one in self._of_kind(NightlyTriggerable)} & self._triggered
-        reached = self._reached(taking | covering - triggered)
-        nightly = {one.name for one in timed if isinstance(one, NightlyBase)}
-        return Setup(
-            builder_branches=self._builder_branches,
-            reacting=self._builders_of(taking),
-            undecided=tuple(sorted(self._deciding & taking)),
-            failing=tuple(sorted(_with(reactions, "fails"))),
-            unclear=tuple(sorted(unclear)),
-            reachable=self._builders_of(reached) or self._builders_of(self._reached(unclear)),
-            nightly=tuple(sorted(nightly - (triggered - reached))),
-            schedulers=tuple(self._names.items()),
-            deciding=tuple(sorted(self._deciding)),
-        )
+        reactions: dict[str, Reaction] = {}
+        for one in watching:
+            reactions[one.name] = self._reaction(one, changes)
+            await pause.if_due()
+        timed = []
+        for one in known.of_kind(Timed):
+            timed += [one] if self._covers(one, basis.branch, changes) else []
+            await pause.if_due()
+        return _setup(known, reactions, timed)
 
-    @cached_property
-    def _schedulers(self) -> list[Any]:
-        return list(self._master.allSchedulers())
-
-    def _of_kind(self, kind: type) -> list[Any]:
-        return [one for one in self._schedulers if isinstance(one, kind)]
-
-    @cached_property
-    def _names(self) -> dict[str, tuple[str, ...]]:
-        """Return the builders that are configured in each scheduler."""
-        return {one.name: configured_names(one) for one in self._schedulers}
-
-    @cached_property
-    def _deciding(self) -> frozenset[str]:
-        """Return the schedulers that decide on their builders when they build."""
-        return frozenset(one.name for one in self._schedulers if decides_later(one))
-
-    @cached_property
-    def _builder_branches(self) -> tuple[tuple[str, str], ...]:
-        """Return the builders that have a property ``branch``, with its value."""
-        return tuple(
-            (builder.name, builder.properties["branch"])
-            for builder in self._master.config.builders
-            if isinstance(builder.properties.get("branch"), str)
-        )
-
-    def _builders_of(self, schedulers: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted({name for one in schedulers for name in self._names[one]}))
+    async def _configured(self, pause: Pause) -> _Configured:
+        """Return what the configuration says, whatever the branch."""
+        known = _Configured(list(self._master.allSchedulers()))
+        for one in known.schedulers:
+            known.names[one.name] = configured_names(one)
+            if decides_later(one):
+                known.deciding.add(one.name)
+            if isinstance(one, Dependent) and one.upstream_name is not None:
+                known.dependents.setdefault(one.upstream_name, []).append(one.name)
+            await pause.if_due()
+        by_factory: dict[int, tuple[str, ...]] = {}
+        for builder in self._master.config.builders:
+            key = id(builder.factory)
+            if key not in by_factory:
+                by_factory[key] = tuple(_triggered_by(builder.factory))
+            known.triggers[builder.name] = by_factory[key]
+            if isinstance(builder.properties.get("branch"), str):
+                known.builder_branches.append((builder.name, builder.properties["branch"]))
+            await pause.if_due()
+        return known
 
     def _reaction(self, scheduler: Any, changes: Iterable[Change]) -> Reaction:
         """Return whether *scheduler* would take one of *changes*."""
-        found: set[Reaction] = {self._reaction_to(scheduler, change) for change in changes}
-        order: tuple[Reaction, ...] = ("takes", "fails", "unclear")
-        return next((one for one in order if one in found), "refuses")
+        found: set[Reaction] = set()
+        for change in changes:
+            found.add(self._reaction_to(scheduler, change))
+            if "takes" in found:
+                return "takes"
+        return "fails" if "fails" in found else "unclear" if "unclear" in found else "refuses"
 
     def _reaction_to(self, scheduler: Any, change: Change) -> Reaction:
         try:
             if accepts(scheduler, change):
                 return "takes"
-            known = _accepts_as_far_as_known(scheduler, change)
+            if not isinstance(change, InventedChange):
+                return "refuses"
+            return "unclear" if _accepts_as_far_as_known(scheduler, change) else "refuses"
         except Exception:
             if scheduler.name not in self._logged:
                 self._logged.add(scheduler.name)
                 _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
             return "fails"
-        return "unclear" if known and isinstance(change, InventedChange) else "refuses"
 
     def _covers(self, scheduler: Any, branch: Branch, changes: Sequence[Change]) -> bool:
         """Whether a timed *scheduler* builds *branch*.
@@ -156,48 +209,30 @@ class BranchSetups:
             and any(_may_be_in(scheduler, change) for change in changes)
         )
 
-    def _reached(self, begin: Iterable[str]) -> set[str]:
-        """Return the schedulers that *begin*, and those that these start, and so on.
 
-        Builders start what their Trigger steps name, schedulers those that depend on them.
-        """
-        reached: set[str] = set()
-        left = [*begin]
-        while left:
-            scheduler = left.pop()
-            if scheduler in reached or scheduler not in self._names:
-                continue
-            reached.add(scheduler)
-            left += self._dependents.get(scheduler, ())
-            for builder in self._names[scheduler]:
-                left += self._triggers.get(builder, ())
-        return reached
+def _setup(known: _Configured, reactions: Mapping[str, Reaction], timed: Sequence[Any]) -> Setup:
+    """Return what is configured to build a branch.
 
-    @cached_property
-    def _dependents(self) -> dict[str, list[str]]:
-        """Return the schedulers that build when another one's builds have passed."""
-        found: dict[str, list[str]] = {}
-        for one in self._of_kind(Dependent):
-            if one.upstream_name is not None:
-                found.setdefault(one.upstream_name, []).append(one.name)
-        return found
-
-    @cached_property
-    def _triggers(self) -> dict[str, tuple[str, ...]]:
-        """Return the schedulers that the Trigger steps of each builder name."""
-        by_factory: dict[int, tuple[str, ...]] = {}
-        found = {}
-        for builder in self._master.config.builders:
-            key = id(builder.factory)
-            if key not in by_factory:
-                by_factory[key] = tuple(_triggered_by(builder.factory))
-            found[builder.name] = by_factory[key]
-        return found
-
-    @cached_property
-    def _triggered(self) -> frozenset[str]:
-        """Return the schedulers that any Trigger step names."""
-        return frozenset(name for names in self._triggers.values() for name in names)
+    :param reactions: of the schedulers that changes make build
+    :param timed: the timed schedulers of the branch
+    """
+    taking, unclear = _with(reactions, "takes"), _with(reactions, "unclear")
+    # what is triggered counts where it is triggered from
+    triggered = {one.name for one in known.of_kind(NightlyTriggerable)}
+    triggered &= {name for names in known.triggers.values() for name in names}
+    reached = known.reached({*taking, *(one.name for one in timed)} - triggered)
+    nightly = {one.name for one in timed if isinstance(one, NightlyBase)}
+    return Setup(
+        builder_branches=tuple(known.builder_branches),
+        reacting=known.builders_of(taking),
+        undecided=tuple(sorted(known.deciding & taking)),
+        failing=tuple(sorted(_with(reactions, "fails"))),
+        unclear=tuple(sorted(unclear)),
+        reachable=known.builders_of(reached) or known.builders_of(known.reached(unclear)),
+        nightly=tuple(sorted(nightly - (triggered - reached))),
+        schedulers=tuple(known.names.items()),
+        deciding=tuple(sorted(known.deciding)),
+    )
 
 
 def _with(reactions: Mapping[str, Reaction], reaction: Reaction) -> set[str]:
