@@ -226,20 +226,31 @@ Outcome = Literal[
     "denied",
     "left_out",
     "failed",
+    "would_create",
+    "would_cancel",
+    "would_stop",
+    "would_reprioritize",
 ]
 #: Outcomes of requests and builders to which nothing was done.
 NOTHING_DONE = frozenset[Outcome]({"failed", "denied", "left_out"})
 
 
-class RequestOutcome(TypedDict):
-    """What happened to a build request."""
-
+class _RequestOutcome(TypedDict):
     request_id: Annotated[int | None, "The id of the build request; null if none was made."]
     buildername: _BuilderName
     outcome: Annotated[Outcome, "The outcome, read from the database afterwards."]
     build_ids: Annotated[list[int], "The ids of its builds."]
     url: Annotated[str | None, "Buildbot's own page of it."]
     msg: Annotated[str, "Details; may be empty."]
+
+
+class RequestOutcome(_RequestOutcome, total=False):
+    """What happened to a build request, or would happen."""
+
+    revision: Annotated[
+        str | None, "What it would build; null when unknown. Only in plans, of would_create."
+    ]
+    priority: Annotated[int, "The priority that it would have. Only in plans."]
 
 
 _Outcomes = Annotated[
@@ -299,6 +310,16 @@ class Receipt(TypedDict):
     completed_at: Annotated[int | None, "When it was completed. Epoch seconds."]
     requests: _Outcomes
     buildset_ids: _BuildsetIds
+
+
+class PlannedReceipt(TypedDict):
+    """The answer to a dry run: what the receipt of the job request would be."""
+
+    status: Annotated[Literal["PLANNED"], "Always PLANNED."]
+    msg: Annotated[str, "What would be done, in a sentence."]
+    plan: Annotated[str, "The same as long as the plan is; send it back as if_plan."]
+    requests: Annotated[list[RequestOutcome], "What would happen to each build request."]
+    buildset_ids: Annotated[list[int], "Always empty."]
 
 
 class Decision(TypedDict):
@@ -377,3 +398,5 @@ class Failure(_Refusal, total=False):
     detail: Annotated[str, "What to do about it, or what would be right."]
     job_id: Annotated[int, "The job request that has started and whose end is unknown yet."]
     job_url: Annotated[str, "Its path."]
+    plan: Annotated[str, "If the plan has changed, the plan of now."]
+    requests: Annotated[list[RequestOutcome], "What would happen to each build request now."]

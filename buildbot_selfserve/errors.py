@@ -54,6 +54,17 @@ class KeyTaken(SelfServeError):
     """An Idempotency-Key stands for another job request already."""
 
 
+class PlanChanged(SelfServeError):
+    """What would be done now is not what the client has seen.
+
+    :param planned: the receipt of a dry run of now
+    """
+
+    def __init__(self, planned: Any) -> None:
+        super().__init__("The plan has changed", "nothing was done; look at the plan of now")
+        self.planned = planned
+
+
 class BadBody(SelfServeError):
     """The body of a request cannot be read as what it says it is."""
 
@@ -144,6 +155,10 @@ class Unavailable(NotNow):
     ) -> None:
         super().__init__(msg, detail, retry_after=retry_after)
         self.job_id = job_id
+
+
+class MasterStops(Exception):
+    """The master stops; what was begun goes on when it starts again."""
 
 
 def too_late(result: object, seconds: float) -> None:

@@ -23,12 +23,14 @@ class Permission:
     :param endpoint: the first element of the Data API path, ``builds``, ``buildrequests`` or
         ``forceschedulers``
     :param native: the Data API action that Buildbot's own UI would send there
+    :param needs: the action that rules and tokens know it by, where that is another one
     """
 
     action: str
     noun: str | None
     endpoint: str
     native: str
+    needs: str | None = None
 
 
 REBUILD_BUILD = Permission("rebuild_build", "build", "builds", "rebuild")
@@ -42,6 +44,12 @@ NEW_SET_AT_REVISION = Permission("new_set_at_revision", None, "forceschedulers",
 NEW_BUILD_FOR_BUILDER = Permission("new_build_for_builder", "builder", "forceschedulers", "force")
 REPRIORITIZE = Permission("reprioritize", "request", "buildrequests", "set_priority")
 
+#: They need what it takes to do the same one by one.
+REBUILD_FAILED = Permission("rebuild_failed", None, "builds", "rebuild", needs=REBUILD_BUILD.action)
+FILL_MISSING = Permission(
+    "fill_missing", None, "forceschedulers", "force", needs=NEW_BUILD_AT_REVISION.action
+)
+
 #: In the order in which they are shown.
 PERMISSIONS = (
     REBUILD_BUILD,
@@ -53,6 +61,8 @@ PERMISSIONS = (
     NEW_BUILD_AT_REVISION,
     NEW_SET_AT_REVISION,
     NEW_BUILD_FOR_BUILDER,
+    REBUILD_FAILED,
+    FILL_MISSING,
 )
 #: The sets that every branch has.
 NIGHTLY, PGO = USUAL_SETS = ("nightly", "pgo")
@@ -73,5 +83,10 @@ def actions_of(permission: Permission, sets: Iterable[str] = USUAL_SETS) -> tupl
 
 
 def every_action() -> tuple[str, ...]:
-    """Return the actions that every branch has."""
-    return tuple(action for permission in PERMISSIONS for action in actions_of(permission))
+    """Return the actions that rules and tokens know on every branch."""
+    return tuple(
+        action
+        for permission in PERMISSIONS
+        if permission.needs is None
+        for action in actions_of(permission)
+    )

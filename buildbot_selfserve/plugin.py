@@ -7,6 +7,7 @@ the master, which is told of every reconfig and of the master's end.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
 from buildbot_selfserve.secrets import Secrets
+from buildbot_selfserve.views.read_handler import ask_history
 from buildbot_selfserve.views.read_handler import sourcestamps_of
 from buildbot_selfserve.web.backend import KEY
 from buildbot_selfserve.web.backend import Backend
@@ -73,10 +75,12 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._gc_freeze = GcFreeze(clock.callLater)
         self._availability = Availability(master, clock)
         self.jobs = Jobs(
+            master,
             clock,
             self.databases.write,
+            self._ask_history,
             self._check_available,
-            lambda job: reconcile(master, job),
+            lambda job: reconcile(master, job, self.jobs.check_running),
             lambda job: cancel.follow(master, job),
             lambda: int(master.masterid),
             self.metrics.job_ended,
@@ -209,6 +213,11 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         )
 
     # -- what job requests need
+
+    def _ask_history(self, function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+        return self.databases.readers.ask(
+            ask_history, self.backend.site, function, arguments, large=True
+        )
 
     async def _check_available(self) -> None:
         await self._availability.check()

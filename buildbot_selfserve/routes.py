@@ -16,8 +16,11 @@ from typing import TypeVar
 
 from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model import WaitCondition
+from buildbot_selfserve.params.declared import DRY_RUN
+from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.params.declared import PAGING
 from buildbot_selfserve.params.declared import PATH
+from buildbot_selfserve.params.declared import SELECTORS
 from buildbot_selfserve.params.declared import WAIT
 from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.permissions import Permission
@@ -52,6 +55,8 @@ class Route:
         end before it is worth asking the handler
     :param offers: job requests of which its page says whether the visitor may do them
     :param tells_offers: so does its value, and not only its page
+    :param selects: it may be about some builders only: the last of its *params* are the selectors,
+        and the handler gets a ``Selection`` in their place
     """
 
     method: str
@@ -71,6 +76,7 @@ class Route:
     live: str | None = None
     offers: tuple[Permission, ...] = ()
     tells_offers: bool = False
+    selects: bool = False
 
     @cached_property
     def name(self) -> str:
@@ -99,7 +105,27 @@ class Route:
             *self.params,
             *(PAGING if self.paged else ()),
             *((WAIT,) if self.wait_for is not None else ()),
+            *((DRY_RUN, IF_PLAN) if self.permission is not None else ()),
         )
+
+    @property
+    def query_params(self) -> tuple[Param, ...]:
+        """Return the parameters that may stand in the query."""
+        if self.method == "GET":
+            return self.all_params
+        if self.method != "DELETE":
+            return (DRY_RUN,)
+        # many clients send no body with a DELETE
+        return (DRY_RUN, IF_PLAN, *(SELECTORS if self.selects else ()))
+
+    @property
+    def body_params(self) -> tuple[Param, ...]:
+        """Return the parameters that belong into the body of a job request."""
+        return self.params if self.method == "DELETE" else (*self.params, IF_PLAN)
+
+    def take_selectors(self, params: dict[str, Any]) -> dict[str, tuple[str, ...]] | None:
+        """Take the selectors out of *params*; return them by name, or ``None`` without any."""
+        return {param.name: params.pop(param.name) for param in SELECTORS} if self.selects else None
 
     def take_nouns(self, params: dict[str, Any]) -> dict[str, str]:
         """Take the parameters that identify a noun out of *params*; return their texts by noun."""
@@ -108,10 +134,13 @@ class Route:
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Return every parameter with its documentation, those of the path first."""
-        where = "query" if self.method == "GET" else "body"
+        in_query = self.query_params
         return (
             *(PATH[noun].documented("path") for noun in self.nouns),
-            *(param.documented(where) for param in self.all_params),
+            *(
+                param.documented("query" if param in in_query else "body")
+                for param in self.all_params
+            ),
         )
 
 
@@ -145,8 +174,12 @@ class Declarations:
         live: str | None = None,
         offers: tuple[Permission, ...] = (),
         tells_offers: bool = False,
+        selects: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of *method* on *path*.
+
+        With *selects*, the selectors are among its parameters (``params.declared.SELECTORS``), and
+        the handler gets their meaning as ``selection``.
 
         A GET handler is a plain function, run outside the reactor unless the route is live; any
         other is a coroutine. All get ``ctx``, the nouns of the path and the parameters, by name. A
@@ -161,7 +194,7 @@ class Declarations:
                 method,
                 path,
                 nouns,
-                params,
+                (*params, *SELECTORS) if selects else params,
                 permission,
                 returns,
                 template,
@@ -175,6 +208,7 @@ class Declarations:
                 live=live,
                 offers=offers,
                 tells_offers=tells_offers,
+                selects=selects,
             )
             _check(route)
             if route.name in self._routes:
@@ -239,7 +273,9 @@ def _check(route: Route) -> None:
     names = [param.name for param in route.params]
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")
-    expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in route.params)]
+    own = [param for param in route.params if not (route.selects and param in SELECTORS)]
+    expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in own)]
+    expected += ["selection"] * route.selects
     for what, function in (("the handler", route.handler), ("wait_for", route.wait_for)):
         actual = expected if function is None else list(inspect.signature(function).parameters)
         if sorted(expected) != sorted(actual) or actual[0] != "ctx":

@@ -228,6 +228,10 @@ def _type(schema: dict[str, Any]) -> str:
         return "`YYYY-MM-DD`"
     if schema["type"] == "object":
         return "JSON object"
+    if schema["type"] == "array" and "enum" in schema["items"]:
+        return f"list of {_type(schema['items'])}"
+    if schema["type"] == "array" and "minItems" in schema:
+        return f"list of {schema['minItems']} to {schema['maxItems']} texts"
     if schema["type"] == "array":
         return f"JSON list of at most {schema['maxItems']} texts"
     words = {"integer": "whole number", "string": "text"}[schema["type"]]
@@ -241,6 +245,8 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _default(schema: dict[str, Any]) -> str:
+    if isinstance(schema.get("default"), list):
+        return ", ".join(f"`{one}`" for one in schema["default"])
     return f"`{schema['default']}`" if "default" in schema else ""
 
 

@@ -17,6 +17,8 @@ from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.params.declared import BUILDERS
+from buildbot_selfserve.params.declared import TAGS
 from buildbot_selfserve.web.request_body import FORM
 from buildbot_selfserve.web.request_body import JSON
 from buildbot_selfserve.web.request_body import LARGEST
@@ -25,6 +27,7 @@ from buildbot_selfserve.web.request_body import MULTIPART
 from buildbot_selfserve.web.request_body import body_of
 from buildbot_selfserve.web.request_body import method_of
 from buildbot_selfserve.web.request_body import received
+from buildbot_selfserve.web.request_body import with_query
 
 BOUNDED = f"{MULTIPART}; boundary=xyz"
 
@@ -71,13 +74,14 @@ def fields(number: int) -> list[str]:
         (b"build_id=7", FORM.upper(), {"build_id": "7"}),
         (b"priority=", FORM, {"priority": ""}),
         (b"priority", FORM, {"priority": ""}),
-        (b"a=1&a=2", FORM, {"a": "2"}),
+        (b"a=1&a=2", FORM, {"a": ("1", "2")}),
+        (b"a=1&b=&a=&a=1", FORM, {"a": ("1", "", "1"), "b": ""}),
         (b"a=b+c%20d%26%3D", FORM, {"a": "b c d&="}),
         (b"a=%C3%A4", FORM, {"a": "ä"}),
         ("a=ä".encode(), FORM, {"a": "ä"}),
         (b"a=1;b=2", FORM, {"a": "1;b=2"}),
         (multipart(('name="a"', b"1"), ('name="b"', b"")), BOUNDED, {"a": "1", "b": ""}),
-        (multipart(('name="a"', b"1"), ('name="a"', b"2")), BOUNDED, {"a": "2"}),
+        (multipart(('name="a"', b"1"), ('name="a"', b"2")), BOUNDED, {"a": ("1", "2")}),
         (multipart(('name="a"', "ä\r\nb".encode())), BOUNDED, {"a": "ä\r\nb"}),
         (multipart(('name="a"', b"1")), f'{MULTIPART}; boundary="xyz"', {"a": "1"}),
         (b'{"build_id": 7, "count": "2"}', JSON, {"build_id": 7, "count": "2"}),
@@ -247,6 +251,11 @@ def test_a_multipart_form_may_mean_another_method() -> None:
     assert method_of(request(multipart(('name="_method"', b"DELETE")), BOUNDED)) == "DELETE"
 
 
+def test_of_several_methods_the_last_is_meant() -> None:
+    assert method_of(request(b"_method=PUT&_method=DELETE", FORM)) == "DELETE"
+    assert method_of(request(b"_method=PUT&_method=", FORM)) == "POST"
+
+
 @pytest.mark.parametrize(
     "meant", ["GET", "HEAD", "PATCH", "OPTIONS", "PUT ", "PUT,DELETE", "%00", "ß"]
 )
@@ -290,6 +299,23 @@ def test_a_form_that_cannot_be_read_means_what_its_method_says(body: bytes) -> N
 @pytest.mark.parametrize("content_type", ["a/b; x*", "text/plain; é*"])
 def test_a_type_that_is_none_does_not_change_the_method(content_type: str) -> None:
     assert method_of(request(b"_method=DELETE", content_type)) == "POST"
+
+
+# -- what may stand in the query instead
+
+
+def test_what_stands_in_the_query_is_taken_from_there() -> None:
+    query = {"builders": ("a", "b"), "other": "x"}
+    taken = with_query({"priority": 1}, query, (BUILDERS, TAGS))
+    assert taken == {"priority": 1, "builders": ("a", "b")}
+    assert with_query({"tags": ["x"]}, {}, (BUILDERS, TAGS)) == {"tags": ["x"]}
+
+
+@pytest.mark.parametrize("in_body", ["a", "", None, ["a"]])
+def test_what_stands_in_both_is_refused(in_body: Any) -> None:
+    with pytest.raises(BadParameter) as refusal:
+        with_query({"builders": in_body}, {"builders": "a"}, (BUILDERS,))
+    assert refusal.value.msg == "Bad builders"
 
 
 # -- anything at all

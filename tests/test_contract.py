@@ -14,8 +14,10 @@ from urllib.parse import urlencode
 import pytest_twisted
 
 from buildbot_selfserve.params.kinds import Choice
+from buildbot_selfserve.params.kinds import Choices
 from buildbot_selfserve.params.kinds import Date
 from buildbot_selfserve.params.kinds import Flag
+from buildbot_selfserve.params.kinds import Globs
 from buildbot_selfserve.params.kinds import Int
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
@@ -61,7 +63,9 @@ BAD: dict[type[Param], list[str]] = {
     Date: ["x", "2026-13-01", "20260101", "2026-W01-1", "1000-01-01"],
     Text: ["x" * 300, "a\nb"],
     Choice: ["x"],
+    Choices: ["x", "failure,x", "Failure", "failure warnings", "[]", '["failure", 1]'],
     Flag: ["x", "2", "yes", "-1", "1.0"],
+    Globs: ["x" * 300, "a\tb", "\n".join(map(str, range(101))), "no-builder*", "no-builder"],
     JsonObject: ["x", "[1]", '{"owner": "eve"}', '{"": 1}', '{"x": NaN}', '{"x": "\\u0000"}'],
     TextList: ["x", "{}", "[1]", '[""]', '["a\\nb"]'],
 }

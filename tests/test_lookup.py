@@ -1,17 +1,26 @@
-"""Names like one that is not found: what is likely is named, and little is compared for it."""
+"""Names like one that is not found, which are named, and which builders a pattern selects."""
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import pickle
+import time
+import warnings
+from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.history.index import near
+from buildbot_selfserve.model import Selection
 from buildbot_selfserve.views import lookup
 
 MANY = sorted([*(f"feature-{number:05}" for number in range(20_000)), "main", "release-7"])
@@ -53,3 +62,160 @@ def test_little_is_compared(text: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(difflib, "get_close_matches", counting)
     like(text, MANY)
     assert len(compared) == (lookup.MOST_COMPARED if len(text) <= lookup.LONGEST_COMPARED else 0)
+
+
+# -- builders that are selected
+
+NAMES = ["linux-debug", "linux-opt", "mac", "mac [arm]", "mac a", "opt/linux #1", "Windows"]
+BY_TAG = {
+    "nightly": {"linux-opt", "mac"},
+    "arm": {"mac [arm]"},
+    "nightly-arm": {"mac [arm]"},
+    "slow": {"linux-debug", "Windows"},
+}
+
+
+def selected(
+    *builders: str,
+    tags: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    names: Sequence[str] = NAMES,
+    by_tag: Mapping[str, set[str]] = BY_TAG,
+) -> Selection:
+    history = SimpleNamespace(
+        builder_names=lambda: sorted(names), builder_names_by_tag=lambda: by_tag
+    )
+    builders_only: Any = SimpleNamespace(history=history)
+    selectors = {"builders": builders, "tags": tags, "exclude_builders": exclude}
+    return lookup.selection(builders_only, selectors)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["mac"], {"mac"}),
+        (["linux*"], {"linux-debug", "linux-opt"}),
+        (["*linux*"], {"linux-debug", "linux-opt", "opt/linux #1"}),
+        (["linux-*", "mac"], {"linux-debug", "linux-opt", "mac"}),
+        (["linux-???"], {"linux-opt"}),
+        (["[Ww]indows"], {"Windows"}),
+        (["[!a-z]*"], {"Windows"}),
+        (["mac [arm]"], {"mac [arm]", "mac a"}),
+        (["mac [[]arm]"], {"mac [arm]"}),
+        (["*"], set(NAMES)),
+        (["**"], set(NAMES)),
+        (["*?*"], set(NAMES)),
+        (["opt/*"], {"opt/linux #1"}),
+        (["opt*1"], {"opt/linux #1"}),
+    ],
+)
+def test_patterns_select_the_builders_whose_names_they_match(
+    patterns: Sequence[str], names: set[str]
+) -> None:
+    assert selected(*patterns).names == names
+    assert selected(exclude=patterns).names == set(NAMES) - names
+
+
+def test_a_tag_selects_all_builders_that_have_it() -> None:
+    assert selected(tags=["nightly"]).names == {"linux-opt", "mac"}
+    assert selected(tags=["nightly*"]).names == {"linux-opt", "mac", "mac [arm]"}
+    assert selected(tags=["nightly", "slow"]).names == {"linux-opt", "mac", *BY_TAG["slow"]}
+
+
+def test_all_that_is_given_must_fit() -> None:
+    assert selected("linux*", tags=["nightly"]).names == {"linux-opt"}
+    assert selected("linux*", "mac", tags=["nightly"], exclude=["mac*"]).names == {"linux-opt"}
+    assert selected("linux*", tags=["arm"]).names == frozenset()
+    assert selected("mac", exclude=["mac"]).names == frozenset()
+
+
+def test_a_selection_takes_builders_and_crosses_to_another_process() -> None:
+    every, some = pickle.loads(pickle.dumps((selected(), selected("mac"))))
+    assert (every.takes("mac"), every.takes("anything")) == (True, True)
+    assert (some.takes("mac"), some.takes("linux-opt"), some.takes("Mac")) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "msg", "detail"),
+    [
+        (
+            {"builders": ["mac", "linxu-opt"]},
+            "Bad builders",
+            "builders must be names or patterns of builders: no builder matches linxu-opt; similar"
+            " names: linux-opt",
+        ),
+        (
+            {"builders": ["LINUX*"]},
+            "Bad builders",
+            "builders must be names or patterns of builders: no builder matches LINUX*; similar"
+            " names: linux-debug, linux-opt",
+        ),
+        (
+            {"tags": ["nigthly"]},
+            "Bad tags",
+            "tags must be names or patterns of tags: no tag matches nigthly; similar names:"
+            " nightly, nightly-arm",
+        ),
+        (
+            {"exclude": ["*-otp"]},
+            "Bad exclude_builders",
+            "exclude_builders must be names or patterns of builders: no builder matches *-otp;"
+            " similar names: linux-opt",
+        ),
+        (
+            {"builders": ["zzz"]},
+            "Bad builders",
+            "builders must be names or patterns of builders: no builder matches zzz",
+        ),
+        ({"builders": ["[z-a]"]}, "Bad builders", "no builder matches [z-a]"),
+        ({"builders": ["["]}, "Bad builders", "no builder matches ["),
+        ({"builders": ["[!"]}, "Bad builders", "no builder matches [!"),
+        ({"builders": ["[]"]}, "Bad builders", "no builder matches []"),
+        ({"builders": ["x" * 256]}, "Bad builders", "no builder matches xxx"),
+        # regular expressions are no patterns
+        ({"builders": ["mac|linux.*"]}, "Bad builders", "no builder matches mac|linux.*"),
+        ({"builders": [".+"]}, "Bad builders", "no builder matches .+"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_refused_with_similar_names(
+    given: dict[str, list[str]], msg: str, detail: str
+) -> None:
+    builders = given.pop("builders", [])
+    with pytest.raises(BadParameter) as refusal:
+        selected(*builders, **given)  # type: ignore[arg-type]
+    assert refusal.value.msg == msg
+    assert detail in refusal.value.detail
+
+
+def test_at_most_five_similar_names_are_named_of_very_many() -> None:
+    names = [f"{system}-{number:04}" for system in ("linux", "mac") for number in range(2000)]
+    for pattern in ("linux-12345", "Mac-*x", "linxu*", "*-12345"):
+        with pytest.raises(BadParameter) as refusal:
+            selected(pattern, names=names)
+        _, _, similar = refusal.value.detail.partition("; similar names: ")
+        assert 1 <= len(similar.split(", ")) <= 5, pattern
+
+
+def test_as_many_patterns_as_allowed_are_quickly_matched_with_many_builders() -> None:
+    names = [f"linux-x86_64-{'a' * 100}-{number:04}" for number in range(1000)]
+    hostile = [f"{'*a' * (100 - number % 50)}*{number % 10}" for number in range(100)]
+    begun = time.process_time()
+    selected(*hostile, tags=["n*"], exclude=["*0"], names=names, by_tag={"n": set(names)})
+    with pytest.raises(BadParameter):
+        selected("*a" * 127 + "*b", names=names)
+    assert time.process_time() - begun < 5
+
+
+PATTERNS = st.text(alphabet="abAB*?[]!-^\\.|&~#( ", min_size=1, max_size=12)
+
+
+@given(pattern=PATTERNS | st.text(min_size=1), names=st.lists(PATTERNS, min_size=1))
+def test_any_pattern_matches_as_in_a_shell_or_is_refused(pattern: str, names: list[str]) -> None:
+    expected = {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            found = set(selected(pattern, names=names).names or ())
+        except BadParameter:
+            found = set()
+    assert found == expected

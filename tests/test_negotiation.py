@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +108,8 @@ def test_a_browser_is_known_by_asking_for_pages(accept: str | None, browser: boo
         ("?date=2024-01-01&format=json", {"date": "2024-01-01", "format": "json"}),
         ("?format=", {"format": ""}),
         ("?format", {"format": ""}),
-        ("?format=html&format=json", {"format": "json"}),
+        ("?format=html&format=json", {"format": ("html", "json")}),
+        ("?a=1&b=2&a=&a=1", {"a": ("1", "", "1"), "b": "2"}),
         ("?who=a+b%20c", {"who": "a b c"}),
         ("?who=%C3%A4", {"who": "ä"}),
         ("?who=a%26b%3Dc", {"who": "a&b=c"}),
@@ -115,8 +118,17 @@ def test_a_browser_is_known_by_asking_for_pages(accept: str | None, browser: boo
         ("?&&who=x&", {"who": "x"}),
     ],
 )
-def test_a_query_is_read(query: str, values: dict[str, str]) -> None:
+def test_a_query_is_read(query: str, values: dict[str, Any]) -> None:
     assert query_of(request(query)) == values
+
+
+@pytest.mark.parametrize(
+    ("query", "form"),
+    [("format=html&format=json", "json"), ("format=xml&format=html", "html")],
+)
+def test_of_several_formats_the_last_counts(query: str, form: str) -> None:
+    made = request(f"?{query}")
+    assert form_of(made, query_of(made)) == form
 
 
 @pytest.mark.parametrize("query", ["?who=%FF", "?%E4=1", "?" + "a=1&" * (MOST_FIELDS + 1)])
@@ -142,7 +154,7 @@ def test_any_query_is_texts_by_name_or_refused(query: str) -> None:
     except BadParameter:
         return
     for name, value in values.items():
-        (name + value).encode()
+        "".join((name, *value)).encode()
 
 
 @given(accept=st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\r\n")))

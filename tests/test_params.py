@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
@@ -210,6 +211,216 @@ def test_what_is_required_cannot_be_missing(given: dict[str, Any]) -> None:
     assert (refusal.value.msg, refusal.value.detail) == ("Bad build_id", "build_id must be given")
 
 
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [(("1", "2"), 2), (("2", "1"), 1), (("x", "3"), 3), (("1", ""), 0)],
+)
+def test_of_a_repeated_field_the_last_counts(raw: Any, value: int) -> None:
+    assert parse_all((declared.PRIORITY,), {"priority": raw}, {}) == {"priority": value}
+
+
+# -- lists
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("linux*", ("linux*",)),
+        ("linux*\nmac", ("linux*", "mac")),
+        (" linux* \r\n\r\n\tmac\n", ("linux*", "mac")),
+        ("a\rb", ("a", "b")),
+        ("a, b", ("a, b",)),
+        (["linux*", " mac "], ("linux*", "mac")),
+        (["a", "", "a"], ("a",)),
+        (("a", "b", "a"), ("a", "b")),
+        (("a\nb", "", "c"), ("a", "b", "c")),
+        ('["a", "b"]', ("a", "b")),
+        (('["a", "b"]', "c"), ("a", "b", "c")),
+        ("[ab]*", ("[ab]*",)),
+        ("[1]", ("[1]",)),
+        ('["a", 1]', ('["a", 1]',)),
+        ("[", ("[",)),
+        ("[!", ("[!",)),
+        ("**", ("**",)),
+        ("x" * 256, ("x" * 256,)),
+        ("\n".join(map(str, range(100))), tuple(map(str, range(100)))),
+        (list(map(str, range(100))), tuple(map(str, range(100)))),
+        (tuple(map(str, range(100))), tuple(map(str, range(100)))),
+    ],
+)
+def test_patterns_come_as_lines_as_repeated_fields_or_as_json(raw: Any, value: Any) -> None:
+    assert parse_all((declared.BUILDERS,), {"builders": raw}, {}) == {"builders": value}
+
+
+@pytest.mark.parametrize("raw", ["", " ", "\n", " \r\n ", ("", " \n"), None])
+@pytest.mark.parametrize("param", [declared.BUILDERS, declared.STATES])
+def test_a_list_of_nothing_but_blanks_is_absent(param: Param, raw: Any) -> None:
+    assert parse_all((param,), {param.name: raw}, {}) == {param.name: param.default}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "x" * 257,
+        "a\tb",
+        "a\x00",
+        "a\x85b",
+        "\ud800",
+        ["a\nb"],
+        ["a", 1],
+        ["a", None],
+        ["a", ["b"]],
+        [["a"]],
+        [{}],
+        {},
+        {"a": "b"},
+        1,
+        True,
+        1.5,
+        # a script whose list comes out empty does not mean everything
+        [],
+        ["", " "],
+        "[]",
+        '[""]',
+        "\n".join(map(str, range(101))),
+        "a\n" * 10_000,
+        ["a"] * 10_000,
+        ("a",) * 101,
+        ("a", "b" * 257),
+        ("a", "b\n" * 2000),
+        ("a", "\n" * 2000),
+    ],
+)
+def test_what_is_no_list_of_patterns_is_refused(raw: Any) -> None:
+    with pytest.raises(BadParameter) as refusal:
+        parse_all((declared.TAGS,), {"tags": raw}, {})
+    assert (refusal.value.msg, refusal.value.detail) == (
+        "Bad tags",
+        "tags must be a list of 1 to 100 names or shell patterns, each of at most 256"
+        " characters, without control characters",
+    )
+
+
+@pytest.mark.parametrize("raw", [[], "[]", [""], ("[]", "")])
+def test_nothing_can_be_left_out(raw: Any) -> None:
+    given = {"exclude_builders": raw}
+    assert parse_all((declared.EXCLUDE_BUILDERS,), given, {}) == {"exclude_builders": ()}
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("retry", ("retry",)),
+        ("retry, failure", ("failure", "retry")),
+        ("retry\r\nfailure,,failure\n", ("failure", "retry")),
+        (["cancelled", " warnings "], ("warnings", "cancelled")),
+        (("retry", "failure"), ("failure", "retry")),
+        (("retry,failure", "exception"), ("failure", "exception", "retry")),
+        ('["exception", "failure"]', ("failure", "exception")),
+    ],
+)
+def test_words_have_one_order_and_stand_there_once(raw: Any, value: Any) -> None:
+    assert parse_all((declared.STATES,), {"states": raw}, {}) == {"states": value}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "success",
+        "Failure",
+        "failure warnings",
+        "failure;retry",
+        "failure,x",
+        ["failure", "x"],
+        ["failure,retry"],
+        ["failure", 2],
+        [["failure"]],
+        [],
+        "[]",
+        "[" * 2000,
+        2,
+        True,
+        {"failure": True},
+        "\ud800",
+    ],
+)
+def test_another_word_is_refused_with_the_choices(raw: Any) -> None:
+    with pytest.raises(BadParameter) as refusal:
+        parse_all((declared.STATES,), {"states": raw}, {})
+    assert (refusal.value.msg, refusal.value.detail) == (
+        "Bad states",
+        "states must be one or more of failure, exception, warnings, cancelled, retry",
+    )
+
+
+def test_a_list_is_a_list_in_json_and_a_field_for_each_item_in_a_form() -> None:
+    schema = declared.BUILDERS.schema()
+    assert (schema["type"], schema["items"]["type"]) == ("array", "string")
+    assert declared.BUILDERS.form_schema() == schema
+    schema = declared.STATES.form_schema()
+    assert schema["items"]["enum"] == ["failure", "exception", "warnings", "cancelled", "retry"]
+    assert schema["default"] == ["failure", "exception"]
+
+
+# -- what must not be taken for absent
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        *(("1", True), ("0", False), ("true", True), ("false", False), (("1", "1"), True)),
+        *((1, True), (True, True), (0, False), (False, False)),
+    ],
+)
+def test_a_dry_run_is_asked_for_with_a_few_words(raw: Any, value: bool) -> None:
+    assert parse_all((declared.DRY_RUN,), {"dry_run": raw}, {}) == {"dry_run": value}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("", " ", "yes", "2", "-1", "TRUE", "False", "1 ", "01", "1.0"),
+        *(None, 1.0, 2, [], ["0"], {}, ("1", "0"), ("0", "1"), ("1", ""), ("", "0")),
+    ],
+)
+def test_anything_else_is_no_dry_run_and_never_the_act(raw: Any) -> None:
+    with pytest.raises(BadParameter, match="Bad dry_run"):
+        parse_all((declared.DRY_RUN,), {"dry_run": raw}, {})
+
+
+@pytest.mark.parametrize("raw", ["", " ", None, ("a", "b"), ("", "a"), 1, [], "x" * 257, "a\nb"])
+def test_a_condition_that_is_none_is_refused(raw: Any) -> None:
+    with pytest.raises(BadParameter, match="Bad if_plan"):
+        parse_all((declared.IF_PLAN,), {"if_plan": raw}, {})
+
+
+def test_generated_clients_say_nothing_of_a_plan_by_themselves() -> None:
+    assert "default" not in declared.DRY_RUN.schema()
+    assert declared.PATCHED.schema()["default"] == "0"
+
+
+def test_who_says_nothing_of_a_plan_acts() -> None:
+    values = parse_all((declared.DRY_RUN, declared.IF_PLAN), {}, {})
+    assert values == {"dry_run": False, "if_plan": None}
+    assert parse_all((declared.IF_PLAN,), {"if_plan": ("a ", "a ")}, {}) == {"if_plan": "a"}
+
+
+# -- properties that change
+
+
+@pytest.mark.parametrize("raw", ['{"a": null, "b": 1}', {"a": None, "b": 1}])
+def test_a_property_can_be_null(raw: Any) -> None:
+    param = declared.CHANGED_PROPERTIES
+    assert parse_all((param,), {"properties": raw}, {}) == {"properties": {"a": None, "b": 1}}
+
+
+@pytest.mark.parametrize("name", sorted(declared.RESERVED_PROPERTIES))
+def test_a_reserved_property_cannot_be_taken_away(name: str) -> None:
+    with pytest.raises(BadParameter, match="Bad properties") as refusal:
+        declared.CHANGED_PROPERTIES.parse({name: None}, {})
+    assert name in refusal.value.detail
+
+
 @pytest.mark.parametrize("given", [{"priority": 0}, {"priority": "0"}])
 def test_zero_is_given_and_not_absent(given: dict[str, Any]) -> None:
     required = Int("priority", "How soon.", required=True)
@@ -304,3 +515,35 @@ def test_every_whole_number_in_its_bounds_is_read_from_its_text(number: int) -> 
 @given(day=st.dates(datetime.date(1970, 1, 1), datetime.date(9998, 12, 31)))
 def test_every_day_is_read_from_its_text(day: datetime.date) -> None:
     assert DATE.parse(day.isoformat(), {}) == day
+
+
+@given(raw=ANYTHING | st.lists(st.text()).map(tuple))
+def test_anything_is_a_list_of_patterns_or_absent_or_a_bad_parameter(raw: Any) -> None:
+    try:
+        (value,) = parse_all((declared.TAGS,), {"tags": raw}, {}).values()
+    except BadParameter:
+        return
+    assert len(value) == len(set(value)) <= 100
+    assert all(item == trimmed(item) and 0 < len(item) <= 256 for item in value)
+    assert all(map(is_plain, value))
+    assert declared.TAGS.is_absent(raw) == (value == ())
+
+
+@given(raw=ANYTHING | st.lists(st.text()).map(tuple))
+def test_anything_is_some_of_the_choices_or_a_bad_parameter(raw: Any) -> None:
+    try:
+        (value,) = parse_all((declared.STATES,), {"states": raw}, {}).values()
+    except BadParameter:
+        return
+    assert value
+    assert set(value) <= set(declared.STATES.choices)
+
+
+ITEMS = st.lists(st.text(alphabet='ab*?[]! ,"', min_size=1).filter(str.strip), min_size=1)
+
+
+@given(items=ITEMS)
+def test_a_list_is_the_same_in_json_and_in_repeated_fields(items: list[str]) -> None:
+    value = parsed(declared.BUILDERS, items)
+    assert parsed(declared.BUILDERS, tuple(json.dumps([item]) for item in items)) == value
+    assert parsed(declared.BUILDERS, json.dumps(items)) == value

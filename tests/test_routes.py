@@ -11,8 +11,10 @@ import pytest
 from buildbot_selfserve.params.declared import BRANCH_FILTER
 from buildbot_selfserve.params.declared import BUILD_ID
 from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import SELECTORS
 from buildbot_selfserve.params.declared import STABLE_DELAY
 from buildbot_selfserve.permissions import CANCEL_REQUEST
+from buildbot_selfserve.permissions import CANCEL_REVISION
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import BadDeclaration
@@ -183,6 +185,58 @@ def test_what_was_refused_is_not_kept() -> None:
     with pytest.raises(BadDeclaration):
         declarations.declare("GET", "/<branch>", returns=object, template="x")(read_silently)
     assert list(declarations) == []
+
+
+# -- selectors
+
+
+def read_selected(ctx: Any, branch: Any, stable_delay: int, selection: Any) -> None:
+    """Something to read."""
+
+
+async def act_on_selected(ctx: Any, branch: Any, selection: Any) -> None:
+    """Something to do."""
+
+
+DELETE_SELECTED = {"method": "DELETE", "permission": CANCEL_REVISION, "selects": True}
+
+
+def test_what_selects_takes_the_selectors_and_gets_a_selection() -> None:
+    (route,) = declare(read_selected, params=(STABLE_DELAY,), selects=True)
+    assert route.params == (STABLE_DELAY, *SELECTORS)
+    params = {"stableDelay": 1, "builders": ("a",), "tags": (), "exclude_builders": ()}
+    selectors = route.take_selectors(params)
+    assert selectors == {"builders": ("a",), "tags": (), "exclude_builders": ()}
+    assert params == {"stableDelay": 1}
+    (plain,) = declare(read_delay, params=(STABLE_DELAY,))
+    assert plain.take_selectors(params) is None
+    assert params == {"stableDelay": 1}
+
+
+def test_selectors_of_a_delete_may_stand_in_its_query() -> None:
+    (route,) = declare(act_on_selected, **DELETE_SELECTED)
+    assert route.query_params == SELECTORS
+    (route,) = declare(act_on_selected, **{**DELETE_SELECTED, "method": "POST"})
+    assert route.query_params == ()
+    (route,) = declare(read_selected, params=(STABLE_DELAY,), selects=True)
+    assert route.query_params == (STABLE_DELAY, *SELECTORS)
+
+
+@pytest.mark.parametrize(
+    ("handler", "given", "reason"),
+    [
+        (read, {"selects": True}, "declared is (ctx, branch, selection)"),
+        (act_on_selected, {**DELETE_SELECTED, "selects": False}, "declared is (ctx, branch)"),
+        (act_on_selected, {**DELETE_SELECTED, "params": SELECTORS}, "declared twice"),
+        (read_selected, {"selects": True, "live": "x/y", "template": None}, "what is live"),
+    ],
+)
+def test_what_selects_in_a_way_that_cannot_work_is_refused(
+    handler: Callable[..., Any], given: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(BadDeclaration) as refusal:
+        declare(handler, **given)
+    assert reason in str(refusal.value)
 
 
 @pytest.mark.parametrize(

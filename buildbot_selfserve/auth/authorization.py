@@ -72,6 +72,11 @@ class Action:
     name: str
     branch: str
 
+    @property
+    def right(self) -> str:
+        """Return the action that rules and tokens know it by."""
+        return self.permission.needs or self.name
+
 
 def action_on(permission: Permission, found: Mapping[str, Any]) -> Action:
     """Return the action of a job request whose nouns are *found*."""
@@ -131,7 +136,7 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
         return
     acts = await _acts(master, action, target)
     if token is not None:
-        _refuse(token.refusal(action.name, action.branch, [act.builder for act in acts]))
+        _refuse(token.refusal(action.right, action.branch, [act.builder for act in acts]))
     authz = custom_code.watched(master.www.authz)
     roles = authz.getRolesFromUser(identity.user_info)
     for act in acts:
@@ -230,7 +235,7 @@ class _Rule:
         act, rule, action = self.act, self.rule, self.act.action
         if isinstance(rule, SelfServeEndpointMatcher):
             return self._matched(
-                rule.speaks_of(action.name, action.branch) and rule.speaks_of_builder(act.builder)
+                rule.speaks_of(action.right, action.branch) and rule.speaks_of_builder(act.builder)
             )
         asked = action.permission.endpoint, action.permission.native
         for kind, *about in _FORGETFUL:

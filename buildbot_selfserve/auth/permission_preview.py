@@ -51,7 +51,7 @@ def decision(master: Any, identity: Identity, action: Action, *, require_login: 
     token = identity.token
     depends = frozenset[str]()
     if token is not None:
-        refusal = token.refusal(action.name, action.branch)
+        refusal = token.refusal(action.right, action.branch)
         if refusal:
             return Decision(False, refusal)
         if token.builders is not None:
@@ -157,7 +157,7 @@ class _Walk:
         ):
             return frozenset()
         if isinstance(rule, SelfServeEndpointMatcher):
-            if not rule.speaks_of(self.action.name, self.action.branch):
+            if not rule.speaks_of(self.action.right, self.action.branch):
                 return None
             return frozenset() if rule.builder is None else frozenset({"builder"})
         for kind, actions in _NATIVE.items():

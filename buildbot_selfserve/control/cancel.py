@@ -6,7 +6,6 @@ Only a build that listens is told to stop; ``cancel_pending`` cancels what waits
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -19,17 +18,13 @@ from twisted.logger import Logger
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control import cancel_pending
 from buildbot_selfserve.control import current_state
-from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.control import effects
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import UNSETTLED
-from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
-from buildbot_selfserve.model import Order
-from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import RequestOutcome
-from buildbot_selfserve.model import RequestRow
-from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import result_name
 
 #: Seconds between two looks at requests whose builds were told to stop: at first, and when nobody
@@ -39,54 +34,21 @@ POLL_INTERVAL, LATER_INTERVAL = 0.1, 2.0
 AFTER_FAILURE = 10
 _log = Logger()
 
-_WORDS: Mapping[Outcome, str] = {
-    "cancelled": "cancelled",
-    "stopped": "stopped",
-    "stop_sent": "told to stop, but not stopped yet",
-    "already_complete": "already complete",
-    "waiting": "about to start, and not stopped yet",
-    "denied": "denied",
-    "failed": "not cancelled",
-}
 
-
-async def cancel_request(master: Any, order: Order, request: RequestRow) -> Effect:
-    """Cancel *request* while it waits, or stop its build; wait for it until the deadline."""
-    return effect(await _end(master, order, {request.request_id: request.buildername}))
-
-
-async def cancel_build(master: Any, order: Order, build: BuildRow) -> Effect:
-    """Stop *build* and cancel its request, so that it is not built again."""
-    state = await current_state.request_state(master, build.request.request_id)
-    runs = state is not None and any(
-        one.build_id == build.build_id and not one.complete for one in state.builds
-    )
-    if state is not None and not runs:
-        msg = f"build {build.build_id} had already ended"
-        outcome = RequestOutcome(
-            state.request_id, state.buildername, "already_complete", (build.build_id,), msg
-        )
-        return effect([outcome])
-    return await cancel_request(master, order, build.request)
-
-
-async def cancel_revision(master: Any, order: Order, revision: Revision) -> Effect:
-    """Cancel everything that waits at *revision*, then stop everything that runs there.
+async def end(
+    master: Any, who: str, endings: Sequence[Ending], deadline: float
+) -> list[RequestOutcome]:
+    """End requests: cancel what waits, then stop what runs, and wait for it until the deadline.
 
     In that order, because what is stopped makes room for what waits.
 
-    :raises Forbidden: the user may cancel none of it
+    :param deadline: in monotonic seconds
     """
-    found = await current_state.open_requests(
-        master, revision.sourcestamps, revision.builds, revision.others
-    )
-    allowed = {one.request_id: one.buildername for one in found if await order.may(one)}
-    if found and not allowed:
-        raise Forbidden("You may not cancel anything at this revision")
-    meant = [one.outcome("waiting" if one.request_id in allowed else "denied") for one in found]
-    await order.note_targets(meant)
-    denied = [one for one in meant if one.outcome == "denied"]
-    return effect([*await _end(master, order, allowed), *denied])
+    names = {one.request_id: one.buildername for one in endings}
+    pending = [one for one in endings if not one.running]
+    ending = _Ending(master, who, names, pending=pending)
+    await _until_ended(ending, POLL_INTERVAL, deadline)
+    return ending.outcomes()
 
 
 async def follow(master: Any, job: Job) -> Effect:
@@ -113,28 +75,7 @@ async def follow(master: Any, job: Job) -> Effect:
     )
     await _until_ended(ending, LATER_INTERVAL)
     ended = {outcome.request_id: outcome for outcome in ending.outcomes()}
-    return effect([ended.get(one.request_id, one) for one in job.requests])
-
-
-def effect(outcomes: Sequence[RequestOutcome]) -> Effect:
-    """Return the effect of cancelling requests."""
-    errors = any(one.outcome in ("failed", "waiting") for one in outcomes)
-    if len(outcomes) == 1:
-        msg = f"Request {outcomes[0].request_id} is {_WORDS[outcomes[0].outcome]}"
-    else:
-        counts = Counter(one.outcome for one in outcomes)
-        told = [f"{counts[name]} {words}" for name, words in _WORDS.items() if counts[name]]
-        msg = (
-            f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to cancel"
-        )
-    return Effect(msg, tuple(outcomes), errors=errors)
-
-
-async def _end(master: Any, order: Order, names: Mapping[int, str]) -> list[RequestOutcome]:
-    """End the requests in *names*, builder names by request id; give up at the deadline."""
-    ending = _Ending(master, order.who, names)
-    await _until_ended(ending, POLL_INTERVAL, order.deadline)
-    return ending.outcomes()
+    return effects.ended([ended.get(one.request_id, one) for one in job.requests])
 
 
 async def _until_ended(ending: _Ending, interval: float, deadline: float = math.inf) -> None:
@@ -169,6 +110,7 @@ class _Ending:
     :param names: the names of their builders, by request id
     :param told: builds that were told to stop before
     :param begun: requests that may have been cancelled before, without anybody being told of it
+    :param pending: those that were pending a moment ago
     """
 
     def __init__(
@@ -178,12 +120,14 @@ class _Ending:
         names: Mapping[int, str],
         told: Collection[int] = (),
         begun: Collection[int] = (),
+        pending: Sequence[Ending] = (),
     ) -> None:
         self.master = master
         self.who = who
         self.names = names
         self._told = set(told)
         self._begun = set(begun)
+        self._pending = pending
         #: buildsets that are complete, and of which nobody was told
         self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
@@ -195,8 +139,27 @@ class _Ending:
             self._ended.get(request_id) or self._so_far(request_id) for request_id in self.names
         ]
 
+    async def _cancel_planned(self) -> None:
+        """Cancel what was pending when it was planned, if it still is; once."""
+        planned = {one.request_id: one for one in self._pending}
+        self._pending = ()
+        for done in await self._cancel(list(planned)):
+            one = planned[done]
+            self._ended[done] = RequestOutcome(
+                one.request_id, one.buildername, "cancelled", one.build_ids
+            )
+
+    async def _cancel(self, request_ids: Sequence[int]) -> list[int]:
+        found: list[int] = []
+        for begin in range(0, len(request_ids), cancel_pending.BATCH):
+            batch = request_ids[begin : begin + cancel_pending.BATCH]
+            found += await cancel_pending.cancel(self.master, batch, self._begun, self._untold)
+        return found
+
     async def go_on(self) -> bool:
         """Cancel what is pending, stop what is running; return whether all have ended."""
+        if self._pending:
+            await self._cancel_planned()
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
         states = await current_state.request_states(self.master, wanted)
         self._open = {
@@ -232,10 +195,8 @@ class _Ending:
             for request_id, state in self._open.items()
             if not state.claimed or state.abandoned
         ]
-        for begin in range(0, len(waiting), cancel_pending.BATCH):
-            batch = waiting[begin : begin + cancel_pending.BATCH]
-            done = await cancel_pending.cancel(self.master, batch, self._begun, self._untold)
-            self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
+        done = await self._cancel(waiting)
+        self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
 
     def _cancelled(self, states: Mapping[int, current_state.RequestState]) -> None:
         for request_id, state in states.items():

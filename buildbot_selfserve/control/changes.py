@@ -6,17 +6,30 @@ once more (buildbot/data/changes.py, addChange; ``db.changes.addChange`` sends n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from buildbot.changes.changes import Change
 from buildbot.db.model import Model
+from buildbot.util import datetime2epoch
+from buildbot.util import epoch2datetime
+from twisted.logger import Logger
 
-from buildbot_selfserve.control.create_buildsets import requested_by
-from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Sourcestamp
 
 _changes = Model.changes
+_log = Logger()
+
+#: So many changes of a branch are looked at for one in the same repository.
+NEWEST = 100
+#: What a property of a change would do to other builds than its own.
+_OF_ONE_BUILD = frozenset(
+    {"virtual_builder_name", "owner", "scheduler", JOB_PROPERTY, KEY_PROPERTY}
+)
 
 
 async def newest(master: Any, revision: str, place: Sourcestamp) -> Any:
@@ -39,62 +52,104 @@ def _newest(connection: sa.Connection, revision: str, place: Sourcestamp) -> int
     return None
 
 
-async def as_change(
-    master: Any, order: Order, model: Any, revision: str, place: Sourcestamp
-) -> Any:
-    """Return what change filters look at: a change that there is, or one that might be recorded."""
-    if model is not None:
-        return await Change.fromChdict(master, model)
+async def newest_on(master: Any, place: Sourcestamp) -> Any:
+    """Return the newest change at *place*, whatever its revision and project, if there is one."""
+    change_id = await master.db.pool.do(_newest_on, place)
+    return None if change_id is None else await master.db.changes.getChange(change_id)
+
+
+def _newest_on(connection: sa.Connection, place: Sourcestamp) -> int | None:
+    query = (
+        sa.select(_changes.c.changeid, _changes.c.branch, _changes.c.repository)
+        .where(_changes.c.branch == place.branch, _changes.c.codebase == place.codebase)
+        .order_by(_changes.c.changeid.desc())
+        .limit(NEWEST)
+    )
+    for record in connection.execute(query):
+        if record.branch == place.branch and place.repository in ("", record.repository):
+            return int(record.changeid)
+    return None
+
+
+async def as_change(master: Any, model: Any) -> Change:
+    """Return what change filters look at, of a change that is recorded."""
+    found: Change = await Change.fromChdict(master, model)
+    return found
+
+
+def to_be(new: NewChange) -> Change:
+    """Return what change filters look at, of a change that is not recorded."""
     return Change(
-        who=order.who,
-        files=[],
-        comments=requested_by(order),
-        revision=revision,
-        branch=place.branch,
-        codebase=place.codebase,
-        repository=place.repository,
-        project=place.project,
+        who=new.author,
+        files=list(new.files),
+        comments=new.comments,
+        category=new.category,
+        revision=new.revision,
+        properties={name: value for name, (value, _) in new.properties.items()},
+        **new.sourcestamp.columns,
     )
 
 
-async def record(
-    master: Any, order: Order, revision: str, place: Sourcestamp, files: list[str] | None = None
-) -> int:
-    """Record a change of *revision*; return its id.
+def own_properties(model: Any) -> dict[str, tuple[Any, str]]:
+    """Return the properties of a change that one like it may have, too."""
+    return {
+        name: tuple(both)
+        for name, both in (model.properties or {}).items()
+        if name not in _OF_ONE_BUILD
+    }
+
+
+def log_failed_filter(scheduler: Any) -> None:
+    """Log the traceback that is handled now, once for each instance of *scheduler*."""
+    if not getattr(scheduler, "selfserve_filter_failed", False):
+        scheduler.selfserve_filter_failed = True
+        _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
+
+
+async def record(master: Any, change: NewChange) -> int:
+    """Record a change, unless the newest one of its revision says the same; return its id.
 
     The newest change of a sourcestamp is the one that all of its builds see, and whose author owns
     them (buildbot/db/changes.py, getChangeFromSSid). Where there is one already, the new one is
-    like it in all but its files, so that it takes nothing away. Else it is by who asked for it.
-
-    :param files: names of changed files
+    planned to be like it in all but its files, so that it takes nothing away.
     """
-    model = await newest(master, revision, place)
+    there = await newest(master, change.revision, change.sourcestamp)
+    if there is not None and sorted(there.files) == sorted(change.files):
+        return int(there.changeid)
+    when = None if change.when is None else epoch2datetime(change.when)
     change_id: int = await master.db.changes.addChange(
-        **({"author": order.who, "comments": requested_by(order)} if model is None else _of(model)),
-        files=files or [],
-        revision=revision,
-        branch=place.branch,
-        codebase=place.codebase,
-        repository=place.repository,
-        project=place.project,
+        author=change.author,
+        committer=change.committer,
+        comments=change.comments,
+        category=change.category,
+        revlink=change.revlink,
+        when_timestamp=when,
+        # a tuple, as the connector looks at it before it becomes JSON
+        properties={name: tuple(both) for name, both in change.properties.items()},
+        files=list(change.files),
+        revision=change.revision,
+        **change.sourcestamp.columns,
     )
-    if model is not None:
-        await master.db.pool.do(_copy_users, model.changeid, change_id)
+    if change.like is not None:
+        await master.db.pool.do(_copy_users, change.like, change_id)
     return change_id
 
 
-def _of(model: Any) -> dict[str, Any]:
-    """Return what a change says of itself, as ``db.changes.addChange`` takes it."""
-    return {
-        "author": model.author,
-        "committer": model.committer,
-        "comments": model.comments,
-        "category": model.category,
-        "revlink": model.revlink,
-        "when_timestamp": model.when_timestamp,
-        # a tuple, as the connector looks at it before it becomes JSON
-        "properties": {name: tuple(both) for name, both in (model.properties or {}).items()},
-    }
+def with_files(model: Any, revision: str, place: Sourcestamp, files: Sequence[str]) -> NewChange:
+    """Return a change that is like *model*, the newest of *revision*, in all but its files."""
+    return NewChange(
+        revision,
+        place,
+        author=model.author,
+        committer=model.committer,
+        comments=model.comments,
+        category=model.category,
+        revlink=model.revlink,
+        when=datetime2epoch(model.when_timestamp),
+        files=tuple(files),
+        properties=dict(model.properties or {}),
+        like=model.changeid,
+    )
 
 
 def _copy_users(connection: sa.Connection, model_id: int, change_id: int) -> None:

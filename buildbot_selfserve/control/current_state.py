@@ -16,6 +16,7 @@ from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import Outcome
+from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import RequestOutcome
 
 #: The source of that property, as the web UI shows it.
@@ -91,12 +92,13 @@ class RequestState:
 async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, RequestState]:
     """Return the states of the requests that exist, by id."""
     found: dict[int, RequestState] = {}
-    for batch in _batches(request_ids):
+    for batch in batches(request_ids):
         found.update(await master.db.pool.do(_states, _requests.c.id.in_(batch)))
     return found
 
 
-def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
+def batches(ids: Iterable[int]) -> Iterator[list[int]]:
+    """Yield *ids* in lists of at most :data:`BATCH`, which every database takes in one IN."""
     every = list(ids)
     for begin in range(0, len(every), BATCH):
         yield every[begin : begin + BATCH]
@@ -125,11 +127,11 @@ async def open_requests(
     conditions = [
         *(
             _requests.c.buildsetid.in_(of_sourcestamps.where(links.c.sourcestampid.in_(batch)))
-            for batch in _batches(sourcestamp_ids)
+            for batch in batches(sourcestamp_ids)
         ),
         *(
             _requests.c.id.in_(of_builds.where(_builds.c.id.in_(batch)))
-            for batch in _batches(build_ids)
+            for batch in batches(build_ids)
         ),
     ]
     found: dict[int, RequestState] = {}
@@ -186,22 +188,30 @@ def abandoned() -> sa.ColumnElement[bool]:
     return sa.and_(~recent, gone, ~built)
 
 
-async def properties_of(master: Any, buildset_id: int) -> dict[str, tuple[Any, str]]:
-    """Return the properties of a buildset with their sources, but for those that are none.
+async def properties_of(master: Any, buildset_id: int) -> Properties:
+    """Return the properties of a buildset with their sources, but for those that are none."""
+    found: dict[int, Properties] = await master.db.pool.do(properties_of_buildsets, [buildset_id])
+    return found.get(buildset_id, {})
+
+
+def properties_of_buildsets(
+    connection: sa.Connection, buildset_ids: Iterable[int]
+) -> dict[int, Properties]:
+    """Return the properties of buildsets with their sources, by id, but for those that are none.
 
     Buildbot's own reader fails at some of those (``getBuildsetProperties`` in
     buildbot/db/buildsets.py), and so would the build that has them.
     """
-    found: list[tuple[str, str]] = await master.db.pool.do(_properties_of, buildset_id)
-    pairs = {name: pair(value) for name, value in found}
-    return {name: one for name, one in pairs.items() if one is not None}
-
-
-def _properties_of(connection: sa.Connection, buildset_id: int) -> list[tuple[str, str]]:
-    query = sa.select(_properties.c.property_name, _properties.c.property_value).where(
-        _properties.c.buildsetid == buildset_id
+    query = sa.select(
+        _properties.c.buildsetid, _properties.c.property_name, _properties.c.property_value
     )
-    return [(name, value) for name, value in connection.execute(query)]
+    found: dict[int, dict[str, tuple[Any, str]]] = {}
+    for batch in batches(buildset_ids):
+        for record in connection.execute(query.where(_properties.c.buildsetid.in_(batch))):
+            value = pair(record.property_value)
+            if value is not None:
+                found.setdefault(record.buildsetid, {})[record.property_name] = value
+    return dict(found)
 
 
 def pair(text: str) -> tuple[Any, str] | None:
@@ -231,22 +241,29 @@ async def made_by(master: Any, job_id: int, since: int) -> dict[int, RequestStat
     :param since: epoch seconds before which it cannot have made any; property values have no
         index, but buildsets have one on their time
     """
-    buildsets: list[int] = await master.db.pool.do(_buildsets_made_by, job_id, since)
+    buildsets: dict[int, int] = await master.db.pool.do(numbers_made, job_id, since)
+    return await requests_of(master, buildsets.values())
+
+
+async def requests_of(master: Any, buildset_ids: Iterable[int]) -> dict[int, RequestState]:
+    """Return the requests of buildsets, by id."""
     found: dict[int, RequestState] = {}
-    for batch in _batches(buildsets):
+    for batch in batches(buildset_ids):
         found.update(await master.db.pool.do(_states, _requests.c.buildsetid.in_(batch)))
     return found
 
 
-def _buildsets_made_by(connection: sa.Connection, job_id: int, since: int) -> list[int]:
-    """Return the buildsets with the mark of a job, but for the copies of them.
+def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int, int]:
+    """Return the buildsets with the mark of a job, by their numbers, but for the copies of them.
 
     Who rebuilds one on Buildbot's own page copies all its properties, also the key that was given
     to it alone (``rebuildBuildrequest`` in buildbot/data/buildrequests.py).
+
+    :param since: as for :func:`made_by`
     """
     mark, key = _properties.alias(), _properties.alias()
     query = (
-        sa.select(sa.func.min(Model.buildsets.c.id))
+        sa.select(key.c.property_value, sa.func.min(Model.buildsets.c.id))
         .join_from(Model.buildsets, mark, mark.c.buildsetid == Model.buildsets.c.id)
         .join(key, key.c.buildsetid == Model.buildsets.c.id)
         .where(
@@ -257,7 +274,11 @@ def _buildsets_made_by(connection: sa.Connection, job_id: int, since: int) -> li
         )
         .group_by(key.c.property_value)
     )
-    return list(connection.execute(query).scalars())
+    found = {}
+    for text, buildset_id in connection.execute(query):
+        value = pair(text)
+        found[int(str(value[0]).rpartition("/")[2]) if value else -1] = buildset_id
+    return dict(sorted(found.items()))
 
 
 def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
@@ -312,7 +333,7 @@ def _build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int
         _builds.c.results,
     ).order_by(_builds.c.id)
     found: dict[int, list[BuildState]] = {request_id: [] for request_id in request_ids}
-    for batch in _batches(request_ids):
+    for batch in batches(request_ids):
         for record in connection.execute(query.where(_builds.c.buildrequestid.in_(batch))):
             found[record.buildrequestid].append(
                 BuildState(

@@ -16,7 +16,7 @@ from typing import Any
 from buildbot.changes.changes import Change
 from buildbot.db.changes import ChangeModel
 
-from buildbot_selfserve.control.revision_sourcestamps import possible_places
+from buildbot_selfserve.control.planners.revision_sourcestamps import possible_places
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Sourcestamp
 

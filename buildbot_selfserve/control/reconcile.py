@@ -1,55 +1,67 @@
-"""Finds out what an interrupted job request has really done.
+"""Finds out what an interrupted job request has really done, and does the rest of its plan.
 
-Used when an act fails in the middle, and at start for the jobs that a killed master left open.
+Used when carrying it out fails in the middle, and at start for the jobs that a killed master left
+open. What was begun is ended; of what was not begun, the journal says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from twisted.logger import Logger
+
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import cancel_pending
-from buildbot_selfserve.control import create_buildsets
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control import effects
+from buildbot_selfserve.control import execute
 from buildbot_selfserve.control import mq_producer
-from buildbot_selfserve.control import set_priority
+from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.planners.ask_scheduler import LATER
+from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.control.rights import everything
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
-from buildbot_selfserve.permissions import CANCEL_BUILD
-from buildbot_selfserve.permissions import CANCEL_REQUEST
-from buildbot_selfserve.permissions import CANCEL_REVISION
-from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
-from buildbot_selfserve.permissions import REBUILD_BUILD
-from buildbot_selfserve.permissions import REBUILD_REQUEST
-from buildbot_selfserve.permissions import REPRIORITIZE
+from buildbot_selfserve.model import plan_from_json
+
+_log = Logger()
 
 
-async def reconcile(master: Any, job: Job) -> Effect:
-    """Return what *job* has done, as the database says.
+async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) -> Effect:
+    """Return what *job* has done, as the database says, when it has done the rest of its plan.
 
     Requests that it made are made known to their builders: it may have been cut short before.
+
+    :param check_running: is called between two steps; raises when the master stops
     """
-    return await _BY_ACTION.get(job.action, _created)(master, job)
+    since = job.when - current_state.SET_BACK
+    made = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
+    states = await current_state.requests_of(master, made.values())
+    await _make_known(master, states)
+    if job.plan is None:
+        if not states:
+            return Effect("Interrupted: nothing was done", errors=True)
+        return _interrupted(effects.created(states))
+    plan = plan_from_json(job.plan)
+    order = Order(job.job_id, job.who, time.monotonic(), check_running)
+    if plan.buildsets:
+        return await _create_rest(master, order, plan, made, states)
+    if plan.endings:
+        return await _end_rest(master, order, plan)
+    return await _reprioritize_rest(master, plan)
 
 
-async def _rebuilt(master: Any, job: Job) -> Effect:
-    return create_buildsets.created(await _made(master, job), job.what.get("count", 1))
-
-
-async def _created(master: Any, job: Job) -> Effect:
-    states = await _made(master, job)
-    found = create_buildsets.created(states)
-    if job.action != NEW_BUILD_AT_REVISION.action and states:
-        return found  # a single buildset is made whole or not at all
-    return replace(found, msg=f"Interrupted: {found.msg}", errors=True)
-
-
-async def _made(master: Any, job: Job) -> dict[int, current_state.RequestState]:
-    states = await current_state.made_by(master, job.job_id, job.when - current_state.SET_BACK)
+async def _make_known(master: Any, states: Mapping[int, RequestState]) -> None:
+    """Let builders look for the requests that wait."""
     waiting = {
         state.buildername: state.request_id
         for state in states.values()
@@ -60,45 +72,64 @@ async def _made(master: Any, job: Job) -> dict[int, current_state.RequestState]:
     # builders of other masters look when they hear of one that is free; "new" may have been said
     elsewhere = waiting.keys() - set(master.botmaster.builders)
     await mq_producer.requests(master, [waiting[name] for name in elsewhere], "unclaimed")
-    return states
 
 
-async def _cancelled_request(master: Any, job: Job) -> Effect:
-    return await _cancelled(master, job.what["brid"])
+def _interrupted(effect: Effect) -> Effect:
+    return replace(effect, msg=f"Interrupted: {effect.msg}", errors=True)
 
 
-async def _cancelled_build(master: Any, job: Job) -> Effect:
-    return await _cancelled(
-        master, await current_state.request_of_build(master, job.what["bid"]) or 0
+async def _create_rest(
+    master: Any,
+    order: Order,
+    plan: Plan,
+    made: dict[int, int],
+    states: Mapping[int, RequestState],
+) -> Effect:
+    if not made:
+        return Effect("Interrupted: nothing was done", plan.untouched, errors=True)
+    rights = Rights(master, everything)
+    try:
+        plan = replace(plan, buildsets=await _admitted(rights, plan))
+        return await execute.go_on(master, order, plan, rights, made)
+    except LATER:
+        raise
+    except Exception:
+        # the same would happen another time
+        _log.failure("selfserve: the rest of job {job_id} cannot be created", job_id=order.job_id)
+        return _interrupted(effects.created(states, plan.builds, plan.untouched))
+
+
+async def _admitted(rights: Rights, plan: Plan) -> tuple[NewBuildset, ...]:
+    found = [await rights.admitted(one) for one in plan.buildsets]
+    return tuple(
+        before if now is None else now for before, now in zip(plan.buildsets, found, strict=True)
     )
 
 
-async def _cancelled_revision(master: Any, job: Job) -> Effect:
-    """Look at the requests that were meant; nothing is done before they are noted."""
-    if not job.requests:
-        return Effect("Interrupted: nothing was cancelled", errors=True)
-    meant = [one.request_id or 0 for one in job.requests if one.outcome != "denied"]
-    denied = [one for one in job.requests if one.outcome == "denied"]
-    return cancel.effect([*await _ended(master, meant), *denied])
-
-
-async def _cancelled(master: Any, request_id: int) -> Effect:
-    return cancel.effect(await _ended(master, [request_id]))
-
-
-async def _ended(master: Any, request_ids: Sequence[int]) -> list[RequestOutcome]:
-    states = await current_state.request_states(master, request_ids)
+async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
+    """Cancel the rest of what was meant, if any of it was cancelled."""
+    names = {one.request_id: one.buildername for one in plan.endings}
+    states = await current_state.request_states(master, names)
     # it may have been cut short before the buildsets heard of it; if not, this does nothing
     await cancel_pending.complete_buildsets(
         master, {state.buildset_id for state in states.values()}
     )
-    return [
-        _outcome(states[request_id]) if request_id in states else cancel.gone(request_id)
-        for request_id in request_ids
+    left = [
+        replace(one, running=states[one.request_id].claimed)
+        for one in plan.endings
+        if one.request_id in states and not states[one.request_id].complete
     ]
+    if left and any(state.results == CANCELLED for state in states.values()):
+        await cancel.end(master, order.who, left, order.deadline)
+        states = await current_state.request_states(master, names)
+    outcomes = [
+        _ended(states[request_id]) if request_id in states else cancel.gone(request_id)
+        for request_id in names
+    ]
+    return effects.ended([*outcomes, *plan.untouched])
 
 
-def _outcome(state: current_state.RequestState) -> RequestOutcome:
+def _ended(state: RequestState) -> RequestOutcome:
     if not state.complete:
         return state.outcome("failed")
     if state.results == CANCELLED and not state.stopped_ids:
@@ -106,18 +137,9 @@ def _outcome(state: current_state.RequestState) -> RequestOutcome:
     return cancel.ended(state, state.build_ids)
 
 
-async def _reprioritized(master: Any, job: Job) -> Effect:
-    state = await current_state.request_state(master, job.what["brid"])
-    if state is None:
-        return cancel.effect([cancel.gone(job.what["brid"])])
-    return set_priority.effect(state, job.what["priority"])
-
-
-_BY_ACTION = {
-    CANCEL_BUILD.action: _cancelled_build,
-    CANCEL_REQUEST.action: _cancelled_request,
-    CANCEL_REVISION.action: _cancelled_revision,
-    REBUILD_BUILD.action: _rebuilt,
-    REBUILD_REQUEST.action: _rebuilt,
-    REPRIORITIZE.action: _reprioritized,
-}
+async def _reprioritize_rest(master: Any, plan: Plan) -> Effect:
+    wanted = {one.request_id: one.priority for one in plan.priorities}
+    states = await current_state.request_states(master, wanted)
+    if not states:
+        return effects.ended([cancel.gone(request_id) for request_id in wanted])
+    return effects.reprioritized(states.values(), wanted)

@@ -6,6 +6,7 @@ Buildbot's own ``set_priority`` raises a TypeError on SQLAlchemy 2, always
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,37 +15,37 @@ from buildbot.db.model import Model
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.errors import Refused
-from buildbot_selfserve.model import Effect
-from buildbot_selfserve.model import Order
-from buildbot_selfserve.model import RequestRow
 
 _requests = Model.buildrequests
 
 
-async def reprioritize(master: Any, order: Order, request: RequestRow, *, priority: int) -> Effect:
-    """Change the priority of a pending *request*.
+async def reprioritize(
+    master: Any, priorities: Mapping[int, int]
+) -> dict[int, current_state.RequestState]:
+    """Give pending requests their *priorities*, by id; return their states afterwards.
 
-    :raises Refused: it does not wait any more
+    :raises Refused: none of them waits any more
     """
-    request_id = request.request_id
-    if not await master.db.pool.do(_set_if_pending, request_id, priority):
-        state = await current_state.request_state(master, request_id)
-        if state is not None and not state.complete:
-            raise Refused("Request is already running")
-        raise Refused("Request already complete")
-    await mq_producer.requests(master, [request_id], "update")
-    return effect((await current_state.request_states(master, [request_id]))[request_id], priority)
+    changed: list[int] = await master.db.pool.do(_set_where_pending, priorities)
+    await mq_producer.requests(master, changed, "update")
+    states = await current_state.request_states(master, priorities)
+    if not changed and states:
+        raise not_pending(next(iter(states.values())))
+    return states
 
 
-def effect(state: current_state.RequestState, priority: int) -> Effect:
-    """Say whether a request has the *priority* that it was to get."""
-    has_it = state.priority == priority
-    outcome = state.outcome("reprioritized" if has_it else "failed")
-    msg = f"Request {state.request_id} has priority {state.priority}"
-    return Effect(msg, (outcome,), errors=not has_it)
+def not_pending(state: current_state.RequestState | None) -> Refused:
+    """Return why the priority of a request cannot be changed."""
+    if state is not None and not state.complete:
+        return Refused("Request is already running")
+    return Refused("Request already complete")
 
 
-def _set_if_pending(connection: sa.Connection, request_id: int, priority: int) -> bool:
-    query = _requests.update().where(current_state.still_or_again_pending([request_id]))
+def _set_where_pending(connection: sa.Connection, priorities: Mapping[int, int]) -> list[int]:
+    changed = []
     with connection.begin():
-        return bool(connection.execute(query.values(priority=priority)).rowcount == 1)
+        for request_id, priority in priorities.items():
+            query = _requests.update().where(current_state.still_or_again_pending([request_id]))
+            if connection.execute(query.values(priority=priority)).rowcount == 1:
+                changed.append(request_id)
+    return changed

@@ -27,6 +27,7 @@ from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
@@ -104,6 +105,14 @@ class History:
         every = self.builder_sets(branch)
         return next((one for one in every if one.name == name), None)
 
+    def builder_names(self) -> list[str]:
+        """Return the names of all builders, also of those that no master has now, sorted."""
+        return builders.builder_names(self.connection)
+
+    def builder_names_by_tag(self) -> dict[str, set[str]]:
+        """Return the names of all builders that have a tag, by tag."""
+        return builders.names_by_tag(self.connection)
+
     @property
     def _setup(self) -> Setup:
         assert self.site.setup is not None, "the route does not say that it needs the setup"
@@ -126,6 +135,10 @@ class History:
     def done(self, revision: Revision, stable_delay: int) -> Done | None:
         """Return whether *revision* is done, and how it went; ``None`` if nothing is there."""
         return revisions.done(self.connection, self.facts, revision, stable_delay)
+
+    def results_at(self, revision: Revision) -> list[BuilderResult]:
+        """Return what each builder has made of *revision*, by name."""
+        return revisions.results_at(self.connection, self.facts, revision)
 
     def wait_condition(self, revision: Revision, stable_delay: int) -> WaitCondition | None:
         """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
@@ -180,3 +193,19 @@ class History:
     def request_detail(self, branch: Branch, request: RequestRow) -> RequestDetail:
         """Return *request* with its properties and builds."""
         return builds.request_detail(self.connection, self.facts, branch, request)
+
+
+# What planners ask a reader for: functions, since methods of a history do not cross.
+
+
+def results_at(history: History, revision: Revision) -> list[BuilderResult]:
+    """Return what each builder has made of *revision*, by name."""
+    return history.results_at(revision)
+
+
+def results_and_any(
+    history: History, revision: Revision
+) -> tuple[list[BuilderResult], AnyRevision]:
+    """Return the same, and how *revision* is built."""
+    (any_revision,) = history.any_revision(revision.branch, revision.revision)
+    return history.results_at(revision), any_revision

@@ -167,6 +167,29 @@ def setup_basis(
     return SetupBasis(branch, None, models, places, disabled)
 
 
+def builder_names(connection: sa.Connection) -> list[str]:
+    """Return the names of all builders, also of those that no master has now, sorted.
+
+    None of Buildbot's own.
+    """
+    every = connection.execute(sa.select(_builders.c.name)).scalars()
+    return sorted(name for name in every if not name.startswith(BUILDBOTS_OWN))
+
+
+def names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
+    """Return the names of the builders that have each tag, but of none of Buildbot's own."""
+    query = sa.select(_tags.c.name, _builders.c.name).select_from(
+        _tags.join(_tagged, _tagged.c.tagid == _tags.c.id).join(
+            _builders, _builders.c.id == _tagged.c.builderid
+        )
+    )
+    found: dict[str, set[str]] = {}
+    for tag, name in connection.execute(query):
+        if not name.startswith(BUILDBOTS_OWN):
+            found.setdefault(tag, set()).add(name)
+    return found
+
+
 def is_built(connection: sa.Connection, builder_id: int) -> bool:
     """Whether some master has the builder of this id in its configuration."""
     query = sa.select(_on_masters.c.id).where(_on_masters.c.builderid == builder_id).limit(1)
@@ -208,7 +231,7 @@ def _named(
     connection: sa.Connection, existing: Iterable[str], entries: Iterable[BuilderEntry]
 ) -> set[str]:
     """Return the existing builders that *entries* of the configuration mean, but for schedulers."""
-    tagged = _names_by_tag(connection)
+    tagged = names_by_tag(connection)
     named: set[str] = set()
     for entry in entries:
         if isinstance(entry, re.Pattern):
@@ -218,15 +241,3 @@ def _named(
         elif not entry.startswith(SCHEDULER):
             named.add(entry)
     return named & set(existing)
-
-
-def _names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
-    query = sa.select(_tags.c.name, _builders.c.name).select_from(
-        _tags.join(_tagged, _tagged.c.tagid == _tags.c.id).join(
-            _builders, _builders.c.id == _tagged.c.builderid
-        )
-    )
-    found: dict[str, set[str]] = {}
-    for tag, name in connection.execute(query):
-        found.setdefault(tag, set()).add(name)
-    return found

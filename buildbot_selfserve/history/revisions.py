@@ -12,6 +12,7 @@ from functools import partial
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history import results
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
@@ -26,6 +27,7 @@ from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import STABLE_DELAY
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import RequestRow
@@ -262,6 +264,17 @@ def done(
     if not found and not _has_change(connection, revision):
         return None
     return _judge(connection, found, stable_delay)()
+
+
+def results_at(connection: sa.Connection, facts: Facts, revision: Revision) -> list[BuilderResult]:
+    """Return what each builder has made of *revision*, by name."""
+    found = _rows(connection, facts, revision)
+    virtual = rows.virtual_builders(connection, sorted({_buildset(row) for row in found}))
+    return results.by_builder(found, virtual)
+
+
+def _buildset(row: Row) -> int:
+    return row.request.buildset_id if isinstance(row, BuildRow) else row.buildset_id
 
 
 def _judge(

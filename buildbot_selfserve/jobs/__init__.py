@@ -1,9 +1,9 @@
-"""Runs a job request: journal, act, journal.
+"""Runs a job request: journal, plan, execution, journal.
 
-What was begun is ended even if its client hangs up: an act runs by itself, and clients only wait
-for it. ``open_row`` writes the journal's row before the act, ``close_row`` writes what really
-happened when the act is over or was cut short, and goes on with what is not over with the answer;
-``runner`` does one after the other.
+What was begun is ended even if its client hangs up, waits no longer or the master is killed: a job
+request runs by itself, and clients only wait for it. ``open_row`` writes the journal's row before
+anything is done, ``close_row`` writes what really happened when it is over or was cut short, and
+goes on with what is not over with the answer; ``runner`` does one after the other.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class RowCloser:
         self._follow = follow
         self._closed = closed
         self._background: set[defer.Deferred[Any]] = set()
-        self._stopping = False
+        #: whether the master stops
+        self.stopping = False
         #: rows that somebody here follows
         self.followed: set[JobRow] = set()
 
@@ -96,7 +97,7 @@ class RowCloser:
 
     def stop(self) -> None:
         """End what goes on in the background; the next start of the master goes on with it."""
-        self._stopping = True
+        self.stopping = True
         for going_on in list(self._background):
             going_on.cancel()
 
@@ -109,7 +110,7 @@ class RowCloser:
                 stands: Job | None = await self._write(store.close_job, closed)
                 break
             except Exception:
-                if self._stopping:
+                if self.stopping:
                     raise  # the next start settles it
                 self.log.failure("selfserve: the journal cannot be written, trying again")
             await task.deferLater(self._clock, RETRIES[min(retries, len(RETRIES) - 1)])
@@ -123,7 +124,7 @@ class RowCloser:
 
     def _goes_on(self, job: Job, closed: Job) -> bool:
         """Return whether there may be more to do for *job*, and it is for us to do."""
-        return closed.row == job.row and closed.status != "running" and not self._stopping
+        return closed.row == job.row and closed.status != "running" and not self.stopping
 
     async def _remind(self, job: Job) -> None:
         """Make builders look again for what *job* made.

@@ -105,6 +105,13 @@ class RowOpener:
                 raise unfinished(opened.job)
             await task.deferLater(self._clock, AGAIN_INTERVAL)
 
+    async def is_known(self, job: Job, requester: Requester) -> bool:
+        """Whether the same job request was sent before, under the same key."""
+        if requester.attempt is None:
+            return False
+        found: bool = await self._write(store.is_known, job, requester.attempt)
+        return found
+
     async def _row(self, job: Job, requester: Requester, per_minute: int | None) -> store.Opened:
         """Write the row of *job*, or find the one that its key has.
 

@@ -1,13 +1,16 @@
-"""Runs a job request: opens its row, acts, closes the row, returns the receipt."""
+"""Runs a job request: opens its row, plans, carries the plan out, closes the row."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import replace
-from functools import partial
+from types import MappingProxyType
 from typing import Any
 from typing import Concatenate
 from typing import ParamSpec
@@ -16,13 +19,21 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from buildbot_selfserve.control import effects
+from buildbot_selfserve.control.execute import execute
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import is_convergent
+from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import MasterStops
+from buildbot_selfserve.errors import PlanChanged
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.close_row import ended
 from buildbot_selfserve.jobs.left_open import LeftOpen
 from buildbot_selfserve.jobs.open_row import Requester
 from buildbot_selfserve.jobs.open_row import RowOpener
@@ -35,34 +46,69 @@ from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Limits
 from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Receipt
-from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import plan_to_json
 
-#: An act gets so much of the timeout; the rest is for closing its row and answering.
+#: Of the timeout, the share in which a job request waits for builds to stop; the rest is for
+#: closing its row and answering.
 ACT_SHARE = 0.8
+#: Characters of a plan as JSON; the journal's column of MySQL and MariaDB has room for 16 million.
+LARGEST_PLAN = 8_000_000
 
 Params = ParamSpec("Params")
-Act = Callable[..., Awaitable[Effect]]
-#: An act that needs to be told only for which job request it is.
-Bound = Callable[[Order], Awaitable[Effect]]
+#: A planner that needs to be told only in which context it plans.
+Planner = Callable[[PlanContext], Awaitable[Plan]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job request that is to be planned, and carried out perhaps.
+
+    :param action: the name of what is done, as the journal has it
+    :param nouns: what it is about; *params* likewise, for the journal
+    :param if_plan: the text of the plan that the user has seen; another one is not carried out
+    :param alone: of those with the same value, one is done at a time
+    """
+
+    requester: Requester
+    action: str
+    planner: Planner
+    nouns: Sequence[Any]
+    params: dict[str, Any]
+    if_plan: str | None = None
+    alone: Hashable | None = None
+
+    def job(self) -> Job:
+        """Return its job, which has no row yet."""
+        return new_job(self.requester, self.action, self.nouns, self.params)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    plan: Plan
+    rights: Rights
 
 
 class _Running:
     """A job request on its way; ``job`` gets its id when its row is written."""
 
-    def __init__(self, job: Job, requester: Requester, deadline: float) -> None:
+    def __init__(self, job: Job, wanted: Wanted, deadline: float) -> None:
         self.job = job
-        self.requester = requester
+        self.wanted = wanted
         self.deadline = deadline
 
 
 class Jobs:
     """Runs job requests of one master, one journal row each.
 
+    :param master: the master that the plans are about
     :param clock: the reactor
     :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param ask: calls a function in a reader with the history and further arguments
     :param check_available: raises :class:`Unavailable` when the master cannot do anything now
-    :param reconcile: says what a job that was cut short has really done
+    :param reconcile: does the rest of a job that was cut short; says what it has really done
     :param follow: waits until what a job told to stop has ended; says how
     :param masterid: returns the id of this master
     :param closed: is told of each job whose row was closed
@@ -73,8 +119,10 @@ class Jobs:
 
     def __init__(
         self,
+        master: Any,
         clock: IReactorTime,
         write: Callable[..., Awaitable[Any]],
+        ask: Callable[..., Awaitable[Any]],
         check_available: Callable[[], Awaitable[None]],
         reconcile: Callable[[Job], Awaitable[Effect]],
         follow: Callable[[Job], Awaitable[Effect]],
@@ -85,41 +133,66 @@ class Jobs:
         self.timeout = 10.0
         self.limits: Limits = NO_LIMITS
         self.incarnation = uuid.uuid4().hex
+        self._master = master
         self._write = write
+        self._ask = ask
         self._check_available = check_available
-        self._masterid = masterid
         self._closing = RowCloser(clock, write, reconcile, follow, closed)
         self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
         #: what is being done, and until when somebody waits for it
         self._in_flight: dict[defer.Deferred[Any], float] = {}
+        self._locks: dict[Hashable, defer.DeferredLock] = {}
         self.left_open = LeftOpen(
             write, masterid, lambda: self.incarnation, self._opening, self._closing
         )
 
-    async def run(
-        self, requester: Requester, action: str, act: Act, *nouns: Any, **params: Any
-    ) -> Receipt:
-        """Journal, ``await act(order, *nouns, **params)``, journal; return the receipt.
+    async def run(self, wanted: Wanted) -> Receipt:
+        """Do what is wanted, with a row in the journal; return the receipt.
+
+        What was begun is ended, also when nobody waits for it any more.
 
         :raises Unavailable: the master cannot do it now, or it did not end within the timeout
-        :raises Refused: the act cannot be done with this target; nothing was written
+        :raises Refused: it cannot be done with this target; nothing was written
         :raises TooMany: the requester has no budget left for it; nothing was done
+        :raises PlanChanged: the plan is another one than the user has seen; nothing was written
         """
         await self._check_available()
-        deadline = requester.begun + self.timeout * ACT_SHARE
-        running = _Running(new_job(requester, action, nouns, params), requester, deadline)
-        due = requester.begun + self.timeout
-        work = self._begin(running, lambda order: act(order, *nouns, **params), due)
+        begun = wanted.requester.begun
+        running = _Running(wanted.job(), wanted, begun + self.timeout * ACT_SHARE)
+        due = begun + self.timeout
+        work = self._begin(running, due)
         try:
             # when nobody waits any more, what happened stands in the journal
             return Receipt(await independent(work).addTimeout(self._left(due), self.clock))
         except defer.TimeoutError:
             raise unfinished(running.job) from None
 
+    async def plan(self, wanted: Wanted) -> PlannedReceipt:
+        """Return the receipt of a dry run; write nothing.
+
+        :raises SelfServeError: whatever the job request itself would be refused with
+        """
+        await self._check_available()
+        work = independent(defer.Deferred.fromCoroutine(self._dry_run(wanted)))
+        try:
+            left = self._left(wanted.requester.begun + self.timeout)
+            planned: PlannedReceipt = await work.addTimeout(left, self.clock)
+            return planned
+        except defer.TimeoutError:
+            raise Unavailable("The plan was not made in time", "nothing was done") from None
+
     @property
     def under_way(self) -> int:
         """Return how many job requests are being done now."""
         return len(self._in_flight)
+
+    def check_running(self) -> None:
+        """Check that the master is not about to stop.
+
+        :raises MasterStops: it is
+        """
+        if self._closing.stopping:
+            raise MasterStops
 
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""
@@ -146,9 +219,9 @@ class Jobs:
     def _left(self, due: float) -> float:
         return max(0.0, due - self.clock.seconds())
 
-    def _begin(self, running: _Running, act: Bound, due: float) -> defer.Deferred[Job]:
+    def _begin(self, running: _Running, due: float) -> defer.Deferred[Job]:
         """Do it, so that nobody's going away ends it."""
-        work = defer.Deferred.fromCoroutine(self._perform(running, act))
+        work = defer.Deferred.fromCoroutine(self._perform(running))
         self._in_flight[work] = due
 
         def over(result: Any) -> Any:
@@ -158,25 +231,71 @@ class Jobs:
 
         return work.addBoth(over)
 
-    async def _perform(self, running: _Running, act: Bound) -> Job:
-        requester, deadline = running.requester, running.deadline
+    async def _dry_run(self, wanted: Wanted) -> PlannedReceipt:
+        planned = await self._planned(wanted)
+        return await self._receipt(wanted, planned.plan)
+
+    async def _receipt(self, wanted: Wanted, plan: Plan) -> PlannedReceipt:
+        """Return the receipt of a dry run with this *plan*.
+
+        :raises TooMany: the user may not do so much
+        """
+        job = wanted.job()
+        if self.limits != NO_LIMITS:
+            refusal = await self._write(budgets.refusal, job, plan.builds, self.limits)
+            if refusal is not None:
+                raise refusal
+        return PlannedReceipt(ended(job, effects.planned(plan)), plan.text)
+
+    async def _planned(self, wanted: Wanted) -> _Planned:
+        rights = Rights(self._master, wanted.requester.may)
+        ctx = PlanContext(self._master, wanted.requester.who, rights, self._ask)
+        return _Planned(await wanted.planner(ctx), rights)
+
+    async def _seen(self, running: _Running) -> _Planned | None:
+        """Return the plan of now, if the user has seen it; ``None`` if they have seen none.
+
+        One that was carried out under the same key is not planned again.
+
+        :raises PlanChanged: it is another one; nothing was written
+        """
+        wanted = running.wanted
+        if wanted.if_plan is None or await self._opening.is_known(running.job, wanted.requester):
+            return None
+        planned = await self._planned(wanted)
+        if planned.plan.text != wanted.if_plan:
+            raise PlanChanged(await self._receipt(wanted, planned.plan))
+        return planned
+
+    async def _perform(self, running: _Running) -> Job:
+        """Do it; what looks at what is there first waits for what is done there."""
+        if running.wanted.alone is None:
+            return await self._done(running)
+        lock = self._locks.setdefault(running.wanted.alone, defer.DeferredLock())
+        await lock.acquire()
+        try:
+            return await self._done(running)
+        finally:
+            lock.release()
+            if not lock.locked and not lock.waiting:
+                self._locks.pop(running.wanted.alone, None)
+
+    async def _done(self, running: _Running) -> Job:
+        wanted = running.wanted
+        seen = await self._seen(running)
         per_minute = self.limits.job_requests_per_minute
-        opened = await self._opening.open(running.job, requester, deadline, per_minute)
+        opened = await self._opening.open(
+            running.job, wanted.requester, running.deadline, per_minute
+        )
         job = running.job = opened.job
         if not opened.new:
             return job
-        order = Order(
-            job.job_id,
-            job.who,
-            deadline,
-            requester.may,
-            partial(self._take_builds, job),
-            partial(self._note_targets, running),
-        )
         try:
-            if self.clock.seconds() > deadline:
+            if self.clock.seconds() > running.deadline:
                 raise Unavailable("The master's database was too slow; nothing was done")
-            effect = await act(order)
+            effect = await self._carried_out(running, seen or await self._planned(wanted))
+        except MasterStops:
+            raise unfinished(job) from None  # the next start goes on
         except (Refused, Forbidden, TooMany) as refusal:
             await self._closing.close(job, Effect(refusal.msg, errors=True))
             raise
@@ -185,6 +304,23 @@ class Jobs:
                 self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
             return await self._cut_short(running.job, error)
         return _known(await self._closing.close(job, effect))
+
+    async def _carried_out(self, running: _Running, planned: _Planned) -> Effect:
+        """Carry out a plan, which the journal keeps meanwhile; return its effect.
+
+        :raises Refused: there is too much of it
+        :raises TooMany: the user may not make so many builds
+        """
+        job, plan = running.job, planned.plan
+        if not plan.is_empty:
+            text = plan_to_json(plan)
+            if len(text) > LARGEST_PLAN:
+                raise Refused("This would create too much at once", "choose fewer builders")
+            await self._take_builds(job, plan.builds)
+            running.job = replace(job, plan=text)
+            await self._write(store.note_plan, running.job)
+        order = Order(job.job_id, job.who, running.deadline, self.check_running)
+        return await execute(self._master, order, plan, planned.rights)
 
     async def _cut_short(self, job: Job, error: Exception) -> Job:
         """Return what a job has done that ended with *error*.
@@ -202,15 +338,11 @@ class Jobs:
 
     async def _take_builds(self, job: Job, number: int) -> None:
         limit = self.limits.builds_per_hour
-        if limit is None:
+        if limit is None or not number:
             return
         refusal: TooMany | None = await self._write(budgets.take_builds, job, number, limit)
         if refusal is not None:
             raise refusal
-
-    async def _note_targets(self, running: _Running, targets: Sequence[RequestOutcome]) -> None:
-        running.job = replace(running.job, requests=tuple(targets))
-        await self._write(store.note_targets, running.job)
 
 
 def _known(job: Job) -> Job:
@@ -224,23 +356,50 @@ def _known(job: Job) -> Job:
 
 
 class JobRunner:
-    """Runs the act of one job request for one requester: ``ctx.jobs`` of a handler.
+    """Runs the planner of one job request for one requester: ``ctx.jobs`` of a handler.
 
     :param action: the name of what is done, as the journal has it
+    :param selectors: what else was asked for, for the journal
+    :param dry_run: only say what would be done
+    :param if_plan: as :class:`Wanted` has it
     """
 
-    def __init__(self, jobs: Jobs, master: Any, requester: Requester, action: str) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        requester: Requester,
+        action: str,
+        selectors: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+    ) -> None:
         self._jobs = jobs
-        self._master = master
         self._requester = requester
         self._action = action
+        self._selectors = selectors
+        self._dry_run = dry_run
+        self._if_plan = if_plan
 
     async def run(
         self,
-        act: Callable[Concatenate[Any, Order, Params], Awaitable[Effect]],
+        planner: Callable[Concatenate[PlanContext, Params], Awaitable[Plan]],
         *nouns: Params.args,
         **params: Params.kwargs,
-    ) -> Receipt:
-        """Journal, ``await act(master, order, *nouns, **params)``, journal; return the receipt."""
-        bound = partial(act, self._master)
-        return await self._jobs.run(self._requester, self._action, bound, *nouns, **params)
+    ) -> Receipt | PlannedReceipt:
+        """Plan with ``planner(ctx, *nouns, **params)``, and carry the plan out; return the receipt.
+
+        A dry run only returns what the receipt would be.
+        """
+
+        def bound(ctx: PlanContext) -> Awaitable[Plan]:
+            return planner(ctx, *nouns, **params)
+
+        told = {**params, **self._selectors}
+        alone = None
+        if is_convergent(planner):
+            alone = (self._action, *(str(noun.asked()) for noun in nouns))  # type: ignore[attr-defined]
+        wanted = Wanted(self._requester, self._action, bound, nouns, told, self._if_plan, alone)
+        if self._dry_run:
+            return await self._jobs.plan(wanted)
+        return await self._jobs.run(wanted)

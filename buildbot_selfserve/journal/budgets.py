@@ -78,22 +78,44 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
     """
     asker = asker_key(job.who, job.via)
     with turn(connection, asker):
-        taken = _taken(connection, asker, _BUILDS, HOUR, job.when)
-        left = max(0, limit - sum(builds for _, builds in taken))
-        if number > left:
-            return TooMany(
-                f"{number} {plural(number, 'build')} requested, {left} left of {limit} per hour",
-                "nothing was built; "
-                + (
-                    "send it again later"
-                    if number <= limit
-                    else "the limit never allows so many at once"
-                ),
-                retry_after=_free_in(taken, number, limit, HOUR, job.when),
-            )
-        query = jobs.update().where(*its_own(job))
-        connection.execute(query.values(builds=jobs.c.builds + number))
-    return None
+        refusal = too_many_builds(connection, asker, job.when, number, limit)
+        if refusal is None:
+            query = jobs.update().where(*its_own(job))
+            connection.execute(query.values(builds=jobs.c.builds + number))
+        return refusal
+
+
+def too_many_builds(
+    connection: sa.Connection, asker: str, now: int, number: int, limit: int
+) -> TooMany | None:
+    """Return why *asker* may not make *number* builds.
+
+    :param limit: builds an hour
+    """
+    taken = _taken(connection, asker, _BUILDS, HOUR, now)
+    left = max(0, limit - sum(builds for _, builds in taken))
+    if number <= left:
+        return None
+    again = "send it again later"
+    if number > limit:
+        again = "the limit never allows so many at once"
+    return TooMany(
+        f"{number} {plural(number, 'build')} requested, {left} left of {limit} per hour",
+        f"nothing was built; {again}",
+        retry_after=_free_in(taken, number, limit, HOUR, now),
+    )
+
+
+def refusal(connection: sa.Connection, job: Job, number: int, limits: Limits) -> TooMany | None:
+    """Return why the user of *job* may not send it and make *number* builds; take nothing."""
+    asker = asker_key(job.who, job.via)
+    per_minute, per_hour = limits.job_requests_per_minute, limits.builds_per_hour
+    found = None
+    if per_minute is not None:
+        found = one_too_many(connection, asker, job.when, per_minute)
+    if found is None and per_hour is not None and number:
+        found = too_many_builds(connection, asker, job.when, number, per_hour)
+    return found
 
 
 def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tuple[Budget, ...]:

@@ -29,6 +29,9 @@ from buildbot_selfserve.model import has_address
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
+#: What an outcome has only in a plan.
+_OF_PLANS = frozenset({"revision", "priority"})
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -145,12 +148,18 @@ def _key(by: str, key: str) -> str:
     return hashlib.sha256(json.dumps([by, key]).encode()).hexdigest()
 
 
-def note_targets(connection: sa.Connection, job: Job) -> None:
-    """Write which requests *job* is about, which is being done."""
-    values = {"result": _result(job)}
+def is_known(connection: sa.Connection, job: Job, attempt: Attempt) -> bool:
+    """Whether the user of *job* has sent a job request under this key before."""
+    key = _key(asker_key(job.who, job.via), attempt.key)
+    query = sa.select(jobs.c.id).where(jobs.c.idempotency == key)
+    return connection.execute(query).first() is not None
+
+
+def note_plan(connection: sa.Connection, job: Job) -> None:
+    """Write the plan of *job*, which is about to be carried out."""
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
-        connection.execute(query.values(values))
+        connection.execute(query.values(plan=job.plan))
 
 
 def close_job(connection: sa.Connection, job: Job) -> Job | None:
@@ -173,6 +182,7 @@ def _write_end(
         "status": ended.status,
         "completed_at": ended.completed_at,
         "result": _result(ended),
+        "plan": None,
         "followed": int(ended.unsettled),
         "builds": sum(one.outcome == "created" for one in ended.requests),
     }
@@ -189,10 +199,14 @@ def _result(job: Job) -> str:
         {
             "errors": job.errors,
             "msg": job.msg,
-            "requests": [asdict(outcome) for outcome in job.requests],
+            "requests": [_outcome(outcome) for outcome in job.requests],
             "buildset_ids": list(job.buildset_ids),
         }
     )
+
+
+def _outcome(outcome: RequestOutcome) -> dict[str, Any]:
+    return {name: value for name, value in vars(outcome).items() if name not in _OF_PLANS}
 
 
 def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
@@ -343,4 +357,5 @@ def _job(record: Any) -> Job:
         ),
         buildset_ids=tuple(result.get("buildset_ids", ())),
         incarnation=record.incarnation,
+        plan=record.plan,
     )

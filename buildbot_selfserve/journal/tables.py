@@ -31,8 +31,10 @@ jobs = sa.Table(
     sa.Column("what", LongText, nullable=False),
     # running, ok, failed, unknown
     sa.Column("status", sa.String(16), nullable=False),
-    # JSON: errors, msg, requests, buildset_ids; while it runs NULL, or the requests that are meant
+    # JSON: errors, msg, requests, buildset_ids; NULL while it runs
     sa.Column("result", LongText),
+    # JSON: what it is to do; NULL before that is known, and once it has ended
+    sa.Column("plan", LongText),
     # masters.id of the master that does it, and which of its lives
     sa.Column("masterid", sa.Integer, nullable=False),
     sa.Column("incarnation", sa.String(64), nullable=False),

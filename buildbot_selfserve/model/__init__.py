@@ -52,6 +52,7 @@ from buildbot_selfserve.model.jobs import JobRow
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import NewRequest
 from buildbot_selfserve.model.jobs import Order
+from buildbot_selfserve.model.jobs import PlannedReceipt
 from buildbot_selfserve.model.jobs import Receipt
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import RequestTarget
@@ -61,6 +62,16 @@ from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
 from buildbot_selfserve.model.limits import Limits
 from buildbot_selfserve.model.limits import asker_key
+from buildbot_selfserve.model.plans import SCHEDULER
+from buildbot_selfserve.model.plans import Ending
+from buildbot_selfserve.model.plans import NewBuildset
+from buildbot_selfserve.model.plans import NewChange
+from buildbot_selfserve.model.plans import NewPriority
+from buildbot_selfserve.model.plans import Plan
+from buildbot_selfserve.model.plans import Properties
+from buildbot_selfserve.model.plans import Stamp
+from buildbot_selfserve.model.plans import plan_from_json
+from buildbot_selfserve.model.plans import plan_to_json
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILING
@@ -75,6 +86,7 @@ from buildbot_selfserve.model.results import result_name
 from buildbot_selfserve.model.rows import NEW_REQUEST
 from buildbot_selfserve.model.rows import STABLE_DELAY
 from buildbot_selfserve.model.rows import BuildDetail
+from buildbot_selfserve.model.rows import BuilderResult
 from buildbot_selfserve.model.rows import BuildRow
 from buildbot_selfserve.model.rows import Day
 from buildbot_selfserve.model.rows import Done
@@ -84,6 +96,7 @@ from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
+from buildbot_selfserve.model.selection import Selection
 from buildbot_selfserve.model.site import Setup
 from buildbot_selfserve.model.site import SetupBasis
 from buildbot_selfserve.model.site import Site
@@ -104,6 +117,7 @@ __all__ = [
     "QUIET_AFTER",
     "RESULT_NAMES",
     "RETRY",
+    "SCHEDULER",
     "SHORTEST_BUILT",
     "SKIPPED",
     "STABLE_DELAY",
@@ -120,12 +134,14 @@ __all__ = [
     "BuildRow",
     "Builder",
     "BuilderEntry",
+    "BuilderResult",
     "BuilderSet",
     "Builders",
     "Day",
     "Decision",
     "Done",
     "Effect",
+    "Ending",
     "Event",
     "EventStream",
     "Job",
@@ -135,11 +151,17 @@ __all__ = [
     "ListedBranch",
     "Manual",
     "Measured",
+    "NewBuildset",
+    "NewChange",
+    "NewPriority",
     "NewRequest",
     "Order",
     "Outcome",
     "Permissions",
+    "Plan",
+    "PlannedReceipt",
     "Possible",
+    "Properties",
     "Receipt",
     "RequestDetail",
     "RequestOutcome",
@@ -150,11 +172,13 @@ __all__ = [
     "RevisionVerdict",
     "RouteText",
     "Row",
+    "Selection",
     "SetPart",
     "Setup",
     "SetupBasis",
     "Site",
     "Sourcestamp",
+    "Stamp",
     "Target",
     "UserRows",
     "WaitCondition",
@@ -169,6 +193,8 @@ __all__ = [
     "means",
     "midnight",
     "one_spelling",
+    "plan_from_json",
+    "plan_to_json",
     "plural",
     "result_name",
     "trimmed",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from collections.abc import Callable
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -18,13 +16,18 @@ from buildbot_selfserve.model.rows import BuildRow
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What became of one build request, as the database said after the act."""
+    """What became of one build request, as the database said after the act, or what would.
+
+    :param revision: what it would build; *priority*: the priority that it would have
+    """
 
     request_id: int | None
     buildername: str
     outcome: Outcome
     build_ids: tuple[int, ...] = ()
     msg: str = ""
+    revision: str | None = None
+    priority: int | None = None
 
 
 #: The property that tells which job request made a buildset, and the one that tells each request
@@ -69,22 +72,16 @@ Target = Builder | NewRequest | BuildRow | RequestTarget
 
 @dataclass(frozen=True)
 class Order:
-    """What an act must know of the job request that it belongs to.
+    """What the executor must know of the job request whose plan it carries out.
 
-    :param deadline: monotonic seconds after which nothing new may be begun
-    :param may: says whether the user may do this to one of several targets
-    :param take_builds: takes so many builds from the user's budget, before they are made; raises
-        :class:`~buildbot_selfserve.errors.TooMany` when so many are not left
-    :param note_targets: writes into the journal which requests are meant, before anything is done
-        to them, where the job request itself does not say it
+    :param deadline: monotonic seconds until which it waits for builds to stop
+    :param check_running: is called between two steps; raises when the master stops
     """
 
     job_id: int
     who: str
     deadline: float
-    may: Callable[[Target], Awaitable[bool]]
-    take_builds: Callable[[int], Awaitable[None]]
-    note_targets: Callable[[Sequence[RequestOutcome]], Awaitable[None]]
+    check_running: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,9 @@ class Job:
     :param remote: the address that it came from
     :param status: ``running``, ``ok``, ``failed`` or ``unknown``
     :param what: what was asked, under the names of the original API
-    :param requests: what became of each, and while it runs what is meant, if that is noted
+    :param requests: what became of each
     :param incarnation: which life of a master does it
+    :param plan: what it is to do, as JSON; only while it runs
     """
 
     job_id: int
@@ -129,6 +127,7 @@ class Job:
     requests: tuple[RequestOutcome, ...] = ()
     buildset_ids: tuple[int, ...] = ()
     incarnation: str = field(default="", compare=False)
+    plan: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def row(self) -> JobRow:
@@ -177,6 +176,17 @@ class Receipt:
     """The answer to a job request: the job when it has ended."""
 
     job: Job
+
+
+@dataclass(frozen=True)
+class PlannedReceipt:
+    """The answer to a dry run: the job as it would end.
+
+    :param plan: the text of the plan
+    """
+
+    job: Job
+    plan: str
 
 
 def plural(number: int, noun: str) -> str:

@@ -152,6 +152,42 @@ STABLE_DELAY = 180
 
 
 @dataclass(frozen=True)
+class BuilderResult:
+    """What one builder has made of a revision, and what of it is under way.
+
+    :param buildername: the name that its builds have, that of a virtual builder too
+    :param row: the build or request with its latest result; ``None`` where it has none
+    :param state: the name of that result, or empty
+    :param open: ``pending`` or ``running`` where something is under way, or empty
+    :param has_result: something was built and has a result, or has skipped itself
+    """
+
+    buildername: str
+    row: Row | None
+    state: str
+    open: str
+    has_result: bool
+
+    @property
+    def request_id(self) -> int:
+        """Return the request of its latest result, 0 without one."""
+        if self.row is None:
+            return 0
+        return (
+            self.row.request.request_id if isinstance(self.row, BuildRow) else self.row.request_id
+        )
+
+    @property
+    def lending_builder(self) -> str:
+        """Return the name of the builder whose request was built."""
+        if self.row is None:
+            return self.buildername
+        return (
+            self.row.request.buildername if isinstance(self.row, BuildRow) else self.row.buildername
+        )
+
+
+@dataclass(frozen=True)
 class Done:
     """Whether a revision is done, and how it went (docs/api.md, "Done").
 

@@ -183,7 +183,7 @@ def _(done: rows.Done, site: Site) -> answers.Done:
 @as_json.register
 def _outcome(outcome: jobs.RequestOutcome, site: Site) -> answers.RequestOutcome:
     url = f"{site.buildbot_url}#/buildrequests/{outcome.request_id}"
-    return {
+    told: answers.RequestOutcome = {
         "request_id": outcome.request_id,
         "buildername": outcome.buildername,
         "outcome": outcome.outcome,
@@ -191,6 +191,11 @@ def _outcome(outcome: jobs.RequestOutcome, site: Site) -> answers.RequestOutcome
         "url": url if outcome.request_id is not None else None,
         "msg": outcome.msg,
     }
+    if outcome.outcome == "would_create":
+        told["revision"] = outcome.revision
+    if outcome.priority is not None:
+        told["priority"] = outcome.priority
+    return told
 
 
 @as_json.register
@@ -238,6 +243,17 @@ def _(receipt: jobs.Receipt, site: Site) -> answers.Receipt:
         "completed_at": job.completed_at,
         "requests": [_outcome(outcome, site) for outcome in job.requests],
         "buildset_ids": list(job.buildset_ids),
+    }
+
+
+@as_json.register
+def _plan(receipt: jobs.PlannedReceipt, site: Site) -> answers.PlannedReceipt:
+    return {
+        "status": "PLANNED",
+        "msg": receipt.job.msg,
+        "plan": receipt.plan,
+        "requests": [_outcome(outcome, site) for outcome in receipt.job.requests],
+        "buildset_ids": [],
     }
 
 

@@ -9,8 +9,10 @@ from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
 from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
+from buildbot_selfserve.params.kinds import Choices
 from buildbot_selfserve.params.kinds import Date
 from buildbot_selfserve.params.kinds import Flag
+from buildbot_selfserve.params.kinds import Globs
 from buildbot_selfserve.params.kinds import Int
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
@@ -80,11 +82,19 @@ PROPERTIES = JsonObject(
     "Properties of the new build, by name; each value at most 60,000 bytes of JSON in ASCII.",
     reserved=RESERVED_PROPERTIES,
 )
+#: A rebuild has the properties of what it rebuilds.
+CHANGED_PROPERTIES = replace(
+    PROPERTIES,
+    text="Properties to set or, with null, to remove, by name; the other properties stay as they"
+    " were. Each value has at most 60,000 bytes of JSON in ASCII.",
+)
 FILES = TextList(
     "files",
     "Names of changed files, for the steps that use them. They belong to the revision: all its"
     " builds see the newest list.",
 )
+CATEGORY = Text("category", "The category of the change, if it has to be recorded.")
+PROJECT = Text("project", "The project of the change, if it has to be recorded.")
 NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
 STABLE_DELAY = Int(
     "stableDelay",
@@ -108,6 +118,41 @@ BRANCH_FILTER = Text("branch", "Return only job requests on this branch.")
 SINCE = Moment("since", "Return only job requests from this time (epoch seconds) or this day on.")
 UNTIL = Moment(
     "until", "Return only job requests up to this time (epoch seconds) or the end of this day."
+)
+
+BUILDERS = Globs(
+    "builders",
+    "Select only builders whose name matches one of these shell patterns, such as linux*; in a"
+    " text, one a line.",
+)
+TAGS = Globs(
+    "tags",
+    "Select only builders that have a tag which matches one of these shell patterns; in a text, one"
+    " a line.",
+)
+EXCLUDE_BUILDERS = Globs(
+    "exclude_builders",
+    "Leave out builders whose name matches one of these shell patterns; in a text, one a line.",
+    fewest=0,
+)
+#: Together they say which builders are meant (``views/lookup.py``, ``selection``).
+SELECTORS: tuple[Globs, ...] = (BUILDERS, TAGS, EXCLUDE_BUILDERS)
+STATES = Choices(
+    "states",
+    "Rerun the builders whose latest finished build has one of these results; in a text, with"
+    " commas.",
+    default=("failure", "exception"),
+    choices=("failure", "exception", "warnings", "cancelled", "retry"),
+)
+DRY_RUN = Flag(
+    "dry_run",
+    "With 1, return the plan, which says what would be done, and do nothing.",
+    strict=True,
+)
+IF_PLAN = Text(
+    "if_plan",
+    "Do it only if the plan is still this one, which a dry run has returned.",
+    strict=True,
 )
 
 #: Every GET and every job request has it, in its query.

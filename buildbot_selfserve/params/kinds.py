@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from typing import ClassVar
 
 from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.errors import BadParameter
@@ -18,6 +19,7 @@ from buildbot_selfserve.params.texts import PLAIN
 from buildbot_selfserve.params.texts import is_plain
 from buildbot_selfserve.params.texts import is_storable
 from buildbot_selfserve.params.texts import json_value
+from buildbot_selfserve.params.texts import list_items
 from buildbot_selfserve.params.texts import whole
 
 INT32 = 2**31 - 1
@@ -42,6 +44,8 @@ class Param:
     :param required: absent is an error
     :param default: the value when it is absent
     :param noun: the noun that its value identifies, where the handler wants that noun
+    :param strict: given but empty, or given twice with different values, is an error, because
+        something would be done that it is there to prevent
     """
 
     name: str
@@ -49,6 +53,22 @@ class Param:
     required: bool = False
     default: Any = None
     noun: str | None = None
+    strict: bool = False
+
+    def is_absent(self, raw: Any) -> bool:
+        """Whether *raw* counts as absent: a form sends its empty fields (docs/migrating.md)."""
+        return not self.strict and (raw is None or raw == "")
+
+    def one_value(self, raw: Any) -> Any:
+        """Return the value that counts, if a form or a query repeats the name: the last.
+
+        :raises BadParameter: they differ, and this parameter is strict
+        """
+        if not isinstance(raw, tuple):
+            return raw
+        if self.strict and len(set(raw)) > 1:
+            raise BadParameter(self.name, "given once")
+        return raw[-1]
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> Any:
         """Return the value of *raw*, which is text or a JSON value.
@@ -156,6 +176,9 @@ class Text(Param):
 
     longest: int = 256
 
+    def is_absent(self, raw: Any) -> bool:
+        return super().is_absent(trimmed(raw) if isinstance(raw, str) else raw)
+
     def parse(self, raw: Any, limits: Mapping[str, int]) -> str:
         # who pastes a text often pastes blanks around it
         text = trimmed(raw) if isinstance(raw, str) else None
@@ -163,6 +186,8 @@ class Text(Param):
             raise BadParameter(self.name, self.expected())
         if self.required and not text:
             raise BadParameter(self.name, "given")
+        if self.strict and not text:
+            raise BadParameter(self.name, "left out or not empty")
         return text
 
     def expected(self) -> str:
@@ -191,18 +216,22 @@ class Choice(Param):
 
 @dataclass(frozen=True)
 class Flag(Param):
-    """Yes or no: ``1`` or ``true``, ``0`` or ``false``."""
+    """Yes or no: ``1`` or ``true``, ``0`` or ``false``; unless it is strict, also in capitals."""
 
     default: bool = False
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> bool:
-        text = str(raw).lower() if isinstance(raw, bool | int | str) else ""
+        text = str(raw) if isinstance(raw, bool | int | str) else ""
+        if isinstance(raw, bool) or not self.strict:
+            text = text.lower()
         if text not in ("0", "1", "true", "false"):
             raise BadParameter(self.name, "0, 1, true or false")
         return text in ("1", "true")
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        return {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
+        schema: dict[str, Any] = {"type": "string", "enum": ["0", "1", "true", "false"]}
+        # generated clients send a default, in the query and in the body
+        return schema if self.strict else {**schema, "default": "0"}
 
 
 @dataclass(frozen=True)
@@ -270,21 +299,117 @@ class TextList(Param):
         return {"type": "array", "maxItems": self.most, "items": text}
 
 
+@dataclass(frozen=True)
+class Several(Param):
+    """A list of short texts: a JSON list, a repeated field, or a text that is split.
+
+    :param fewest: items of a JSON list. One, where an absent list stands for everything: a script
+        whose list comes out empty does not mean that.
+    """
+
+    default: tuple[str, ...] = ()
+    fewest: int = 1
+
+    #: What may stand between the items in a text, beside line breaks.
+    separator: ClassVar[str] = "\n"
+
+    def is_absent(self, raw: Any) -> bool:
+        texts = raw if isinstance(raw, tuple) else (raw,)
+        return raw is None or all(
+            isinstance(text, str) and not trimmed(text.replace(self.separator, ""))
+            for text in texts
+        )
+
+    def one_value(self, raw: Any) -> Any:
+        return raw
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> tuple[str, ...]:
+        items = list_items(raw, self.separator)
+        if items is None or len(items) < self.fewest or not self.takes(items):
+            raise BadParameter(self.name, self.expected())
+        return tuple(dict.fromkeys(items))
+
+    def takes(self, items: list[str]) -> bool:
+        """Whether all *items* are as they must be."""
+        raise NotImplementedError
+
+    def expected(self) -> str:
+        """Return what would be right."""
+        raise NotImplementedError
+
+    def form_schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        # a field for each item
+        return self.schema(limits)
+
+
+@dataclass(frozen=True)
+class Globs(Several):
+    """Shell patterns, one a line; names are patterns, too."""
+
+    most: int = 100
+    longest: int = 256
+
+    def takes(self, items: list[str]) -> bool:
+        return len(items) <= self.most and all(
+            len(item) <= self.longest and is_plain(item) for item in items
+        )
+
+    def expected(self) -> str:
+        return (
+            f"a list of {self.fewest} to {self.most} names or shell patterns, each of at most"
+            f" {self.longest} characters, without control characters"
+        )
+
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        item = {"type": "string", "minLength": 1, "maxLength": self.longest, "pattern": PLAIN}
+        return {
+            "type": "array",
+            "minItems": self.fewest,
+            "maxItems": self.most,
+            "items": item,
+        }
+
+
+@dataclass(frozen=True)
+class Choices(Several):
+    """Some of a few words, in a text with commas or line breaks between them.
+
+    The value has them in the order of *choices*, each once.
+    """
+
+    choices: tuple[str, ...] = ()
+
+    separator: ClassVar[str] = ","
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> tuple[str, ...]:
+        given = super().parse(raw, limits)
+        return tuple(word for word in self.choices if word in given)
+
+    def takes(self, items: list[str]) -> bool:
+        return set(items) <= set(self.choices)
+
+    def expected(self) -> str:
+        return f"one or more of {', '.join(self.choices)}"
+
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        item = {"type": "string", "enum": list(self.choices)}
+        schema: dict[str, Any] = {"type": "array", "minItems": self.fewest, "items": item}
+        return {**schema, "default": list(self.default)} if self.default else schema
+
+
 def parse_all(
     params: tuple[Param, ...], given: Mapping[str, Any], limits: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return the values of *params*, by name, from what was *given*.
 
-    An empty text counts as absent (docs/migrating.md): a form sends its empty fields.
-
+    :param given: texts and JSON values by name; a tuple of texts where a form or a query repeats
+        the name
     :raises BadParameter: one of them is missing or wrong
     """
     values: dict[str, Any] = {}
     for param in params:
-        raw = given.get(param.name)
-        if isinstance(param, Text) and isinstance(raw, str):
-            raw = trimmed(raw)
-        if raw is not None and raw != "":
+        raw = param.one_value(given.get(param.name))
+        if param.name in given and not param.is_absent(raw):
             values[param.name] = param.parse(raw, limits)
         elif param.required:
             raise BadParameter(param.name, "given")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
+
+from buildbot_selfserve.model import trimmed
 
 #: JSON may be nested so deeply.
 DEEPEST = 20
+#: No list of texts is longer, with the empty ones in it.
+MOST_ITEMS = 1000
 #: A text without control characters, in JSON schema, whose texts have no surrogates anyway.
 PLAIN = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 
@@ -59,6 +64,49 @@ def json_value(raw: Any) -> Any:
         return strict_json(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the texts of a form or a query by name; of a name that is repeated, a tuple of all."""
+    values: dict[str, Any] = dict(pairs)
+    if len(values) < len(pairs):
+        every: dict[str, list[str]] = {}
+        for name, text in pairs:
+            every.setdefault(name, []).append(text)
+        values |= {name: tuple(texts) for name, texts in every.items() if len(texts) > 1}
+    return values
+
+
+def list_items(raw: Any, separator: str = "\n") -> list[str] | None:
+    """Return the items of a list of texts, without the blanks around them and the empty ones.
+
+    :param raw: a JSON list; a text that is one in JSON, or has an item a line; or a tuple of such
+        texts, from a form or a query that repeats a name
+    :param separator: what else may stand between the items in a text
+    :return: ``None`` if it is none of these, or has more than :data:`MOST_ITEMS`
+    """
+    if isinstance(raw, tuple):
+        every: list[str] = []
+        for text in raw:
+            some = list_items(text, separator)
+            if some is None or len(every) + len(some) > MOST_ITEMS:
+                return None
+            every += some
+        return every
+    items = raw
+    if isinstance(raw, str):
+        items = json_value(raw) if raw.lstrip().startswith("[") else None
+        # [ab]* and [1] are shell patterns
+        if not _is_list_of_texts(items):
+            lines = raw.replace("\r", "\n").replace(separator, "\n")
+            items = lines.split("\n", MOST_ITEMS)
+    if not _is_list_of_texts(items) or len(items) > MOST_ITEMS:
+        return None
+    return [item for item in map(trimmed, items) if item]
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def is_storable(value: Any, depth: int = 0) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from buildbot_selfserve.control import build_with_builders
+from buildbot_selfserve.control.planners.builders import build
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
@@ -19,6 +19,7 @@ from buildbot_selfserve.params.declared import FILES
 from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.params.declared import PROPERTIES
 from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
+from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -57,14 +58,14 @@ async def new_build_for_builder(
     priority: int,
     properties: dict[str, Any] | None,
     files: list[str] | None,
-) -> Receipt:
+) -> Answer:
     """Build this revision once, with this builder.
 
     Properties may repeat the branch and the revision, but not change them.
     """
     _require_same(properties or {}, any_revision)
     return await ctx.jobs.run(
-        build_with_builders.build,
+        build,
         any_revision,
         builder,
         priority=priority,
@@ -89,7 +90,7 @@ async def new_build_for_named_builder(
     priority: int,
     properties: dict[str, Any] | None,
     files: list[str] | None,
-) -> Receipt:
+) -> Answer:
     """Build a revision once with a builder, both given in the body, as a form sends them."""
     return await new_build_for_builder(
         ctx, branch, builder, any_revision, priority, properties, files

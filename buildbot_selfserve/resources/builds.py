@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from buildbot_selfserve.control import cancel
-from buildbot_selfserve.control.rebuild import rebuild
+from typing import Any
+
+from buildbot_selfserve.control.planners import cancel
+from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.params.declared import BUILD_ID
+from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
 from buildbot_selfserve.params.declared import COUNT
 from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.permissions import CANCEL_BUILD
 from buildbot_selfserve.permissions import REBUILD_BUILD
+from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -39,18 +43,24 @@ def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDeta
 @declare(
     "POST",
     "/<branch>/build",
-    params=(BUILD_ID, PRIORITY, COUNT),
+    params=(BUILD_ID, PRIORITY, COUNT, CHANGED_PROPERTIES),
     permission=REBUILD_BUILD,
     returns=Receipt,
 )
 async def rebuild_build(
-    ctx: JobContext, branch: Branch, build: BuildRow, priority: int, count: int
-) -> Receipt:
+    ctx: JobContext,
+    branch: Branch,
+    build: BuildRow,
+    priority: int,
+    count: int,
+    properties: dict[str, Any] | None,
+) -> Answer:
     """Build this build again, count times.
 
-    Each new build has the properties and the sourcestamps of the old one.
+    Each new build has the sourcestamps of the old one, and its properties but for those that are
+    given.
     """
-    return await ctx.jobs.run(rebuild, build, priority=priority, count=count)
+    return await ctx.jobs.run(rebuild, build, priority=priority, count=count, properties=properties)
 
 
 @declare(
@@ -59,6 +69,6 @@ async def rebuild_build(
     permission=CANCEL_BUILD,
     returns=Receipt,
 )
-async def cancel_build(ctx: JobContext, branch: Branch, build: BuildRow) -> Receipt:
+async def cancel_build(ctx: JobContext, branch: Branch, build: BuildRow) -> Answer:
     """Stop this build, and do not build its request again."""
     return await ctx.jobs.run(cancel.cancel_build, build)

@@ -12,6 +12,11 @@ from buildbot_selfserve.jobs import JobRunner
 from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Measured
+from buildbot_selfserve.model import PlannedReceipt
+from buildbot_selfserve.model import Receipt
+
+#: What a job request returns: its receipt, or that of a dry run.
+Answer = Receipt | PlannedReceipt
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class LiveContext:
 class JobContext:
     """The ``ctx`` of the handler of a job request, in the reactor.
 
-    :param jobs: runs an act of ``control/`` and records it in the journal
+    :param jobs: runs a planner of ``control/planners``, carries its plan out, and records that in
+        the journal
     """
 
     jobs: JobRunner

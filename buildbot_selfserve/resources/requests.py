@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from buildbot_selfserve.control import cancel
-from buildbot_selfserve.control import set_priority
-from buildbot_selfserve.control.rebuild import rebuild
+from typing import Any
+
+from buildbot_selfserve.control.planners import cancel
+from buildbot_selfserve.control.planners import priority as priorities
+from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
 from buildbot_selfserve.params.declared import COUNT
 from buildbot_selfserve.params.declared import NEW_PRIORITY
 from buildbot_selfserve.params.declared import PRIORITY
@@ -16,6 +19,7 @@ from buildbot_selfserve.params.declared import REQUEST_ID
 from buildbot_selfserve.permissions import CANCEL_REQUEST
 from buildbot_selfserve.permissions import REBUILD_REQUEST
 from buildbot_selfserve.permissions import REPRIORITIZE
+from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -45,7 +49,7 @@ def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> Req
     permission=CANCEL_REQUEST,
     returns=Receipt,
 )
-async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -> Receipt:
+async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -> Answer:
     """Cancel this build request, or stop its build if it is already running."""
     return await ctx.jobs.run(cancel.cancel_request, request)
 
@@ -53,18 +57,26 @@ async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -
 @declare(
     "POST",
     "/<branch>/request",
-    params=(REQUEST_ID, PRIORITY, COUNT),
+    params=(REQUEST_ID, PRIORITY, COUNT, CHANGED_PROPERTIES),
     permission=REBUILD_REQUEST,
     returns=Receipt,
 )
 async def rebuild_request(
-    ctx: JobContext, branch: Branch, request: RequestRow, priority: int, count: int
-) -> Receipt:
+    ctx: JobContext,
+    branch: Branch,
+    request: RequestRow,
+    priority: int,
+    count: int,
+    properties: dict[str, Any] | None,
+) -> Answer:
     """Build this build request again, count times.
 
-    Each new build has the properties and the sourcestamps of the old request.
+    Each new build has the sourcestamps of the old request, and its properties but for those that
+    are given.
     """
-    return await ctx.jobs.run(rebuild, request, priority=priority, count=count)
+    return await ctx.jobs.run(
+        rebuild, request, priority=priority, count=count, properties=properties
+    )
 
 
 @declare(
@@ -76,9 +88,9 @@ async def rebuild_request(
 )
 async def reprioritize(
     ctx: JobContext, branch: Branch, request: RequestRow, priority: int
-) -> Receipt:
+) -> Answer:
     """Change the priority of this pending build request.
 
     Requests with a higher priority are built first; most have 0.
     """
-    return await ctx.jobs.run(set_priority.reprioritize, request, priority=priority)
+    return await ctx.jobs.run(priorities.reprioritize, request, priority=priority)

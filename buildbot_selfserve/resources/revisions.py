@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from buildbot_selfserve.control import build_with_builders
-from buildbot_selfserve.control import build_with_schedulers
-from buildbot_selfserve.control import cancel
+from typing import Any
+
+from buildbot_selfserve.control.planners import cancel
+from buildbot_selfserve.control.planners import new_builds
+from buildbot_selfserve.control.planners.builders import build_set
+from buildbot_selfserve.control.planners.fill_missing import fill_missing
+from buildbot_selfserve.control.planners.rebuild import rerun_failed
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuilderSet
@@ -13,23 +17,40 @@ from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import ANY_REVISION
+from buildbot_selfserve.params.declared import CATEGORY
+from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
+from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import FILES
 from buildbot_selfserve.params.declared import PATCHED
 from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import PROJECT
+from buildbot_selfserve.params.declared import PROPERTIES
 from buildbot_selfserve.params.declared import REVISION
 from buildbot_selfserve.params.declared import SCHEDULED_PRIORITY
 from buildbot_selfserve.params.declared import STABLE_DELAY
+from buildbot_selfserve.params.declared import STATES
 from buildbot_selfserve.permissions import CANCEL_REVISION
+from buildbot_selfserve.permissions import FILL_MISSING
 from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
+from buildbot_selfserve.permissions import REBUILD_FAILED
+from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 #: What the page of a revision has forms for.
-AT_REVISION = (CANCEL_REVISION, NEW_BUILD_AT_REVISION, NEW_SET_AT_REVISION)
+AT_REVISION = (
+    CANCEL_REVISION,
+    NEW_BUILD_AT_REVISION,
+    NEW_SET_AT_REVISION,
+    REBUILD_FAILED,
+    FILL_MISSING,
+)
 
 
 def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[BuilderSet, ...]:
@@ -125,32 +146,116 @@ def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Pos
 @declare(
     "DELETE",
     "/<branch>/rev/<revision>",
+    selects=True,
     permission=CANCEL_REVISION,
     returns=Receipt,
 )
-async def cancel_revision(ctx: JobContext, branch: Branch, revision: Revision) -> Receipt:
+async def cancel_revision(
+    ctx: JobContext, branch: Branch, revision: Revision, selection: Selection
+) -> Answer:
     """Cancel everything that is pending at this revision, then stop everything that is running."""
-    return await ctx.jobs.run(cancel.cancel_revision, revision)
+    return await ctx.jobs.run(cancel.cancel_revision, revision, selection)
 
 
 @declare(
     "POST",
     "/<branch>/rev/<any_revision>",
-    params=(SCHEDULED_PRIORITY,),
+    params=(SCHEDULED_PRIORITY, PROPERTIES, FILES, CATEGORY, PROJECT),
+    selects=True,
     permission=NEW_BUILD_AT_REVISION,
     returns=Receipt,
 )
 async def new_build_at_revision(
-    ctx: JobContext, branch: Branch, any_revision: AnyRevision, priority: int | None
-) -> Receipt:
-    """Build at this revision, at once, everything that the schedulers of the branch would build."""
-    return await ctx.jobs.run(build_with_schedulers.new_builds, any_revision, priority=priority)
+    ctx: JobContext,
+    branch: Branch,
+    any_revision: AnyRevision,
+    selection: Selection,
+    priority: int | None,
+    properties: dict[str, Any] | None,
+    files: list[str] | None,
+    category: str | None,
+    project: str | None,
+) -> Answer:
+    """Build at this revision, at once, everything that the schedulers of the branch would build.
+
+    If Buildbot has no change of this revision, one is recorded that is like the newest one of the
+    branch, except for the properties, files, category and project that are given. If it has one,
+    the properties are set on the builds.
+    """
+    return await ctx.jobs.run(
+        new_builds.new_builds,
+        any_revision,
+        selection,
+        priority=priority,
+        properties=properties,
+        files=files,
+        category=category,
+        project=project,
+    )
+
+
+@declare(
+    "POST",
+    "/<branch>/rev/<revision>/failed",
+    params=(STATES, PRIORITY, COUNT, CHANGED_PROPERTIES),
+    selects=True,
+    permission=REBUILD_FAILED,
+    returns=Receipt,
+)
+async def rebuild_failed(
+    ctx: JobContext,
+    branch: Branch,
+    revision: Revision,
+    selection: Selection,
+    states: tuple[str, ...],
+    priority: int,
+    count: int,
+    properties: dict[str, Any] | None,
+) -> Answer:
+    """Rerun what failed at this revision: each builder whose latest result is in states.
+
+    Builders with something pending or running at this revision are left out, so sending this twice
+    reruns nothing twice. If a build's parent waited for it, the parent is rebuilt instead, once.
+    """
+    return await ctx.jobs.run(
+        rerun_failed,
+        revision,
+        selection,
+        states=states,
+        priority=priority,
+        count=count,
+        properties=properties,
+    )
+
+
+@declare(
+    "POST",
+    "/<branch>/rev/<revision>/missing",
+    params=(SCHEDULED_PRIORITY,),
+    selects=True,
+    permission=FILL_MISSING,
+    returns=Receipt,
+)
+async def fill_in_missing(
+    ctx: JobContext,
+    branch: Branch,
+    revision: Revision,
+    selection: Selection,
+    priority: int | None,
+) -> Answer:
+    """Build what the schedulers of the branch would build at this revision and has no result.
+
+    This includes builders that were never requested, whose requests were collapsed into others, or
+    that were cancelled; not those that ran and skipped themselves.
+    """
+    return await ctx.jobs.run(fill_missing, revision, selection, priority=priority)
 
 
 @declare(
     "POST",
     "/<branch>/rev/<any_revision>/<builder_set>",
     params=(PRIORITY,),
+    selects=True,
     permission=NEW_SET_AT_REVISION,
     needs_setup=True,
     returns=Receipt,
@@ -160,15 +265,13 @@ async def new_set_at_revision(
     branch: Branch,
     any_revision: AnyRevision,
     builder_set: BuilderSet,
+    selection: Selection,
     priority: int,
-) -> Receipt:
-    """Build this revision with a set of builders, in one buildset.
+) -> Answer:
+    """Build this revision with a set of builders.
 
-    Every branch has the sets nightly and pgo, and any that are configured for it.
+    There is one buildset for each scheduler of the set, with its own properties and codebases, and
+    one for all other builders. Every branch has the sets nightly and pgo, and any that are
+    configured for it.
     """
-    return await ctx.jobs.run(
-        build_with_builders.build_set,
-        any_revision,
-        builder_set,
-        priority=priority,
-    )
+    return await ctx.jobs.run(build_set, any_revision, builder_set, selection, priority=priority)

@@ -13,6 +13,7 @@ from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import MethodNotAllowed
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import NotNow
+from buildbot_selfserve.errors import PlanChanged
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
@@ -21,6 +22,7 @@ from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import as_json
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
@@ -37,6 +39,7 @@ STATUS: dict[type[SelfServeError], int] = {
     MethodNotAllowed: 405,
     TooLarge: 413,
     WrongType: 415,
+    PlanChanged: 412,
     KeyTaken: 422,
     TooMany: 429,
     SelfServeError: 500,
@@ -59,6 +62,8 @@ def failure(
         headers = (("Retry-After", str(error.retry_after)),)
     if isinstance(error, Unavailable) and error.job_id is not None:
         data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
+    if isinstance(error, PlanChanged):
+        data = {**as_json(error.planned, site), **data}
     if read_request.form == "json":
         return Response(status, render.JSON_TYPE, render.json_bytes(data), headers)
     links, sought = (error.links, error.sought) if isinstance(error, NotFound) else ((), None)

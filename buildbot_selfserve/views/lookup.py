@@ -7,7 +7,10 @@ stand before it in the path.
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import re
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +21,7 @@ from urllib.parse import urlencode
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -26,7 +30,12 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import Selection
+from buildbot_selfserve.params.declared import BUILDERS
+from buildbot_selfserve.params.declared import EXCLUDE_BUILDERS
 from buildbot_selfserve.params.declared import PATH
+from buildbot_selfserve.params.declared import TAGS
+from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.views.reader import Reading
 
 #: So many candidates of an ambiguous revision are named.
@@ -36,6 +45,9 @@ MOST_CANDIDATES = 20
 LONGEST_COMPARED = 64
 MOST_COMPARED = 200
 MOST_LIKE = 5
+
+#: What makes a pattern of a name.
+_WILDCARD = re.compile(r"[*?\[\]]")
 
 Found = Mapping[str, Any]
 Named = TypeVar("Named")
@@ -210,6 +222,80 @@ def _spellings(noun: str, text: str) -> Sequence[str]:
 def _first(look_up: Callable[[str], Named | None], names: Sequence[str]) -> Named | None:
     """Return what the first valid name of *names* stands for."""
     return next((one for one in map(look_up, names) if one is not None), None)
+
+
+# -- which builders
+
+
+def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selection:
+    """Return which builders the *selectors* select: those that fit all that are given.
+
+    All builders count that this Buildbot has ever had, since a revision can have builds of any.
+
+    :param selectors: patterns by the name of the parameter, as ``Route.take_selectors`` returns
+    :raises BadParameter: one of the patterns matches nothing
+    """
+    if not any(selectors.values()):
+        return Selection()
+    names = reading.history.builder_names()
+    selected = set(names)
+    if patterns := selectors[BUILDERS.name]:
+        selected &= _matching(BUILDERS, patterns, names)
+    if patterns := selectors[TAGS.name]:
+        by_tag = reading.history.builder_names_by_tag()
+        tags = _matching(TAGS, patterns, by_tag)
+        selected &= set().union(*(by_tag[tag] for tag in tags))
+    if patterns := selectors[EXCLUDE_BUILDERS.name]:
+        selected -= _matching(EXCLUDE_BUILDERS, patterns, names)
+    return Selection(frozenset(selected))
+
+
+def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> set[str]:
+    """Return which of *names* match one of the *patterns*.
+
+    :raises BadParameter: one of them matches nothing
+    """
+    every = frozenset(names)
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = _matching_one(pattern, every)
+        if not matching:
+            like = _names_like(pattern, every)
+            similar = f"; similar names: {', '.join(like)}" if like else ""
+            noun = "tag" if param is TAGS else "builder"
+            raise BadParameter(
+                param.name, f"names or patterns of {noun}s: no {noun} matches {pattern}{similar}"
+            )
+        found |= matching
+    return found
+
+
+def _matching_one(pattern: str, names: frozenset[str]) -> set[str]:
+    # a name is a pattern that matches itself, also one with brackets in it
+    itself = {pattern} & names
+    if _WILDCARD.search(pattern) is None:
+        return itself
+    try:
+        matches = re.compile(fnmatch.translate(pattern)).match
+    except re.error:  # [z-a], in early releases of Python 3.10
+        return itself
+    return itself | {name for name in names if matches(name)}
+
+
+def _names_like(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the *names* that may be meant by a pattern, or by what it begins or ends with."""
+    text = _WILDCARD.sub("", pattern).casefold()
+    if not text or len(text) > LONGEST_COMPARED:
+        return []
+    size = len(text)
+    begins, ends = pattern.endswith("*"), pattern.startswith("*")
+    piece = slice(size) if begins else slice(-size, None) if ends else slice(None)
+    names_of: dict[str, list[str]] = {}
+    for name in sorted(names):
+        names_of.setdefault(name.casefold()[piece], []).append(name)
+    compared = near(sorted(names_of), text, MOST_COMPARED)
+    like = difflib.get_close_matches(text, compared, MOST_LIKE)
+    return [name for one in like for name in names_of[one]][:MOST_LIKE]
 
 
 _RESOLVERS: dict[str, Callable[[Reading, Found, str], Any]] = {

@@ -18,12 +18,14 @@ from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import MethodNotAllowed
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import PlanChanged
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
@@ -37,7 +39,7 @@ Object = dict[str, Any]
 
 #: What each status means; the documents have the same table.
 STATUS_TEXTS = {
-    200: "a GET was answered",
+    200: "a GET was answered, or the dry run of a job request; the body of that is its plan",
     202: "a job request has been done; the body is its receipt, or the page of the job",
     204: "an `OPTIONS` was answered; `Allow` has the methods of the path",
     301: "the path of a read ended in a slash; `Location` has it without",
@@ -50,6 +52,7 @@ STATUS_TEXTS = {
     403: "a rule of `www.authz` denies it, or the request may come from a page of another site",
     404: "there is no such branch, build, request, revision, job or path",
     405: "the path exists, but not with this method",
+    412: "the plan is not `if_plan` any more; nothing was done, and the body has the plan of now",
     413: "the body is too large",
     415: "the body is neither a form nor JSON",
     422: "the `Idempotency-Key` belongs to a job request that asked for something else",
@@ -72,7 +75,12 @@ know only GET and POST.
 """
 
 #: What cannot happen to a read.
-_JOB_REQUESTS_ONLY: tuple[type[SelfServeError], ...] = (TooLarge, WrongType, KeyTaken)
+_JOB_REQUESTS_ONLY: tuple[type[SelfServeError], ...] = (
+    TooLarge,
+    WrongType,
+    KeyTaken,
+    PlanChanged,
+)
 #: What is no answer of a route, or has the status of something else.
 _OF_NO_ROUTE = (MethodNotAllowed, SelfServeError, BadBody, Refused)
 
@@ -189,7 +197,7 @@ def _operation(
         operation["description"] = more
     if route.method != "GET":
         operation["security"] = _SECURITY
-        if route.params:
+        if route.body_params:
             operation["requestBody"] = _body(route, limits)
     return operation
 
@@ -205,8 +213,7 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
         if taken := _taken(route):
             schema = {**schema, "not": {"enum": taken}}
         yield _parameter(PATH[noun], "path", schema, sent.get("path", {}))
-    query = route.all_params if route.method == "GET" else ()
-    for param in query:
+    for param in route.query_params:
         yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
     if route.has_page:
         yield _format(limits)
@@ -252,10 +259,11 @@ def _parameter(param: Param, where: str, schema: Object, sent: Mapping[str, Any]
 
 def _body(route: Route, limits: Mapping[str, int]) -> Object:
     """Return what the body may be: one set of fields, in three content types."""
-    required = [param.name for param in route.params if param.required]
+    params = route.body_params
+    required = [param.name for param in params if param.required]
     sent = examples().get(route.name, {}).get("body")
-    as_json = _fields(route.params, limits, required, form=False)
-    as_form = _fields(route.params, limits, required, form=True)
+    as_json = _fields(params, limits, required, form=False)
+    as_form = _fields(params, limits, required, form=True)
     body: Object = {
         "content": {
             _JSON: {"schema": as_json},
@@ -362,7 +370,12 @@ def _read(route: Route) -> Object:
 
 def _done(route: Route) -> Object:
     location = {"Location": _header("The page of the job request.")}
+    plan = {
+        _JSON: {"schema": schemas.reference(schemas.schema_name(PlannedReceipt))},
+        _HTML: {"schema": {"type": "string"}},
+    }
     return {
+        "200": {**_described(200), "content": plan},
         "202": {**_described(202), "headers": location, "content": _content(route)},
         "303": {**_described(303), "headers": location},
     }

@@ -99,9 +99,14 @@ def _value(
     """Return the nouns of *read_request*, and what *handler* says of them.
 
     :raises NotFound: one of them does not exist, or has nothing that *handler* could tell
+    :raises BadParameter: it selects builders with a pattern that matches nothing
     """
     found = lookup.resolve(reading, read_request.texts)
-    arguments = {snake(name): value for name, value in read_request.params.items()}
+    params = dict(read_request.params)
+    selectors = ROUTES[read_request.route].take_selectors(params)
+    arguments = {snake(name): value for name, value in params.items()}
+    if selectors is not None:
+        arguments["selection"] = lookup.selection(reading, selectors)
     value = handler(_context(read_request, reading), **found, **arguments)
     if value is None:
         raise lookup.missing(found, read_request.texts)
@@ -153,6 +158,13 @@ def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> Wai
     return found
 
 
+def ask_history(
+    reader: Reader, site: Site, function: Callable[..., Any], arguments: Sequence[Any]
+) -> Any:
+    """Return what *function* returns of the history and *arguments*, for a planner."""
+    return reader.read(site, lambda reading: function(reading.history, *arguments))
+
+
 def sourcestamps_of(
     reader: Reader, site: Site, request_ids: Sequence[int]
 ) -> dict[int, tuple[Sourcestamp, ...]]:
@@ -178,10 +190,24 @@ def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBa
     return basis
 
 
-def resolve(reader: Reader, site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
+def resolve(
+    reader: Reader,
+    site: Site,
+    texts: Mapping[str, str],
+    selectors: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Return the nouns that a job request is about.
 
-    :raises NotFound: one of them does not exist
+    :param selectors: where it may be about some builders only: also return ``selection``
+    :raises NotFound: one of the nouns does not exist
+    :raises BadParameter: one of the patterns in *selectors* matches nothing
     """
-    found: dict[str, Any] = reader.read(site, lambda reading: lookup.resolve(reading, texts))
-    return found
+
+    def found(reading: Reading) -> dict[str, Any]:
+        nouns = lookup.resolve(reading, texts)
+        if selectors is not None:
+            nouns["selection"] = lookup.selection(reading, selectors)
+        return nouns
+
+    nouns: dict[str, Any] = reader.read(site, found)
+    return nouns

@@ -32,21 +32,26 @@ from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
+from buildbot_selfserve.errors import PlanChanged
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.jobs import JobRunner
 from buildbot_selfserve.jobs import Requester
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Decision
+from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Target
 from buildbot_selfserve.model import as_json
+from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
+from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.params.kinds import parse_all
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.routes import snake
+from buildbot_selfserve.views import plan_page
 from buildbot_selfserve.views import read_handler
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views.read_request import ReadRequest
@@ -54,6 +59,7 @@ from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import request_body
 from buildbot_selfserve.web.backend import Backend
+from buildbot_selfserve.web.reads import new_read_request
 from buildbot_selfserve.web.responses import respond
 
 #: Returns if the user may do it to the target, or raises Forbidden.
@@ -70,6 +76,9 @@ class _Wanted:
     :param params: the values of its parameters, by their names in Python
     :param action: what the journal calls it
     :param ask: asks whether it may be done to one of several targets
+    :param selectors: the patterns that select builders, by the name of the parameter
+    :param dry_run: only say what would be done
+    :param if_plan: the text of the plan that the user has seen
     """
 
     found: dict[str, Any]
@@ -77,6 +86,9 @@ class _Wanted:
     action: str
     attempt: Attempt | None
     ask: Ask
+    selectors: dict[str, tuple[str, ...]]
+    dry_run: bool
+    if_plan: str | None
 
 
 class JobRequests:
@@ -143,8 +155,27 @@ class JobRequests:
             partial(authorization.is_allowed, wanted.ask),
             wanted.attempt,
         )
-        ctx = JobContext(JobRunner(self.backend.jobs, self.master, requester, wanted.action))
-        receipt: Receipt = await route.handler(ctx, **wanted.found, **wanted.params)
+        runner = JobRunner(
+            self.backend.jobs,
+            requester,
+            wanted.action,
+            wanted.selectors,
+            dry_run=wanted.dry_run,
+            if_plan=wanted.if_plan,
+        )
+        handled: Awaitable[Receipt | PlannedReceipt] = route.handler(
+            JobContext(runner), **wanted.found, **wanted.params
+        )
+        try:
+            receipt = await handled
+        except PlanChanged as error:
+            if negotiation.form_of(request, query) == "json":
+                raise
+            return await self._planned(
+                route, request, query, data, identity, error.planned, changed=True
+            )
+        if isinstance(receipt, PlannedReceipt):
+            return await self._planned(route, request, query, data, identity, receipt)
         audit.job = receipt.job
         return await self._receipt(request, query, receipt, self._left(audit))
 
@@ -168,19 +199,22 @@ class JobRequests:
         return identity
 
     def _params(
-        self, route: Route, query: dict[str, str], request: Request, data: bytes
+        self, route: Route, query: dict[str, Any], request: Request, data: bytes
     ) -> dict[str, Any]:
-        for param in route.params:
-            if param.name in query:
+        may_be_there = {param.name for param in route.query_params}
+        for param in route.all_params:
+            if param.name in query and param.name not in may_be_there:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
-        body = request_body.body_of(request, data)
-        return parse_all(route.params, body, self.backend.limits)
+        body = request_body.with_query(
+            request_body.body_of(request, data), query, route.query_params
+        )
+        return parse_all(route.all_params, body, self.backend.limits)
 
     async def _wanted(
         self,
         route: Route,
         request: Request,
-        query: dict[str, str],
+        query: dict[str, Any],
         data: bytes,
         identity: Identity,
         texts: dict[str, str],
@@ -200,16 +234,19 @@ class JobRequests:
             raise closed
         try:
             params = self._params(route, query, request, data)
+            dry_run, if_plan = params.pop(DRY_RUN.name), params.pop(IF_PLAN.name)
             texts = {**texts, **route.take_nouns(params)}
             audit.target = texts
             attempt = _attempt(route, request, texts, params)
-            found, action, ask = await self._allowed(route, identity, texts)
+            selectors = route.take_selectors(params)
+            found, action, ask = await self._allowed(route, identity, texts, selectors)
         except (NotNow, CustomCodeFailed):
             raise
         except SelfServeError as error:
             raise closed or error from None
         params = {snake(name): value for name, value in params.items()}
-        return _Wanted(found, params, action.name, attempt, ask)
+        given = {name: value for name, value in (selectors or {}).items() if value}
+        return _Wanted(found, params, action.name, attempt, ask, given, dry_run, if_plan)
 
     async def _closed(self, identity: Identity) -> SelfServeError | None:
         """Return what *identity* is told who may not read, if so."""
@@ -234,7 +271,11 @@ class JobRequests:
         )
 
     async def _allowed(
-        self, route: Route, identity: Identity, texts: dict[str, str]
+        self,
+        route: Route,
+        identity: Identity,
+        texts: dict[str, str],
+        selectors: dict[str, tuple[str, ...]] | None,
     ) -> tuple[dict[str, Any], Action, Ask]:
         """Return the nouns of a job request that *identity* may make, its action, and what asks
         for targets.
@@ -244,7 +285,7 @@ class JobRequests:
         """
         assert route.permission is not None  # declare() saw to it
         site = await self.backend.site_for(route, texts)
-        found = await self.backend.readers.ask(read_handler.resolve, site, texts)
+        found = await self.backend.readers.ask(read_handler.resolve, site, texts, selectors)
         action = authorization.action_on(route.permission, found)
         ask = partial(authorization.require_allowed, self.master, identity, action)
         await self._require_allowed(identity, action, ask, found)
@@ -264,8 +305,34 @@ class JobRequests:
         if decision.allowed is False:
             raise Forbidden(decision.why)
 
+    async def _planned(
+        self,
+        route: Route,
+        request: Request,
+        query: dict[str, Any],
+        data: bytes,
+        identity: Identity,
+        planned: PlannedReceipt,
+        *,
+        changed: bool = False,
+    ) -> bytes:
+        """Answer a dry run: as JSON, or as a page with a form that does what was planned.
+
+        :param changed: the user has confirmed another plan
+        """
+        site = self.backend.site
+        if negotiation.form_of(request, query) == "json":
+            body = render.json_bytes(as_json(planned, site))
+            return respond(request, Response(200, render.JSON_TYPE, body))
+        form = plan_page.confirmation(route.method, request_body.body_of(request, data))
+        seen = new_read_request(self.master, site, "", "html", request, query, identity)
+        page: Response = await self.backend.readers.ask(
+            plan_page.answer, site, seen, planned, form, changed, large=True
+        )
+        return respond(request, page)
+
     async def _receipt(
-        self, request: Request, query: dict[str, str], receipt: Receipt, left: float
+        self, request: Request, query: dict[str, Any], receipt: Receipt, left: float
     ) -> bytes:
         """Answer with *receipt*; as a page, if that is made in the seconds that are *left*."""
         site, job_id = self.backend.site, receipt.job.job_id

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qsl
 
 from twisted.web.server import Request
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.params.declared import FORMAT
+from buildbot_selfserve.params.texts import by_name
 
-MOST_FIELDS = 64
+#: As many as in a form.
+MOST_FIELDS = 256
 
 
-def query_of(request: Request) -> dict[str, str]:
-    """Return the parameters of the query by name; of several of one name, the last.
+def query_of(request: Request) -> dict[str, Any]:
+    """Return the texts of the query by name; of a name that is repeated, a tuple of all.
 
     :raises BadParameter: it is not UTF-8, or endless
     """
     raw = request.uri.partition(b"?")[2].decode("latin-1")
     try:
-        return dict(
+        return by_name(
             parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
         )
     except ValueError:
         raise BadParameter("query", f"UTF-8 with at most {MOST_FIELDS} parameters") from None
 
 
-def form_of(request: Request, query: dict[str, str]) -> str:
+def form_of(request: Request, query: Mapping[str, Any]) -> str:
     """Return ``json`` or ``html``: what ``?format=`` says, or else the Accept header.
 
     :raises BadParameter: another value of ``format``
     """
-    if query.get("format", "") != "":
-        return str(FORMAT.parse(query["format"], {}))
-    return accepted_form(request)
+    asked = format_in(query)
+    return str(FORMAT.parse(asked, {})) if asked else accepted_form(request)
+
+
+def format_in(query: Mapping[str, Any]) -> str:
+    """Return what *query* says of the format, as it stands there; empty if it says nothing."""
+    return str(FORMAT.one_value(query.get(FORMAT.name, "")))
 
 
 def accepted_form(request: Request) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -220,16 +221,22 @@ def new_read_request(
     route: str,
     form: str,
     request: Request,
-    query: dict[str, str],
+    query: Mapping[str, Any],
     identity: Identity,
     **more: Any,
 ) -> ReadRequest:
     """Return the request to send to a reader.
 
     :param route: its name in ``ROUTES``; may be empty where only a failure is to be told
+    :param query: texts by name, with a tuple for a name that is repeated
     :param more: what the URL and the visitor do not tell
     """
-    kept = tuple((name, value) for name, value in query.items() if name != "format")
+    kept = tuple(
+        (name, text)
+        for name, value in query.items()
+        if name != "format"
+        for text in (value if isinstance(value, tuple) else (value,))
+    )
     # a proxy may have taken a prefix away before we saw it
     path = site.prefix + request.path.decode("ascii", "replace")
     visitor = Visitor(identity.name, via=identity.via)
@@ -242,17 +249,18 @@ def new_read_request(
     return ReadRequest(route, form, path=path, query=kept, visitor=visitor, **more)
 
 
-def _form_of(route: Route, request: Request, query: dict[str, str]) -> str:
+def _form_of(route: Route, request: Request, query: Mapping[str, Any]) -> str:
     """Return the form of the answer to a GET.
 
     :raises BadParameter: ``format`` asks for one that there is not
     """
     if route.template is not None:
         return negotiation.form_of(request, query)
-    if route.live is not None and query.get("format", "") != "":
+    asked = negotiation.format_in(query)
+    if route.live is not None and asked:
         raise BadParameter(
             FORMAT.name, "left out, because this route returns neither JSON nor a page"
         )
-    if query.get("format", "json") not in ("json", ""):
+    if asked not in ("json", ""):
         raise BadParameter(FORMAT.name, "json, because this route has no page")
     return "json"

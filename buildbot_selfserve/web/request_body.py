@@ -6,6 +6,7 @@ Twisted parses forms for POST only, and mixes them with the query (twisted/web/h
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
@@ -18,10 +19,13 @@ from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.params.texts import by_name
 from buildbot_selfserve.params.texts import strict_json
 
 LARGEST = 64 * 1024
-MOST_FIELDS = 64
+#: A list has a field for each item, and a hundred items at most.
+MOST_FIELDS = 256
 #: Characters of a content type; a boundary has 70 at most (RFC 2046).
 LONGEST_TYPE = 256
 
@@ -43,7 +47,9 @@ def received(request: Request) -> bytes:
 
 
 def body_of(request: Request, data: bytes) -> dict[str, Any]:
-    """Return the parameters in the body by name; of several of one name, the last.
+    """Return the parameters in the body by name: texts, or what the JSON says.
+
+    Of a field that a form repeats, a tuple of all texts.
 
     :param data: what was :func:`received`
     :raises TooLarge: more than :data:`LARGEST` bytes
@@ -69,6 +75,20 @@ def body_of(request: Request, data: bytes) -> dict[str, Any]:
         raise BadBody(f"The body is not valid {kind}") from error
 
 
+def with_query(
+    body: Mapping[str, Any], query: Mapping[str, Any], params: Iterable[Param]
+) -> dict[str, Any]:
+    """Return the *body* with those of *params* that stand in the *query* in its place.
+
+    :raises BadParameter: one stands in both
+    """
+    in_query = [param.name for param in params if param.name in query]
+    for name in in_query:
+        if name in body:
+            raise BadParameter(name, "in the body or in the query, not in both")
+    return {**body, **{name: query[name] for name in in_query}}
+
+
 def method_of(request: Request) -> str:
     """Return the method that is meant: the form of a POST may say PUT or DELETE in ``_method``.
 
@@ -78,12 +98,13 @@ def method_of(request: Request) -> str:
     if method != "POST" or _content_type(request)[0] not in (FORM, MULTIPART):
         return method
     try:
-        meant = body_of(request, received(request)).get("_method", "")
+        sent = body_of(request, received(request)).get("_method", "")
     except (BadBody, TooLarge):
         return method  # said later, where bodies are read
-    if meant and meant.upper() not in ("POST", "PUT", "DELETE"):
+    meant = str(sent[-1] if isinstance(sent, tuple) else sent).upper()
+    if meant not in ("", "POST", "PUT", "DELETE"):
         raise BadParameter("_method", "PUT or DELETE")
-    return str(meant).upper() or method
+    return meant or method
 
 
 def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:
@@ -105,7 +126,7 @@ def _form(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
     pairs = parse_qsl(
         data.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
     )
-    return dict(pairs)
+    return by_name(pairs)
 
 
 def _multipart(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
@@ -117,12 +138,12 @@ def _multipart(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
         memory_limit=LARGEST,
         disk_limit=0,
     )
-    values = {}
+    pairs = []
     for part in parser:
         if part.filename:
             raise ValueError("a file")
-        values[part.name] = part.raw.decode("utf-8")
-    return values
+        pairs.append((part.name, part.raw.decode("utf-8")))
+    return by_name(pairs)
 
 
 def _json(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:

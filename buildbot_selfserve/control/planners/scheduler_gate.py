@@ -1,10 +1,13 @@
-"""Lets schedulers add buildsets only through a gate of ours.
+"""Lets schedulers build only through a gate of ours, which records and writes nothing.
 
 An operator's scheduler class does what it likes before it adds a buildset, so that what it does
 cannot be foreseen; but whatever it adds passes here. Three things see to it, since each of them
 misses some ways. The scheduler that is asked has a master whose parts are ours. What is called on
 its behalf, however it was found, reaches the real master in a context that says so. And what a
 scheduler builds in another context, such as a loop of its own, carries a key that was given to it.
+
+What else it would write, its state or an event, is recorded as well, to be written when the plan is
+carried out; a state that was recorded is read back.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control.planners.unrecorded import Unrecorded
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.override import Override
@@ -29,8 +33,10 @@ from buildbot_selfserve.override import Override
 AddBuildset = Callable[..., defer.Deferred[tuple[int | None, dict[int, int]]]]
 #: What Buildbot's control API would build past us.
 _BUILDING = frozenset({"force", "rebuild"})
-#: The parts of the master's database that schedulers ask on the way to a buildset.
-_ASKED = ("changes", "schedulers", "sourcestamps", "state")
+#: How methods begin that write nothing, but perhaps a name that somebody has looked for.
+_READING = ("get", "find", "is_", "thd")
+#: The parts of the master's database that schedulers use on the way to a buildset.
+_USED = ("changes", "schedulers", "sourcestamps", "state")
 #: Begins the keys that are given to schedulers; no build request in the database has one.
 _GIVEN = "given "
 #: So many keys are remembered; what comes with an older one from nowhere known is refused.
@@ -46,11 +52,16 @@ class Gate:
     """Lets what schedulers add come to *add_buildset*, and knows when they have done their work.
 
     :param master: the real one
+    :param unrecorded: what they find beside what is recorded
+    :ivar writes: what else they would write
     """
 
-    def __init__(self, master: Any, add_buildset: AddBuildset) -> None:
+    def __init__(self, master: Any, unrecorded: Unrecorded, add_buildset: AddBuildset) -> None:
         _watch(master)
         self._real = master
+        self._unrecorded = unrecorded
+        self._states: dict[tuple[Any, Any], Any] = {}
+        self.writes: list[Callable[[], Any]] = []
         self._waiting = 0
         self._add_buildset = self._counted(add_buildset)
         self._master = self._gated_master()
@@ -105,20 +116,55 @@ class Gate:
         return call
 
     def _gated_master(self) -> Any:
-        """Return the master, but that nothing is built past us."""
+        """Return the master, but that nothing is written."""
         master = self._real
-        updates = Override(master.data.updates, addBuildset=self.add_buildset)
         get = self._counted(master.data.get)
-        asked = {name: _Counted(getattr(master.db, name), self._counted) for name in _ASKED}
-        buildsets = Override(master.db.buildsets, addBuildset=self.insert)
+        updates = _Recorded(master.data.updates, self, addBuildset=self.add_buildset)
         named = _Gated(master.scheduler_manager.namedServices, self.gated)
         return Override(
             master,
             allSchedulers=lambda: [self.gated(one) for one in master.allSchedulers()],
             data=Override(master.data, get=get, updates=updates, control=self.control),
-            db=Override(master.db, buildsets=buildsets, **asked),
+            db=Override(master.db, **self._gated_db()),
+            mq=Override(master.mq, produce=self.later(master.mq.produce)),
             scheduler_manager=Override(master.scheduler_manager, namedServices=named),
         )
+
+    def _gated_db(self) -> dict[str, Any]:
+        db = self._real.db
+        replaced: dict[str, dict[str, Any]] = {
+            "sourcestamps": {"findSourceStampId": self._find_sourcestamp},
+            "state": {"getState": self._get_state, "setState": self._set_state},
+        }
+        parts: dict[str, Any] = {
+            name: _Recorded(getattr(db, name), self, **replaced.get(name, {})) for name in _USED
+        }
+        return {**parts, "buildsets": Override(db.buildsets, addBuildset=self.insert)}
+
+    def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *function*, but that its answers are counted as long as they are waited for."""
+        return self._counted(function)
+
+    def later(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what records a call of *function*, and answers ``None``."""
+
+        def record(*args: Any, **kwargs: Any) -> Any:
+            self.writes.append(partial(function, *args, **kwargs))
+            return defer.succeed(None)
+
+        return record
+
+    def _find_sourcestamp(self, **stamp: Any) -> Any:
+        return defer.succeed(self._unrecorded.sourcestamp_id(stamp))
+
+    def _get_state(self, object_id: Any, name: Any, *default: Any) -> Any:
+        if (object_id, name) in self._states:
+            return defer.succeed(self._states[object_id, name])
+        return self._counted(self._real.db.state.getState)(object_id, name, *default)
+
+    def _set_state(self, object_id: Any, name: Any, value: Any) -> Any:
+        self._states[object_id, name] = value
+        return self.later(self._real.db.state.setState)(object_id, name, value)
 
     def add_buildset(self, *args: Any, **kwargs: Any) -> Any:
         """Add a buildset; take and return what ``data.updates.addBuildset`` does.
@@ -159,11 +205,6 @@ class Gate:
         )
 
 
-def out_of_sight() -> None:
-    """Let what the running coroutine calls be on nobody's behalf."""
-    _current.set(None)
-
-
 def _watch(master: Any) -> None:
     """See to it that what is added on behalf of a gate comes there, from wherever it is added."""
     updates, buildsets, data = master.data.updates, master.db.buildsets, master.data
@@ -171,7 +212,7 @@ def _watch(master: Any) -> None:
         return
     buildsets.selfserve_watched = True
     updates.addBuildset = _watched(updates.addBuildset, Gate.add_buildset)
-    buildsets.addBuildset = _watched(buildsets.addBuildset, _insert_or_refuse)
+    buildsets.addBuildset = _watched(buildsets.addBuildset, Gate.insert)
     control = data.control
 
     def controlled(action: str, args: Any, path: Any) -> Any:
@@ -221,28 +262,23 @@ def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
     return gate
 
 
-def _insert_or_refuse(gate: Gate, **arguments: Any) -> Any:
-    """Insert a buildset for what fails without one, such as ``data.updates.addBuildset``."""
+class _Recorded:
+    """All that *whole* is, but that its methods record what they would write.
 
-    def inserted(made: Any) -> Any:
-        buildset_id, _by_builder = made
-        if buildset_id is None:
-            raise Forbidden("You may not build any part of this buildset")
-        return made
+    :param parts: its own methods, by name
+    """
 
-    return gate.insert(**arguments).addCallback(inserted)
-
-
-class _Counted:
-    """All that *whole* is, but that the answers of its methods are counted."""
-
-    def __init__(self, whole: Any, counted: Callable[[Any], Any]) -> None:
+    def __init__(self, whole: Any, gate: Gate, **parts: Any) -> None:
         self._whole = whole
-        self._counted = counted
+        self._gate = gate
+        self.__dict__.update(parts)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._whole, name)
-        return self._counted(found) if callable(found) else found
+        if not callable(found):
+            return found
+        reads = name.startswith(_READING)
+        return self._gate.counted(found) if reads else self._gate.later(found)
 
 
 class _Gated(Mapping[str, Any]):

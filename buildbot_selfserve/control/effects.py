@@ -1,0 +1,128 @@
+"""Puts into words what was done to build requests, as the database says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.model import SKIPPED
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Outcome
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import plural
+
+_ENDED: Mapping[Outcome, str] = {
+    "cancelled": "cancelled",
+    "stopped": "stopped",
+    "stop_sent": "told to stop, but not stopped yet",
+    "already_complete": "already complete",
+    "waiting": "about to start, and not stopped yet",
+    "denied": "denied",
+    "left_out": "left out",
+    "failed": "not cancelled",
+}
+
+
+def created(
+    states: Mapping[int, RequestState],
+    wanted: int | None = None,
+    untouched: Sequence[RequestOutcome] = (),
+) -> Effect:
+    """Return the effect of having created requests.
+
+    :param wanted: how many there should be, where that is known
+    :param untouched: the outcomes of those that were left alone
+    """
+    outcomes = [
+        # only an operator's own collapseRequests callable does that
+        state.outcome("skipped", "collapsed by this master's collapseRequests")
+        if state.results == SKIPPED
+        else state.outcome("created")
+        for state in states.values()
+    ]
+    number = len(outcomes)
+    of = "" if wanted is None or wanted == number else f" of {wanted}"
+    return Effect(
+        f"{number}{of} {plural(number, 'build')} requested{_beside(untouched)}",
+        (*outcomes, *untouched),
+        tuple(sorted({state.buildset_id for state in states.values()})),
+        errors=(wanted is not None and number < wanted) or _failed(untouched),
+    )
+
+
+def ended(outcomes: Sequence[RequestOutcome]) -> Effect:
+    """Return the effect of cancelling requests."""
+    errors = any(one.outcome in ("failed", "waiting") for one in outcomes)
+    if len(outcomes) == 1:
+        msg = f"Request {outcomes[0].request_id} is {_ENDED[outcomes[0].outcome]}"
+    else:
+        counts = Counter(one.outcome for one in outcomes)
+        told = [f"{counts[name]} {words}" for name, words in _ENDED.items() if counts[name]]
+        msg = (
+            f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to cancel"
+        )
+    return Effect(msg, tuple(outcomes), errors=errors)
+
+
+def reprioritized(states: Iterable[RequestState], priorities: Mapping[int, int]) -> Effect:
+    """Say whether requests have the *priorities* that they were to get, by their ids."""
+    found = list(states)
+    outcomes = [
+        one.outcome(
+            "reprioritized" if one.priority == priorities[one.request_id] else "failed",
+        )
+        for one in found
+    ]
+    if len(found) == 1:
+        msg = f"Request {found[0].request_id} has priority {found[0].priority}"
+    else:
+        done = sum(one.outcome == "reprioritized" for one in outcomes)
+        msg = f"{done} of {len(priorities)} requests reprioritized"
+    missing = len(found) < len(priorities)
+    return Effect(
+        msg, tuple(outcomes), errors=missing or any(one.outcome == "failed" for one in outcomes)
+    )
+
+
+def planned(plan: Plan) -> Effect:
+    """Return what *plan* would do."""
+    outcomes = plan.outcomes()
+    if plan.is_empty:
+        return Effect(f"{plan.nothing}{_beside(plan.untouched)}", outcomes)
+    counts = Counter[str](one.outcome for one in outcomes)
+    told = [
+        f"{counts[word]} {plural(counts[word], noun)} would be {verb}"
+        for word, noun, verb in (
+            ("would_create", "build", "requested"),
+            ("would_cancel", "request", "cancelled"),
+            ("would_stop", "build", "stopped"),
+            ("would_reprioritize", "request", "reprioritized"),
+        )
+        if counts[word]
+    ]
+    return Effect(f"{', '.join(told)}{_beside(plan.untouched)}", outcomes)
+
+
+def nothing(plan: Plan) -> Effect:
+    """Return the effect of a *plan* with nothing to do."""
+    return Effect(
+        f"{plan.nothing}{_beside(plan.untouched)}", plan.untouched, errors=_failed(plan.untouched)
+    )
+
+
+def _beside(untouched: Sequence[RequestOutcome]) -> str:
+    """Return how many were left alone, as the end of a sentence."""
+    told = ""
+    for outcome, words in (("denied", "denied"), ("left_out", "left out")):
+        number = sum(one.outcome == outcome for one in untouched)
+        told += f", {number} {words}" if number else ""
+    failed = sum(one.outcome == "failed" for one in untouched)
+    return f"{told}, {failed} {plural(failed, 'scheduler')} failed" if failed else told
+
+
+def _failed(untouched: Sequence[RequestOutcome]) -> bool:
+    return any(one.outcome == "failed" for one in untouched)

@@ -1,0 +1,190 @@
+"""Carries out plans: the only code that creates, cancels or changes anything of Buildbot's.
+
+A plan is carried out in steps, between which the reactor and other job requests have their turns.
+Each step can be repeated: what an interrupted job request has done already is found by its marks,
+and the rest is done.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet import task
+
+from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import changes
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control import effects
+from buildbot_selfserve.control import insert_buildsets
+from buildbot_selfserve.control import set_priority
+from buildbot_selfserve.control.insert_buildsets import Insertion
+from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Properties
+from buildbot_selfserve.model import Stamp
+
+#: So many requests are inserted in one transaction and announced together. A buildset with more
+#: requests is inserted whole.
+BATCH = 200
+
+
+async def execute(master: Any, order: Order, plan: Plan, rights: Rights) -> Effect:
+    """Do what *plan* says, and return what the database says of it afterwards.
+
+    :raises Forbidden: a buildset was not admitted by *rights*
+    """
+    return await _Execution(master, order, plan, rights).run()
+
+
+async def go_on(
+    master: Any, order: Order, plan: Plan, rights: Rights, made: dict[int, int]
+) -> Effect:
+    """Do what is left of *plan*.
+
+    :param made: the buildsets that were made already, by their numbers
+    """
+    return await _Execution(master, order, plan, rights, made).run()
+
+
+class _Execution:
+    """A plan on its way.
+
+    :param made: the ids of the buildsets that are there, by their numbers
+    """
+
+    def __init__(
+        self,
+        master: Any,
+        order: Order,
+        plan: Plan,
+        rights: Rights,
+        made: dict[int, int] | None = None,
+    ) -> None:
+        self._master = master
+        self._order = order
+        self._plan = plan
+        self._rights = rights
+        self._there = dict(made or {})
+        self._request_ids: list[int] = []
+        self._stamps: dict[str, int] = {}
+
+    async def run(self) -> Effect:
+        plan, master = self._plan, self._master
+        if plan.is_empty:
+            return effects.nothing(plan)
+        if plan.buildsets:
+            effect = await self._create()
+        elif plan.endings:
+            outcomes = await cancel.end(master, self._order.who, plan.endings, self._order.deadline)
+            effect = effects.ended([*outcomes, *plan.untouched])
+        else:
+            effect = await self._reprioritize()
+        for write in plan.writes:
+            await defer.maybeDeferred(write)
+        return effect
+
+    # -- creating
+
+    async def _create(self) -> Effect:
+        for change in self._plan.changes:
+            await changes.record(self._master, change)
+        for batch in _batches(self._left()):
+            self._order.check_running()
+            await self._insert(batch)
+            await task.deferLater(self._master.reactor, 0)  # others have their turn
+        states = await current_state.request_states(self._master, self._request_ids)
+        states |= await current_state.requests_of(self._master, self._there.values())
+        return effects.created(
+            dict(sorted(states.items())), self._plan.builds, self._plan.untouched
+        )
+
+    def _left(self) -> Iterator[tuple[int, NewBuildset]]:
+        for number, buildset in self._plan.each_buildset():
+            if number not in self._there:
+                yield number, buildset
+
+    async def _insert(self, batch: Sequence[tuple[int, NewBuildset]]) -> None:
+        insertions = [
+            Insertion(
+                number,
+                buildset,
+                [await self._stamp_id(one) for one in buildset.sourcestamps],
+                {**buildset.properties, **marks(self._order, number, buildset)},
+            )
+            for number, buildset in batch
+        ]
+        made = await insert_buildsets.insert(
+            self._master, self._rights, self._order.job_id, insertions
+        )
+        by_scheduler: dict[str, dict[int, list[int]]] = {}
+        for one, (buildset_id, by_builder) in zip(insertions, made.items(), strict=True):
+            its = by_scheduler.setdefault(one.buildset.scheduler, {})
+            its[buildset_id] = list(by_builder.values())
+            self._request_ids += by_builder.values()
+        for scheduler, buildsets in by_scheduler.items():
+            await insert_buildsets.announce(self._master, buildsets, scheduler)
+
+    async def _stamp_id(self, stamp: Stamp) -> int:
+        if isinstance(stamp, int):
+            return stamp
+        key = json.dumps(stamp, sort_keys=True)
+        if key not in self._stamps:
+            found = await self._master.db.sourcestamps.findSourceStampId(**stamp)
+            self._stamps[key] = int(found)
+        return self._stamps[key]
+
+    # -- changing
+
+    async def _reprioritize(self) -> Effect:
+        wanted = {one.request_id: one.priority for one in self._plan.priorities}
+        states = await set_priority.reprioritize(self._master, wanted)
+        return effects.reprioritized(states.values(), wanted)
+
+
+def _batches(
+    buildsets: Iterator[tuple[int, NewBuildset]],
+) -> Iterator[list[tuple[int, NewBuildset]]]:
+    """Yield *buildsets* in batches of a bounded number of requests."""
+    batch: list[tuple[int, NewBuildset]] = []
+    size = 0
+    for number, buildset in buildsets:
+        if batch and size + len(buildset.builders) > BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append((number, buildset))
+        size += len(buildset.builders)
+    if batch:
+        yield batch
+
+
+def marks(order: Order, number: int, buildset: NewBuildset) -> Properties:
+    """Return the properties that mark a buildset as made by a job request.
+
+    Those that copy no others also get the ids of the original API.
+
+    :param number: tells it from the others of the job request
+    """
+    marked: dict[str, tuple[Any, str]] = {
+        "owner": (order.who, current_state.SOURCE),
+        JOB_PROPERTY: (order.job_id, current_state.SOURCE),
+        KEY_PROPERTY: (f"{order.job_id}/{number}", current_state.KEY_SOURCE),
+    }
+    if buildset.is_copy:
+        return marked
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        **marked,
+        "buildid": (now.strftime("%Y%m%d%H%M%S"), current_state.SOURCE),
+        "builduid": (uuid.uuid4().hex, current_state.SOURCE),
+    }

@@ -1,0 +1,186 @@
+"""Inserts buildsets with their build requests, many in one transaction.
+
+Buildbot's own ``data.updates.addBuildset`` takes one transaction for each, and lets its collapser
+compare each new request with every one that waits. Ours never collapse others and are not collapsed
+by the default rule, so they go straight into the database, followed by the same events
+(buildbot/data/buildsets.py).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control import mq_producer
+from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.model import SCHEDULER
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Properties
+
+#: Length of ``buildsets.reason`` (buildbot/db/model.py).
+REASON_LENGTH = 256
+
+_buildsets, _requests = Model.buildsets, Model.buildrequests
+_properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """One buildset about to be inserted.
+
+    :param number: its number in the plan
+    :param sourcestamp_ids: its sourcestamps
+    :param properties: all of its properties, with those that mark it
+    """
+
+    number: int
+    buildset: NewBuildset
+    sourcestamp_ids: Sequence[int]
+    properties: Properties
+
+
+async def insert(
+    master: Any, rights: Rights, job_id: int, insertions: Sequence[Insertion]
+) -> dict[int, dict[int, int]]:
+    """Insert buildsets in one transaction; return the ids of their requests, by builders' ids.
+
+    Nothing else inserts build requests. Nobody knows of them before they are announced.
+
+    :return: by the id of the buildset, in the order of *insertions*
+    :raises Forbidden: one of them was not admitted
+    """
+    for one in insertions:
+        rights.check(one.buildset)
+    begun: list[int] = []
+    made: dict[int, dict[int, int]] = await master.db.pool.do(_insert, job_id, insertions, begun)
+    return made
+
+
+def _insert(
+    connection: sa.Connection, job_id: int, insertions: Sequence[Insertion], begun: list[int]
+) -> dict[int, dict[int, int]]:
+    """Insert *insertions*.
+
+    :param begun: gets when it was tried. A connection may break after the commit, and the master
+        then does this again (buildbot/db/pool.py): with the same list, what is there is left out
+    """
+    there: dict[int, int] = {}
+    if begun:
+        there = current_state.numbers_made(connection, job_id, begun[0] - current_state.SET_BACK)
+        connection.rollback()
+    now = int(time.time())
+    begun.append(now)
+    missing = [one for one in insertions if one.number not in there]
+    with connection.begin():
+        ids = _inserted(connection, _buildsets, [_buildset_row(one, now) for one in missing])
+        made = {one.number: buildset_id for one, buildset_id in zip(missing, ids, strict=True)}
+        _insert_parts(connection, made, missing)
+        requests = [
+            (made[one.number], builder.builder_id, one.buildset.priority)
+            for one in missing
+            for builder in one.buildset.builders
+        ]
+        rows = [_request_row(*one, now) for one in requests]
+        request_ids = _inserted(connection, _requests, rows)
+    found: dict[int, dict[int, int]] = {buildset_id: {} for buildset_id in made.values()}
+    for (buildset_id, builder_id, _), request_id in zip(requests, request_ids, strict=True):
+        found[buildset_id][builder_id] = request_id
+    for one in insertions:
+        if one.number in there:
+            found[there[one.number]] = _requests_of(connection, there[one.number])
+    return found
+
+
+def _insert_parts(
+    connection: sa.Connection, made: Mapping[int, int], insertions: Sequence[Insertion]
+) -> None:
+    """Insert the properties and the sourcestamps of the buildsets."""
+    properties = [
+        {
+            "buildsetid": made[one.number],
+            "property_name": name,
+            "property_value": json.dumps([value, source]),
+        }
+        for one in insertions
+        for name, (value, source) in one.properties.items()
+    ]
+    links = [
+        {"buildsetid": made[one.number], "sourcestampid": stamp_id}
+        for one in insertions
+        for stamp_id in one.sourcestamp_ids
+    ]
+    for table, rows in ((_properties, properties), (_links, links)):
+        if rows:
+            connection.execute(table.insert(), rows)
+
+
+def _buildset_row(one: Insertion, now: int) -> dict[str, Any]:
+    columns = ("external_idstring", "rebuilt_buildid", "parent_buildid", "parent_relationship")
+    return {
+        "submitted_at": now,
+        "reason": one.buildset.reason[:REASON_LENGTH],
+        "complete": 0,
+        "complete_at": None,
+        "results": -1,
+        **{name: one.buildset.more.get(name) for name in columns},
+    }
+
+
+def _request_row(buildset_id: int, builder_id: int, priority: int, now: int) -> dict[str, Any]:
+    return {
+        "buildsetid": buildset_id,
+        "builderid": builder_id,
+        "priority": priority,
+        "claimed_at": 0,
+        "claimed_by_name": None,
+        "claimed_by_incarnation": None,
+        "complete": 0,
+        "results": -1,
+        "submitted_at": now,
+        "complete_at": None,
+        "waited_for": 0,
+    }
+
+
+def _inserted(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
+) -> list[int]:
+    """Insert *rows* into *table*; return their ids, in their order."""
+    if not rows:
+        return []
+    if connection.dialect.insert_executemany_returning_sort_by_parameter_order:
+        query = table.insert().returning(table.c.id, sort_by_parameter_order=True)
+        return [int(one) for one in connection.execute(query, list(rows)).scalars()]
+    ids = []
+    for row in rows:
+        key = connection.execute(table.insert(), row).inserted_primary_key
+        assert key is not None
+        ids.append(int(key[0]))
+    return ids
+
+
+def _requests_of(connection: sa.Connection, buildset_id: int) -> dict[int, int]:
+    query = sa.select(_requests.c.builderid, _requests.c.id)
+    found = connection.execute(query.where(_requests.c.buildsetid == buildset_id))
+    return {row[0]: row[1] for row in found}
+
+
+async def announce(
+    master: Any, made: Mapping[int, Sequence[int]], scheduler: str = SCHEDULER
+) -> None:
+    """Send the events that ``data.updates.addBuildset`` sends; builders start on the first.
+
+    :param made: request ids by buildset id
+    :param scheduler: the name of the one that made them
+    """
+    request_ids = [request_id for its_requests in made.values() for request_id in its_requests]
+    await mq_producer.requests(master, request_ids, "new")
+    await mq_producer.added(master, list(made), scheduler)

@@ -1,0 +1,200 @@
+"""Asks schedulers what they would build: their own code runs, and what it adds is recorded."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.interfaces import IRenderable
+from buildbot.process.properties import Properties as BuildbotProperties
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.logger import Logger
+from twisted.python import failure
+
+from buildbot_selfserve.clock import monotonic
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control.planners import revision_sourcestamps
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import requested_by
+from buildbot_selfserve.control.planners.scheduler_gate import Gate
+from buildbot_selfserve.control.planners.unrecorded import Unrecorded
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import NotNow
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import SCHEDULER
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Properties
+
+_log = Logger()
+
+#: What may not happen again when the same is asked for later.
+LATER = (NotNow, sa.exc.OperationalError, sa.exc.InterfaceError)
+#: Seconds that schedulers have to build after they have returned, and looks meanwhile.
+LATENESS, LATENESS_CHECKS = 1.0, 10
+#: Seconds after which a scheduler that has not answered counts as failed.
+PATIENCE = 60.0
+
+_keys = itertools.count()
+#: Properties that the executor sets.
+_MARKS = frozenset({JOB_PROPERTY, KEY_PROPERTY, "owner"})
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A scheduler that could not say what it would build."""
+
+    msg: str
+    error: Exception
+
+
+class Asked:
+    """One scheduler, and what it would build.
+
+    :param names: those of all builders, by id
+    :param revision: what it builds, as people see it
+    :param priority: of all that it makes; ``None`` for what it gives
+    :param given: properties of all that it makes
+    :ivar buildsets: what it would create
+    """
+
+    def __init__(
+        self,
+        ctx: PlanContext,
+        scheduler: Any,
+        unrecorded: Unrecorded,
+        *,
+        names: Mapping[int, str],
+        revision: str,
+        priority: int | None = None,
+        given: Properties = MappingProxyType({}),
+    ) -> None:
+        self._ctx = ctx
+        self._names = names
+        self.scheduler = scheduler
+        self._unrecorded = unrecorded
+        self._revision = revision
+        self._priority = priority
+        self._given = given
+        self._ids = itertools.count(-1, -1)
+        self._is_over = False
+        self.gate = Gate(ctx.master, unrecorded, self._record)
+        self.buildsets: list[NewBuildset] = []
+        self.failed: Failed | None = None
+
+    async def build_changes(self, change_ids: Sequence[int]) -> None:
+        """Let it build changes, as if they had reached it."""
+        await self._call("addBuildsetForChanges", changeids=list(change_ids))
+
+    async def build_sourcestamps(self, stamps: Sequence[Mapping[str, Any]]) -> None:
+        """Let it build sourcestamps, and what it gives for its other codebases."""
+        await self._call(
+            "addBuildsetForSourceStampsWithDefaults", sourcestamps=[dict(one) for one in stamps]
+        )
+
+    async def _call(self, method: str, **arguments: Any) -> None:
+        gate, scheduler = self.gate, self.scheduler
+        key = (gate.key(str(next(_keys))), current_state.KEY_SOURCE)
+        owner = (self._ctx.who, current_state.SOURCE)
+        properties = {**self._given, "owner": owner, KEY_PROPERTY: key}
+        try:
+            with revision_sourcestamps.noted_anew(scheduler):
+                asked = gate.call(
+                    getattr(gate.gated(scheduler), method),
+                    reason=requested_by(self._ctx.who),
+                    properties=BuildbotProperties.fromDict(properties),
+                    priority=self._priority,
+                    **arguments,
+                )
+                await asked.addTimeout(PATIENCE, monotonic(self._ctx.master.reactor))
+                await gate.idle()
+        except Exception as error:
+            self.failed = self._failure(error)
+
+    def _failure(self, error: Exception) -> Failed:
+        # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
+        name = self.scheduler.name
+        if isinstance(error, defer.TimeoutError):
+            return Failed(f"scheduler {name} did not answer within {PATIENCE:g} seconds", error)
+        text = "selfserve: scheduler {name} could not build"
+        _log.failure(text, failure.Failure(error), name=name)
+        return Failed(f"scheduler {name} failed, see the master's log", error)
+
+    def _record(
+        self, waited_for: bool = False, scheduler: str | None = None, **asked: Any
+    ) -> defer.Deferred[tuple[int | None, dict[int, int]]]:
+        """Record a buildset; take and return what ``data.updates.addBuildset`` does.
+
+        The ids are none of the database's.
+
+        :raises Forbidden: the plan is made
+        """
+        if self._is_over:
+            raise Forbidden("A scheduler created builds too late: the plan is made")
+        buildset = self._planned(scheduler or SCHEDULER, **asked)
+        self.buildsets.append(buildset)
+        ids = {one.builder_id: next(self._ids) for one in buildset.builders}
+        return defer.succeed((next(self._ids), ids))
+
+    def _planned(
+        self,
+        scheduler: str,
+        sourcestamps: Sequence[int | Mapping[str, Any]] = (),
+        reason: str = "",
+        properties: Mapping[str, tuple[Any, str]] | None = None,
+        builderids: Sequence[int] = (),
+        priority: int = 0,
+        **more: Any,
+    ) -> NewBuildset:
+        """Return the buildset, with our reason and priority whatever the scheduler gives it."""
+        values = {
+            name: (value, source)
+            for name, (value, source) in (properties or {}).items()
+            if name not in _MARKS
+        }
+        json.dumps(values)  # raises here, in the scheduler's own code, what is no JSON
+        more.pop("submitted_at", None)
+        return NewBuildset(
+            sourcestamps=tuple(map(self._unrecorded.planned, sourcestamps)),
+            builders=tuple(
+                Builder(one, self._names.get(one, f"builder {one}")) for one in builderids
+            ),
+            properties=values,
+            reason=requested_by(self._ctx.who),
+            priority=priority if self._priority is None else self._priority,
+            scheduler=scheduler,
+            revision=self._revision,
+            more=more,
+            fixed=frozenset(values) - self._rendered(),
+        )
+
+    def close(self) -> None:
+        """Refuse what it adds from now on."""
+        self._is_over = True
+
+    def _rendered(self) -> frozenset[str]:
+        """Return the names of its properties that it works out each time."""
+        own = self.scheduler.properties.asDict()
+        return frozenset(n for n, (value, _) in own.items() if IRenderable.providedBy(value))
+
+
+async def let_end(ctx: PlanContext, asked: Sequence[Asked]) -> None:
+    """Wait a little for schedulers that build after they have returned, unless any has built.
+
+    Nothing tells that one will.
+    """
+    for _ in range(LATENESS_CHECKS):
+        if any(one.buildsets or one.failed for one in asked):
+            break
+        await task.deferLater(monotonic(ctx.master.reactor), LATENESS / LATENESS_CHECKS)
+    for one in asked:
+        await one.gate.idle()
+        one.close()

@@ -1,0 +1,53 @@
+"""What planners find in ``ctx``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeVar
+
+from buildbot_selfserve.control.rights import Rights
+
+Found = TypeVar("Found")
+Planner = TypeVar("Planner", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """The ``ctx`` of a planner.
+
+    :param who: the user who sent the job request
+    :param rights: theirs
+    :param ask: asks a reader: calls a function there with the history and further arguments
+    """
+
+    master: Any
+    who: str
+    rights: Rights
+    ask: Callable[..., Awaitable[Any]]
+
+    async def read(self, function: Callable[..., Found], *arguments: Any) -> Found:
+        """Return what ``function(history, *arguments)`` returns in a reader."""
+        found: Found = await self.ask(function, *arguments)
+        return found
+
+
+def requested_by(who: str) -> str:
+    """Return the reason of builds that copy no others."""
+    return f"Self-serve: Requested by {who}"
+
+
+def convergent(planner: Planner) -> Planner:
+    """Let *planner* plan one job request for a target at a time, when the one before has ended.
+
+    It looks at what is there, so that asking twice makes nothing twice.
+    """
+    planner.is_convergent = True  # type: ignore[attr-defined]
+    return planner
+
+
+def is_convergent(planner: Callable[..., Any]) -> bool:
+    """Return whether *planner* is :func:`convergent`."""
+    return bool(getattr(planner, "is_convergent", False))

@@ -1,0 +1,65 @@
+"""Plans what is missing at a revision: what the schedulers would build, and has no result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from buildbot_selfserve.control import virtual_builder_names
+from buildbot_selfserve.control.planners import new_builds
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import convergent
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.history import results_and_any
+from buildbot_selfserve.model import BuilderResult
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import Selection
+
+
+@convergent
+async def fill_missing(
+    ctx: PlanContext, revision: Revision, selection: Selection, *, priority: int | None
+) -> Plan:
+    """Plan what the schedulers of the branch would build at *revision* and has no result there.
+
+    That is what was never requested, was collapsed into another request, or was cancelled; not what
+    ran and skipped itself.
+
+    :param priority: ``None`` for what each scheduler gives
+    :param selection: only these builders
+    :raises Forbidden: the user may build none of it
+    """
+    results, any_revision = await ctx.read(results_and_any, revision)
+    by_name = {one.buildername: one for one in results}
+    planned = await new_builds.of_schedulers(
+        ctx,
+        any_revision,
+        lambda buildset, builder: (
+            selection.takes(builder.name)
+            and _is_missing(ctx, by_name, shown_name(buildset.properties, builder.name))
+        ),
+        new_builds.GivenChange(),
+        priority=priority,
+    )
+    plan = planned.plan
+    if not plan.buildsets and ctx.rights.denied:
+        raise Forbidden("You may not build with any of the builders")
+    if not plan.buildsets and planned.failed:
+        raise new_builds.why_nothing(ctx, any_revision, planned)
+    return new_builds.with_nothing(plan, "Nothing is missing")
+
+
+def shown_name(properties: Mapping[str, tuple[object, str]], name: str) -> str:
+    """Return the name under which a request with these properties is built."""
+    value, _ = properties.get(virtual_builder_names.PROPERTY, (None, ""))
+    return name if value is None else str(value)
+
+
+def _is_missing(ctx: PlanContext, by_name: Mapping[str, BuilderResult], name: str) -> bool:
+    """Whether the builder *name* has no result; of one that may get one, remember why not."""
+    its = by_name.get(name)
+    if its is None:
+        return True
+    if its.open and not its.has_result:
+        ctx.rights.leave_out(name, "left_out", f"is {its.open}")
+    return not (its.open or its.has_result)

@@ -1,0 +1,331 @@
+"""Plans new builds at a revision, as the schedulers that watch its branch would make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import Any
+
+from buildbot_selfserve.control import changes
+from buildbot_selfserve.control.branch_setup import builds_changes
+from buildbot_selfserve.control.planners import revision_sourcestamps
+from buildbot_selfserve.control.planners.ask_scheduler import LATER
+from buildbot_selfserve.control.planners.ask_scheduler import Asked
+from buildbot_selfserve.control.planners.ask_scheduler import Failed
+from buildbot_selfserve.control.planners.ask_scheduler import let_end
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import requested_by
+from buildbot_selfserve.control.planners.unrecorded import Unrecorded
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import NewChange
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Properties
+from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import Selection
+from buildbot_selfserve.model import Sourcestamp
+
+#: The source of properties that somebody gave, as the web UI shows it.
+GIVEN = "Self-serve: given"
+
+
+#: Says of a buildset and one of its builders whether to build with it.
+Wants = Callable[[NewBuildset, Builder], bool]
+
+
+@dataclass(frozen=True)
+class GivenChange:
+    """What the user says of the change, where Buildbot has none; ``None`` says nothing."""
+
+    category: str | None = None
+    project: str | None = None
+    properties: Mapping[str, Any] | None = None
+    files: Sequence[str] | None = None
+
+
+async def new_builds(
+    ctx: PlanContext,
+    revision: AnyRevision,
+    selection: Selection,
+    *,
+    priority: int | None,
+    properties: Mapping[str, Any] | None,
+    files: list[str] | None,
+    category: str | None,
+    project: str | None,
+) -> Plan:
+    """Plan what the schedulers that watch the branch would build at *revision*.
+
+    The change that Buildbot has of the revision is used, or one is recorded that is like the newest
+    of the branch. The schedulers are asked directly: a change that is announced would make them
+    build later, and nothing would tell that none did.
+
+    :param selection: the builders to build with
+    :param priority: ``None`` for what each scheduler gives
+    :param properties: of the change where Buildbot has none, else of the builds
+    :raises Refused: no scheduler would build it, or each that would has failed
+    :raises Forbidden: the user may build with none of the builders
+    """
+    given = GivenChange(category, project, properties, files)
+    planned = await of_schedulers(
+        ctx,
+        revision,
+        lambda _, builder: selection.takes(builder.name),
+        given,
+        priority=priority,
+    )
+    if planned.is_empty:
+        raise why_nothing(ctx, revision, planned)
+    return planned.plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What the schedulers would build.
+
+    :param plan: what of it is wanted and allowed
+    :param failed: the schedulers that could not say it
+    :param unwanted: a scheduler would build with other builders than those that are wanted
+    """
+
+    plan: Plan
+    failed: Sequence[Failed] = ()
+    unwanted: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would be built."""
+        return not self.plan.buildsets
+
+
+async def of_schedulers(
+    ctx: PlanContext,
+    revision: AnyRevision,
+    wanted: Wants,
+    given: GivenChange,
+    *,
+    priority: int | None,
+) -> Planned:
+    """Ask the schedulers that watch the branch what they would build at *revision*.
+
+    :param wanted: says of a buildset and one of its builders whether to build with it
+    :raises Refused: none takes the revision
+    """
+    unrecorded = Unrecorded(ctx.master)
+    try:
+        takers = await _takers(ctx, revision, given, unrecorded)
+        ctx.rights.expect(revision.branch, {place.codebase for place in takers.change_ids})
+        of_builds = {} if given.properties is None or not revision.known else given.properties
+        names = await ctx.rights.builder_names()
+        asked = []
+        for scheduler in takers.schedulers:
+            one = Asked(
+                ctx,
+                scheduler,
+                unrecorded,
+                names=names,
+                revision=revision.shown,
+                priority=priority,
+                given={name: (value, GIVEN) for name, value in of_builds.items()},
+            )
+            await one.build_changes(takers.changes_of(scheduler))
+            asked.append(one)
+        await let_end(ctx, asked)
+        return await _planned(ctx, asked, takers, wanted)
+    finally:
+        unrecorded.forget()
+
+
+async def _planned(
+    ctx: PlanContext,
+    asked: Sequence[Asked],
+    takers: _Takers,
+    wanted: Wants,
+) -> Planned:
+    made = [buildset for one in asked for buildset in one.buildsets]
+    chosen = [narrowed for one in made if (narrowed := narrow(one, wanted)).builders]
+    admitted = [one for one in [await ctx.rights.admitted(one) for one in chosen] if one]
+    failed = [one.failed for one in asked if one.failed is not None]
+    outcomes = [
+        *(RequestOutcome(None, "", "failed", (), one.msg) for one in failed),
+        # nobody knows whether it would have taken the revision
+        *(RequestOutcome(None, "", "left_out", (), one.msg) for one in takers.failed),
+    ]
+    plan = Plan(
+        changes=tuple(takers.new_changes) if admitted else (),
+        buildsets=tuple(admitted),
+        untouched=(*ctx.rights.untouched(admitted), *outcomes),
+        writes=tuple(write for one in asked for write in one.gate.writes),
+    )
+    return Planned(plan, failed, unwanted=any(one.builders for one in made) and not chosen)
+
+
+def narrow(buildset: NewBuildset, wanted: Wants) -> NewBuildset:
+    """Return *buildset* with those of its builders that are *wanted*."""
+    return replace(
+        buildset, builders=tuple(one for one in buildset.builders if wanted(buildset, one))
+    )
+
+
+def with_nothing(plan: Plan, msg: str) -> Plan:
+    """Return *plan*, with what to say where there is nothing to do; then it writes nothing."""
+    return plan if plan.buildsets else replace(plan, nothing=msg, writes=())
+
+
+def why_nothing(ctx: PlanContext, revision: AnyRevision, planned: Planned) -> Exception:
+    """Return the error that says why no scheduler would build *revision*."""
+    where = f"revision {revision.revision} on branch {revision.branch.name}"
+    for failed in planned.failed:
+        if isinstance(failed.error, LATER):
+            return failed.error
+    if planned.failed:
+        # all of it stands in the journal
+        why = "; ".join(failed.msg for failed in planned.failed)
+        return Refused(f"No scheduler could build {where}: {why}")
+    if ctx.rights.denied:
+        return Forbidden("You may not build with any of the builders")
+    why = "the schedulers that accept it chose no builders"
+    if planned.unwanted:
+        why = "the schedulers that accept it chose other builders"
+    return Refused(f"No scheduler builds {where}", why)
+
+
+@dataclass
+class _Takers:
+    """The schedulers that would take changes of a revision.
+
+    :param schedulers: in the order of the configuration; *places* says where each takes it from
+    :param change_ids: the changes there, recorded or not
+    :param new_changes: those to record
+    :param failed: the schedulers whose change filters failed
+    """
+
+    schedulers: list[Any] = field(default_factory=list)
+    places: dict[str, list[Sourcestamp]] = field(default_factory=dict)
+    change_ids: dict[Sourcestamp, int] = field(default_factory=dict)
+    new_changes: list[NewChange] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+
+    def changes_of(self, scheduler: Any) -> list[int]:
+        """Return the ids of the changes that *scheduler* takes."""
+        return [self.change_ids[place] for place in self.places[scheduler.name]]
+
+
+async def _takers(
+    ctx: PlanContext, revision: AnyRevision, given: GivenChange, unrecorded: Unrecorded
+) -> _Takers:
+    """Return the schedulers that would take a change of *revision*.
+
+    :raises Refused: no scheduler would
+    """
+    watching = await _watching(ctx.master)
+    takers = _Takers()
+    for place in revision_sourcestamps.of(revision, watching):
+        change = await _change(ctx, revision, place, given, unrecorded, takers)
+        for scheduler in watching:
+            if _takes(scheduler, change, takers):
+                takers.places.setdefault(scheduler.name, []).append(place)
+    takers.schedulers = [one for one in watching if one.name in takers.places]
+    if not takers.schedulers:
+        why = "; ".join(one.msg for one in takers.failed)
+        raise Refused(
+            f"No scheduler builds revision {revision.revision} on branch {revision.branch.name}",
+            why or "no enabled scheduler has a change filter that accepts it",
+        )
+    return takers
+
+
+async def _change(
+    ctx: PlanContext,
+    revision: AnyRevision,
+    place: Sourcestamp,
+    given: GivenChange,
+    unrecorded: Unrecorded,
+    takers: _Takers,
+) -> Any:
+    """Return what change filters look at at *place*; note the change in *takers*.
+
+    :raises BadParameter: there is a change, and it is not as it is said to be
+    """
+    there = await changes.newest(ctx.master, revision.revision, place)
+    if there is not None:
+        _require_nothing_given(given)
+        if given.files is None or sorted(given.files) == sorted(there.files):
+            takers.change_ids[place] = there.changeid
+            return await changes.as_change(ctx.master, there)
+        new = changes.with_files(there, revision.revision, place, given.files)
+        number = unrecorded.change_id(new, there.sourcestampid)
+    else:
+        new = await _new_change(ctx, revision, place, given)
+        number = unrecorded.change_id(new)
+    takers.new_changes.append(new)
+    takers.change_ids[place] = number
+    return changes.to_be(new)
+
+
+def _require_nothing_given(given: GivenChange) -> None:
+    for name, value in (("category", given.category), ("project", given.project)):
+        if value is not None:
+            raise BadParameter(name, "left out, since Buildbot has a change of this revision")
+
+
+async def _new_change(
+    ctx: PlanContext, revision: AnyRevision, place: Sourcestamp, given: GivenChange
+) -> NewChange:
+    """Return a change of *revision* like the newest one of its branch, with what is *given*."""
+    model = await changes.newest_on(ctx.master, place)
+    properties: Properties = {}
+    category = given.category
+    if model is not None:
+        place = place._replace(project=model.project)
+        category = model.category if given.category is None else given.category
+        properties = changes.own_properties(model)
+    if given.project is not None:
+        place = place._replace(project=given.project)
+    own = {name: (value, "Change") for name, value in (given.properties or {}).items()}
+    return NewChange(
+        revision.revision,
+        place,
+        author=ctx.who,
+        comments=requested_by(ctx.who),
+        category=category,
+        properties={**properties, **own},
+        files=tuple(given.files or ()),
+    )
+
+
+def _takes(scheduler: Any, change: Any, takers: _Takers) -> bool:
+    """Whether *scheduler* would take *change*; note in *takers* that it cannot say.
+
+    As it decides itself (buildbot/schedulers/base.py, _changeCallback).
+    """
+    if change.codebase not in scheduler.codebases:
+        return False
+    try:
+        return not scheduler.change_filter or bool(scheduler.change_filter.filter_change(change))
+    except Exception as error:
+        changes.log_failed_filter(scheduler)
+        msg = f"the change filter of scheduler {scheduler.name} failed, see the master's log"
+        takers.failed.append(Failed(msg, error))
+        return False
+
+
+async def _watching(master: Any) -> list[Any]:
+    """Return the schedulers that changes make build, and that are enabled.
+
+    The database knows: an instance learns of it only in the master where it is active.
+    """
+    disabled = {row["name"] for row in await master.data.get(("schedulers",)) if not row["enabled"]}
+    return [
+        scheduler
+        for scheduler in master.allSchedulers()
+        if builds_changes(scheduler) and scheduler.name not in disabled
+    ]

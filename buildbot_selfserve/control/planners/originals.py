@@ -1,0 +1,148 @@
+"""Reads build requests that are to be copied, with all that a copy takes over, in a few queries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Properties
+
+_requests, _buildsets, _builds = Model.buildrequests, Model.buildsets, Model.builds
+_properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
+_parents = _builds.alias("parents")
+
+#: A request that its parent waited for may have so many ancestors.
+DEEPEST = 50
+
+
+@dataclass(frozen=True)
+class Original:
+    """A build request as it was made; it can stand for itself where rights are asked about.
+
+    :param more: further columns of its buildset
+    :param parent_request_id: the request whose build has triggered it, and waited for it
+    """
+
+    request_id: int
+    buildset_id: int
+    builder: Builder
+    sourcestamps: tuple[int, ...]
+    properties: Properties
+    more: Mapping[str, Any]
+    parent_request_id: int | None
+
+    @property
+    def builder_id(self) -> int:
+        """Return the id of its builder."""
+        return self.builder.builder_id
+
+    @property
+    def buildername(self) -> str:
+        """Return the name of its builder."""
+        return self.builder.name
+
+
+async def originals(master: Any, request_ids: Iterable[int]) -> dict[int, Original]:
+    """Return the requests that exist, by id."""
+    found: dict[int, Original] = {}
+    for batch in current_state.batches(sorted(set(request_ids))):
+        found.update(await master.db.pool.do(_originals, batch))
+    return found
+
+
+async def roots(master: Any, found: Mapping[int, Original]) -> dict[int, Original]:
+    """Return for each request the one to rebuild in its place, by id.
+
+    That of its own is no use to a build that has waited for it: the outermost build that has is
+    built again. A request that nobody waited for is its own root.
+    """
+    known = dict(found)
+    root_ids = {request_id: request_id for request_id in found}
+    for _ in range(DEEPEST):
+        parents = {
+            known[root_id].parent_request_id
+            for root_id in root_ids.values()
+            if known[root_id].parent_request_id is not None
+        }
+        if not parents:
+            break
+        known |= await originals(master, [one for one in parents if one and one not in known])
+        for request_id, root_id in root_ids.items():
+            parent_id = known[root_id].parent_request_id
+            if parent_id is not None and parent_id in known:
+                root_ids[request_id] = parent_id
+    return {request_id: known[root_id] for request_id, root_id in root_ids.items()}
+
+
+def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, Original]:
+    columns = (_buildsets.c.external_idstring, _buildsets.c.rebuilt_buildid)
+    of_parent = (_buildsets.c.parent_buildid, _buildsets.c.parent_relationship)
+    query = (
+        sa.select(
+            _requests.c.id,
+            _requests.c.buildsetid,
+            _requests.c.builderid,
+            _requests.c.waited_for,
+            Model.builders.c.name,
+            _parents.c.buildrequestid.label("parent_request_id"),
+            *columns,
+            *of_parent,
+        )
+        .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
+        .join(Model.builders, Model.builders.c.id == _requests.c.builderid)
+        .outerjoin(_parents, _parents.c.id == _buildsets.c.parent_buildid)
+        .where(_requests.c.id.in_(request_ids))
+    )
+    records = connection.execute(query).fetchall()
+    buildset_ids = sorted({record.buildsetid for record in records})
+    properties = current_state.properties_of_buildsets(connection, buildset_ids)
+    stamps = _sourcestamps(connection, buildset_ids)
+    first_builds = _first_builds(connection, request_ids)
+    return {
+        record.id: Original(
+            record.id,
+            record.buildsetid,
+            Builder(record.builderid, record.name),
+            stamps.get(record.buildsetid, ()),
+            properties.get(record.buildsetid, {}),
+            {
+                "external_idstring": record.external_idstring,
+                "rebuilt_buildid": record.rebuilt_buildid or first_builds.get(record.id),
+                "parent_buildid": record.parent_buildid,
+                "parent_relationship": record.parent_relationship,
+            },
+            record.parent_request_id if record.waited_for else None,
+        )
+        for record in records
+    }
+
+
+def _sourcestamps(
+    connection: sa.Connection, buildset_ids: Collection[int]
+) -> dict[int, tuple[int, ...]]:
+    query = (
+        sa.select(_links.c.buildsetid, _links.c.sourcestampid)
+        .where(_links.c.buildsetid.in_(buildset_ids))
+        .order_by(_links.c.id)
+    )
+    found: dict[int, tuple[int, ...]] = {}
+    for buildset_id, stamp_id in connection.execute(query):
+        found[buildset_id] = (*found.get(buildset_id, ()), stamp_id)
+    return found
+
+
+def _first_builds(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, int]:
+    query = (
+        sa.select(_builds.c.buildrequestid, sa.func.min(_builds.c.id))
+        .where(_builds.c.buildrequestid.in_(request_ids))
+        .group_by(_builds.c.buildrequestid)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}

@@ -1,0 +1,180 @@
+"""Plans rebuilds: of one build or request, and of what failed at a revision."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control.planners.builders import require_configured
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import convergent
+from buildbot_selfserve.control.planners.originals import Original
+from buildbot_selfserve.control.planners.originals import originals
+from buildbot_selfserve.control.planners.originals import roots
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.history import results_at
+from buildbot_selfserve.model import JOB_PROPERTY
+from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import BuilderResult
+from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Properties
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import Row
+from buildbot_selfserve.model import Selection
+from buildbot_selfserve.model import Target
+
+#: Properties that the executor sets in every buildset.
+_MARKS = ("owner", JOB_PROPERTY, KEY_PROPERTY)
+
+
+async def rebuild(
+    ctx: PlanContext,
+    row: Row,
+    *,
+    priority: int,
+    count: int,
+    properties: Mapping[str, Any] | None,
+) -> Plan:
+    """Plan *count* requests with the properties and sourcestamps of the request of *row*.
+
+    The request is copied and not the build, because a virtual builder's build has another builder.
+
+    :param properties: values to set in place of those of the request; ``None`` takes one away
+    :raises Refused: the builder is on no master any more, so that nothing would ever build them
+    :raises Forbidden: the user may not rebuild it
+    """
+    request = row.request if isinstance(row, BuildRow) else row
+    original = (await originals(ctx.master, [request.request_id])).get(request.request_id)
+    if original is None:
+        raise Refused(f"Request {request.request_id} no longer exists")
+    await require_configured(ctx.master, original.builder)
+    buildset = _copy(ctx, original, row, row.revision, priority, count, properties or {})
+    return Plan(buildsets=(await ctx.rights.require(buildset),))
+
+
+@convergent
+async def rerun_failed(
+    ctx: PlanContext,
+    revision: Revision,
+    selection: Selection,
+    *,
+    states: Collection[str],
+    priority: int,
+    count: int,
+    properties: Mapping[str, Any] | None,
+) -> Plan:
+    """Plan to build again what failed at *revision*: one request for each builder.
+
+    What has something pending or running there is left alone, so that asking twice makes nothing
+    twice. What a parent waited for is built again with its outermost parent.
+
+    :param states: the names of the latest results to rerun
+    :param selection: only these builders
+    :raises Forbidden: the user may rebuild none of it
+    """
+    results = await ctx.read(results_at, revision)
+    failed = [
+        one for one in results if one.state in states and selection.takes(one.lending_builder)
+    ]
+    left = [one for one in failed if not one.open]
+    for one in failed:
+        if one.open:
+            ctx.rights.leave_out(one.buildername, "left_out", f"is {one.open}")
+    planned = await _reruns(ctx, left, revision, priority, count, properties or {})
+    admitted = [one for one in [await ctx.rights.admitted(one) for one in planned] if one]
+    _note_denied(ctx, planned, admitted)
+    if planned and not admitted:
+        raise Forbidden("You may not rebuild any of the builds")
+    return Plan(
+        buildsets=tuple(admitted),
+        untouched=tuple(ctx.rights.untouched(admitted)),
+        nothing="Nothing failed" if not failed else "Nothing is left to rerun",
+    )
+
+
+def _note_denied(
+    ctx: PlanContext, planned: Iterable[NewBuildset], admitted: Collection[NewBuildset]
+) -> None:
+    for buildset in planned:
+        if buildset not in admitted:
+            ctx.rights.leave_out(buildset.builders[0].name, "denied", "")
+
+
+async def _reruns(
+    ctx: PlanContext,
+    results: Iterable[BuilderResult],
+    revision: Revision,
+    priority: int,
+    count: int,
+    properties: Mapping[str, Any],
+) -> list[NewBuildset]:
+    rows = {one.request_id: one for one in results}
+    by_root: dict[int, tuple[Original, list[BuilderResult]]] = {}
+    found = await originals(ctx.master, rows)
+    for request_id, root in (await roots(ctx.master, found)).items():
+        by_root.setdefault(root.request_id, (root, []))[1].append(rows[request_id])
+    existing = await ctx.rights.built_names()
+    states = await current_state.request_states(ctx.master, by_root)
+    planned = []
+    for root, its in by_root.values():
+        own = [one for one in its if one.request_id == root.request_id]
+        for one in its:
+            if one not in own:
+                _say_of_child(ctx, one, root, states[root.request_id].complete)
+        if root.buildername not in existing:
+            ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
+        elif own or states[root.request_id].complete:
+            target: Target = own[0].row if own and own[0].row is not None else root
+            planned.append(_copy(ctx, root, target, revision.revision, priority, count, properties))
+    return planned
+
+
+def _say_of_child(ctx: PlanContext, one: BuilderResult, root: Original, ended: bool) -> None:
+    how = "is rebuilt" if ended else "has not ended"
+    msg = f"{root.buildername} waited for it and {how}"
+    ctx.rights.leave_out(one.buildername, "left_out", msg)
+
+
+def _copy(
+    ctx: PlanContext,
+    original: Original,
+    target: Target,
+    revision: str | None,
+    priority: int,
+    count: int,
+    changed: Mapping[str, Any],
+) -> NewBuildset:
+    """Return a buildset that copies *original*.
+
+    :param target: what it is where rights are asked about
+    :param changed: properties to set; ``None`` takes one away
+    """
+    return NewBuildset(
+        sourcestamps=original.sourcestamps,
+        builders=(original.builder,),
+        properties=_changed(original.properties, changed),
+        reason=f"Self-serve: Rebuilt by {ctx.who}",
+        priority=priority,
+        revision=revision,
+        count=count,
+        more=original.more,
+        is_copy=True,
+        copied=target,
+    )
+
+
+def _changed(copied: Properties, changed: Mapping[str, Any]) -> Properties:
+    """Return the properties *copied*, with those that are *changed*."""
+    kept = {
+        name: pair for name, pair in copied.items() if name not in changed and name not in _MARKS
+    }
+    given = {
+        name: (value, current_state.SOURCE) for name, value in changed.items() if value is not None
+    }
+    return {**kept, **given}

@@ -1,0 +1,130 @@
+"""Shows schedulers changes and sourcestamps that are not recorded yet.
+
+They have negative ids, and whoever asks the master for one of those gets it, however the master was
+found: an operator's scheduler class may have kept it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from buildbot.db.changes import ChangeModel
+from buildbot.db.sourcestamps import SourceStampModel
+from buildbot.util import epoch2datetime
+from twisted.internet import defer
+
+from buildbot_selfserve.model import NewChange
+from buildbot_selfserve.model import Stamp
+
+_ids = itertools.count(-1, -1)
+_changes: dict[int, ChangeModel] = {}
+_stamps: dict[int, SourceStampModel] = {}
+
+
+class Unrecorded:
+    """The changes and sourcestamps of one plan."""
+
+    def __init__(self, master: Any) -> None:
+        _watch(master)
+        self._change_ids: list[int] = []
+        self._stamp_ids: dict[tuple[tuple[str, Any], ...], int] = {}
+
+    def change_id(self, change: NewChange, sourcestamp_id: int | None = None) -> int:
+        """Return an id under which the master has *change*.
+
+        :param sourcestamp_id: its sourcestamp, where that is recorded
+        """
+        place = change.sourcestamp
+        if sourcestamp_id is None:
+            sourcestamp_id = self.sourcestamp_id({**place.columns, "revision": change.revision})
+        number = next(_ids)
+        _changes[number] = ChangeModel(
+            changeid=number,
+            author=change.author,
+            committer=change.committer,
+            comments=change.comments,
+            branch=place.branch,
+            revision=change.revision,
+            revlink=change.revlink,
+            when_timestamp=epoch2datetime(int(time.time()) if change.when is None else change.when),
+            category=change.category,
+            sourcestampid=sourcestamp_id,
+            repository=place.repository,
+            codebase=place.codebase,
+            project=place.project,
+            files=list(change.files),
+            properties=dict(change.properties),
+        )
+        self._change_ids.append(number)
+        return number
+
+    def sourcestamp_id(self, stamp: Mapping[str, Any]) -> int:
+        """Return an id under which the master has the sourcestamp *stamp*.
+
+        :param stamp: what ``db.sourcestamps.findSourceStampId`` takes
+        """
+        whole: dict[str, Any] = {
+            "branch": None,
+            "revision": None,
+            "repository": "",
+            "project": "",
+            "codebase": "",
+        }
+        whole |= {name: value for name, value in stamp.items() if value is not None}
+        key = tuple(sorted(whole.items()))
+        if key not in self._stamp_ids:
+            number = self._stamp_ids[key] = next(_ids)
+            _stamps[number] = SourceStampModel(
+                ssid=number, created_at=epoch2datetime(int(time.time())), **whole
+            )
+        return self._stamp_ids[key]
+
+    def planned(self, stamp: Stamp) -> Stamp:
+        """Return *stamp* as it is planned: one that is not recorded yet by what it is."""
+        if not isinstance(stamp, int) or stamp not in _stamps:
+            return stamp
+        one = _stamps[stamp]
+        return {
+            "branch": one.branch,
+            "revision": one.revision,
+            "repository": one.repository,
+            "project": one.project,
+            "codebase": one.codebase,
+        }
+
+    def forget(self) -> None:
+        """Let the ids mean nothing any more."""
+        for number in self._change_ids:
+            _changes.pop(number, None)
+        for number in self._stamp_ids.values():
+            _stamps.pop(number, None)
+
+
+def _watch(master: Any) -> None:
+    """See to it that the master finds what is not recorded."""
+    changes, stamps = master.db.changes, master.db.sourcestamps
+    if hasattr(changes, "selfserve_watched"):
+        return
+    changes.selfserve_watched = True
+    changes.getChange = _first(_changes.get, changes.getChange)
+    changes.getChangeFromSSid = _first(_change_of, changes.getChangeFromSSid)
+    stamps.getSourceStamp = _first(_stamps.get, stamps.getSourceStamp)
+
+
+def _change_of(sourcestamp_id: int) -> ChangeModel | None:
+    found = [one for one in _changes.values() if one.sourcestampid == sourcestamp_id < 0]
+    return found[-1] if found else None
+
+
+def _first(look_up: Callable[[int], Any], real: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *real*, but for the ids by which *look_up* finds something."""
+
+    def get(key: int, *args: Any, **kwargs: Any) -> Any:
+        found = look_up(key)
+        return real(key, *args, **kwargs) if found is None else defer.succeed(found)
+
+    return get

@@ -1,0 +1,177 @@
+"""Decides which build requests a user may create.
+
+An operator's scheduler class may do as it likes with what it is asked for: name other builders,
+give other properties, add several buildsets. So rights are held against each buildset as it is
+recorded, and the executor inserts only buildsets that were admitted here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from buildbot_selfserve.control import virtual_builder_names
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import NewRequest
+from buildbot_selfserve.model import Outcome
+from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import Stamp
+from buildbot_selfserve.model import Target
+
+#: Decides whether the user may act on a target.
+May = Callable[[Target], Awaitable[bool]]
+
+
+class Rights:
+    """The rights of the user who sent one job request.
+
+    :param may: says whether the user may do this to a target; asked once about each
+    """
+
+    def __init__(self, master: Any, may: May) -> None:
+        self.may = may
+        self._master = master
+        self._branch: Branch | None = None
+        self._codebases: frozenset[str] = frozenset()
+        self._untouched: dict[str, RequestOutcome] = {}
+        self._decided: dict[NewRequest, bool] = {}
+        #: the buildsets that may be created, by identity
+        self._admitted: dict[int, NewBuildset] = {}
+        #: names and masters of builders, by their ids
+        self._builders: dict[int, tuple[str, Sequence[int]]] = {}
+
+    def expect(self, branch: Branch, codebases: Iterable[str]) -> None:
+        """Ask about each other branch that is built in one of these *codebases*, too."""
+        self._branch = branch
+        self._codebases = frozenset(codebases)
+
+    @property
+    def denied(self) -> bool:
+        """Whether any builder was denied."""
+        return any(one.outcome == "denied" for one in self._untouched.values())
+
+    def untouched(self, planned: Iterable[NewBuildset]) -> list[RequestOutcome]:
+        """Return the outcomes of the builders that get no request.
+
+        :param planned: what is created: each builder has one outcome
+        """
+        names = {builder.name for one in planned for builder in one.builders}
+        return [one for name, one in self._untouched.items() if name not in names]
+
+    async def builder_names(self) -> dict[int, str]:
+        """Return the names of all builders, by id."""
+        return {builder_id: name for builder_id, (name, _) in (await self._known()).items()}
+
+    async def built_names(self) -> set[str]:
+        """Return the names of the builders for which some master builds."""
+        return {name for name, master_ids in (await self._known()).values() if master_ids}
+
+    async def _known(self) -> Mapping[int, tuple[str, Sequence[int]]]:
+        if not self._builders:
+            rows = await self._master.data.get(("builders",))
+            self._builders = {row["builderid"]: (row["name"], row["masterids"]) for row in rows}
+        return self._builders
+
+    async def admitted(self, buildset: NewBuildset) -> NewBuildset | None:
+        """Return *buildset* with those of its builders that the user may build with, if any."""
+        if buildset.copied is not None:
+            return self._admit(buildset) if await self.may(buildset.copied) else None
+        stamps = list(buildset.sourcestamps)
+        of_changes = await self._master.db.pool.do(virtual_builder_names.of_sourcestamps, stamps)
+        values = {name: value for name, (value, _source) in buildset.properties.items()}
+        branches = await self._other_branches(stamps) if self._branch is not None else ()
+        builders = tuple(
+            [
+                builder
+                for builder in dict.fromkeys(buildset.builders)
+                if await self._may_build(builder, values, of_changes, branches)
+            ]
+        )
+        return self._admit(replace(buildset, builders=builders)) if builders else None
+
+    async def require(self, buildset: NewBuildset) -> NewBuildset:
+        """Return *buildset* with those of its builders that the user may build with.
+
+        :raises Forbidden: there are none
+        """
+        admitted = await self.admitted(buildset)
+        if admitted is None and (self.denied or buildset.copied is not None):
+            raise Forbidden("You may not build with any of the builders")
+        return admitted or replace(buildset, builders=())
+
+    def _admit(self, buildset: NewBuildset) -> NewBuildset:
+        self._admitted[id(buildset)] = buildset
+        return buildset
+
+    def check(self, buildset: NewBuildset) -> None:
+        """Check, right before it is inserted, that this very *buildset* was admitted.
+
+        :raises Forbidden: it was not
+        """
+        if self._admitted.get(id(buildset)) is not buildset:
+            raise Forbidden("You may not build with any of the builders")
+
+    async def _other_branches(self, stamps: Sequence[Stamp]) -> list[str]:
+        """Return the branches of *stamps* that were not asked for."""
+        assert self._branch is not None
+        found = []
+        for stamp in stamps:
+            whole = await self._whole(stamp)
+            if whole["codebase"] in self._codebases:
+                found.append(whole.get("branch"))
+        return [branch or "" for branch in found if branch not in self._branch.branches]
+
+    async def _whole(self, stamp: Stamp) -> Mapping[str, Any]:
+        if not isinstance(stamp, int):
+            return stamp
+        found: Mapping[str, Any] = await self._master.data.get(("sourcestamps", str(stamp)))
+        return found
+
+    async def _may_build(
+        self,
+        builder: Builder,
+        properties: Mapping[str, Any],
+        of_changes: Sequence[str],
+        branches: Sequence[str],
+    ) -> bool:
+        """Whether the user may build with *builder*; remember why not."""
+        _, master_ids = (await self._known()).get(builder.builder_id, ("", ()))
+        if not master_ids:
+            self.leave_out(builder.name, "left_out", "no master builds for it")
+            return False
+        names = virtual_builder_names.names(self._master, builder.name, properties, of_changes)
+        for name, branch in itertools.product((builder.name, *names), (None, *branches)):
+            request = NewRequest(builder, name, branch)
+            if request not in self._decided:
+                self._decided[request] = await self.may(request)
+            if not self._decided[request]:
+                self.leave_out(name, "denied", _why(request))
+                return False
+        return True
+
+    def leave_out(self, name: str, outcome: Outcome, msg: str) -> None:
+        """Remember that the builder *name* gets no request, and why."""
+        self._untouched[name] = RequestOutcome(None, name, outcome, (), msg)
+
+
+async def everything(target: Target) -> bool:
+    """Allow everything: what was decided before the master was killed is not asked again."""
+    return True
+
+
+def _why(request: NewRequest) -> str:
+    """Return what a receipt says of a *request* that is denied, where it is not what was asked."""
+    if request.branch is not None:
+        return f"its scheduler would build branch {request.branch or 'none'}"
+    if request.name != request.builder.name:
+        return f"{request.builder.name} would build under this name"
+    return ""

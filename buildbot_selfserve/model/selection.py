@@ -1,0 +1,24 @@
+"""Says which builders are meant where something is about several of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The builders that were selected.
+
+    :param names: their names; ``None`` for all
+    """
+
+    names: frozenset[str] | None = None
+
+    def takes(self, buildername: str) -> bool:
+        """Return whether the builder of this name is selected."""
+        return self.names is None or buildername in self.names
+
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target: by the patterns that selected it."""
+        return {}
