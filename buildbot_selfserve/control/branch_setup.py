@@ -318,13 +318,3 @@ def _accepts_as_far_as_known(scheduler: Any, change: Change) -> bool:
         and buildbot_private.takes_parts(change_filter, change, ("branch", "codebase"))
         and all(function is None or function(value) for function, value in functions)
     )
-
-
-def takes(scheduler: Any, change: Change) -> bool:
-    """Whether *scheduler* would take *change*; if its filter fails, that is logged."""
-    try:
-        return accepts(scheduler, change)
-    except Exception:
-        # an operator's own function
-        _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
-        return False
