@@ -182,9 +182,29 @@ class Possible(TypedDict):
     branch: _BranchName
     revision: Annotated[str, "The whole revision, or the text that was given."]
     known: Annotated[bool, "Whether Buildbot knows it on this branch."]
-    reacting: _BuilderNames
+    reacting: Annotated[
+        list[str], "Builders that are configured in the schedulers which would build it."
+    ]
     sets: Annotated[dict[str, _BuilderNames], "The builders of each set."]
     builders: _BuilderNames
+    undecided: Annotated[
+        list[str],
+        "Schedulers that would build it, and decide on their builders when they do.",
+    ]
+    undecided_sets: Annotated[
+        dict[str, list[str]],
+        "Schedulers of each set that decide on their builders when they build.",
+    ]
+    lately: Annotated[
+        dict[str, _BuilderNames],
+        "Builders that such schedulers have chosen in their last builds on this branch.",
+    ]
+    failing: Annotated[list[str], "Schedulers whose change filters fail."]
+    unclear: Annotated[
+        list[str],
+        "Schedulers of which it is not known whether they would build it: this branch has no"
+        " change yet, and their change filters ask for more than its name.",
+    ]
     elsewhere: Annotated[
         dict[str, Annotated[list[str], "Revisions."]],
         "Revisions that it may be on other branches, by branch, if it is unknown here.",

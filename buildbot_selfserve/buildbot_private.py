@@ -45,6 +45,20 @@ def branches_of_filter(change_filter: Any) -> set[str]:
     }
 
 
+def takes_parts(change_filter: Any, change: Any, parts: tuple[str, ...]) -> bool:
+    """Return whether what a ``ChangeFilter`` says of some *parts* lets *change* pass.
+
+    Functions are not asked.
+
+    :param parts: attributes of changes, such as ``branch`` and ``codebase``
+    """
+    return all(
+        one.is_matched(getattr(change, one.prop))
+        for one in getattr(change_filter, "filters", ())
+        if getattr(one, "prop", None) in parts
+    )
+
+
 def request_as_data(model: Any) -> dict[str, Any]:
     """Return a build request of the database as the Data API has it, without properties."""
     found: dict[str, Any] = buildrequests._db2data(model, None)

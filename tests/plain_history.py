@@ -76,13 +76,32 @@ class Plain:
 
     def belongs(self, branch: Branch, stamp: Any) -> bool:
         return stamp["branch"] in branch.branches and all(
-            wanted is None or stamp[column] == wanted
+            wanted is None or stamp[column] in wanted
             for column, wanted in (
-                ("codebase", branch.codebase),
-                ("project", branch.project),
-                ("repository", branch.repository),
+                ("codebase", branch.codebases),
+                ("project", branch.projects),
+                ("repository", branch.repositories),
             )
         )
+
+    def newest_changes(self, branch: Branch) -> list[int]:
+        """Return the newest change in each codebase and repository, the newest first."""
+        newest = {}
+        for change in self.changes:
+            stamp = self.stamps[change["sourcestampid"]]
+            if self.belongs(branch, stamp):
+                newest[stamp["codebase"], stamp["repository"]] = change["changeid"]
+        return sorted(newest.values(), reverse=True)
+
+    def builders_since(self, branch: Branch, since: int) -> set[int]:
+        """Return the builders that were asked for since then."""
+        its = {
+            link["buildsetid"]
+            for link in self.links
+            if self.belongs(branch, self.stamps[link["sourcestampid"]])
+            and self.buildsets[link["buildsetid"]]["submitted_at"] >= since
+        }
+        return {one["builderid"] for one in self.requests if one["buildsetid"] in its}
 
     def rows(self, branch: Branch, counts: Callable[[Any], bool] = bool) -> list[dict[str, Any]]:
         """Return all rows of *branch*, as clients see them and not in any order.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from buildbot.changes.changes import Change
 from buildbot.changes.filter import ChangeFilter
 from buildbot.plugins import schedulers
 from buildbot.secrets.providers.file import SecretInAFile
@@ -61,6 +62,26 @@ def test_a_scheduler_that_keeps_no_codebases_is_left_alone() -> None:
 )
 def test_a_filter_tells_its_branches(given: dict[str, Any], named: set[str]) -> None:
     assert buildbot_private.branches_of_filter(ChangeFilter(**given)) == named
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"branch": "main"}, True),
+        ({"branch_not_eq": "main"}, False),
+        ({"branch_re": "ma"}, True),
+        ({"branch": "other", "project": "p"}, False),
+        ({"branch": "main", "project": "q", "filter_fn": lambda change: 1 / 0}, True),
+        ({"codebase": "lib"}, False),
+        ({"property_eq": {"branch": "x"}}, True),
+        ({}, True),
+    ],
+)
+def test_a_filter_takes_parts_of_a_change(given: dict[str, Any], taken: bool) -> None:
+    change = Change(who="", files=[], comments="", branch="main", codebase="app", project="p")
+    parts = ("branch", "codebase")
+    assert buildbot_private.takes_parts(ChangeFilter(**given), change, parts) is taken
+    assert buildbot_private.takes_parts(None, change, parts) is True
 
 
 def test_no_filter_names_no_branch() -> None:

@@ -287,10 +287,13 @@ def test_a_link_that_cannot_go_to_a_reader_is_reported() -> None:
         ({"branch": None}, {"branches": (None, "")}),
         ({"branch": ""}, {"branches": ("", None)}),
         ({"branch": ["main", None]}, {"branches": ("main", None, "")}),
-        ({"codebase": "server"}, {"codebase": "server"}),
-        ({"codebase": ""}, {"codebase": ""}),
-        ({"project": "p"}, {"project": "p"}),
-        ({"repository": "https://example.org/r"}, {"repository": "https://example.org/r"}),
+        ({"codebase": "server"}, {"codebases": ("server",)}),
+        ({"codebase": ""}, {"codebases": ("",)}),
+        ({"codebase": ["a", "b"]}, {"codebases": ("a", "b")}),
+        ({"project": "p"}, {"projects": ("p",)}),
+        ({"project": ("p", "")}, {"projects": ("p", "")}),
+        ({"repository": "https://example.org/r"}, {"repositories": ("https://example.org/r",)}),
+        ({"repository": ["https://x/a", "y"]}, {"repositories": ("https://x/a", "y")}),
         ({"repo": "https://example.org/r"}, {"repo": "https://example.org/r"}),
         ({"repo_type": "hg"}, {"repo_type": "hg"}),
         ({"revlink": "https://x/{revision}"}, {"revlink": "https://x/{revision}"}),
@@ -330,6 +333,7 @@ def test_good_sets_are_kept(sets: Any) -> None:
 
 
 BRANCH = "a text, None, or a list of those"
+TEXTS = "a text, a list of texts, or None"
 BUILDERS = "a list of builder names, re.compile(...) or tag:NAME"
 SETS = "a dict of names (small letters, digits, - and _) and lists of builders"
 REVLINK = "a text with {revision}, or a callable"
@@ -339,9 +343,9 @@ REVLINK = "a text with {revision}, or a callable"
     ("key", "value", "expected"),
     [
         *(("branch", value, BRANCH) for value in (5, [], ["main", 5], {"main"})),
-        *(("codebase", value, "a text or None") for value in (5, ["a"], "a\x00")),
-        *(("project", value, "a text or None") for value in (5, b"p")),
-        *(("repository", value, "a text or None") for value in (5, "a\n")),
+        *(("codebase", value, TEXTS) for value in (5, [], [None], "a\x00")),
+        *(("project", value, TEXTS) for value in (5, b"p", ["a", 5], {"p"})),
+        *(("repository", value, TEXTS) for value in (5, "a\n", ["a", "b\n"])),
         *(("repo", value, "a text") for value in (None, 5)),
         *(("repo_type", value, "a text") for value in (None, 5)),
         *(("builders", value, BUILDERS) for value in ("fast", 5, [5], [""], ["tag:"], [None])),
@@ -367,6 +371,24 @@ def test_a_mistake_in_a_branch_is_reported(key: str, value: Any, expected: str) 
     assert mistakes(SelfServeBranch, "main", **{key: value}) == [
         f"SelfServeBranch('main'): {key}={value!r} must be {expected}"
     ]
+
+
+@pytest.mark.parametrize("name", ["builds", "failed", "health", "is_done", "missing"])
+def test_a_set_that_is_called_like_a_path_of_self_serves_is_reported(name: str) -> None:
+    assert mistakes(SelfServeBranch, "main", sets={name: ["fast"], f"{name}-2": ["fast"]}) == [
+        f"SelfServeBranch('main'): sets={name!r} must be another name:"
+        " builds, failed, health, is_done, missing are self-serve's own paths"
+    ]
+
+
+@pytest.mark.parametrize("name", ["*", "release/*", "v[0-9]", "pull/?"])
+def test_a_pattern_of_branches_is_kept_and_has_no_branch_of_its_own(name: str) -> None:
+    assert mistakes(SelfServeBranch, name, repository=["a", "b"], sets={"pgo": ["x"]}) == []
+    for branch in ("main", None, ["main"]):
+        assert mistakes(SelfServeBranch, name, branch=branch) == [
+            f"SelfServeBranch({name!r}): branch={branch!r} must be left out:"
+            " the name is a pattern, which stands for branches of their own names"
+        ]
 
 
 @pytest.mark.parametrize("entries", ["fast", 5, [5], [""], ["tag:"], ["scheduler:"]])

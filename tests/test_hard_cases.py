@@ -337,11 +337,14 @@ def by_scheduler() -> Any:
 
 @pytest.mark.parametrize("master", [by_scheduler], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_else_those_count_whose_schedulers_would_react(master: Any) -> None:
+async def test_else_those_count_whose_schedulers_would_react_and_those_that_built_it(
+    master: Any,
+) -> None:
     # a branch that nothing was built on yet, but that a change filter names
     assert (await master.get("/self-serve/main/builders")).json == ["on-any", "on-main"]
     await master.finished_build("x", branch="release-1")
-    assert (await master.get("/self-serve/release-1/builders")).json == ["on-any", "on-release"]
+    found = (await master.get("/self-serve/release-1/builders")).json
+    assert found == ["on-any", "on-release", "x"]
 
 
 def by_history() -> Any:

@@ -22,6 +22,7 @@ from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import cursor
 from buildbot_selfserve.history.index import sync
+from buildbot_selfserve.history.revisions import newest_changes
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Revision
@@ -39,8 +40,8 @@ BRANCHES = (
     Branch("main", ("main",)),
     Branch("Main", ("Main",)),
     Branch("nameless", ("", None)),
-    Branch("app", ("main", "x"), codebase="app"),
-    Branch("p", ("main", "x", None), project="p", repository="https://r/"),
+    Branch("app", ("main", "x"), codebases=("app",)),
+    Branch("p", ("main", "x", None), projects=("p",), repositories=("https://r/",)),
 )
 USERS = (
     "ada",
@@ -172,6 +173,13 @@ def compare(asked: Asked, before: Plain | None = None) -> Plain:
                 day = [shown(row) for row in history.day(branch, date).rows]
                 assert day == in_order(plain.day(branch, begin_of_day)), (branch.name, date)
             compare_today(history, plain, branch)
+            assert list(newest_changes(history.facts, branch)) == (plain.newest_changes(branch)), (
+                branch.name
+            )
+            # of what was deleted in between the builders are remembered
+            for since in (BEGIN + DAY, BEGIN + 2 * DAY, BEGIN, 0) if before is None else ():
+                builders = sync.builders_on(connection, history.facts, branch, since)
+                assert builders == plain.builders_since(branch, since), (branch.name, since)
             for user in USERS:
                 compare_user(history, plain, branch, user)
                 compare_user(history, plain, branch, user, plain.some_requests())
@@ -243,9 +251,9 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
 ) -> None:
     many = 60
     configured = tuple(
-        Branch(f"{name}-{codebase}", (name,), codebase=codebase)
+        Branch(f"{name}-{codebases}", (name,), codebases=codebases)
         for name in map(str, range(many))
-        for codebase in ("app", None)
+        for codebases in (("app",), None)
     )
     with asked.writing.begin() as connection:
         writer = Writer(connection, 12)

@@ -318,10 +318,10 @@ def test_nothing_is_asked_while_nobody_listens() -> None:
     [
         (MAIN, True),
         (OTHER, False),
-        (Branch("m", ("main",), codebase="a"), True),
-        (Branch("m", ("main",), codebase="b"), False),
-        (Branch("m", ("main", None), repository="elsewhere"), False),
-        (Branch("m", ("main",), project="p"), False),
+        (Branch("m", ("main",), codebases=("a",)), True),
+        (Branch("m", ("main",), codebases=("b",)), False),
+        (Branch("m", ("main", None), repositories=("elsewhere",)), False),
+        (Branch("m", ("main",), projects=("p",)), False),
     ],
 )
 def test_a_branch_knows_its_sourcestamps(branch: Branch, has: bool) -> None:

@@ -41,6 +41,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import RouteText
+from buildbot_selfserve.model import SetPart
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
@@ -263,8 +264,11 @@ def possible(text: str) -> Possible:
     where = Sourcestamp(text, text, text, text)
     revision = AnyRevision(branch(text), text, False, (where,))
     builder = Builder(1, text)
-    sets = (BuilderSet(branch(text), text, (builder,)), BuilderSet(branch(text), "pgo", ()))
-    return Possible(revision, (text,), sets, (builder,))
+    parts = (SetPart(text, (builder,)), SetPart(f"{text}2", (), undecided=True))
+    sets = (BuilderSet(branch(text), text, parts), BuilderSet(branch(text), "pgo", ()))
+    named = (text, text)
+    lately = ((text, named),)
+    return Possible(revision, named, sets, (builder,), named, (text,), (text,), lately)
 
 
 DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)

@@ -26,6 +26,7 @@ def filtered() -> Config:
     ASKED.clear()
 
     def wanted(change: Any) -> bool:
+        assert change.revision in (None, REVISION)
         ASKED.append(change.branch)
         return True
 
@@ -52,6 +53,9 @@ async def test_no_function_of_the_operators_sees_a_branch_that_is_made_up(master
             answer = await master.post(branch + path, user=USER)
             assert (answer.status, answer.json["msg"]) == (404, missing["msg"])
     assert ASKED == []
+    for text in ("made-up", "f" * 40):
+        answer = await master.get(f"/self-serve/main/new?revision={text}")
+        assert answer.json["reacting"] == ["fast"]
     assert (await master.get("/self-serve/main/builders")).json == ["fast"]
     assert ASKED == ["main"]
     assert master.errors == []

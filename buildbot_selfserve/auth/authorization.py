@@ -87,8 +87,9 @@ def action_on(permission: Permission, found: Mapping[str, Any]) -> Action:
 
 def offered(permissions: Iterable[Permission], site: Site, branch: str) -> Iterator[Action]:
     """Yield the actions of *permissions* on *branch*, such as one for each of its sets."""
-    configured = [one.sets for one in site.branches or () if one.name == branch]
-    sets = dict.fromkeys([*USUAL_SETS, *(name for one in configured for name, _ in one)])
+    configured = site.branch(branch)
+    more = () if configured is None else configured.sets
+    sets = dict.fromkeys([*USUAL_SETS, *(name for name, _ in more)])
     for permission in permissions:
         for action in actions_of(permission, sets):
             yield Action(permission, action, branch)

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
 
 from buildbot_selfserve.config.checker import Checker
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import is_pattern
 from buildbot_selfserve.params.texts import is_plain
 
 _ANY = object()
+#: What self-serve has of its own below a revision, where sets have their paths.
+OWN_PATHS = ("builds", "failed", "health", "is_done", "missing")
 
 
 class SelfServeBranch:
-    """One branch that self-serve shows, and which sourcestamps belong to it.
+    """One branch that self-serve shows, or many, and which sourcestamps belong to it.
 
-    :param name: the name in URLs
+    :param name: the name in URLs, or a shell pattern such as ``release/*``. A pattern stands for
+        each branch that the master knows, whose name fits and that no other entry names; of
+        several patterns that fit, the first one counts
     :param branch: the branch in sourcestamps: a text, ``None``, or a list of those; default *name*.
         ``None`` and ``''`` both mean the default branch, whichever of them a sourcestamp has
-    :param codebase: only sourcestamps of this codebase, where one branch name lives in several;
-        *project* and *repository* likewise
+    :param codebase: only sourcestamps of this codebase, or of one in a list, where one branch name
+        lives in several; *project* and *repository* likewise
     :param repo: the repository as ``/branches`` shows it; *repo_type* says of which kind it is
     :param builders: builder names, ``re.compile(...)`` or ``'tag:NAME'``; ``None``: worked out
     :param sets: named groups of builders, ``{'nightly': [...], 'pgo': [...]}``; an entry is a
@@ -48,9 +54,9 @@ class SelfServeBranch:
         name: str,
         *,
         branch: Any = _ANY,
-        codebase: str | None = None,
-        project: str | None = None,
-        repository: str | None = None,
+        codebase: str | Sequence[str] | None = None,
+        project: str | Sequence[str] | None = None,
+        repository: str | Sequence[str] | None = None,
         repo: str = "",
         repo_type: str = "git",
         builders: list[Any] | None = None,
@@ -66,6 +72,12 @@ class SelfServeBranch:
             name,
             "a text of 1 to 256 characters",
         )
+        check.require(
+            branch is _ANY or not (isinstance(name, str) and is_pattern(name)),
+            "branch",
+            branch,
+            "left out: the name is a pattern, which stands for branches of their own names",
+        )
         branches = [str(name)] if branch is _ANY else branch
         branches = list(branches) if isinstance(branches, list | tuple) else [branches]
         check.require(
@@ -79,7 +91,7 @@ class SelfServeBranch:
             ("project", project),
             ("repository", repository),
         ):
-            check.text(key, value)
+            check.texts(key, value)
         check.text("repo", repo, optional=False)
         check.text("repo_type", repo_type, optional=False)
         self._check_builders(check, "builders", builders, ("tag:",))
@@ -91,6 +103,12 @@ class SelfServeBranch:
         )
         for key, entries in sets.items() if isinstance(sets, dict) else ():
             self._check_builders(check, f"sets[{key!r}]", entries, ("tag:", "scheduler:"))
+            check.require(
+                key not in OWN_PATHS,
+                "sets",
+                key,
+                f"another name: {', '.join(OWN_PATHS)} are self-serve's own paths",
+            )
         check.require(
             _is_revlink(revlink), "revlink", revlink, "a text with {revision}, or a callable"
         )
@@ -101,9 +119,9 @@ class SelfServeBranch:
         self.branch = Branch(
             name=name,
             branches=tuple(branches),
-            codebase=codebase,
-            project=project,
-            repository=repository,
+            codebases=_texts(codebase),
+            projects=_texts(project),
+            repositories=_texts(repository),
             repo=repo,
             repo_type=repo_type,
             revlink=_pickled(check, revlink),
@@ -137,6 +155,13 @@ class SelfServeBranch:
             entries,
             f"a list of builder names, re.compile(...) or {named}",
         )
+
+
+def _texts(given: object) -> tuple[str, ...] | None:
+    """Return the texts that are *given*: one, or a list of them."""
+    if isinstance(given, str):
+        return (given,)
+    return tuple(given) if isinstance(given, list | tuple) else None
 
 
 def _is_set_name(name: object) -> bool:

@@ -52,6 +52,12 @@ class Checker:
         fine = (value is None and optional) or (isinstance(value, str) and is_plain(value))
         self.require(fine, key, value, "a text" + (" or None" if optional else ""))
 
+    def texts(self, key: str, value: object) -> None:
+        """Report *value* of *key* unless it is a text, a list of texts, or ``None``."""
+        several = list(value) if isinstance(value, list | tuple) else [value]
+        fine = several and all(isinstance(one, str) and is_plain(one) for one in several)
+        self.require(value is None or fine, key, value, "a text, a list of texts, or None")
+
     def number(self, key: str, value: object, minimum: float, maximum: float) -> None:
         """Report *value* of *key* unless it is a number between the two."""
         fine = isinstance(value, int | float) and not isinstance(value, bool)

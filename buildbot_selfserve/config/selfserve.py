@@ -55,7 +55,8 @@ class SelfServe:
     """The value of ``c['www']['plugins']['selfserve']``; every argument has a default.
 
     :param path: where it answers under the master's web root; several segments are allowed
-    :param branches: list of :class:`SelfServeBranch`; ``None``: the branches this master knows
+    :param branches: list of :class:`SelfServeBranch`, of which some may be patterns; ``None``: the
+        branches this master knows
     :param require_login: job requests need a known user, also under ``NoAuth``
     :param tokens: list of :class:`SelfServeToken`
     :param max_count: largest ``count`` of a rebuild

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
+from typing import Literal
 
 from buildbot.changes.changes import Change
-from buildbot.schedulers.timed import Nightly
+from buildbot.schedulers.dependent import Dependent
+from buildbot.schedulers.timed import NightlyBase
+from buildbot.schedulers.timed import NightlyTriggerable
 from buildbot.schedulers.timed import Timed
+from buildbot.steps.trigger import Trigger
+from twisted.internet import task
 from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.clock import monotonic
+from buildbot_selfserve.control.model_changes import InventedChange
+from buildbot_selfserve.control.model_changes import model_changes
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import SetupBasis
 
 _log = Logger()
+
+#: What the change filter of a scheduler says of changes: it takes one, none, it fails, or that
+#: depends on what is not known of a change that is invented.
+Reaction = Literal["takes", "refuses", "fails", "unclear"]
+
+#: Seconds after which the reactor has its turn.
+LONGEST_TURN = 0.003
+
+#: What adds the buildsets of a scheduler (buildbot/schedulers/base.py); a class of the operator's
+#: may choose builders in one of them.
+_ADDING = ("addBuildsetForChanges", "addBuildsetForSourceStamps")
 
 
 def watched_branches(master: Any) -> tuple[str, ...]:
@@ -24,59 +49,240 @@ def watched_branches(master: Any) -> tuple[str, ...]:
     return tuple(sorted(set[str]().union(*map(buildbot_private.branches_of_filter, filters))))
 
 
-def setup(master: Any, branch: Branch) -> Setup:
-    """Return what this master is configured to build on *branch*.
+class Pause:
+    """Lets the reactor have its turn in work that takes long."""
 
-    Schedulers that choose their builders only when they start them (a renderable) are left out.
+    def __init__(self, reactor: Any) -> None:
+        self._clock = monotonic(reactor)
+        self._begun = time.perf_counter()
+
+    async def if_due(self) -> None:
+        """Return after the reactor had its turn, if it has had none for long enough."""
+        if time.perf_counter() - self._begun > LONGEST_TURN:
+            await task.deferLater(self._clock, 0)
+            self._begun = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class _Configured:
+    """What a configuration says, whatever the branch.
+
+    :param names: the builders that are configured in each scheduler
+    :param deciding: the schedulers that decide on their builders when they build
+    :param dependents: the schedulers that build when the builds of another one have passed
+    :param triggers: the schedulers that the Trigger steps of each builder name
+    :param builder_branches: the builders that have a property ``branch``, with its value
     """
-    by_scheduler = {one.name: _builder_names(one) for one in master.allSchedulers()}
-    reacting = {one.name for one in master.allSchedulers() if _reacts(one, branch)}
-    nightly = {one.name for one in master.allSchedulers() if _is_nightly(one, branch)}
+
+    schedulers: list[Any]
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    deciding: set[str] = field(default_factory=set)
+    dependents: dict[str, list[str]] = field(default_factory=dict)
+    triggers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    builder_branches: list[tuple[str, str]] = field(default_factory=list)
+
+    def of_kind(self, kind: type) -> list[Any]:
+        """Return the schedulers of a class."""
+        return [one for one in self.schedulers if isinstance(one, kind)]
+
+    def builders_of(self, schedulers: Iterable[str]) -> tuple[str, ...]:
+        """Return the builders that are configured in some *schedulers*, sorted."""
+        return tuple(sorted({name for one in schedulers for name in self.names[one]}))
+
+    def reached(self, begin: Iterable[str]) -> set[str]:
+        """Return the schedulers that *begin*, and those that these start, and so on.
+
+        Builders start what their Trigger steps name, schedulers those that depend on them.
+        """
+        reached: set[str] = set()
+        left = [*begin]
+        while left:
+            scheduler = left.pop()
+            if scheduler in reached or scheduler not in self.names:
+                continue
+            reached.add(scheduler)
+            left += self.dependents.get(scheduler, ())
+            for builder in self.names[scheduler]:
+                left += self.triggers.get(builder, ())
+        return reached
+
+
+class BranchSetups:
+    """Works out what builds branches in one configuration of a master.
+
+    Of the operator's code only change filters run. One that fails is logged once.
+
+    With hundreds of schedulers and builders that takes some time, in which the reactor gets its
+    turn every few milliseconds.
+    """
+
+    def __init__(self, master: Any) -> None:
+        self._master = master
+        self._logged: set[str] = set()
+        self._known: _Configured | None = None
+
+    async def setup(self, basis: SetupBasis) -> Setup:
+        """Return what this master is configured to build on the branch of *basis*."""
+        pause = Pause(self._master.reactor)
+        known = self._known = self._known or await self._configured(pause)
+        watching = [one for one in known.schedulers if builds_changes(one)]
+        watching = [one for one in watching if one.name not in basis.disabled]
+        changes = await model_changes(
+            self._master,
+            basis.branch,
+            basis.models,
+            schedulers=watching,
+            places=basis.places,
+            revision=basis.revision,
+        )
+        reactions: dict[str, Reaction] = {}
+        for one in watching:
+            reactions[one.name] = self._reaction(one, changes)
+            await pause.if_due()
+        timed = []
+        for one in known.of_kind(Timed):
+            timed += [one] if self._covers(one, basis.branch, changes) else []
+            await pause.if_due()
+        return _setup(known, reactions, timed)
+
+    async def _configured(self, pause: Pause) -> _Configured:
+        """Return what the configuration says, whatever the branch."""
+        known = _Configured(list(self._master.allSchedulers()))
+        for one in known.schedulers:
+            known.names[one.name] = configured_names(one)
+            if decides_later(one):
+                known.deciding.add(one.name)
+            if isinstance(one, Dependent) and one.upstream_name is not None:
+                known.dependents.setdefault(one.upstream_name, []).append(one.name)
+            await pause.if_due()
+        by_factory: dict[int, tuple[str, ...]] = {}
+        for builder in self._master.config.builders:
+            key = id(builder.factory)
+            if key not in by_factory:
+                by_factory[key] = tuple(_triggered_by(builder.factory))
+            known.triggers[builder.name] = by_factory[key]
+            if isinstance(builder.properties.get("branch"), str):
+                known.builder_branches.append((builder.name, builder.properties["branch"]))
+            await pause.if_due()
+        return known
+
+    def _reaction(self, scheduler: Any, changes: Iterable[Change]) -> Reaction:
+        """Return whether *scheduler* would take one of *changes*."""
+        found: set[Reaction] = set()
+        for change in changes:
+            found.add(self._reaction_to(scheduler, change))
+            if "takes" in found:
+                return "takes"
+        return "fails" if "fails" in found else "unclear" if "unclear" in found else "refuses"
+
+    def _reaction_to(self, scheduler: Any, change: Change) -> Reaction:
+        try:
+            if accepts(scheduler, change):
+                return "takes"
+            if not isinstance(change, InventedChange):
+                return "refuses"
+            return "unclear" if _accepts_as_far_as_known(scheduler, change) else "refuses"
+        except Exception:
+            if scheduler.name not in self._logged:
+                self._logged.add(scheduler.name)
+                _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
+            return "fails"
+
+    def _covers(self, scheduler: Any, branch: Branch, changes: Sequence[Change]) -> bool:
+        """Whether a timed *scheduler* builds *branch*.
+
+        Its own branch says so, else those of its codebases, else its change filter.
+        """
+        codebases = [
+            one
+            for name, one in scheduler.codebases.items()
+            if (branch.codebases is None or name in branch.codebases) and _is_there(one, branch)
+        ]
+        named = {one.get("branch") for one in codebases} - {None}
+        if scheduler.branch is not Timed.NoBranch:
+            named = {scheduler.branch}
+        elif not named:
+            return bool(codebases) and self._reaction(scheduler, changes) in ("takes", "unclear")
+        return (
+            bool(codebases)
+            and not named.isdisjoint(branch.branches)
+            and any(_may_be_in(scheduler, change) for change in changes)
+        )
+
+
+def _setup(known: _Configured, reactions: Mapping[str, Reaction], timed: Sequence[Any]) -> Setup:
+    """Return what is configured to build a branch.
+
+    :param reactions: of the schedulers that changes make build
+    :param timed: the timed schedulers of the branch
+    """
+    taking, unclear = _with(reactions, "takes"), _with(reactions, "unclear")
+    # what is triggered counts where it is triggered from
+    triggered = {one.name for one in known.of_kind(NightlyTriggerable)}
+    triggered &= {name for names in known.triggers.values() for name in names}
+    reached = known.reached({*taking, *(one.name for one in timed)} - triggered)
+    nightly = {one.name for one in timed if isinstance(one, NightlyBase)}
     return Setup(
-        builder_branches=_builder_branches(master),
-        reacting=_of(by_scheduler, reacting),
-        nightly=_of(by_scheduler, nightly),
-        schedulers=tuple(by_scheduler.items()),
+        builder_branches=tuple(known.builder_branches),
+        reacting=known.builders_of(taking),
+        undecided=tuple(sorted(known.deciding & taking)),
+        failing=tuple(sorted(_with(reactions, "fails"))),
+        unclear=tuple(sorted(unclear)),
+        reachable=known.builders_of(reached) or known.builders_of(known.reached(unclear)),
+        nightly=tuple(sorted(nightly - (triggered - reached))),
+        schedulers=tuple(known.names.items()),
+        deciding=tuple(sorted(known.deciding)),
     )
 
 
-def _builder_names(scheduler: Any) -> tuple[str, ...]:
+def _with(reactions: Mapping[str, Reaction], reaction: Reaction) -> set[str]:
+    return {name for name, one in reactions.items() if one == reaction}
+
+
+def _triggered_by(factory: Any) -> Iterator[str]:
+    """Yield the names of schedulers in the Trigger steps of *factory*, as far as they are plain."""
+    for step in getattr(factory, "steps", ()):
+        kind = getattr(step, "step_class", None)
+        if not (isinstance(kind, type) and issubclass(kind, Trigger)):
+            continue
+        given = step.kwargs.get("schedulerNames", step.args[0] if step.args else ())
+        if isinstance(given, list | tuple):
+            yield from (name for name in given if isinstance(name, str))
+
+
+def configured_names(scheduler: Any) -> tuple[str, ...]:
+    """Return the names of builders that are configured in *scheduler*, without renderables."""
     names = getattr(scheduler, "builderNames", ())
     if not isinstance(names, list | tuple):
         return ()
     return tuple(name for name in names if isinstance(name, str))
 
 
-def _of(by_scheduler: Mapping[str, tuple[str, ...]], chosen: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({name for one in chosen for name in by_scheduler[one]}))
-
-
-def _builder_branches(master: Any) -> tuple[tuple[str, str], ...]:
-    """Return the builders that have a property ``branch``, with its value."""
-    return tuple(
-        (builder.name, builder.properties["branch"])
-        for builder in master.config.builders
-        if isinstance(builder.properties.get("branch"), str)
+def decides_later(scheduler: Any) -> bool:
+    """Whether *scheduler* decides on its builders when it builds: by a renderable or a method."""
+    names = getattr(scheduler, "builderNames", ())
+    methods = (getattr(scheduler, one, None) for one in _ADDING)
+    return len(configured_names(scheduler)) != (len(names) if _is_list(names) else -1) or any(
+        not str(one.__module__).startswith("buildbot.") for one in methods if one is not None
     )
 
 
-def _is_nightly(scheduler: Any, branch: Branch) -> bool:
-    """Whether *scheduler* builds *branch* at certain times of the day."""
-    if not isinstance(scheduler, Nightly):
-        return False
-    built = {one.get("branch") for one in scheduler.codebases.values()}
-    return bool({scheduler.branch, *built} & set(branch.branches) - {None})
+def _is_list(names: object) -> bool:
+    return isinstance(names, list | tuple)
 
 
-def _reacts(scheduler: Any, branch: Branch) -> bool:
-    """Whether *scheduler* would take a change on *branch*."""
-    if not builds_changes(scheduler) or not scheduler.enabled:
+def _is_there(codebase: Mapping[str, str], branch: Branch) -> bool:
+    """Whether a *codebase* of a scheduler can be in a repository of *branch*."""
+    repository = codebase.get("repository")
+    return not repository or branch.repositories is None or repository in branch.repositories
+
+
+def _may_be_in(scheduler: Any, change: Change) -> bool:
+    """Whether *scheduler* builds in the codebase and repository of *change*, as far as known."""
+    if not isinstance(change, InventedChange) and change.codebase not in scheduler.codebases:
         return False
-    codebases = scheduler.codebases if branch.codebase is None else [branch.codebase]
-    return any(
-        takes(scheduler, _change(branch, text, codebase))
-        for text in branch.branches
-        for codebase in codebases
+    return not change.repository or buildbot_private.takes_parts(
+        scheduler.change_filter, change, ("repository",)
     )
 
 
@@ -85,29 +291,30 @@ def builds_changes(scheduler: Any) -> bool:
     return hasattr(scheduler, "change_filter") and not isinstance(scheduler, Timed)
 
 
-def _change(branch: Branch, text: str | None, codebase: str) -> Change:
-    """Return a change that might happen on *branch*; nobody has made it."""
-    return Change(
-        who="",
-        files=[],
-        comments="",
-        branch=text,
-        codebase=codebase,
-        project=branch.project or "",
-        repository=branch.repository or "",
-    )
-
-
-def takes(scheduler: Any, change: Change) -> bool:
+def accepts(scheduler: Any, change: Change) -> bool:
     """Whether *scheduler* would take *change*.
 
     As it decides itself (buildbot/schedulers/base.py, _changeCallback).
+
+    :raises Exception: whatever a function of the operator's raises
     """
     if change.codebase not in scheduler.codebases:
         return False
-    try:
-        return not scheduler.change_filter or bool(scheduler.change_filter.filter_change(change))
-    except Exception:
-        # an operator's own function, given a change that has not happened
-        _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
-        return False
+    return not scheduler.change_filter or bool(scheduler.change_filter.filter_change(change))
+
+
+def _accepts_as_far_as_known(scheduler: Any, change: Change) -> bool:
+    """Whether *scheduler* would take *change* as far as its branch and codebase say.
+
+    :raises Exception: whatever a function of the operator's raises
+    """
+    change_filter = scheduler.change_filter
+    functions = (
+        (getattr(change_filter, "branch_fn", None), change.branch),
+        (getattr(change_filter, "codebase_fn", None), change.codebase),
+    )
+    return (
+        change.codebase in scheduler.codebases
+        and buildbot_private.takes_parts(change_filter, change, ("branch", "codebase"))
+        and all(function is None or function(value) for function, value in functions)
+    )

@@ -41,6 +41,7 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
@@ -101,7 +102,7 @@ class History:
 
     def builder_set(self, branch: Branch, name: str) -> BuilderSet | None:
         """Return the set of builders of this name on *branch*."""
-        every = builders.builder_sets(self.connection, self._setup, branch)
+        every = self.builder_sets(branch)
         return next((one for one in every if one.name == name), None)
 
     def builder_names(self) -> list[str]:
@@ -149,7 +150,7 @@ class History:
 
     def builder_sets(self, branch: Branch) -> tuple[BuilderSet, ...]:
         """Return the sets of builders of *branch*, by name; some may have no builders."""
-        return tuple(builders.builder_sets(self.connection, self._setup, branch))
+        return tuple(builders.builder_sets(self.connection, self.facts, self._setup, branch))
 
     def is_built(self, row: Row) -> bool:
         """Whether some master builds for the builder of *row* now."""
@@ -158,14 +159,24 @@ class History:
 
     def possible(self, revision: AnyRevision) -> Possible:
         """Return what can be built at *revision*."""
-        branch = revision.branch
+        branch, setup = revision.branch, self._setup
+        sets = self.builder_sets(branch)
+        deciding = {*setup.undecided, *(name for one in sets for name in one.undecided)}
         return Possible(
             revision,
-            self._setup.reacting,
-            self.builder_sets(branch),
-            builders.allowed(self.connection, self._setup, branch),
-            () if revision.known else tuple(self.elsewhere(branch, revision.revision)),
+            setup.reacting,
+            sets,
+            builders.allowed(self.connection, setup, branch),
+            undecided=setup.undecided,
+            failing=setup.failing,
+            unclear=setup.unclear,
+            lately=builders.chosen_by(self.connection, self.facts, branch, deciding),
+            elsewhere=() if revision.known else tuple(self.elsewhere(branch, revision.revision)),
         )
+
+    def setup_basis(self, branch: Branch, revision: AnyRevision | None) -> SetupBasis:
+        """Return what the schedulers are to be asked with about *revision*, or about *branch*."""
+        return builders.setup_basis(self.connection, self.facts, branch, revision)
 
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:
         """Return what *user* has built on *branch*, also by asking for *request_ids*."""

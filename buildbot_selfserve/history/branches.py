@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import fnmatch
+import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -24,15 +27,21 @@ _codebase_branches = Model.codebase_branches
 
 def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Branch | None:
     """Return the branch that URLs call *name*, or ``None``."""
-    if site.branches is not None:
-        return next((one for one in site.branches if one.name == name), None)
-    if name in site.hinted_branches or facts.is_branch(name):
-        return _unconfigured(name)
+    found = site.branch(name)
+    if found is None or name in site.named_branches:
+        return found
+    if name in site.hinted_branches or (facts.is_branch(name) and _has_any(facts, found)):
+        return found
     query = sa.select(_codebase_branches.c.id).where(
         binary_collation(_codebase_branches.c.name, name)
     )
     there = name and connection.execute(query.limit(1)).first()
-    return _unconfigured(name) if there else None
+    return found if there else None
+
+
+def _has_any(facts: Facts, branch: Branch) -> bool:
+    """Whether anything that is known under the name of *branch* belongs to it."""
+    return not branch.is_narrowed or facts.has_places(branch)
 
 
 def branches(
@@ -45,27 +54,75 @@ def branches(
     :param search: only those whose names have this text in them, in capitals or not
     """
     load_branches(connection, facts)
-    if site.branches is not None:
-        found = [ListedBranch(one, facts.moved(one.branches)) for one in site.branches]
-        found.sort(key=lambda one: (-(one.moved or 0), one.branch.name))
-        return [one for one in found if _fits(one.branch.name, search)]
     hinted = filter(can_be_named, site.hinted_branches)
     unmoved = sorted(one for one in hinted if not facts.is_branch(one))
-    if search is None:
+    if site.branches is None and search is None:
         return _Newest(facts.count_branches() + len(unmoved), facts.newest_branches, unmoved)
-    named = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
-    return [_listed(name, moved) for name, moved in named if _fits(name, search)]
+    found: list[tuple[str, int | None]] = []
+    if site.patterns:
+        known = [*facts.newest_branches(0, None), *((name, None) for name in unmoved)]
+        found = _by_patterns(facts, site, known)
+    for name, one in sorted(site.named_branches.items()):
+        bisect.insort(found, (name, facts.moved(one.branches)), key=lambda one: -(one[1] or 0))
+    if search is not None:
+        found = [one for one in found if _fits(one[0], search)]
+    return _Configured(site, found)
+
+
+def _by_patterns(
+    facts: Facts, site: Site, known: Sequence[tuple[str, int | None]]
+) -> list[tuple[str, int | None]]:
+    """Return those of the *known* branches, with when they moved, that patterns stand for.
+
+    There may be very many.
+    """
+    others = [one for one in known if one[0] not in site.named_or_taken]
+    if "*" in {one.name for one in site.patterns} and not any(
+        one.is_narrowed for one in site.patterns
+    ):
+        return others
+    left = {name for name, _ in others}
+    kept: set[str] = set()
+    for pattern in site.patterns:
+        fits = re.compile(fnmatch.translate(pattern.name)).match
+        every = pattern.name == "*"
+        fitting = left if every else {one for one in left if fits(one) or one == pattern.name}
+        left = left - fitting
+        if pattern.is_narrowed:
+            fitting = fitting & {*facts.branches_within(pattern), *site.hinted_branches}
+        kept |= fitting
+    return [one for one in others if one[0] in kept]
+
+
+class _Configured(Sequence[ListedBranch]):
+    """Branches with what is configured for them, made when they are looked at."""
+
+    def __init__(self, site: Site, moved: Sequence[tuple[str, int | None]]) -> None:
+        self._site = site
+        self._moved = moved
+
+    def __len__(self) -> int:
+        return len(self._moved)
+
+    def __getitem__(self, wanted: Any) -> Any:
+        if not isinstance(wanted, slice):
+            return self[wanted : wanted + 1][0]
+        named = ((self._site.branch(name), moved) for name, moved in self._moved[wanted])
+        return [ListedBranch(one, moved) for one, moved in named if one is not None]
+
+    def __iter__(self) -> Iterator[ListedBranch]:
+        return iter(self[:])
 
 
 def names_near(
     connection: sa.Connection, facts: Facts, site: Site, text: str, count: int
 ) -> Sequence[str]:
     """Return the *count* names of branches beside which *text* would stand in their order."""
-    if site.branches is not None:
-        names = {one.name for one in site.branches}
-    else:
+    names = set(site.named_branches)
+    if site.patterns:
         load_branches(connection, facts)
-        names = {*site.hinted_branches, *facts.branches_near(text, count)}
+        others = {*site.hinted_branches, *facts.branches_near(text, count)}
+        names.update(name for name in others if site.branch(name) is not None)
     return near(sorted(names), text, count)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Set
@@ -10,23 +11,33 @@ from collections.abc import Set
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import builders_on
+from buildbot_selfserve.history.index import chosen_lately
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderEntry
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
+from buildbot_selfserve.model import SetPart
 from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.permissions import NIGHTLY
 from buildbot_selfserve.permissions import USUAL_SETS
 
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
+_schedulers = Model.schedulers
+_DISABLED = Statement(sa.select(_schedulers.c.name).where(_schedulers.c.enabled == 0))
 
 #: Begins the names of Buildbot's own builders, such as ``__Janitor``; it lets nobody else use them
 #: (buildbot/config/builder.py, BuilderConfig).
 BUILDBOTS_OWN = "__"
+#: Seconds that it may be since a builder was asked for that has built a branch lately.
+LATELY = 30 * 86_400
 TAG = "tag:"
 SCHEDULER = "scheduler:"
 
@@ -35,20 +46,47 @@ def builders(connection: sa.Connection, facts: Facts, setup: Setup, branch: Bran
     """Return the builders of *branch* that exist on a master now.
 
     The first of these that names any: those that are configured for the branch; those whose
-    property ``branch`` is it; those whose schedulers would react to a change on it; those that
-    have built it.
+    property ``branch`` is it; those that its schedulers reach, with those that have built it
+    lately; those that have ever built it.
     """
     existing = _existing(connection)
     if branch.builders is not None:
-        named = _named(connection, setup, existing, branch.builders)
+        named = _named(connection, existing, branch.builders)
     else:
         named = (
             {name for name, value in setup.builder_branches if value in branch.branches}
             & set(existing)
-            or set(setup.reacting) & set(existing)
+            or _of_branch(connection, facts, setup, branch, existing)
             or _names_of(existing, builders_on(connection, facts, branch))
         )
     return Builders(branch, _sorted(existing, named))
+
+
+def _of_branch(
+    connection: sa.Connection,
+    facts: Facts,
+    setup: Setup,
+    branch: Branch,
+    existing: Mapping[str, Builder],
+) -> set[str]:
+    """Return the builders that the schedulers of *branch* reach, and those that built it lately.
+
+    What a scheduler chooses only when it builds is among the latter, and what triggers start that
+    name their schedulers only then.
+    """
+    lately = builders_on(connection, facts, branch, int(time.time()) - LATELY)
+    return set(setup.reachable) & set(existing) | _names_of(existing, lately)
+
+
+def chosen_by(
+    connection: sa.Connection, facts: Facts, branch: Branch, schedulers: Iterable[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the builders that *schedulers* have chosen in their last builds on *branch*."""
+    chosen = chosen_lately(connection, facts, branch, schedulers)
+    existing = _existing(connection) if chosen else {}
+    return tuple(
+        (name, tuple(sorted(_names_of(existing, chosen[name])))) for name in sorted(chosen)
+    )
 
 
 def allowed(connection: sa.Connection, setup: Setup, branch: Branch) -> tuple[Builder, ...]:
@@ -58,33 +96,75 @@ def allowed(connection: sa.Connection, setup: Setup, branch: Branch) -> tuple[Bu
     """
     existing = _existing(connection)
     if branch.builders is not None:
-        named = _named(connection, setup, existing, branch.builders)
+        named = _named(connection, existing, branch.builders)
     else:
         named = set(existing) - _of_others(setup, branch)
     return _sorted(existing, named)
 
 
-def builder_sets(connection: sa.Connection, setup: Setup, branch: Branch) -> list[BuilderSet]:
-    """Return the sets of *branch* by name; a set that is not configured may have no builders."""
+def builder_sets(
+    connection: sa.Connection, facts: Facts, setup: Setup, branch: Branch
+) -> list[BuilderSet]:
+    """Return the sets of *branch* by name; a set that is not configured may have no builders.
+
+    Such a set has the builders of its tag, as far as the schedulers of the branch reach them or
+    they have built it lately, and ``nightly`` the ``Nightly`` schedulers of the branch.
+    """
     configured = dict(branch.sets)
     existing = _existing(connection)
+    others = _of_others(setup, branch)
     found = []
     for name in sorted({*USUAL_SETS, *configured}):
         if name in configured:
             entries = configured[name]
-            named = _named(connection, setup, existing, entries)
+            schedulers = [
+                entry.removeprefix(SCHEDULER)
+                for entry in entries
+                if isinstance(entry, str) and entry.startswith(SCHEDULER)
+            ]
+            parts = _parts(setup, existing, schedulers, set())
+            named = _named(connection, existing, entries)
         else:
-            entries = (f"{TAG}{name}",)
-            named = _named(connection, setup, existing, entries)
-            named |= set(setup.nightly) & set(existing) if name == NIGHTLY else set()
-            named -= _of_others(setup, branch)
-        schedulers = tuple(
-            entry.removeprefix(SCHEDULER)
-            for entry in entries
-            if isinstance(entry, str) and entry.startswith(SCHEDULER)
-        )
-        found.append(BuilderSet(branch, name, _sorted(existing, named), schedulers))
+            parts = _parts(setup, existing, setup.nightly if name == NIGHTLY else (), others)
+            named = _named(connection, existing, (f"{TAG}{name}",)) - others
+            if named - set(setup.reachable):
+                named &= _of_branch(connection, facts, setup, branch, existing)
+        # what a scheduler has is built with the properties of that one
+        named -= {builder.name for part in parts for builder in part.builders}
+        parts += [SetPart(None, _sorted(existing, named))] if named else []
+        found.append(BuilderSet(branch, name, tuple(parts)))
     return found
+
+
+def _parts(
+    setup: Setup, existing: Mapping[str, Builder], schedulers: Iterable[str], others: Set[str]
+) -> list[SetPart]:
+    """Return the parts of a set that *schedulers* stand for, as far as there are such.
+
+    :param others: builders that are left out
+    """
+    names = dict(setup.schedulers)
+    parts = []
+    for scheduler in dict.fromkeys(schedulers):
+        named = (set(names.get(scheduler, ())) & set(existing)) - others
+        undecided = scheduler in setup.deciding
+        if named or undecided:
+            parts.append(SetPart(scheduler, _sorted(existing, named), undecided))
+    return parts
+
+
+def setup_basis(
+    connection: sa.Connection, facts: Facts, branch: Branch, revision: AnyRevision | None
+) -> SetupBasis:
+    """Return what the schedulers are to be asked with about *revision*, or about *branch*."""
+    disabled = tuple(sorted(name for (name,) in _DISABLED.all(connection)))
+    if revision is not None:
+        # a text that somebody makes up is not for the operator's functions
+        text = revision.revision if revision.known else None
+        return SetupBasis(branch, text, revision.models, revision.sourcestamps, disabled)
+    models = revisions.newest_changes(facts, branch)
+    places = () if models else tuple(facts.places_on(branch, revisions.MOST_PLACES))
+    return SetupBasis(branch, None, models, places, disabled)
 
 
 def builder_names(connection: sa.Connection) -> list[str]:
@@ -148,22 +228,16 @@ def _existing(connection: sa.Connection) -> dict[str, Builder]:
 
 
 def _named(
-    connection: sa.Connection,
-    setup: Setup,
-    existing: Iterable[str],
-    entries: Iterable[BuilderEntry],
+    connection: sa.Connection, existing: Iterable[str], entries: Iterable[BuilderEntry]
 ) -> set[str]:
-    """Return the existing builders that *entries* of the configuration mean."""
+    """Return the existing builders that *entries* of the configuration mean, but for schedulers."""
     tagged = names_by_tag(connection)
-    of_schedulers = dict(setup.schedulers)
     named: set[str] = set()
     for entry in entries:
         if isinstance(entry, re.Pattern):
             named.update(name for name in existing if entry.search(name))
         elif entry.startswith(TAG):
             named.update(tagged.get(entry.removeprefix(TAG), ()))
-        elif entry.startswith(SCHEDULER):
-            named.update(of_schedulers.get(entry.removeprefix(SCHEDULER), ()))
-        else:
+        elif not entry.startswith(SCHEDULER):
             named.add(entry)
     return named & set(existing)

@@ -44,6 +44,8 @@ from buildbot_selfserve.model import one_spelling
 
 #: So many of the newest sourcestamps tell where a branch is.
 NEWEST = 1000
+#: So many codebases and repositories of a branch count, the newest ones.
+MOST_PLACES = 50
 #: A revision that is not known on a branch is looked for on so many others.
 MOST_ELSEWHERE = 20
 
@@ -127,11 +129,12 @@ def elsewhere(
     """Return what *text* means on other branches than *branch*; on so many of them."""
     text = one_spelling(text)
     places = facts.places_of(text, MOST_ELSEWHERE) if text else []
-    if site.branches is not None:
-        others = [one for one in site.branches if any(place.belongs(one) for place in places)]
-    else:
-        names = dict.fromkeys(place.branch for place in places if place.branch)
-        others = [Branch(name, (name,)) for name in names]
+    named = site.named_branches.values()
+    others = [one for one in named if any(place.belongs(one) for place in places)]
+    for name in dict.fromkeys(place.branch for place in places if place.branch):
+        other = None if name in site.named_branches else site.branch(name)
+        if other is not None and any(place.belongs(other) for place in places):
+            others.append(other)
     others = [one for one in others if one.name != branch.name][:MOST_ELSEWHERE]
     return candidates(connection, facts, others, text)
 
@@ -158,7 +161,40 @@ def to_build(
     """
     fitting = candidates(connection, facts, (branch,), text)
     found = [_known(connection, facts, one) for one in fitting]
-    return found or [AnyRevision(branch, text, False, _places(facts, branch))]
+    if found:
+        return found
+    models = newest_changes(facts, branch)
+    return [AnyRevision(branch, text, False, places(facts, branch), models)]
+
+
+def newest_changes(facts: Facts, branch: Branch) -> tuple[int, ...]:
+    """Return the ids of the newest change on *branch* in each codebase and repository.
+
+    The newest of them comes first.
+    """
+    return tuple(facts.newest_changes(branch, MOST_PLACES).values())
+
+
+def _models(
+    facts: Facts, branch: Branch, stamps: Sequence[Stamp], known: Iterable[Sourcestamp]
+) -> tuple[int, ...]:
+    """Return the ids of the changes that changes of a revision are like.
+
+    Where it is *known*, its own or else the newest one there; if there is none, those of the
+    branch.
+
+    :param stamps: its sourcestamps
+    """
+    of_branch = facts.newest_changes(branch, MOST_PLACES)
+    changes = facts.changes_of(one.id for one in stamps)
+    own: dict[tuple[str, str], int] = {}
+    for stamp in stamps:
+        if stamp.id in changes:
+            where = stamp.place.where
+            own[where] = max(changes[stamp.id], own.get(where, 0))
+    newest = {**of_branch, **own}
+    found = tuple(newest[place.where] for place in known if place.where in newest)
+    return found or tuple(of_branch.values())
 
 
 def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRevision:
@@ -178,7 +214,8 @@ def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRe
     # the last one stands for its codebase
     by_codebase = {stamp.place.codebase: stamp.place for stamp in stamps}
     known = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
-    return AnyRevision(revision.branch, _written(revision, stamps), True, known)
+    models = _models(facts, revision.branch, stamps, known)
+    return AnyRevision(revision.branch, _written(revision, stamps), True, known, models)
 
 
 def _written(revision: Revision, stamps: Sequence[Stamp]) -> str:
@@ -189,12 +226,17 @@ def _written(revision: Revision, stamps: Sequence[Stamp]) -> str:
     return revision.revision
 
 
-def _places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
-    """Return where *branch* is, as far as its newest sourcestamps tell."""
-    found = facts.newest_places(branch, NEWEST)
+def places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
+    """Return where *branch* is, as far as its newest sourcestamps tell.
+
+    One for each codebase and repository, with the newest project.
+    """
+    found: dict[tuple[str, str], Sourcestamp] = {}
+    for one in facts.newest_places(branch, NEWEST):
+        found.setdefault(one.where, one)
     # who asks for a build by hand often leaves the repository out
-    whole = {one for one in found if one.repository} or found
-    return tuple(sorted(whole, key=lambda one: (one.codebase, one.repository, one.project)))
+    whole = [one for one in found.values() if one.repository] or found.values()
+    return tuple(sorted(whole, key=lambda one: one.where))
 
 
 def rows_at(

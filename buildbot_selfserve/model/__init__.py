@@ -23,7 +23,9 @@ from buildbot_selfserve.model.branches import BuilderSet
 from buildbot_selfserve.model.branches import ListedBranch
 from buildbot_selfserve.model.branches import Possible
 from buildbot_selfserve.model.branches import Revision
+from buildbot_selfserve.model.branches import SetPart
 from buildbot_selfserve.model.branches import Sourcestamp
+from buildbot_selfserve.model.branches import is_pattern
 from buildbot_selfserve.model.decisions import Decision
 from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.events import Event
@@ -96,6 +98,7 @@ from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
 from buildbot_selfserve.model.selection import Selection
 from buildbot_selfserve.model.site import Setup
+from buildbot_selfserve.model.site import SetupBasis
 from buildbot_selfserve.model.site import Site
 from buildbot_selfserve.model.site import midnight
 from buildbot_selfserve.model.wire import as_json
@@ -170,7 +173,9 @@ __all__ = [
     "RouteText",
     "Row",
     "Selection",
+    "SetPart",
     "Setup",
+    "SetupBasis",
     "Site",
     "Sourcestamp",
     "Stamp",
@@ -183,6 +188,7 @@ __all__ = [
     "has_address",
     "is_abbreviation",
     "is_hash",
+    "is_pattern",
     "may_abbreviate",
     "means",
     "midnight",

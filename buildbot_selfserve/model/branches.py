@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import pickle
 import re
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from typing import ClassVar
@@ -25,14 +27,16 @@ DAY = 86_400
 #: Seconds after which a branch on which nothing has moved is folded away.
 QUIET_AFTER = 30 * DAY
 
+_WILDCARD = re.compile(r"[*?[]")
+
 
 @dataclass(frozen=True)
 class Branch:
     """A branch as it stands in URLs, and the sourcestamps that belong to it.
 
-    :param name: the name in URLs and in rows
+    :param name: the name in URLs and in rows, or a shell pattern for the names of many branches
     :param branches: the values of ``sourcestamps.branch`` that match
-    :param codebase: only this codebase, or ``None`` for any; likewise project and repository
+    :param codebases: only these codebases, or ``None`` for any; likewise projects and repositories
     :param revlink: ``str.format`` template with ``{revision}``, or a pickled callable, or ``None``
     :param builders: names, regular expressions and ``tag:NAME`` of its builders; ``None``: those
         are worked out
@@ -41,14 +45,33 @@ class Branch:
 
     name: str
     branches: tuple[str | None, ...]
-    codebase: str | None = None
-    project: str | None = None
-    repository: str | None = None
+    codebases: tuple[str, ...] | None = None
+    projects: tuple[str, ...] | None = None
+    repositories: tuple[str, ...] | None = None
     repo: str = ""
     repo_type: str = "git"
     revlink: str | bytes | None = None
     builders: tuple[BuilderEntry, ...] | None = None
     sets: tuple[tuple[str, tuple[BuilderEntry, ...]], ...] = ()
+
+    @property
+    def is_pattern(self) -> bool:
+        """Return whether it stands for every branch whose name fits its own."""
+        return is_pattern(self.name)
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Return whether sourcestamps of its branches may belong elsewhere."""
+        return (self.codebases, self.projects, self.repositories) != (None, None, None)
+
+    def fits(self, name: str) -> bool:
+        """Return whether the pattern that it is stands for the branch *name*."""
+        # itself, too: brackets may belong to a name
+        return name == self.name or fnmatch.fnmatchcase(name, self.name)
+
+    def named(self, name: str) -> Branch:
+        """Return the branch *name* with all that this pattern says of it."""
+        return replace(self, name=name, branches=(name,))
 
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured.
@@ -60,6 +83,11 @@ class Branch:
         if isinstance(self.revlink, bytes):
             return _called(self.revlink, revision)
         return self.revlink.format(revision=revision)
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether *name* is a shell pattern, as ``fnmatch`` knows them."""
+    return _WILDCARD.search(name) is not None
 
 
 #: The callables that have failed, of which the log tells once.
@@ -163,12 +191,23 @@ class Sourcestamp(NamedTuple):
 
     def belongs(self, branch: Branch) -> bool:
         """Return whether it is on *branch*."""
+        return self.branch in branch.branches and self.is_within(branch)
+
+    def is_within(self, branch: Branch) -> bool:
+        """Return whether its codebase, project and repository are among those of *branch*."""
         return (
-            self.branch in branch.branches
-            and branch.codebase in (None, self.codebase)
-            and branch.project in (None, self.project)
-            and branch.repository in (None, self.repository)
+            (branch.codebases is None or self.codebase in branch.codebases)
+            and (branch.projects is None or self.project in branch.projects)
+            and (branch.repositories is None or self.repository in branch.repositories)
         )
+
+    @property
+    def where(self) -> tuple[str, str]:
+        """Return what tells it from other places: codebase and repository.
+
+        Not the project, which some change sources set for each commit.
+        """
+        return self.codebase, self.repository
 
     def may_be(self, other: Sourcestamp) -> bool:
         """Return whether both may be the same source: builds by hand often leave out parts."""
@@ -187,12 +226,15 @@ class AnyRevision:
         text as it was given
     :param sourcestamps: where it is, one a codebase; of a revision that is not known, where this
         branch is: none when nobody knows, several when it can be any of them
+    :param models: ids of the changes that a change of it is like, one a codebase and repository:
+        its own, or else the newest of the branch
     """
 
     branch: Branch
     revision: str
     known: bool
     sourcestamps: tuple[Sourcestamp, ...]
+    models: tuple[int, ...] = ()
 
     @property
     def shown(self) -> str:
@@ -218,6 +260,14 @@ class Builder:
 
 @dataclass(frozen=True)
 class SetPart:
+    """What a set has of one scheduler, or of none.
+
+    :param scheduler: the name of the scheduler whose properties and codebases its builds get;
+        ``None`` for builders that are named, tagged or matched
+    :param builders: by name, as far as they are known before they build
+    :param undecided: the scheduler decides on its builders when it builds
+    """
+
     scheduler: str | None
     builders: tuple[Builder, ...]
     undecided: bool = False
@@ -227,19 +277,33 @@ class SetPart:
 class BuilderSet:
     """A named group of builders of a branch, such as ``nightly``.
 
-    :param schedulers: names of the schedulers that it was taken from; their properties are its own
+    :param parts: one for each scheduler, and one for the builders that are in it by themselves
     """
 
     branch: Branch
     name: str
-    builders: tuple[Builder, ...]
-    schedulers: tuple[str, ...] = ()
+    parts: tuple[SetPart, ...]
 
     @property
-    def parts(self) -> tuple[SetPart, ...]:
-        if not self.schedulers:
-            return (SetPart(None, self.builders),)
-        return tuple(SetPart(one, ()) for one in self.schedulers)
+    def builders(self) -> tuple[Builder, ...]:
+        """Return the builders of all parts, by name."""
+        every = {builder.name: builder for part in self.parts for builder in part.builders}
+        return tuple(every[name] for name in sorted(every))
+
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        """Return the names of the schedulers that it is taken from."""
+        return tuple(part.scheduler for part in self.parts if part.scheduler is not None)
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether it may have anything to build."""
+        return bool(self.builders or self.undecided)
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Return the names of the schedulers that decide on their builders when they build."""
+        return tuple(part.scheduler for part in self.parts if part.undecided and part.scheduler)
 
     def asked(self) -> dict[str, Any]:
         """Return how the journal names this target: the action does."""
@@ -250,7 +314,14 @@ class BuilderSet:
 class Possible:
     """What can be built at a revision.
 
-    :param reacting: names of the builders that a change on the branch would be built by
+    :param reacting: names of the builders that are configured in the schedulers which would build
+        it as on a push
+    :param undecided: names of those of these schedulers that decide on their builders when they
+        build
+    :param failing: names of the schedulers whose change filters fail
+    :param unclear: names of the schedulers whose change filters ask for more than is known where
+        there is no change
+    :param lately: builders that schedulers which decide later have chosen in their last builds here
     :param elsewhere: what a revision that is not known here means on other branches
     """
 
@@ -258,6 +329,10 @@ class Possible:
     reacting: tuple[str, ...]
     sets: tuple[BuilderSet, ...]
     builders: tuple[Builder, ...]
+    undecided: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    lately: tuple[tuple[str, tuple[str, ...]], ...] = ()
     elsewhere: tuple[Revision, ...] = ()
 
 

@@ -137,6 +137,11 @@ def _(value: branches.Possible, site: Site) -> answers.Possible:
         "reacting": list(value.reacting),
         "sets": {one.name: [builder.name for builder in one.builders] for one in value.sets},
         "builders": [builder.name for builder in value.builders],
+        "undecided": list(value.undecided),
+        "undecided_sets": {one.name: list(one.undecided) for one in value.sets if one.undecided},
+        "lately": {name: list(builders) for name, builders in value.lately},
+        "failing": list(value.failing),
+        "unclear": list(value.unclear),
         "elsewhere": _by_branch(value.elsewhere),
     }
 

@@ -35,8 +35,9 @@ from buildbot_selfserve.routes import declare
 def builders(ctx: ReadContext, branch: Branch) -> Builders:
     """List the names of the builders of this branch, sorted.
 
-    These are the builders configured for it, or else those that would build a change on it or
-    have built it. Builders that no master has now are left out.
+    These are the builders configured for it, or else those that its schedulers start, those that
+    these trigger, and those that have built it within 30 days. Builders that no master has now are
+    left out.
     """
     return ctx.history.builders(branch)
 

@@ -137,7 +137,8 @@ def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: 
 def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Possible:
     """List what can be built at a revision, known or not: sets and builders.
 
-    The page has forms to build them.
+    Schedulers are asked with the change of the revision, or with one like the newest change of the
+    branch. The page has forms to build them.
     """
     return ctx.history.possible(any_revision)
 

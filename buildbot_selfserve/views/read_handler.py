@@ -19,6 +19,7 @@ from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import WaitCondition
@@ -172,6 +173,21 @@ def sourcestamps_of(
         site, lambda reading: reading.history.sourcestamps_of(request_ids)
     )
     return found
+
+
+def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBasis:
+    """Return what the schedulers are to be asked with about a branch, or a revision of it.
+
+    :param texts: by noun; a revision is ``any_revision``
+    :raises NotFound: there is no such branch, or several such revisions
+    """
+
+    def work(reading: Reading) -> SetupBasis:
+        found = lookup.resolve(reading, texts)
+        return reading.history.setup_basis(found["branch"], found.get("any_revision"))
+
+    basis: SetupBasis = reader.read(site, work)
+    return basis
 
 
 def resolve(

@@ -6,21 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.auth import time_limits
 from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured_or_none
-from buildbot_selfserve.control.branch_setup import setup
+from buildbot_selfserve.control.branch_setup import BranchSetups
 from buildbot_selfserve.control.branch_setup import watched_branches
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
-from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Setup
+from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.views.read_handler import resolve
+from buildbot_selfserve.views.read_handler import setup_basis
 
 #: Our key in ``c['www']['plugins']``.
 KEY = "selfserve"
@@ -51,7 +52,8 @@ class Backend:
         # the configuration of Buildbot's whose secrets the tokens have
         self._tokens_of: Any = None
         self._site: Site | None = None
-        self._setups: dict[str, Setup] = {}
+        self._setups: dict[SetupBasis, Setup] = {}
+        self._branch_setups = BranchSetups(master)
 
     @property
     def readers(self) -> Readers:
@@ -83,30 +85,38 @@ class Backend:
         """
         if not (route.needs_setup or (route.page_needs_setup and form == "html")):
             return self.site
-        setup = await self._setup(texts["branch"])
-        return replace(self.site, setup=setup)
+        nouns = {"branch": texts["branch"]}
+        if route.method == "GET" and "any_revision" in texts:
+            nouns["any_revision"] = texts["any_revision"]
+        return replace(self.site, setup=await self._setup(nouns))
 
-    async def _setup(self, branch_name: str) -> Setup:
-        """Return what is configured to build the branch.
+    async def _setup(self, nouns: dict[str, str]) -> Setup:
+        """Return what is configured to build a branch, or a revision of it.
 
         It is worked out here in the reactor, by functions of the operator's: for branches that
-        there are, and for no text that somebody makes up.
+        there are, and for no text that somebody makes up. A new change on the branch makes it
+        another one.
 
         :raises NotFound: there is no such branch
         """
-        if branch_name not in self._setups:
-            found = await self.readers.ask(resolve, self.site, {"branch": branch_name})
-            branch_name = found["branch"].name
-        if branch_name not in self._setups:
-            self._setups[branch_name] = setup(self.master, self._branch(branch_name))
-        known = self._setups[branch_name] = self._setups.pop(branch_name)  # the last one now
-        if len(self._setups) > MOST_REMEMBERED:
-            del self._setups[next(iter(self._setups))]
+        basis = await self.readers.ask(setup_basis, self.site, nouns)
+        if not buildbot_private.is_initialized(self.master):
+            return await self._worked_out(BranchSetups(self.master), basis)  # some may be missing
+        known, remembered = self._setups.pop(basis, None), self._setups
+        if known is None:
+            known = await self._worked_out(self._branch_setups, basis)
+        # after a reconfig meanwhile, it is remembered no more
+        remembered[basis] = known
+        if len(remembered) > MOST_REMEMBERED:
+            del remembered[next(iter(remembered))]
         return known
 
-    def _branch(self, name: str) -> Branch:
-        named = (one for one in self.site.branches or () if one.name == name)
-        return next(named, Branch(name, (name,)))
+    async def _worked_out(self, setups: BranchSetups, basis: SetupBasis) -> Setup:
+        """Return what is configured to build what *basis* is about; it asks for its changes.
+
+        :raises Unavailable: the master's database does not answer in time
+        """
+        return await time_limits.in_time(self.master, setups.setup(basis), self.config.timeout)
 
     @property
     def tokens(self) -> Tokens:
@@ -137,7 +147,8 @@ class Backend:
     def forget_configuration(self) -> None:
         """Forget what was worked out from an earlier configuration."""
         self._site = None
-        self._setups.clear()
+        self._setups = {}
+        self._branch_setups = BranchSetups(self.master)
         self.live.connections.most = self.config.max_waiting
         self.live.connections.most_of_one = self.config.max_waiting_per_client
 

@@ -193,8 +193,7 @@ class Reads:
         """
         if not route.offers:
             return {}
-        site = await self.backend.site_for(route, texts)
-        actions = list(authorization.offered(route.offers, site, texts["branch"]))
+        actions = list(authorization.offered(route.offers, self.backend.site, texts["branch"]))
         require_login = self.backend.config.require_login
         found = {
             action.name: permission_preview.decision(
@@ -208,6 +207,7 @@ class Reads:
             if found[action.name].allowed is None and action.permission.noun in texts
         ]
         if unclear:
+            site = await self.backend.site_for(route, texts)
             nouns = await self.backend.readers.ask(read_handler.resolve, site, texts)
             of_targets = permission_preview.of_targets(self.master, identity, unclear, nouns)
             seconds = self.backend.config.timeout

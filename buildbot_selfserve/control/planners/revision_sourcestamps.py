@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.internet import defer
 from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Sourcestamp
 
 
@@ -25,30 +27,44 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
     """
     if revision.known or len(revision.sourcestamps) == 1:
         return revision.sourcestamps
-    if revision.sourcestamps:
-        named = ", ".join(
-            one.repository or f"codebase {one.codebase!r}" for one in revision.sourcestamps
-        )
-        raise _ambiguous(revision, named)
-    branch = revision.branch
-    repositories: dict[str, str] = {}
-    for scheduler in schedulers:
-        for codebase, defaults in getattr(scheduler, "codebases", {}).items():
-            repositories[codebase] = repositories.get(codebase) or defaults.get("repository") or ""
-    codebases = [branch.codebase] if branch.codebase is not None else sorted(repositories) or [""]
-    if len(codebases) > 1:
-        raise _ambiguous(revision, ", ".join(f"codebase {one!r}" for one in codebases))
-    (codebase,) = codebases
-    repository = branch.repository or repositories.get(codebase, "")
-    return (Sourcestamp(branch.branches[0], codebase, repository, branch.project or ""),)
-
-
-def _ambiguous(revision: AnyRevision, named: str) -> Refused:
-    return Refused(
+    found = revision.sourcestamps or possible_places(revision.branch, schedulers)
+    if len(found) == 1:
+        return found
+    raise Refused(
         f"Revision {revision.revision} is unknown, and could be in several codebases or"
         " repositories",
-        f"{named}; choose one with codebase= or repository= of SelfServeBranch",
+        f"{', '.join(_named(found))}; choose one with codebase= or repository= of SelfServeBranch",
     )
+
+
+def possible_places(branch: Branch, schedulers: Iterable[Any]) -> tuple[Sourcestamp, ...]:
+    """Return where *branch* can be, as far as its configuration and that of *schedulers* say.
+
+    It is for branches of which nothing is known. There is always at least one.
+    """
+    repositories: dict[str, set[str]] = {}
+    for scheduler in schedulers:
+        for codebase, defaults in getattr(scheduler, "codebases", {}).items():
+            repositories.setdefault(codebase, set()).add(defaults.get("repository") or "")
+    project = branch.projects[0] if branch.projects else ""
+    found = []
+    for codebase in branch.codebases or sorted(repositories) or [""]:
+        named = repositories.get(codebase, set()) - {""}
+        for repository in branch.repositories or sorted(named) or [""]:
+            found.append(Sourcestamp(branch.branches[0], codebase, repository, project))
+    return tuple(found)
+
+
+def _named(places: Sequence[Sourcestamp]) -> Iterator[str]:
+    """Yield the names of *places*, each of which tells it from the others."""
+    repositories = [one.repository for one in places]
+    for one in places:
+        if not one.repository:
+            yield f"codebase {one.codebase!r}"
+        elif repositories.count(one.repository) > 1:
+            yield f"{one.repository} (codebase {one.codebase!r})"
+        else:
+            yield one.repository
 
 
 def sourcestamp(revision: str, place: Sourcestamp) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sync import Index
 from buildbot_selfserve.history.index.sync import builders_on
+from buildbot_selfserve.history.index.sync import chosen_lately
 from buildbot_selfserve.history.index.sync import load_branches
 from buildbot_selfserve.history.index.sync import load_found
 from buildbot_selfserve.history.index.sync import load_names
@@ -32,6 +33,7 @@ __all__ = [
     "StampsAndBuilds",
     "builders_on",
     "can_be_named",
+    "chosen_lately",
     "got_revision",
     "load_branches",
     "load_found",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from array import array
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Set
 from typing import NamedTuple
 
@@ -52,10 +53,11 @@ class Buildsets:
         self._more_stamps: dict[int, tuple[int, ...]] = {}
         self._of_stamp = Pairs()
         self._by_time: dict[int, Pairs] = {}
-        #: by the number of a place: the builders that were asked for there, and the buildsets that
-        #: were not looked at yet; nothing of a place where nobody has looked
-        self._builders: dict[int, set[int]] = {}
-        self._not_looked_at: dict[int, set[int]] = {}
+        #: by the number of a place: the builders that were asked for there, with the last time; the
+        #: buildsets that were not looked at yet, with theirs; and since when that is followed
+        self._builders: dict[int, dict[int, int]] = {}
+        self._not_looked_at: dict[int, dict[int, int]] = {}
+        self._followed_since: dict[int, int] = {}
         #: those that may have requests which are not complete; and by the numbers of their places
         self.open: set[int] = set()
         self._open_in: dict[int, set[int]] = {}
@@ -76,8 +78,8 @@ class Buildsets:
             by_time.setdefault(place, []).append((time, buildset_id))
             self.open.add(buildset_id)
             self._open_in.setdefault(place, set()).add(buildset_id)
-            if place in self._not_looked_at:
-                self._not_looked_at[place].add(buildset_id)
+            if time >= self._followed_since.get(place, FOREVER):
+                self._not_looked_at[place][buildset_id] = time
         self._of_stamp.add(of_stamp)
         for place, pairs in by_time.items():
             self._by_time.setdefault(place, Pairs()).add(pairs)
@@ -114,21 +116,36 @@ class Buildsets:
         pairs = self._by_time.get(place)
         return () if pairs is None else pairs.between(begin, end)
 
-    def not_looked_at(self, place: int) -> set[int]:
-        """Return the buildsets in a place whose builders are not known."""
-        if place not in self._not_looked_at:
-            every = self._by_time.get(place, Pairs()).between(-FOREVER, FOREVER)
-            self._not_looked_at[place] = set(every)
-        return self._not_looked_at[place]
+    def newest_in(self, place: int, count: int) -> list[tuple[int, int]]:
+        """Return the newest *count* buildsets in a place: when they were asked for, and ids."""
+        return self._by_time.get(place, Pairs()).newest(count)
 
-    def look_at(self, place: int, buildset_ids: Set[int], builder_ids: Set[int]) -> None:
-        """Note the builders of buildsets in a place."""
-        self._not_looked_at[place] -= buildset_ids
-        self._builders.setdefault(place, set()).update(builder_ids)
+    def not_looked_at(self, place: int, since: int) -> dict[int, int]:
+        """Return the buildsets in a place whose builders are not known, with their times.
 
-    def builders_in(self, place: int) -> Set[int]:
-        """Return the builders that were asked for in a place."""
-        return self._builders.get(place, frozenset())
+        Those that were asked for *since* then, or later.
+        """
+        known = self._followed_since.get(place, FOREVER)
+        times = self._not_looked_at.setdefault(place, {})
+        if since < known:
+            earlier = self._by_time.get(place, Pairs()).items_between(since, known)
+            times.update((buildset_id, time) for time, buildset_id in earlier)
+            self._followed_since[place] = since
+        return {buildset_id: time for buildset_id, time in times.items() if time >= since}
+
+    def look_at(
+        self, place: int, times: Mapping[int, int], builder_ids: Mapping[int, Set[int]]
+    ) -> None:
+        """Note the builders of buildsets in a place, which were asked for at these *times*."""
+        newest = self._builders.setdefault(place, {})
+        for buildset_id, time in times.items():
+            self._not_looked_at[place].pop(buildset_id, None)
+            for builder_id in builder_ids[buildset_id]:
+                newest[builder_id] = max(time, newest.get(builder_id, time))
+
+    def builders_in(self, place: int, since: int) -> Iterable[int]:
+        """Return the builders that were asked for in a place *since* then."""
+        return [one for one, time in self._builders.get(place, {}).items() if time >= since]
 
 
 @functools.lru_cache(maxsize=1000)

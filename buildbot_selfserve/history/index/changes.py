@@ -26,6 +26,8 @@ class Changes:
         self._by_key: dict[str, set[str]] = {}
         #: buildsets by the numbers of places, of each name
         self._buildsets: dict[str, Pairs] = {}
+        #: the newest change by the number of its place
+        self._newest_in: dict[int, int] = {}
 
     def add(self, changes: Iterable[Change]) -> None:
         """Add changes."""
@@ -55,6 +57,20 @@ class Changes:
         if count:
             self._ids.cut(count)
             del self._names[:count]
+
+    def move(self, change_id: int, place: int) -> None:
+        """Note in which place a change is, by its number."""
+        self._newest_in[place] = max(change_id, self._newest_in.get(place, 0))
+
+    def newest_in(self, place: int) -> int | None:
+        """Return the newest change in a place, ``None`` if there is none any more."""
+        change_id = self._newest_in.get(place)
+        return None if change_id is None or self._ids.where(change_id) is None else change_id
+
+    def newest_of(self, stamp_id: int) -> int | None:
+        """Return the newest change of a sourcestamp, ``None`` if there is none."""
+        there = (one for one in reversed(self._of_stamp.of(stamp_id)))
+        return next((one for one in there if self._ids.where(one) is not None), None)
 
     def author_of(self, stamp_id: int) -> str | None:
         """Return the author of the newest change of a sourcestamp."""

@@ -48,6 +48,15 @@ class Pairs:
         begin, end = self._span(low, high)
         return self._values[begin:end]
 
+    def items_between(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Return the keys from *low* on, and below *high*, with their values."""
+        begin, end = self._span(low, high)
+        return list(zip(self._keys[begin:end], self._values[begin:end], strict=True))
+
+    def newest(self, count: int) -> list[tuple[int, int]]:
+        """Return the *count* highest keys with their values."""
+        return list(zip(self._keys[-count:], self._values[-count:], strict=True))
+
     def of(self, key: int) -> array[int]:
         """Return the values of *key*."""
         return self.between(key, key + 1)

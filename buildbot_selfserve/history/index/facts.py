@@ -116,8 +116,53 @@ class Facts:
         with self._lock:
             return [self._stamps[one] for one in sorted(stamp_ids) if one in self._stamps]
 
-    def newest_places(self, branch: Branch, count: int) -> set[Sourcestamp]:
-        """Return where the newest *count* sourcestamps on *branch* are that name a revision."""
+    def has_places(self, branch: Branch) -> bool:
+        """Whether there are sourcestamps on *branch*."""
+        with self._lock:
+            return bool(self._stamps.places(branch))
+
+    def places_on(self, branch: Branch, most: int) -> list[Sourcestamp]:
+        """Return where *branch* is, one for each codebase and repository; at most so many."""
+        with self._lock:
+            found: dict[tuple[str, str], Sourcestamp] = {}
+            for number in sorted(self._stamps.places(branch), reverse=True):
+                place = self._stamps.place_at(number)
+                found.setdefault(place.where, place)
+            return list(found.values())[:most]
+
+    def branches_within(self, branch: Branch) -> set[str]:
+        """Return the branches in the codebases, projects and repositories of *branch*."""
+        with self._lock:
+            return self._stamps.branches_within(branch)
+
+    def newest_changes(self, branch: Branch, most: int) -> dict[tuple[str, str], int]:
+        """Return the newest change on *branch* in each codebase and repository.
+
+        The newest change comes first.
+
+        :param most: of so many codebases and repositories
+        """
+        with self._lock:
+            newest: dict[tuple[str, str], int] = {}
+            for number in self._stamps.places(branch):
+                change_id = self._changes.newest_in(number)
+                if change_id is not None:
+                    where = self._stamps.place_at(number).where
+                    newest[where] = max(change_id, newest.get(where, 0))
+            in_order = sorted(newest.items(), key=lambda one: -one[1])
+            return dict(in_order[:most])
+
+    def changes_of(self, stamp_ids: Iterable[int]) -> dict[int, int]:
+        """Return the newest change of each of these sourcestamps that has one."""
+        with self._lock:
+            found = ((one, self._changes.newest_of(one)) for one in stamp_ids)
+            return {stamp_id: one for stamp_id, one in found if one is not None}
+
+    def newest_places(self, branch: Branch, count: int) -> list[Sourcestamp]:
+        """Return where the newest *count* sourcestamps on *branch* are that name a revision.
+
+        The newest first.
+        """
         with self._lock:
             return self._stamps.newest_places(branch, count)
 
@@ -280,11 +325,21 @@ class Facts:
             asked.update(self._builds.late_between(begin, end))
             return self._on(branch, asked)
 
-    def builders_on(self, branch: Branch) -> set[int]:
-        """Return the builders that were ever asked for on *branch*, as far as was looked."""
+    def builders_on(self, branch: Branch, since: int) -> set[int]:
+        """Return the builders that were asked for on *branch*, as far as was looked.
+
+        :param since: epoch seconds
+        """
         with self._lock:
             places = self._stamps.places(branch)
-            return {one for place in places for one in self._buildsets.builders_in(place)}
+            return {one for place in places for one in self._buildsets.builders_in(place, since)}
+
+    def newest_buildsets(self, branch: Branch, count: int) -> list[int]:
+        """Return the newest *count* buildsets on *branch*, the newest first."""
+        with self._lock:
+            places = self._stamps.places(branch)
+            found = {one for place in places for one in self._buildsets.newest_in(place, count)}
+            return [buildset_id for _, buildset_id in sorted(found, reverse=True)[:count]]
 
     def about(self, chosen: Chosen) -> dict[int, About]:
         """Return what is told of buildsets."""

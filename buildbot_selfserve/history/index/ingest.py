@@ -43,6 +43,8 @@ class Ingest:
         self._changes = known.changes
         self._builds = known.builds
         self._first: dict[str, int | None] = {}
+        #: changes whose sourcestamps are not known yet, with the ids of those
+        self._unplaced: list[tuple[int, int]] = []
         self._trimmed = 0
 
     # -- taking in
@@ -104,10 +106,12 @@ class Ingest:
 
     def _add_changes(self, changes: Records) -> None:
         stamp_ids: list[int] = []
+        unplaced, self._unplaced = self._unplaced, []
 
         def named() -> Iterator[Change]:
             for change_id, stamp_id, author, users in changes:
                 stamp_ids.append(stamp_id)
+                unplaced.append((change_id, stamp_id))
                 yield change_id, stamp_id, tuple(dict.fromkeys((author, *users)))
 
         self._changes.add(named())
@@ -116,6 +120,11 @@ class Ingest:
             for stamp_id in stamp_ids
             for buildset_id in self._buildsets.of_stamp(stamp_id)
         )
+        for change_id, stamp_id in unplaced:
+            if stamp_id in self._stamps:
+                self._changes.move(change_id, self._stamps.place(stamp_id))
+            else:
+                self._unplaced.append((change_id, stamp_id))
 
     def _add_links(self, links: Records) -> None:
         added: list[tuple[int, int, int]] = []
@@ -229,7 +238,7 @@ class Ingest:
             self._builds.resolve(looked_at)
 
     def look_at(
-        self, buildsets: Mapping[int, set[int]], builders: Iterable[tuple[int, int]]
+        self, buildsets: Mapping[int, Mapping[int, int]], builders: Iterable[tuple[int, int]]
     ) -> None:
         """Note the builders of buildsets.
 
@@ -240,9 +249,9 @@ class Ingest:
         for buildset_id, builder_id in builders:
             its.setdefault(buildset_id, set()).add(builder_id)
         with self._lock:
-            for place, buildset_ids in buildsets.items():
-                found = set().union(*(its.get(one, ()) for one in buildset_ids))
-                self._buildsets.look_at(place, buildset_ids, found)
+            for place, times in buildsets.items():
+                found = {one: its.get(one, set()) for one in times}
+                self._buildsets.look_at(place, times, found)
 
     # -- telling what is to be asked
 
@@ -304,8 +313,11 @@ class Ingest:
                 if any(one.place in places for one in undecided)
             )
 
-    def not_looked_at(self, branch: Branch) -> dict[int, set[int]]:
-        """Return the buildsets on *branch* whose builders are not known, by place."""
+    def not_looked_at(self, branch: Branch, since: int) -> dict[int, dict[int, int]]:
+        """Return the buildsets on *branch* whose builders are not known, by place.
+
+        Each with when it was asked for, which is not before *since*.
+        """
         with self._lock:
             places = self._stamps.places(branch)
-            return {place: set(self._buildsets.not_looked_at(place)) for place in places}
+            return {place: self._buildsets.not_looked_at(place, since) for place in places}

@@ -23,6 +23,8 @@ _change_users, _users = Model.change_users, Model.users
 GOT_REVISION = "got_revision"
 #: The property in which a buildset keeps who asked for it (buildbot/www/authz uses it, too).
 OWNER = "owner"
+#: The property in which a buildset keeps the scheduler that made it.
+SCHEDULER = "scheduler"
 
 
 def _newest(column: sa.Column[int]) -> sa.ScalarSelect[int]:
@@ -124,6 +126,14 @@ OPEN = Statement(sa.select(requests.c.buildsetid).where(requests.c.complete == 0
 
 #: Buildsets, and the builders that they ask for.
 ASKED_FOR = Statement(sa.select(requests.c.buildsetid, requests.c.builderid), requests.c.buildsetid)
+
+#: Buildsets, and in JSON the names of their schedulers.
+SCHEDULERS_OF = Statement(
+    sa.select(_owners.c.buildsetid, _owners.c.property_value).where(
+        binary_collation(_owners.c.property_name, SCHEDULER)
+    ),
+    _owners.c.buildsetid,
+)
 
 #: When the builds started that started late, and their buildsets.
 LATE = (

@@ -157,17 +157,25 @@ class Stamps:
             self._of_branch[branch] = found
         return found
 
-    def newest_places(self, branch: Branch, count: int) -> set[Sourcestamp]:
-        """Return where the newest *count* sourcestamps on *branch* are that name a revision."""
-        places, found = self.places(branch), set()
+    def branches_within(self, branch: Branch) -> set[str]:
+        """Return the branches in the codebases, projects and repositories of *branch*."""
+        return {one.branch for one in self._places if one.branch and one.is_within(branch)}
+
+    def newest_places(self, branch: Branch, count: int) -> list[Sourcestamp]:
+        """Return where the newest *count* sourcestamps on *branch* are that name a revision.
+
+        The newest first.
+        """
+        places = self.places(branch)
+        found: dict[int, None] = {}
         for where in range(len(self._ids) - 1, -1, -1):
             number = self._place_of[where]
             if number in places and self._revisions[where]:
-                found.add(number)
+                found[number] = None
                 count -= 1
                 if not count:
                     break
-        return {self._places[number] for number in found}
+        return [self._places[number] for number in found]
 
     @property
     def has_abbreviations(self) -> bool:

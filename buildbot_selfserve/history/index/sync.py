@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
 from operator import itemgetter
@@ -20,6 +21,7 @@ from buildbot_selfserve.history.index.cursor import Replaced
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.ingest import Ingest
 from buildbot_selfserve.history.index.state import IndexState
+from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.model import Branch
 
 #: So many records are taken at a time.
@@ -30,6 +32,9 @@ _NAMES = {
     "workers": queries.WORKERS,
     "masters": queries.MASTERS,
 }
+#: So many of the newest buildsets of a branch are looked at for what schedulers have chosen lately,
+#: and of each scheduler so many of those.
+NEWEST_BUILDSETS, LAST_BUILDS = 500, 5
 #: More builds than this that may find a revision are looked at, whether anybody asks or not.
 MOST_SEARCHING = 500
 
@@ -210,15 +215,41 @@ def load_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branc
         facts.ingest.resolve(looked_at)
 
 
-def builders_on(connection: sa.Connection, facts: Facts, branch: Branch) -> set[int]:
-    """Return the ids of the builders that were ever asked for on *branch*.
+def builders_on(
+    connection: sa.Connection, facts: Facts, branch: Branch, since: int = 0
+) -> set[int]:
+    """Return the ids of the builders that were asked for on *branch* since then, or ever.
 
     Each buildset is looked at once.
+
+    :param since: epoch seconds
     """
-    new = facts.ingest.not_looked_at(branch)
-    ids = sorted(set().union(*new.values()))
+    new = facts.ingest.not_looked_at(branch, since)
+    ids = sorted(set[int]().union(*new.values()))
     facts.ingest.look_at(new, queries.ASKED_FOR.of(connection, ids))
-    return facts.builders_on(branch)
+    return facts.builders_on(branch, since)
+
+
+def chosen_lately(
+    connection: sa.Connection, facts: Facts, branch: Branch, schedulers: Iterable[str]
+) -> dict[str, set[int]]:
+    """Return the ids of the builders that *schedulers* have last built *branch* with.
+
+    Those of the newest buildsets are looked at, so that no more is read of a long history.
+    """
+    wanted, chosen = set(schedulers), dict[int, str]()
+    newest = facts.newest_buildsets(branch, NEWEST_BUILDSETS) if wanted else []
+    by_buildset = dict(queries.SCHEDULERS_OF.of(connection, newest))
+    times_seen = Counter[str]()
+    for buildset_id in newest:
+        name = property_in(by_buildset.get(buildset_id))
+        if isinstance(name, str) and name in wanted and times_seen[name] < LAST_BUILDS:
+            times_seen[name] += 1
+            chosen[buildset_id] = name
+    found: dict[str, set[int]] = {}
+    for buildset_id, builder_id in queries.ASKED_FOR.of(connection, sorted(chosen)):
+        found.setdefault(chosen[buildset_id], set()).add(builder_id)
+    return found
 
 
 def streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:

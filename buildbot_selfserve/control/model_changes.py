@@ -1,0 +1,138 @@
+"""Makes the changes that change filters are asked with.
+
+Whether a scheduler takes a revision depends on its change. Where Buildbot has none, the change is
+made like the newest one of the branch, because filters look at its project, repository, category
+and properties, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from buildbot.changes.changes import Change
+from buildbot.db.changes import ChangeModel
+
+from buildbot_selfserve.control.planners.revision_sourcestamps import possible_places
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Sourcestamp
+
+
+class InventedChange(Change):  # type: ignore[misc]
+    """A change of a branch that has none: only what is configured is known of it."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What stands in place of that of the model; ``None`` where the model's stays."""
+
+    revision: str | None
+    author: str | None
+    comments: str | None
+    category: str | None
+    project: str | None
+    properties: Mapping[str, Any] | None
+    files: Sequence[str] | None
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Return whether a change of the revision stays as it is."""
+        replaced = (self.author, self.comments, self.category, self.project)
+        return replaced == (None,) * 4 and self.properties is None and self.files is None
+
+
+async def model_changes(
+    master: Any,
+    branch: Branch,
+    change_ids: Iterable[int],
+    *,
+    schedulers: Iterable[Any],
+    places: Sequence[Sourcestamp] = (),
+    revision: str | None = None,
+    author: str | None = None,
+    comments: str | None = None,
+    category: str | None = None,
+    project: str | None = None,
+    properties: Mapping[str, Any] | None = None,
+    files: Sequence[str] | None = None,
+) -> list[Change]:
+    """Return changes to ask change filters with: one for each place, or for each model.
+
+    A change that Buildbot has of the revision is returned as it is, unless something is given in
+    place of what it says. Others are like the model in the same place, else in the same codebase,
+    else like the first one. Without any model they are ``InventedChange``.
+
+    :param change_ids: of the models, the newest one first (``AnyRevision.models``)
+    :param schedulers: may build it; they tell in which places a branch may be that nobody knows
+    :param places: where the revision is, ``()`` if it is anywhere on the branch
+    :param revision: as its change spells it; ``None``: each change keeps that of its model
+    :param properties: by name; added to those of the model
+    """
+    given = _Given(revision, author, comments, category, project, properties, files)
+    models = [await master.db.changes.getChange(change_id) for change_id in change_ids]
+    models = [one for one in models if one is not None]
+    if not models:
+        places = places or possible_places(branch, schedulers)
+        return [_invented(place, given) for place in places]
+    if not places:
+        return [await _of(master, one, _place_of(one), given) for one in models]
+    return [await _of(master, _model_for(place, models), place, given) for place in places]
+
+
+def _place_of(model: ChangeModel) -> Sourcestamp:
+    return Sourcestamp(model.branch, model.codebase, model.repository, model.project)
+
+
+def _model_for(place: Sourcestamp, models: Sequence[ChangeModel]) -> ChangeModel:
+    there = [one for one in models if _place_of(one).where == place.where]
+    same_codebase = [one for one in models if one.codebase == place.codebase]
+    return (there or same_codebase or models)[0]
+
+
+async def _of(master: Any, model: ChangeModel, place: Sourcestamp, given: _Given) -> Change:
+    """Return the change of the revision in a *place*: the *model* itself, or one that is like it.
+
+    A link and a time belong to a commit, and are not taken over.
+    """
+    same_place = _place_of(model).where == place.where
+    if same_place and given.changes_nothing and given.revision in (None, model.revision):
+        return await Change.fromChdict(master, model)
+    project = model.project if same_place else place.project or model.project
+    change = Change(
+        who=_first(given.author, model.author),
+        committer=model.committer,
+        files=list(_first(given.files, model.files)),
+        comments=_first(given.comments, model.comments),
+        revision=_first(given.revision, model.revision),
+        branch=place.branch,
+        category=_first(given.category, model.category),
+        codebase=place.codebase,
+        repository=place.repository,
+        project=_first(given.project, project),
+    )
+    for name, (value, source) in model.properties.items():
+        change.properties.setProperty(name, value, source)
+    change.properties.update(dict(given.properties or {}), "Change")
+    return change
+
+
+def _invented(place: Sourcestamp, given: _Given) -> InventedChange:
+    return InventedChange(
+        who=given.author or "",
+        files=list(given.files or ()),
+        comments=given.comments or "",
+        revision=given.revision,
+        branch=place.branch,
+        category=given.category,
+        codebase=place.codebase,
+        repository=place.repository,
+        project=_first(given.project, place.project),
+        properties=dict(given.properties or {}),
+    )
+
+
+def _first(given: Any, otherwise: Any) -> Any:
+    return otherwise if given is None else given
