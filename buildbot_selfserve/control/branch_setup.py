@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.clock import monotonic
+from buildbot_selfserve.control.changes import log_failed_filter
 from buildbot_selfserve.control.model_changes import InventedChange
 from buildbot_selfserve.control.model_changes import model_changes
 from buildbot_selfserve.model import Branch
@@ -118,7 +119,6 @@ class BranchSetups:
 
     def __init__(self, master: Any) -> None:
         self._master = master
-        self._logged: set[str] = set()
         self._known: _Configured | None = None
 
     async def setup(self, basis: SetupBasis) -> Setup:
@@ -183,9 +183,7 @@ class BranchSetups:
                 return "refuses"
             return "unclear" if _accepts_as_far_as_known(scheduler, change) else "refuses"
         except Exception:
-            if scheduler.name not in self._logged:
-                self._logged.add(scheduler.name)
-                _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
+            log_failed_filter(scheduler)
             return "fails"
 
     def _covers(self, scheduler: Any, branch: Branch, changes: Sequence[Change]) -> bool:

@@ -6,6 +6,7 @@ once more (buildbot/data/changes.py, addChange; ``db.changes.addChange`` sends n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,6 @@ from buildbot_selfserve.model import Sourcestamp
 _changes = Model.changes
 _log = Logger()
 
-#: So many changes of a branch are looked at for one in the same repository.
-NEWEST = 100
 #: What a property of a change would do to other builds than its own.
 _OF_ONE_BUILD = frozenset(
     {"virtual_builder_name", "owner", "scheduler", JOB_PROPERTY, KEY_PROPERTY}
@@ -52,25 +51,6 @@ def _newest(connection: sa.Connection, revision: str, place: Sourcestamp) -> int
     return None
 
 
-async def newest_on(master: Any, place: Sourcestamp) -> Any:
-    """Return the newest change at *place*, whatever its revision and project, if there is one."""
-    change_id = await master.db.pool.do(_newest_on, place)
-    return None if change_id is None else await master.db.changes.getChange(change_id)
-
-
-def _newest_on(connection: sa.Connection, place: Sourcestamp) -> int | None:
-    query = (
-        sa.select(_changes.c.changeid, _changes.c.branch, _changes.c.repository)
-        .where(_changes.c.branch == place.branch, _changes.c.codebase == place.codebase)
-        .order_by(_changes.c.changeid.desc())
-        .limit(NEWEST)
-    )
-    for record in connection.execute(query):
-        if record.branch == place.branch and place.repository in ("", record.repository):
-            return int(record.changeid)
-    return None
-
-
 async def as_change(master: Any, model: Any) -> Change:
     """Return what change filters look at, of a change that is recorded."""
     found: Change = await Change.fromChdict(master, model)
@@ -90,11 +70,12 @@ def to_be(new: NewChange) -> Change:
     )
 
 
-def own_properties(model: Any) -> dict[str, tuple[Any, str]]:
-    """Return the properties of a change that one like it may have, too."""
+def own_properties(properties: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+    """Return the *properties* of a change that another change may have, too."""
     return {
-        name: tuple(both)
-        for name, both in (model.properties or {}).items()
+        # Buildbot's changes have properties of this source only (buildbot/db/changes.py)
+        name: (value, "Change")
+        for name, (value, _) in properties.items()
         if name not in _OF_ONE_BUILD
     }
 

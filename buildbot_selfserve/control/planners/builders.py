@@ -15,7 +15,9 @@ from buildbot_selfserve.control.planners.ask_scheduler import let_end
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import requested_by
 from buildbot_selfserve.control.planners.new_builds import GIVEN
+from buildbot_selfserve.control.planners.new_builds import GivenChange
 from buildbot_selfserve.control.planners.new_builds import narrow
+from buildbot_selfserve.control.planners.new_builds import new_change
 from buildbot_selfserve.control.planners.unrecorded import Unrecorded
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
@@ -27,7 +29,6 @@ from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Selection
-from buildbot_selfserve.model import Sourcestamp
 
 
 async def build_set(
@@ -155,8 +156,8 @@ async def build(
     admitted = await ctx.rights.require(replace(buildset, properties=given))
     new_changes: list[NewChange] = []
     if files is not None:
-        where = revision_sourcestamps.of(revision, _building_with(ctx.master, [builder]))
-        new_changes = await _with_files(ctx, revision.revision, where, files)
+        related = _building_with(ctx.master, [builder])
+        new_changes = await _with_files(ctx, revision, related, files)
     return Plan(
         changes=tuple(new_changes),
         buildsets=(admitted,),
@@ -178,17 +179,20 @@ async def require_configured(master: Any, builder: Builder) -> None:
 
 
 async def _with_files(
-    ctx: PlanContext, revision: str, where: Sequence[Sourcestamp], files: Sequence[str]
+    ctx: PlanContext, revision: AnyRevision, related: Sequence[Any], files: Sequence[str]
 ) -> list[NewChange]:
-    """Return the changes with which the newest one of *revision* would name the *files*."""
+    """Return the changes with which the newest one of *revision* would name the *files*.
+
+    :param related: the schedulers that build with the same builder
+    """
     found = []
-    for place in where:
-        newest = await changes.newest(ctx.master, revision, place)
+    for place in revision_sourcestamps.of(revision, related):
+        newest = await changes.newest(ctx.master, revision.revision, place)
         if newest is None:
-            comments = requested_by(ctx.who)
-            found.append(NewChange(revision, place, ctx.who, comments, files=tuple(files)))
+            new, _ = await new_change(ctx, revision, place, related, GivenChange(files=files))
+            found.append(new)
         elif sorted(newest.files) != sorted(files):
-            found.append(changes.with_files(newest, revision, place, files))
+            found.append(changes.with_files(newest, revision.revision, place, files))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,12 @@ from dataclasses import field
 from dataclasses import replace
 from typing import Any
 
+from buildbot.changes.changes import Change
+
 from buildbot_selfserve.control import changes
+from buildbot_selfserve.control.branch_setup import accepts
 from buildbot_selfserve.control.branch_setup import builds_changes
+from buildbot_selfserve.control.model_changes import model_changes
 from buildbot_selfserve.control.planners import revision_sourcestamps
 from buildbot_selfserve.control.planners.ask_scheduler import LATER
 from buildbot_selfserve.control.planners.ask_scheduler import Asked
@@ -28,7 +33,6 @@ from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Plan
-from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Sourcestamp
@@ -229,7 +233,7 @@ async def _takers(
     watching = await _watching(ctx.master)
     takers = _Takers()
     for place in revision_sourcestamps.of(revision, watching):
-        change = await _change(ctx, revision, place, given, unrecorded, takers)
+        change = await _change(ctx, revision, place, watching, given, unrecorded, takers)
         for scheduler in watching:
             if _takes(scheduler, change, takers):
                 takers.places.setdefault(scheduler.name, []).append(place)
@@ -247,6 +251,7 @@ async def _change(
     ctx: PlanContext,
     revision: AnyRevision,
     place: Sourcestamp,
+    watching: Iterable[Any],
     given: GivenChange,
     unrecorded: Unrecorded,
     takers: _Takers,
@@ -256,19 +261,19 @@ async def _change(
     :raises BadParameter: there is a change, and it is not as it is said to be
     """
     there = await changes.newest(ctx.master, revision.revision, place)
-    if there is not None:
+    if there is None:
+        new, shown = await new_change(ctx, revision, place, watching, given)
+        number = unrecorded.change_id(new)
+    else:
         _require_nothing_given(given)
         if given.files is None or sorted(given.files) == sorted(there.files):
             takers.change_ids[place] = there.changeid
             return await changes.as_change(ctx.master, there)
         new = changes.with_files(there, revision.revision, place, given.files)
-        number = unrecorded.change_id(new, there.sourcestampid)
-    else:
-        new = await _new_change(ctx, revision, place, given)
-        number = unrecorded.change_id(new)
+        shown, number = changes.to_be(new), unrecorded.change_id(new, there.sourcestampid)
     takers.new_changes.append(new)
     takers.change_ids[place] = number
-    return changes.to_be(new)
+    return shown
 
 
 def _require_nothing_given(given: GivenChange) -> None:
@@ -277,40 +282,46 @@ def _require_nothing_given(given: GivenChange) -> None:
             raise BadParameter(name, "left out, since Buildbot has a change of this revision")
 
 
-async def _new_change(
-    ctx: PlanContext, revision: AnyRevision, place: Sourcestamp, given: GivenChange
-) -> NewChange:
-    """Return a change of *revision* like the newest one of its branch, with what is *given*."""
-    model = await changes.newest_on(ctx.master, place)
-    properties: Properties = {}
-    category = given.category
-    if model is not None:
-        place = place._replace(project=model.project)
-        category = model.category if given.category is None else given.category
-        properties = changes.own_properties(model)
-    if given.project is not None:
-        place = place._replace(project=given.project)
-    own = {name: (value, "Change") for name, value in (given.properties or {}).items()}
-    return NewChange(
+async def new_change(
+    ctx: PlanContext,
+    revision: AnyRevision,
+    place: Sourcestamp,
+    schedulers: Iterable[Any],
+    given: GivenChange,
+) -> tuple[NewChange, Change]:
+    """Return a change of *revision* to record, and what change filters look at in its place.
+
+    It is like the newest one of its branch, with what is *given*. Who made the revision, and which
+    files it changed, nobody knows: it is recorded as the user's.
+    """
+    (shown,) = await model_changes(
+        ctx.master,
+        revision.branch,
+        revision.models,
+        schedulers=schedulers,
+        places=[place],
+        revision=revision.revision,
+        category=given.category,
+        project=given.project,
+        properties=given.properties,
+        files=given.files,
+    )
+    new = NewChange(
         revision.revision,
-        place,
+        place._replace(project=shown.project),
         author=ctx.who,
         comments=requested_by(ctx.who),
-        category=category,
-        properties={**properties, **own},
+        category=shown.category,
+        properties=changes.own_properties(shown.properties.asDict()),
         files=tuple(given.files or ()),
     )
+    return new, shown
 
 
 def _takes(scheduler: Any, change: Any, takers: _Takers) -> bool:
-    """Whether *scheduler* would take *change*; note in *takers* that it cannot say.
-
-    As it decides itself (buildbot/schedulers/base.py, _changeCallback).
-    """
-    if change.codebase not in scheduler.codebases:
-        return False
+    """Whether *scheduler* would take *change*; note in *takers* that it cannot say."""
     try:
-        return not scheduler.change_filter or bool(scheduler.change_filter.filter_change(change))
+        return accepts(scheduler, change)
     except Exception as error:
         changes.log_failed_filter(scheduler)
         msg = f"the change filter of scheduler {scheduler.name} failed, see the master's log"
