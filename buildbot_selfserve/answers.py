@@ -292,7 +292,7 @@ class Receipt(TypedDict):
     buildset_ids: _BuildsetIds
 
 
-class Plan(TypedDict):
+class PlannedReceipt(TypedDict):
     """The answer to a dry run: what the receipt of the job request would be."""
 
     status: Annotated[Literal["PLANNED"], "Always PLANNED."]

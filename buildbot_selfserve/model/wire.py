@@ -242,7 +242,7 @@ def _(receipt: jobs.Receipt, site: Site) -> answers.Receipt:
 
 
 @as_json.register
-def _plan(receipt: jobs.PlannedReceipt, site: Site) -> answers.Plan:
+def _plan(receipt: jobs.PlannedReceipt, site: Site) -> answers.PlannedReceipt:
     return {
         "status": "PLANNED",
         "msg": receipt.job.msg,

@@ -25,6 +25,7 @@ from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
@@ -369,7 +370,10 @@ def _read(route: Route) -> Object:
 
 def _done(route: Route) -> Object:
     location = {"Location": _header("The page of the job request.")}
-    plan = {_JSON: {"schema": schemas.reference("Plan")}, _HTML: {"schema": {"type": "string"}}}
+    plan = {
+        _JSON: {"schema": schemas.reference(schemas.schema_name(PlannedReceipt))},
+        _HTML: {"schema": {"type": "string"}},
+    }
     return {
         "200": {**_described(200), "content": plan},
         "202": {**_described(202), "headers": location, "content": _content(route)},
