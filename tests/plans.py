@@ -1,4 +1,4 @@
-"""What tests of plans need: all that a database holds, builds that never ran, and the comparison."""
+"""What tests of plans need: all that a database holds, history, and the comparison."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.jobs import runner
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Plan
@@ -67,6 +69,11 @@ class Events:
         self._produce = master.master.mq.produce
         monkeypatch.setattr(master.master.mq, "produce", self)
 
+    @property
+    def buildsets(self) -> int:
+        """Return of how many new buildsets was told."""
+        return sum(len(key) == 3 and (key[0], key[2]) == ("buildsets", "new") for key in self.keys)
+
     def __call__(self, key: Any, data: Any) -> Any:
         self.keys.append(key)
         return self._produce(key, data)
@@ -116,7 +123,9 @@ async def ended(
             builder_id, request_id, None, master.master.masterid, "built"
         )
         await db.builds.finishBuild(build_id, results)
-    await master.master.data.updates.completeBuildRequests([request_id], results)
+    # what was to be built again was cancelled while it waited
+    completed = CANCELLED if results == RETRY else results
+    await master.master.data.updates.completeBuildRequests([request_id], completed)
     return request_id, build_id
 
 

@@ -17,13 +17,9 @@ from buildbot.plugins import util
 from lxml import html
 from twisted.internet import defer
 
-from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
-from buildbot_selfserve.model import RETRY
-from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import SUCCESS
-from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.resources import ROUTES
 from tests.harness import PASSWORD
 from tests.harness import REVISION
@@ -306,19 +302,21 @@ async def send(
 @pytest_twisted.ensureDeferred
 async def test_what_is_done_is_what_was_shown(master: Master, monkeypatch: Any) -> None:
     master.pause()
-    done = watch_executor(monkeypatch)
+    done, events = watch_executor(monkeypatch), Events(master, monkeypatch)
     for number, verb in enumerate(VERBS, 10):
+        events.keys.clear()
         at = await scene(master, number)
         method, path, data = verb.send(at)
+        # Buildbot tells of what the scene has a moment later
+        await master.until(lambda: events.buildsets == 2, "all is told of")
+        events.keys.clear()
         before = await contents(master)
-        with monkeypatch.context() as watched:
-            events = Events(master, watched)
-            answers = [
-                check_planned(await send(master, method, f"{path}?dry_run={text}", data))
-                for text in ("1", "true")
-            ]
-            page = await send(master, method, f"{path}?dry_run=1&format=html", data)
-            assert events.keys == [], verb
+        answers = [
+            check_planned(await send(master, method, f"{path}?dry_run={text}", data))
+            for text in ("1", "true")
+        ]
+        page = await send(master, method, f"{path}?dry_run=1&format=html", data)
+        assert events.keys == [], verb
         planned = answers[0]
         assert page.status == 200, page.text
         assert planned["msg"] in html.fromstring(page.text).text_content()
@@ -421,7 +419,7 @@ async def test_what_runs_would_be_stopped_and_is(master: Master, monkeypatch: An
         # a DELETE has no body with many clients
         planned = check_planned(await master.request("DELETE", f"{path}?dry_run=1", user=USER))
         # its step goes on by itself
-        assert changed(before, await contents(master)) <= {"builds", "steps", "logs"}
+        assert changed(before, await contents(master)) <= {"builds", "steps", "logs", "logchunks"}
         (one,) = planned["requests"]
         assert (one["outcome"], one["request_id"]) == (STOP, build["buildrequestid"])
         assert one["build_ids"] == [build["buildid"]]
