@@ -126,6 +126,12 @@ async def ended(
     # what was to be built again was cancelled while it waited
     completed = CANCELLED if results == RETRY else results
     await master.master.data.updates.completeBuildRequests([request_id], completed)
+    buildset_id = (await master.data("buildrequests", request_id))["buildsetid"]
+
+    async def told() -> Any:
+        return (await master.data("buildsets", buildset_id))["complete"]
+
+    await master.until(told, "its buildset is complete, too")
     return request_id, build_id
 
 
