@@ -72,7 +72,7 @@ class Events:
     @property
     def buildsets(self) -> int:
         """Return of how many new buildsets was told."""
-        return sum(len(key) == 3 and (key[0], key[2]) == ("buildsets", "new") for key in self.keys)
+        return len({key[1] for key in self.keys if key[0] == "buildsets" and key[2:] == ("new",)})
 
     def __call__(self, key: Any, data: Any) -> Any:
         self.keys.append(key)
@@ -255,7 +255,6 @@ def outcomes(receipt: Any) -> list[tuple[str, str]]:
 def check_receipts(dry_run: Any, done: Any) -> None:
     """Hold the receipt of an act against that of its dry run: the same entries."""
     planned, after = dry_run["requests"], done["requests"]
-
     wanted = Counter((one["buildername"], frozenset(BECOMES[one["outcome"]])) for one in planned)
     for one in after:
         name, outcome = one["buildername"], one["outcome"]
