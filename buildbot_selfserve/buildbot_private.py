@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from buildbot.data import buildrequests
+
 
 def is_initialized(master: Any) -> bool:
     """Return whether *master* has started, with all services of its configuration."""
@@ -41,6 +43,12 @@ def branches_of_filter(change_filter: Any) -> set[str]:
         for value in one.values
         if isinstance(value, str) and value
     }
+
+
+def request_as_data(model: Any) -> dict[str, Any]:
+    """Return a build request of the database as the Data API has it, without properties."""
+    found: dict[str, Any] = buildrequests._db2data(model, None)
+    return found
 
 
 def with_master(service: Any, master: Any) -> Any:

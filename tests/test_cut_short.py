@@ -246,25 +246,25 @@ async def cancelled_unnoticed(
     return seen
 
 
-def fail_once(monkeypatch: Any, plural: str) -> None:
-    """Let the first look for what to tell of these fail."""
-    rows, failed = mq_producer._rows, []
+def fail_once(monkeypatch: Any, name: str) -> None:
+    """Let the first look for what to tell of fail."""
+    look, failed = getattr(mq_producer, name), []
 
     async def failing(*arguments: Any) -> Any:
-        if arguments[1] == plural and not failed:
+        if not failed:
             failed.append(True)
             raise sa.exc.OperationalError("SELECT", {}, Exception("it is away"))
-        return await rows(*arguments)
+        return await look(*arguments)
 
-    monkeypatch.setattr(mq_producer, "_rows", failing)
+    monkeypatch.setattr(mq_producer, name, failing)
 
 
 def first(monkeypatch: Any, master: Any) -> None:
-    fail_once(monkeypatch, "buildrequests")
+    fail_once(monkeypatch, "_request_models")
 
 
 def second(monkeypatch: Any, master: Any) -> None:
-    fail_once(monkeypatch, "buildsets")
+    fail_once(monkeypatch, "_as_data")
 
 
 def twice(monkeypatch: Any, master: Any) -> None:
@@ -273,7 +273,7 @@ def twice(monkeypatch: Any, master: Any) -> None:
 
     def again(function: Any, *arguments: Any, **more: Any) -> Any:
         done = do(function, *arguments, **more)
-        if function in (cancel_pending._complete_unclaimed, cancel_pending._complete_buildsets):
+        if function in (cancel_pending._complete_unclaimed, cancel_pending._complete_and_read):
             done.addCallback(lambda result: do(function, *arguments, **more))
         return done
 

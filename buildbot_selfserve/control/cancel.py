@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import defer
@@ -21,6 +22,7 @@ from buildbot_selfserve.control import effects
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import UNSETTLED
 from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import result_name
@@ -34,16 +36,17 @@ _log = Logger()
 
 
 async def end(
-    master: Any, who: str, names: Mapping[int, str], deadline: float
+    master: Any, who: str, endings: Sequence[Ending], deadline: float
 ) -> list[RequestOutcome]:
     """End requests: cancel what waits, then stop what runs, and wait for it until the deadline.
 
     In that order, because what is stopped makes room for what waits.
 
-    :param names: the names of their builders, by request id
     :param deadline: in monotonic seconds
     """
-    ending = _Ending(master, who, names)
+    names = {one.request_id: one.buildername for one in endings}
+    pending = [one for one in endings if not one.running]
+    ending = _Ending(master, who, names, pending=pending)
     await _until_ended(ending, POLL_INTERVAL, deadline)
     return ending.outcomes()
 
@@ -107,6 +110,7 @@ class _Ending:
     :param names: the names of their builders, by request id
     :param told: builds that were told to stop before
     :param begun: requests that may have been cancelled before, without anybody being told of it
+    :param pending: those that were pending a moment ago
     """
 
     def __init__(
@@ -116,12 +120,14 @@ class _Ending:
         names: Mapping[int, str],
         told: Collection[int] = (),
         begun: Collection[int] = (),
+        pending: Sequence[Ending] = (),
     ) -> None:
         self.master = master
         self.who = who
         self.names = names
         self._told = set(told)
         self._begun = set(begun)
+        self._pending = pending
         #: buildsets that are complete, and of which nobody was told
         self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
@@ -133,8 +139,27 @@ class _Ending:
             self._ended.get(request_id) or self._so_far(request_id) for request_id in self.names
         ]
 
+    async def _cancel_planned(self) -> None:
+        """Cancel what was pending when it was planned, if it still is; once."""
+        planned = {one.request_id: one for one in self._pending}
+        self._pending = ()
+        for done in await self._cancel(list(planned)):
+            one = planned[done]
+            self._ended[done] = RequestOutcome(
+                one.request_id, one.buildername, "cancelled", one.build_ids
+            )
+
+    async def _cancel(self, request_ids: Sequence[int]) -> list[int]:
+        found: list[int] = []
+        for begin in range(0, len(request_ids), cancel_pending.BATCH):
+            batch = request_ids[begin : begin + cancel_pending.BATCH]
+            found += await cancel_pending.cancel(self.master, batch, self._begun, self._untold)
+        return found
+
     async def go_on(self) -> bool:
         """Cancel what is pending, stop what is running; return whether all have ended."""
+        if self._pending:
+            await self._cancel_planned()
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
         states = await current_state.request_states(self.master, wanted)
         self._open = {
@@ -170,10 +195,8 @@ class _Ending:
             for request_id, state in self._open.items()
             if not state.claimed or state.abandoned
         ]
-        for begin in range(0, len(waiting), cancel_pending.BATCH):
-            batch = waiting[begin : begin + cancel_pending.BATCH]
-            done = await cancel_pending.cancel(self.master, batch, self._begun, self._untold)
-            self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
+        done = await self._cancel(waiting)
+        self._cancelled({request_id: self._open.pop(request_id) for request_id in done})
 
     def _cancelled(self, states: Mapping[int, current_state.RequestState]) -> None:
         for request_id, state in states.items():

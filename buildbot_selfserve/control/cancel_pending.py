@@ -23,7 +23,7 @@ from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import SUCCESS
 
 #: So many requests are cancelled in one transaction, and announced together.
-BATCH = 50
+BATCH = 500
 #: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
 #: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
 _WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
@@ -58,9 +58,9 @@ async def announce(master: Any, done: Mapping[int, int], untold: set[int]) -> No
     :param untold: as for :func:`complete_buildsets`
     """
     if done:
-        await mq_producer.requests(master, list(done), "complete")
+        models = await mq_producer.requests(master, list(done), "complete")
         await complete_buildsets(master, set(done.values()), untold)
-        await mq_producer.cancelled(master, list(done))
+        await mq_producer.cancelled(master, models)
 
 
 def _complete_unclaimed(
@@ -144,10 +144,18 @@ async def complete_buildsets(
     """
     untold = set() if untold is None else untold
     wanted, now = sorted(buildset_ids), int(time.time())
-    if wanted:
-        await master.db.pool.do(_complete_buildsets, wanted, now, untold)
-    await mq_producer.buildsets(master, sorted(untold), "complete")
+    if wanted or untold:
+        completed = await master.db.pool.do(_complete_and_read, wanted, now, untold)
+        await mq_producer.completed(master, completed)
     untold.clear()
+
+
+def _complete_and_read(
+    connection: sa.Connection, buildset_ids: Sequence[int], now: int, untold: set[int]
+) -> mq_producer.Buildsets:
+    if buildset_ids:
+        _complete_buildsets(connection, buildset_ids, now, untold)
+    return mq_producer.read_buildsets(connection, sorted(untold))
 
 
 def _complete_buildsets(
@@ -161,11 +169,30 @@ def _complete_buildsets(
         elif row.buildsetid in results:
             results[row.buildsetid] = worst_status(results[row.buildsetid], row.results)
     connection.commit()  # what was read begun a transaction
-    with connection.begin():
-        for buildset_id, result in results.items():
-            # somebody else may have been faster
-            open_one = sa.and_(_buildsets.c.id == buildset_id, _buildsets.c.complete == 0)
-            values = {"complete": 1, "results": result, "complete_at": now}
-            query_one = _buildsets.update().where(open_one).values(values)
-            if connection.execute(query_one).rowcount == 1:
-                untold.add(buildset_id)
+    by_result: dict[int, list[int]] = {}
+    for buildset_id, result in results.items():
+        by_result.setdefault(result, []).append(buildset_id)
+    for result, ids in by_result.items():
+        if not _complete_all(connection, ids, result, now):
+            ids = [one for one in ids if _complete_all(connection, [one], result, now)]
+        untold.update(ids)
+
+
+def _complete_all(
+    connection: sa.Connection, buildset_ids: Sequence[int], result: int, now: int
+) -> bool:
+    """Complete buildsets if all of them are open; somebody else may have been faster.
+
+    :return: whether they were; else nothing is done
+    """
+    if len(buildset_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
+        return False
+    values = {"complete": 1, "results": result, "complete_at": now}
+    opened = sa.and_(_buildsets.c.id.in_(buildset_ids), _buildsets.c.complete == 0)
+    transaction = connection.begin()
+    done = connection.execute(_buildsets.update().where(opened).values(values)).rowcount
+    if done != len(buildset_ids):
+        transaction.rollback()
+        return False
+    transaction.commit()
+    return True

@@ -86,7 +86,7 @@ def to_be(new: NewChange) -> Change:
         category=new.category,
         revision=new.revision,
         properties={name: value for name, (value, _) in new.properties.items()},
-        **new.sourcestamp._asdict(),
+        **new.sourcestamp.columns,
     )
 
 
@@ -128,7 +128,7 @@ async def record(master: Any, change: NewChange) -> int:
         properties={name: tuple(both) for name, both in change.properties.items()},
         files=list(change.files),
         revision=change.revision,
-        **change.sourcestamp._asdict(),
+        **change.sourcestamp.columns,
     )
     if change.like is not None:
         await master.db.pool.do(_copy_users, change.like, change_id)

@@ -34,9 +34,9 @@ from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import Stamp
 
-#: So many requests are inserted in one transaction, and so many buildsets announced together. A
-#: buildset with more requests is inserted whole.
-BATCH = 50
+#: So many requests are inserted in one transaction and announced together. A buildset with more
+#: requests is inserted whole.
+BATCH = 200
 
 
 async def execute(master: Any, order: Order, plan: Plan, rights: Rights) -> Effect:
@@ -86,8 +86,7 @@ class _Execution:
         if plan.buildsets:
             effect = await self._create()
         elif plan.endings:
-            names = {one.request_id: one.buildername for one in plan.endings}
-            outcomes = await cancel.end(master, self._order.who, names, self._order.deadline)
+            outcomes = await cancel.end(master, self._order.who, plan.endings, self._order.deadline)
             effect = effects.ended([*outcomes, *plan.untouched])
         else:
             effect = await self._reprioritize()

@@ -21,6 +21,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.model import SCHEDULER
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Properties
 
@@ -173,7 +174,7 @@ def _requests_of(connection: sa.Connection, buildset_id: int) -> dict[int, int]:
 
 
 async def announce(
-    master: Any, made: Mapping[int, Sequence[int]], scheduler: str = mq_producer.SCHEDULER
+    master: Any, made: Mapping[int, Sequence[int]], scheduler: str = SCHEDULER
 ) -> None:
     """Send the events that ``data.updates.addBuildset`` sends; builders start on the first.
 
@@ -182,4 +183,4 @@ async def announce(
     """
     request_ids = [request_id for its_requests in made.values() for request_id in its_requests]
     await mq_producer.requests(master, request_ids, "new")
-    await mq_producer.buildsets(master, list(made), "new", scheduler)
+    await mq_producer.added(master, list(made), scheduler)

@@ -1,50 +1,138 @@
 """Sends the events of what was written without Buildbot's own update methods.
 
 The same events as Buildbot's own ``data.updates`` send (buildbot/data/buildrequests.py,
-buildsets.py), but read back in a few queries for many rows instead of some for each.
+buildsets.py), but read back in a few queries for many rows instead of some for each, and sent in
+batches, between which the reactor has its turn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
+from typing import TypeVar
 
+import sqlalchemy as sa
 from buildbot.data.resultspec import Filter
 from buildbot.data.resultspec import ResultSpec
+from buildbot.db.model import Model
+from twisted.internet import task
 
-#: What stands where a scheduler is named, for what none has made; subscribers may look for it.
-SCHEDULER = "selfserve"
+from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.model import SCHEDULER
+
+#: So many events are sent before the reactor has its turn: each takes some 50 microseconds.
+BATCH = 50
+
+_buildsets, _links = Model.buildsets, Model.buildset_sourcestamps
+Row = TypeVar("Row")
 
 
-async def requests(master: Any, request_ids: Sequence[int], event: str) -> None:
+@dataclass(frozen=True)
+class Buildsets:
+    """Buildsets as they were read.
+
+    :param rows: what the Data API has of them, but for their sourcestamps
+    :param links: the ids of those, by buildset
+    """
+
+    rows: Sequence[dict[str, Any]] = ()
+    links: Mapping[int, Sequence[int]] = field(default_factory=dict)
+
+
+async def requests(master: Any, request_ids: Sequence[int], event: str) -> list[Any]:
     """Send *event* of each build request: ``new``, ``complete`` or ``update``.
 
     Its ``new`` is what makes a builder look for work.
+
+    :return: the requests, as ``db.buildrequests`` has them
     """
-    for row in await _rows(master, "buildrequests", "buildrequestid", request_ids):
+    models = await _request_models(master, request_ids)
+    async for model in _in_batches(master, models):
+        row = buildbot_private.request_as_data(model)
         master.data.rtypes.buildrequest.produceEvent(row, event)
+    return models
 
 
-async def buildsets(
-    master: Any, buildset_ids: Sequence[int], event: str, scheduler: str = SCHEDULER
-) -> None:
-    """Send *event* of each buildset: ``new``, which tells the *scheduler*, or ``complete``."""
-    for row in await _rows(master, "buildsets", "bsid", buildset_ids):
-        told = {**row, "scheduler": scheduler} if event == "new" else row
-        master.data.rtypes.buildset.produceEvent(told, event)
-
-
-async def cancelled(master: Any, request_ids: Sequence[int]) -> None:
+async def cancelled(master: Any, models: Iterable[Any]) -> None:
     """Send the events of cancelled requests (buildbot/process/botmaster.py)."""
-    only = ResultSpec(filters=[Filter("buildrequestid", "eq", list(request_ids))])
-    only.fieldMapping = {"buildrequestid": "buildrequests.id"}
-    for request in await master.db.buildrequests.getBuildRequests(resultSpec=only):
+    async for request in _in_batches(master, models):
         master.mq.produce(("buildrequests", str(request.buildrequestid), "cancel"), request)
 
 
-async def _rows(master: Any, plural: str, field: str, ids: Sequence[int]) -> Iterable[Any]:
-    if not ids:
-        return ()
-    rows = await master.data.get((plural,), filters=[Filter(field, "eq", list(ids))])
-    return sorted(rows, key=lambda row: int(row[field]))
+async def added(master: Any, buildset_ids: Sequence[int], scheduler: str = SCHEDULER) -> None:
+    """Send ``new`` of each buildset, which tells the *scheduler* that made it."""
+    found = await master.db.pool.do(read_buildsets, buildset_ids) if buildset_ids else Buildsets()
+    async for row in _in_batches(master, await _as_data(master, found)):
+        master.data.rtypes.buildset.produceEvent({**row, "scheduler": scheduler}, "new")
+
+
+async def completed(master: Any, found: Buildsets) -> None:
+    """Send ``complete`` of each buildset."""
+    async for row in _in_batches(master, await _as_data(master, found)):
+        master.data.rtypes.buildset.produceEvent(row, "complete")
+
+
+async def _in_batches(master: Any, rows: Iterable[Row]) -> Any:
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % BATCH == 0:
+            await task.deferLater(master.reactor, 0)
+
+
+async def _request_models(master: Any, request_ids: Sequence[int]) -> list[Any]:
+    if not request_ids:
+        return []
+    only = ResultSpec(filters=[Filter("buildrequestid", "eq", list(request_ids))])
+    only.fieldMapping = {"buildrequestid": "buildrequests.id"}
+    found = await master.db.buildrequests.getBuildRequests(resultSpec=only)
+    return sorted(found, key=lambda one: int(one.buildrequestid))
+
+
+async def _as_data(master: Any, found: Buildsets) -> list[dict[str, Any]]:
+    """Return buildsets as the Data API does.
+
+    It reads the sourcestamps of each buildset by themselves, though many have the same.
+    """
+    links = found.links
+    stamps = {one: await master.data.get(("sourcestamps", str(one))) for one in _flat(links)}
+    return [
+        {**row, "sourcestamps": [stamps[one] for one in links.get(row["bsid"], ())]}
+        for row in found.rows
+    ]
+
+
+def _flat(links: Mapping[int, Sequence[int]]) -> Iterator[int]:
+    return iter(dict.fromkeys(one for its in links.values() for one in its))
+
+
+def read_buildsets(connection: sa.Connection, buildset_ids: Collection[int]) -> Buildsets:
+    """Read buildsets for their events, in the order of their ids."""
+    query = sa.select(_buildsets).where(_buildsets.c.id.in_(buildset_ids)).order_by(_buildsets.c.id)
+    rows = [
+        {
+            "bsid": one.id,
+            "external_idstring": one.external_idstring,
+            "reason": one.reason,
+            "submitted_at": one.submitted_at,
+            "complete": bool(one.complete),
+            "complete_at": one.complete_at,
+            "results": one.results,
+            "parent_buildid": one.parent_buildid,
+            "parent_relationship": one.parent_relationship,
+            "rebuilt_buildid": one.rebuilt_buildid,
+        }
+        for one in connection.execute(query)
+    ]
+    linked = sa.select(_links.c.buildsetid, _links.c.sourcestampid)
+    links: dict[int, list[int]] = {}
+    for buildset_id, stamp_id in connection.execute(
+        linked.where(_links.c.buildsetid.in_(buildset_ids)).order_by(_links.c.id)
+    ):
+        links.setdefault(buildset_id, []).append(stamp_id)
+    return Buildsets(rows, links)

@@ -115,11 +115,14 @@ async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
     await cancel_pending.complete_buildsets(
         master, {state.buildset_id for state in states.values()}
     )
-    left = {one for one in names if one in states and not states[one].complete}
+    left = [
+        replace(one, running=states[one.request_id].claimed)
+        for one in plan.endings
+        if one.request_id in states and not states[one.request_id].complete
+    ]
     going_on: dict[int | None, RequestOutcome] = {}
     if left and any(state.results == CANCELLED for state in states.values()):
-        those = {one: names[one] for one in left}
-        so_far = await cancel.end(master, order.who, those, order.deadline)
+        so_far = await cancel.end(master, order.who, left, order.deadline)
         # of what stops later, a look now would say that it goes on
         going_on = {one.request_id: one for one in so_far if one.outcome in UNSETTLED}
         states = await current_state.request_states(master, names)

@@ -206,7 +206,7 @@ def _result(job: Job) -> str:
 
 
 def _outcome(outcome: RequestOutcome) -> dict[str, Any]:
-    return {name: value for name, value in asdict(outcome).items() if name not in _OF_PLANS}
+    return {name: value for name, value in vars(outcome).items() if name not in _OF_PLANS}
 
 
 def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:

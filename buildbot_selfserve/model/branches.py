@@ -151,6 +151,16 @@ class Sourcestamp(NamedTuple):
     repository: str
     project: str
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return what Buildbot's tables have of it, by column."""
+        return {
+            "branch": self.branch,
+            "codebase": self.codebase,
+            "repository": self.repository,
+            "project": self.project,
+        }
+
     def belongs(self, branch: Branch) -> bool:
         """Return whether it is on *branch*."""
         return (

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -24,6 +23,8 @@ Properties = Mapping[str, tuple[Any, str]]
 #: A sourcestamp: its id, or what ``db.sourcestamps.findSourceStampId`` takes.
 Stamp = int | Mapping[str, Any]
 
+#: What of a buildset the journal does not keep.
+_UNKEPT = frozenset({"copied", "fixed"})
 #: The name in the place of a scheduler's where none makes a buildset; subscribers may look for it.
 SCHEDULER = "selfserve"
 
@@ -129,9 +130,9 @@ class Plan:
     @property
     def text(self) -> str:
         """Return a short text that is the same as long as the plan is."""
-        told = asdict(replace(self, buildsets=(), writes=()))
-        told["buildsets"] = [_comparable(one) for one in self.buildsets]
-        return hashlib.sha256(_canonical(told).encode()).hexdigest()[:32]
+        told = {**_as_json(self), "buildsets": [_comparable(one) for one in self.buildsets]}
+        text = json.dumps(told, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def each_buildset(self) -> Iterator[tuple[int, NewBuildset]]:
         """Yield each buildset to create, with its number in the plan."""
@@ -179,21 +180,29 @@ def _comparable(buildset: NewBuildset) -> dict[str, Any]:
         name: pair if fixed is None or name in fixed else None
         for name, pair in buildset.properties.items()
     }
-    return {**asdict(replace(buildset, copied=None, fixed=None)), "properties": values}
+    return {**_buildset_as_json(buildset), "properties": values}
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+def _as_json(plan: Plan) -> dict[str, Any]:
+    """Return what JSON is made of; ``dataclasses.asdict`` takes ten times as long."""
+    return {
+        "changes": [vars(one) for one in plan.changes],
+        "buildsets": [_buildset_as_json(one) for one in plan.buildsets],
+        "endings": [vars(one) for one in plan.endings],
+        "priorities": [vars(one) for one in plan.priorities],
+        "untouched": [vars(one) for one in plan.untouched],
+        "nothing": plan.nothing,
+    }
+
+
+def _buildset_as_json(buildset: NewBuildset) -> dict[str, Any]:
+    told = {name: value for name, value in vars(buildset).items() if name not in _UNKEPT}
+    return {**told, "builders": [vars(one) for one in buildset.builders]}
 
 
 def plan_to_json(plan: Plan) -> str:
     """Return *plan* as the journal keeps it: what an executor needs to go on with it."""
-    kept = replace(
-        plan,
-        buildsets=tuple(replace(one, copied=None, fixed=None) for one in plan.buildsets),
-        writes=(),
-    )
-    return json.dumps(asdict(kept))
+    return json.dumps(_as_json(plan))
 
 
 def plan_from_json(text: str) -> Plan:

@@ -61,8 +61,8 @@ class LiveContext:
 class JobContext:
     """The ``ctx`` of the handler of a job request, in the reactor.
 
-    :param jobs: runs a planner of ``control/planners``, carries its plan out and records it in the
-        journal
+    :param jobs: runs a planner of ``control/planners``, carries its plan out, and records that in
+        the journal
     """
 
     jobs: JobRunner

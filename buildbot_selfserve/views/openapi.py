@@ -52,7 +52,7 @@ STATUS_TEXTS = {
     403: "a rule of `www.authz` denies it, or the request may come from a page of another site",
     404: "there is no such branch, build, request, revision, job or path",
     405: "the path exists, but not with this method",
-    412: "the plan is not `if_plan`; nothing was done, and the body has the plan of now",
+    412: "the plan is not `if_plan` any more; nothing was done, and the body has the plan of now",
     413: "the body is too large",
     415: "the body is neither a form nor JSON",
     422: "the `Idempotency-Key` belongs to a job request that asked for something else",

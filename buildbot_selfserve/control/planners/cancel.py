@@ -60,10 +60,12 @@ async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selec
         ctx.master, revision.sourcestamps, revision.builds, revision.others
     )
     found = [one for one in every if selection.takes(one.buildername)]
-    allowed = [one for one in found if await ctx.rights.may(one)]
-    if found and not allowed:
+    allowed: list[RequestState] = []
+    denied: list[RequestState] = []
+    for one in found:
+        (allowed if await ctx.rights.may(one) else denied).append(one)
+    if denied and not allowed:
         raise Forbidden("You may not cancel anything at this revision")
-    denied = [one for one in found if one not in allowed]
     return Plan(
         endings=_endings(allowed),
         untouched=tuple(one.outcome("denied") for one in denied),

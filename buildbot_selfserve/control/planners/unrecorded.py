@@ -48,7 +48,7 @@ class Unrecorded:
         """
         place = change.sourcestamp
         if sourcestamp_id is None:
-            sourcestamp_id = self.sourcestamp_id({**place._asdict(), "revision": change.revision})
+            sourcestamp_id = self.sourcestamp_id({**place.columns, "revision": change.revision})
         number = next(_ids)
         _changes[number] = ChangeModel(
             changeid=number,
