@@ -85,6 +85,10 @@ OUTCOMES = {
     "denied": "a rule of the master does not allow this for this request; nothing was done to it",
     "left_out": "it was not included; `msg` says why",
     "failed": "it was not done; `msg` may say why",
+    "would_create": "a dry run: a request would be created",
+    "would_cancel": "a dry run: it is pending and would be cancelled",
+    "would_stop": "a dry run: its build is running and would be told to stop",
+    "would_reprioritize": "a dry run: it would get the new priority",
 }
 
 HEAD = """\

@@ -235,7 +235,7 @@ class Master:
         builder_id = await self.master.data.updates.findBuilderId(builder_name)
         properties = more.pop("properties", {"branch": (branch, "Change")})
         _, requests = await self.master.data.updates.addBuildset(
-            waited_for=False,
+            waited_for=more.pop("waited_for", False),
             scheduler="any",
             sourcestamps=more.pop("sourcestamps", [stamp]),
             reason=more.pop("reason", "a push"),

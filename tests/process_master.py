@@ -42,6 +42,18 @@ c["schedulers"].append(schedulers.ForceScheduler(
                revision=util.FixedParameter("revision", default="{revision}"))]))
 """
 REVISION = "c" * 40
+#: Lets a master pause before each few buildsets that it inserts, so that it can be disturbed.
+SLOW_INSERTS = """
+from buildbot_selfserve.control import execute, insert_buildsets
+from twisted.internet import reactor, task
+execute.BATCH = 4
+if not hasattr(insert_buildsets, "at_once"):
+    insert_buildsets.at_once = insert_buildsets.insert
+    async def insert_later(*arguments):
+        await task.deferLater(reactor, 0.2)
+        return await insert_buildsets.at_once(*arguments)
+    insert_buildsets.insert = insert_later
+"""
 
 
 def _create(folder: Path, db_url: str) -> None:

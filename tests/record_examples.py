@@ -120,7 +120,17 @@ def _act(master: ProcessMaster, ask: Any) -> None:
     )
     named = {"builder_name": "fast", "revision": REVISION}
     ask("POST /<branch>/builders", Asked(here, body=named))
+    _fill_in(master, ask)
     _cancel(master, ask)
+
+
+def _fill_in(master: ProcessMaster, ask: Any) -> None:
+    """Fill in what is missing at a revision that only another builder builds."""
+    other = "d" * 40
+    master.send("POST", f"/self-serve/main/builders/slow/{other}", priority=0)
+    at = {"branch": "main", "revision": other}
+    ask("POST /<branch>/rev/<revision>/missing", Asked(at))
+    master.send("DELETE", f"/self-serve/main/rev/{other}")
 
 
 def _cancel(master: ProcessMaster, ask: Any) -> None:
@@ -132,9 +142,11 @@ def _cancel(master: ProcessMaster, ask: Any) -> None:
     ask("PUT /<branch>/request/<request>", Asked(of_pending, body={"priority": 7}))
     ask("DELETE /<branch>/request/<request>", Asked(of_pending))
     ask("DELETE /<branch>/build/<build>", Asked({**here, "build_id": build}))
-    _running_build(master, master.force("slow"))
+    at, cancelled = {**here, "revision": REVISION}, {"states": ["cancelled"]}
+    rerun = ask("POST /<branch>/rev/<revision>/failed", Asked(at, body=cancelled))
+    _running_build(master, rerun["requests"][0]["request_id"])
     master.force("slow")
-    ask("DELETE /<branch>/rev/<revision>", Asked({**here, "revision": REVISION}))
+    ask("DELETE /<branch>/rev/<revision>", Asked(at))
 
 
 def _running_build(master: ProcessMaster, request_id: int) -> int:

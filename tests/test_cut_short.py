@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from buildbot_selfserve.control import cancel_pending
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import plan_to_json
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import outcomes
@@ -124,10 +128,15 @@ async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
 async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
     master: Any, monkeypatch: Any
 ) -> None:
-    database = Away(master, monkeypatch, {current_state._states})
+    database, end = Away(master, monkeypatch, {current_state._states}), cancel.end
+
+    async def end_without_database(*arguments: Any) -> Any:
+        database.is_away = True
+        return await end(*arguments)
+
+    monkeypatch.setattr(cancel, "end", end_without_database)
     master.pause()
     request_id = await master.add_request()
-    database.is_away = True
     answer = await delete(master, f"/self-serve/main/request/{request_id}")
     assert (answer.status, answer.json["status"]) == (202, "FAILED"), answer.text
     assert outcomes(answer.json) == {request_id: "waiting"}
@@ -149,7 +158,7 @@ async def test_what_was_cut_short_before_it_had_begun_has_done_nothing(
     assert answer.status == 503, answer.text
     job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
     assert (job["status"], told_in(job)) == ("failed", {})
-    assert job["complete_data"]["body"]["msg"] == "Interrupted: nothing was cancelled"
+    assert job["complete_data"]["body"]["msg"] == "Interrupted: nothing was done"
     assert not (await master.data("buildrequests", request_id))["complete"]
 
 
@@ -306,17 +315,20 @@ async def test_what_was_cancelled_is_told_of_in_the_end(
 # -- left open
 
 
-async def left_open(master: Any, *meant: RequestOutcome) -> Any:
-    """Settle the row of a killed master that was about to cancel a revision; return the job."""
+async def left_open(master: Any, plan: Plan | None = None) -> Any:
+    """Settle the row of a killed master that was about to cancel a revision; return the job.
+
+    :param plan: what it was about to do, unless it was killed before it knew
+    """
     service = plugin.application._service
     what = {"branch": "main", "revision": REVISION}
-    job = Job(0, "cancel_revision", USER, "basic", "", 1, "main", what, requests=meant)
+    job = Job(0, "cancel_revision", USER, "basic", "", 1, "main", what)
 
     def leave(connection: Any) -> int:
         opened = store.open_job(connection, job, master.master.masterid, service.jobs.incarnation)
         assert isinstance(opened, store.Opened)
-        if meant:
-            store.note_targets(connection, opened.job)
+        if plan is not None:
+            store.note_plan(connection, replace(opened.job, plan=plan_to_json(plan)))
         return opened.job.job_id
 
     job_id = await service.databases.write(leave)
@@ -325,25 +337,61 @@ async def left_open(master: Any, *meant: RequestOutcome) -> Any:
     return (await master.get(f"/self-serve/jobs/{job_id}")).json
 
 
-@pytest_twisted.ensureDeferred
-async def test_a_revision_that_was_left_open_is_reconciled_by_what_was_meant(master: Any) -> None:
-    master.pause()
-    # what the revision has for other reasons than its sourcestamp belongs to it, too
-    ids = [
+async def three_at_revision(master: Any) -> list[int]:
+    """Return three requests that wait at the revision.
+
+    They belong to it for other reasons than their sourcestamp.
+    """
+    return [
         await master.add_request(revision=None, properties={"n": (n, "Scheduler")})
         for n in range(3)
     ]
-    done, still_open, denied = ids
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_rest_of_a_revision_that_was_left_open_is_cancelled(master: Any) -> None:
+    master.pause()
+    done, still_open, denied = await three_at_revision(master)
     await delete(master, f"/self-serve/main/request/{done}")
     foreign = await master.add_request("slow")
-    job = await left_open(
-        master,
-        RequestOutcome(done, "fast", "waiting"),
-        RequestOutcome(still_open, "fast", "waiting"),
-        RequestOutcome(denied, "fast", "denied"),
+    plan = Plan(
+        endings=tuple(Ending(one, "fast", running=False) for one in (done, still_open)),
+        untouched=(RequestOutcome(denied, "fast", "denied"),),
     )
-    assert told_in(job) == {done: "cancelled", still_open: "failed", denied: "denied"}
-    assert (job["status"], foreign in told_in(job)) == ("failed", False)
+    job = await left_open(master, plan)
+    assert told_in(job) == {done: "cancelled", still_open: "cancelled", denied: "denied"}
+    assert (job["status"], foreign in told_in(job)) == ("ok", False)
+    for one, results in ((still_open, CANCELLED), (denied, None), (foreign, None)):
+        assert (await master.data("buildrequests", one))["results"] in (results, -1)
+
+
+@with_stubborn_master
+@pytest_twisted.ensureDeferred
+async def test_what_is_told_to_stop_after_a_restart_is_followed(master: Any) -> None:
+    told = await stops(master)
+    running = await deaf_build(master)
+    master.pause()
+    done = await master.add_request("slow")
+    await delete(master, f"/self-serve/main/request/{done}")
+    names = {done: "slow", running: "fast"}
+    endings = tuple(Ending(one, name, running=one == running) for one, name in names.items())
+    job = await left_open(master, Plan(endings=endings))
+    assert (job["status"], told_in(job)) == ("ok", {done: "cancelled", running: "stop_sent"})
+    Deaf.may_end = True
+    job = await final(master, job["job_id"])
+    assert (job["status"], told_in(job)) == ("ok", {done: "cancelled", running: "stopped"})
+    assert len(told) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_revision_of_which_nothing_was_cancelled_is_left_alone(master: Any) -> None:
+    master.pause()
+    ids = await three_at_revision(master)
+    plan = Plan(endings=tuple(Ending(one, "fast", running=False) for one in ids))
+    job = await left_open(master, plan)
+    assert (job["status"], told_in(job)) == ("failed", dict.fromkeys(ids, "failed"))
+    assert job["complete_data"]["body"]["msg"] == "3 requests: 3 not cancelled"
+    assert not any(one["complete"] for one in await master.data("buildrequests"))
 
 
 @pytest_twisted.ensureDeferred
@@ -352,7 +400,7 @@ async def test_a_revision_that_was_left_before_it_had_begun_is_not_cancelled(mas
     await master.add_request()
     job = await left_open(master)
     assert (job["status"], told_in(job)) == ("failed", {})
-    assert job["complete_data"]["body"]["msg"] == "Interrupted: nothing was cancelled"
+    assert job["complete_data"]["body"]["msg"] == "Interrupted: nothing was done"
 
 
 @pytest_twisted.ensureDeferred

@@ -94,14 +94,14 @@ def test_a_row_is_closed_once(connection: sa.Connection) -> None:
 
 def test_a_row_is_closed_by_the_life_that_has_it(connection: sa.Connection) -> None:
     job = opened(connection, JOB, 1, "a life")
-    noted = replace(job, requests=(OUTCOME,))
-    ended = replace(noted, status="ok", completed_at=1)
+    noted = replace(job, plan="the plan")
+    ended = replace(noted, status="ok", completed_at=1, requests=(OUTCOME,))
     # the id may be that of another job in another database
     for late in (replace(noted, incarnation="elsewhere"), replace(noted, job_id=17)):
-        store.note_targets(connection, late)
+        store.note_plan(connection, late)
     stands = store.close_job(connection, replace(ended, incarnation="elsewhere"))
     assert stands is not None
-    assert (stands, stands.row) == (job, job.row)
+    assert (stands, stands.row, stands.plan) == (job, job.row, None)
     assert store.close_job(connection, replace(ended, job_id=17)) is None
     assert store.close_job(connection, ended) == ended
 
@@ -257,16 +257,20 @@ def test_a_row_that_was_not_written_in_the_end_is_written_again(
     assert store.job(connection, again.job.job_id) == replace(JOB, job_id=again.job.job_id)
 
 
-def test_what_a_job_is_about_is_noted_while_it_runs(connection: sa.Connection) -> None:
+def test_the_plan_of_a_job_is_kept_while_it_runs(connection: sa.Connection) -> None:
     job = opened(connection, JOB, 1, "a life")
-    noted = replace(job, requests=(replace(OUTCOME, outcome="waiting"),))
-    store.note_targets(connection, noted)
+    store.note_plan(connection, replace(job, plan="the plan"))
     (left,) = store.take_over(connection, {1}, 1, "the next life")
-    assert left == noted
+    assert (left, left.plan) == (job, "the plan")
     ended = replace(left, status="ok", completed_at=1, requests=(OUTCOME,))
-    assert store.close_job(connection, ended) == ended
-    store.note_targets(connection, left)
-    assert store.job(connection, job.job_id) == ended
+    closed = store.close_job(connection, ended)
+    assert closed is not None
+    assert (closed, closed.plan) == (ended, None)
+    # what is late brings it back to nobody
+    store.note_plan(connection, left)
+    stands = store.job(connection, job.job_id)
+    assert stands is not None
+    assert (stands, stands.plan) == (ended, None)
 
 
 def test_a_row_that_is_followed_is_amended(connection: sa.Connection) -> None:

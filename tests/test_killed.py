@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from buildbot_selfserve.model import Ending
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import plan_to_json
 from tests.process_master import REVISION
+from tests.process_master import SLOW_INSERTS
 from tests.process_master import ProcessMaster
 
 
@@ -45,33 +55,59 @@ def settled_jobs(master: ProcessMaster) -> list[Any]:
     )
 
 
-def test_a_rebuild_that_was_cut_short_is_told_truly(process_master: ProcessMaster) -> None:
-    process_master.force("fast")
-    build = process_master.until(lambda: ended(process_master), "something is built")[0]
-    with begin_rebuild(process_master, build["build_id"], 100):
+#: So many builds take a while, when each few of them are inserted after a pause.
+COUNT = 40
+
+
+@pytest.fixture
+def slow_master(tmp_path: Path) -> Iterator[ProcessMaster]:
+    """A master that takes its time for many builds."""
+    master = ProcessMaster(tmp_path, more=SLOW_INSERTS)
+    master.start()
+    yield master
+    master.stop()
+
+
+def test_a_rebuild_that_was_cut_short_is_ended(slow_master: ProcessMaster) -> None:
+    slow_master.force("fast")
+    build = slow_master.until(lambda: ended(slow_master), "something is built")[0]
+    with begin_rebuild(slow_master, build["build_id"], COUNT):
         # in the middle: some are made, and the journal's row is open
-        process_master.until(lambda: len(rows(process_master)) > 3, "some builds are made")
-        (job,) = process_master.get("/jobs")
+        slow_master.until(lambda: len(rows(slow_master)) > 3, "some builds are made")
+        (job,) = slow_master.get("/jobs")
         assert job["status"] == "running"
-        process_master.kill()
-    process_master.start()
-    (job,) = process_master.until(lambda: settled_jobs(process_master), "the job is settled")
+        slow_master.kill()
+    with contextlib.closing(sqlite3.connect(slow_master.folder / "state.sqlite")) as database:
+        ((made_before,),) = database.execute("SELECT count(*) - 1 FROM buildrequests")
+    assert 3 <= made_before < COUNT
+    slow_master.start()
+    (job,) = slow_master.until(lambda: settled_jobs(slow_master), "the job is settled")
+    assert job["status"] == "ok"
+    assert job["complete_data"]["body"]["msg"] == f"{COUNT} builds requested"
     made = [one["request_id"] for one in job["complete_data"]["body"]["requests"]]
-    found = rows(process_master)
-    assert 3 < len(made) < 100
-    assert {
-        row["requests"][0]["request_id"] if "requests" in row else row["request_id"]
-        for row in found
-    } == {
-        build["requests"][0]["request_id"],
-        *made,
-    }
-    assert job["status"] == "failed"
-    assert job["complete_data"]["body"]["msg"] == f"{len(made)} of 100 builds requested"
-    process_master.until(
-        lambda: all(row.get("endtime") for row in rows(process_master)),
+    assert len(set(made)) == COUNT
+    slow_master.until(
+        lambda: all(row.get("endtime") for row in rows(slow_master)),
         "all that was made is built",
     )
+    found = {
+        row["requests"][0]["request_id"] if "requests" in row else row["request_id"]
+        for row in rows(slow_master)
+    }
+    assert found == {build["requests"][0]["request_id"], *made}
+
+
+def left_open(master: ProcessMaster, request_id: int, plan: str | None) -> None:
+    """Leave a row as of a life that was killed before anything was done."""
+    what = json.dumps({"brid": request_id})
+    with contextlib.closing(sqlite3.connect(master.folder / "state.sqlite")) as database:
+        database.execute(
+            "INSERT INTO selfserve_jobs (action, who, via, remote, branch, submitted_at, what,"
+            " status, masterid, incarnation, plan) VALUES ('cancel_request', 'ada', 'basic', '',"
+            " 'main', 1, ?, 'running', 1, 'an earlier life', ?)",
+            (what, plan),
+        )
+        database.commit()
 
 
 def test_a_cancel_that_was_cut_short_is_told_truly(process_master: ProcessMaster) -> None:
@@ -79,17 +115,16 @@ def test_a_cancel_that_was_cut_short_is_told_truly(process_master: ProcessMaster
     row = process_master.until(lambda: builds(process_master), "it runs")[0]
     request_id = row["requests"][0]["request_id"]
     process_master.kill()
-    # as if it had been killed after the row was written and before anything was done
-
-    with sqlite3.connect(process_master.folder / "state.sqlite") as database:
-        database.execute(
-            "INSERT INTO selfserve_jobs (action, who, via, remote, branch, submitted_at, what,"
-            " status, masterid, incarnation) VALUES ('cancel_request', 'ada', 'basic', '', 'main',"
-            f" 1, '{{\"brid\": {request_id}}}', 'running', 1, 'an earlier life')"
-        )
+    plan = Plan(endings=(Ending(request_id, "slow", running=True, build_ids=(row["build_id"],)),))
+    for text in (None, plan_to_json(plan)):
+        left_open(process_master, request_id, text)
     process_master.start()
-    (job,) = process_master.until(lambda: settled_jobs(process_master), "the job is settled")
-    assert job["status"] == "failed"
-    (outcome,) = job["complete_data"]["body"]["requests"]
+    planned, unplanned = process_master.until(
+        lambda: settled_jobs(process_master), "the jobs are settled"
+    )
+    assert {job["status"] for job in (planned, unplanned)} == {"failed"}
+    assert unplanned["complete_data"]["body"]["msg"] == "Interrupted: nothing was done"
+    assert unplanned["complete_data"]["body"]["requests"] == []
+    (outcome,) = planned["complete_data"]["body"]["requests"]
     # the build was lost with the master, and the request waits again or runs again
     assert (outcome["request_id"], outcome["outcome"]) == (request_id, "failed")

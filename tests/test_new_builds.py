@@ -236,9 +236,13 @@ def unusual() -> Any:
 async def test_unusual_schedulers_build_what_they_watch(master: Any) -> None:
     answer = await master.post(at(), user=USER)
     assert answer.status == 202, answer.text
-    made = {one["buildername"]: one for one in answer.json["requests"]}
+    outcomes = answer.json["requests"]
+    made = {one["buildername"]: one for one in outcomes if one["outcome"] == "created"}
     assert answer.json["status"] == "OK", answer.text
     assert sorted(made) == ["b0", "b1", "b2", "b3", "b4", "b5"]
+    (left,) = (one for one in outcomes if one["outcome"] != "created")
+    assert (left["outcome"], left["request_id"], left["buildername"]) == ("left_out", None, "")
+    assert left["msg"] == "the change filter of scheduler failing failed, see the master's log"
     for name, one in made.items():
         request = await master.completed(one["request_id"])
         assert request["priority"] == (4 if name in ("b2", "b3") else 0)

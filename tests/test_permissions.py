@@ -13,12 +13,14 @@ from buildbot.www.authz.endpointmatchers import Match
 from lxml import html
 from twisted.internet import defer
 
+from buildbot_selfserve.permissions import PERMISSIONS
 from buildbot_selfserve.permissions import every_action
 from buildbot_selfserve.resources import ROUTES
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
+from tests.harness import builder
 from tests.harness import config
 
 #: Who has which role; bob has none.
@@ -27,13 +29,16 @@ USERS = (USER, "bob", "root")
 EVERYBODY = frozenset(USERS)
 DEVS = frozenset({USER})
 ADMINS = frozenset({"root"})
+#: Revisions of each user's own: one where "fast" has failed, one where it is missing.
+FAILED = {user: f"{number}" * 40 for number, user in enumerate(USERS, 1)}
+MISSING = {user: f"{number}" * 40 for number, user in enumerate(USERS, 4)}
 
 
 def ruled(*rules: Any, selfserve: Any = True, **more: Any) -> Any:
     """Return a master that has these rules."""
 
     def make() -> Config:
-        return config(
+        made = config(
             selfserve,
             auth=util.UserPasswordAuth(dict.fromkeys(USERS, PASSWORD)),
             authz=util.Authz(
@@ -45,6 +50,8 @@ def ruled(*rules: Any, selfserve: Any = True, **more: Any) -> Any:
                 **more,
             ),
         )
+        made["builders"][0] = builder("fast", util.Interpolate("exit %(prop:fails:-0)s"))
+        return made
 
     return make
 
@@ -59,6 +66,8 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "PUT /<branch>/request/<request>": ("PUT", "/request/{request}", {"priority": "5"}),
     "POST /<branch>/rev/<any_revision>": ("POST", f"/rev/{REVISION}", {}),
     "DELETE /<branch>/rev/<revision>": ("DELETE", f"/rev/{REVISION}", {}),
+    "POST /<branch>/rev/<revision>/failed": ("POST", "/rev/{failed}/failed", {}),
+    "POST /<branch>/rev/<revision>/missing": ("POST", "/rev/{missing}/missing", {}),
     "POST /<branch>/rev/<any_revision>/<builder_set>": ("POST", f"/rev/{REVISION}/nightly", {}),
     "POST /<branch>/builders/<builder>/<any_revision>": (
         "POST",
@@ -72,8 +81,13 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
 }
 STOPS = {name for name in WAYS if name.startswith("DELETE")}
-REBUILDS = {"POST /<branch>/build", "POST /<branch>/request"}
+REBUILDS = {
+    "POST /<branch>/build",
+    "POST /<branch>/request",
+    "POST /<branch>/rev/<revision>/failed",
+}
 NEW = {
+    "POST /<branch>/rev/<revision>/missing",
     "POST /<branch>/rev/<any_revision>",
     "POST /<branch>/rev/<any_revision>/<builder_set>",
     "POST /<branch>/builders/<builder>/<any_revision>",
@@ -88,11 +102,23 @@ def test_every_job_request_is_tried() -> None:
     assert set(WAYS) == {route.name for route in ROUTES if route.method != "GET"}
 
 
+async def build_and_pause(master: Any) -> None:
+    """Make what every job request is about: build 1, what failed and what is missing."""
+    await master.finished_build()
+    fails = {"branch": ("main", "Change"), "fails": ("1", "test")}
+    for revision in FAILED.values():
+        await master.finished_build(revision=revision, properties=fails)
+    master.pause()
+    for revision in MISSING.values():
+        await master.add_request("slow", revision=revision)
+
+
 async def answers_to(master: Any, user: str | None, **more: Any) -> dict[str, int]:
     """Send every job request as *user*, about build 1 and requests that wait; return the codes."""
     found = {}
+    revisions = {"failed": FAILED[user or USER], "missing": MISSING[user or USER]}
     for name, (method, path, data) in WAYS.items():
-        ids = {"build": 1, "request": await master.add_request()}
+        ids = {"build": 1, "request": await master.add_request(), **revisions}
         answer = await master.request(
             method,
             "/self-serve/main" + path.format(**ids),
@@ -172,8 +198,7 @@ def rules_for(allowed: frozenset[str], names: set[str]) -> dict[str, frozenset[s
 )
 @pytest_twisted.ensureDeferred
 async def test_who_may_do_what(master: Any, expected: dict[str, frozenset[str]]) -> None:
-    await master.finished_build()
-    master.pause()
+    await build_and_pause(master)
     for user in USERS:
         answers = await answers_to(master, user)
         may = {name: 202 if user in expected[name] else 403 for name in WAYS}
@@ -183,8 +208,7 @@ async def test_who_may_do_what(master: Any, expected: dict[str, frozenset[str]])
 @pytest.mark.parametrize("master", [ruled(**FORM)], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_nobody_may_do_anything(master: Any) -> None:
-    await master.finished_build()
-    master.pause()
+    await build_and_pause(master)
     refused = dict.fromkeys(WAYS, 401)
     assert await answers_to(master, None) == refused
     wrong = {"Authorization": "Basic YWRhOndyb25n"}
@@ -421,7 +445,7 @@ async def test_who_may_not_read_learns_of_nothing_that_exists(master: Any) -> No
     told = set()
     for name, (method, path, data) in WAYS.items():
         for branch, number in (("main", 1), ("main", 4711), ("nowhere", 1)):
-            ids = {"build": number, "request": number}
+            ids = {"build": number, "request": number, "failed": REVISION, "missing": REVISION}
             answer = await master.request(
                 method,
                 f"/self-serve/{branch}{path.format(**ids)}",
@@ -499,16 +523,22 @@ def allowed(told: dict[str, Any]) -> dict[str, bool | None]:
     return {action: verdict["allowed"] for action, verdict in told["actions"].items()}
 
 
+def of_many(verdicts: dict[str, bool | None]) -> dict[str, bool | None]:
+    """Return *verdicts* with those of what needs another of these permissions."""
+    needs = {one.action: one.needs for one in PERMISSIONS if one.needs is not None}
+    return {**verdicts, **{action: verdicts[needed] for action, needed in needs.items()}}
+
+
 @pytest.mark.parametrize("master", [ruled(**FORM)], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_without_rules_a_known_user_may_do_everything(master: Any) -> None:
     await master.finished_build()
     told = await permissions(master, "bob")
     assert (told["branch"], told["who"], told["via"]) == ("main", "bob", "basic")
-    assert allowed(told) == dict.fromkeys(every_action(), True)
+    assert allowed(told) == of_many(dict.fromkeys(every_action(), True))
     nobody = await permissions(master, None)
     assert (nobody["who"], nobody["via"]) == (None, "anonymous")
-    assert allowed(nobody) == dict.fromkeys(every_action(), False)
+    assert allowed(nobody) == of_many(dict.fromkeys(every_action(), False))
     assert {one["why"] for one in nobody["actions"].values()} == {"log in first"}
     page = await master.get("/self-serve/main/permissions", json=False, user="bob")
     assert "What bob may do on main" in page.text
@@ -587,7 +617,7 @@ class OfTheirOwn(EndpointMatcherBase):  # type: ignore[misc]
 async def test_what_the_rules_leave(master: Any, user: str, expected: dict[str, Any]) -> None:
     await master.finished_build()
     told = await permissions(master, user)
-    assert allowed(told) == {**dict.fromkeys(every_action(), True), **expected}
+    assert allowed(told) == of_many({**dict.fromkeys(every_action(), True), **expected})
     for verdict in told["actions"].values():
         assert bool(verdict["why"]) == (verdict["allowed"] is not True)
         assert bool(verdict["depends_on"]) == (verdict["allowed"] is None)

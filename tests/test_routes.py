@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.params.declared import BRANCH_FILTER
 from buildbot_selfserve.params.declared import BUILD_ID
 from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import DRY_RUN
+from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.params.declared import SELECTORS
 from buildbot_selfserve.params.declared import STABLE_DELAY
 from buildbot_selfserve.permissions import CANCEL_REQUEST
@@ -115,6 +118,8 @@ def test_a_good_declaration_of_a_job_request_is_kept() -> None:
     assert [(one["name"], one["in"]) for one in route.parameters()] == [
         ("branch", "path"),
         ("build_id", "body"),
+        ("dry_run", "query"),
+        ("if_plan", "body"),
     ]
 
 
@@ -215,9 +220,9 @@ def test_what_selects_takes_the_selectors_and_gets_a_selection() -> None:
 
 def test_selectors_of_a_delete_may_stand_in_its_query() -> None:
     (route,) = declare(act_on_selected, **DELETE_SELECTED)
-    assert route.query_params == SELECTORS
+    assert route.query_params == (DRY_RUN, IF_PLAN, *SELECTORS)
     (route,) = declare(act_on_selected, **{**DELETE_SELECTED, "method": "POST"})
-    assert route.query_params == ()
+    assert route.query_params == (DRY_RUN,)
     (route,) = declare(read_selected, params=(STABLE_DELAY,), selects=True)
     assert route.query_params == (STABLE_DELAY, *SELECTORS)
 
@@ -265,6 +270,10 @@ def test_a_route_has_a_template_that_exists(route: Route) -> None:
 @every_route
 def test_a_route_says_what_type_it_returns(route: Route) -> None:
     annotation = route.handler.__annotations__["return"]
+    if route.method != "GET":
+        # a dry run has a receipt, too
+        assert (annotation, route.returns) == ("Answer", Receipt)
+        return
     # a GET may have nothing to tell of
     assert annotation.removesuffix(" | None") == route.returns.__name__
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.process_master import REVISION
+from tests.process_master import SLOW_INSERTS
 from tests.process_master import ProcessMaster
 
 EVERY_DATABASE = "heavy"
@@ -29,6 +30,7 @@ MORE = """
 c["builders"][0] = util.BuilderConfig(
     name="fast", workernames=["worker"], factory=util.BuildFactory())
 """
+MORE += SLOW_INSERTS
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_a_reconfig_in_the_middle_changes_nothing(running: ProcessMaster) -> Non
 
 
 @pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGTERM], ids=["clean", "at once"])
-def test_a_master_that_stops_in_the_middle_ends_it_first(
+def test_a_master_that_stops_in_the_middle_goes_on_when_it_starts_again(
     running: ProcessMaster, how: signal.Signals
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
@@ -103,11 +105,11 @@ def test_a_master_that_stops_in_the_middle_ends_it_first(
         running.signal(how)
         first = sent.result()
     running.wait()
-    assert first[0] in (0, 202), first
+    assert first[0] in (0, 202, 503), first
     running.start()
     status, receipt = rebuild(running)
     assert status == 202, receipt
-    assert first[0] == 0 or first[1] == receipt
+    assert first[0] != 202 or first[1] == receipt
     check_all_is_there_once(running, receipt)
 
 

@@ -16,7 +16,7 @@ from twisted.internet import task
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.control import cancel
-from buildbot_selfserve.control import create_buildsets
+from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Job
@@ -78,9 +78,9 @@ class Gate:
     """Holds an act back before it makes something."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self._insert, self._gate = create_buildsets.insert, defer.Deferred[None]()
+        self._insert, self._gate = insert_buildsets.insert, defer.Deferred[None]()
         self.reached = 0
-        monkeypatch.setattr(create_buildsets, "insert", self)
+        monkeypatch.setattr(insert_buildsets, "insert", self)
 
     async def __call__(self, *arguments: Any) -> Any:
         self.reached += 1

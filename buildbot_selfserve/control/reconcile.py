@@ -25,6 +25,7 @@ from buildbot_selfserve.control.planners.ask_scheduler import LATER
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything
 from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import UNSETTLED
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import NewBuildset
@@ -119,14 +120,20 @@ async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
         for one in plan.endings
         if one.request_id in states and not states[one.request_id].complete
     ]
+    going_on: dict[int | None, RequestOutcome] = {}
     if left and any(state.results == CANCELLED for state in states.values()):
-        await cancel.end(master, order.who, left, order.deadline)
+        so_far = await cancel.end(master, order.who, left, order.deadline)
+        # of what stops later, a look now would say that it goes on
+        going_on = {one.request_id: one for one in so_far if one.outcome in UNSETTLED}
         states = await current_state.request_states(master, names)
     outcomes = [
-        _ended(states[request_id]) if request_id in states else cancel.gone(request_id)
-        for request_id in names
+        going_on.get(request_id) or _ended_or_gone(states, request_id) for request_id in names
     ]
     return effects.ended([*outcomes, *plan.untouched])
+
+
+def _ended_or_gone(states: Mapping[int, RequestState], request_id: int) -> RequestOutcome:
+    return _ended(states[request_id]) if request_id in states else cancel.gone(request_id)
 
 
 def _ended(state: RequestState) -> RequestOutcome:

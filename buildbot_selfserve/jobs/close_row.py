@@ -73,10 +73,15 @@ class RowCloser:
         return closed
 
     async def close_as_reconciled(self, job: Job) -> Job:
-        """Close *job* with what it has really done, likewise; try until the database says."""
+        """Close *job* with what it has really done; try until the database says.
+
+        What it told to stop is followed, likewise.
+        """
         closed = await self._close(job, lambda: self._reconcile(job))
         if closed.did_something and self._goes_on(job, closed):
             self.in_background(self._remind(closed))
+        if closed.unsettled and self._goes_on(job, closed):
+            self.follow_on(closed)
         return closed
 
     def follow_on(self, job: Job) -> None:

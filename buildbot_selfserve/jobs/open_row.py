@@ -94,11 +94,7 @@ class RowOpener:
             opened = await self._row(job, requester, per_minute)
             if opened.new:
                 return opened
-            if requester.attempt is None or opened.fingerprint != requester.attempt.fingerprint:
-                raise KeyTaken(
-                    f"This Idempotency-Key was already used for job {opened.job.job_id}",
-                    "which was a different request; use another key",
-                )
+            _require_same(opened, requester)
             if opened.job.status != "running":
                 return opened
             if self._clock.seconds() > deadline:
@@ -106,11 +102,16 @@ class RowOpener:
             await task.deferLater(self._clock, AGAIN_INTERVAL)
 
     async def is_known(self, job: Job, requester: Requester) -> bool:
-        """Whether the same job request was sent before, under the same key."""
+        """Whether the same job request was sent before, under the same key.
+
+        :raises KeyTaken: the key was given to another job request
+        """
         if requester.attempt is None:
             return False
-        found: bool = await self._write(store.is_known, job, requester.attempt)
-        return found
+        found: store.Opened | None = await self._write(store.known, job, requester.attempt)
+        if found is not None:
+            _require_same(found, requester)
+        return found is not None
 
     async def _row(self, job: Job, requester: Requester, per_minute: int | None) -> store.Opened:
         """Write the row of *job*, or find the one that its key has.
@@ -160,6 +161,18 @@ class RowOpener:
                     await self._closing.close_as_reconciled(orphans[row])
                 return
             seen = set(orphans)
+
+
+def _require_same(found: store.Opened, requester: Requester) -> None:
+    """Check that *found* is what *requester* sends under the same key.
+
+    :raises KeyTaken: it is another job request
+    """
+    if requester.attempt is None or found.fingerprint != requester.attempt.fingerprint:
+        raise KeyTaken(
+            f"This Idempotency-Key was already used for job {found.job.job_id}",
+            "which was a different request; use another key",
+        )
 
 
 def new_job(

@@ -25,6 +25,7 @@ from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import is_convergent
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.deferreds import independent
+from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import MasterStops
@@ -232,6 +233,7 @@ class Jobs:
         return work.addBoth(over)
 
     async def _dry_run(self, wanted: Wanted) -> PlannedReceipt:
+        await self._opening.is_known(wanted.job(), wanted.requester)  # under this key
         planned = await self._planned(wanted)
         return await self._receipt(wanted, planned.plan)
 
@@ -296,7 +298,7 @@ class Jobs:
             effect = await self._carried_out(running, seen or await self._planned(wanted))
         except MasterStops:
             raise unfinished(job) from None  # the next start goes on
-        except (Refused, Forbidden, TooMany) as refusal:
+        except (BadParameter, Refused, Forbidden, TooMany) as refusal:
             await self._closing.close(job, Effect(refusal.msg, errors=True))
             raise
         except Exception as error:

@@ -148,11 +148,11 @@ def _key(by: str, key: str) -> str:
     return hashlib.sha256(json.dumps([by, key]).encode()).hexdigest()
 
 
-def is_known(connection: sa.Connection, job: Job, attempt: Attempt) -> bool:
-    """Whether the user of *job* has sent a job request under this key before."""
+def known(connection: sa.Connection, job: Job, attempt: Attempt) -> Opened | None:
+    """Return the job request that the user of *job* has sent before under this key, if any."""
     key = _key(asker_key(job.who, job.via), attempt.key)
-    query = sa.select(jobs.c.id).where(jobs.c.idempotency == key)
-    return connection.execute(query).first() is not None
+    record = connection.execute(sa.select(jobs).where(jobs.c.idempotency == key)).first()
+    return None if record is None else Opened(_job(record), False, record.fingerprint)
 
 
 def note_plan(connection: sa.Connection, job: Job) -> None:

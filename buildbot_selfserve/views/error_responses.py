@@ -63,7 +63,8 @@ def failure(
     if isinstance(error, Unavailable) and error.job_id is not None:
         data |= {"job_id": error.job_id, "job_url": f"{site.root}/jobs/{error.job_id}"}
     if isinstance(error, PlanChanged):
-        data = {**as_json(error.planned, site), **data}
+        now = as_json(error.planned, site)
+        data |= {"plan": now["plan"], "requests": now["requests"]}
     if read_request.form == "json":
         return Response(status, render.JSON_TYPE, render.json_bytes(data), headers)
     links, sought = (error.links, error.sought) if isinstance(error, NotFound) else ((), None)

@@ -82,6 +82,28 @@ async def roots(master: Any, found: Mapping[int, Original]) -> dict[int, Origina
     return {request_id: known[root_id] for request_id, root_id in root_ids.items()}
 
 
+async def being_rebuilt(master: Any, found: Collection[Original]) -> list[Original]:
+    """Return those that somebody rebuilds now, wherever that belongs."""
+    builds = {one.request_id: one.more["rebuilt_buildid"] for one in found}
+    wanted = {build_id for build_id in builds.values() if build_id is not None}
+    going_on = await master.db.pool.do(_rebuilt_now, wanted) if wanted else ()
+    return [one for one in found if (builds[one.request_id], one.builder_id) in going_on]
+
+
+def _rebuilt_now(connection: sa.Connection, build_ids: Collection[int]) -> set[tuple[int, int]]:
+    """Return which builds have an open request that rebuilds them, each with its builder."""
+    query = (
+        sa.select(_buildsets.c.rebuilt_buildid, _requests.c.builderid)
+        .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
+        .where(_requests.c.complete == 0, _buildsets.c.rebuilt_buildid.is_not(None))
+    )
+    return {
+        (record.rebuilt_buildid, record.builderid)
+        for record in connection.execute(query)
+        if record.rebuilt_buildid in build_ids
+    }
+
+
 def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, Original]:
     columns = (_buildsets.c.external_idstring, _buildsets.c.rebuilt_buildid)
     of_parent = (_buildsets.c.parent_buildid, _buildsets.c.parent_relationship)

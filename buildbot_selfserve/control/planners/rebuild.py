@@ -11,7 +11,9 @@ from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.planners.builders import require_configured
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
+from buildbot_selfserve.control.planners.fill_missing import shown_name
 from buildbot_selfserve.control.planners.originals import Original
+from buildbot_selfserve.control.planners.originals import being_rebuilt
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.originals import roots
 from buildbot_selfserve.errors import Forbidden
@@ -86,7 +88,8 @@ async def rerun_failed(
     for one in failed:
         if one.open:
             ctx.rights.leave_out(one.buildername, "left_out", f"is {one.open}")
-    planned = await _reruns(ctx, left, revision, priority, count, properties or {})
+    opened = {one.buildername: one.open for one in results if one.open}
+    planned = await _reruns(ctx, left, opened, revision, priority, count, properties or {})
     admitted = [one for one in [await ctx.rights.admitted(one) for one in planned] if one]
     _note_denied(ctx, planned, admitted)
     if planned and not admitted:
@@ -109,11 +112,16 @@ def _note_denied(
 async def _reruns(
     ctx: PlanContext,
     results: Iterable[BuilderResult],
+    opened: Mapping[str, str],
     revision: Revision,
     priority: int,
     count: int,
     properties: Mapping[str, Any],
 ) -> list[NewBuildset]:
+    """Return a buildset for each builder that has one of *results*, or for their parents.
+
+    :param opened: whether what is open of a builder at the revision waits or runs, by its name
+    """
     rows = {one.request_id: one for one in results}
     by_root: dict[int, tuple[Original, list[BuilderResult]]] = {}
     found = await originals(ctx.master, rows)
@@ -121,23 +129,26 @@ async def _reruns(
         by_root.setdefault(root.request_id, (root, []))[1].append(rows[request_id])
     existing = await ctx.rights.built_names()
     states = await current_state.request_states(ctx.master, by_root)
+    rebuilt = await being_rebuilt(ctx.master, [root for root, _ in by_root.values()])
     planned = []
     for root, its in by_root.values():
         own = [one for one in its if one.request_id == root.request_id]
+        name = shown_name(root.properties, root.buildername)
+        goes_on = not states[root.request_id].complete or name in opened or root in rebuilt
         for one in its:
             if one not in own:
-                _say_of_child(ctx, one, root, states[root.request_id].complete)
+                _say_of_child(ctx, one, name, ended=not goes_on)
         if root.buildername not in existing:
             ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
-        elif own or states[root.request_id].complete:
+        elif own or not goes_on:
             target: Target = own[0].row if own and own[0].row is not None else root
             planned.append(_copy(ctx, root, target, revision.revision, priority, count, properties))
     return planned
 
 
-def _say_of_child(ctx: PlanContext, one: BuilderResult, root: Original, ended: bool) -> None:
+def _say_of_child(ctx: PlanContext, one: BuilderResult, parent: str, ended: bool) -> None:
     how = "is rebuilt" if ended else "has not ended"
-    msg = f"{root.buildername} waited for it and {how}"
+    msg = f"{parent} waited for it and {how}"
     ctx.rights.leave_out(one.buildername, "left_out", msg)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control.planners import unrecorded
 from buildbot_selfserve.control.planners.unrecorded import Unrecorded
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import KEY_PROPERTY
@@ -52,15 +54,16 @@ class Gate:
     """Lets what schedulers add come to *add_buildset*, and knows when they have done their work.
 
     :param master: the real one
-    :param unrecorded: what they find beside what is recorded
+    :param shown: what they find beside what is recorded
     :ivar writes: what else they would write
     """
 
-    def __init__(self, master: Any, unrecorded: Unrecorded, add_buildset: AddBuildset) -> None:
+    def __init__(self, master: Any, shown: Unrecorded, add_buildset: AddBuildset) -> None:
         _watch(master)
         self._real = master
-        self._unrecorded = unrecorded
-        self._states: dict[tuple[Any, Any], Any] = {}
+        self._unrecorded = shown
+        #: states that were recorded, as JSON, by object and name
+        self._states: dict[tuple[Any, Any], str] = {}
         self.writes: list[Callable[[], Any]] = []
         self._waiting = 0
         self._add_buildset = self._counted(add_buildset)
@@ -134,7 +137,12 @@ class Gate:
         db = self._real.db
         replaced: dict[str, dict[str, Any]] = {
             "sourcestamps": {"findSourceStampId": self._find_sourcestamp},
-            "state": {"getState": self._get_state, "setState": self._set_state},
+            "state": {
+                "getObjectId": self._counted(self._get_object_id),
+                "getState": self._counted(self._get_state),
+                "setState": self._set_state,
+                "atomicCreateState": self._counted(self._create_state),
+            },
         }
         parts: dict[str, Any] = {
             name: _Recorded(getattr(db, name), self, **replaced.get(name, {})) for name in _USED
@@ -157,14 +165,29 @@ class Gate:
     def _find_sourcestamp(self, **stamp: Any) -> Any:
         return defer.succeed(self._unrecorded.sourcestamp_id(stamp))
 
-    def _get_state(self, object_id: Any, name: Any, *default: Any) -> Any:
-        if (object_id, name) in self._states:
-            return defer.succeed(self._states[object_id, name])
-        return self._counted(self._real.db.state.getState)(object_id, name, *default)
+    def _get_object_id(self, name: str, class_name: str) -> Any:
+        found = unrecorded.object_id(self._real, name, class_name)
+        return defer.Deferred.fromCoroutine(found)
 
-    def _set_state(self, object_id: Any, name: Any, value: Any) -> Any:
-        self._states[object_id, name] = value
-        return self.later(self._real.db.state.setState)(object_id, name, value)
+    def _get_state(self, objectid: Any, name: Any, *args: Any, **kwargs: Any) -> Any:
+        if (objectid, name) in self._states:
+            return defer.succeed(json.loads(self._states[objectid, name]))
+        found = unrecorded.get_state(self._real, objectid, name, *args, **kwargs)
+        return defer.Deferred.fromCoroutine(found)
+
+    def _set_state(self, objectid: Any, name: Any, value: Any) -> Any:
+        # as the database would: it raises here what is no JSON, and later changes do not count
+        text = self._states[objectid, name] = json.dumps(value)
+        return self.later(self._real.db.state.setState)(objectid, name, json.loads(text))
+
+    def _create_state(self, objectid: Any, name: Any, create: Callable[[], Any]) -> Any:
+        async def created() -> Any:
+            found = await self._get_state(objectid, name, None)
+            if found is None:
+                await self._set_state(objectid, name, create())
+            return await self._get_state(objectid, name)
+
+        return defer.Deferred.fromCoroutine(created())
 
     def add_buildset(self, *args: Any, **kwargs: Any) -> Any:
         """Add a buildset; take and return what ``data.updates.addBuildset`` does.

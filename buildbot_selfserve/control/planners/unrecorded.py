@@ -1,4 +1,4 @@
-"""Shows schedulers changes and sourcestamps that are not recorded yet.
+"""Shows schedulers changes, sourcestamps and objects with a state that are not recorded yet.
 
 They have negative ids, and whoever asks the master for one of those gets it, however the master was
 found: an operator's scheduler class may have kept it.
@@ -12,7 +12,9 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy as sa
 from buildbot.db.changes import ChangeModel
+from buildbot.db.model import Model
 from buildbot.db.sourcestamps import SourceStampModel
 from buildbot.util import epoch2datetime
 from twisted.internet import defer
@@ -20,9 +22,15 @@ from twisted.internet import defer
 from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Stamp
 
-_ids = itertools.count(-1, -1)
+#: Nothing has this id.
+NO_OBJECT = -1
+_ids = itertools.count(-2, -1)
 _changes: dict[int, ChangeModel] = {}
 _stamps: dict[int, SourceStampModel] = {}
+#: Objects by name and class, and the other way round. Schedulers remember the ids, so these are
+#: never forgotten; there are as many as schedulers have names.
+_object_ids: dict[tuple[str, str], int] = {}
+_objects: dict[int, tuple[str, str]] = {}
 
 
 class Unrecorded:
@@ -104,6 +112,43 @@ class Unrecorded:
             _stamps.pop(number, None)
 
 
+async def object_id(master: Any, name: str, class_name: str) -> int:
+    """Return the id of the object that keeps a state, or one under which the master has it.
+
+    ``db.state.getObjectId`` would record it.
+    """
+    key = (name, class_name)
+    found: int | None = await master.db.pool.do(_object, master.db.state, *key)
+    if found is not None:
+        return found
+    if key not in _object_ids:
+        number = _object_ids[key] = next(_ids)
+        _objects[number] = key
+    return _object_ids[key]
+
+
+async def get_state(master: Any, object_id: int, *args: Any, **kwargs: Any) -> Any:
+    """Return what ``db.state.getState`` does, and record no object.
+
+    :raises KeyError: there is no such state, and no default
+    """
+    if object_id in _objects:
+        key = _objects[object_id]
+        found = await master.db.pool.do(_object, master.db.state, *key)
+        object_id = NO_OBJECT if found is None else found
+    return await master.db.state.getState(object_id, *args, **kwargs)
+
+
+def _object(connection: sa.Connection, state: Any, name: str, class_name: str) -> int | None:
+    objects = Model.objects
+    query = sa.select(objects.c.id).where(
+        objects.c.name == state.ensureLength(objects.c.name, name),
+        objects.c.class_name == class_name,
+    )
+    found: int | None = connection.execute(query).scalar()
+    return found
+
+
 def _watch(master: Any) -> None:
     """See to it that the master finds what is not recorded."""
     changes, stamps = master.db.changes, master.db.sourcestamps
@@ -113,6 +158,9 @@ def _watch(master: Any) -> None:
     changes.getChange = _first(_changes.get, changes.getChange)
     changes.getChangeFromSSid = _first(_change_of, changes.getChangeFromSSid)
     stamps.getSourceStamp = _first(_stamps.get, stamps.getSourceStamp)
+    state = master.db.state
+    for name in ("getState", "setState", "atomicCreateState"):
+        setattr(state, name, _of_object(state, getattr(state, name)))
 
 
 def _change_of(sourcestamp_id: int) -> ChangeModel | None:
@@ -128,3 +176,15 @@ def _first(look_up: Callable[[int], Any], real: Callable[..., Any]) -> Callable[
         return real(key, *args, **kwargs) if found is None else defer.succeed(found)
 
     return get
+
+
+def _of_object(state: Any, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *real*, but that an object that was not recorded yet is, as Buildbot does."""
+
+    def call(objectid: int, *args: Any, **kwargs: Any) -> Any:
+        if objectid not in _objects:
+            return real(objectid, *args, **kwargs)
+        recorded = state.getObjectId(*_objects[objectid])
+        return recorded.addCallback(real, *args, **kwargs)
+
+    return call

@@ -1,0 +1,474 @@
+"""Rerunning what failed, and filling in what is missing: which builders, and each of them once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import schedulers
+from buildbot.plugins import util
+from twisted.internet import defer
+
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import EXCEPTION
+from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import RETRY
+from buildbot_selfserve.model import SKIPPED
+from buildbot_selfserve.model import SUCCESS
+from buildbot_selfserve.model import WARNINGS
+from tests.harness import PASSWORD
+from tests.harness import REVISION
+from tests.harness import USER
+from tests.harness import Config
+from tests.harness import Master
+from tests.harness import builder
+from tests.harness import config
+from tests.plans import add_change
+from tests.plans import changed
+from tests.plans import contents
+from tests.plans import ended
+from tests.plans import outcomes
+
+EVERY_DATABASE = "heavy"
+BUILDERS = [f"b{number}" for number in range(12)]
+AT = f"/self-serve/main/rev/{REVISION}"
+FAILED, MISSING = f"{AT}/failed", f"{AT}/missing"
+TOKENS: dict[str, dict[str, Any]] = {
+    "rebuilds": {"actions": ["rebuild_build"]},
+    "news": {"actions": ["new_build_at_revision"]},
+    "of-b1": {"builders": ["b1"]},
+    "elsewhere": {"branches": ["release"]},
+}
+
+
+def many(*rules: Any, **limits: int) -> Any:
+    """Return what makes a master with many builders, of which schedulers build the first eight."""
+
+    def make() -> Config:
+        made = config(
+            util.SelfServe(
+                branches=[util.SelfServeBranch("main")],
+                tokens=[
+                    util.SelfServeToken(name, name * 9, **more) for name, more in TOKENS.items()
+                ],
+                limits=util.SelfServeLimits(**limits),
+            ),
+            auth=util.UserPasswordAuth({USER: PASSWORD, "bob": PASSWORD}),
+        )
+        if rules:
+            made["www"]["authz"] = util.Authz(
+                allowRules=list(rules),
+                roleMatchers=[util.RolesFromUsername(["admins"], [USER])],
+            )
+        made["builders"] = [builder(name, tags=["even"][int(name[1:]) % 2 :]) for name in BUILDERS]
+        made["schedulers"] = [
+            schedulers.AnyBranchScheduler(name="any", builderNames=BUILDERS[:8], priority=3),
+            schedulers.Triggerable(name="rest", builderNames=BUILDERS),
+        ]
+        return made
+
+    return make
+
+
+with_many = pytest.mark.parametrize("master", [many()], indirect=True)
+
+
+async def post(master: Master, path: str, user: str | None = USER, **data: Any) -> Any:
+    headers = {"Content-Type": "application/json"}
+    if user in TOKENS:
+        headers["Authorization"] = f"Bearer {user * 9}"
+        user = None
+    body = json.dumps(data).encode()
+    return await master.request("POST", path, user=user, data=body, headers=headers)
+
+
+async def dry(master: Master, path: str, **data: Any) -> list[tuple[str, str]]:
+    answer = await post(master, path, dry_run="1", **data)
+    assert answer.status == 200, answer.text
+    return outcomes(answer.json)
+
+
+def made(*names: str) -> list[tuple[str, str]]:
+    return [(name, "would_create") for name in names]
+
+
+def left(receipt: Any) -> dict[str, str]:
+    """Return why each builder that was left out was."""
+    return {
+        one["buildername"]: one["msg"]
+        for one in receipt["requests"]
+        if one["outcome"] == "left_out"
+    }
+
+
+# -- what has failed
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_the_latest_result_of_each_builder_counts(master: Master) -> None:
+    master.pause()
+    history = {
+        "b0": [FAILURE],
+        "b1": [FAILURE, SUCCESS],
+        "b2": [SUCCESS, FAILURE],
+        "b3": [EXCEPTION],
+        "b4": [WARNINGS],
+        # what is no result takes none away
+        "b5": [FAILURE, CANCELLED],
+        "b6": [SUCCESS, RETRY],
+        "b7": [RETRY, FAILURE, SKIPPED],
+        "b8": [CANCELLED],
+        "b9": [RETRY],
+        "b10": [SKIPPED],
+    }
+    for name, results in history.items():
+        for result in results:
+            await ended(master, name, result)
+    # one that never began counts as what became of it
+    await ended(master, "b11", CANCELLED, built=False)
+    # of another revision is another matter
+    await ended(master, "b1", FAILURE, revision="e" * 40)
+    assert await dry(master, FAILED) == made("b0", "b2", "b3", "b5", "b7")
+    for states, names in (
+        ("failure", ["b0", "b2", "b5", "b7"]),
+        (["exception"], ["b3"]),
+        ("warnings", ["b4"]),
+        # what was to be retried was cancelled in the end
+        (["cancelled"], ["b11", "b8", "b9"]),
+        ("retry", []),
+        (["exception", "warnings", "exception"], ["b3", "b4"]),
+        ('["failure", "retry"]', ["b0", "b2", "b5", "b7"]),
+    ):
+        assert await dry(master, FAILED, states=states) == made(*names), states
+    assert await dry(master, FAILED, builders="b[0-2]") == made("b0", "b2")
+    assert await dry(master, FAILED, tags=["even"]) == made("b0", "b2")
+    assert await dry(master, FAILED, exclude_builders="b?") == []
+    for field, bad in (
+        ("states", "success"),
+        ("states", "Failure"),
+        ("states", ["failure", "skipped"]),
+        ("states", [1]),
+        ("states", {}),
+        ("builders", "c*"),
+        ("tags", "odd"),
+        ("count", 0),
+    ):
+        for more in ({}, {"dry_run": "1"}):
+            answer = await post(master, FAILED, **{field: bad}, **more)
+            assert (answer.status, answer.json["msg"]) == (400, f"Bad {field}"), bad
+    assert (await master.get("/self-serve/jobs")).json == []
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_asking_twice_reruns_nothing_twice(master: Master) -> None:
+    master.pause()
+    for name in ("b0", "b1", "b2"):
+        await ended(master, name, FAILURE)
+    pending = await master.add_request("b2")
+    first = (await post(master, FAILED, count=2, priority=5)).json
+    created = [one["request_id"] for one in first["requests"] if one["outcome"] == "created"]
+    assert (len(created), left(first)) == (4, {"b2": "is pending"})
+    assert first["msg"] == "4 builds requested, 1 left out"
+    again = (await post(master, FAILED)).json
+    assert again["status"] == "OK"
+    assert again["msg"] == "Nothing is left to rerun, 3 left out"
+    assert left(again) == dict.fromkeys(("b0", "b1", "b2"), "is pending")
+    for one in created:
+        assert (await master.data("buildrequests", one))["priority"] == 5
+    master.resume()
+    for one in (*created, pending):
+        assert (await master.completed(one))["results"] == SUCCESS
+    passed = (await post(master, FAILED)).json
+    assert (passed["msg"], passed["requests"]) == ("Nothing failed", [])
+    job = (await master.get(f"/self-serve/jobs/{passed['job_id']}")).json
+    assert (job["status"], job["action"]) == ("ok", "rebuild_failed")
+
+
+@pytest.mark.parametrize("path", [FAILED, MISSING])
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_at_once_nothing_is_made_twice(master: Master, path: str) -> None:
+    master.pause()
+    await add_change(master)
+    for name in BUILDERS[:4]:
+        await ended(master, name, FAILURE)
+    sent = [defer.ensureDeferred(post(master, path)) for _ in range(6)]
+    answers = [await one for one in sent]
+    assert [one.status for one in answers] == [202] * 6
+    requests = [one for answer in answers for one in answer.json["requests"]]
+    created = [one["buildername"] for one in requests if one["outcome"] == "created"]
+    names = BUILDERS[:4] if path == FAILED else BUILDERS[4:8]
+    assert sorted(created) == names
+    waiting = [one for one in await master.data("buildrequests") if not one["complete"]]
+    assert len(waiting) == 4
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_what_was_virtual_is_rerun_under_its_name(master: Master) -> None:
+    master.pause()
+    for name, result in (("deploy", FAILURE), ("docs", SUCCESS)):
+        await ended(master, "b0", result, virtual=name, properties=virtual(name))
+    receipt = (await post(master, FAILED)).json
+    (buildset_id,) = receipt["buildset_ids"]
+    properties = await master.data("buildsets", buildset_id, "properties")
+    assert properties["virtual_builder_name"] == ("deploy", "Scheduler")
+    # that of the other one is not pending
+    await ended(master, "b0", EXCEPTION, virtual="docs", properties=virtual("docs"))
+    again = (await post(master, FAILED)).json
+    assert left(again) == {"deploy": "is pending"}
+    assert len([row for row in again["requests"] if row["outcome"] == "created"]) == 1
+
+
+def virtual(name: str) -> dict[str, tuple[str, str]]:
+    return {"virtual_builder_name": (name, "Scheduler")}
+
+
+async def family(master: Master, parent: str, children: dict[str, int], **more: Any) -> int:
+    """Let a parent have waited for children, and have failed; return its request."""
+    request_id, build_id = await ended(master, parent, FAILURE, **more)
+    for name, results in children.items():
+        await ended(
+            master,
+            name,
+            results,
+            waited_for=True,
+            parent_buildid=build_id,
+            parent_relationship="Triggered from",
+        )
+    return request_id
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_of_what_a_parent_waited_for_the_parent_is_rerun_once(master: Master) -> None:
+    master.pause()
+    await family(master, "b0", {"b1": FAILURE, "b2": EXCEPTION, "b3": SUCCESS})
+    receipt = (await post(master, FAILED)).json
+    assert [one for one in outcomes(receipt) if one[1] == "created"] == [("b0", "created")]
+    assert left(receipt) == dict.fromkeys(("b1", "b2"), "b0 waited for it and is rebuilt")
+    assert len(receipt["buildset_ids"]) == 1
+    # asked again, also of the children only: what helps them waits already
+    for names in (["b1", "b2"], ["*"]):
+        again = (await post(master, FAILED, builders=names)).json
+        assert again["buildset_ids"] == []
+        told = left(again)
+        assert {told["b1"], told["b2"]} == {"b0 waited for it and has not ended"}
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_parent_at_another_revision_is_rerun_once(master: Master) -> None:
+    master.pause()
+    _, build_id = await ended(master, "b0", FAILURE, revision="e" * 40)
+    relation = {"parent_buildid": build_id, "parent_relationship": "T", "waited_for": True}
+    for name in ("b1", "b2"):
+        await ended(master, name, FAILURE, **relation)
+    assert outcomes((await post(master, FAILED, builders="b1")).json) == [
+        ("b0", "created"),
+        ("b1", "left_out"),
+    ]
+    for name in ("b1", "b2"):
+        again = (await post(master, FAILED, builders=name)).json
+        assert left(again) == {name: "b0 waited for it and has not ended"}
+    assert (await post(master, FAILED)).json["buildset_ids"] == []
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_the_outermost_parent_is_rerun_unless_it_goes_on(master: Master) -> None:
+    master.pause()
+    _, top_build = await ended(master, "b0", FAILURE)
+    _, middle = await ended(
+        master, "b1", FAILURE, waited_for=True, parent_buildid=top_build, parent_relationship="T"
+    )
+    await ended(
+        master, "b2", FAILURE, waited_for=True, parent_buildid=middle, parent_relationship="T"
+    )
+    # nobody waited for this one
+    await ended(
+        master, "b3", FAILURE, waited_for=False, parent_buildid=middle, parent_relationship="T"
+    )
+    receipt = (await post(master, FAILED)).json
+    created = [name for name, outcome in outcomes(receipt) if outcome == "created"]
+    assert created == ["b0", "b3"]
+    assert set(left(receipt)) == {"b1", "b2"}
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_builder_that_is_gone_is_left_out(master: Master) -> None:
+    master.pause()
+    for name in ("b0", "b11"):
+        await ended(master, name, FAILURE)
+
+    def without() -> Config:
+        found = many()()
+        found["builders"].pop()
+        found["schedulers"][1] = schedulers.Triggerable(name="rest", builderNames=BUILDERS[:11])
+        return found
+
+    await master.reconfig(without)
+    receipt = (await post(master, FAILED)).json
+    assert outcomes(receipt) == [("b0", "created"), ("b11", "left_out")]
+    assert left(receipt) == {"b11": "no master builds for it"}
+    only = await post(master, FAILED, builders="b0")
+    assert left(only.json) == {"b0": "is pending"}
+
+
+# -- what is missing
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_what_has_no_result_is_filled_in(master: Master) -> None:
+    master.pause()
+    await add_change(master)
+    await ended(master, "b0", SUCCESS)
+    await ended(master, "b1", FAILURE)
+    # collapsed, cancelled while it waited, cancelled while it ran, skipped by its own steps
+    await ended(master, "b2", SKIPPED, built=False)
+    await ended(master, "b3", CANCELLED, built=False)
+    await ended(master, "b4", CANCELLED)
+    await ended(master, "b5", SKIPPED)
+    await master.add_request("b6")
+    # b7 was never requested; b8 is nothing that a scheduler builds
+    await ended(master, "b8", CANCELLED)
+    receipt = (await post(master, MISSING)).json
+    created = [name for name, outcome in outcomes(receipt) if outcome == "created"]
+    assert created == ["b2", "b3", "b4", "b7"]
+    assert left(receipt) == {"b6": "is pending"}
+    assert receipt["msg"] == "4 builds requested, 1 left out"
+    for one in receipt["requests"]:
+        if one["outcome"] == "created":
+            assert (await master.data("buildrequests", one["request_id"]))["priority"] == 3
+    again = (await post(master, MISSING)).json
+    assert again["msg"] == "Nothing is missing, 5 left out"
+    assert again["status"] == "OK"
+    assert set(left(again).values()) == {"is pending"}
+    job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
+    assert (job["action"], job["status"]) == ("fill_missing", "ok")
+    master.resume()
+    for row in receipt["requests"]:
+        if row["request_id"]:
+            await master.completed(row["request_id"])
+    await master.until(lambda: all_done(master), "all has ended")
+    last = (await post(master, MISSING)).json
+    assert (last["msg"], last["requests"]) == ("Nothing is missing", [])
+
+
+async def all_done(master: Master) -> bool:
+    return all(one["complete"] for one in await master.data("buildrequests"))
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_what_is_missing_may_be_selected(master: Master) -> None:
+    master.pause()
+    await add_change(master)
+    assert await dry(master, MISSING) == made(*BUILDERS[:8])
+    assert await dry(master, MISSING, tags="even", exclude_builders=["b4"]) == made(
+        "b0", "b2", "b6"
+    )
+    # what no scheduler builds is not missing
+    assert await dry(master, MISSING, builders="b9") == []
+    receipt = (await post(master, MISSING, builders=["b1", "b2"], priority=-4)).json
+    assert outcomes(receipt) == [("b1", "created"), ("b2", "created")]
+    for one in receipt["requests"]:
+        assert (await master.data("buildrequests", one["request_id"]))["priority"] == -4
+    # one change is enough
+    assert len(await master.data("changes")) == 1
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_retry_is_no_result_unless_it_waits(master: Master) -> None:
+    master.pause()
+    await add_change(master)
+    for name in BUILDERS[2:8]:
+        await ended(master, name, SUCCESS)
+    await ended(master, "b0", RETRY)
+    # it is built again when its worker is back
+    request_id = await master.add_request("b1")
+    db = master.master.db
+    await db.buildrequests.claimBuildRequests([request_id])
+    builder_id = await master.master.data.updates.findBuilderId("b1")
+    build_id, _ = await db.builds.addBuild(
+        builder_id, request_id, None, master.master.masterid, "x"
+    )
+    await db.builds.finishBuild(build_id, RETRY)
+    await db.buildrequests.unclaimBuildRequests([request_id])
+    receipt = (await post(master, MISSING)).json
+    assert outcomes(receipt) == [("b0", "created"), ("b1", "left_out")]
+    assert await dry(master, FAILED, states="retry") == [("b1", "left_out")]
+
+
+# -- who may
+
+
+@pytest.mark.parametrize(
+    "master", [many(util.RebuildBuildEndpointMatcher(builder="b1", role="admins"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_who_may_not_rebuild_one_reruns_the_rest(master: Master) -> None:
+    master.pause()
+    for name in ("b0", "b1"):
+        await ended(master, name, FAILURE)
+    planned = await post(master, FAILED, "bob", dry_run="1")
+    assert outcomes(planned.json) == [("b0", "would_create"), ("b1", "denied")]
+    receipt = (await post(master, FAILED, "bob", if_plan=planned.json["plan"])).json
+    assert outcomes(receipt) == [("b0", "created"), ("b1", "denied")]
+    before = await contents(master)
+    for more in ({"dry_run": "1"}, {}):
+        answer = await post(master, FAILED, "bob", builders="b1", **more)
+        assert answer.status == 403, answer.text
+        assert changed(before, await contents(master)) <= (
+            {"selfserve_jobs"} if not more else set()
+        )
+    assert outcomes((await post(master, FAILED, builders="b1")).json) == [("b1", "created")]
+
+
+@pytest.mark.parametrize(
+    "master", [many(util.ForceBuildEndpointMatcher(builder="b[12]", role="admins"))], indirect=True
+)
+@pytest_twisted.ensureDeferred
+async def test_who_may_not_build_with_one_fills_in_the_rest(master: Master) -> None:
+    master.pause()
+    await add_change(master)
+    path = f"{MISSING}?dry_run=1"
+    planned = await post(master, path, "bob", builders="b[0-2]")
+    assert outcomes(planned.json) == [
+        ("b0", "would_create"),
+        ("b1", "denied"),
+        ("b2", "denied"),
+    ]
+    receipt = await post(master, MISSING, "bob", builders="b[0-2]", if_plan=planned.json["plan"])
+    assert outcomes(receipt.json) == [("b0", "created"), ("b1", "denied"), ("b2", "denied")]
+    for more in ({"dry_run": "1"}, {}):
+        answer = await post(master, MISSING, "bob", builders="b1", **more)
+        assert answer.status == 403, answer.text
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_tokens_may_do_what_they_may_do_one_by_one(master: Master) -> None:
+    master.pause()
+    await add_change(master)
+    for name in ("b0", "b1"):
+        await ended(master, name, FAILURE)
+    for token, failed, missing in (
+        ("rebuilds", made("b0", "b1"), None),
+        ("news", None, made(*BUILDERS[2:8])),
+        ("of-b1", [("b0", "denied"), ("b1", "would_create")], None),
+        ("elsewhere", None, None),
+    ):
+        for path, expected in ((FAILED, failed), (MISSING, missing)):
+            answer = await post(master, path, token, dry_run="1")
+            told = outcomes(answer.json) if answer.status == 200 else None
+            assert told == expected, (token, path, answer.text)
+            done = await post(master, path, token, if_plan="0" * 32)
+            assert done.status == (403 if expected is None else 412), (token, path)
