@@ -344,6 +344,8 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "changed": False,
             "groups": plan_page.groups(planned(text)),
             "back": ("rev", text),
+            "title": text,
+            "given": {text: text, "priority": 3, "properties": properties(text), "states": [text]},
         },
         "permissions.html": {
             "value": Permissions(
@@ -472,6 +474,7 @@ def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
         ("request.html", 6),
         ("jobs.html", 9),
         ("job.html", 13),
+        ("plan.html", 16),
         ("error.html", 4),
     ],
 )

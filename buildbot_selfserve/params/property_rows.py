@@ -68,11 +68,14 @@ def as_text(value: Any) -> str:
     A text stands as it is, unless it is empty, could be taken for JSON, or would be changed or
     not be seen in a form.
     """
-    if isinstance(value, str) and value and value == value.strip() and is_plain(value):
-        if as_value(value) == value:
-            return value
+    if isinstance(value, str) and _shows_as_it_is(value):
+        return value
     text = json.dumps(value, ensure_ascii=False)
     return text if is_plain(text) else json.dumps(value)
+
+
+def _shows_as_it_is(text: str) -> bool:
+    return bool(text) and text == text.strip() and is_plain(text) and as_value(text) == text
 
 
 def as_value(text: str) -> Any:

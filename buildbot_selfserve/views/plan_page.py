@@ -40,6 +40,17 @@ _GROUPS: dict[Outcome, tuple[str, str]] = {
 }
 
 
+#: What the heading says of an action whose name does not say it well.
+_TITLES = {
+    "cancel_revision": "cancel everything",
+    "fill_missing": "fill in what is missing",
+    "new_build_at_revision": "new builds",
+    "rebuild_failed": "rerun what failed",
+}
+#: What the page shows of what was asked for anyway.
+_SHOWN = frozenset({"branch", "revision", "bid", "brid"})
+
+
 @dataclass(frozen=True)
 class Line:
     """What happens with one request, or with several that are the same.
@@ -134,6 +145,9 @@ def answer(
         "changed": changed,
         "groups": groups(planned.job.requests),
         "back": back(planned.job),
+        "title": _TITLES.get(planned.job.action, planned.job.action.replace("_", " ")),
+        "given": {name: value for name, value in planned.job.what.items() if name not in _SHOWN},
+        "branch": {"name": planned.job.branch},
         "json_url": "",
     }
     context = {**page_context(read_request), **told}

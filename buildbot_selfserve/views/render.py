@@ -27,7 +27,8 @@ HTML_TYPE = "text/html; charset=utf-8"
 
 #: What every template finds: where everything is, our static files and their version, epoch
 #: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows,
-#: properties as the rows of a form; and of the question who asks, its path, the URL of the JSON twin.
+#: properties as the rows of a form; and of the question who asks, its path, the URL of the JSON
+#: twin.
 ALWAYS = frozenset(
     {
         "site",
