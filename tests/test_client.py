@@ -36,7 +36,7 @@ from tests.unreliable import Fault
 from tests.unreliable import Unreliable
 from tests.unreliable import unreliable
 
-QUESTIONS = [name for name in vars(Core) if not name.startswith("_")]
+QUESTIONS = [name for name, one in inspect.getmembers(Core, callable) if not name.startswith("_")]
 KINDS = {"sync": Client, "twisted": TwistedClient}
 
 

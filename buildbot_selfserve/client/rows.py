@@ -16,6 +16,7 @@ from buildbot_selfserve.answers import CompleteData as CompleteData
 from buildbot_selfserve.answers import Done as Done
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
+from buildbot_selfserve.answers import Plan as Plan
 from buildbot_selfserve.answers import Possible as Possible
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail

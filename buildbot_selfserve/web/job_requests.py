@@ -322,8 +322,8 @@ class JobRequests:
         if negotiation.form_of(request, query) == "json":
             body = render.json_bytes(as_json(planned, site))
             return respond(request, Response(200, render.JSON_TYPE, body))
-        body = request_body.sent(request, data)
-        sent = request_body.with_query(body, query, route.query_params)
+        sent = request_body.sent(request, data)
+        sent = request_body.with_query(sent, query, route.query_params)
         form = plan_page.confirmation(route.method, sent)
         seen = new_read_request(self.master, site, "", "html", request, query, identity)
         page: Response = await self.backend.readers.ask(
