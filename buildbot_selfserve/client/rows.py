@@ -6,6 +6,7 @@ routes that these come from.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,10 @@ def request_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return request
 
 
-def went_wrong(receipt: Receipt) -> bool:
-    """Whether something that a job request was to do was not done."""
-    return receipt["status"] != "OK" or any(one["outcome"] in UNDONE for one in receipt["requests"])
+def went_wrong(receipt: Receipt, spared: Collection[str] = ()) -> bool:
+    """Whether something that a job request was to do was not done.
+
+    :param spared: outcomes with which all is well: a rerun, for example, leaves out what is pending
+    """
+    wrong = UNDONE.difference(spared)
+    return receipt["status"] != "OK" or any(one["outcome"] in wrong for one in receipt["requests"])
