@@ -85,10 +85,10 @@ OUTCOMES = {
     "denied": "a rule of the master does not allow this for this request; nothing was done to it",
     "left_out": "it was not included; `msg` says why",
     "failed": "it was not done; `msg` may say why",
-    "would_create": "a dry run: a request would be created",
-    "would_cancel": "a dry run: it is pending and would be cancelled",
-    "would_stop": "a dry run: its build is running and would be told to stop",
-    "would_reprioritize": "a dry run: it would get the new priority",
+    "would_create": "in a plan: a request would be created; its `request_id` is null",
+    "would_cancel": "in a plan: it is pending and would be cancelled",
+    "would_stop": "in a plan: its build is running and would be stopped",
+    "would_reprioritize": "in a plan: it would have the new priority",
 }
 
 HEAD = """\
@@ -185,6 +185,29 @@ Each of `requests` is a build request with its `outcome`, read from the database
 to be cancelled is `waiting`, there are fewer builds than were asked for, or the job request was cut
 short. What is `denied`, `left_out` or `stop_sent` does not make it so. The status of HTTP is 202 in
 any case. What was refused before anything was done has no receipt, but an answer from 400 on.
+
+### Dry runs
+
+With `dry_run=1` in the query or the body, any job request answers 200 and a [plan](#plannedreceipt): what its
+receipt would be, with outcomes such as `would_create`, and the text `plan`. Nothing is written. What
+the job request would be refused with, the dry run is refused with, too.
+
+Send that text back as `if_plan`, and the job request is done only if the plan is still that one. If
+it is not, the answer is 412 with the plan of now, and nothing is done. Buttons of the pages with more
+than one target work like this.
+
+### Selectors
+
+`builders`, `tags` and `exclude_builders` select some of the builders. Each is a list of names or shell
+patterns (`*`, `?`, `[...]`): a field that is repeated, a JSON list, or a text with one a line. If
+several are given, a builder must fit all of them. A pattern that matches nothing is 400.
+
+### Properties as rows
+
+A form may send `properties` as rows in place of JSON: `property_name` and `property_value`, once for
+each row. A value that is JSON is taken as JSON, and any other value as text. `property_remove` names
+a property to remove. With `property_before` in each row, a row whose value is the same as before says
+nothing; a new row has an empty one.
 """
 
 VALUES_HEAD = """\

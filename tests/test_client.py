@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 from twisted.internet import reactor
@@ -27,6 +28,7 @@ from tests.harness import PATIENCE
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
+from tests.harness import builder
 from tests.harness import config
 from tests.harness import free_port
 from tests.slow_server import slow_server
@@ -36,7 +38,7 @@ from tests.unreliable import Fault
 from tests.unreliable import Unreliable
 from tests.unreliable import unreliable
 
-QUESTIONS = [name for name in vars(Core) if not name.startswith("_")]
+QUESTIONS = [name for name, one in inspect.getmembers(Core, callable) if not name.startswith("_")]
 KINDS = {"sync": Client, "twisted": TwistedClient}
 
 
@@ -136,6 +138,78 @@ async def test_everything_that_can_be_done(master: Any, asked: Asker) -> None:
         "new_nightly_at_revision",
     ]
     assert await asked("job", jobs[0]["job_id"]) == jobs[0]
+
+
+def failing() -> Config:
+    made = several()
+    made["builders"] = [builder("fast", "false"), builder("slow"), builder("opt/mac #1")]
+    names = ["fast", "slow"]
+    made["schedulers"][0] = schedulers.AnyBranchScheduler(name="any", builderNames=names)
+    return made
+
+
+@pytest.mark.parametrize("master", [failing], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_plan_is_looked_at_and_then_done(master: Any, asked: Asker) -> None:
+    build = await master.finished_build()
+    master.pause()
+    plan = await asked("rerun_failed", "main", REVISION, dry_run=True, properties={"level": 3})
+    assert (plan["status"], plan["msg"]) == ("PLANNED", "1 build would be requested")
+    assert await asked("jobs") == []
+    receipt = await asked(
+        "rerun_failed",
+        "main",
+        REVISION,
+        states=["failure"],
+        builders=["f*", "slow"],
+        exclude_builders="slow",
+        properties={"level": 3},
+        if_plan=plan["plan"],
+    )
+    (made,) = receipt["requests"]
+    request = await asked("request_row", "main", made["request_id"])
+    assert request["properties"]["level"] == 3
+    with pytest.raises(errors.PlanChanged) as caught:
+        await asked("rerun_failed", "main", REVISION, if_plan=plan["plan"])
+    assert (caught.value.status, caught.value.msg) == (412, "The plan has changed")
+    assert [one["outcome"] for one in caught.value.requests] == ["left_out"]
+    nothing = await asked("rerun_failed", "main", REVISION, dry_run=True)
+    assert caught.value.plan == nothing["plan"]
+    # a rebuild without a property that it had
+    receipt = await asked("rebuild_request", "main", made["request_id"], properties={"level": None})
+    request = await asked("request_row", "main", receipt["requests"][0]["request_id"])
+    assert "level" not in request["properties"]
+    plan = await asked("fill_missing", "main", REVISION, dry_run=True)
+    assert [one["buildername"] for one in plan["requests"]] == ["slow"]
+    receipt = await asked("fill_missing", "main", REVISION, builders="slow", priority=4)
+    assert (await master.data("buildrequests", receipt["requests"][0]["request_id"]))[
+        "priority"
+    ] == 4
+    before = await asked("jobs")
+    for name, *args in (
+        ("rebuild_build", build["buildid"]),
+        ("rebuild_request", made["request_id"]),
+        ("cancel_build", build["buildid"]),
+        ("cancel_request", made["request_id"]),
+        ("reprioritize", made["request_id"], 5),
+        ("cancel_revision", REVISION),
+        ("build", REVISION),
+        ("build_set", REVISION, "nightly"),
+        ("build_with", REVISION, "slow"),
+    ):
+        plan = await asked(name, "main", *args, dry_run=True)
+        assert plan["status"] == "PLANNED"
+        assert not plan["requests"][0]["outcome"].endswith("ed") or name == "cancel_build"
+    assert await asked("jobs") == before
+    receipt = await asked("build", "main", REVISION, builders=["s*"], properties={"x": [1]})
+    assert [one["buildername"] for one in receipt["requests"]] == ["slow"]
+    receipt = await asked("build_set", "main", REVISION, "nightly", builders="fast")
+    assert [one["buildername"] for one in receipt["requests"]] == ["fast"]
+    receipt = await asked("cancel_revision", "main", REVISION, builders=["slow"])
+    assert [one["buildername"] for one in receipt["requests"]] == ["slow"] * 2
+    # a list that came out empty does not mean all
+    with pytest.raises(errors.BadRequest, match="Bad builders"):
+        await asked("cancel_revision", "main", REVISION, builders=[])
 
 
 @pytest.mark.parametrize("master", [several], indirect=True)

@@ -384,6 +384,117 @@ def test_sets_and_what_a_push_would_build(
     assert {one["buildername"] for one in receipt["requests"]} == builders
 
 
+def test_what_failed_is_rerun_after_a_look_at_the_plan(
+    shell: Shell, running: ProcessMaster
+) -> None:
+    at = "12" * 20
+    for builder in ("broken", "fast"):
+        shell.build(builder, at)
+    shell.settled(at)
+    before = shell.ok("jobs", "--num", "1")
+    ran = shell("rerun", "main", at, "--dry-run")
+    assert (ran.status, ran.err) == (DONE, "")
+    first, head, *lines = ran.out.splitlines()
+    told = re.fullmatch(r"1 build would be requested; nothing was done \(plan ([0-9a-f]+)\)", first)
+    assert told is not None
+    assert head.split() == ["OUTCOME", "BUILDER", "REQUEST", "REVISION", "PRIORITY", "NOTE"]
+    assert [line.split() for line in lines] == [["would_create", "broken", at[:12], "0"]]
+    assert shell.ok("jobs", "--num", "1") == before
+    # no line breaks on a small terminal
+    narrow = terminal_lines(shell, "rerun", "main", at, "--dry-run", columns=80)
+    assert all(cell_len(line) <= 80 for line in narrow)
+    changed = shell("rerun", "main", at, "--if-plan", "another")
+    assert (changed.status, "The plan has changed" in changed.err) == (FAILED, True)
+    receipt = shell.ok("rerun", "main", at, "--if-plan", told[1])
+    assert [one["buildername"] for one in receipt["requests"]] == ["broken"]
+    shell.settled(at)
+    options = ("--builders", "b*", "--builders", "fast", "--exclude", "fast", "--count", "2")
+    more = ("--property", "level:=3", "--priority", "5", "--states", "failure,warnings")
+    plan = shell.ok("rerun", "main", at, *options, *more, "--dry-run")
+    assert (plan["status"], [one["priority"] for one in plan["requests"]]) == ("PLANNED", [5, 5])
+    receipt = shell.ok("rerun", "main", at, *options, *more)
+    assert [one["buildername"] for one in receipt["requests"]] == ["broken"] * 2
+    request = running.get(f"/main/request/{receipt['requests'][0]['request_id']}")
+    assert (request["properties"]["level"], request["priority"]) == (3, 5)
+    shell.settled(at)
+    for arguments in (("--states", "cancelled"), ("--builders", "fast")):
+        nothing = shell("rerun", "main", at, *arguments)
+        assert (nothing.status, nothing.out.startswith("Nothing failed")) == (DONE, True)
+    wrong = shell("rerun", "main", at, "--states", "red")
+    assert (wrong.status, "Bad states" in wrong.err) == (NOT_FOUND, True)
+    wrong = shell("rerun", "main", at, "--builders", "brokn")
+    assert (wrong.status, "similar names: broken" in wrong.err) == (NOT_FOUND, True)
+
+
+def test_what_is_pending_anyway_is_no_failure_of_a_rerun(shell: Shell) -> None:
+    at = "34" * 20
+    build_id = shell.build("slow", at)
+    shell.ok("cancel", "main", "--build", str(build_id))
+    states = ("--states", "cancelled")
+    assert shell("rerun", "main", at, *states).status == DONE
+    again = shell("rerun", "main", at, *states)
+    assert (again.status, "left_out" in again.out) == (DONE, True)
+    assert shell("cancel", "main", "--revision", at, "--builders", "s*").status == DONE
+
+
+def test_what_is_missing_is_filled_in(shell: Shell) -> None:
+    at = "56" * 20
+    shell.build("broken", at)
+    shell.settled(at)
+    plan = shell.ok("fill", "main", at, "--dry-run")
+    assert [one["buildername"] for one in plan["requests"]] == ["fast"]
+    assert shell.ok("fill", "main", at, "--exclude", "fast")["requests"] == []
+    receipt = shell.ok("fill", "main", at, "--builders", "fast", "--priority", "1")
+    assert [one["outcome"] for one in receipt["requests"]] == ["created"]
+    shell.settled(at)
+    assert shell.ok("fill", "main", at)["requests"] == []
+
+
+def test_a_rebuild_changes_properties(shell: Shell, running: ProcessMaster) -> None:
+    receipt = shell.ok(
+        "build", "main", "78" * 20, "--builder=fast", "--property=mode=quick", "--property=gone=1"
+    )
+    (made,) = receipt["requests"]
+    request_id = str(made["request_id"])
+    plan = shell.ok("rebuild", "main", "--request", request_id, "--without", "gone", "--dry-run")
+    assert [one["outcome"] for one in plan["requests"]] == ["would_create"]
+    receipt = shell.ok(
+        "rebuild", "main", "--request", request_id, "--property", "mode=full", "--without", "gone"
+    )
+    request = running.get(f"/main/request/{receipt['requests'][0]['request_id']}")
+    assert (request["properties"]["mode"], "gone" in request["properties"]) == ("full", False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("rebuild", "main", "--build", "1"),
+        ("cancel", "main", "--build", "1"),
+        ("cancel", "main", "--revision", REVISION, "--builders", "*"),
+        ("build", "main", REVISION),
+        ("build", "main", REVISION, "--builders", "f*", "--property", "a=b", "--file", "a.c"),
+        ("build", "main", REVISION, "--builder", "broken"),
+        ("nightly", "main", REVISION, "--exclude", "broken"),
+        ("set", "main", REVISION, "weekly"),
+        ("fill", "main", REVISION),
+        ("rerun", "main", REVISION),
+    ],
+)
+def test_a_dry_run_does_nothing(shell: Shell, arguments: tuple[str, ...]) -> None:
+    running = shell.ok("jobs", "--num", "1")
+    rows = shell.ok("rev", "main", REVISION)
+    plan = shell.ok(*arguments, "--dry-run")
+    assert plan["status"] == "PLANNED"
+    assert all(
+        one["outcome"].startswith("would_") for one in plan["requests"] if arguments[0] != "cancel"
+    )
+    assert shell.ok(*arguments, "--dry-run")["plan"] == plan["plan"]
+    assert shell.ok("jobs", "--num", "1") == running
+    assert shell.ok("rev", "main", REVISION) == rows
+    # in a table, too
+    assert shell(*arguments, "--dry-run").status == DONE
+
+
 # -- exit statuses
 
 
@@ -473,7 +584,9 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
         (("rebuild", "main", "--build", "1", "--request", "2"), "one of --build, --request"),
         (("cancel", "main"), "one of --build, --request, --revision"),
         (("rebuild", "main", "--build", "x"), "'x' is not a valid integer"),
-        (("build", "main", "r", "--property", "a=b"), "need --builder"),
+        (("cancel", "main", "--build", "1", "--tags", "a"), "need --revision"),
+        (("build", "main", "r", "--builder=b", "--builders=c*"), "goes without --builders"),
+        (("rebuild", "main", "--build=1", "--property=a=1", "--without=a"), "twice"),
         (("build", "main", "r", "--builder", "b", "--property", "a"), "NAME=TEXT"),
         (("build", "main", "r", "--builder", "b", "--property", "a:=b"), "not JSON"),
         (("build", "main", "r", "--builder=b", "--property=a=1", "--property=a=2"), "twice"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from lxml import html
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
+from tests.harness import builder
 from tests.harness import config
 
 CANCELLED = 6
@@ -46,27 +48,59 @@ async def page(master: Any, path: str, user: str | None = USER) -> Any:
 
 def form_with(document: Any, button: str) -> Any:
     """Return the form with this button."""
-    (found,) = (one for one in document.forms if one.xpath(".//button")[0].text_content() == button)
+    (found,) = (
+        one
+        for one in document.forms
+        if button in [one.text_content() for one in one.xpath(".//button")]
+    )
     return found
+
+
+async def send(master: Any, form: Any, button: str = "") -> Any:
+    """Send a *form* as the *button* of this name does, or else its first one."""
+    pressed = next(one for one in form.xpath(".//button") if button in (one.text_content(), ""))
+    assert pressed.get("disabled") is None
+    named = [(pressed.get("name"), pressed.get("value"))] if pressed.get("name") else []
+    assert form.method == "POST"
+    return await master.post(
+        pressed.get("formaction") or form.get("action"),
+        user=USER,
+        json=False,
+        headers={**NAVIGATION, "Origin": master.url},
+        data=[*form.form_values(), *named],
+    )
+
+
+def plan(answer: Any) -> Any:
+    """Return the page of a plan, parsed."""
+    document = html.fromstring(answer.text)
+    assert (answer.status, document.xpath("//h1")[0].text_content()[:6]) == (200, "Plan: ")
+    return document
+
+
+def planned(document: Any) -> dict[str, list[str]]:
+    """Return the builders that the page of a plan shows, by the headings of their groups."""
+    return {
+        group.xpath("./summary/h2")[0].text_content(): [
+            one.text_content().strip() for one in group.xpath(".//tbody/tr/th")
+        ]
+        for group in document.xpath("//details[@class='group']")
+    }
 
 
 async def press(master: Any, document: Any, button: str, **fields: str) -> tuple[Any, str]:
     """Fill *fields* into the form with this *button*, send it, and follow to the job.
 
+    If a plan is shown first, it is confirmed.
+
     :returns: the job as JSON, and its page
     """
     form = form_with(document, button)
-    assert not form.xpath(".//button[@disabled]")
     for name, text in fields.items():
         form.inputs[name].value = text
-    assert form.method == "POST"
-    answer = await master.post(
-        form.get("action"),
-        user=USER,
-        json=False,
-        headers={**NAVIGATION, "Origin": master.url},
-        data=form.form_values(),
-    )
+    answer = await send(master, form)
+    if "dry_run" in form.fields:
+        answer = await send(master, plan(answer).get_element_by_id("confirm"))
     assert answer.status == 303, answer.text
     location = answer.header("location")
     shown = await master.get(location, json=False, headers=NAVIGATION)
@@ -271,21 +305,200 @@ async def test_a_wrong_property_is_a_page_that_says_so(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_at_a_revision_is_cancelled_after_a_word_of_how_much(master: Any) -> None:
-    await master.running_build(await master.add_request("slow"))
+async def test_all_at_a_revision_is_cancelled_after_its_plan(master: Any) -> None:
+    running = await master.add_request("slow")
+    await master.running_build(running)
     master.pause()
     await master.add_request("fast")
     document = await page(master, AT)
-    (confirmation,) = form_with(document, "Cancel all 2").xpath("./p")
-    told = " ".join(confirmation.text_content().split())
-    assert told.startswith("This cancels 1 pending and stops 1 running at this revision")
-    job, shown = await press(master, document, "Cancel all 2")
+    shown = plan(await send(master, form_with(document, "Cancel all 2")))
+    assert planned(shown) == {
+        "Cancel: 1 pending request": ["fast"],
+        "Stop: 1 running build": ["slow"],
+    }
+    (button,) = shown.xpath("//form[@id='confirm']/button")
+    assert (button.text_content(), button.get("class")) == ("Cancel 2", "danger")
+    assert shown.xpath("//form[@id='confirm']/a/@href") == [AT]
+    assert (await master.get("/self-serve/jobs")).json == []
+    job, page_of_job = await press(master, document, "Cancel all 2")
     assert job["action"] == "cancel_revision"
     assert outcomes(job) == [("fast", "cancelled"), ("slow", "stopped")]
-    assert is_linked(job, shown)
+    assert is_linked(job, page_of_job)
     buttons = [
         button.text_content()
         for form in (await page(master, AT)).forms
         for button in form.xpath(".//button")
     ]
     assert not [text for text in buttons if text.startswith("Cancel")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_changed_since_its_plan_is_not_done(master: Any) -> None:
+    master.pause()
+    await master.add_request("fast")
+    shown = plan(await send(master, form_with(await page(master, AT), "Cancel all 1")))
+    await master.add_request("slow")
+    answer = await send(master, shown.get_element_by_id("confirm"))
+    again = html.fromstring(answer.text)
+    assert answer.status == 412
+    assert again.xpath("//h1")[0].text_content() == "The plan has changed: cancel everything"
+    assert "nothing was done" in again.get_element_by_id("sentence").text_content()
+    assert planned(again) == {"Cancel: 2 pending requests": ["fast", "slow"]}
+    assert (await master.get("/self-serve/jobs")).json == []
+    # the new one can be confirmed from there
+    answer = await send(master, again.get_element_by_id("confirm"))
+    assert answer.status == 303
+    (job,) = (await master.get("/self-serve/jobs")).json
+    assert outcomes(job) == [("fast", "cancelled"), ("slow", "cancelled")]
+
+
+def failing() -> Config:
+    made = config()
+    made["builders"] = [builder("fast", "false"), builder("slow"), builder("opt/mac #1", "false")]
+    names = [one.name for one in made["builders"]]
+    made["schedulers"][0] = schedulers.AnyBranchScheduler(name="any", builderNames=names)
+    return made
+
+
+@pytest.mark.parametrize("master", [failing], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_failed_is_rerun_and_what_is_missing_filled_in(master: Any) -> None:
+    for name in ("fast", "opt/mac #1"):
+        await master.finished_build(name)
+    master.pause()
+    document = await page(master, AT)
+    (button,) = form_with(document, "Rerun failed (2)").xpath(".//button")
+    assert button.get("class") == "main"
+    job, shown = await press(master, document, "Rerun failed (2)")
+    assert job["action"] == "rebuild_failed"
+    assert outcomes(job) == [("fast", "created"), ("opt/mac #1", "created")]
+    assert is_linked(job, shown)
+    # once more: there is nothing left to do, and nothing to confirm
+    nothing = plan(await send(master, form_with(document, "Rerun failed (2)")))
+    assert planned(nothing) == {"Leave alone: 2 builders": ["fast", "opt/mac #1"]}
+    assert nothing.xpath("//form[@id='confirm']/button") == []
+    job, _ = await press(master, document, "Fill in missing")
+    assert job["action"] == "fill_missing"
+    assert outcomes(job) == [("slow", "created")]
+
+
+@pytest.mark.parametrize("master", [failing], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_only_some_builders_are_chosen(master: Any) -> None:
+    for name in ("fast", "opt/mac #1"):
+        await master.finished_build(name)
+    master.pause()
+    form = form_with(await page(master, AT), "Rerun these")
+    boxes = {one.get("value"): one for one in form.xpath(".//input[@name='builders']")}
+    assert set(boxes) == {"fast", "opt/mac #1", "slow"}
+    boxes["opt/mac #1"].checked = True
+    shown = plan(await send(master, form, "Rerun these"))
+    assert planned(shown) == {"Build: 1 request": ["opt/mac #1"]}
+    (patterns,) = form.xpath(".//textarea[@name='builders']")
+    patterns.text = "s*\r\n"
+    shown = plan(await send(master, form, "Build these"))
+    assert planned(shown)["Build: 2 requests"] == ["opt/mac #1", "slow"]
+    answer = await send(master, shown.get_element_by_id("confirm"))
+    assert answer.status == 303
+    form = form_with(await page(master, AT), "Cancel these")
+    (patterns,) = form.xpath(".//textarea[@name='builders']")
+    patterns.text = "slow"
+    shown = plan(await send(master, form, "Cancel these"))
+    assert planned(shown) == {"Cancel: 1 pending request": ["slow"]}
+    answer = await send(master, shown.get_element_by_id("confirm"))
+    job = (await master.get(answer.header("location"))).json
+    assert (job["action"], outcomes(job)) == ("cancel_revision", [("slow", "cancelled")])
+    # a pattern for which there is nothing
+    patterns.text = "sloww"
+    answer = await send(master, form, "Rerun these")
+    assert (answer.status, "Bad builders" in answer.text) == (400, True)
+
+
+# -- properties
+
+
+def rows_of(form: Any) -> dict[str, str]:
+    """Return the rows of properties that a form has, by name; the empty ones are left out."""
+    values = [one.get("value") for one in form.xpath(".//input[@name='property_value']")]
+    names = [one.get("value") for one in form.xpath(".//input[@name='property_name']")]
+    return {name: value for name, value in zip(names, values, strict=True) if name}
+
+
+def fill_row(form: Any, number: int, value: str, name: str | None = None) -> None:
+    """Write into a row of properties."""
+    form.xpath(".//input[@name='property_value']")[number].set("value", value)
+    if name is not None:
+        form.xpath(".//input[@name='property_name']")[number].set("value", name)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_rebuild_changes_properties_row_by_row(master: Any) -> None:
+    await master.finished_build()
+    given = {"mode": "quick", "level": 3, "text": "3", "gone": [1, "two"], "many": "a\nb", "no": ""}
+    answer = await master.post(
+        f"/self-serve/main/builders/fast/{REVISION}",
+        user=USER,
+        data={"properties": json.dumps(given)},
+    )
+    (made,) = answer.json["requests"]
+    await master.completed(made["request_id"])
+    master.pause()
+    path = f"/self-serve/main/request/{made['request_id']}"
+    before = (await master.get(path)).json["properties"]
+    form = form_with(await page(master, path), "Rebuild")
+    rows = rows_of(form)
+    # what self-serve itself sets is not offered
+    assert rows == {
+        "gone": '[1, "two"]',
+        "level": "3",
+        "many": '"a\\nb"',
+        "mode": "quick",
+        "no": '""',
+        "text": '"3"',
+    }
+    # nothing is touched, so it is a rebuild as ever
+    job = await pressed_job(master, form)
+    assert "properties" not in job["what"]
+    names = list(rows)
+    fill_row(form, names.index("mode"), "full")
+    fill_row(form, names.index("level"), "4")
+    form.xpath(".//input[@name='property_remove' and @value='gone']")[0].checked = True
+    fill_row(form, len(names), "", " empty ")
+    job = await pressed_job(master, form)
+    assert job["what"]["properties"] == {"gone": None, "level": 4, "mode": "full", "empty": ""}
+    (request,) = job["complete_data"]["body"]["requests"]
+    found = (await master.get(f"/self-serve/main/request/{request['request_id']}")).json
+    properties = found["properties"]
+    assert "gone" not in properties
+    assert {name: properties[name] for name in ("mode", "level", "text", "many", "empty")} == {
+        "mode": "full", "level": 4, "text": "3", "many": "a\nb", "empty": ""
+    }  # fmt: skip
+    assert (properties["owner"], before["no"], properties["no"]) == (USER, "", "")
+
+
+async def pressed_job(master: Any, form: Any) -> Any:
+    answer = await send(master, form)
+    assert answer.status == 303, answer.text
+    return (await master.get(answer.header("location"))).json
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "more", "why"),
+    [
+        ("", "lost", "", "one has no name"),
+        ("owner", "eve", "", "reserved"),
+        ("x", "1", '{"x": 2}', "given twice"),
+        ("x", "1", "[]", "a JSON object"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_row_is_a_page_that_says_so(
+    master: Any, name: str, value: str, more: str, why: str
+) -> None:
+    await master.finished_build()
+    form = form_with(await page(master, NEW), "Build")
+    fill_row(form, 0, value, name)
+    form.inputs["properties"].value = more
+    answer = await send(master, form)
+    assert (answer.status, "Bad properties" in answer.text, why in answer.text) == (400, True, True)
+    assert (await master.get("/self-serve/jobs")).json == []

@@ -51,7 +51,10 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "web": (10, frozenset({"klein", "multipart", "twisted", "werkzeug", "zope"})),
     "plugin": (11, frozenset({"buildbot", "twisted"})),
     # outside the house: it talks with it over HTTP only, and shares the types of what comes back
-    "client": (1, frozenset({"click", "requests", "rich", "treq", "twisted", "urllib3"})),
+    "client": (
+        1,
+        frozenset({"click", "requests", "rich", "treq", "twisted", "typing_extensions", "urllib3"}),
+    ),
     "__main__": (2, frozenset()),
 }
 

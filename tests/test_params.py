@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.model import trimmed
 from buildbot_selfserve.params import declared
+from buildbot_selfserve.params import property_rows
 from buildbot_selfserve.params.kinds import LAST_MOMENT
 from buildbot_selfserve.params.kinds import Choice
 from buildbot_selfserve.params.kinds import Date
@@ -547,3 +549,104 @@ def test_a_list_is_the_same_in_json_and_in_repeated_fields(items: list[str]) -> 
     value = parsed(declared.BUILDERS, items)
     assert parsed(declared.BUILDERS, tuple(json.dumps([item]) for item in items)) == value
     assert parsed(declared.BUILDERS, json.dumps(items)) == value
+
+
+# -- properties as rows of a form
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(JSON)
+def test_a_value_is_the_same_after_it_was_a_row(value: Any) -> None:
+    text = property_rows.as_text(value)
+    assert text
+    # a browser takes line breaks out of a field, and turns lone surrogates into something else
+    assert is_plain(text)
+    if value not in (float("inf"), float("-inf")):
+        assert property_rows.as_value(text) == value
+
+
+@given(st.dictionaries(st.text(min_size=1), JSON, max_size=5))
+def test_rows_that_nobody_touches_change_nothing(properties: dict[str, Any]) -> None:
+    rows = property_rows.property_rows(properties).rows
+    sent = sent_rows(*((name, text, text) for name, text in rows))
+    assert property_rows.with_properties({**sent, "count": "1"}) == {"count": "1"}
+
+
+def sent_rows(*rows: tuple[str, str, str], remove: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what a form sends: names, values, and values before."""
+    fields = ("property_name", "property_value", "property_before")
+    sent: dict[str, Any] = dict(zip(fields, map(tuple, zip(*rows, strict=True)), strict=False))
+    if len(rows) == 1:
+        sent = {name: values[0] for name, values in sent.items()}
+    return {**sent, "property_remove": remove} if remove else sent
+
+
+@pytest.mark.parametrize(
+    ("sent", "properties"),
+    [
+        (sent_rows(("a", "2", "1")), {"a": 2}),
+        (sent_rows(("a", "", "1")), {"a": ""}),
+        (sent_rows((" new ", "x", "")), {"new": "x"}),
+        (sent_rows(("new", "", "")), {"new": ""}),
+        (sent_rows(("a", "1", "1"), ("a", "2", "")), {"a": 2}),
+        (sent_rows(("a", "1", "1"), ("b", "x", "y")), {"b": "x"}),
+        (sent_rows(("a", "5", "1"), ("b", "x", "x"), remove=("a",)), {"a": None}),
+        # a script need not say what was before
+        ({"property_name": "a", "property_value": "1"}, {"a": 1}),
+        ({"property_remove": "a"}, {"a": None}),
+        ({"property_name": ["a"], "property_value": ["1"]}, {"a": 1}),
+        # both
+        ({**sent_rows(("a", "2", "1")), "properties": '{"b": 3}'}, {"a": 2, "b": 3}),
+        ({**sent_rows(("a", "2", "1")), "properties": ("", '{"b": 3}')}, {"a": 2, "b": 3}),
+    ],
+)
+def test_rows_are_what_they_change(sent: dict[str, Any], properties: dict[str, Any]) -> None:
+    assert property_rows.with_properties(sent) == {"properties": properties}
+
+
+def test_empty_rows_say_nothing() -> None:
+    sent = {**sent_rows(("", "", ""), (" ", "", "")), "properties": ""}
+    assert property_rows.with_properties(sent) == {"properties": ""}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        sent_rows(("", "x", "")),
+        sent_rows(("a", "1", ""), ("a", "2", "")),
+        sent_rows(("a", "2", ""), remove=("a",)),
+        {"property_name": "a"},
+        {"property_value": ("1", "2"), "property_name": "a"},
+        {"property_name": 3, "property_value": "1"},
+        {"property_name": {"a": 1}, "property_value": "1"},
+        {"property_remove": [None]},
+        {**sent_rows(("a", "2", "1")), "properties": "[]"},
+        {**sent_rows(("a", "2", "1")), "properties": '{"a": 2}'},
+    ],
+)
+def test_rows_that_cannot_be_meant_are_refused(sent: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter, match="Bad properties"):
+        property_rows.with_properties(sent)
+
+
+def test_rows_have_room_in_a_body_and_reserved_names_are_left_out() -> None:
+    properties = {f"p{number:04}": "ü" * 200 for number in range(300)}
+    shown = property_rows.property_rows({**properties, "owner": "ada", "selfserve_job": 1})
+    assert 10 < len(shown.rows) <= property_rows.MOST_ROWS
+    assert len(shown.rows) + len(shown.left_out) == 300
+    fields = [("property_name", name) for name, _ in shown.rows]
+    fields += [
+        (field, text) for field in ("property_value", "property_before") for _, text in shown.rows
+    ]
+    assert len(urlencode(fields)) < 60_000
+    few = {f"p{number}": number for number in range(300)}
+    assert len(property_rows.property_rows(few).rows) == property_rows.MOST_ROWS

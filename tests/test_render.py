@@ -34,6 +34,7 @@ from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import Permissions
+from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestOutcome
@@ -47,9 +48,12 @@ from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.resources.context import Visitor
+from buildbot_selfserve.resources.revisions import Choices
+from buildbot_selfserve.views import plan_page
 from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.views.paging import PageInfo
 from buildbot_selfserve.views.paging import urls
+from buildbot_selfserve.views.plan_page import Confirmation
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import page_context
 from buildbot_selfserve.views.render import ALWAYS
@@ -242,6 +246,17 @@ def job(text: str, **more: Any) -> Job:
     return Job(**given)
 
 
+def planned(text: str) -> tuple[RequestOutcome, ...]:
+    """Return something of each kind that a plan may have."""
+    return (
+        RequestOutcome(None, text, "would_create", revision=text, priority=0),
+        RequestOutcome(6, text, "would_cancel"),
+        RequestOutcome(7, text, "would_stop", (10, 11)),
+        RequestOutcome(None, text, "left_out", msg=text),
+        RequestOutcome(8, text, "denied", msg=text),
+    )
+
+
 def jobs(text: str) -> Jobs:
     filters = {"who": text, "action": text, "branch": text}
     return Jobs((job(text),), num=1, offset=1, more=True, filters=filters)
@@ -319,7 +334,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "value": RevisionRows(
                 revision, rows(text), lambda: replace(DONE, pending=2, running=1)
             ),
-            "beside": possible(text).sets,
+            "beside": Choices(possible(text).sets, possible(text).builders),
             **paged(text),
             **nouns(text),
         },
@@ -327,6 +342,15 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "is_done.html": {"value": DONE, **nouns(text)},
         "jobs.html": {"value": jobs(text)},
         "job.html": {"value": job(text)},
+        "plan.html": {
+            "value": PlannedReceipt(job(text, requests=planned(text)), text),
+            "form": Confirmation("DELETE", ((text, text),)),
+            "changed": False,
+            "groups": plan_page.groups(planned(text)),
+            "back": ("rev", text),
+            "title": text,
+            "given": {text: text, "priority": 3, "properties": properties(text), "states": [text]},
+        },
         "permissions.html": {
             "value": Permissions(
                 branch(text),
@@ -424,7 +448,8 @@ def test_a_page_is_given_what_its_template_says(template: str) -> None:
 
 
 def test_every_page_is_tried_here() -> None:
-    assert set(PAGES) == {route.template for route in ROUTES if route.template} | {"error.html"}
+    own = {"error.html", "plan.html"}
+    assert set(PAGES) == {route.template for route in ROUTES if route.template} | own
 
 
 @pytest.mark.parametrize("visitor", [None, HOSTILE])
@@ -453,6 +478,7 @@ def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
         ("request.html", 6),
         ("jobs.html", 9),
         ("job.html", 13),
+        ("plan.html", 16),
         ("error.html", 4),
     ],
 )

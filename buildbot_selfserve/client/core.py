@@ -6,8 +6,6 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from typing import TypeVar
@@ -25,12 +23,12 @@ from buildbot_selfserve.client.exchange import Question
 from buildbot_selfserve.client.exchange import Server
 from buildbot_selfserve.client.exchange import Steps
 from buildbot_selfserve.client.exchange import ask
+from buildbot_selfserve.client.job_requests import JobRequests
 from buildbot_selfserve.client.rows import BranchInfo
 from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import Possible
-from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import RequestDetail
 from buildbot_selfserve.client.rows import Row
 from buildbot_selfserve.client.rows import UserRows
@@ -44,11 +42,8 @@ FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
 C = TypeVar("C", bound="Configured")
 
 
-class Core:
+class Core(JobRequests):
     """The questions of the API, as steps. The arguments of each are those of both clients."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
 
     # -- reads
 
@@ -231,119 +226,6 @@ class Core:
             met=met,
         )
 
-    # -- job requests; all take a key, by which the server knows what it has done already
-
-    def rebuild_build(
-        self,
-        branch: str,
-        build_id: int,
-        *,
-        count: int | None = None,
-        priority: int | None = None,
-        key: str | None = None,
-    ) -> Steps[Receipt]:
-        """Build a build again.
-
-        :param count: how many times; ``None`` for once
-        :param priority: the higher, the sooner; ``None`` for what is usual
-        :param key: what was asked for with the same key before is not done again; ``None`` for a
-            key of its own, as for all job requests
-        """
-        return self._job(
-            "POST", branch, "build", key=key, build_id=build_id, count=count, priority=priority
-        )
-
-    def rebuild_request(
-        self,
-        branch: str,
-        request_id: int,
-        *,
-        count: int | None = None,
-        priority: int | None = None,
-        key: str | None = None,
-    ) -> Steps[Receipt]:
-        """Build a build request again; the arguments are those of ``rebuild_build``."""
-        return self._job(
-            "POST",
-            branch,
-            "request",
-            key=key,
-            request_id=request_id,
-            count=count,
-            priority=priority,
-        )
-
-    def cancel_build(self, branch: str, build_id: int, *, key: str | None = None) -> Steps[Receipt]:
-        """Cancel a build: stop it, and let its request not be built again."""
-        return self._job("DELETE", branch, "build", str(build_id), key=key)
-
-    def cancel_request(
-        self, branch: str, request_id: int, *, key: str | None = None
-    ) -> Steps[Receipt]:
-        """Cancel a build request, or stop its build."""
-        return self._job("DELETE", branch, "request", str(request_id), key=key)
-
-    def cancel_revision(
-        self, branch: str, revision: str, *, key: str | None = None
-    ) -> Steps[Receipt]:
-        """Cancel everything at a revision: what waits, then what runs."""
-        return self._job("DELETE", branch, "rev", revision, key=key)
-
-    def reprioritize(
-        self, branch: str, request_id: int, priority: int, *, key: str | None = None
-    ) -> Steps[Receipt]:
-        """Give a pending build request another priority."""
-        return self._job("PUT", branch, "request", str(request_id), key=key, priority=priority)
-
-    def build(
-        self, branch: str, revision: str, *, priority: int | None = None, key: str | None = None
-    ) -> Steps[Receipt]:
-        """Build a revision: at once, all that the schedulers of the branch would build."""
-        return self._job("POST", branch, "rev", revision, key=key, priority=priority)
-
-    def build_set(
-        self,
-        branch: str,
-        revision: str,
-        name: str,
-        *,
-        priority: int | None = None,
-        key: str | None = None,
-    ) -> Steps[Receipt]:
-        """Build a revision with a set of builders.
-
-        :param name: ``nightly``, ``pgo`` or a set that the server is configured with
-        """
-        return self._job("POST", branch, "rev", revision, name, key=key, priority=priority)
-
-    def build_with(
-        self,
-        branch: str,
-        revision: str,
-        builder: str,
-        *,
-        properties: Mapping[str, Any] | None = None,
-        files: Sequence[str] | None = None,
-        priority: int | None = None,
-        key: str | None = None,
-    ) -> Steps[Receipt]:
-        """Build a revision once, with one builder.
-
-        :param properties: properties of the build, JSON-able, by name
-        :param files: names of changed files, for the steps that look at them
-        """
-        return self._job(
-            "POST",
-            branch,
-            "builders",
-            builder,
-            revision,
-            key=key,
-            properties=None if properties is None else dict(properties),
-            files=None if files is None else list(files),
-            priority=priority,
-        )
-
     # -- how all of them are asked
 
     def _get(self, kind: type, *path: str, **query: Any) -> Steps[Any]:
@@ -361,10 +243,6 @@ class Core:
             rows += value
             if limit is not None or not value or not _has_more(came):
                 return rows
-
-    def _job(self, method: str, *path: str, key: str | None, **body: Any) -> Steps[Any]:
-        receipt, _ = yield from ask(self.server, Question(method, path, body=body, key=key), dict)
-        return receipt
 
 
 class Configured:

@@ -75,6 +75,8 @@ class TwistedClient(Configured):
     wait = _deferring(Core.wait)
     rebuild_build = _deferring(Core.rebuild_build)
     rebuild_request = _deferring(Core.rebuild_request)
+    rerun_failed = _deferring(Core.rerun_failed)
+    fill_missing = _deferring(Core.fill_missing)
     cancel_build = _deferring(Core.cancel_build)
     cancel_request = _deferring(Core.cancel_request)
     cancel_revision = _deferring(Core.cancel_revision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.rows import Outcome
 
 
 class ClientError(Exception):
@@ -37,6 +38,17 @@ class RedirectRefused(Misconfigured):
 
 class BadRequest(ClientError):
     """The server does not take what was sent: 400, and other statuses from 402 on."""
+
+
+class PlanChanged(BadRequest):
+    """The plan is another one than ``if_plan``, so nothing was done: 412.
+
+    :param plan: the text of the plan of now
+    :param requests: what would happen to each build request now
+    """
+
+    plan: str = ""
+    requests: tuple[Outcome, ...] = ()
 
 
 class NotFound(ClientError):

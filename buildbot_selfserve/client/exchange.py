@@ -28,6 +28,7 @@ from buildbot_selfserve.client.errors import ClientError
 from buildbot_selfserve.client.errors import Forbidden
 from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import NotSelfServe
+from buildbot_selfserve.client.errors import PlanChanged
 from buildbot_selfserve.client.errors import RedirectRefused
 from buildbot_selfserve.client.errors import Unauthorized
 from buildbot_selfserve.client.errors import Unavailable
@@ -48,7 +49,12 @@ FIRST_CONTACT = 3.0
 MAYBE_DONE = "it may have been done anyway: check the journal before you send it again, or send"
 " it again with the same key"
 
-_ERRORS: dict[int, type[ClientError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+_ERRORS: dict[int, type[ClientError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    412: PlanChanged,
+}
 
 
 @dataclass(frozen=True)
@@ -299,12 +305,15 @@ def _failure(server: Server, came: Answer, value: Any) -> ClientError:
             return _stranger(server, came)
         return error(f"{server.url} answers with status {came.status}", status=came.status)
     job_id = value.get("job_id")
-    return error(
+    failure = error(
         value["msg"],
         str(value.get("detail", "")),
         status=came.status,
         job_id=job_id if isinstance(job_id, int) else None,
     )
+    if isinstance(failure, PlanChanged) and isinstance(value.get("requests"), list):
+        failure.plan, failure.requests = str(value.get("plan", "")), tuple(value["requests"])
+    return failure
 
 
 def _stranger(server: Server, came: Answer) -> ClientError:

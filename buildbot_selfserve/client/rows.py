@@ -6,6 +6,7 @@ routes that these come from.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from buildbot_selfserve.answers import CompleteData as CompleteData
 from buildbot_selfserve.answers import Done as Done
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
+from buildbot_selfserve.answers import Plan as Plan
 from buildbot_selfserve.answers import Possible as Possible
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail
@@ -45,6 +47,10 @@ def request_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return request
 
 
-def went_wrong(receipt: Receipt) -> bool:
-    """Whether something that a job request was to do was not done."""
-    return receipt["status"] != "OK" or any(one["outcome"] in UNDONE for one in receipt["requests"])
+def went_wrong(receipt: Receipt, spared: Collection[str] = ()) -> bool:
+    """Whether something that a job request was to do was not done.
+
+    :param spared: outcomes with which all is well: a rerun, for example, leaves out what is pending
+    """
+    wrong = UNDONE.difference(spared)
+    return receipt["status"] != "OK" or any(one["outcome"] in wrong for one in receipt["requests"])

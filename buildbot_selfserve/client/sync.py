@@ -78,6 +78,8 @@ class Client(Configured):
     wait = _waiting(Core.wait)
     rebuild_build = _waiting(Core.rebuild_build)
     rebuild_request = _waiting(Core.rebuild_request)
+    rerun_failed = _waiting(Core.rerun_failed)
+    fill_missing = _waiting(Core.fill_missing)
     cancel_build = _waiting(Core.cancel_build)
     cancel_request = _waiting(Core.cancel_request)
     cancel_revision = _waiting(Core.cancel_revision)

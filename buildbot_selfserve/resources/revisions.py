@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from buildbot_selfserve.control.planners import cancel
@@ -11,6 +12,7 @@ from buildbot_selfserve.control.planners.fill_missing import fill_missing
 from buildbot_selfserve.control.planners.rebuild import rerun_failed
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Possible
@@ -58,11 +60,24 @@ def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[
     return ctx.history.builder_sets(branch)
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What the forms on the page of a revision offer: sets of builders, and builders."""
+
+    sets: tuple[BuilderSet, ...]
+    builders: tuple[Builder, ...]
+
+
+def choices(ctx: ReadContext, branch: Branch, revision: Revision) -> Choices:
+    """The sets of builders that it can be built with, and the builders of the branch."""
+    return Choices(builder_sets(ctx, branch, revision), ctx.history.builders(branch).builders)
+
+
 @declare(
     "GET",
     "/<branch>/rev/<revision>",
     page_needs_setup=True,
-    beside=builder_sets,
+    beside=choices,
     params=(PATCHED,),
     paged=True,
     offers=AT_REVISION,
@@ -84,7 +99,7 @@ def revision_rows(
     "GET",
     "/<branch>/rev",
     page_needs_setup=True,
-    beside=builder_sets,
+    beside=choices,
     params=(REVISION, PATCHED),
     paged=True,
     offers=AT_REVISION,

@@ -102,7 +102,63 @@
     filter(table, bar);
   }
 
+  // -- lists of boxes, and rows
+
+  function addSearch(boxes) {
+    var labels = Array.from(boxes.querySelectorAll("label"));
+    if (labels.length < FEW_ROWS) { return; }
+    var bar = make("div", {"class": "filter"}), count = make("span", {"class": "faint", role: "status"});
+    var input = make("input", {type: "text", autocomplete: "off", spellcheck: "false"});
+    var label = make("label", {}, boxes.dataset.filter);
+    var all = make("button", {type: "button"}, "Tick those shown");
+    var none = make("button", {type: "button"}, "Untick all");
+    function tell() {
+      var ticked = boxes.querySelectorAll("input:checked").length;
+      var shown = labels.filter(function (one) { return !one.hidden; }).length;
+      count.textContent = ticked + " ticked, " + shown + " of " + labels.length + " shown";
+    }
+    function tick(wanted, some) {
+      some.forEach(function (one) { one.querySelector("input").checked = wanted; });
+      tell();
+    }
+    input.addEventListener("input", function () {
+      var words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      labels.forEach(function (one) {
+        var text = one.textContent.toLowerCase();
+        one.hidden = !words.every(function (word) { return text.indexOf(word) >= 0; });
+      });
+      tell();
+    });
+    // it would press the first button of the form
+    input.addEventListener("keydown", function (event) {
+      if (event.key === "Enter") { event.preventDefault(); }
+    });
+    all.addEventListener("click", function () {
+      tick(true, labels.filter(function (one) { return !one.hidden; }));
+    });
+    none.addEventListener("click", function () { tick(false, labels); });
+    boxes.addEventListener("change", tell);
+    label.appendChild(input);
+    [label, all, none, count].forEach(function (one) { bar.appendChild(one); });
+    boxes.parentNode.insertBefore(bar, boxes);
+    tell();
+  }
+
+  /* The last row is always empty: one more is there as soon as somebody writes into it. */
+  function addRows(rows) {
+    var empty = rows.querySelector(".property-row.new");
+    if (!empty) { return; }
+    empty = empty.cloneNode(true);
+    rows.addEventListener("input", function () {
+      var last = rows.lastElementChild;
+      var used = Array.from(last.querySelectorAll("input")).some(function (one) { return one.value; });
+      if (used) { rows.appendChild(empty.cloneNode(true)); }
+    });
+  }
+
   function furnish(part) {
+    part.querySelectorAll(".boxes[data-filter]").forEach(addSearch);
+    part.querySelectorAll(".property-rows").forEach(addRows);
     part.querySelectorAll("table[data-sortable]").forEach(function (table) {
       addSorting(table);
       addFilter(table);
@@ -121,7 +177,7 @@
     var focus = document.activeElement;
     if (focus && part.contains(focus) && focus.form && focus.form.method === "post") { return true; }
     return Array.from(part.querySelectorAll("form input, form textarea")).some(function (field) {
-      return field.value !== field.defaultValue;
+      return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
     });
   }
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from buildbot_selfserve.answers import NOTHING_DONE
+from buildbot_selfserve.answers import Outcome
+from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import PlannedReceipt
+from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import FORMAT
@@ -20,6 +26,56 @@ from buildbot_selfserve.views.reader import Reader
 
 #: What the form of a plan gives anew.
 _OWN = frozenset({"_method", DRY_RUN.name, IF_PLAN.name, FORMAT.name})
+
+
+#: How the groups of a plan are called, in the order in which they are shown, and what is counted.
+_GROUPS: dict[Outcome, tuple[str, str]] = {
+    "would_create": ("Build", "request"),
+    "would_cancel": ("Cancel", "pending request"),
+    "would_stop": ("Stop", "running build"),
+    "would_reprioritize": ("Change the priority", "request"),
+    "denied": ("Not allowed", "builder"),
+    "left_out": ("Leave alone", "builder"),
+    "failed": ("Failed", "scheduler"),
+}
+
+
+#: What the heading says of an action whose name does not say it well.
+_TITLES = {
+    "cancel_revision": "cancel everything",
+    "fill_missing": "fill in what is missing",
+    "new_build_at_revision": "new builds",
+    "rebuild_failed": "rerun what failed",
+}
+#: What the page shows of what was asked for anyway.
+_SHOWN = frozenset({"branch", "revision", "bid", "brid"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """What happens with one request, or with several that are the same.
+
+    :param times: how many
+    """
+
+    outcome: RequestOutcome
+    times: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a plan does with several requests alike.
+
+    :param total: the number of requests, which may be more than that of *lines*
+    :param noun: what is counted
+    :param acts: something is done to them
+    """
+
+    name: str
+    lines: tuple[Line, ...]
+    total: int
+    noun: str
+    acts: bool
 
 
 @dataclass(frozen=True)
@@ -46,6 +102,31 @@ def confirmation(method: str, sent: Mapping[str, Any]) -> Confirmation:
     return Confirmation(method, tuple(fields))
 
 
+def groups(outcomes: Iterable[RequestOutcome]) -> tuple[Group, ...]:
+    """Return *outcomes* by what would happen; what has the same reason stands together."""
+    counted = Counter(outcomes)
+    found = []
+    for word, (name, noun) in _GROUPS.items():
+        lines = [Line(one, times) for one, times in counted.items() if one.outcome == word]
+        lines.sort(key=lambda line: (line.outcome.msg, line.outcome.buildername))
+        if lines:
+            total = sum(line.times for line in lines)
+            if word in NOTHING_DONE and any(line.outcome.request_id for line in lines):
+                noun = "request"
+            found.append(Group(name, tuple(lines), total, noun, word not in NOTHING_DONE))
+    return tuple(found)
+
+
+def back(job: Job) -> tuple[str, ...]:
+    """Return the segments of the path of what a job request is about, below the branch."""
+    what = job.what
+    if "bid" in what:
+        return ("build", str(what["bid"]))
+    if "brid" in what:
+        return ("request", str(what["brid"]))
+    return ("rev", str(what["revision"])) if "revision" in what else ()
+
+
 def answer(
     reader: Reader,
     site: Site,
@@ -58,7 +139,17 @@ def answer(
 
     :param changed: it is another one than the user has confirmed
     """
-    told = {"value": planned, "form": form, "changed": changed, "json_url": ""}
+    told = {
+        "value": planned,
+        "form": form,
+        "changed": changed,
+        "groups": groups(planned.job.requests),
+        "back": back(planned.job),
+        "title": _TITLES.get(planned.job.action, planned.job.action.replace("_", " ")),
+        "given": {name: value for name, value in planned.job.what.items() if name not in _SHOWN},
+        "branch": {"name": planned.job.branch},
+        "json_url": "",
+    }
     context = {**page_context(read_request), **told}
     body = render.page(reader.templates, "plan.html", site, context)
     return Response(412 if changed else 200, render.HTML_TYPE, body)

@@ -17,6 +17,7 @@ import orjson
 
 from buildbot_selfserve import __version__
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.params.property_rows import property_rows
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import charts
 from buildbot_selfserve.views import revision_summary
@@ -25,8 +26,9 @@ JSON_TYPE = "application/json"
 HTML_TYPE = "text/html; charset=utf-8"
 
 #: What every template finds: where everything is, our static files and their version, epoch
-#: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows;
-#: and of the question who asks, its path, the URL of the JSON twin.
+#: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows,
+#: properties as the rows of a form; and of the question who asks, its path, the URL of the JSON
+#: twin.
 ALWAYS = frozenset(
     {
         "site",
@@ -37,6 +39,7 @@ ALWAYS = frozenset(
         "timeline",
         "load",
         "revision_summary",
+        "property_rows",
         "visitor",
         "path",
         "json_url",
@@ -104,6 +107,7 @@ def page(
         "timeline": lambda rows: charts.timeline(rows, now),
         "load": lambda rows, date: charts.load(rows, date, site.timezone, now),
         "revision_summary": revision_summary.revision_summary,
+        "property_rows": property_rows,
     }
     text = environment.get_template(template).render(always, **context)
     return text.encode("utf-8", "replace")

@@ -205,9 +205,7 @@ class JobRequests:
         for param in route.all_params:
             if param.name in query and param.name not in may_be_there:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
-        body = request_body.with_query(
-            request_body.body_of(request, data), query, route.query_params
-        )
+        body = request_body.with_query(request_body.sent(request, data), query, route.query_params)
         return parse_all(route.all_params, body, self.backend.limits)
 
     async def _wanted(
@@ -324,7 +322,9 @@ class JobRequests:
         if negotiation.form_of(request, query) == "json":
             body = render.json_bytes(as_json(planned, site))
             return respond(request, Response(200, render.JSON_TYPE, body))
-        form = plan_page.confirmation(route.method, request_body.body_of(request, data))
+        sent = request_body.sent(request, data)
+        sent = request_body.with_query(sent, query, route.query_params)
+        form = plan_page.confirmation(route.method, sent)
         seen = new_read_request(self.master, site, "", "html", request, query, identity)
         page: Response = await self.backend.readers.ask(
             plan_page.answer, site, seen, planned, form, changed, large=True

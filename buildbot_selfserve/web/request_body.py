@@ -19,13 +19,14 @@ from buildbot_selfserve.errors import BadBody
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
+from buildbot_selfserve.params import property_rows
 from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.params.texts import by_name
 from buildbot_selfserve.params.texts import strict_json
 
 LARGEST = 64 * 1024
-#: A list has a field for each item, and a hundred items at most.
-MOST_FIELDS = 256
+#: A list has a field for each item, and a hundred items at most; a row of a property has four.
+MOST_FIELDS = 1024
 #: Characters of a content type; a boundary has 70 at most (RFC 2046).
 LONGEST_TYPE = 256
 
@@ -73,6 +74,14 @@ def body_of(request: Request, data: bytes) -> dict[str, Any]:
         return parsers[kind](data, options)
     except (ValueError, RecursionError) as error:
         raise BadBody(f"The body is not valid {kind}") from error
+
+
+def sent(request: Request, data: bytes) -> dict[str, Any]:
+    """Return the parameters in the body as :func:`body_of` does, with rows as properties.
+
+    :raises BadParameter: the rows cannot be understood
+    """
+    return property_rows.with_properties(body_of(request, data))
 
 
 def with_query(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ from tests.browser.conftest import LONG
 from tests.browser.conftest import Furnished
 from tests.browser.conftest import log_in
 from tests.harness import USER
+from tests.process_master import REVISION
+from tests.process_master import ProcessMaster
 
 TEMPLATES = templates()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
@@ -81,6 +84,13 @@ def test_every_page_is_looked_at(furnished: Furnished) -> None:
     assert templates <= set(PAGES.values())
 
 
+#: At the end of a master.cfg.
+MANY_BUILDERS = """
+from tests.harness import builder
+names = [f"linux-{number}" for number in range(200)]
+c["builders"] += [builder(name) for name in names]
+c["schedulers"][0] = schedulers.AnyBranchScheduler(name="any", builderNames=["fast", *names])
+"""
 #: Pages that are errors, as nobody, and who may not, get them.
 ERRORS = (
     Unauthorized("Log in first", "this master knows no user of that name"),
@@ -160,6 +170,66 @@ def test_nobody_is_hindered_and_nothing_sticks_out(
         page.goto(furnished.url(name))
         found[name] = faults(page, *rules)
     assert {name: some for name, some in found.items() if some} == {}
+
+
+def test_nobody_is_hindered_by_a_plan(furnished: Furnished, open_page: Callable[..., Page]) -> None:
+    page = open_page(viewport=WIDE)
+    log_in(page, furnished.master.url)
+    found = {}
+    for button, title in (
+        ("Cancel all", "Plan: cancel everything"),
+        ("Fill in missing", "Plan: fill in what is missing"),
+        ("Rerun these", "Plan: rerun what failed"),
+        ("Build these", "Plan: new builds"),
+    ):
+        page.set_viewport_size(WIDE)
+        page.goto(furnished.url("revision"))
+        page.get_by_text("Only some builders").click()
+        page.get_by_role("button", name=button).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        found[title] = faults(page)
+        # the button is in sight without scrolling, and reached before what is below it
+        page.set_viewport_size(NARROW)
+        assert (
+            page.evaluate("document.getElementById('confirm').getBoundingClientRect().bottom") < 800
+        )
+    # what has changed meanwhile is told
+    page.locator("#confirm input[name=if_plan]").evaluate("one => { one.value = 'another'; }")
+    page.get_by_role("button", name="Build 1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("The plan has changed: new builds")
+    found["changed"] = faults(page)
+    assert {name: some for name, some in found.items() if some} == {}
+
+
+def test_a_list_of_builders_is_searched(tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    master = ProcessMaster(tmp_path, more=MANY_BUILDERS)
+    master.start()
+    try:
+        master.force("fast")
+        page = open_page(viewport=WIDE)
+        log_in(page, master.url)
+        page.goto(f"{master.url}/self-serve/main/rev/{REVISION}")
+        page.get_by_text("Only some builders").click()
+        boxes = page.locator(".boxes.many label:visible")
+        expect(boxes).to_have_count(201)
+        page.get_by_label("Search the builders").fill("LINUX -19")
+        page.get_by_label("Search the builders").press("Enter")  # presses no button
+        expect(boxes).to_have_count(11)
+        page.get_by_role("button", name="Tick those shown").click()
+        expect(page.locator(".choice [role=status]")).to_have_text("11 ticked, 11 of 201 shown")
+        page.get_by_role("button", name="Build these").click()
+        expect(page.locator(".group h2")).to_have_text("Build: 11 requests")
+        # with many, the groups are folded
+        page.goto(f"{master.url}/self-serve/main/rev/{REVISION}")
+        page.get_by_role("button", name="Fill in missing", exact=True).click()
+        group = page.locator("details.group")
+        expect(group).to_have_js_property("open", False)
+        group.locator("summary").click()
+        page.get_by_label("Filter the rows of").fill("linux-7")
+        expect(group.locator("tbody tr:visible")).to_have_count(11)
+        assert faults(page) == []
+    finally:
+        master.stop()
 
 
 def test_no_name_is_too_long(furnished: Furnished, open_page: Callable[..., Page]) -> None:

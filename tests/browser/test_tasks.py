@@ -168,11 +168,13 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     expect(page.get_by_role("heading", level=1)).to_contain_text("running")
     expect(page.get_by_role("button", name="Stop its build")).to_be_visible()
 
-    # everything is cancelled, after a word of how much
+    # everything is cancelled, after its plan
     page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
-    page.get_by_text("Cancel everything").click()
-    expect(page.locator("#all p")).to_contain_text("cancels 1 pending and stops 1 running")
     page.get_by_role("button", name="Cancel all 2").click()
+    expect(page.get_by_role("status")).to_have_text(
+        "1 request would be cancelled, 1 build would be stopped"
+    )
+    page.get_by_role("button", name="Cancel 2").click()
     assert sorted(shown_job(page)[1]) == ["cancelled", "stopped"]
 
     # all of it is in the journal
@@ -229,9 +231,63 @@ def test_a_revision_is_built_with_a_builder_of_ones_choice(
     page.goto(f"{process_master.url}/self-serve/main")
     page.get_by_label("Build a revision").fill("0123abc")
     page.get_by_role("button", name="Choose builders").click()
-    page.get_by_label("Properties").fill('{"level": 3}')
+    page.locator("summary", has_text="Properties").click()
+    row = page.get_by_role("group", name="New property").first
+    row.get_by_label("Name").fill("level")
+    row.get_by_label("Value").fill("3")
     page.get_by_role("button", name="Build", exact=True).click()
     assert shown_job(page) == ("1 build requested", ["created"])
+    (job,) = process_master.get("/jobs")
+    assert job["what"]["properties"] == {"level": 3}
+    # and once more, with other properties
+    page.get_by_role("link", name="request 2").click()
+    page.locator("summary", has_text="Change properties").click()
+    page.get_by_label("Value of level").fill("high")
+    row = page.get_by_role("group", name="New property").nth(1)
+    row.get_by_label("Name").fill("mode")
+    row.get_by_label("Value").fill("full")
+    # one more row is there as soon as one needs it
+    expect(page.get_by_role("group", name="New property")).to_have_count(3 if scripts else 2)
+    page.get_by_role("button", name="Rebuild").click()
+    assert shown_job(page) == ("1 build requested", ["created"])
+    assert process_master.get("/jobs")[0]["what"]["properties"] == {"level": "high", "mode": "full"}
+
+
+@with_and_without
+def test_what_is_missing_is_filled_in_for_some_builders(
+    process_master: Any, open_page: Open, scripts: bool
+) -> None:
+    request_id = process_master.force("slow")
+    page = open_page(java_script_enabled=scripts)
+    log_in(page, process_master.url)
+    page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
+    page.get_by_text("Only some builders").click()
+    page.get_by_label("Patterns of names").fill("fa*")
+    page.get_by_role("button", name="Fill in these").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Plan: fill in what is missing")
+    expect(page.locator(".group h2")).to_have_text(["Build: 1 request"])
+    # nothing is done, and then it is
+    page.get_by_role("link", name="Do nothing").click()
+    page.wait_for_url(f"**/self-serve/main/rev/{REVISION}")
+    assert process_master.get("/jobs") == []
+    page.get_by_role("button", name="Fill in missing", exact=True).click()
+    page.get_by_role("button", name="Build 1").click()
+    assert shown_job(page) == ("1 build requested", ["created"])
+    # only what was ticked is cancelled, if the plan is still that one
+    page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
+    page.get_by_text("Only some builders").click()
+    page.get_by_label("slow", exact=True).check()
+    page.get_by_role("button", name="Cancel these").click()
+    expect(page.locator(".group tbody th")).to_have_text(["slow"])
+    process_master.force("slow")
+    page.get_by_role("button", name="Cancel 1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "The plan has changed: cancel everything"
+    )
+    assert len(process_master.get("/jobs")) == 1
+    page.get_by_role("button", name="Cancel 2").click()
+    assert sorted(shown_job(page)[1]) == ["cancelled", "stopped"]
+    assert process_master.get(f"/main/request/{request_id}")["complete"]
 
 
 # -- with JavaScript only
@@ -283,7 +339,7 @@ def test_a_page_follows_what_happens(process_master: Any, open_page: Open) -> No
     for request_id in (second, first):
         process_master.send("DELETE", f"/self-serve/main/request/{request_id}")
     expect(page.locator("#verdict")).to_contain_text("Ended", timeout=LOOKS_AGAIN)
-    expect(page.get_by_text("Cancel everything")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel all")).to_have_count(0)
     assert len(loads) == 1
 
 

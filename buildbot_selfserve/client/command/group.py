@@ -25,6 +25,7 @@ from buildbot_selfserve.client.errors import Denied
 from buildbot_selfserve.client.errors import Misconfigured
 from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import NotSelfServe
+from buildbot_selfserve.client.errors import PlanChanged
 from buildbot_selfserve.client.errors import Unavailable
 from buildbot_selfserve.client.errors import Unreachable
 from buildbot_selfserve.client.errors import WaitTimedOut
@@ -46,6 +47,7 @@ STATUS: dict[type[ClientError], int] = {
     Unreachable: NOT_NOW,
     NotFound: NOT_FOUND,
     NotSelfServe: NOT_FOUND,
+    PlanChanged: FAILED,
     BadRequest: NOT_FOUND,
 }
 

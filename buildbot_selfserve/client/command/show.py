@@ -20,6 +20,7 @@ from rich.text import Text
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import Outcome
+from buildbot_selfserve.client.rows import Plan
 from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import request_of
 from buildbot_selfserve.client.rows import state
@@ -138,6 +139,16 @@ class Screen:
             return
         self.line(f"{receipt['msg']} (job {receipt['job_id']})")
         self._outcomes(receipt["requests"])
+
+    def plan(self, plan: Plan) -> None:
+        """Show what a job request would do."""
+        if self.as_json:
+            self.value(plan)
+            return
+        self.line(f"{plan['msg']}; nothing was done (plan {plan['plan']})")
+        if plan["requests"]:
+            columns = ("OUTCOME", "BUILDER", "REQUEST", "REVISION", "PRIORITY", "NOTE")
+            self.table(columns, map(_planned, plan["requests"]))
 
     def jobs(self, jobs: Sequence[Job]) -> None:
         """Show a page of the journal."""
@@ -279,6 +290,12 @@ def _outcome(one: Outcome) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
     names = (one["request_id"], one["buildername"], one["outcome"])
     return (*names, builds, one["url"], one["msg"])
+
+
+def _planned(one: Outcome) -> tuple[object, ...]:
+    request_id, priority = one["request_id"], one.get("priority")
+    revision = (one.get("revision") or "")[:SHORT_REVISION]
+    return one["outcome"], one["buildername"], request_id, revision, priority, one["msg"]
 
 
 def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:

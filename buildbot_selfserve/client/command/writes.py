@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -15,7 +18,6 @@ from buildbot_selfserve.client.command.group import command
 from buildbot_selfserve.client.command.group import invocation
 from buildbot_selfserve.client.command.reads import branch_argument
 from buildbot_selfserve.client.command.reads import revision_argument
-from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import went_wrong
 
 _ID = click.IntRange(min=1)
@@ -31,6 +33,44 @@ key_option = click.option(
     help="Idempotency key: a job request already sent with this key is not repeated.",
 )
 
+#: How a job request is sent: what all of them take.
+_SENDING = (
+    click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+    click.option(
+        "--if-plan",
+        metavar="PLAN",
+        help="Do it only if the plan is still this one, which --dry-run has shown.",
+    ),
+    key_option,
+)
+#: Which builders are meant, of several.
+_SELECTORS = tuple(
+    click.option(
+        f"--{name}",
+        name.replace("-", "_"),
+        metavar="PATTERN",
+        multiple=True,
+        help=f"{text}; a shell pattern, may be repeated.",
+        shell_complete=completion.builders if name != "tags" else None,
+    )
+    for name, text in (
+        ("builders", "Only builders with this name"),
+        ("tags", "Only builders with this tag"),
+        ("exclude", "No builders with this name"),
+    )
+)
+
+
+def _with(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds *options*, in their order."""
+    return lambda function: functools.reduce(
+        lambda made, option: option(made), reversed(options), function
+    )
+
+
+sending = _with(*_SENDING)
+selectors = _with(*_SELECTORS)
+
 
 def named_value(text: str) -> tuple[str, Any]:
     """Return a property: ``NAME=TEXT``, or ``NAME:=JSON`` for anything but a text."""
@@ -45,6 +85,43 @@ def named_value(text: str) -> tuple[str, Any]:
         raise click.BadParameter(f"the value after {name}= is not JSON") from None
 
 
+count_option = click.option("--count", type=_ID, help="Number of new builds; 1 by default.")
+changing_options = _with(
+    click.option(
+        "--property",
+        "properties",
+        type=named_value,
+        metavar="NAME=TEXT",
+        multiple=True,
+        help="Change a property: NAME=TEXT or NAME:=JSON.",
+    ),
+    click.option("--without", metavar="NAME", multiple=True, help="Remove a property."),
+)
+
+
+def _properties(
+    given: Collection[tuple[str, Any]], without: Collection[str] = ()
+) -> dict[str, Any] | None:
+    """Return properties by name, with ``None`` for those to remove; ``None`` if there are none.
+
+    :raises click.UsageError: one is given twice
+    """
+    properties = {**dict(given), **dict.fromkeys(without)}
+    if len(properties) < len(given) + len(without):
+        raise click.UsageError("A property is given twice.")
+    return properties or None
+
+
+def _selected(
+    builders: Collection[str], tags: Collection[str], exclude: Collection[str]
+) -> dict[str, Any]:
+    return {
+        "builders": list(builders) or None,
+        "tags": list(tags) or None,
+        "exclude_builders": list(exclude) or None,
+    }
+
+
 def _one_of(**given: object) -> None:
     """Return if exactly one of some options is given.
 
@@ -54,35 +131,123 @@ def _one_of(**given: object) -> None:
         raise click.UsageError(f"Give one of {', '.join(f'--{name}' for name in given)}.")
 
 
-def _shown(receipt: Receipt) -> int:
-    invocation().screen.receipt(receipt)
-    return FAILED if went_wrong(receipt) else DONE
+def _sent(
+    act: Callable[..., Any],
+    *target: Any,
+    spared: Collection[str] = (),
+    dry_run: bool,
+    **options: Any,
+) -> int:
+    """Send a job request, and show what came of it; return the exit status.
+
+    :param act: the method of the client
+    :param spared: outcomes of requests with which all is well although nothing was done to them
+    """
+    answer = act(*target, dry_run=dry_run, **options)
+    if dry_run:
+        invocation().screen.plan(answer)
+        return DONE
+    invocation().screen.receipt(answer)
+    return FAILED if went_wrong(answer, spared) else DONE
 
 
 @command("rebuild", example="selfserve rebuild main --build 2 --count 2")
 @branch_argument
 @build_option
 @request_option
-@click.option("--count", type=_ID, help="Number of new builds; 1 by default.")
+@count_option
 @priority_option
-@key_option
+@changing_options
+@sending
 def rebuild(
     branch: str,
     build_id: int | None,
     request_id: int | None,
-    count: int | None,
-    priority: int | None,
-    key: str | None,
+    properties: tuple[tuple[str, Any], ...],
+    without: tuple[str, ...],
+    **options: Any,
 ) -> int:
-    """Rebuild a build or a request."""
+    """Rebuild a build or a request.
+
+    It keeps the properties that you do not change.
+    """
     _one_of(build=build_id, request=request_id)
+    options["properties"] = _properties(properties, without)
     client = invocation().client()
     if build_id is not None:
-        again = client.rebuild_build(branch, build_id, count=count, priority=priority, key=key)
-        return _shown(again)
-    assert request_id is not None
-    again = client.rebuild_request(branch, request_id, count=count, priority=priority, key=key)
-    return _shown(again)
+        return _sent(client.rebuild_build, branch, build_id, **options)
+    return _sent(client.rebuild_request, branch, request_id, **options)
+
+
+@command("rerun", example="selfserve rerun main 9d92304f --builders 'linux-*' --dry-run")
+@branch_argument
+@revision_argument
+@click.option(
+    "--states",
+    metavar="STATE,...",
+    help="Results to rerun: failure, exception, warnings, cancelled, retry; the first two by"
+    " default.",
+)
+@selectors
+@count_option
+@priority_option
+@changing_options
+@sending
+def rerun(
+    branch: str,
+    revision: str,
+    states: str | None,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    properties: tuple[tuple[str, Any], ...],
+    without: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Rerun what failed at a revision.
+
+    Build with each builder whose latest result is a failure or an exception. What is pending or
+    running already is left out.
+    """
+    return _sent(
+        invocation().client().rerun_failed,
+        branch,
+        revision,
+        spared=("left_out",),
+        states=None if states is None else [one.strip() for one in states.split(",")],
+        properties=_properties(properties, without),
+        **_selected(builders, tags, exclude),
+        **options,
+    )
+
+
+@command("fill", example="selfserve fill main 9d92304f --dry-run")
+@branch_argument
+@revision_argument
+@selectors
+@priority_option
+@sending
+def fill(
+    branch: str,
+    revision: str,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Build what is missing at a revision.
+
+    That is what a push of it would build and has no result: what was never requested, or was
+    cancelled or skipped.
+    """
+    return _sent(
+        invocation().client().fill_missing,
+        branch,
+        revision,
+        spared=("left_out",),
+        **_selected(builders, tags, exclude),
+        **options,
+    )
 
 
 @command("cancel", example="selfserve cancel main --request 7")
@@ -90,26 +255,33 @@ def rebuild(
 @build_option
 @request_option
 @click.option("--revision", metavar="REVISION", help="Cancel everything at this revision.")
-@key_option
+@selectors
+@sending
 def cancel(
     branch: str,
     build_id: int | None,
     request_id: int | None,
     revision: str | None,
-    key: str | None,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **options: Any,
 ) -> int:
     """Cancel a build, a request or a revision.
 
-    A running build is stopped. For a revision, everything pending or running is cancelled.
+    A running build is stopped. For a revision, everything pending or running is cancelled, or only
+    that of some builders.
     """
     _one_of(build=build_id, request=request_id, revision=revision)
+    if revision is None and (builders or tags or exclude):
+        raise click.UsageError("--builders, --tags and --exclude need --revision.")
     client = invocation().client()
     if build_id is not None:
-        return _shown(client.cancel_build(branch, build_id, key=key))
+        return _sent(client.cancel_build, branch, build_id, **options)
     if request_id is not None:
-        return _shown(client.cancel_request(branch, request_id, key=key))
-    assert revision is not None
-    return _shown(client.cancel_revision(branch, revision, key=key))
+        return _sent(client.cancel_request, branch, request_id, **options)
+    selected = _selected(builders, tags, exclude)
+    return _sent(client.cancel_revision, branch, revision, **selected, **options)
 
 
 # a negative priority looks like an option
@@ -128,13 +300,13 @@ def cancel(
     help="ID of the build request.",
 )
 @click.argument("priority", type=int)
-@key_option
-def reprioritize(branch: str, request_id: int, priority: int, key: str | None) -> int:
+@sending
+def reprioritize(branch: str, request_id: int, priority: int, **options: Any) -> int:
     """Change the priority of a pending request.
 
     Higher is built first; most requests have 0.
     """
-    return _shown(invocation().client().reprioritize(branch, request_id, priority, key=key))
+    return _sent(invocation().client().reprioritize, branch, request_id, priority, **options)
 
 
 @command(
@@ -144,58 +316,53 @@ def reprioritize(branch: str, request_id: int, priority: int, key: str | None) -
 @branch_argument
 @revision_argument
 @click.option("--builder", help="Build with this builder only.", shell_complete=completion.builders)
+@selectors
 @click.option(
     "--property",
     "properties",
     type=named_value,
     metavar="NAME=TEXT",
     multiple=True,
-    help="Set a property: NAME=TEXT or NAME:=JSON. Needs --builder.",
+    help="Set a property: NAME=TEXT or NAME:=JSON.",
 )
-@click.option("--file", "files", multiple=True, help="Name of a changed file. Needs --builder.")
+@click.option("--file", "files", multiple=True, help="Name of a changed file.")
 @priority_option
-@key_option
+@sending
 def build(
     branch: str,
     revision: str,
     builder: str | None,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
     properties: tuple[tuple[str, Any], ...],
     files: tuple[str, ...],
-    priority: int | None,
-    key: str | None,
+    **options: Any,
 ) -> int:
     """Build a revision.
 
-    Without --builder, build everything that the schedulers would build on a push.
+    Without --builder, build everything that the schedulers would build on a push, or only what
+    --builders, --tags and --exclude select of it.
     """
-    if builder is None and (properties or files):
-        raise click.UsageError("--property and --file need --builder.")
+    options |= {"properties": _properties(properties), "files": files or None}
     client = invocation().client()
     if builder is None:
-        return _shown(client.build(branch, revision, priority=priority, key=key))
-    given = dict(properties)
-    if len(given) < len(properties):
-        raise click.UsageError("A property is given twice.")
-    receipt = client.build_with(
-        branch,
-        revision,
-        builder,
-        properties=given or None,
-        files=files or None,
-        priority=priority,
-        key=key,
-    )
-    return _shown(receipt)
+        selected = _selected(builders, tags, exclude)
+        return _sent(client.build, branch, revision, **selected, **options)
+    if builders or tags or exclude:
+        raise click.UsageError("--builder goes without --builders, --tags and --exclude.")
+    return _sent(client.build_with, branch, revision, builder, **options)
 
 
 def _set_command(name: str) -> Command:
     @command(name, example=f"selfserve {name} main 9d92304f")
     @branch_argument
     @revision_argument
+    @selectors
     @priority_option
-    @key_option
-    def build_named(branch: str, revision: str, priority: int | None, key: str | None) -> int:
-        return _built(branch, revision, name, priority, key)
+    @sending
+    def build_named(branch: str, revision: str, **options: Any) -> int:
+        return _built(branch, revision, name, **options)
 
     build_named.help = f"Build a revision with the set {name}."
     return build_named
@@ -205,23 +372,34 @@ def _set_command(name: str) -> Command:
 @branch_argument
 @revision_argument
 @click.argument("name")
+@selectors
 @priority_option
-@key_option
-def build_set(branch: str, revision: str, name: str, priority: int | None, key: str | None) -> int:
+@sending
+def build_set(branch: str, revision: str, name: str, **options: Any) -> int:
     """Build a revision with a set of builders.
 
     NAME is nightly, pgo or a set configured for the branch.
     """
-    return _built(branch, revision, name, priority, key)
+    return _built(branch, revision, name, **options)
 
 
-def _built(branch: str, revision: str, name: str, priority: int | None, key: str | None) -> int:
-    client = invocation().client()
-    return _shown(client.build_set(branch, revision, name, priority=priority, key=key))
+def _built(
+    branch: str,
+    revision: str,
+    name: str,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **options: Any,
+) -> int:
+    selected = _selected(builders, tags, exclude)
+    return _sent(invocation().client().build_set, branch, revision, name, **selected, **options)
 
 
 COMMANDS = [
     rebuild,
+    rerun,
+    fill,
     cancel,
     reprioritize,
     build,

@@ -1,0 +1,65 @@
+"""What job requests take beside their target, as keyword arguments of the clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import TypedDict
+
+#: Shell patterns of names: several, or a text with one a line.
+Patterns = str | Sequence[str]
+
+
+class JobOptions(TypedDict, total=False):
+    """Of every job request."""
+
+    key: str | None
+    if_plan: str | None
+
+
+class Priority(JobOptions, total=False):
+    """Of what creates requests."""
+
+    priority: int | None
+
+
+class Rebuild(Priority, total=False):
+    """Of rebuilds."""
+
+    count: int | None
+    properties: Mapping[str, Any] | None
+
+
+class Selectors(JobOptions, total=False):
+    """Of what is about several builders."""
+
+    builders: Patterns | None
+    tags: Patterns | None
+    exclude_builders: Patterns | None
+
+
+class SelectedBuilds(Selectors, Priority, total=False):
+    """Of what creates requests for several builders."""
+
+
+class Rerun(SelectedBuilds, Rebuild, total=False):
+    """Of a rerun of what failed."""
+
+    states: Sequence[str] | None
+
+
+class NewBuilds(SelectedBuilds, total=False):
+    """Of new builds at a revision."""
+
+    properties: Mapping[str, Any] | None
+    files: Sequence[str] | None
+    category: str | None
+    project: str | None
+
+
+class OneBuild(Priority, total=False):
+    """Of a build with one builder."""
+
+    properties: Mapping[str, Any] | None
+    files: Sequence[str] | None
