@@ -17,7 +17,6 @@ from buildbot_selfserve.answers import CompleteData as CompleteData
 from buildbot_selfserve.answers import Done as Done
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
-from buildbot_selfserve.answers import Plan as Plan
 from buildbot_selfserve.answers import Possible as Possible
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail
@@ -27,6 +26,8 @@ from buildbot_selfserve.answers import UserRows as UserRows
 
 BranchInfo = answers.Branch
 Outcome = answers.RequestOutcome
+#: What a dry run returns.
+Plan = answers.PlannedReceipt
 RESULTS = answers.RESULT_NAMES
 #: Outcomes of a build request that a job request has not brought about.
 UNDONE = answers.NOTHING_DONE
