@@ -308,7 +308,7 @@ async def test_what_is_done_is_what_was_shown(master: Master, monkeypatch: Any) 
         at = await scene(master, number)
         method, path, data = verb.send(at)
         # Buildbot tells of what the scene has a moment later
-        await master.until(lambda: events.buildsets == 2, "all is told of")
+        await master.until(lambda: events.told_of(2), "all is told of")
         events.keys.clear()
         before = await contents(master)
         answers = [
