@@ -663,6 +663,51 @@ async def test_a_dry_run_takes_nothing_and_says_what_is_left(master: Master) -> 
         assert changed(before, await contents(master)) <= may_change
 
 
+class Broken(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Adds a buildset that no database takes."""
+
+    async def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        """Build with a sourcestamp that lacks something, or with too long a name."""
+        stamps = [{"branch": "main", "revision": REVISION, "codebase": ""}]
+        properties: dict[str, Any] = {}
+        if self.name == "long":
+            stamps = [{**stamps[0], "project": "", "repository": ""}]
+            properties = {"x" * 300: (1, "Broken")}
+        (found,) = [
+            one for one in await self.master.data.get(("builders",)) if one["name"] == "win"
+        ]
+        return await self.master.data.updates.addBuildset(
+            waited_for=False,
+            scheduler=self.name,
+            sourcestamps=stamps,
+            properties=properties,
+            builderids=[found["builderid"]],
+        )
+
+
+def with_broken() -> Config:
+    made = shown()
+    broken = [Broken(name=name, builderNames=["win"]) for name in ("short", "long")]
+    made["schedulers"] = [*broken, *made["schedulers"]]
+    return made
+
+
+@pytest.mark.parametrize("master", [with_broken], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_no_database_takes_fails_one_scheduler(master: Master) -> None:
+    master.pause()
+    path = f"/self-serve/main/rev/{REVISION}"
+    await add_change(master, REVISION)
+    planned = check_planned(await send(master, "POST", path, {"dry_run": "1"}))
+    answer = await send(master, "POST", path, {"if_plan": planned["plan"]})
+    assert (answer.status, answer.json["status"]) == (202, "FAILED")
+    made = [one["buildername"] for one in answer.json["requests"] if one["outcome"] == "created"]
+    assert sorted(made) == ["linux1", "linux2", "linux3", "mac", "win"]
+    assert sorted(one["msg"] for one in answer.json["requests"] if one["outcome"] == "failed") == [
+        f"scheduler {name} failed, see the master's log" for name in ("long", "short")
+    ]
+
+
 # -- in a browser
 
 
