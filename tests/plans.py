@@ -69,10 +69,11 @@ class Events:
         self._produce = master.master.mq.produce
         monkeypatch.setattr(master.master.mq, "produce", self)
 
-    @property
-    def buildsets(self) -> int:
-        """Return of how many new buildsets was told."""
-        return len({key[1] for key in self.keys if key[0] == "buildsets" and key[2:] == ("new",)})
+    def told_of(self, number: int) -> bool:
+        """Whether so many new buildsets and requests have been told of."""
+        found = {key[:2] for key in self.keys if key[2:] == ("new",)}
+        kinds = [kind for kind, _ in found]
+        return [kinds.count(one) for one in ("buildsets", "buildrequests")] == [number, number]
 
     def __call__(self, key: Any, data: Any) -> Any:
         self.keys.append(key)

@@ -12,11 +12,16 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from lxml import html
 from twisted.internet import defer
+from twisted.internet import reactor as _reactor
+from twisted.internet import task
 
+from buildbot_selfserve.control import execute
+from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import SUCCESS
@@ -40,6 +45,7 @@ from tests.plans import outcomes
 from tests.plans import watch_executor
 
 EVERY_DATABASE = True
+reactor: Any = _reactor
 LINUX = ["linux1", "linux2", "linux3"]
 TOKENS = {
     "rebuilder": {"actions": ["rebuild_build"]},
@@ -308,7 +314,7 @@ async def test_what_is_done_is_what_was_shown(master: Master, monkeypatch: Any) 
         at = await scene(master, number)
         method, path, data = verb.send(at)
         # Buildbot tells of what the scene has a moment later
-        await master.until(lambda: events.buildsets == 2, "all is told of")
+        await master.until(lambda: events.told_of(2), "all is told of")
         events.keys.clear()
         before = await contents(master)
         answers = [
@@ -661,6 +667,114 @@ async def test_a_dry_run_takes_nothing_and_says_what_is_left(master: Master) -> 
         # whose turn it is stands in a row of its own
         may_change = set() if more else {"selfserve_askers"}
         assert changed(before, await contents(master)) <= may_change
+
+
+class Broken(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+    """Adds a buildset that no database takes."""
+
+    async def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        """Build with a sourcestamp that lacks something, or with too long a name."""
+        stamps = [{"branch": "main", "revision": REVISION, "codebase": ""}]
+        properties: dict[str, Any] = {}
+        if self.name == "long":
+            stamps = [{**stamps[0], "project": "", "repository": ""}]
+            properties = {"x" * 300: (1, "Broken")}
+        (found,) = [
+            one for one in await self.master.data.get(("builders",)) if one["name"] == "win"
+        ]
+        return await self.master.data.updates.addBuildset(
+            waited_for=False,
+            scheduler=self.name,
+            sourcestamps=stamps,
+            properties=properties,
+            builderids=[found["builderid"]],
+        )
+
+
+def with_broken() -> Config:
+    made = shown()
+    broken = [Broken(name=name, builderNames=["win"]) for name in ("short", "long")]
+    made["schedulers"] = [*broken, *made["schedulers"]]
+    return made
+
+
+@pytest.mark.parametrize("master", [with_broken], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_no_database_takes_fails_one_scheduler(master: Master) -> None:
+    master.pause()
+    path = f"/self-serve/main/rev/{REVISION}"
+    await add_change(master, REVISION)
+    planned = check_planned(await send(master, "POST", path, {"dry_run": "1"}))
+    answer = await send(master, "POST", path, {"if_plan": planned["plan"]})
+    assert (answer.status, answer.json["status"]) == (202, "FAILED")
+    made = [one["buildername"] for one in answer.json["requests"] if one["outcome"] == "created"]
+    assert sorted(made) == ["linux1", "linux2", "linux3", "mac", "win"]
+    assert sorted(one["msg"] for one in answer.json["requests"] if one["outcome"] == "failed") == [
+        f"scheduler {name} failed, see the master's log" for name in ("long", "short")
+    ]
+
+
+# -- plans that take long, or are disturbed
+
+
+def hasty() -> Config:
+    return config(util.SelfServe(timeout=3))
+
+
+def slow_batches(monkeypatch: Any, seconds: float, failures: int = 0) -> None:
+    """Let each few inserts take so long; let some fail, after the first ones."""
+    insert, called = insert_buildsets.insert, []
+
+    async def slowly(*arguments: Any) -> Any:
+        called.append(arguments)
+        await task.deferLater(reactor, seconds)
+        if 2 < len(called) <= 2 + failures:
+            raise sa.exc.OperationalError("INSERT", {}, Exception("it is away"))
+        return await insert(*arguments)
+
+    monkeypatch.setattr(execute, "BATCH", 5)
+    monkeypatch.setattr(insert_buildsets, "insert", slowly)
+
+
+@pytest.mark.parametrize("master", [hasty], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_was_begun_is_ended_after_the_answer(master: Master, monkeypatch: Any) -> None:
+    build = await master.finished_build()
+    master.pause()
+    slow_batches(monkeypatch, 0.6)
+    key, fields = {"Idempotency-Key": "k"}, {"build_id": build["buildid"], "count": 40}
+    answer = await send(master, "POST", "/self-serve/main/build", fields, headers=key)
+    assert answer.status == 503, answer.text
+    assert answer.header("retry-after")
+    path = f"/self-serve/jobs/{answer.json['job_id']}"
+    assert (await master.get(path)).json["status"] == "running"
+
+    async def over() -> Any:
+        job = (await master.get(path)).json
+        return job if job["status"] != "running" else None
+
+    job = await master.until(over, "the rest is made")
+    assert (job["status"], job["complete_data"]["body"]["msg"]) == ("ok", "40 builds requested")
+    assert len(await master.data("buildrequests")) == 41
+    again = await send(master, "POST", "/self-serve/main/build", fields, headers=key)
+    assert (again.status, again.json["job_id"]) == (202, job["job_id"])
+    assert len({one["request_id"] for one in again.json["requests"]}) == 40
+    assert len(await master.data("buildrequests")) == 41
+
+
+@with_plans
+@pytest_twisted.ensureDeferred
+async def test_what_failed_in_the_middle_is_ended(master: Master, monkeypatch: Any) -> None:
+    master.pause()
+    at = await scene(master, 1)
+    slow_batches(monkeypatch, 0, failures=2)
+    fields = {"build_id": at.build, "count": 23}
+    answer = await send(master, "POST", "/self-serve/main/build", fields)
+    assert (answer.status, answer.json["status"]) == (202, "OK"), answer.text
+    assert answer.json["msg"] == "23 builds requested"
+    assert len({one["request_id"] for one in answer.json["requests"]}) == 23
+    waiting = [one for one in await master.data("buildrequests") if not one["complete"]]
+    assert len(waiting) == 24
 
 
 # -- in a browser

@@ -43,6 +43,11 @@ LATENESS, LATENESS_CHECKS = 1.0, 10
 #: Seconds after which a scheduler that has not answered counts as failed.
 PATIENCE = 60.0
 
+#: Characters that the name of a property may have (buildbot/db/model.py).
+NAME_LENGTH = 256
+#: What a sourcestamp must have (buildbot/db/sourcestamps.py, findOrCreateId).
+NEEDED = frozenset({"codebase", "project", "repository"})
+
 _keys = itertools.count()
 #: Properties that the executor sets.
 _MARKS = frozenset({JOB_PROPERTY, KEY_PROPERTY, "owner"})
@@ -160,7 +165,7 @@ class Asked:
             for name, (value, source) in (properties or {}).items()
             if name not in _MARKS
         }
-        json.dumps(values)  # raises here, in the scheduler's own code, what is no JSON
+        _require_insertable(values, sourcestamps)
         more.pop("submitted_at", None)
         return NewBuildset(
             sourcestamps=tuple(map(self._unrecorded.planned, sourcestamps)),
@@ -184,6 +189,20 @@ class Asked:
         """Return the names of its properties that it works out each time."""
         own = self.scheduler.properties.asDict()
         return frozenset(n for n, (value, _) in own.items() if IRenderable.providedBy(value))
+
+
+def _require_insertable(
+    values: Mapping[str, Any], sourcestamps: Sequence[int | Mapping[str, Any]]
+) -> None:
+    """Raise in the scheduler's own code what the database would raise for the whole plan."""
+    json.dumps(values)
+    for name in values:
+        if len(name) > NAME_LENGTH:
+            raise ValueError(f"the name of a property is too long: {name[:40]}...")
+    for stamp in sourcestamps:
+        missing = set() if isinstance(stamp, int) else NEEDED.difference(stamp)
+        if missing:
+            raise ValueError(f"a sourcestamp has no {', '.join(sorted(missing))}")
 
 
 async def let_end(ctx: PlanContext, asked: Sequence[Asked]) -> None:
