@@ -122,6 +122,7 @@ soak: $(VENV)/dev
 
 bench-writes: $(VENV)/dev
 	$(BIN)/python -W ignore -m benchmarks.writes
+	$(BIN)/python -W ignore -m benchmarks.plans
 
 clean:
 	rm -rf $(VENV) $(CROSSBAR) .nox build dist site demo-run *.egg-info

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write(results: Path, document: Path) -> None:
     """Write *document* from the kept *results*, and its plots beside it in ``images/``."""
     known = runs.load(results)
-    document.write_text(text(known, runs.load_writes(results), runs.load_notes(results)))
+    writes, plans = runs.load_writes(results), runs.load_plans(results)
+    document.write_text(text(known, writes, plans, runs.load_notes(results)))
     images = document.parent / "images"
     images.mkdir(exist_ok=True)
     plots.draw(known, images)
@@ -169,7 +170,9 @@ connections, asked for one row every 50 ms. The windows are the quietest of seve
 """
 
 
-def text(known: Sequence[Run], writes: Sequence[Figures], notes: str) -> str:
+def text(
+    known: Sequence[Run], writes: Sequence[Figures], plans: Sequence[Figures], notes: str
+) -> str:
     """Return ``docs/performance.md``.
 
     :param notes: what somebody has to say of these results
@@ -180,7 +183,7 @@ def text(known: Sequence[Run], writes: Sequence[Figures], notes: str) -> str:
         largest[run.database] = run  # the largest comes last
     parts += [summary(run, known, writes, wanted.BUILDS) for run in largest.values()]
     parts += ["## Smaller histories\n", *_smaller(known, largest.values())]
-    parts += [_writes_text(writes), _machine_text(largest.values())]
+    parts += [_writes_text(writes), _plans_text(plans), _machine_text(largest.values())]
     return "\n".join(part for part in parts if part)
 
 
@@ -213,6 +216,29 @@ def _writes_text(writes: Sequence[Figures]) -> str:
         "## Bulk job requests\n\n"
         "Over HTTP, with so many requests pending for the builder, beside Buildbot's own\n"
         "`data.updates.addBuildset` on the same backlog. Every event was seen.\n"
+    )
+    return f"{intro}\n{_table(head, rows)}\n"
+
+
+def _plans_text(plans: Sequence[Figures]) -> str:
+    if not plans:
+        return ""
+    head = ["what", "database", "self-serve", "the other way", "×"]
+    rows = [
+        [
+            one["what"],
+            NAMES[one["database"]],
+            _ms(one["ours"] * 1000),
+            _ms(one["other"] * 1000),
+            f"**{one['other'] / one['ours']:,.1f}×**",
+        ]
+        for one in plans
+    ]
+    intro = (
+        "## Plans\n\n"
+        "A rerun of what failed beside the best that a client of Buildbot's REST API can do: one\n"
+        "read, and a rebuild for each build. A dry run beside its act. Inserts in transactions of\n"
+        "200 requests beside one transaction for each.\n"
     )
     return f"{intro}\n{_table(head, rows)}\n"
 

@@ -22,6 +22,7 @@ from buildbot_selfserve import __version__
 #: Where results are kept that the documents are made from.
 RESULTS = Path(__file__).parent / "results"
 WRITES = "writes.json"
+PLANS = "plans.json"
 #: What is to be said of them.
 NOTES = "notes.md"
 
@@ -84,7 +85,7 @@ def load(folder: Path) -> list[Run]:
     runs = [
         Run(**json.loads(path.read_text()))
         for path in folder.glob("*-*.json")
-        if path.name != WRITES
+        if path.name not in (WRITES, PLANS)
     ]
     order = ["sqlite", "postgresql"]
     return sorted(runs, key=lambda one: (order.index(one.database), one.builds))
@@ -93,6 +94,13 @@ def load(folder: Path) -> list[Run]:
 def load_writes(folder: Path) -> list[Figures]:
     """Return what ``benchmarks.writes`` has measured, if it has."""
     path = folder / WRITES
+    found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def load_plans(folder: Path) -> list[Figures]:
+    """Return what ``benchmarks.plans`` has measured, if it has."""
+    path = folder / PLANS
     found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
     return found
 

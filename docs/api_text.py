@@ -188,9 +188,10 @@ any case. What was refused before anything was done has no receipt, but an answe
 
 ### Dry runs
 
-With `dry_run=1` in the query or the body, any job request answers 200 and a [plan](#plannedreceipt):
-what its receipt would be, with outcomes such as `would_create`, and the text `plan`. Nothing is
-written. What the job request would be refused with, the dry run is refused with, too.
+With `dry_run=1` in the query or the body, any job request answers 200 and a
+[plan](#plannedreceipt): what its receipt would be, with outcomes such as `would_create`, and the
+text `plan`. Nothing is written. What the job request would be refused with, the dry run is refused
+with, too.
 
 Send that text back as `if_plan`, and the job request is done only if the plan is still that one. If
 it is not, the answer is 412 with the plan of now, and nothing is done. Buttons of the pages with more

@@ -59,6 +59,28 @@ def test_bulk_job_requests_are_measured(tmp_path: Path) -> None:
     assert len({line.count("|") for line in (head, *rows)}) == 1
 
 
+@pytest.mark.heavy
+def test_plans_are_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    arguments = ("--database", "sqlite", "--rounds", "1", "--json", str(figures))
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.plans", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(figures.read_text())
+    assert [one["what"] for one in measured] == [
+        "rerun 50 failed builders",
+        "plan new builds of 10 schedulers",
+        "insert 600 requests",
+    ]
+    assert all(one["ours"] > 0 and one["other"] > 0 for one in measured)
+    assert done.stdout.count("\n| ") == 4
+
+
 def test_a_history_is_made_up_as_said() -> None:
     history = plan(Sizes(20_000))
     assert len(history.builds) == pytest.approx(20_000, rel=0.05)
@@ -277,7 +299,8 @@ def test_soak_sees_a_traceback_of_ours_only() -> None:
 
 def test_the_document_is_made_from_the_results() -> None:
     known = runs.load(runs.RESULTS)
-    made = report.text(known, runs.load_writes(runs.RESULTS), runs.load_notes(runs.RESULTS))
+    writes, plans = runs.load_writes(runs.RESULTS), runs.load_plans(runs.RESULTS)
+    made = report.text(known, writes, plans, runs.load_notes(runs.RESULTS))
     assert report.DOCUMENT.read_text() == made, "run make bench-report"
     for name, _ in report.plots.titles(known):
         assert (report.DOCUMENT.parent / "images" / name).exists()

@@ -124,6 +124,7 @@ class _SQLite:
     @contextlib.contextmanager
     def copied(self, name: str) -> Iterator[sa.URL]:
         """Yield the URL of a copy, which is gone afterwards."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="run-", dir=self.folder) as run:
             copy = Path(run) / "state.sqlite"
             shutil.copyfile(self.folder / f"{name}.sqlite", copy)
