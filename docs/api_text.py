@@ -193,15 +193,15 @@ With `dry_run=1` in the query or the body, any job request answers 200 and a
 text `plan`. Nothing is written. What the job request would be refused with, the dry run is refused
 with, too.
 
-Send that text back as `if_plan`, and the job request is done only if the plan is still that one. If
-it is not, the answer is 412 with the plan of now, and nothing is done. Buttons of the pages with more
-than one target work like this.
+Send that text back as `if_plan`, and the job request is done only if the plan is still that one.
+If it is not, the answer is 412 with the plan of now, and nothing is done. Buttons of the pages
+with more than one target work like this.
 
 ### Selectors
 
-`builders`, `tags` and `exclude_builders` select some of the builders. Each is a list of names or shell
-patterns (`*`, `?`, `[...]`): a field that is repeated, a JSON list, or a text with one a line. If
-several are given, a builder must fit all of them. A pattern that matches nothing is 400.
+`builders`, `tags` and `exclude_builders` select some of the builders. Each is a list of names or
+shell patterns (`*`, `?`, `[...]`): a field that is repeated, a JSON list, or a text with one a
+line. If several are given, a builder must fit all of them. A pattern that matches nothing is 400.
 
 ### Properties as rows
 

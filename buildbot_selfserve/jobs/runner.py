@@ -142,6 +142,8 @@ class Jobs:
         self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
         #: what is being done, and until when somebody waits for it
         self._in_flight: dict[defer.Deferred[Any], float] = {}
+        #: until when what runs may go on when the master stops, in monotonic seconds
+        self._stop_at: float | None = None
         self._locks: dict[Hashable, defer.DeferredLock] = {}
         self.left_open = LeftOpen(
             write, masterid, lambda: self.incarnation, self._opening, self._closing
@@ -188,16 +190,17 @@ class Jobs:
         return len(self._in_flight)
 
     def check_running(self) -> None:
-        """Check that the master is not about to stop.
+        """Check that the master does not stop, or gives what runs some time yet.
 
-        :raises MasterStops: it is
+        :raises MasterStops: that time is over; the next start goes on
         """
-        if self._closing.stopping:
+        if self._stop_at is not None and self.clock.seconds() > self._stop_at:
             raise MasterStops
 
     async def finish(self) -> None:
         """Wait until what runs has ended, for as long as a client would."""
         self._closing.stop()
+        self._stop_at = self.clock.seconds() + self.timeout * ACT_SHARE
         await self._no_more_run()
 
     async def begin_anew(self) -> None:
