@@ -1054,7 +1054,7 @@ def test_completion_scripts(shell: Shell, kind: str) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("selfserve re", ["rev", "rebuild", "reprioritize"]),
+        ("selfserve re", ["rev", "rebuild", "rerun", "reprioritize"]),
         ("selfserve rev fea", ["feature/x"]),
         ("selfserve build main abc --builder bro", ["broken"]),
     ],

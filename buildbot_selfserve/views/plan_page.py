@@ -47,8 +47,8 @@ _TITLES = {
     "new_build_at_revision": "new builds",
     "rebuild_failed": "rerun what failed",
 }
-#: What the page shows of what was asked for anyway.
-_SHOWN = frozenset({"branch", "revision", "bid", "brid"})
+#: What the page shows anyway of what was asked for.
+_SHOWN = frozenset({"branch", "revision", "bid", "brid", "count", "priority"})
 
 
 @dataclass(frozen=True)
