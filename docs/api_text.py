@@ -205,11 +205,10 @@ line. If several are given, a builder must fit all of them. A pattern that match
 
 ### Properties as rows
 
-A form may send `properties` as rows in place of JSON: `property_name` and `property_value`, once for
-each row. A value that is JSON is taken as JSON, and any other value as text. `property_remove` names
-a property to remove. With `property_before` in each row, a row whose value is the same as before says
-nothing; a new row has an empty one.
-"""
+A form may send `properties` as rows in place of JSON: `property_name` and `property_value`, once
+for each row. A value that is JSON is taken as JSON, and any other value as text. `property_remove`
+names a property to remove. With `property_before` in each row, a row whose value is the same as
+before says nothing; a new row has an empty one. """
 
 VALUES_HEAD = """\
 ## Values
