@@ -128,7 +128,8 @@ async def test_what_was_told_to_stop_is_followed_though_the_database_went_away(
 async def test_what_could_not_be_looked_at_is_cancelled_in_the_end(
     master: Any, monkeypatch: Any
 ) -> None:
-    database, end = Away(master, monkeypatch, {current_state._states}), cancel.end
+    questions = {current_state._states, cancel_pending._complete_unclaimed}
+    database, end = Away(master, monkeypatch, questions), cancel.end
 
     async def end_without_database(*arguments: Any) -> Any:
         database.is_away = True
