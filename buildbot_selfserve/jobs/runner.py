@@ -403,7 +403,7 @@ class JobRunner:
         told = {**params, **self._selectors}
         alone = None
         if is_convergent(planner):
-            alone = (self._action, *(str(noun.asked()) for noun in nouns))  # type: ignore[attr-defined]
+            alone = tuple(str(noun.asked()) for noun in nouns)  # type: ignore[attr-defined]
         wanted = Wanted(self._requester, self._action, bound, nouns, told, self._if_plan, alone)
         if self._dry_run:
             return await self._jobs.plan(wanted)
