@@ -570,7 +570,7 @@ def test_a_value_is_the_same_after_it_was_a_row(value: Any) -> None:
     assert text
     # a browser takes line breaks out of a field, and turns lone surrogates into something else
     assert is_plain(text)
-    if value not in (float("inf"), float("-inf")):
+    if "Infinity" not in text:  # which is not JSON, and so it is text
         assert property_rows.as_value(text) == value
 
 

@@ -692,12 +692,14 @@ def buttons(page: Any) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for form in html.fromstring(page.text).forms:
         if form.method == "POST":
-            (button,) = form.xpath(".//button")
-            why = form.xpath(".//*[@class='why-not']")
-            grey = button.get("disabled") is not None
-            assert grey or not why
-            # a set without builders is grey for everybody
-            found[button.text_content()] = why[0].text_content() if why else "" if grey else None
+            for button in form.xpath(".//button[not(@type='button')]"):
+                why = button.xpath("following-sibling::*[1][@class='why-not']")
+                grey = button.get("disabled") is not None
+                assert grey or not why
+                # a set without builders is grey for everybody
+                found[button.text_content()] = (
+                    why[0].text_content() if why else "" if grey else None
+                )
     return found
 
 

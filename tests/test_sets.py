@@ -181,11 +181,19 @@ def tagged() -> Config:
 @pytest_twisted.ensureDeferred
 async def test_what_is_tagged_is_in_the_sets_of_the_branches_that_reach_it(master: Any) -> None:
     master.pause()
-    await master.add_request("main-built", branch="main")
-    for branch in ("main", "beta"):
-        expected = {f"{branch}-{kind}" for kind in ("push", "timed", "triggered")}
-        expected |= {"main-built"} if branch == "main" else set()
+
+    async def are_in_the_set(branch: str, *also: str) -> None:
+        expected = {*also, *(f"{branch}-{kind}" for kind in ("push", "timed", "triggered"))}
         assert await parts(master, "pgo", branch) == [(None, sorted(expected))]
+
+    # what nothing but a ForceScheduler names, and has built nothing, may be meant for any branch
+    for branch in ("main", "beta"):
+        await are_in_the_set(branch, "main-built", "beta-built")
+    master.resume()
+    for branch in ("main", "beta"):
+        await master.finished_build(f"{branch}-built", branch=branch)
+    for branch in ("main", "beta"):
+        await are_in_the_set(branch, f"{branch}-built")
     ((_, every),) = await parts(master, "pgo", "every")
     assert len(every) == 8
 

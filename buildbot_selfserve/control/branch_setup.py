@@ -143,7 +143,8 @@ class BranchSetups:
         for one in known.of_kind(Timed):
             timed += [one] if self._covers(one, basis.branch, changes) else []
             await pause.if_due()
-        return _setup(known, reactions, timed)
+        started = {one.name for one in (*known.of_kind(Timed), *watching)}
+        return _setup(known, reactions, timed, started)
 
     async def _configured(self, pause: Pause) -> _Configured:
         """Return what the configuration says, whatever the branch."""
@@ -208,11 +209,17 @@ class BranchSetups:
         )
 
 
-def _setup(known: _Configured, reactions: Mapping[str, Reaction], timed: Sequence[Any]) -> Setup:
+def _setup(
+    known: _Configured,
+    reactions: Mapping[str, Reaction],
+    timed: Sequence[Any],
+    started: Iterable[str],
+) -> Setup:
     """Return what is configured to build a branch.
 
     :param reactions: of the schedulers that changes make build
     :param timed: the timed schedulers of the branch
+    :param started: all schedulers that changes or times start
     """
     taking, unclear = _with(reactions, "takes"), _with(reactions, "unclear")
     # what is triggered counts where it is triggered from
@@ -220,13 +227,16 @@ def _setup(known: _Configured, reactions: Mapping[str, Reaction], timed: Sequenc
     triggered &= {name for names in known.triggers.values() for name in names}
     reached = known.reached({*taking, *(one.name for one in timed)} - triggered)
     nightly = {one.name for one in timed if isinstance(one, NightlyBase)}
+    reachable = known.builders_of(reached) or known.builders_of(known.reached(unclear))
+    everywhere = known.builders_of(known.reached(started))
     return Setup(
         builder_branches=tuple(known.builder_branches),
         reacting=known.builders_of(taking),
         undecided=tuple(sorted(known.deciding & taking)),
         failing=tuple(sorted(_with(reactions, "fails"))),
         unclear=tuple(sorted(unclear)),
-        reachable=known.builders_of(reached) or known.builders_of(known.reached(unclear)),
+        reachable=reachable,
+        elsewhere=tuple(sorted(set(everywhere) - set(reachable))),
         nightly=tuple(sorted(nightly - (triggered - reached))),
         schedulers=tuple(known.names.items()),
         deciding=tuple(sorted(known.deciding)),

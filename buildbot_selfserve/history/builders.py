@@ -30,6 +30,7 @@ from buildbot_selfserve.permissions import USUAL_SETS
 
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags
+_builds = Model.builds
 _schedulers = Model.schedulers
 _DISABLED = Statement(sa.select(_schedulers.c.name).where(_schedulers.c.enabled == 0))
 
@@ -60,6 +61,29 @@ def builders(connection: sa.Connection, facts: Facts, setup: Setup, branch: Bran
             or _names_of(existing, builders_on(connection, facts, branch))
         )
     return Builders(branch, _sorted(existing, named))
+
+
+def _of_other_branches(
+    connection: sa.Connection, setup: Setup, existing: Mapping[str, Builder], named: Set[str]
+) -> set[str]:
+    """Return which builders only other schedulers than those of the branch reach, or none at all,
+    though they have built something lately.
+    """
+    unreached = named - set(setup.reachable)
+    since = int(time.time()) - LATELY
+    newest = sa.select(_builds.c.started_at).order_by(_builds.c.number.desc()).limit(1)
+    return {
+        name
+        for name in unreached
+        if name in setup.elsewhere
+        or (
+            connection.execute(
+                newest.where(_builds.c.builderid == existing[name].builder_id)
+            ).scalar()
+            or 0
+        )
+        >= since
+    }
 
 
 def _of_branch(
@@ -107,8 +131,9 @@ def builder_sets(
 ) -> list[BuilderSet]:
     """Return the sets of *branch* by name; a set that is not configured may have no builders.
 
-    Such a set has the builders of its tag, as far as the schedulers of the branch reach them or
-    they have built it lately, and ``nightly`` the ``Nightly`` schedulers of the branch.
+    Such a set has the builders of its tag, without those that only the schedulers of other branches
+    reach and that have not built it lately, and ``nightly`` the ``Nightly`` schedulers of the
+    branch.
     """
     configured = dict(branch.sets)
     existing = _existing(connection)
@@ -127,8 +152,9 @@ def builder_sets(
         else:
             parts = _parts(setup, existing, setup.nightly if name == NIGHTLY else (), others)
             named = _named(connection, existing, (f"{TAG}{name}",)) - others
-            if named - set(setup.reachable):
-                named &= _of_branch(connection, facts, setup, branch, existing)
+            others_own = _of_other_branches(connection, setup, existing, named)
+            if others_own:
+                named -= others_own - _of_branch(connection, facts, setup, branch, existing)
         # what a scheduler has is built with the properties of that one
         named -= {builder.name for part in parts for builder in part.builders}
         parts += [SetPart(None, _sorted(existing, named))] if named else []

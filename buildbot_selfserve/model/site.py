@@ -49,6 +49,8 @@ class Setup:
         yet, and they ask for more than the branch
     :param reachable: names of the builders that the schedulers of the branch start, and those that
         these builders trigger; if there are none, those of the unclear schedulers
+    :param elsewhere: names of the builders that only schedulers of other branches start, and those
+        that their builders trigger
     :param nightly: names of the ``Nightly`` and ``NightlyTriggerable`` schedulers of the branch
     :param schedulers: names of all schedulers and of the builders that are configured in them
     :param deciding: names of all schedulers that decide on their builders when they build
@@ -60,6 +62,7 @@ class Setup:
     failing: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     reachable: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     nightly: tuple[str, ...] = ()
     schedulers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     deciding: tuple[str, ...] = ()

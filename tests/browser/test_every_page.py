@@ -222,7 +222,7 @@ def test_a_list_of_builders_is_searched(tmp_path: Path, open_page: Callable[...,
         # with many, the groups are folded
         page.goto(f"{master.url}/self-serve/main/rev/{REVISION}")
         page.get_by_role("button", name="Fill in missing", exact=True).click()
-        group = page.locator("details.group")
+        group = page.locator("details.group").first
         expect(group).to_have_js_property("open", False)
         group.locator("summary").click()
         page.get_by_label("Filter the rows of").fill("linux-7")
