@@ -152,8 +152,13 @@ def build_id(place: Place) -> int:
     return int(place.master.until(ended, "something is built")[0]["build_id"])
 
 
-@pytest.mark.parametrize("fault", ["stopped", "restarted", "frozen", "locked"])
-@pytest.mark.parametrize("when", ["before", "during", "after"])
+def heavy(fault: str) -> Any:
+    """Return a parameter for CI: the others are tried in each run."""
+    return pytest.param(fault, marks=pytest.mark.heavy)
+
+
+@pytest.mark.parametrize("fault", ["stopped", heavy("restarted"), "frozen", "locked"])
+@pytest.mark.parametrize("when", [heavy("before"), "during", "after"])
 def test_every_build_is_there_once_and_the_journal_knows_it(
     place: Place, build_id: int, fault: str, when: str
 ) -> None:
@@ -215,7 +220,7 @@ def _interrupted(
             return sent.result()
 
 
-@pytest.mark.parametrize("fault", ["stopped", "frozen", "locked"])
+@pytest.mark.parametrize("fault", ["stopped", "frozen", heavy("locked")])
 def test_what_waits_is_cancelled_when_the_database_is_back(place: Place, fault: str) -> None:
     waiting = {place.master.force("slow") for _ in range(3)}
     path = f"/self-serve/main/rev/{REVISION}"
@@ -242,7 +247,7 @@ def test_what_waits_is_cancelled_when_the_database_is_back(place: Place, fault: 
     place.settled()
 
 
-@pytest.mark.parametrize("fault", ["restarted", "stopped", "frozen"])
+@pytest.mark.parametrize("fault", [heavy("restarted"), "stopped", "frozen"])
 def test_what_was_told_to_stop_is_followed_to_its_end(place: Place, fault: str) -> None:
     request_id = place.master.force("deaf")
     builds = f"SELECT id, results FROM builds WHERE buildrequestid = {request_id}"
