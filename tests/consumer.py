@@ -18,7 +18,7 @@ def rebuild(client: Client, branch: str, build_id: int) -> Receipt:
     assert_type(receipt, Receipt)
     assert_type(receipt["job_id"], int)
     # were there no types, these comments would be needless, which mypy would tell
-    client.rebuild_build(branch, "one")  # type: ignore[arg-type]
+    client.rebuild_build(branch, "one")  # type: ignore[call-overload]
     receipt["nothing"]  # type: ignore[misc]
     return receipt
 

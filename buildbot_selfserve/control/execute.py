@@ -115,15 +115,7 @@ class _Execution:
                 yield number, buildset
 
     async def _insert(self, batch: Sequence[tuple[int, NewBuildset]]) -> None:
-        insertions = [
-            Insertion(
-                number,
-                buildset,
-                [await self._stamp_id(one) for one in buildset.sourcestamps],
-                {**buildset.properties, **marks(self._order, number, buildset)},
-            )
-            for number, buildset in batch
-        ]
+        insertions = [await self._insertion(number, buildset) for number, buildset in batch]
         made = await insert_buildsets.insert(
             self._master, self._rights, self._order.job_id, insertions
         )
@@ -134,6 +126,11 @@ class _Execution:
             self._request_ids += by_builder.values()
         for scheduler, buildsets in by_scheduler.items():
             await insert_buildsets.announce(self._master, buildsets, scheduler)
+
+    async def _insertion(self, number: int, buildset: NewBuildset) -> Insertion:
+        stamp_ids = [await self._stamp_id(one) for one in buildset.sourcestamps]
+        properties = {**buildset.properties, **marks(self._order, number, buildset)}
+        return Insertion(number, buildset, stamp_ids, properties)
 
     async def _stamp_id(self, stamp: Stamp) -> int:
         if isinstance(stamp, int):
