@@ -156,7 +156,8 @@ def _inserted(
     """Insert *rows* into *table*; return their ids, in their order."""
     if not rows:
         return []
-    if connection.dialect.insert_executemany_returning_sort_by_parameter_order:
+    # SQLAlchemy 1.4 cannot do that, nor can MySQL
+    if getattr(connection.dialect, "insert_executemany_returning_sort_by_parameter_order", False):
         query = table.insert().returning(table.c.id, sort_by_parameter_order=True)
         return [int(one) for one in connection.execute(query, list(rows)).scalars()]
     ids = []
