@@ -166,6 +166,9 @@ async def _acts(master: Any, action: Action, target: Target) -> list[_Act]:
         return _all(_creating(action, target.builder.name), [target.name])
     request: RequestTarget = target.request if isinstance(target, BuildRow) else target
     number = target.build_id if isinstance(target, BuildRow) else target.request_id
+    if endpoint == "builds" and not isinstance(target, BuildRow):
+        # what failed may be a request without a build, or the parent of a build
+        endpoint = "buildrequests"
     act = _Act(action, (endpoint, str(number)), {}, target.buildername, request.buildset_id)
     return _all(act, [request.buildername, *await _virtual_names(master, request)])
 
@@ -237,7 +240,7 @@ class _Rule:
             return self._matched(
                 rule.speaks_of(action.right, action.branch) and rule.speaks_of_builder(act.builder)
             )
-        asked = action.permission.endpoint, action.permission.native
+        asked = act.path[0], action.permission.native
         for kind, *about in _FORGETFUL:
             if isinstance(rule, kind) and tuple(about) == asked:
                 if is_stock(rule, kind):

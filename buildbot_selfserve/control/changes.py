@@ -95,8 +95,14 @@ async def record(master: Any, change: NewChange) -> int:
     planned to be like it in all but its files, so that it takes nothing away.
     """
     there = await newest(master, change.revision, change.sourcestamp)
-    if there is not None and sorted(there.files) == sorted(change.files):
-        return int(there.changeid)
+    if there is not None:
+        # it may have come after the plan was made
+        if sorted(there.files) == sorted(change.files) or (
+            change.like is None and not change.files
+        ):
+            return int(there.changeid)
+        if change.like != there.changeid:
+            change = with_files(there, change.revision, change.sourcestamp, change.files)
     when = None if change.when is None else epoch2datetime(change.when)
     change_id: int = await master.db.changes.addChange(
         author=change.author,

@@ -139,7 +139,7 @@ class RowCloser:
         for seconds in REMINDERS:
             await task.deferLater(self._clock, seconds)
             try:
-                await self._reconcile(job)
+                await self._reconcile(replace(job, plan=None))  # there is nothing left to do
             except defer.CancelledError:
                 raise  # the master stops
             except Exception:

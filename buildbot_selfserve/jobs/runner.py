@@ -298,10 +298,13 @@ class Jobs:
         try:
             if self.clock.seconds() > running.deadline:
                 raise Unavailable("The master's database was too slow; nothing was done")
-            effect = await self._carried_out(running, seen or await self._planned(wanted))
+            planned = seen or await self._planned(wanted)
+            if wanted.if_plan is not None and planned.plan.text != wanted.if_plan:
+                raise PlanChanged(await self._receipt(wanted, planned.plan))
+            effect = await self._carried_out(running, planned)
         except MasterStops:
             raise unfinished(job) from None  # the next start goes on
-        except (BadParameter, Refused, Forbidden, TooMany) as refusal:
+        except (BadParameter, Refused, Forbidden, TooMany, PlanChanged) as refusal:
             await self._closing.close(job, Effect(refusal.msg, errors=True))
             raise
         except Exception as error:

@@ -120,7 +120,7 @@ class Asked:
                     **arguments,
                 )
                 await asked.addTimeout(PATIENCE, monotonic(self._ctx.master.reactor))
-                await gate.idle()
+                await gate.idle(PATIENCE)
         except Exception as error:
             self.failed = self._failure(error)
 
@@ -181,8 +181,12 @@ class Asked:
             fixed=frozenset(values) - self._rendered(),
         )
 
-    def close(self) -> None:
-        """Refuse what it adds from now on."""
+    async def end(self) -> None:
+        """Wait until it waits for nothing any more, and refuse what it adds from then on."""
+        try:
+            await self.gate.idle(PATIENCE)
+        except defer.TimeoutError as error:
+            self.failed = self.failed or self._failure(error)
         self._is_over = True
 
     def _rendered(self) -> frozenset[str]:
@@ -195,7 +199,7 @@ def _require_insertable(
     values: Mapping[str, Any], sourcestamps: Sequence[int | Mapping[str, Any]]
 ) -> None:
     """Raise in the scheduler's own code what the database would raise for the whole plan."""
-    json.dumps(values)
+    json.dumps([values, *sourcestamps])  # so that the journal can keep them
     for name in values:
         if len(name) > NAME_LENGTH:
             raise ValueError(f"the name of a property is too long: {name[:40]}...")
@@ -215,5 +219,4 @@ async def let_end(ctx: PlanContext, asked: Sequence[Asked]) -> None:
             break
         await task.deferLater(monotonic(ctx.master.reactor), LATENESS / LATENESS_CHECKS)
     for one in asked:
-        await one.gate.idle()
-        one.close()
+        await one.end()

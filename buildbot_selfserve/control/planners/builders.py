@@ -11,6 +11,7 @@ from typing import Any
 from buildbot_selfserve.control import changes
 from buildbot_selfserve.control.planners import revision_sourcestamps
 from buildbot_selfserve.control.planners.ask_scheduler import Asked
+from buildbot_selfserve.control.planners.ask_scheduler import Failed
 from buildbot_selfserve.control.planners.ask_scheduler import let_end
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import requested_by
@@ -55,17 +56,19 @@ async def build_set(
     planned: list[NewBuildset] = []
     outcomes: list[RequestOutcome] = []
     writes: list[Any] = []
+    codebases: set[str] = set()
     for part in chosen.parts:
         if part.scheduler is None:
             planned.append(await _of_builders(ctx, revision, part.builders, priority=priority))
             continue
-        asked = await _of_scheduler(ctx, revision, part.scheduler, priority)
+        asked = await _of_scheduler(ctx, revision, part.scheduler, priority, codebases)
         planned += asked.buildsets
         writes += asked.gate.writes
         if asked.failed is not None:
             outcomes.append(RequestOutcome(None, "", "failed", (), asked.failed.msg))
     narrowed = [narrow(one, lambda _, builder: selection.takes(builder.name)) for one in planned]
     wanted = [one for one in narrowed if one.builders]
+    ctx.rights.expect(revision.branch, codebases)
     admitted = [one for one in [await ctx.rights.admitted(one) for one in wanted] if one]
     if not admitted:
         raise _why_nothing(ctx, chosen, outcomes)
@@ -82,8 +85,10 @@ def _why_nothing(
     return Refused(f"Set {chosen.name} of branch {chosen.branch.name} would build nothing", why)
 
 
-async def _of_scheduler(ctx: PlanContext, revision: AnyRevision, name: str, priority: int) -> Asked:
-    """Ask the scheduler *name* what it would build of *revision*.
+async def _of_scheduler(
+    ctx: PlanContext, revision: AnyRevision, name: str, priority: int, codebases: set[str]
+) -> Asked:
+    """Ask the scheduler *name* what it would build of *revision*; add to *codebases* where that is.
 
     Its own change is used where Buildbot has one; a set records none.
     """
@@ -103,8 +108,13 @@ async def _of_scheduler(ctx: PlanContext, revision: AnyRevision, name: str, prio
             for place in revision_sourcestamps.of(revision, [scheduler])
             if place.codebase in scheduler.codebases
         ]
+        codebases.update(place.codebase for place in where)
+        if not where:
+            msg = f"scheduler {name} builds in no codebase of this revision"
+            asked.failed = Failed(msg, Refused(msg))
+            return asked
         found = [await changes.newest(ctx.master, revision.revision, place) for place in where]
-        if where and all(found):
+        if all(found):
             await asked.build_changes([one.changeid for one in found])
         else:
             stamps = [revision_sourcestamps.sourcestamp(revision.revision, one) for one in where]

@@ -29,6 +29,7 @@ class Original:
 
     :param more: further columns of its buildset
     :param parent_request_id: the request whose build has triggered it, and waited for it
+    :param built: the branches and revisions of its sourcestamps
     """
 
     request_id: int
@@ -38,6 +39,7 @@ class Original:
     properties: Properties
     more: Mapping[str, Any]
     parent_request_id: int | None
+    built: tuple[tuple[str | None, str | None], ...] = ()
 
     @property
     def builder_id(self) -> int:
@@ -133,7 +135,7 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
             record.id,
             record.buildsetid,
             Builder(record.builderid, record.name),
-            stamps.get(record.buildsetid, ()),
+            tuple(one[0] for one in stamps.get(record.buildsetid, ())),
             properties.get(record.buildsetid, {}),
             {
                 "external_idstring": record.external_idstring,
@@ -142,6 +144,7 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
                 "parent_relationship": record.parent_relationship,
             },
             record.parent_request_id if record.waited_for else None,
+            tuple(one[1:] for one in stamps.get(record.buildsetid, ())),
         )
         for record in records
     }
@@ -149,15 +152,18 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
 
 def _sourcestamps(
     connection: sa.Connection, buildset_ids: Collection[int]
-) -> dict[int, tuple[int, ...]]:
+) -> dict[int, list[tuple[int, str | None, str | None]]]:
+    """Return ids, branches and revisions of the sourcestamps of buildsets."""
+    stamps = Model.sourcestamps
     query = (
-        sa.select(_links.c.buildsetid, _links.c.sourcestampid)
+        sa.select(_links.c.buildsetid, stamps.c.id, stamps.c.branch, stamps.c.revision)
+        .join_from(_links, stamps, stamps.c.id == _links.c.sourcestampid)
         .where(_links.c.buildsetid.in_(buildset_ids))
         .order_by(_links.c.id)
     )
-    found: dict[int, tuple[int, ...]] = {}
-    for buildset_id, stamp_id in connection.execute(query):
-        found[buildset_id] = (*found.get(buildset_id, ()), stamp_id)
+    found: dict[int, list[tuple[int, str | None, str | None]]] = {}
+    for buildset_id, *stamp in connection.execute(query):
+        found.setdefault(buildset_id, []).append((stamp[0], stamp[1], stamp[2]))
     return found
 
 

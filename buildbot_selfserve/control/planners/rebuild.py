@@ -89,7 +89,9 @@ async def rerun_failed(
         if one.open:
             ctx.rights.leave_out(one.buildername, "left_out", f"is {one.open}")
     opened = {one.buildername: one.open for one in results if one.open}
-    planned = await _reruns(ctx, left, opened, revision, priority, count, properties or {})
+    planned = await _reruns(
+        ctx, left, opened, revision, selection, priority, count, properties or {}
+    )
     admitted = [one for one in [await ctx.rights.admitted(one) for one in planned] if one]
     _note_denied(ctx, planned, admitted)
     if planned and not admitted:
@@ -104,8 +106,9 @@ async def rerun_failed(
 def _note_denied(
     ctx: PlanContext, planned: Iterable[NewBuildset], admitted: Collection[NewBuildset]
 ) -> None:
+    there = {id(one) for one in admitted}  # what was admitted is the same object
     for buildset in planned:
-        if buildset not in admitted:
+        if id(buildset) not in there:
             ctx.rights.leave_out(buildset.builders[0].name, "denied", "")
 
 
@@ -114,6 +117,7 @@ async def _reruns(
     results: Iterable[BuilderResult],
     opened: Mapping[str, str],
     revision: Revision,
+    selection: Selection,
     priority: int,
     count: int,
     properties: Mapping[str, Any],
@@ -134,6 +138,10 @@ async def _reruns(
     for root, its in by_root.values():
         own = [one for one in its if one.request_id == root.request_id]
         name = shown_name(root.properties, root.buildername)
+        if not own and (why := _not_here(root, revision, selection)):
+            for one in its:
+                ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
+            continue
         goes_on = not states[root.request_id].complete or name in opened or root in rebuilt
         for one in its:
             if one not in own:
@@ -142,8 +150,22 @@ async def _reruns(
             ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
         elif own or not goes_on:
             target: Target = own[0].row if own and own[0].row is not None else root
-            planned.append(_copy(ctx, root, target, revision.revision, priority, count, properties))
+            shown = revision.revision if own else _revision(root, revision)
+            planned.append(_copy(ctx, root, target, shown, priority, count, properties))
     return planned
+
+
+def _not_here(root: Original, revision: Revision, selection: Selection) -> str:
+    """Return why a parent is not rebuilt though one of its children failed at *revision*."""
+    branches = [branch for branch, _ in root.built]
+    if not any(branch in revision.branch.branches for branch in branches):
+        return f"builds another branch, {branches[0] or 'none'}" if branches else "builds no branch"
+    return "" if selection.takes(root.buildername) else "is not among the selected builders"
+
+
+def _revision(root: Original, revision: Revision) -> str | None:
+    """Return what *root* builds on the branch of *revision*."""
+    return next((text for branch, text in root.built if branch in revision.branch.branches), None)
 
 
 def _say_of_child(ctx: PlanContext, one: BuilderResult, parent: str, ended: bool) -> None:

@@ -25,6 +25,7 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.control.planners import unrecorded
 from buildbot_selfserve.control.planners.unrecorded import Unrecorded
 from buildbot_selfserve.errors import Forbidden
@@ -39,6 +40,8 @@ _BUILDING = frozenset({"force", "rebuild"})
 _READING = ("get", "find", "is_", "thd")
 #: The parts of the master's database that schedulers use on the way to a buildset.
 _USED = ("changes", "schedulers", "sourcestamps", "state")
+#: Seconds between two looks whether schedulers still wait for something.
+LONGEST_PAUSE = 0.02
 #: Begins the keys that are given to schedulers; no build request in the database has one.
 _GIVEN = "given "
 #: So many keys are remembered; what comes with an older one from nowhere known is refused.
@@ -91,16 +94,24 @@ class Gate:
         """
         return buildbot_private.with_master(scheduler, self._master)
 
-    async def idle(self) -> None:
+    async def idle(self, patience: float) -> None:
         """Wait until the schedulers wait for nothing any more.
 
         One may return before its parent has done what it was called for.
+
+        :param patience: seconds
+        :raises twisted.internet.defer.TimeoutError: they wait for something even then
         """
+        clock = monotonic(self._real.reactor)
+        end, pause = clock.seconds() + patience, 0.0
         while True:
             # who waited for the last answer asks for the next one in the same turn
-            await task.deferLater(self._real.reactor, 0)
+            await task.deferLater(clock, pause)
             if not self._waiting:
                 return
+            if clock.seconds() > end:
+                raise defer.TimeoutError
+            pause = min(LONGEST_PAUSE, pause + 0.001)
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return *function*, but that its answers are counted as long as they are waited for."""
