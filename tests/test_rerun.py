@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
+from buildbot.db.model import Model
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 
+from buildbot_selfserve.control import insert_buildsets
+from buildbot_selfserve.control.execute import marks
+from buildbot_selfserve.control.insert_buildsets import Insertion
+from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.control.rights import everything
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
@@ -18,6 +25,9 @@ from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import WARNINGS
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Order
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -472,3 +482,81 @@ async def test_tokens_may_do_what_they_may_do_one_by_one(master: Master) -> None
             assert told == expected, (token, path, answer.text)
             done = await post(master, path, token, if_plan="0" * 32)
             assert done.status == (403 if expected is None else 412), (token, path)
+
+
+RULE = util.RebuildBuildEndpointMatcher(builder="b2", role="admins")
+
+
+@pytest.mark.parametrize("master", [many(RULE)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_is_asked_about_the_request_and_not_about_a_build_of_its_id(
+    master: Master,
+) -> None:
+    """A request that was cancelled before it was built has no build to ask about."""
+    for name in ("b0", "b1"):
+        await master.finished_build(name)
+    master.pause()
+    waiting = await master.add_request("b2")
+    await master.add_request("b3")
+    await master.request("DELETE", AT, user=USER)
+    answer = await post(master, FAILED, "bob", states="cancelled")
+    assert sorted((one["buildername"], one["outcome"]) for one in answer.json["requests"]) == [
+        ("b2", "denied"),
+        ("b3", "created"),
+    ]
+    denied = await post(master, "/self-serve/main/request", "bob", request_id=waiting)
+    assert denied.status == 403
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_parent_on_another_branch_is_not_rebuilt_from_here(master: Master) -> None:
+    elsewhere = {
+        "branch": "release",
+        "revision": "e" * 40,
+        "repository": "https://example.org/repo",
+        "codebase": "",
+        "project": "",
+    }
+    await master.finished_build("b9", branch="release", sourcestamps=[elsewhere])
+    (parent,) = await master.data("builds")
+    await ended(master, "b1", FAILURE, parent_buildid=parent["buildid"], waited_for=True)
+    master.pause()
+    answer = await post(master, FAILED)
+    (one,) = answer.json["requests"]
+    assert (one["buildername"], one["outcome"]) == ("b1", "left_out")
+    assert one["msg"] == "b9 waited for it and builds another branch, release"
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_what_was_half_inserted_is_completed(master: Master) -> None:
+    """Without transactions, a buildset may be there and lack its requests."""
+    master.pause()
+    await master.add_request("b9")
+    rights = Rights(master.master, everything)
+    builders = tuple(
+        [Builder(await master.master.data.updates.findBuilderId(one), one) for one in BUILDERS[:3]]
+    )
+    admitted = await rights.admitted(NewBuildset((1,), builders, {}, "r"))
+    assert admitted is not None
+    order = Order(7, USER, 0.0, lambda: None)
+    given = [
+        Insertion(number, admitted, [1], marks(order, number, admitted)) for number in range(2)
+    ]
+    do = master.master.db.pool.do
+    begun: list[int] = []
+    made = await do(insert_buildsets._insert, 7, given, begun)
+    lost = list(made[min(made)].values())[1]
+    requests = Model.buildrequests
+
+    def lose(connection: sa.Connection) -> None:
+        with connection.begin():
+            connection.execute(requests.delete().where(requests.c.id == lost))
+
+    await do(lose)
+    again = await do(insert_buildsets._insert, 7, given, begun)
+    assert {one: sorted(its) for one, its in again.items()} == {
+        one: sorted(its) for one, its in made.items()
+    }
+    assert len(await master.data("buildrequests")) == 7

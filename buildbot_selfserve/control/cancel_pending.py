@@ -24,9 +24,6 @@ from buildbot_selfserve.model import SUCCESS
 
 #: So many requests are cancelled in one transaction, and announced together.
 BATCH = 500
-#: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
-#: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
-_WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
 
 _requests, _claims = Model.buildrequests, Model.buildrequest_claims
 _buildsets = Model.buildsets
@@ -78,7 +75,7 @@ def _complete_unclaimed(
         the master then does this again (buildbot/db/pool.py)
     :returns: the buildsets of those that were, by request id
     """
-    if len(request_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
+    if len(request_ids) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
         return _one_by_one(connection, request_ids, master_id, now, begun)
     pending = (
         sa.select(_requests.c.id, _requests.c.buildsetid)
@@ -185,7 +182,7 @@ def _complete_all(
 
     :return: whether they were; else nothing is done
     """
-    if len(buildset_ids) > 1 and connection.dialect.name in _WITHOUT_TRANSACTIONS:
+    if len(buildset_ids) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
         return False
     values = {"complete": 1, "results": result, "complete_at": now}
     opened = sa.and_(_buildsets.c.id.in_(buildset_ids), _buildsets.c.complete == 0)

@@ -35,6 +35,10 @@ CLAIM_PATIENCE = 300
 #: More ids than this in one IN are more than every database takes.
 BATCH = 500
 
+#: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
+#: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
+WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
+
 _requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
 _properties = Model.buildset_properties
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
+from collections import Counter
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -97,9 +99,10 @@ class _Execution:
     # -- creating
 
     async def _create(self) -> Effect:
+        lacking = await self._lacking()
         for change in self._plan.changes:
             await changes.record(self._master, change)
-        for batch in _batches(self._left()):
+        for batch in _batches(self._left(lacking)):
             self._order.check_running()
             await self._insert(batch)
             await task.deferLater(self._master.reactor, 0)  # others have their turn
@@ -109,9 +112,19 @@ class _Execution:
             dict(sorted(states.items())), self._plan.builds, self._plan.untouched
         )
 
-    def _left(self) -> Iterator[tuple[int, NewBuildset]]:
+    async def _lacking(self) -> set[int]:
+        """Return the numbers of the buildsets that are there and lack requests."""
+        states = await current_state.requests_of(self._master, self._there.values())
+        have = Counter(one.buildset_id for one in states.values())
+        return {
+            number
+            for number, buildset in self._plan.each_buildset()
+            if number in self._there and have[self._there[number]] < len(buildset.builders)
+        }
+
+    def _left(self, lacking: Collection[int]) -> Iterator[tuple[int, NewBuildset]]:
         for number, buildset in self._plan.each_buildset():
-            if number not in self._there:
+            if buildset.builders and (number not in self._there or number in lacking):
                 yield number, buildset
 
     async def _insert(self, batch: Sequence[tuple[int, NewBuildset]]) -> None:
@@ -130,7 +143,7 @@ class _Execution:
     async def _insertion(self, number: int, buildset: NewBuildset) -> Insertion:
         stamp_ids = [await self._stamp_id(one) for one in buildset.sourcestamps]
         properties = {**buildset.properties, **marks(self._order, number, buildset)}
-        return Insertion(number, buildset, stamp_ids, properties)
+        return Insertion(number, buildset, stamp_ids, properties, self._there.get(number))
 
     async def _stamp_id(self, stamp: Stamp) -> int:
         if isinstance(stamp, int):

@@ -39,12 +39,14 @@ class Insertion:
     :param number: its number in the plan
     :param sourcestamp_ids: its sourcestamps
     :param properties: all of its properties, with those that mark it
+    :param there: its id, if it is there and lacks requests
     """
 
     number: int
     buildset: NewBuildset
     sourcestamp_ids: Sequence[int]
     properties: Properties
+    there: int | None = None
 
 
 async def insert(
@@ -72,9 +74,11 @@ def _insert(
     :param begun: gets when it was tried. A connection may break after the commit, and the master
         then does this again (buildbot/db/pool.py): with the same list, what is there is left out
     """
-    there: dict[int, int] = {}
+    if len(insertions) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
+        return _insert_each(connection, job_id, insertions, begun)
+    there = {one.number: one.there for one in insertions if one.there is not None}
     if begun:
-        there = current_state.numbers_made(connection, job_id, begun[0] - current_state.SET_BACK)
+        there |= current_state.numbers_made(connection, job_id, begun[0] - current_state.SET_BACK)
         connection.rollback()
     now = int(time.time())
     begun.append(now)
@@ -95,7 +99,41 @@ def _insert(
         found[buildset_id][builder_id] = request_id
     for one in insertions:
         if one.number in there:
-            found[there[one.number]] = _requests_of(connection, there[one.number])
+            found[there[one.number]] = _completed(connection, one, there[one.number], now)
+    return found
+
+
+def _insert_each(
+    connection: sa.Connection, job_id: int, insertions: Sequence[Insertion], begun: list[int]
+) -> dict[int, dict[int, int]]:
+    """Insert one after the other, where what fails in the middle stays as it is."""
+    before = list(begun)
+    found: dict[int, dict[int, int]] = {}
+    begun.append(int(time.time()))
+    for one in insertions:
+        found |= _insert(connection, job_id, [one], list(before))
+    return found
+
+
+def _completed(
+    connection: sa.Connection, one: Insertion, buildset_id: int, now: int
+) -> dict[int, int]:
+    """Insert what a buildset lacks; return the ids of its requests, by builders' ids."""
+    found = _requests_of(connection, buildset_id)
+    lacking = [builder for builder in one.buildset.builders if builder.builder_id not in found]
+    links = sa.select(_links.c.id).where(_links.c.buildsetid == buildset_id)
+    linked = connection.execute(links).first() is not None
+    connection.rollback()
+    if not lacking:
+        return found
+    with connection.begin():
+        if not linked:
+            _insert_links(connection, {one.number: buildset_id}, [one])
+        for builder in lacking:
+            row = _request_row(buildset_id, builder.builder_id, one.buildset.priority, now)
+            connection.execute(_requests.insert(), row)
+    found = _requests_of(connection, buildset_id)
+    connection.rollback()
     return found
 
 
@@ -112,14 +150,21 @@ def _insert_parts(
         for one in insertions
         for name, (value, source) in one.properties.items()
     ]
+    if properties:
+        connection.execute(_properties.insert(), properties)
+    _insert_links(connection, made, insertions)
+
+
+def _insert_links(
+    connection: sa.Connection, made: Mapping[int, int], insertions: Sequence[Insertion]
+) -> None:
     links = [
         {"buildsetid": made[one.number], "sourcestampid": stamp_id}
         for one in insertions
         for stamp_id in one.sourcestamp_ids
     ]
-    for table, rows in ((_properties, properties), (_links, links)):
-        if rows:
-            connection.execute(table.insert(), rows)
+    if links:
+        connection.execute(_links.insert(), links)
 
 
 def _buildset_row(one: Insertion, now: int) -> dict[str, Any]:

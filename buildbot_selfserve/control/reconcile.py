@@ -33,8 +33,13 @@ from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import plan_from_json
+from buildbot_selfserve.permissions import FILL_MISSING
+from buildbot_selfserve.permissions import REBUILD_FAILED
 
 _log = Logger()
+
+#: What looks at what is there before it builds, so that asking twice makes nothing twice.
+_LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action})
 
 
 async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) -> Effect:
@@ -55,6 +60,8 @@ async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) ->
     plan = plan_from_json(job.plan)
     order = Order(job.job_id, job.who, time.monotonic(), check_running)
     if plan.buildsets:
+        if job.action in _LOOKING_FIRST:
+            plan = await _without_requested(master, plan, states)
         return await _create_rest(master, order, plan, made, states)
     if plan.endings:
         return await _end_rest(master, order, plan)
@@ -98,6 +105,24 @@ async def _create_rest(
         # the same would happen another time
         _log.failure("selfserve: the rest of job {job_id} cannot be created", job_id=order.job_id)
         return _interrupted(effects.created(states, plan.builds, plan.untouched))
+
+
+async def _without_requested(master: Any, plan: Plan, own: Mapping[int, RequestState]) -> Plan:
+    """Return *plan* without the builders that others have asked meanwhile to build the same."""
+    find = master.db.sourcestamps.findSourceStampId
+    stamps = {
+        stamp if isinstance(stamp, int) else await find(**stamp)
+        for one in plan.buildsets
+        for stamp in one.sourcestamps
+    }
+    found = await current_state.open_requests(master, stamps, ())
+    taken = {one.builder_id: one for one in found if one.request_id not in own}
+    left = tuple(
+        replace(one, builders=tuple(b for b in one.builders if b.builder_id not in taken))
+        for one in plan.buildsets
+    )
+    told = (one.outcome("left_out", "was requested meanwhile") for one in taken.values())
+    return replace(plan, buildsets=left, untouched=(*plan.untouched, *told))
 
 
 async def _admitted(rights: Rights, plan: Plan) -> tuple[NewBuildset, ...]:

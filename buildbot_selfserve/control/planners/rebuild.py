@@ -89,9 +89,7 @@ async def rerun_failed(
         if one.open:
             ctx.rights.leave_out(one.buildername, "left_out", f"is {one.open}")
     opened = {one.buildername: one.open for one in results if one.open}
-    planned = await _reruns(
-        ctx, left, opened, revision, selection, priority, count, properties or {}
-    )
+    planned = await _reruns(ctx, left, opened, revision, priority, count, properties or {})
     admitted = [one for one in [await ctx.rights.admitted(one) for one in planned] if one]
     _note_denied(ctx, planned, admitted)
     if planned and not admitted:
@@ -117,7 +115,6 @@ async def _reruns(
     results: Iterable[BuilderResult],
     opened: Mapping[str, str],
     revision: Revision,
-    selection: Selection,
     priority: int,
     count: int,
     properties: Mapping[str, Any],
@@ -138,7 +135,7 @@ async def _reruns(
     for root, its in by_root.values():
         own = [one for one in its if one.request_id == root.request_id]
         name = shown_name(root.properties, root.buildername)
-        if not own and (why := _not_here(root, revision, selection)):
+        if not own and (why := _not_here(root, revision)):
             for one in its:
                 ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
             continue
@@ -155,12 +152,12 @@ async def _reruns(
     return planned
 
 
-def _not_here(root: Original, revision: Revision, selection: Selection) -> str:
+def _not_here(root: Original, revision: Revision) -> str:
     """Return why a parent is not rebuilt though one of its children failed at *revision*."""
     branches = [branch for branch, _ in root.built]
     if not any(branch in revision.branch.branches for branch in branches):
         return f"builds another branch, {branches[0] or 'none'}" if branches else "builds no branch"
-    return "" if selection.takes(root.buildername) else "is not among the selected builders"
+    return ""
 
 
 def _revision(root: Original, revision: Revision) -> str | None:
