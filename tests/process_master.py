@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import base64
 import functools
+import http.client
 import json
 import shutil
 import signal
@@ -26,6 +27,8 @@ from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.harness import free_port
 
+#: So many answers of Buildbot's own REST API may be garbled in a row.
+GARBLED = 5
 BUILDBOT = Path(sys.executable).with_name("buildbot")
 ROOT = Path(__file__).parent.parent
 
@@ -201,8 +204,17 @@ class ProcessMaster:
         return self.send("GET", f"/self-serve{path}")[1]
 
     def data(self, path: str) -> Any:
-        """Return what Buildbot's own REST API says."""
-        status, answer = self.send("GET", f"/api/v2/{path}")
+        """Return what Buildbot's own REST API says.
+
+        It writes from a thread, so that about one answer in a hundred is garbled.
+        """
+        for attempt in range(GARBLED):
+            try:
+                status, answer = self.send("GET", f"/api/v2/{path}")
+                break
+            except (http.client.IncompleteRead, ValueError):
+                if attempt == GARBLED - 1:
+                    raise
         assert status == 200, answer
         return answer
 

@@ -328,4 +328,4 @@ async def test_what_is_done_is_what_was_planned(master: Master, monkeypatch: Any
 @pytest.mark.heavy
 @pytest_twisted.ensureDeferred
 async def test_what_is_done_is_what_was_planned_often(master: Master, monkeypatch: Any) -> None:
-    await drawn_plans(master, monkeypatch, 150)
+    await drawn_plans(master, monkeypatch, 40)
