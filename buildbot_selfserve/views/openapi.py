@@ -269,13 +269,22 @@ def _body(route: Route, limits: Mapping[str, int]) -> Object:
             _JSON: {"schema": as_json},
             _FORMS[0]: {"schema": as_form},
             # Twisted refuses an empty one before we see it
-            _FORMS[1]: {"schema": {**as_form, "minProperties": 1}},
+            _FORMS[1]: {"schema": _not_empty(as_form)},
         },
         "required": bool(required),
     }
     if sent:
         body["content"][_JSON]["example"] = sent
     return body
+
+
+def _not_empty(form: Object) -> Object:
+    """Return the schema of a form with at least one part: an empty list has none."""
+    properties = {
+        name: {**one, "minItems": 1} if one.get("type") == "array" else one
+        for name, one in form["properties"].items()
+    }
+    return {**form, "properties": properties, "minProperties": 1}
 
 
 def _fields(
