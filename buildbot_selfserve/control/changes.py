@@ -17,8 +17,7 @@ from buildbot.util import datetime2epoch
 from buildbot.util import epoch2datetime
 from twisted.logger import Logger
 
-from buildbot_selfserve.model import JOB_PROPERTY
-from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Sourcestamp
 
@@ -26,9 +25,7 @@ _changes = Model.changes
 _log = Logger()
 
 #: What a property of a change would do to other builds than its own.
-_OF_ONE_BUILD = frozenset(
-    {"virtual_builder_name", "owner", "scheduler", JOB_PROPERTY, KEY_PROPERTY}
-)
+_OF_ONE_BUILD = MARKS | {"virtual_builder_name", "scheduler"}
 
 
 async def newest(master: Any, revision: str, place: Sourcestamp) -> Any:

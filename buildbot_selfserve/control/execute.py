@@ -13,7 +13,9 @@ import uuid
 from collections import Counter
 from collections.abc import Collection
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet import defer
@@ -39,22 +41,17 @@ from buildbot_selfserve.model import Stamp
 #: So many requests are inserted in one transaction and announced together. A buildset with more
 #: requests is inserted whole.
 BATCH = 200
+#: No buildset is there.
+NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
-async def execute(master: Any, order: Order, plan: Plan, rights: Rights) -> Effect:
+async def execute(
+    master: Any, order: Order, plan: Plan, rights: Rights, made: Mapping[int, int] = NOTHING
+) -> Effect:
     """Do what *plan* says, and return what the database says of it afterwards.
 
+    :param made: the buildsets that are there already, by their numbers; the rest is done
     :raises Forbidden: a buildset was not admitted by *rights*
-    """
-    return await _Execution(master, order, plan, rights).run()
-
-
-async def go_on(
-    master: Any, order: Order, plan: Plan, rights: Rights, made: dict[int, int]
-) -> Effect:
-    """Do what is left of *plan*.
-
-    :param made: the buildsets that were made already, by their numbers
     """
     return await _Execution(master, order, plan, rights, made).run()
 
@@ -71,13 +68,13 @@ class _Execution:
         order: Order,
         plan: Plan,
         rights: Rights,
-        made: dict[int, int] | None = None,
+        made: Mapping[int, int],
     ) -> None:
         self._master = master
         self._order = order
         self._plan = plan
         self._rights = rights
-        self._there = dict(made or {})
+        self._there = made
         self._request_ids: list[int] = []
         self._stamps: dict[str, int] = {}
 

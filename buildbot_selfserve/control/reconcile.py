@@ -18,9 +18,9 @@ from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import cancel_pending
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import effects
-from buildbot_selfserve.control import execute
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.execute import execute
 from buildbot_selfserve.control.planners.ask_scheduler import LATER
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything
@@ -98,7 +98,7 @@ async def _create_rest(
     rights = Rights(master, everything)
     try:
         plan = replace(plan, buildsets=await _admitted(rights, plan))
-        return await execute.go_on(master, order, plan, rights, made)
+        return await execute(master, order, plan, rights, made)
     except LATER:
         raise
     except Exception:

@@ -98,6 +98,11 @@ class Rights:
         )
         return self._admit(replace(buildset, builders=builders)) if builders else None
 
+    async def admitted_of(self, buildsets: Iterable[NewBuildset]) -> list[NewBuildset]:
+        """Return what of several *buildsets* the user may build; see :meth:`admitted`."""
+        found = [await self.admitted(one) for one in buildsets]
+        return [one for one in found if one is not None]
+
     async def require(self, buildset: NewBuildset) -> NewBuildset:
         """Return *buildset* with those of its builders that the user may build with.
 
@@ -105,7 +110,7 @@ class Rights:
         """
         admitted = await self.admitted(buildset)
         if admitted is None and (self.denied or buildset.copied is not None):
-            raise Forbidden("You may not build with any of the builders")
+            raise no_builder()
         return admitted or replace(buildset, builders=())
 
     def _admit(self, buildset: NewBuildset) -> NewBuildset:
@@ -118,7 +123,7 @@ class Rights:
         :raises Forbidden: it was not
         """
         if self._admitted.get(id(buildset)) is not buildset:
-            raise Forbidden("You may not build with any of the builders")
+            raise no_builder()
 
     async def _other_branches(self, stamps: Sequence[Stamp]) -> list[str]:
         """Return the branches of *stamps* that were not asked for."""
@@ -161,6 +166,11 @@ class Rights:
     def leave_out(self, name: str, outcome: Outcome, msg: str) -> None:
         """Remember that the builder *name* gets no request, and why."""
         self._untouched[name] = RequestOutcome(None, name, outcome, (), msg)
+
+
+def no_builder() -> Forbidden:
+    """Return what tells a user that they may build nothing of what they asked for."""
+    return Forbidden("You may not build with any of the builders")
 
 
 async def everything(target: Target) -> bool:

@@ -154,8 +154,7 @@ class History:
 
     def is_built(self, row: Row) -> bool:
         """Whether some master builds for the builder of *row* now."""
-        request = row.request if isinstance(row, BuildRow) else row
-        return builders.is_built(self.connection, request.builder_id)
+        return builders.is_built(self.connection, row.request.builder_id)
 
     def possible(self, revision: AnyRevision) -> Possible:
         """Return what can be built at *revision*."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 
+from buildbot_selfserve.history.verdict import Virtual
+from buildbot_selfserve.history.verdict import built_as
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
@@ -26,17 +27,14 @@ RANKS = (
 _RESULTS = RANKS[0] | {SKIPPED}
 
 
-def by_builder(found: Iterable[Row], virtual: Mapping[int, str]) -> list[BuilderResult]:
+def by_builder(found: Iterable[Row], virtual: Virtual) -> list[BuilderResult]:
     """Return the results of each builder in *found*, by name.
 
     :param virtual: names of virtual builders, by the buildsets that they would build
     """
     rows: dict[str, list[Row]] = {}
     for row in found:
-        name = row.buildername
-        if not isinstance(row, BuildRow):
-            name = virtual.get(row.buildset_id, name)
-        rows.setdefault(name, []).append(row)
+        rows.setdefault(built_as(row, virtual), []).append(row)
     return [_result(name, its) for name, its in sorted(rows.items())]
 
 
@@ -62,6 +60,4 @@ def _latest(ended: list[Row]) -> Row | None:
 
 def _order(row: Row) -> tuple[int, int]:
     """Return what sorts rows by when they began: ids rise, whatever clocks say."""
-    if isinstance(row, BuildRow):
-        return row.request.request_id, row.build_id
-    return row.request_id, 0
+    return row.request.request_id, row.build_id if isinstance(row, BuildRow) else 0

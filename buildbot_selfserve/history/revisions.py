@@ -269,12 +269,8 @@ def done(
 def results_at(connection: sa.Connection, facts: Facts, revision: Revision) -> list[BuilderResult]:
     """Return what each builder has made of *revision*, by name."""
     found = _rows(connection, facts, revision)
-    virtual = rows.virtual_builders(connection, sorted({_buildset(row) for row in found}))
-    return results.by_builder(found, virtual)
-
-
-def _buildset(row: Row) -> int:
-    return row.request.buildset_id if isinstance(row, BuildRow) else row.buildset_id
+    buildsets = sorted({row.request.buildset_id for row in found})
+    return results.by_builder(found, rows.virtual_builders(connection, buildsets))
 
 
 def _judge(
@@ -344,7 +340,7 @@ def predict(found: Sequence[Row], stable_delay: int, now: float) -> WaitConditio
     builds: set[int] = set()
     last_end = 0
     for row in found:
-        request = row.request if isinstance(row, BuildRow) else row
+        request = row.request
         if row.endtime is not None:
             last_end = max(last_end, past(row.endtime, now))
             continue

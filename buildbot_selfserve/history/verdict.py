@@ -71,15 +71,20 @@ class BuilderResults:
             self.latest, self.passes, self.fails = row, passes, not passes
 
 
+def built_as(row: Row, virtual: Virtual) -> str:
+    """Return the name of the builder that a row counts for: of a build, it is in the row."""
+    if isinstance(row, BuildRow):
+        return row.buildername
+    return virtual.get(row.buildset_id, row.buildername)
+
+
 def by_builder(found: Iterable[Row], virtual: Virtual = _NONE) -> dict[str, BuilderResults]:
     """Return what each builder has made of a revision, as far as its rows have ended."""
     results: dict[str, BuilderResults] = {}
     for row in found:
         if row.endtime is None:
             continue
-        name = row.buildername
-        if not isinstance(row, BuildRow):
-            name = virtual.get(row.buildset_id, name)
+        name = built_as(row, virtual)
         its = results.get(name)
         if its is None:
             its = results[name] = BuilderResults()

@@ -44,6 +44,7 @@ from buildbot_selfserve.model.identifiers import user_key
 from buildbot_selfserve.model.identifiers import user_keys
 from buildbot_selfserve.model.jobs import JOB_PROPERTY
 from buildbot_selfserve.model.jobs import KEY_PROPERTY
+from buildbot_selfserve.model.jobs import MARKS
 from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
@@ -110,6 +111,7 @@ __all__ = [
     "FAILURE",
     "JOB_PROPERTY",
     "KEY_PROPERTY",
+    "MARKS",
     "NEW_REQUEST",
     "NO_LIMITS",
     "PASSED",

@@ -189,6 +189,10 @@ class Sourcestamp(NamedTuple):
             "project": self.project,
         }
 
+    def at(self, revision: str | None) -> dict[str, Any]:
+        """Return *revision* here, as ``db.sourcestamps.findSourceStampId`` takes it."""
+        return {**self.columns, "revision": revision}
+
     def belongs(self, branch: Branch) -> bool:
         """Return whether it is on *branch*."""
         return self.branch in branch.branches and self.is_within(branch)

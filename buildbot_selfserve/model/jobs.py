@@ -33,6 +33,8 @@ class RequestOutcome:
 #: The property that tells which job request made a buildset, and the one that tells each request
 #: of a job from all others, so that none is collapsed.
 JOB_PROPERTY, KEY_PROPERTY = "selfserve_job", "selfserve_key"
+#: The properties that the executor sets in each buildset, whatever it had.
+MARKS = frozenset({"owner", JOB_PROPERTY, KEY_PROPERTY})
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
 

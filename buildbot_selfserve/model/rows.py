@@ -43,6 +43,11 @@ class RequestRow(NamedTuple):
     patched: bool = False
 
     @property
+    def request(self) -> RequestRow:
+        """Return itself: the request of a row, whichever it is."""
+        return self
+
+    @property
     def state(self) -> str:
         """Return ``pending``, ``running`` or the name of the result."""
         if self.complete:
@@ -171,20 +176,12 @@ class BuilderResult:
     @property
     def request_id(self) -> int:
         """Return the request of its latest result, 0 without one."""
-        if self.row is None:
-            return 0
-        return (
-            self.row.request.request_id if isinstance(self.row, BuildRow) else self.row.request_id
-        )
+        return 0 if self.row is None else self.row.request.request_id
 
     @property
     def lending_builder(self) -> str:
         """Return the name of the builder whose request was built."""
-        if self.row is None:
-            return self.buildername
-        return (
-            self.row.request.buildername if isinstance(self.row, BuildRow) else self.row.buildername
-        )
+        return self.buildername if self.row is None else self.row.request.buildername
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from buildbot_selfserve.model import JOB_PROPERTY
-from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
 from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
@@ -66,17 +65,7 @@ SCHEDULED_PRIORITY = replace(
 )
 #: What Buildbot or self-serve itself sets: a build with another value would be another's, or go
 #: elsewhere (``virtual_builder_name``: buildbot/process/builder.py).
-RESERVED_PROPERTIES = frozenset(
-    {
-        "virtual_builder_name",
-        "scheduler",
-        "owner",
-        JOB_PROPERTY,
-        KEY_PROPERTY,
-        "buildid",
-        "builduid",
-    }
-)
+RESERVED_PROPERTIES = MARKS | {"virtual_builder_name", "scheduler", "buildid", "builduid"}
 PROPERTIES = JsonObject(
     "properties",
     "Properties of the new build, by name; each value at most 60,000 bytes of JSON in ASCII.",

@@ -53,7 +53,7 @@ def spans(rows: Iterable[Row]) -> list[Span]:
     found = []
     since: dict[int, int] = {}
     for row in sorted(rows, key=lambda row: (not isinstance(row, BuildRow), row.starttime)):
-        request = row.request if isinstance(row, BuildRow) else row
+        request = row.request
         asked = since.get(request.request_id, request.submittime)
         if isinstance(row, BuildRow):
             found.append(Span(row, min(asked, row.starttime), row.starttime, row.endtime))

@@ -27,8 +27,8 @@ from buildbot_selfserve.control.planners.scheduler_gate import Gate
 from buildbot_selfserve.control.planners.unrecorded import Unrecorded
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import NotNow
-from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import SCHEDULER
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import NewBuildset
@@ -49,8 +49,6 @@ NAME_LENGTH = 256
 NEEDED = frozenset({"codebase", "project", "repository"})
 
 _keys = itertools.count()
-#: Properties that the executor sets.
-_MARKS = frozenset({JOB_PROPERTY, KEY_PROPERTY, "owner"})
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ class Asked:
         values = {
             name: (value, source)
             for name, (value, source) in (properties or {}).items()
-            if name not in _MARKS
+            if name not in MARKS
         }
         _require_insertable(values, sourcestamps)
         more.pop("submitted_at", None)

@@ -20,6 +20,7 @@ from buildbot_selfserve.control.planners.new_builds import GivenChange
 from buildbot_selfserve.control.planners.new_builds import narrow
 from buildbot_selfserve.control.planners.new_builds import new_change
 from buildbot_selfserve.control.planners.unrecorded import Unrecorded
+from buildbot_selfserve.control.rights import no_builder
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import AnyRevision
@@ -69,7 +70,7 @@ async def build_set(
     narrowed = [narrow(one, lambda _, builder: selection.takes(builder.name)) for one in planned]
     wanted = [one for one in narrowed if one.builders]
     ctx.rights.expect(revision.branch, codebases)
-    admitted = [one for one in [await ctx.rights.admitted(one) for one in wanted] if one]
+    admitted = await ctx.rights.admitted_of(wanted)
     if not admitted:
         raise _why_nothing(ctx, chosen, outcomes)
     untouched = (*ctx.rights.untouched(admitted), *outcomes)
@@ -80,7 +81,7 @@ def _why_nothing(
     ctx: PlanContext, chosen: BuilderSet, outcomes: Sequence[RequestOutcome]
 ) -> Forbidden | Refused:
     if ctx.rights.denied:
-        return Forbidden("You may not build with any of the builders")
+        return no_builder()
     why = "; ".join(one.msg for one in outcomes) or "its schedulers chose none of the builders"
     return Refused(f"Set {chosen.name} of branch {chosen.branch.name} would build nothing", why)
 
@@ -117,8 +118,7 @@ async def _of_scheduler(
         if all(found):
             await asked.build_changes([one.changeid for one in found])
         else:
-            stamps = [revision_sourcestamps.sourcestamp(revision.revision, one) for one in where]
-            await asked.build_sourcestamps(stamps)
+            await asked.build_sourcestamps([place.at(revision.revision) for place in where])
         await let_end(ctx, [asked])
         return asked
     finally:

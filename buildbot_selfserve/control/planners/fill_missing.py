@@ -8,7 +8,7 @@ from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.control.planners import new_builds
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
-from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.control.rights import no_builder
 from buildbot_selfserve.history import results_and_any
 from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import Plan
@@ -43,7 +43,7 @@ async def fill_missing(
     )
     plan = planned.plan
     if not plan.buildsets and ctx.rights.denied:
-        raise Forbidden("You may not build with any of the builders")
+        raise no_builder()
     if not plan.buildsets and planned.failed:
         raise new_builds.why_nothing(ctx, any_revision, planned)
     return new_builds.with_nothing(plan, "Nothing is missing")

@@ -25,8 +25,8 @@ from buildbot_selfserve.control.planners.ask_scheduler import let_end
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import requested_by
 from buildbot_selfserve.control.planners.unrecorded import Unrecorded
+from buildbot_selfserve.control.rights import no_builder
 from buildbot_selfserve.errors import BadParameter
-from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Builder
@@ -156,7 +156,7 @@ async def _planned(
 ) -> Planned:
     made = [buildset for one in asked for buildset in one.buildsets]
     chosen = [narrowed for one in made if (narrowed := narrow(one, wanted)).builders]
-    admitted = [one for one in [await ctx.rights.admitted(one) for one in chosen] if one]
+    admitted = await ctx.rights.admitted_of(chosen)
     failed = [one.failed for one in asked if one.failed is not None]
     outcomes = [
         *(RequestOutcome(None, "", "failed", (), one.msg) for one in failed),
@@ -195,7 +195,7 @@ def why_nothing(ctx: PlanContext, revision: AnyRevision, planned: Planned) -> Ex
         why = "; ".join(failed.msg for failed in planned.failed)
         return Refused(f"No scheduler could build {where}: {why}")
     if ctx.rights.denied:
-        return Forbidden("You may not build with any of the builders")
+        return no_builder()
     why = "the schedulers that accept it chose no builders"
     if planned.unwanted:
         why = "the schedulers that accept it chose other builders"

@@ -19,10 +19,8 @@ from buildbot_selfserve.control.planners.originals import roots
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.history import results_at
-from buildbot_selfserve.model import JOB_PROPERTY
-from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import BuilderResult
-from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Properties
@@ -30,9 +28,6 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Target
-
-#: Properties that the executor sets in every buildset.
-_MARKS = ("owner", JOB_PROPERTY, KEY_PROPERTY)
 
 
 async def rebuild(
@@ -51,10 +46,10 @@ async def rebuild(
     :raises Refused: the builder is on no master any more, so that nothing would ever build them
     :raises Forbidden: the user may not rebuild it
     """
-    request = row.request if isinstance(row, BuildRow) else row
-    original = (await originals(ctx.master, [request.request_id])).get(request.request_id)
+    request_id = row.request.request_id
+    original = (await originals(ctx.master, [request_id])).get(request_id)
     if original is None:
-        raise Refused(f"Request {request.request_id} no longer exists")
+        raise Refused(f"Request {request_id} no longer exists")
     await require_configured(ctx.master, original.builder)
     buildset = _copy(ctx, original, row, row.revision, priority, count, properties or {})
     return Plan(buildsets=(await ctx.rights.require(buildset),))
@@ -90,7 +85,7 @@ async def rerun_failed(
             ctx.rights.leave_out(one.buildername, "left_out", f"is {one.open}")
     opened = {one.buildername: one.open for one in results if one.open}
     planned = await _reruns(ctx, left, opened, revision, priority, count, properties or {})
-    admitted = [one for one in [await ctx.rights.admitted(one) for one in planned] if one]
+    admitted = await ctx.rights.admitted_of(planned)
     _note_denied(ctx, planned, admitted)
     if planned and not admitted:
         raise Forbidden("You may not rebuild any of the builds")
@@ -202,7 +197,7 @@ def _copy(
 def _changed(copied: Properties, changed: Mapping[str, Any]) -> Properties:
     """Return the properties *copied*, with those that are *changed*."""
     kept = {
-        name: pair for name, pair in copied.items() if name not in changed and name not in _MARKS
+        name: pair for name, pair in copied.items() if name not in changed and name not in MARKS
     }
     given = {
         name: (value, current_state.SOURCE) for name, value in changed.items() if value is not None

@@ -67,17 +67,6 @@ def _named(places: Sequence[Sourcestamp]) -> Iterator[str]:
             yield one.repository
 
 
-def sourcestamp(revision: str, place: Sourcestamp) -> dict[str, Any]:
-    """Return *revision* as ``db.sourcestamps.findSourceStampId`` takes it."""
-    return {
-        "branch": place.branch,
-        "revision": revision,
-        "repository": place.repository,
-        "project": place.project,
-        "codebase": place.codebase,
-    }
-
-
 async def sourcestamps(
     revision: AnyRevision, schedulers: Iterable[Any]
 ) -> tuple[tuple[Sourcestamp, ...], list[dict[str, Any]]]:
@@ -89,7 +78,7 @@ async def sourcestamps(
     :param schedulers: those that build with the same builders
     """
     where = of(revision, schedulers)
-    stamps = {place.codebase: sourcestamp(revision.revision, place) for place in where}
+    stamps = {place.codebase: place.at(revision.revision) for place in where}
     further: dict[str, list[Mapping[str, Any]]] = {}
     for scheduler in schedulers:
         codebases = getattr(scheduler, "codebases", {})

@@ -20,6 +20,7 @@ from buildbot.util import epoch2datetime
 from twisted.internet import defer
 
 from buildbot_selfserve.model import NewChange
+from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Stamp
 
 #: Nothing has this id.
@@ -48,7 +49,7 @@ class Unrecorded:
         """
         place = change.sourcestamp
         if sourcestamp_id is None:
-            sourcestamp_id = self.sourcestamp_id({**place.columns, "revision": change.revision})
+            sourcestamp_id = self.sourcestamp_id(place.at(change.revision))
         number = next(_ids)
         _changes[number] = ChangeModel(
             changeid=number,
@@ -96,13 +97,8 @@ class Unrecorded:
         if not isinstance(stamp, int) or stamp not in _stamps:
             return stamp
         one = _stamps[stamp]
-        return {
-            "branch": one.branch,
-            "revision": one.revision,
-            "repository": one.repository,
-            "project": one.project,
-            "codebase": one.codebase,
-        }
+        place = Sourcestamp(one.branch, one.codebase, one.repository, one.project)
+        return place.at(one.revision)
 
     def forget(self) -> None:
         """Let the ids mean nothing any more."""
