@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +18,10 @@ from twisted.internet import defer
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control.execute import marks
 from buildbot_selfserve.control.insert_buildsets import Insertion
+from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything
+from buildbot_selfserve.errors import MasterStops
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
@@ -26,8 +30,11 @@ from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import plan_to_json
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -560,3 +567,54 @@ async def test_what_was_half_inserted_is_completed(master: Master) -> None:
         one: sorted(its) for one, its in made.items()
     }
     assert len(await master.data("buildrequests")) == 7
+
+
+async def interrupted(master: Master) -> Job:
+    """Leave a rerun of three builders after its first one; return it."""
+    builders = [
+        Builder(await master.master.data.updates.findBuilderId(name), name) for name in BUILDERS[:3]
+    ]
+    plan = Plan(
+        buildsets=tuple(NewBuildset((1,), (one,), {}, "r", is_copy=True) for one in builders)
+    )
+    job = Job(9, "rebuild_failed", USER, "basic", "", int(time.time()), "main", {})
+    order = Order(9, USER, 0.0, lambda: None)
+    rights = Rights(master.master, everything)
+    first = await rights.admitted(plan.buildsets[0])
+    assert first is not None
+    given = Insertion(0, first, [1], marks(order, 0, first))
+    await insert_buildsets.insert(master.master, rights, 9, [given])
+    return replace(job, plan=plan_to_json(plan))
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_what_others_requested_meanwhile_is_not_built_twice(master: Master) -> None:
+    master.pause()
+    await master.add_request("b9")  # the sourcestamp is there
+    job = await interrupted(master)
+    for name in ("b0", "b1"):  # b0 is made, and stays as it is
+        await master.add_request(name)
+    effect = await reconcile(master.master, job, lambda: None)
+    assert [(one.buildername, one.outcome) for one in effect.requests] == [
+        ("b0", "created"),
+        ("b2", "created"),
+        ("b1", "left_out"),
+    ]
+    assert (effect.msg, effect.errors) == ("2 builds requested, 1 left out", False)
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_master_that_stops_again_leaves_the_rest_to_its_next_start(master: Master) -> None:
+    master.pause()
+    await master.add_request("b9")
+    job = await interrupted(master)
+
+    def stops() -> None:
+        raise MasterStops
+
+    with pytest.raises(MasterStops):
+        await reconcile(master.master, job, stops)
+    effect = await reconcile(master.master, job, lambda: None)
+    assert effect.msg == "3 builds requested"

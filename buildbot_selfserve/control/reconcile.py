@@ -24,6 +24,7 @@ from buildbot_selfserve.control.execute import execute
 from buildbot_selfserve.control.planners.ask_scheduler import LATER
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything
+from buildbot_selfserve.errors import MasterStops
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import UNSETTLED
 from buildbot_selfserve.model import Effect
@@ -61,7 +62,7 @@ async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) ->
     order = Order(job.job_id, job.who, time.monotonic(), check_running)
     if plan.buildsets:
         if job.action in _LOOKING_FIRST:
-            plan = await _without_requested(master, plan, states)
+            plan = await _without_requested(master, plan, made, states)
         return await _create_rest(master, order, plan, made, states)
     if plan.endings:
         return await _end_rest(master, order, plan)
@@ -99,7 +100,7 @@ async def _create_rest(
     try:
         plan = replace(plan, buildsets=await _admitted(rights, plan))
         return await execute(master, order, plan, rights, made)
-    except LATER:
+    except (*LATER, MasterStops):
         raise
     except Exception:
         # the same would happen another time
@@ -107,8 +108,13 @@ async def _create_rest(
         return _interrupted(effects.created(states, plan.builds, plan.untouched))
 
 
-async def _without_requested(master: Any, plan: Plan, own: Mapping[int, RequestState]) -> Plan:
-    """Return *plan* without the builders that others have asked meanwhile to build the same."""
+async def _without_requested(
+    master: Any, plan: Plan, made: Mapping[int, int], own: Mapping[int, RequestState]
+) -> Plan:
+    """Return *plan* without the builders that others have asked meanwhile to build the same.
+
+    What is made already stays as it is.
+    """
     find = master.db.sourcestamps.findSourceStampId
     stamps = {
         stamp if isinstance(stamp, int) else await find(**stamp)
@@ -116,13 +122,15 @@ async def _without_requested(master: Any, plan: Plan, own: Mapping[int, RequestS
         for stamp in one.sourcestamps
     }
     found = await current_state.open_requests(master, stamps, ())
-    taken = {one.builder_id: one for one in found if one.request_id not in own}
-    left = tuple(
-        replace(one, builders=tuple(b for b in one.builders if b.builder_id not in taken))
-        for one in plan.buildsets
-    )
-    told = (one.outcome("left_out", "was requested meanwhile") for one in taken.values())
-    return replace(plan, buildsets=left, untouched=(*plan.untouched, *told))
+    taken = {one.builder_id for one in found if one.request_id not in own}
+    begun = {id(one) for number, one in plan.each_buildset() if number in made}
+    left, told = [], [*plan.untouched]
+    for one in plan.buildsets:
+        spared = () if id(one) in begun else [b for b in one.builders if b.builder_id in taken]
+        left.append(replace(one, builders=tuple(b for b in one.builders if b not in spared)))
+        msg = "was requested meanwhile"
+        told += (RequestOutcome(None, b.name, "left_out", (), msg) for b in spared)
+    return replace(plan, buildsets=tuple(left), untouched=tuple(told))
 
 
 async def _admitted(rights: Rights, plan: Plan) -> tuple[NewBuildset, ...]:
