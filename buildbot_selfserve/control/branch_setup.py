@@ -248,7 +248,7 @@ def _with(reactions: Mapping[str, Reaction], reaction: Reaction) -> set[str]:
 
 
 def _triggered_by(factory: Any) -> Iterator[str]:
-    """Yield the names of schedulers in the Trigger steps of *factory*, as far as they are plain."""
+    """Yield the schedulers that the Trigger steps of *factory* name as plain text."""
     for step in getattr(factory, "steps", ()):
         kind = getattr(step, "step_class", None)
         if not (isinstance(kind, type) and issubclass(kind, Trigger)):
@@ -312,7 +312,7 @@ def accepts(scheduler: Any, change: Change) -> bool:
 
 
 def _accepts_as_far_as_known(scheduler: Any, change: Change) -> bool:
-    """Whether *scheduler* would take *change* as far as its branch and codebase say.
+    """Return whether *scheduler* takes the branch and the codebase of *change*.
 
     :raises Exception: whatever a function of the operator's raises
     """

@@ -22,7 +22,7 @@ from buildbot_selfserve.model import Sourcestamp
 
 
 class InventedChange(Change):  # type: ignore[misc]
-    """A change of a branch that has none: only what is configured is known of it."""
+    """A made-up change of a branch without changes; it says only what the configuration does."""
 
 
 @dataclass(frozen=True)

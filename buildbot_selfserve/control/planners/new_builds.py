@@ -47,7 +47,7 @@ Wants = Callable[[NewBuildset, Builder], bool]
 
 @dataclass(frozen=True)
 class GivenChange:
-    """What the user says of the change, where Buildbot has none; ``None`` says nothing."""
+    """What the user gives for a change that Buildbot does not have; ``None`` if not given."""
 
     category: str | None = None
     project: str | None = None
@@ -74,7 +74,7 @@ async def new_builds(
 
     :param selection: the builders to build with
     :param priority: ``None`` for what each scheduler gives
-    :param properties: of the change where Buildbot has none, else of the builds
+    :param properties: set on the builds, or on the change if one has to be recorded
     :raises Refused: no scheduler would build it, or each that would has failed
     :raises Forbidden: the user may build with none of the builders
     """

@@ -38,9 +38,9 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
 
 
 def possible_places(branch: Branch, schedulers: Iterable[Any]) -> tuple[Sourcestamp, ...]:
-    """Return where *branch* can be, as far as its configuration and that of *schedulers* say.
+    """Return where a branch without history can be, by its configuration and the *schedulers*.
 
-    It is for branches of which nothing is known. There is always at least one.
+    There is always at least one place.
     """
     repositories: dict[str, set[str]] = {}
     for scheduler in schedulers:

@@ -1,7 +1,7 @@
 """Shows schedulers changes, sourcestamps and objects with a state that are not recorded yet.
 
-They have negative ids, and whoever asks the master for one of those gets it, however the master was
-found: an operator's scheduler class may have kept it.
+They have negative ids. The master itself finds them by these, because an operator's scheduler class
+may have kept a reference to it.
 """
 
 from __future__ import annotations
