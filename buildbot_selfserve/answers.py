@@ -161,6 +161,105 @@ class Done(TypedDict):
     flaky: Annotated[list[str], "The builders that have both passed and failed."]
 
 
+BuilderStateName = Literal[
+    "passed",
+    "warnings",
+    "failed",
+    "exception",
+    "cancelled",
+    "skipped",
+    "running",
+    "pending",
+    "missing",
+]
+BuilderChange = Literal["regressed", "still_failing", "fixed", "passing", "flaky", "new", "unknown"]
+_State = Annotated[
+    BuilderStateName,
+    "What is under way, or else its latest result; missing if a scheduler would build it here and"
+    " nothing was requested.",
+]
+_Change = Annotated[
+    BuilderChange,
+    "How its latest result compares with the one before: regressed (passed before), still_failing,"
+    " fixed, passing, flaky (both passed and failed here), new (no result within the last 50"
+    " revisions), or unknown (no result here).",
+]
+_StateCounts = Annotated[dict[str, int], "The number of builders in each state."]
+_Attempts = Annotated[int, "The number of builds here, without those that Buildbot retried."]
+_StateBuild = Annotated[int | None, "The build that the state is about; null if it has none."]
+_StateRequest = Annotated[int | None, "Its build request; null if nothing was requested."]
+
+
+class HealthBuilder(TypedDict):
+    """A builder at a revision, compared with a revision before."""
+
+    buildername: _BuilderName
+    builder_id: _BuilderId
+    state: _State
+    attempts: _Attempts
+    build_id: _StateBuild
+    request_id: _StateRequest
+    change: _Change
+    base_state: Annotated[str | None, "Its latest result at base_revision."]
+    base_revision: Annotated[str | None, "The revision that it is compared with."]
+    distance: Annotated[int | None, "The number of revisions from base_revision to this one."]
+    failed_step: Annotated[str | None, "The name of the last step that failed in the build."]
+    url: Annotated[str | None, "Buildbot's page of the build or request."]
+
+
+class Health(TypedDict):
+    """Whether a revision is good, compared with a revision before."""
+
+    revision: Annotated[str, "The whole revision."]
+    base: Annotated[str | None, "The revision that it is compared with, or the nearest before it."]
+    verdict: Annotated[RevisionVerdict, "The verdict by the latest result of each builder."]
+    builders: Annotated[list[HealthBuilder], "What needs attention comes first."]
+    counts: _StateCounts
+
+
+class PushBuilder(TypedDict):
+    """A builder at a push."""
+
+    buildername: _BuilderName
+    state: _State
+    change: _Change
+    build_id: _StateBuild
+    request_id: _StateRequest
+    attempts: _Attempts
+
+
+class _Push(TypedDict):
+    revision: Annotated[str, "The whole revision."]
+    when: Annotated[int | None, "When it was changed, or first requested. Epoch seconds."]
+    author: Annotated[str | None, "The author of its newest change; null without a change."]
+    subject: Annotated[str | None, "The first line of the comments of that change."]
+    files: Annotated[int | None, "The number of files that were changed."]
+    change_ids: Annotated[list[int], "The ids of its changes in Buildbot."]
+    verdict: Annotated[RevisionVerdict, "The verdict by the latest result of each builder."]
+    counts: _StateCounts
+    builders: Annotated[list[PushBuilder], "What needs attention comes first."]
+    url: Annotated[_Url, "The page of the revision."]
+
+
+class _MaybeBranch(TypedDict, total=False):
+    branch: Annotated[str, "The name of the branch. Only present among the pushes of a user."]
+
+
+class Push(_Push, _MaybeBranch):
+    """A revision that was pushed or built."""
+
+
+Pushes = Annotated[list[Push], "Pushes, newest first."]
+
+
+class LastGreen(TypedDict):
+    """The newest revision at which all the selected builders passed."""
+
+    revision: Annotated[str, "The whole revision."]
+    when: Annotated[int | None, "When it was changed, or first requested. Epoch seconds."]
+    distance: Annotated[int, "The number of newer pushes."]
+
+
 # -- where things are built
 
 

@@ -18,6 +18,8 @@ from buildbot_selfserve.history import branches
 from buildbot_selfserve.history import builders
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import days
+from buildbot_selfserve.history import health
+from buildbot_selfserve.history import pushes
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import sourcestamps
 from buildbot_selfserve.history import users
@@ -33,13 +35,17 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Pushes
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
+from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
@@ -139,6 +145,33 @@ class History:
     def results_at(self, revision: Revision) -> list[BuilderResult]:
         """Return what each builder has made of *revision*, by name."""
         return revisions.results_at(self.connection, self.facts, revision)
+
+    def health(self, revision: Revision, base: Revision | None = None) -> Health | None:
+        """Return the health of *revision*, compared with *base* or what was before it."""
+        reacting = builders.existing_named(self.connection, self._setup.reacting)
+        return health.health(self.connection, self.facts, revision, base, reacting)
+
+    def pushes(
+        self,
+        branch: Branch,
+        limit: int,
+        before: Revision | None = None,
+        author: str | None = None,
+    ) -> Pushes:
+        """Return the newest pushes of *branch*, or those before a revision, or of an author."""
+        return pushes.pushes(self.connection, self.facts, branch, limit, before, author)
+
+    def pushes_of_user(self, user: str, limit: int, before: str | None = None) -> Pushes:
+        """Return the newest pushes of *user* on all branches."""
+        return pushes.pushes_of_user(self.connection, self.facts, self.site, user, limit, before)
+
+    def newest_pushes(self, branches: Sequence[Branch]) -> dict[str, Health]:
+        """Return the newest push of each of *branches*, by their names."""
+        return pushes.newest_pushes(self.connection, self.facts, branches)
+
+    def last_green(self, branch: Branch, selection: Selection, most: int) -> LastGreen | None:
+        """Return the newest of *most* revisions at which all selected builders passed."""
+        return pushes.last_green(self.connection, self.facts, branch, selection, most)
 
     def wait_condition(self, revision: Revision, stable_delay: int) -> WaitCondition | None:
         """Return what *revision* waits for before it is done; ``None`` as for ``done``."""

@@ -193,6 +193,12 @@ def setup_basis(
     return SetupBasis(branch, None, models, places, disabled)
 
 
+def existing_named(connection: sa.Connection, names: Iterable[str]) -> list[tuple[str, int]]:
+    """Return those of *names* that are builders of a master now, with their ids."""
+    existing = _existing(connection)
+    return [(name, existing[name].builder_id) for name in names if name in existing]
+
+
 def builder_names(connection: sa.Connection) -> list[str]:
     """Return the names of all builders, also of those that no master has now, sorted.
 

@@ -73,6 +73,12 @@ from buildbot_selfserve.model.plans import Properties
 from buildbot_selfserve.model.plans import Stamp
 from buildbot_selfserve.model.plans import plan_from_json
 from buildbot_selfserve.model.plans import plan_to_json
+from buildbot_selfserve.model.pushes import BuilderHealth
+from buildbot_selfserve.model.pushes import BuilderState
+from buildbot_selfserve.model.pushes import ChangeInfo
+from buildbot_selfserve.model.pushes import Health
+from buildbot_selfserve.model.pushes import LastGreen
+from buildbot_selfserve.model.pushes import Pushes
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILING
@@ -136,9 +142,12 @@ __all__ = [
     "BuildRow",
     "Builder",
     "BuilderEntry",
+    "BuilderHealth",
     "BuilderResult",
     "BuilderSet",
+    "BuilderState",
     "Builders",
+    "ChangeInfo",
     "Day",
     "Decision",
     "Done",
@@ -146,9 +155,11 @@ __all__ = [
     "Ending",
     "Event",
     "EventStream",
+    "Health",
     "Job",
     "JobRow",
     "Jobs",
+    "LastGreen",
     "Limits",
     "ListedBranch",
     "Manual",
@@ -164,6 +175,7 @@ __all__ = [
     "PlannedReceipt",
     "Possible",
     "Properties",
+    "Pushes",
     "Receipt",
     "RequestDetail",
     "RequestOutcome",

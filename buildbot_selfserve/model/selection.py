@@ -11,9 +11,11 @@ class Selection:
     """The builders that were selected.
 
     :param names: their names; ``None`` for all
+    :param exact: those that were named, and not matched by a pattern
     """
 
     names: frozenset[str] | None = None
+    exact: frozenset[str] = frozenset()
 
     def takes(self, buildername: str) -> bool:
         """Return whether the builder of this name is selected."""

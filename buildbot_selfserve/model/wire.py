@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any
+from urllib.parse import quote
 
 from buildbot_selfserve import answers
 from buildbot_selfserve.model import api_document
 from buildbot_selfserve.model import branches
 from buildbot_selfserve.model import decisions
 from buildbot_selfserve.model import jobs
+from buildbot_selfserve.model import pushes
 from buildbot_selfserve.model import rows
 from buildbot_selfserve.model.site import Site
 
@@ -177,6 +179,91 @@ def _(done: rows.Done, site: Site) -> answers.Done:
         "verdict": done.verdict,
         "failing": list(done.failing),
         "flaky": list(done.flaky),
+    }
+
+
+@as_json.register
+def _health_builder(one: pushes.BuilderHealth, site: Site) -> answers.HealthBuilder:
+    at = one.at
+    url: str | None = None
+    if at.build_id is not None:
+        url = f"{site.buildbot_url}#/builders/{at.builder_id}/builds/{at.number}"
+    elif at.request_id is not None:
+        url = f"{site.buildbot_url}#/buildrequests/{at.request_id}"
+    return {
+        "buildername": at.buildername,
+        "builder_id": at.builder_id,
+        "state": at.state,
+        "attempts": at.attempts,
+        "build_id": at.build_id,
+        "request_id": at.request_id,
+        "change": one.change,
+        "base_state": one.base_state,
+        "base_revision": one.base_revision,
+        "distance": one.distance,
+        "failed_step": one.failed_step,
+        "url": url,
+    }
+
+
+@as_json.register
+def _(health: pushes.Health, site: Site) -> answers.Health:
+    return {
+        "revision": health.revision.revision,
+        "base": health.base,
+        "verdict": health.verdict,
+        "builders": [_health_builder(one, site) for one in health.builders],
+        "counts": health.counts,
+    }
+
+
+def _push_builder(one: pushes.BuilderHealth) -> answers.PushBuilder:
+    at = one.at
+    return {
+        "buildername": at.buildername,
+        "state": at.state,
+        "change": one.change,
+        "build_id": at.build_id,
+        "request_id": at.request_id,
+        "attempts": at.attempts,
+    }
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _push(health: pushes.Health, site: Site, with_branch: bool) -> answers.Push:
+    change, revision = health.change, health.revision
+    branch = _segment(revision.branch.name)
+    data: answers.Push = {
+        "revision": revision.revision,
+        "when": health.when,
+        "author": None if change is None else change.author,
+        "subject": None if change is None else change.subject,
+        "files": None if change is None else change.file_count,
+        "change_ids": [] if change is None else list(change.change_ids),
+        "verdict": health.verdict,
+        "counts": health.counts,
+        "builders": [_push_builder(one) for one in health.builders],
+        "url": f"{site.buildbot_url}{site.path}/{branch}/rev/{_segment(revision.revision)}",
+    }
+    if with_branch:
+        data["branch"] = revision.branch.name
+    return data
+
+
+@as_json.register
+def _(value: pushes.Pushes, site: Site) -> answers.Pushes:
+    return [_push(one, site, value.branch is None) for one in value.pushes]
+
+
+@as_json.register
+def _(value: pushes.LastGreen, site: Site) -> answers.LastGreen:
+    return {
+        "revision": value.revision.revision,
+        "when": value.when,
+        "distance": value.distance,
     }
 
 

@@ -167,6 +167,16 @@ LIMIT = Int(
 ROW_OFFSET = Int("offset", "The number of rows to skip, newest first.", default=0)
 PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
 
+PUSH_LIMIT = Int("limit", "The maximum number of pushes.", default=20, minimum=1, maximum=100)
+BEFORE = Text("before", "Return only pushes that are older than this revision.", strict=True)
+AUTHOR = Text(
+    "author", "Return only pushes of this author: the whole name of a change, or the address in it."
+)
+BASE = Text("base", "Compare with this revision of the branch.", strict=True)
+MOST_PUSHES = Int(
+    "max", "The number of revisions to look at, at most.", default=100, minimum=1, maximum=1000
+)
+
 #: Held answers are held back so long at most, in seconds.
 LONGEST_WAIT = 600
 WAIT = Int(
@@ -189,5 +199,6 @@ PATH: dict[str, Param] = {
         "set", "The name of a set: nightly, pgo or one that is configured.", required=True
     ),
     "user": Text("user", "The author of changes, or the address in it.", required=True),
+    "anybody": Text("user", "The author of changes, or the address in it.", required=True),
     "job": Int("job_id", "The id of the job request.", required=True, minimum=1),
 }

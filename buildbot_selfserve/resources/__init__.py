@@ -12,6 +12,7 @@ from buildbot_selfserve.resources import builds
 from buildbot_selfserve.resources import jobs
 from buildbot_selfserve.resources import live
 from buildbot_selfserve.resources import permissions
+from buildbot_selfserve.resources import pushes
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
@@ -26,6 +27,7 @@ __all__ = [
     "jobs",
     "live",
     "permissions",
+    "pushes",
     "requests",
     "revisions",
     "root",

@@ -190,6 +190,13 @@ def _user(reading: Reading, found: Found, text: str) -> str:
     return str(value)
 
 
+def _anybody(reading: Reading, found: Found, text: str) -> str:
+    value = _value("anybody", text)
+    if value is None:
+        raise NotFound(f"User {text} not found")
+    return str(value)
+
+
 def _job(reading: Reading, found: Found, text: str) -> Job:
     job = _by_id("job", text, reading.journal.job)
     if job is None:
@@ -239,6 +246,7 @@ def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selec
         return Selection()
     names = reading.history.builder_names()
     selected = set(names)
+    exact = selected.intersection(selectors[BUILDERS.name])
     if patterns := selectors[BUILDERS.name]:
         selected &= _matching(BUILDERS, patterns, names)
     if patterns := selectors[TAGS.name]:
@@ -247,7 +255,7 @@ def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selec
         selected &= set().union(*(by_tag[tag] for tag in tags))
     if patterns := selectors[EXCLUDE_BUILDERS.name]:
         selected -= _matching(EXCLUDE_BUILDERS, patterns, names)
-    return Selection(frozenset(selected))
+    return Selection(frozenset(selected), frozenset(exact & selected))
 
 
 def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> set[str]:
@@ -307,5 +315,6 @@ _RESOLVERS: dict[str, Callable[[Reading, Found, str], Any]] = {
     "builder": _builder,
     "builder_set": _builder_set,
     "user": _user,
+    "anybody": _anybody,
     "job": _job,
 }

@@ -71,6 +71,12 @@ def links(
     )
 
 
+def older_url(path: str, query: tuple[tuple[str, str], ...], before: str) -> str:
+    """Return the URL of what is older than *before*."""
+    kept = [(name, text) for name, text in query if name != "before"]
+    return f"{path}?{urlencode([*kept, ('before', before)])}"
+
+
 def urls(path: str, query: tuple[tuple[str, str], ...], rows: PageInfo) -> Callable[[int], str]:
     """Return what makes the URL of the rows from an offset on."""
     kept = [(name, text) for name, text in query if name not in ("limit", "offset")]

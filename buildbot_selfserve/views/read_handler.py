@@ -17,6 +17,7 @@ from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Pushes
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import SetupBasis
@@ -46,6 +47,8 @@ from buildbot_selfserve.views.reader import Reading
 MOST_SMALL = {"json": 1000, "html": 200}
 #: So many names take no longer than a row.
 NAMES_A_ROW = 10
+#: So many builders of pushes do.
+PUSHED_A_ROW = 4
 
 
 def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
@@ -64,6 +67,10 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     if read_request.page is not None:
         value, rows = paging.cut(value, read_request.page, read_request.form)
     links = paging.links(read_request.path, read_request.query, rows)
+    older = None
+    if isinstance(value, Pushes) and value.older is not None:
+        older = paging.older_url(read_request.path, read_request.query, value.older)
+        links = (("Link", f'<{older}>; rel="next"'),)
     if read_request.form == "json":
         body = render.json_bytes(as_json(value, site))
         return etag.tagged(read_request, Response(200, render.JSON_TYPE, body, links))
@@ -74,6 +81,8 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     if rows is not None:
         url_of = paging.urls(read_request.path, read_request.query, rows)
         context |= {"rows": rows, "url_of": url_of, "every": whole.rows}
+    if isinstance(value, Pushes):
+        context["older_url"] = older
     body = render.page(reader.templates, route.template, site, context)
     twin = ("Link", f'<{twin_url(read_request)}>; rel="alternate"; type="{render.JSON_TYPE}"')
     return etag.tagged(read_request, Response(200, render.HTML_TYPE, body, (*links, twin)))
@@ -117,6 +126,8 @@ def _size(value: Any) -> int:
     """Return how many rows it takes as long to write as *value*, as far as that grows."""
     if isinstance(value, RevisionRows):
         return len(value.rows)
+    if isinstance(value, Pushes):
+        return sum(len(one.builders) for one in value.pushes) // PUSHED_A_ROW
     if isinstance(value, Jobs):
         return len(value.jobs) + sum(len(job.requests) for job in value.jobs)
     if isinstance(value, Job):

@@ -86,8 +86,9 @@ class Backend:
         if not (route.needs_setup or (route.page_needs_setup and form == "html")):
             return self.site
         nouns = {"branch": texts["branch"]}
-        if route.method == "GET" and "any_revision" in texts:
-            nouns["any_revision"] = texts["any_revision"]
+        about = texts.get("any_revision") or texts.get("revision")
+        if route.method == "GET" and about:
+            nouns["any_revision"] = about
         return replace(self.site, setup=await self._setup(nouns))
 
     async def _setup(self, nouns: dict[str, str]) -> Setup:

@@ -13,6 +13,7 @@ from buildbot_selfserve.history.index.builds import got_revision
 from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.facts import Pushed
 from buildbot_selfserve.history.index.facts import StampsAndBuilds
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Stamp
@@ -29,6 +30,7 @@ __all__ = [
     "Chosen",
     "Facts",
     "Index",
+    "Pushed",
     "Stamp",
     "StampsAndBuilds",
     "builders_on",

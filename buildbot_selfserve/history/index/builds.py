@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.history.index.line import Line
+from buildbot_selfserve.history.index.line import Position
+from buildbot_selfserve.history.index.line import found_at
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.history.index.sourcestamps import Find
 from buildbot_selfserve.history.json_columns import value_in
@@ -27,12 +31,14 @@ class Undecided(NamedTuple):
 
     :param place: the number of its place
     :param begin: the digits that it names; empty where it names no revision
+    :param key: the newest sourcestamp when the build was asked for
     """
 
     stamp_id: int
     place: int
     codebase: str
     begin: str
+    key: int
 
 
 #: A revision, and the sourcestamp that it was found for.
@@ -42,12 +48,16 @@ Found = tuple[str, Undecided]
 class Builds:
     """Builds that started late, and builds that say themselves what they are of."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._late = Pairs()
         self._found = Revisions()
         #: what the numbers under the revisions are: builds, and the numbers of places; ``None``
         #: for what a build has said no more when it was over
         self._finds: list[tuple[int, int] | None] = []
+        #: the revisions by these numbers, and where they stand in the line
+        self._revisions: list[str] = []
+        self._keys = array("q")
         #: hashes that were found, and the numbers of places where they were, each once
         self._hashes = Texts()
         #: what builds of an abbreviation have found, by that sourcestamp and by build
@@ -85,6 +95,11 @@ class Builds:
                 self._so_far.pop(build_id, None)
         self._found.add(new)
         self._hashes.add(self._new_hashes(new))
+        in_line: dict[int, list[tuple[int, int]]] = {}
+        for _, number in new:
+            in_line.setdefault(self._find(number)[1], []).append((self._keys[number], number))
+        for place, keys in in_line.items():
+            self._line.add_found(place, keys)
 
     def _note(self, build_id: int, found: Iterable[Found]) -> list[int]:
         """Note what a build has *found*; return the numbers of that."""
@@ -92,6 +107,8 @@ class Builds:
         for revision, undecided in found:
             numbers.append(len(self._finds))
             self._finds.append((build_id, undecided.place))
+            self._revisions.append(revision)
+            self._keys.append(undecided.key)
             if undecided.begin:
                 self._whole.setdefault(undecided.stamp_id, {})[build_id] = revision
         return numbers
@@ -112,6 +129,18 @@ class Builds:
 
     def _find(self, number: int) -> tuple[int, int]:
         return self._finds[number] or (0, -1)
+
+    def find(self, number: int) -> Find | None:
+        """Return what a build has found, ``None`` for what it has said no more in the end."""
+        found = self._finds[number]
+        return None if found is None else Find(self._revisions[number], *found)
+
+    def position(self, revision: str, build_id: int) -> Position | None:
+        """Return where in the line it stands that a build has found this *revision*."""
+        for number in self._found.of(revision):
+            if self._find(number)[0] == build_id:
+                return found_at(self._keys[number], number)
+        return None
 
     @property
     def has_abbreviations(self) -> bool:

@@ -15,6 +15,8 @@ from buildbot_selfserve.history.json_columns import property_in
 
 #: Longer than any time in seconds.
 FOREVER = 2**62
+#: So many buildsets before one tell which sourcestamp was the newest when it was made.
+RECENT = 50
 
 
 class BuildsetInfo(NamedTuple):
@@ -97,6 +99,11 @@ class Buildsets:
             return several
         where = self._ids.where(buildset_id)
         return () if where is None else (self._stamp[where],)
+
+    def newest_stamp(self, buildset_id: int) -> int:
+        """Return the newest sourcestamp of a buildset and of those shortly before it."""
+        end = self._ids.before(buildset_id + 1)
+        return max(self._stamp[max(0, end - RECENT) : end], default=0)
 
     def of_stamp(self, stamp_id: int) -> Iterable[int]:
         """Return the buildsets of a sourcestamp, in their order."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import itertools
+from array import array
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -20,6 +24,9 @@ class Changes:
     def __init__(self) -> None:
         self._ids = Ids()
         self._names: list[tuple[str, ...]] = []
+        self._stamps = array("q")
+        #: the changes of each name
+        self._by_name: dict[str, array[int]] = {}
         self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._of_stamp = Pairs()
         #: the names by which each user is found
@@ -34,8 +41,12 @@ class Changes:
         of_stamp: list[tuple[int, int]] = []
         for change_id, stamp_id, names in changes:
             names = self._same.setdefault(names, names)
-            self._names.insert(self._ids.insert(change_id), names)
+            where = self._ids.insert(change_id)
+            self._names.insert(where, names)
+            self._stamps.insert(where, stamp_id)
             of_stamp.append((stamp_id, change_id))
+            for name in names:
+                bisect.insort(self._of_name(name), change_id)
         self._of_stamp.add(of_stamp)
 
     def add_buildsets(self, links: Iterable[tuple[int, int, int]]) -> None:
@@ -45,11 +56,16 @@ class Changes:
             for name in self.names_of(stamp_id):
                 added.setdefault(name, []).append((place, buildset_id))
         for name, pairs in added.items():
-            if name not in self._buildsets:
-                self._buildsets[name] = Pairs()
-                for key in user_keys(name):
-                    self._by_key.setdefault(key, set()).add(name)
-            self._buildsets[name].add(pairs)
+            self._buildsets.setdefault(name, Pairs()).add(pairs)
+
+    def _of_name(self, name: str) -> array[int]:
+        """Return the changes of a name, which is known by its keys from now on."""
+        changes = self._by_name.get(name)
+        if changes is None:
+            changes = self._by_name[name] = array("q")
+            for key in user_keys(name):
+                self._by_key.setdefault(key, set()).add(name)
+        return changes
 
     def forget_before(self, first: int | None) -> None:
         """Forget the changes before *first*, or all: Buildbot deletes the oldest ones."""
@@ -57,6 +73,14 @@ class Changes:
         if count:
             self._ids.cut(count)
             del self._names[:count]
+            del self._stamps[:count]
+
+    @property
+    def forgotten_until(self) -> int:
+        """Return the sourcestamp of the oldest change if there were older ones, else 0."""
+        if not len(self._ids) or self._ids.at(0) == 1:
+            return 0
+        return self._stamps[0]
 
     def move(self, change_id: int, place: int) -> None:
         """Note in which place a change is, by its number."""
@@ -71,6 +95,31 @@ class Changes:
         """Return the newest change of a sourcestamp, ``None`` if there is none."""
         there = (one for one in reversed(self._of_stamp.of(stamp_id)))
         return next((one for one in there if self._ids.where(one) is not None), None)
+
+    def first_of(self, stamp_id: int) -> int | None:
+        """Return the first change of a sourcestamp, also one that was forgotten."""
+        changes = self._of_stamp.of(stamp_id)
+        return changes[0] if changes else None
+
+    def all_of(self, stamp_id: int) -> list[int]:
+        """Return the changes of a sourcestamp that are still there, by id."""
+        return [one for one in self._of_stamp.of(stamp_id) if self._ids.where(one) is not None]
+
+    def by(self, user: str, before: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the changes of *user* and their sourcestamps, the newest first.
+
+        :param user: a whole name, or the address in it
+        :param before: only those with a lower id
+        """
+        every = [self._by_name[name] for name in self.known_as(user)]
+        if before is not None:
+            every = [one[: bisect.bisect_left(one, before)] for one in every]
+        # one that has several of these names comes several times
+        merged = heapq.merge(*map(reversed, every), reverse=True)
+        for change_id, _ in itertools.groupby(merged):
+            where = self._ids.where(change_id)
+            if where is not None:
+                yield change_id, self._stamps[where]
 
     def author_of(self, stamp_id: int) -> str | None:
         """Return the author of the newest change of a sourcestamp."""
@@ -99,5 +148,6 @@ class Changes:
         """
         found: set[int] = set()
         for name in self.known_as(user):
-            found.update(self._buildsets[name].of(place))
+            if name in self._buildsets:
+                found.update(self._buildsets[name].of(place))
         return found

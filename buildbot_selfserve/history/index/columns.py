@@ -57,6 +57,12 @@ class Pairs:
         """Return the *count* highest keys with their values."""
         return list(zip(self._keys[-count:], self._values[-count:], strict=True))
 
+    def descending(self, below: int | None) -> Iterator[tuple[int, int]]:
+        """Yield the keys *below* that one, or all, with their values, the highest first."""
+        end = len(self._keys) if below is None else bisect.bisect_left(self._keys, below)
+        for where in range(end - 1, -1, -1):
+            yield self._keys[where], self._values[where]
+
     def of(self, key: int) -> array[int]:
         """Return the values of *key*."""
         return self.between(key, key + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.ingest import Ingest
+from buildbot_selfserve.history.index.line import Position
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Find
 from buildbot_selfserve.history.index.sourcestamps import Stamp
@@ -46,6 +48,31 @@ class About(NamedTuple):
     owner: str | None
     patched: bool = False
     undecided: bool = False
+
+
+class Pushed(NamedTuple):
+    """A revision in the line of a branch.
+
+    :param stamp_ids: its sourcestamps there, without those with a patch
+    :param build_ids: builds that have found it
+    :param change_ids: its changes that Buildbot still has
+    :param codebases: those that it is of; empty where only builds have found it
+    :param by_hand: it never had a change: it was only asked for
+    """
+
+    position: Position
+    revision: str
+    stamp_ids: tuple[int, ...]
+    build_ids: tuple[int, ...]
+    change_ids: tuple[int, ...]
+    codebases: frozenset[str]
+    by_hand: bool
+
+    def is_comparable(self, other: Pushed) -> bool:
+        """Whether *other* is a push of the same source, so that this one may come after it."""
+        return not other.by_hand and (
+            not self.codebases or not self.codebases.isdisjoint(other.codebases)
+        )
 
 
 #: Buildsets, and for each the sourcestamp that stands for it.
@@ -166,6 +193,111 @@ class Facts:
         with self._lock:
             return self._stamps.newest_places(branch, count)
 
+    def line(self, branch: Branch, count: int, than: Position | None = None) -> list[Pushed]:
+        """Return the newest *count* revisions on *branch*, the newest first.
+
+        :param than: only those that are older
+        """
+        with self._lock:
+            places = self._stamps.places(branch)
+            positions = self._stamps.line.older(places, than)
+            pushed = (self._pushed(branch, one) for one in positions)
+            return list(itertools.islice((one for one in pushed if one is not None), count))
+
+    def pushed_by(
+        self, branch: Branch, user: str, count: int, before: int | None = None
+    ) -> list[Pushed]:
+        """Return the newest *count* revisions on *branch* with a change of *user*.
+
+        :param before: only those whose changes have lower ids
+        """
+        with self._lock:
+            places = self._stamps.places(branch)
+            stamps = (one for _, one in self._changes.by(user, before) if one in self._stamps)
+            positions = (
+                self._stamps.line.position(one)
+                for one in stamps
+                if self._stamps.place(one) in places
+            )
+            pushed = (self._pushed(branch, one) for one in positions)
+            return list(itertools.islice((one for one in pushed if one is not None), count))
+
+    def changes_by(self, user: str) -> Iterator[tuple[int, str, Sourcestamp]]:
+        """Yield the changes of *user*, their revisions and where they are, the newest first."""
+        with self._lock:
+            found = list(self._changes.by(user))
+        for change_id, stamp_id in found:
+            at = self._revision_at(stamp_id)
+            if at is not None:
+                yield change_id, *at
+
+    def _revision_at(self, stamp_id: int) -> tuple[str, Sourcestamp] | None:
+        with self._lock:
+            if stamp_id not in self._stamps:
+                return None
+            stamp = self._stamps[stamp_id]
+            return self._whole(stamp.revision, self._stamps.place(stamp_id)), stamp.place
+
+    def in_line(self, branch: Branch, revision: str) -> Pushed | None:
+        """Return where a *revision* stands, ``None`` if nothing was pushed or built there."""
+        with self._lock:
+            return self._in_line(branch, revision)
+
+    def _pushed(self, branch: Branch, position: Position) -> Pushed | None:
+        """Return what stands at a *position*, ``None`` if it stands elsewhere."""
+        if position.found < 0:
+            stamp = self._stamps[position.stamp_id]
+            revision, place = stamp.revision, self._stamps.place(stamp.id)
+        else:
+            find = self._builds.find(position.found)
+            if find is None:
+                return None
+            revision, place = find.revision, find.place
+        pushed = self._in_line(branch, self._whole(revision, place))
+        return pushed if pushed is not None and pushed.position == position else None
+
+    def _in_line(self, branch: Branch, revision: str) -> Pushed | None:
+        stamps, builds = self._by_branch((branch,), self._at(revision, True))
+        build_ids = tuple(sorted(builds.get(branch, {}).get(revision, ())))
+        stamp_ids = tuple(
+            sorted(stamps.get(branch, {}).get(revision, set()) - self._stamps.patched)
+        )
+        anchor = self._anchor(stamp_ids)
+        if anchor is not None:
+            position: Position | None = self._stamps.line.position(anchor)
+        else:
+            position = self._builds.position(revision, build_ids[0]) if build_ids else None
+        if position is None:
+            return None
+        changes = {one for stamp_id in stamp_ids for one in self._changes.all_of(stamp_id)}
+        codebases = frozenset(self._stamps[one].place.codebase for one in stamp_ids)
+        return Pushed(
+            position,
+            revision,
+            stamp_ids,
+            build_ids,
+            tuple(sorted(changes)),
+            codebases,
+            by_hand=anchor is None or not self._had_change(anchor),
+        )
+
+    def _had_change(self, stamp_id: int) -> bool:
+        """Whether a sourcestamp has a change, or is as old as changes that Buildbot has deleted."""
+        return (
+            self._changes.first_of(stamp_id) is not None or stamp_id < self._changes.forgotten_until
+        )
+
+    def _anchor(self, stamp_ids: Iterable[int]) -> int | None:
+        """Return which sourcestamp of a revision says where it stands.
+
+        That of its first change, or else the first that something was built of.
+        """
+        changes = ((self._changes.first_of(one), one) for one in stamp_ids)
+        changed = [(change_id, one) for change_id, one in changes if change_id is not None]
+        if changed:
+            return min(changed)[1]
+        return next((one for one in stamp_ids if self._buildsets.of_stamp(one)), None)
+
     @property
     def has_abbreviations(self) -> bool:
         """Whether any sourcestamp or build says only how a hash begins."""
@@ -278,6 +410,15 @@ class Facts:
         """Return the buildsets of these sourcestamps, each with the first of them that is its."""
         with self._lock:
             return self._of_stamps(stamp_ids)
+
+    def buildsets_at(self, stamp_ids: Iterable[int]) -> set[int]:
+        """Return the buildsets of these sourcestamps, without those with a patch."""
+        with self._lock:
+            found = {one for stamp_id in stamp_ids for one in self._buildsets.of_stamp(stamp_id)}
+            patched = self._stamps.patched
+            if not patched:
+                return found
+            return {one for one in found if patched.isdisjoint(self._buildsets.stamps(one))}
 
     def of_user(self, branch: Branch, user: str) -> set[int]:
         """Return the buildsets of the changes of *user* on *branch*, and perhaps of deleted ones.

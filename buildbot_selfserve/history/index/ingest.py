@@ -122,7 +122,10 @@ class Ingest:
         )
         for change_id, stamp_id in unplaced:
             if stamp_id in self._stamps:
-                self._changes.move(change_id, self._stamps.place(stamp_id))
+                place = self._stamps.place(stamp_id)
+                self._changes.move(change_id, place)
+                if self._changes.first_of(stamp_id) == change_id:
+                    self._stamps.line.add_change(change_id, stamp_id, place)
             else:
                 self._unplaced.append((change_id, stamp_id))
 
@@ -150,14 +153,15 @@ class Ingest:
 
     def _search(self, build_id: int, buildset_id: int) -> None:
         stamp_ids = filter(self._stamps.is_undecided, self._buildsets.stamps(buildset_id))
-        undecided = tuple(map(self._undecided, stamp_ids))
+        undecided = tuple(self._undecided(one, buildset_id) for one in stamp_ids)
         if undecided:
             self._builds.searching[build_id] = undecided
 
-    def _undecided(self, stamp_id: int) -> Undecided:
+    def _undecided(self, stamp_id: int, buildset_id: int) -> Undecided:
         stamp = self._stamps[stamp_id]
         place = self._stamps.place(stamp_id)
-        return Undecided(stamp_id, place, stamp.place.codebase, stamp.revision)
+        key = self._buildsets.newest_stamp(buildset_id)
+        return Undecided(stamp_id, place, stamp.place.codebase, stamp.revision, key)
 
     def begin_builds(
         self,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.branch_names import BranchNames
 from buildbot_selfserve.history.index.branch_names import latest
 from buildbot_selfserve.history.index.columns import Ids
+from buildbot_selfserve.history.index.line import Line
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
@@ -71,6 +72,7 @@ class Stamps:
         #: by the number of a place: how many plain numbers it knows as revisions, and if any hash
         self._numbers_in: Counter[int] = Counter()
         self._with_hashes: set[int] = set()
+        self.line = Line()
 
     def __contains__(self, stamp_id: int) -> bool:
         return self._ids.where(stamp_id) is not None
@@ -104,6 +106,8 @@ class Stamps:
                 self.patched.add(stamp_id)
             if revision:
                 named.append((revision, stamp_id))
+                if patch_id is None:
+                    self.line.add_stamp(stamp_id, place)
                 self._note(stamp_id, revision, text or "", place)
             moved.append((branch, created_at))
         self._named.add(named)

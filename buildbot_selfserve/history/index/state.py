@@ -26,7 +26,7 @@ class IndexState:
         self.stamps = Stamps()
         self.buildsets = Buildsets()
         self.changes = Changes()
-        self.builds = Builds()
+        self.builds = Builds(self.stamps.line)
         #: of builders, workers and masters; none of them is changed in place
         self.names: dict[str, dict[int, str]] = {}
         #: the branches of codebases by their ids; how many there were, and when one last moved

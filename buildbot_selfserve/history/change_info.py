@@ -1,0 +1,73 @@
+"""Reads what Buildbot's changes say of pushes: author, subject, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.history.index import Pushed
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model.pushes import ChangeInfo
+
+#: So much of the comments is read for a list, and for a page of one revision.
+SUBJECT, COMMENTS = 1000, 20_000
+#: So many names of files are told.
+MOST_FILES = 200
+
+_changes, _files = Model.changes, Model.change_files
+_file_count = (
+    sa.select(sa.func.count())
+    .select_from(_files)
+    .where(_files.c.changeid == _changes.c.changeid)
+    .scalar_subquery()
+)
+
+
+def _statement(length: int) -> Statement:
+    return Statement(
+        sa.select(
+            _changes.c.changeid,
+            _changes.c.author,
+            sa.func.substr(_changes.c.comments, 1, length),
+            _changes.c.when_timestamp,
+            _changes.c.revlink,
+            _file_count,
+        ),
+        _changes.c.changeid,
+    )
+
+
+_SHORT, _LONG = _statement(SUBJECT), _statement(COMMENTS)
+_FILE_NAMES = Statement(sa.select(_files.c.filename), _files.c.changeid)
+
+
+def change_infos(connection: sa.Connection, pushed: Sequence[Pushed]) -> list[ChangeInfo | None]:
+    """Return what changes say of these pushes, in their order; ``None`` where there is none."""
+    every = sorted({one for its in pushed for one in its.change_ids})
+    found = {record[0]: record for record in _SHORT.of(connection, every)}
+    return [_info(one.change_ids, found, ()) for one in pushed]
+
+
+def change_info(connection: sa.Connection, pushed: Pushed) -> ChangeInfo | None:
+    """Return all that changes say of a push, with its comments and the names of its files."""
+    found = {record[0]: record for record in _LONG.of(connection, pushed.change_ids)}
+    names = {name for (name,) in _FILE_NAMES.of(connection, pushed.change_ids)}
+    return _info(pushed.change_ids, found, tuple(sorted(names)[:MOST_FILES]))
+
+
+def _info(
+    change_ids: Sequence[int],
+    found: dict[int, tuple[int, str, str, int, str | None, int]],
+    files: tuple[str, ...],
+) -> ChangeInfo | None:
+    there = [one for one in change_ids if one in found]
+    if not there:
+        return None
+    # of several, the newest speaks
+    _, author, comments, when, revlink, _ = found[there[-1]]
+    count = sum(found[one][5] for one in there)
+    lines = comments.strip().splitlines()
+    subject = lines[0].strip() if lines else ""
+    return ChangeInfo(tuple(there), author, subject, comments, files, count, when, revlink or None)

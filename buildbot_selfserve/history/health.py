@@ -1,0 +1,236 @@
+"""Compares what builders have made of a revision with what they made of those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.answers import BuilderChange
+from buildbot_selfserve.history.ancestry import MOST_BACK
+from buildbot_selfserve.history.ancestry import Ancestry
+from buildbot_selfserve.history.change_info import change_info
+from buildbot_selfserve.history.change_info import change_infos
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import Pushed
+from buildbot_selfserve.history.index import load_found
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.history.states import AtRevision
+from buildbot_selfserve.history.states import states_at
+from buildbot_selfserve.model import EXCEPTION
+from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model.pushes import FAILED_STATES
+from buildbot_selfserve.model.pushes import PASSED_STATES
+from buildbot_selfserve.model.pushes import BuilderHealth
+from buildbot_selfserve.model.pushes import BuilderState
+from buildbot_selfserve.model.pushes import Health
+from buildbot_selfserve.model.pushes import by_need
+
+#: How far is looked for what a builder has made before, until all of them have something.
+_LOOKS = (3, 12, MOST_BACK)
+
+_steps = Model.steps
+_FAILED_STEPS = Statement(
+    sa.select(_steps.c.buildid, _steps.c.number, _steps.c.name).where(
+        _steps.c.results.in_((FAILURE, EXCEPTION))
+    ),
+    _steps.c.buildid,
+)
+
+
+class Base(NamedTuple):
+    """What a builder has made of a revision before."""
+
+    state: BuilderState
+    revision: str
+    distance: int | None
+
+
+class Comparison:
+    """Compares revisions of one branch with those before them.
+
+    :param line: the revisions: a part of the line of the branch without gaps
+    """
+
+    def __init__(
+        self, connection: sa.Connection, facts: Facts, branch: Branch, line: Sequence[Pushed]
+    ) -> None:
+        self._connection = connection
+        self._facts = facts
+        self._line = line
+        self._ancestry = Ancestry(connection, facts, branch, line)
+        self._at: dict[str, AtRevision] = {}
+        self.load(line)
+
+    def load(self, pushed: Iterable[Pushed]) -> None:
+        """Read what builders have made of revisions that were not read yet."""
+        new = {one.revision: one for one in pushed if one.revision not in self._at}
+        found = states_at(self._connection, self._facts, list(new.values()))
+        self._at.update(zip(new, found, strict=True))
+
+    def at(self, pushed: Pushed) -> AtRevision:
+        """Return what builders have made of a revision that was read."""
+        return self._at[pushed.revision]
+
+    def nearest(self, pushed: Pushed) -> str | None:
+        """Return the nearest revision before this one."""
+        before = self._ancestry.before(pushed, 1)
+        return before[0].revision if before else None
+
+    def bases(self) -> dict[str, dict[str, Base]]:
+        """Return, for each revision and builder with a result, what it is compared with."""
+        found: dict[str, dict[str, Base]] = {one.revision: {} for one in self._line}
+        for look in _LOOKS:
+            before = {
+                one.revision: self._ancestry.before(one, look)
+                for one in self._line
+                if self._missing(one, found)
+            }
+            self.load(it for its in before.values() for it in its)
+            for revision, its in before.items():
+                self._look(its, found[revision], self._at[revision])
+        return found
+
+    def _missing(self, pushed: Pushed, found: dict[str, dict[str, Base]]) -> bool:
+        its = found[pushed.revision]
+        return any(one.result and name not in its for name, one in self.at(pushed).states.items())
+
+    def _look(self, before: Sequence[Pushed], bases: dict[str, Base], at: AtRevision) -> None:
+        missing = {name for name, one in at.states.items() if one.result and name not in bases}
+        for distance, pushed in enumerate(before, 1):
+            states = self.at(pushed).states
+            for name in [one for one in missing if one in states and states[one].result]:
+                bases[name] = Base(states[name], pushed.revision, distance)
+                missing.discard(name)
+            if not missing:
+                return
+
+    def bases_at(self, pushed: Pushed, base: Pushed) -> dict[str, Base]:
+        """Return what each builder has made of *base*, to compare *pushed* with it."""
+        self.load([base])
+        before = [one.revision for one in self._ancestry.before(pushed)]
+        distance = before.index(base.revision) + 1 if base.revision in before else None
+        states = self.at(base).states.items()
+        return {name: Base(one, base.revision, distance) for name, one in states if one.result}
+
+
+def change_of(state: BuilderState, base: Base | None, otherwise: BuilderChange) -> BuilderChange:
+    """Return how a state compares with *base*; *otherwise*: where there is none."""
+    if not state.result:
+        return "unknown"
+    if state.flaky:
+        return "flaky"
+    if base is None:
+        return otherwise
+    passed = base.state.result in PASSED_STATES
+    if state.result in FAILED_STATES:
+        return "regressed" if passed else "still_failing"
+    return "passing" if passed else "fixed"
+
+
+def compared(
+    states: Iterable[BuilderState],
+    bases: dict[str, Base],
+    otherwise: BuilderChange = "new",
+    failed_step: Callable[[int | None], str | None] = lambda build_id: None,
+) -> tuple[BuilderHealth, ...]:
+    """Return *states* beside their *bases*; what needs eyes comes first."""
+    return by_need(
+        _compared(one, bases.get(one.buildername), otherwise, failed_step(one.build_id))
+        for one in states
+    )
+
+
+def _compared(
+    state: BuilderState, base: Base | None, otherwise: BuilderChange, failed_step: str | None
+) -> BuilderHealth:
+    change = change_of(state, base, otherwise)
+    if base is None:
+        return BuilderHealth(state, change, None, None, None, failed_step)
+    return BuilderHealth(
+        state, change, base.state.result, base.revision, base.distance, failed_step
+    )
+
+
+def health_of_line(
+    connection: sa.Connection, facts: Facts, branch: Branch, line: Sequence[Pushed]
+) -> tuple[Health, ...]:
+    """Return the health of revisions that are a part of the line of *branch* without gaps."""
+    comparison = Comparison(connection, facts, branch, line)
+    bases = comparison.bases()
+    infos = change_infos(connection, line)
+    return tuple(
+        Health(
+            revision_of(branch, pushed),
+            comparison.nearest(pushed),
+            comparison.at(pushed).verdict,
+            compared(comparison.at(pushed).states.values(), bases[pushed.revision]),
+            info,
+            info.when if info is not None else comparison.at(pushed).asked_at,
+        )
+        for pushed, info in zip(line, infos, strict=True)
+    )
+
+
+def health(
+    connection: sa.Connection,
+    facts: Facts,
+    revision: Revision,
+    base: Revision | None = None,
+    reacting: Sequence[tuple[str, int]] = (),
+) -> Health | None:
+    """Return the health of one revision; ``None`` if nothing was ever to be built there.
+
+    :param base: compare with this revision in place of those before
+    :param reacting: builders that schedulers would build it with, and their ids
+    """
+    branch = revision.branch
+    load_found(connection, facts, (branch,))
+    pushed = facts.in_line(branch, revision.revision)
+    if pushed is None:
+        return None
+    comparison = Comparison(connection, facts, branch, [pushed])
+    its_base = None if base is None else facts.in_line(branch, base.revision)
+    if base is None:
+        bases = comparison.bases()[pushed.revision]
+    else:
+        bases = {} if its_base is None else comparison.bases_at(pushed, its_base)
+    at = comparison.at(pushed)
+    missing = [_missing(name, number) for name, number in reacting if name not in at.states]
+    states = [*at.states.values(), *missing]
+    steps = failed_steps(connection, states)
+    info = change_info(connection, pushed)
+    return Health(
+        revision,
+        comparison.nearest(pushed) if base is None else base.revision,
+        at.verdict,
+        compared(states, bases, "new" if base is None else "unknown", steps.get),
+        info,
+        info.when if info is not None else at.asked_at,
+    )
+
+
+def revision_of(branch: Branch, pushed: Pushed) -> Revision:
+    """Return the revision that was *pushed*."""
+    return Revision(branch, pushed.revision, pushed.stamp_ids, pushed.build_ids)
+
+
+def _missing(name: str, builder_id: int) -> BuilderState:
+    return BuilderState(name, builder_id, "missing", 0, None, None, None, "", False, None, None)
+
+
+def failed_steps(
+    connection: sa.Connection, states: Iterable[BuilderState]
+) -> dict[int | None, str]:
+    """Return the names of the last steps that failed, by the builds of those *states* that did."""
+    failed = sorted(
+        {one.build_id for one in states if one.state in FAILED_STATES and one.build_id is not None}
+    )
+    records = sorted(_FAILED_STEPS.of(connection, failed))
+    return {build_id: name for build_id, _, name in records}

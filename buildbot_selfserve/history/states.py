@@ -1,0 +1,266 @@
+"""Reads what each builder has made of several revisions: no more of each row than that takes.
+
+What counts of a builder is said in ``verdict``; rows of whole requests are in ``rows``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import cast
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.answers import BuilderStateName
+from buildbot_selfserve.answers import RevisionVerdict
+from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import Pushed
+from buildbot_selfserve.history.index import load_names
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import EXCEPTION
+from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import RETRY
+from buildbot_selfserve.model import SKIPPED
+from buildbot_selfserve.model import SUCCESS
+from buildbot_selfserve.model import WARNINGS
+from buildbot_selfserve.model.pushes import FAILED_STATES
+from buildbot_selfserve.model.pushes import PASSED_STATES
+from buildbot_selfserve.model.pushes import BuilderState
+
+_requests, _builds, _claims = rows.requests, rows.builds, rows.claims
+_COLUMNS: Any = sa.select(
+    _requests.c.id,
+    _requests.c.buildsetid,
+    _requests.c.builderid,
+    _requests.c.complete,
+    _requests.c.results,
+    _requests.c.submitted_at,
+    _builds.c.id,
+    _builds.c.number,
+    _builds.c.builderid,
+    _builds.c.started_at,
+    _builds.c.complete_at,
+    _builds.c.results,
+).select_from(_requests.outerjoin(_builds, _builds.c.buildrequestid == _requests.c.id))
+_OF_BUILDSETS = Statement(_COLUMNS, _requests.c.buildsetid)
+_OF_REQUESTS = Statement(_COLUMNS, _requests.c.id)
+_REQUESTS_OF = Statement(sa.select(_builds.c.id, _builds.c.buildrequestid), _builds.c.id)
+_CLAIMED = Statement(sa.select(_claims.c.brid), _claims.c.brid)
+
+#: The words for results that count; where there is none of these, for those that do not.
+_RESULTS = {SUCCESS: "passed", WARNINGS: "warnings", FAILURE: "failed", EXCEPTION: "exception"}
+_OTHERS = {CANCELLED: "cancelled", SKIPPED: "skipped"}
+
+#: Builders by name.
+States = Mapping[str, BuilderState]
+
+
+@dataclass(frozen=True)
+class AtRevision:
+    """What all builders have made of a revision.
+
+    :param asked_at: when the first request was made, in epoch seconds; ``None`` without any
+    """
+
+    states: States
+    asked_at: int | None
+
+    @property
+    def verdict(self) -> RevisionVerdict:
+        """Return the verdict, as ``verdict.judge`` gives it to the rows of the revision."""
+        states = [one.state for one in self.states.values()]
+        if "running" in states:
+            return "running"
+        if "pending" in states or not states:
+            return "pending"
+        if any(one in FAILED_STATES for one in states):
+            return "failed"
+        return "passed" if all(one in PASSED_STATES for one in states) else "incomplete"
+
+
+class _Tally:
+    """What is seen of one builder at one revision. Builds are their ids and columns."""
+
+    __slots__ = ("attempts", "failed", "latest", "other", "passed", "pending", "running")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.passed = self.failed = False
+        self.latest: Any = None
+        self.running: Any = None
+        self.pending: Any = None
+        self.other: Any = None
+
+    def add_build(self, record: Any) -> None:
+        """Add a build, unless Buildbot has tried again."""
+        ended, status = record[10] is not None, record[11]
+        if ended and status == RETRY:
+            return
+        self.attempts += 1
+        if not ended:
+            self.running = _newer(self.running, record)
+        elif status in _RESULTS:
+            passes = status in (SUCCESS, WARNINGS)
+            self.passed, self.failed = self.passed or passes, self.failed or not passes
+            if self.latest is None or record[6] > self.latest[6]:
+                self.latest = record
+        else:
+            self.other = _newer(self.other, record)
+
+    def add_request(self, record: Any, is_claimed: bool) -> None:
+        """Add a request that no build stands for."""
+        alone = (*record[:6], None, None, None, None, None, record[4])
+        if record[3]:
+            self.other = _newer(self.other, alone)
+        elif is_claimed:
+            self.running = _newer(self.running, alone)
+        else:
+            self.pending = _newer(self.pending, alone)
+
+    def state(self, name: str, builder_id: int) -> BuilderState:
+        """Return what this comes to."""
+        result = "" if self.latest is None else _RESULTS[self.latest[11]]
+        if self.running is not None:
+            record, state = self.running, "running"
+        elif self.pending is not None:
+            record, state = self.pending, "pending"
+        elif self.latest is not None:
+            record, state = self.latest, result
+        else:
+            record = self.other
+            state = _OTHERS.get(record[11], "cancelled")
+        return BuilderState(
+            name,
+            builder_id,
+            cast(BuilderStateName, state),
+            self.attempts,
+            record[6],
+            record[7],
+            record[0],
+            result,
+            self.passed and self.failed,
+            record[9],
+            record[10],
+        )
+
+
+def _newer(one: Any, other: Any) -> Any:
+    """Return the record of the later request or build."""
+    return other if one is None or _order(other) > _order(one) else one
+
+
+def _order(record: Any) -> tuple[int, int]:
+    return record[0], record[6] or 0
+
+
+def states_at(
+    connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
+) -> list[AtRevision]:
+    """Return what each builder has made of these revisions, in their order."""
+    buildsets = [facts.buildsets_at(one.stamp_ids) for one in pushed]
+    every = sorted(set().union(*buildsets))
+    by_buildset: dict[int, list[Any]] = {}
+    for record in _OF_BUILDSETS.of(connection, every):
+        by_buildset.setdefault(record[1], []).append(record)
+    found = [[record for one in its for record in by_buildset.get(one, ())] for its in buildsets]
+    if facts.has_abbreviations:
+        found = [_without_others(facts, *one) for one in zip(pushed, found, strict=True)]
+    _add_found(connection, pushed, found)
+    return _tallied(connection, facts, found)
+
+
+def _without_others(facts: Facts, pushed: Pushed, records: list[Any]) -> list[Any]:
+    """Return *records* without builds that have found another revision."""
+    others = {
+        build_id
+        for its in facts.found_for(pushed.stamp_ids).values()
+        for build_id, revision in its.items()
+        if revision != pushed.revision
+    }
+    return [record for record in records if record[6] not in others]
+
+
+def _add_found(
+    connection: sa.Connection, pushed: Sequence[Pushed], found: Sequence[list[Any]]
+) -> None:
+    """Add the builds, and their requests, that have found these revisions by themselves."""
+    build_ids = sorted({one for its in pushed for one in its.build_ids})
+    request_of = dict(_REQUESTS_OF.of(connection, build_ids))
+    by_request: dict[int, list[Any]] = {}
+    for record in _OF_REQUESTS.of(connection, sorted(set(request_of.values()))):
+        by_request.setdefault(record[0], []).append(record)
+    for one, records in zip(pushed, found, strict=True):
+        there = {record[6] for record in records}
+        records += (
+            record
+            for request_id in {request_of[it] for it in one.build_ids if it in request_of}
+            for record in by_request.get(request_id, ())
+            if record[6] in one.build_ids and record[6] not in there
+        )
+
+
+def _tallied(
+    connection: sa.Connection, facts: Facts, found: Sequence[list[Any]]
+) -> list[AtRevision]:
+    every = [_by_request(records) for records in found]
+    alone = [_alone(by_request.values()) for by_request in every]
+    requests = [record for records in alone for record in records]
+    unclaimed = sorted({record[0] for record in requests if not record[3]})
+    claimed = {one for (one,) in _CLAIMED.of(connection, unclaimed)}
+    unbuilt = sorted({record[1] for record in requests})
+    virtual = rows.virtual_builders(connection, unbuilt)
+    names = _names(connection, facts, (record for records in found for record in records))
+    told: list[AtRevision] = []
+    for records, its_alone in zip(found, alone, strict=True):
+        tallies: dict[str, tuple[int, _Tally]] = {}
+        for record in records:
+            if record[6] is not None:
+                name = names[record[8]]
+                tally = tallies.get(name) or tallies.setdefault(name, (record[8], _Tally()))
+                tally[1].add_build(record)
+        for record in its_alone:
+            name = virtual.get(record[1]) or names[record[2]]
+            tally = tallies.get(name) or tallies.setdefault(name, (record[2], _Tally()))
+            tally[1].add_request(record, record[0] in claimed)
+        states = {
+            name: tally.state(name, builder_id)
+            for name, (builder_id, tally) in tallies.items()
+            if tally.attempts or tally.pending or tally.running or tally.other
+        }
+        told.append(AtRevision(states, min((record[5] for record in records), default=None)))
+    return told
+
+
+def _by_request(records: Iterable[Any]) -> dict[int, list[Any]]:
+    by_request: dict[int, list[Any]] = {}
+    for record in records:
+        by_request.setdefault(record[0], []).append(record)
+    return by_request
+
+
+def _alone(requests: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return the requests that no build stands for, as rows of lists have them."""
+    return [its[0] for its in requests if not _stands_for(its)]
+
+
+def _stands_for(its: Sequence[Any]) -> bool:
+    built = (record for record in its if record[6] is not None)
+    if its[0][3]:
+        return any(record[10] is None or record[11] != RETRY for record in built)
+    return any(record[10] is None for record in built)
+
+
+def _names(connection: sa.Connection, facts: Facts, records: Iterator[Any]) -> Mapping[int, str]:
+    """Return the names of all builders in *records*."""
+    names = facts.names("builders")
+    ids = {one for record in records for one in (record[2], record[8]) if one is not None}
+    if not ids <= names.keys():
+        load_names(connection, facts)
+        names = facts.names("builders")
+    return names

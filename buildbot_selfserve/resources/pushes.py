@@ -1,0 +1,107 @@
+"""Pushes: whether a revision is good, what was pushed to a branch or by a user, what was green."""
+
+from __future__ import annotations
+
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import LastGreen
+from buildbot_selfserve.model import Pushes
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import Selection
+from buildbot_selfserve.params.declared import AUTHOR
+from buildbot_selfserve.params.declared import BASE
+from buildbot_selfserve.params.declared import BEFORE
+from buildbot_selfserve.params.declared import MOST_PUSHES
+from buildbot_selfserve.params.declared import PUSH_LIMIT
+from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.revisions import AT_REVISION
+from buildbot_selfserve.routes import declare
+
+
+def _revision(ctx: ReadContext, branch: Branch, param: Param, text: str | None) -> Revision | None:
+    """Return the revision on *branch* that a parameter names.
+
+    :raises BadParameter: there is no such revision, or several
+    """
+    if text is None:
+        return None
+    fitting = ctx.history.revisions(branch, text)
+    if len(fitting) != 1:
+        many = "several revisions begin so" if fitting else "there is no such revision"
+        raise BadParameter(param.name, f"a revision on branch {branch.name}: {many}")
+    return fitting[0]
+
+
+@declare(
+    "GET",
+    "/<branch>/rev/<revision>/health",
+    params=(BASE,),
+    needs_setup=True,
+    returns=Health,
+)
+def health(ctx: ReadContext, branch: Branch, revision: Revision, base: str | None) -> Health | None:
+    """Say whether this revision is good, builder by builder, compared with what was before.
+
+    Each builder is compared with its result at the nearest revision before this one on the branch
+    where it has one, at most 50 revisions back; with base, at that revision. Builders that
+    schedulers would build here and that nobody requested are missing.
+    """
+    return ctx.history.health(revision, _revision(ctx, branch, BASE, base))
+
+
+@declare(
+    "GET",
+    "/<branch>/last_green",
+    params=(MOST_PUSHES,),
+    selects=True,
+    returns=LastGreen,
+)
+def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int) -> LastGreen:
+    """Return the newest revision at which all the selected builders passed.
+
+    Without selectors, the newest one with the verdict "passed". Builders that a pattern or a tag
+    selects count if they were requested at one of the newest revisions.
+    """
+    found = ctx.history.last_green(branch, selection, max)
+    if found is None:
+        raise NotFound(
+            f"No green revision on branch {branch.name}", f"looked at the newest {max} revisions"
+        )
+    return found
+
+
+@declare(
+    "GET",
+    "/<branch>/pushes",
+    params=(PUSH_LIMIT, BEFORE, AUTHOR),
+    offers=AT_REVISION,
+    returns=Pushes,
+    template="pushes.html",
+)
+def pushes(
+    ctx: ReadContext, branch: Branch, limit: int, before: str | None, author: str | None
+) -> Pushes:
+    """List the pushes of this branch, newest first, with what each builder made of them.
+
+    A push is a revision with a change, or one that was only built by hand: that one stands where
+    its first request was made. The Link header has the URL of older pushes.
+    """
+    return ctx.history.pushes(branch, limit, _revision(ctx, branch, BEFORE, before), author)
+
+
+@declare(
+    "GET",
+    "/user/<anybody>/pushes",
+    params=(PUSH_LIMIT, BEFORE),
+    returns=Pushes,
+    template="user_pushes.html",
+)
+def user_pushes(ctx: ReadContext, anybody: str, limit: int, before: str | None) -> Pushes:
+    """List the pushes of this user on all branches, newest first.
+
+    The user is the whole author of a change, or the address in it, in any case.
+    """
+    return ctx.history.pushes_of_user(anybody, limit, before)
