@@ -115,8 +115,89 @@ class BuildRow(_OfRequest, _Build, _MaybePatched):
     """A build."""
 
 
-class BuildDetail(_OfRequestDetail, _Build, _MaybePatched):
-    """A build, with the properties of its request."""
+class Log(TypedDict):
+    """A log of a step."""
+
+    name: Annotated[str, "Its name."]
+    slug: Annotated[str, "Its name in URLs."]
+    type: Annotated[
+        str,
+        "s: lines of standard output and standard error; t: text; h: HTML; d: its text was"
+        " deleted.",
+    ]
+    lines: Annotated[int, "The number of its lines that are in the database."]
+    url: Annotated[_Url, "Its text."]
+
+
+class StepLink(TypedDict):
+    """A link that a step has set."""
+
+    name: Annotated[str, "Its text."]
+    url: Annotated[str, "Where it leads."]
+
+
+class Step(TypedDict):
+    """A step of a build."""
+
+    number: Annotated[int, "Its number in the build, from 0 on."]
+    name: Annotated[str, "Its name."]
+    state_string: Annotated[str, "What it does, or what came of it, in words."]
+    results: Annotated[int | None, f"{_RESULT} Null until it has ended."]
+    started_at: Annotated[int | None, "When it began; null before. Epoch seconds."]
+    complete_at: Annotated[int | None, "When it ended; null before. Epoch seconds."]
+    urls: Annotated[list[StepLink], "The links that it has set."]
+    logs: Annotated[list[Log], "Its logs, in the order in which they were begun."]
+
+
+class LogLine(TypedDict):
+    """A line of a log."""
+
+    stream: Annotated[str, "Where the step wrote it.", {"enum": ["stdout", "stderr"]}]
+    text: Annotated[str, "At most 500 characters of it, without colours."]
+
+
+class _LogTail(TypedDict):
+    name: Annotated[str, "The name of the log."]
+    tail: Annotated[
+        list[LogLine], "Its last lines, at most 30; without what Buildbot itself wrote into it."
+    ]
+    lines: Annotated[int, "The number of its lines that are in the database."]
+    url: Annotated[_Url, "Its whole text."]
+
+
+class LogTail(_LogTail, total=False):
+    """The end of a log."""
+
+    note: Annotated[str, "Why it cannot be shown. Only present then."]
+
+
+class FailedStep(TypedDict):
+    """The last step of a build that failed, and the end of its log."""
+
+    number: Annotated[int, "Its number in the build, from 0 on."]
+    name: Annotated[str, "Its name."]
+    state_string: Annotated[str, "What came of it, in words."]
+    results: Annotated[int | None, _RESULT]
+    log: Annotated[
+        LogTail | None,
+        "Of its logs, the one with lines of standard error, or else the first; of a step that"
+        " raised an exception, the traceback. Null if it has none.",
+    ]
+
+
+class _WithSteps(TypedDict):
+    steps: Annotated[
+        list[Step],
+        "Its steps, in their order; without those that Buildbot's own page hides, unless they"
+        " failed.",
+    ]
+    failed_step: Annotated[
+        FailedStep | None, "Null if no step has failed, or if the build succeeded all the same."
+    ]
+
+
+class BuildDetail(_OfRequestDetail, _Build, _WithSteps, _MaybePatched):
+    """A build, with the properties of its request, and its steps."""
 
 
 #: A row of a list. One with a ``build_id`` is a build; one without is a request that has no build.

@@ -51,6 +51,8 @@ class Route:
     :param beside: what only its page shows, as ``beside``: run after the handler, with the nouns
     :param live: a GET of what only the reactor knows: its handler runs there, after the nouns were
         looked up, and the answer is neither JSON nor a page but of this media type
+    :param media_types: of the answer of a GET that is neither JSON nor a page, but a text of any
+        length, of which readers send part after part; its handler returns a ``LogText``
     :param wait_for: lets clients wait for its answer: run as the handler is, it says what has to
         end before it is worth asking the handler
     :param offers: job requests of which its page says whether the visitor may do them
@@ -74,6 +76,7 @@ class Route:
     beside: Callable[..., Any] | None = None
     wait_for: Callable[..., WaitCondition | None] | None = None
     live: str | None = None
+    media_types: tuple[str, ...] = ()
     offers: tuple[Permission, ...] = ()
     tells_offers: bool = False
     selects: bool = False
@@ -172,6 +175,7 @@ class Declarations:
         beside: Callable[..., Any] | None = None,
         wait_for: Callable[..., WaitCondition | None] | None = None,
         live: str | None = None,
+        media_types: tuple[str, ...] = (),
         offers: tuple[Permission, ...] = (),
         tells_offers: bool = False,
         selects: bool = False,
@@ -206,6 +210,7 @@ class Declarations:
                 beside=beside,
                 wait_for=wait_for,
                 live=live,
+                media_types=media_types,
                 offers=offers,
                 tells_offers=tells_offers,
                 selects=selects,
@@ -266,6 +271,10 @@ def _check(route: Route) -> None:
         not reads or route.params or route.paged or route.wait_for or route.template is not None
     ):
         refuse("what is live is a GET without parameters, without a page and never held back")
+    if route.media_types and (
+        not reads or route.paged or route.wait_for or route.live or route.template is not None
+    ):
+        refuse("what is sent as a text is a GET without a page, and never held back")
     if route.beside is not None and (not reads or route.template is None):
         refuse("only the page of a GET shows something beside its value")
     if route.page_needs_setup and route.beside is None:

@@ -35,6 +35,8 @@ PATIENCE = 30.0
 EXISTING = {
     "branch": "main",
     "build": "1",
+    "step": "1",
+    "log": "stdio",
     "request": "1",
     "revision": REVISION,
     "any_revision": REVISION,

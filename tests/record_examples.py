@@ -67,8 +67,10 @@ READS = {
     "GET /jobs": Asked({}, {"num": 2}),
     "GET /jobs/<job>": Asked({"job_id": 1}),
 }
-#: The document would hold itself.
-WITHOUT = {"GET /openapi.json"} | {route.name for route in ROUTES if route.live is not None}
+#: The document would hold itself; what is no JSON has no example.
+WITHOUT = {"GET /openapi.json"} | {
+    route.name for route in ROUTES if route.live is not None or route.media_types
+}
 
 
 def main() -> int:

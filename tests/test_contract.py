@@ -35,6 +35,8 @@ EVERY_DATABASE = "heavy"
 EXISTING = {
     "branch": "main",
     "build": "1",
+    "step": "1",
+    "log": "stdio",
     "request": "1",
     "revision": REVISION,
     "job": "1",
@@ -46,6 +48,8 @@ EXISTING = {
 MISSING = {
     "branch": ("no/where", "Branch no/where not found"),
     "build": ("4711", "Build 4711 not found on branch main"),
+    "step": ("4711", "Step 4711 not found in build 1"),
+    "log": ("no/where", "Log no/where not found in step shell of build 1"),
     "request": ("4711", "Request 4711 not found on branch main"),
     "revision": ("4711", "Revision 4711 not found on branch main"),
     "job": ("4711", "Job 4711 not found"),
@@ -169,7 +173,10 @@ async def test_every_noun_that_is_missing_is_named(master: Any) -> None:
             path = url_of(route, **{noun: text})
             answer = await master.request(route.method, path, user=USER, data=body_of(route))
             assert (answer.status, answer.header("content-type")) == (404, "application/json")
-            assert answer.json == {"status": "FAILED", "msg": msg}, path
+            told = answer.json
+            if noun in ("step", "log"):
+                assert told.pop("detail").startswith("its ")
+            assert told == {"status": "FAILED", "msg": msg}, path
             page = await master.request(
                 route.method, path, user=USER, json=False, data=body_of(route)
             )

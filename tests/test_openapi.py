@@ -80,7 +80,9 @@ def test_members_come_in_the_order_in_which_they_are_declared(name: str) -> None
         assert [member for member in answer if member in required] == required
 
 
-@pytest.mark.parametrize("name", [route.name for route in ROUTES if route.live is None])
+@pytest.mark.parametrize(
+    "name", [route.name for route in ROUTES if route.live is None and not route.media_types]
+)
 def test_the_schema_of_what_a_route_returns_exists(name: str) -> None:
     assert schemas.schema_name(ROUTES[name].returns) in schemas.schemas()
 

@@ -29,9 +29,13 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Link
 from buildbot_selfserve.model import ListedBranch
+from buildbot_selfserve.model import Log
+from buildbot_selfserve.model import LogLine
 from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import PlannedReceipt
@@ -42,9 +46,11 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import RouteText
+from buildbot_selfserve.model import Run
 from buildbot_selfserve.model import SetPart
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import Step
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.resources.context import Visitor
@@ -286,6 +292,26 @@ def possible(text: str) -> Possible:
     return Possible(revision, named, sets, (builder,), named, (text,), (text,), lately)
 
 
+def steps(text: str) -> tuple[Step, ...]:
+    """Return a step that ended, with logs and links, one that runs and one that has not begun."""
+    logs = tuple(Log(number, text, text, kind, 3) for number, kind in enumerate("sthd"))
+    links = (Link(text, f"https://example.org/{text}"), Link(text, f"javascript:{text}"))
+    ended = Step(1, 9, 0, text, text, FAILURE, 1_700_000_000, 1_700_000_100, links, False, logs)
+    running = ended._replace(results=None, complete_at=None, urls=())
+    return ended, running, running._replace(started_at=None, logs=())
+
+
+def failed_step(text: str) -> FailedStep:
+    """Return a step that failed, with lines of both streams, one with colours and one cut off."""
+    lines = (
+        LogLine("stdout", (Run(text), Run(text, "in-red bold"))),
+        LogLine("stderr", (Run(text),), is_cut=True),
+        LogLine("stdout", ()),
+    )
+    step = steps(text)[0]
+    return FailedStep(step, step.logs[0], lines)
+
+
 DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
 
 
@@ -320,7 +346,10 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         },
         "build.html": {
             "value": BuildDetail(
-                build(text, endtime=1_700_000_100, status=FAILURE), properties(text)
+                build(text, endtime=1_700_000_100, status=FAILURE),
+                properties(text),
+                steps(text),
+                failed_step(text),
             ),
             "beside": False,
             **nouns(text),

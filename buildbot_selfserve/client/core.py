@@ -70,6 +70,26 @@ class Core(JobRequests):
         """Return one build; its request has properties."""
         return self._get(dict, branch, "build", str(build_id))
 
+    def log(
+        self,
+        branch: str,
+        build_id: int,
+        step: int | str,
+        log: str = "stdio",
+        *,
+        tail: int | None = None,
+        offset: int = 0,
+    ) -> Steps[str]:
+        """Return a log of a step as text, as much of it as has been written.
+
+        :param step: its number or its name
+        :param log: the name of the log, or its slug
+        :param tail: only so many of its last lines; ``None`` for all
+        :param offset: without so many of its first lines
+        """
+        path = (branch, "build", str(build_id), "log", str(step), log)
+        return self._get(str, *path, tail=tail, offset=offset or None)
+
     def request_row(self, branch: str, request_id: int) -> Steps[RequestDetail]:
         """Return one build request, with its properties and the ids of its builds."""
         return self._get(dict, branch, "request", str(request_id))

@@ -65,6 +65,7 @@ class TwistedClient(Configured):
     builds = _deferring(Core.builds)
     builders = _deferring(Core.builders)
     build_row = _deferring(Core.build_row)
+    log = _deferring(Core.log)
     request_row = _deferring(Core.request_row)
     revision = _deferring(Core.revision)
     is_done = _deferring(Core.is_done)

@@ -150,6 +150,8 @@ class Question:
 def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answer]]:
     """Return the JSON that answers *question*, which is of *kind*, and the answer that it came in.
 
+    Of a question that is answered with text, which is UTF-8, *kind* is ``str``.
+
     A job request gets a key of its own, the same for every attempt: however often it is sent, it
     is done once.
 
@@ -285,15 +287,22 @@ def _redirected(server: Server, send: Send, came: Answer) -> Send:
 
 
 def _parsed(server: Server, came: Answer, kind: type) -> Any:
+    if came.status < 300 and kind is str and _is_text(came):
+        return came.body.decode("utf-8", "replace")
     try:
         value = json.loads(came.body)
     except ValueError:
         value = None
-    if came.status < 300 and isinstance(value, kind):
+    if came.status < 300 and kind is not str and isinstance(value, kind):
         return value
     if came.status >= 400:
         raise _failure(server, came, value)
     raise _stranger(server, came)
+
+
+def _is_text(came: Answer) -> bool:
+    media_type = came.headers.get("content-type", "").partition(";")[0]
+    return media_type in ("text/plain", "application/octet-stream")
 
 
 def _failure(server: Server, came: Answer, value: Any) -> ClientError:

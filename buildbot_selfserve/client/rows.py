@@ -15,13 +15,17 @@ from buildbot_selfserve.answers import BuildDetail as BuildDetail
 from buildbot_selfserve.answers import BuildRow as BuildRow
 from buildbot_selfserve.answers import CompleteData as CompleteData
 from buildbot_selfserve.answers import Done as Done
+from buildbot_selfserve.answers import FailedStep as FailedStep
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
+from buildbot_selfserve.answers import Log as Log
+from buildbot_selfserve.answers import LogLine as LogLine
 from buildbot_selfserve.answers import Possible as Possible
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail
 from buildbot_selfserve.answers import RequestRow as RequestRow
 from buildbot_selfserve.answers import Row as Row
+from buildbot_selfserve.answers import Step as Step
 from buildbot_selfserve.answers import UserRows as UserRows
 
 BranchInfo = answers.Branch

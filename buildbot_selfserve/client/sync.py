@@ -68,6 +68,7 @@ class Client(Configured):
     builds = _waiting(Core.builds)
     builders = _waiting(Core.builders)
     build_row = _waiting(Core.build_row)
+    log = _waiting(Core.log)
     request_row = _waiting(Core.request_row)
     revision = _waiting(Core.revision)
     is_done = _waiting(Core.is_done)

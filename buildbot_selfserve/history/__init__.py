@@ -19,9 +19,11 @@ from buildbot_selfserve.history import builders
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import days
 from buildbot_selfserve.history import health
+from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import pushes
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import sourcestamps
+from buildbot_selfserve.history import steps
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Index
@@ -35,9 +37,12 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import ListedBranch
+from buildbot_selfserve.model import Log
+from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
 from buildbot_selfserve.model import RequestDetail
@@ -50,6 +55,7 @@ from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import Step
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.model import WaitCondition
 
@@ -96,6 +102,10 @@ class History:
     def request(self, branch: Branch, request_id: int) -> RequestRow | None:
         """Return the build request of this id if it belongs to *branch*."""
         return builds.request(self.connection, self.facts, branch, request_id)
+
+    def steps(self, build: BuildRow) -> tuple[Step, ...]:
+        """Return the steps of *build*, also those that are hidden."""
+        return steps.steps(self.connection, build.build_id)
 
     def any_revision(self, branch: Branch, text: str) -> list[AnyRevision]:
         """Return the revisions that may be built when *text* is asked for: one, or several."""
@@ -215,8 +225,20 @@ class History:
         return users.rows_of_user(self.connection, self.facts, branch, user, request_ids)
 
     def build_detail(self, build: BuildRow) -> BuildDetail:
-        """Return *build* with the properties of its request."""
+        """Return *build* with the properties of its request, and its steps."""
         return builds.build_detail(self.connection, build)
+
+    def failed_steps(self, build_ids: Sequence[int]) -> dict[int, FailedStep]:
+        """Return the step that failed last in each of some builds in which one has, by build."""
+        return steps.failed_steps(self.connection, build_ids)
+
+    def log_text(self, log: Log, offset: int, tail: int | None) -> LogText:
+        """Return what of *log* is to be sent; ``log_part`` reads it."""
+        return logs.text(self.connection, log, offset, tail)
+
+    def log_part(self, wanted: LogText) -> tuple[bytes, LogText | None]:
+        """Return the next part of the text of a log, and what is left of it."""
+        return logs.part(self.connection, wanted)
 
     def sourcestamps_of(self, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
         """Return the sourcestamps of requests, by id."""

@@ -8,9 +8,11 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history import steps
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
@@ -42,8 +44,12 @@ def request(
 
 
 def build_detail(connection: sa.Connection, build: BuildRow) -> BuildDetail:
-    """Return *build* with the properties of its request."""
-    return BuildDetail(build, properties(connection, build.request.buildset_id))
+    """Return *build* with the properties of its request, and its steps."""
+    every = steps.steps(connection, build.build_id)
+    # a step may fail without its build
+    failed = None if build.status == SUCCESS else steps.failed_step(connection, every)
+    its_properties = properties(connection, build.request.buildset_id)
+    return BuildDetail(build, its_properties, steps.shown(every), failed)
 
 
 def request_detail(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from buildbot_selfserve.answers import RESULT_NAMES
 from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.answers import RevisionVerdict
+from buildbot_selfserve.model.ansi import Run
 from buildbot_selfserve.model.api_document import ApiDocument
 from buildbot_selfserve.model.api_document import Manual
 from buildbot_selfserve.model.api_document import RouteText
@@ -108,13 +109,25 @@ from buildbot_selfserve.model.site import Setup
 from buildbot_selfserve.model.site import SetupBasis
 from buildbot_selfserve.model.site import Site
 from buildbot_selfserve.model.site import midnight
+from buildbot_selfserve.model.steps import DELETED
+from buildbot_selfserve.model.steps import HTML
+from buildbot_selfserve.model.steps import STDIO
+from buildbot_selfserve.model.steps import TEXT
+from buildbot_selfserve.model.steps import FailedStep
+from buildbot_selfserve.model.steps import Link
+from buildbot_selfserve.model.steps import Log
+from buildbot_selfserve.model.steps import LogLine
+from buildbot_selfserve.model.steps import LogText
+from buildbot_selfserve.model.steps import Step
 from buildbot_selfserve.model.wire import as_json
 
 __all__ = [
     "CANCELLED",
+    "DELETED",
     "EXCEPTION",
     "FAILING",
     "FAILURE",
+    "HTML",
     "JOB_PROPERTY",
     "KEY_PROPERTY",
     "MARKS",
@@ -129,7 +142,9 @@ __all__ = [
     "SHORTEST_BUILT",
     "SKIPPED",
     "STABLE_DELAY",
+    "STDIO",
     "SUCCESS",
+    "TEXT",
     "UNSETTLED",
     "WARNINGS",
     "AnyRevision",
@@ -155,13 +170,18 @@ __all__ = [
     "Ending",
     "Event",
     "EventStream",
+    "FailedStep",
     "Health",
     "Job",
     "JobRow",
     "Jobs",
     "LastGreen",
     "Limits",
+    "Link",
     "ListedBranch",
+    "Log",
+    "LogLine",
+    "LogText",
     "Manual",
     "Measured",
     "NewBuildset",
@@ -186,6 +206,7 @@ __all__ = [
     "RevisionVerdict",
     "RouteText",
     "Row",
+    "Run",
     "Selection",
     "SetPart",
     "Setup",
@@ -193,6 +214,7 @@ __all__ = [
     "Site",
     "Sourcestamp",
     "Stamp",
+    "Step",
     "Target",
     "UserRows",
     "WaitCondition",

@@ -16,6 +16,8 @@ from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Revision
 from buildbot_selfserve.model.results import result_name
+from buildbot_selfserve.model.steps import FailedStep
+from buildbot_selfserve.model.steps import Step
 
 
 class RequestRow(NamedTuple):
@@ -104,10 +106,15 @@ Row = BuildRow | RequestRow
 
 @dataclass(frozen=True)
 class BuildDetail:
-    """One build with the properties of its request."""
+    """One build with the properties of its request, and its steps.
+
+    :param failed_step: the last step that failed; ``None`` where none has, or the build succeeded
+    """
 
     build: BuildRow
     properties: dict[str, Any]
+    steps: tuple[Step, ...] = ()
+    failed_step: FailedStep | None = None
 
 
 @dataclass(frozen=True)

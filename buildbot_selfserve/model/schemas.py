@@ -28,6 +28,9 @@ Schema = dict[str, Any]
 #: The name of the schema of every refusal; ``views.error_responses`` writes those.
 FAILURE = answers.Failure.__name__
 
+#: Parts of answers that have a name of their own, too.
+_PARTS: tuple[Any, ...] = (answers.Step, answers.FailedStep)
+
 _TYPES = {bool: "boolean", int: "integer", str: "string"}
 
 
@@ -53,7 +56,12 @@ def kinds() -> frozenset[type]:
 def schemas() -> dict[str, Schema]:
     """Return every schema by its name."""
     return {
-        name: _schema(hint) for name, hint in (*_answers().values(), (FAILURE, answers.Failure))
+        name: _schema(hint)
+        for name, hint in (
+            *_answers().values(),
+            *((part.__name__, part) for part in _PARTS),
+            (FAILURE, answers.Failure),
+        )
     }
 
 
@@ -69,7 +77,7 @@ def _answers() -> dict[type, tuple[str, Any]]:
 
 def _inside(hint: Any) -> Schema:
     """Return the schema of a part of an answer: a reference if it is an answer itself."""
-    named = any(hint is whole for _, whole in _answers().values())
+    named = hint in _PARTS or any(hint is whole for _, whole in _answers().values())
     return reference(hint.__name__) if named else _schema(hint)
 
 

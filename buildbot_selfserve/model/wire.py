@@ -18,6 +18,7 @@ from buildbot_selfserve.model import decisions
 from buildbot_selfserve.model import jobs
 from buildbot_selfserve.model import pushes
 from buildbot_selfserve.model import rows
+from buildbot_selfserve.model import steps
 from buildbot_selfserve.model.site import Site
 
 
@@ -89,7 +90,68 @@ def _(detail: rows.BuildDetail, site: Site) -> answers.BuildDetail:
         **_request(detail.build.request, site),
         "properties": detail.properties,
     }
-    return {**build, "requests": [request]}
+    logs = _LogUrls(detail.build, site)
+    failed = detail.failed_step
+    return {
+        **build,
+        "requests": [request],
+        "steps": [_step(step, logs) for step in detail.steps],
+        "failed_step": None if failed is None else _failed_step(failed, logs),
+    }
+
+
+class _LogUrls:
+    """Knows the URLs of the logs of a build."""
+
+    def __init__(self, build: rows.BuildRow, site: Site) -> None:
+        branch = quote(build.branch, safe="")
+        self._here = f"{site.buildbot_url}{site.path}/{branch}/build/{build.build_id}/log"
+
+    def url(self, step: steps.Step, log: steps.Log) -> str:
+        return f"{self._here}/{step.number}/{quote(log.slug, safe='')}"
+
+
+def _step(step: steps.Step, urls: _LogUrls) -> answers.Step:
+    return {
+        "number": step.number,
+        "name": step.name,
+        "state_string": step.state_string,
+        "results": step.results,
+        "started_at": step.started_at,
+        "complete_at": step.complete_at,
+        "urls": [{"name": link.name, "url": link.url} for link in step.urls],
+        "logs": [
+            {
+                "name": log.name,
+                "slug": log.slug,
+                "type": log.type,
+                "lines": log.lines,
+                "url": urls.url(step, log),
+            }
+            for log in step.logs
+        ],
+    }
+
+
+def _failed_step(failed: steps.FailedStep, urls: _LogUrls) -> answers.FailedStep:
+    step, log = failed.step, failed.log
+    tail: answers.LogTail | None = None
+    if log is not None:
+        tail = {
+            "name": log.name,
+            "tail": [{"stream": line.stream, "text": line.text} for line in failed.tail],
+            "lines": log.lines,
+            "url": urls.url(step, log),
+        }
+        if failed.note:
+            tail["note"] = failed.note
+    return {
+        "number": step.number,
+        "name": step.name,
+        "state_string": step.state_string,
+        "results": step.results,
+        "log": tail,
+    }
 
 
 @as_json.register

@@ -158,6 +158,11 @@ IDEMPOTENCY_KEY = Text(
     " same content, returns the first receipt.",
 )
 
+TAIL = Int(
+    "tail", "Return only so many of the last lines; all by default.", minimum=1, maximum=10000
+)
+LINE_OFFSET = Int("offset", "The number of lines to skip, from the first one on.", default=0)
+
 LIMIT = Int(
     "limit",
     "The maximum number of rows; the Link header of the answer has the URL of the next page.",
@@ -200,5 +205,7 @@ PATH: dict[str, Param] = {
     ),
     "user": Text("user", "The author of changes, or the address in it.", required=True),
     "anybody": Text("user", "The author of changes, or the address in it.", required=True),
+    "step": Text("step", "The number of the step, or its name.", required=True),
+    "log": Text("log", "The slug of the log, or its name.", required=True),
     "job": Int("job_id", "The id of the job request.", required=True, minimum=1),
 }

@@ -8,11 +8,16 @@ from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers.room import WINDOW
 from buildbot_selfserve.readers.room import Room
+
+log = Logger()
 
 #: Bytes a second: who takes less may be cut off when others wait for room.
 SLOWEST = 64 * 1024
@@ -99,6 +104,76 @@ class Delivery(NamedTuple):
 
     value: Any
     body: Body
+
+
+class PartedBody:
+    """A text of any length on its way to a client, of which readers are asked part after part.
+
+    So neither they nor this process ever hold more of it than a part, and no connection to a
+    database waits for the client.
+
+    :param first: its first part
+    :param left: what is left behind that, ``None`` at the end of the text
+    :param ask: asks for the part that *left* stands for; returns it, with what is left then
+    """
+
+    #: Nobody knows it before the end.
+    length: None = None
+
+    def __init__(
+        self, first: Body, left: Any, ask: Callable[[Any], defer.Deferred[Delivery]]
+    ) -> None:
+        self._part = first
+        self._left = left
+        self._ask = ask
+        self._asked: defer.Deferred[None] | None = None
+        self._is_over = False
+        self._more: Callable[[], None] = lambda: None
+        self._lost: Callable[[], None] = lambda: None
+
+    def begin(self, more: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Begin to take it (``Body.begin``)."""
+        self._more, self._lost = more, lost
+        self._part.begin(more, self._lose)
+
+    def take(self) -> bytes | None:
+        """Return the next piece (``Body.take``)."""
+        piece = self._part.take()
+        if piece or piece is None:
+            return piece
+        if self._left is None:
+            self._is_over = True
+            return b""
+        if self._asked is None:
+            self._asked = self._ask(self._left).addCallbacks(self._came, self._failed)
+        return None
+
+    def stop(self) -> None:
+        """Let go of what was not taken."""
+        self._is_over = True
+        self._part.stop()
+        if self._asked is not None:
+            self._asked.cancel()
+
+    def _came(self, part: Delivery) -> None:
+        self._asked = None
+        self._part, self._left = part.body, part.value
+        if self._is_over:
+            self._part.stop()
+            return
+        self._part.begin(self._more, self._lose)
+        self._more()
+
+    def _failed(self, failure: Failure) -> None:
+        self._asked = None
+        if not self._is_over:
+            log.warn("selfserve: a text was cut off: {error}", error=failure.getErrorMessage())
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self._is_over:
+            self.stop()
+            self._lost()
 
 
 class PipedBody(Body):

@@ -9,11 +9,16 @@ from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Log
+from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Receipt
+from buildbot_selfserve.model import Step
 from buildbot_selfserve.params.declared import BUILD_ID
 from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
 from buildbot_selfserve.params.declared import COUNT
+from buildbot_selfserve.params.declared import LINE_OFFSET
 from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import TAIL
 from buildbot_selfserve.permissions import CANCEL_BUILD
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources.context import Answer
@@ -36,8 +41,32 @@ def is_built(ctx: ReadContext, branch: Branch, build: BuildRow) -> bool:
     template="build.html",
 )
 def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDetail:
-    """Return one build, with the properties of its request."""
+    """Return one build, with the properties of its request, its steps, and why it failed."""
     return ctx.history.build_detail(build)
+
+
+@declare(
+    "GET",
+    "/<branch>/build/<build>/log/<step>/<log>",
+    params=(TAIL, LINE_OFFSET),
+    media_types=("text/plain", "application/octet-stream"),
+    returns=LogText,
+)
+def log_text(
+    ctx: ReadContext,
+    branch: Branch,
+    build: BuildRow,
+    step: Step,
+    log: Log,
+    tail: int | None,
+    offset: int,
+) -> LogText:
+    """Return a log of a step as text, the whole log or its end.
+
+    The text is UTF-8 with the colours that the step has printed. An HTML log is sent as a file to
+    save. Of a step that is still running, the log has the lines that are in the database by now.
+    """
+    return ctx.history.log_text(log, offset, tail)
 
 
 @declare(

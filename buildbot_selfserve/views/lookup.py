@@ -22,15 +22,18 @@ from urllib.parse import urlencode
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.history.index import near
+from buildbot_selfserve.model import DELETED
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Selection
+from buildbot_selfserve.model import Step
 from buildbot_selfserve.params.declared import BUILDERS
 from buildbot_selfserve.params.declared import EXCLUDE_BUILDERS
 from buildbot_selfserve.params.declared import PATH
@@ -51,6 +54,7 @@ _WILDCARD = re.compile(r"[*?\[\]]")
 
 Found = Mapping[str, Any]
 Named = TypeVar("Named")
+HasName = TypeVar("HasName", Step, Log)
 
 
 def resolve(reading: Reading, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -93,6 +97,43 @@ def _build(reading: Reading, found: Found, text: str) -> BuildRow:
     if build is None:
         raise NotFound(f"Build {text} not found on branch {branch.name}", links=_today(branch))
     return build
+
+
+def _step(reading: Reading, found: Found, text: str) -> Step:
+    build = found["build"]
+    steps = reading.history.steps(build)
+    numbered = next((step for step in steps if str(step.number) == text), None)
+    step = numbered or _first(partial(_named, steps), _spellings("step", text))
+    if step is None:
+        named = ", ".join(step.name for step in steps[:MOST_CANDIDATES])
+        raise NotFound(
+            f"Step {text} not found in build {build.build_id}",
+            f"its steps: {named}" if named else "it has no steps yet",
+        )
+    return step
+
+
+def _log(reading: Reading, found: Found, text: str) -> Log:
+    build, step = found["build"], found["step"]
+    where = f"in step {step.name} of build {build.build_id}"
+    log = _first(partial(_slugged, step.logs), _spellings("log", text)) or _first(
+        partial(_named, step.logs), _spellings("log", text)
+    )
+    if log is None:
+        named = ", ".join(log.slug for log in step.logs[:MOST_CANDIDATES])
+        detail = f"its logs: {named}" if named else "it has no logs"
+        raise NotFound(f"Log {text} not found {where}", detail)
+    if log.type == DELETED:
+        raise NotFound(f"Log {text} not found {where}", "its text was deleted")
+    return log
+
+
+def _named(some: Iterable[HasName], name: str) -> HasName | None:
+    return next((one for one in some if one.name == name), None)
+
+
+def _slugged(logs: Iterable[Log], slug: str) -> Log | None:
+    return next((log for log in logs if log.slug == slug), None)
 
 
 def _request(reading: Reading, found: Found, text: str) -> RequestRow:
@@ -309,6 +350,8 @@ def _names_like(pattern: str, names: Iterable[str]) -> list[str]:
 _RESOLVERS: dict[str, Callable[[Reading, Found, str], Any]] = {
     "branch": _branch,
     "build": _build,
+    "step": _step,
+    "log": _log,
     "request": _request,
     "revision": _revision,
     "any_revision": _any_revision,

@@ -391,8 +391,8 @@ def _done(route: Route) -> Object:
 
 
 def _content(route: Route) -> Object:
-    if route.live is not None:
-        return {route.live: {"schema": {"type": "string"}}}
+    if media_types := route.media_types if route.live is None else (route.live,):
+        return {media_type: {"schema": {"type": "string"}} for media_type in media_types}
     json_content: Object = {"schema": schemas.reference(schemas.schema_name(route.returns))}
     answer = examples().get(route.name, {}).get("answer")
     if answer is not None:

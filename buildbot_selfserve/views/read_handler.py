@@ -12,10 +12,13 @@ from urllib.parse import quote
 
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
 from buildbot_selfserve.model import Revision
@@ -57,6 +60,8 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     :raises LargeAnswer: the answer is too large for the lane of small answers
     """
     route = ROUTES[read_request.route]
+    if route.media_types:
+        return _text_answer(reader, site, read_request)
     try:
         found, value, beside = reader.read(site, partial(_answered, route, read_request))
     except SelfServeError as error:
@@ -88,6 +93,40 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     return etag.tagged(read_request, Response(200, render.HTML_TYPE, body, (*links, twin)))
 
 
+def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
+    """Return the first part of a text, and what is left of it.
+
+    :raises SelfServeError: it does not exist, or cannot be read; a browser then gets a page of that
+    :raises LargeAnswer: there is too much for the lane of small answers
+    """
+
+    def work(reading: Reading) -> tuple[LogText, tuple[bytes, LogText | None] | None]:
+        _, wanted = _value(ROUTES[read_request.route].handler, read_request, reading)
+        is_large = wanted.end - wanted.first > MOST_SMALL["json"]
+        if is_large and not read_request.is_large:
+            return wanted, None
+        return wanted, reading.history.log_part(wanted)
+
+    wanted, part = reader.read(site, work)
+    if part is None:
+        raise LargeAnswer
+    body, left = part
+    first = Response(200, render.TEXT_TYPE, body, left=left)
+    if wanted.log.type == HTML:
+        # a step has written it: in a browser it would be a page of this site
+        name = quote(f"{wanted.log.slug}.html", safe="")
+        saved = ("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
+        first = replace(first, content_type=render.FILE_TYPE, headers=(saved,))
+    # what more parts will follow has no tag before its end
+    return etag.tagged(read_request, first) if left is None else first
+
+
+def next_part(reader: Reader, site: Site, wanted: LogText) -> Lengthy:
+    """Return the next part of a text, and beside it what is left then."""
+    body, left = reader.read(site, lambda reading: reading.history.log_part(wanted))
+    return Lengthy(left, body)
+
+
 def _page_of(site: Site, revision: Revision) -> str:
     """Return the path of the page of a revision, which is what somebody looked for."""
     branch, text = quote(revision.branch.name, safe=""), quote(revision.revision, safe="")
@@ -97,7 +136,7 @@ def _page_of(site: Site, revision: Revision) -> str:
 def answer_in_pieces(reader: Reader, site: Site, read_request: ReadRequest) -> Response | Lengthy:
     """Return what ``answer`` returns, a long body in pieces beside it."""
     whole = answer(reader, site, read_request)
-    if len(whole.body) <= PIECE:
+    if len(whole.body) <= PIECE and whole.left is None:
         return whole
     return Lengthy(replace(whole, body=b""), whole.body)
 
@@ -132,6 +171,8 @@ def _size(value: Any) -> int:
         return len(value.jobs) + sum(len(job.requests) for job in value.jobs)
     if isinstance(value, Job):
         return len(value.requests)
+    if isinstance(value, BuildDetail):
+        return len(value.steps)
     return len(value.builders) // NAMES_A_ROW if isinstance(value, Builders | Possible) else 0
 
 

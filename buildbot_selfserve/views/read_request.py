@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from buildbot_selfserve.model import Decision
+from buildbot_selfserve.model import LogText
 from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.views import paging
 
@@ -53,12 +54,14 @@ class Response:
     """A whole response but for what only the reactor knows.
 
     :param headers: names and values, further to the content type
+    :param left: what follows the body, of a text that is sent part after part
     """
 
     status: int
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    left: LogText | None = None
 
 
 def page_context(read_request: ReadRequest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import datetime
 import functools
 import json
 import math
+import re
 import time as clock
 import zoneinfo
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from buildbot_selfserve.views import revision_summary
 
 JSON_TYPE = "application/json"
 HTML_TYPE = "text/html; charset=utf-8"
+TEXT_TYPE = "text/plain; charset=utf-8"
+FILE_TYPE = "application/octet-stream"
 
 #: What every template finds: where everything is, our static files and their version, epoch
 #: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows,
@@ -45,6 +48,9 @@ ALWAYS = frozenset(
         "json_url",
     }
 )
+
+#: Characters that no page may have, and what some terminals would obey.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def json_bytes(data: Any) -> bytes:
@@ -80,6 +86,7 @@ def templates() -> jinja2.Environment:
     environment.filters["segment"] = segment
     environment.filters["set_action"] = set_action
     environment.filters["duration"] = duration
+    environment.filters["printable"] = printable
     return environment
 
 
@@ -116,6 +123,11 @@ def page(
 def segment(text: object) -> str:
     """Return *text* as one segment of a path: a slash in it is data."""
     return quote(str(text), safe="", errors="replace")
+
+
+def printable(text: str) -> str:
+    """Return *text* with a sign in place of each control character but for tabs and line ends."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def duration(seconds: int | None) -> str:

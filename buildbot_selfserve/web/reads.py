@@ -27,6 +27,7 @@ from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import EventStream
+from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import WaitCondition
@@ -109,8 +110,12 @@ class Reads:
                 found = await readers.ask(answer, site, asked, large=True)
             return found
 
+        def ask_next(left: LogText) -> defer.Deferred[Delivery]:
+            readers, site = self.backend.readers, self.backend.site
+            return readers.ask(read_handler.next_part, site, left, large=True)
+
         if shared is None:
-            return await send(request, await ask(), self._clock)
+            return await send(request, await ask(), self._clock, ask_next)
         # each who waits is sent the same: it cannot come in pieces, which are taken once
         asked = shared.ask(
             read_request.key, lambda: defer.Deferred.fromCoroutine(ask(read_handler.answer))

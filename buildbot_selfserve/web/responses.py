@@ -4,6 +4,7 @@ client takes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
@@ -15,16 +16,23 @@ from zope.interface import implementer
 
 from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
+from buildbot_selfserve.readers.bodies import PartedBody
 from buildbot_selfserve.views.read_request import Response
 
 #: Seconds in which a client has to take what the transport holds, at most some 128 KiB.
 PATIENCE = 60.0
 
 
-def respond(request: Request, answer: Response, length: int | None = None) -> bytes:
-    """Set the status and the headers of *answer*; return its body.
+def respond(request: Request, answer: Response) -> bytes:
+    """Set the status and the headers of *answer*; return its body."""
+    _begin(request, answer, len(answer.body))
+    return answer.body
 
-    :param length: of a body that is sent otherwise, in bytes
+
+def _begin(request: Request, answer: Response, length: int | None) -> None:
+    """Set the status and the headers of *answer*.
+
+    :param length: of its body in bytes; ``None`` if nobody knows it yet
     """
     request.setResponseCode(answer.status)
     for name, value in answer.headers:
@@ -34,25 +42,38 @@ def respond(request: Request, answer: Response, length: int | None = None) -> by
             request.setHeader(name, value)
     if answer.status != 304:
         request.setHeader("Content-Type", answer.content_type)
-        length = len(answer.body) if length is None else length
-        request.setHeader("Content-Length", str(length))
-    return answer.body
+        if length is not None:
+            request.setHeader("Content-Length", str(length))
 
 
-async def send(request: Request, answer: Response | Delivery, clock: IReactorTime) -> bytes:
-    """Answer, in pieces where it is long; return the rest of the body."""
+async def send(
+    request: Request,
+    answer: Response | Delivery,
+    clock: IReactorTime,
+    ask: Callable[[Any], defer.Deferred[Delivery]] | None = None,
+) -> bytes:
+    """Answer, in pieces where it is long; return the rest of the body.
+
+    :param ask: asks for the next part of a text that comes in parts
+    """
     if isinstance(answer, Response):
         return respond(request, answer)
+    whole: Response = answer.value
+    body: Body | PartedBody = answer.body
+    if ask is not None and whole.left is not None:
+        body = PartedBody(answer.body, whole.left, ask)
     try:
-        respond(request, answer.value, answer.body.length)
+        _begin(request, whole, body.length)
         if request.method != b"HEAD":
-            await send_pieces(request, answer.body, clock)
+            await send_pieces(request, body, clock)
     finally:
-        answer.body.stop()
+        body.stop()
     return b""
 
 
-def send_pieces(request: Request, body: Body, clock: IReactorTime) -> defer.Deferred[None]:
+def send_pieces(
+    request: Request, body: Body | PartedBody, clock: IReactorTime
+) -> defer.Deferred[None]:
     """Write *body* as that of the answer to *request*; return when all of it is written.
 
     If the client hangs up, it never returns: cancel what waits for it. So it is
@@ -69,7 +90,7 @@ def send_pieces(request: Request, body: Body, clock: IReactorTime) -> defer.Defe
 class _Sender:
     """Writes until the transport has enough, and again when it wants more."""
 
-    def __init__(self, request: Request, body: Body, clock: IReactorTime) -> None:
+    def __init__(self, request: Request, body: Body | PartedBody, clock: IReactorTime) -> None:
         self.done: defer.Deferred[None] = defer.Deferred(lambda _: self.stopProducing())
         self._request = request
         self._body = body

@@ -1,11 +1,12 @@
 """The command ``selfserve``.
 
-``group`` has what all commands share: options, errors and exit statuses. ``reads`` and ``writes``
-have the commands; ``show`` and ``waiting`` say to people what came of them.
+``group`` has what all commands share: options, errors and exit statuses. ``reads``, ``logs`` and
+``writes`` have the commands; ``show`` and ``waiting`` say to people what came of them.
 """
 
 from __future__ import annotations
 
+from buildbot_selfserve.client.command import logs
 from buildbot_selfserve.client.command import reads
 from buildbot_selfserve.client.command import writes
 from buildbot_selfserve.client.command.group import Group
@@ -16,7 +17,7 @@ __all__ = ["run", "selfserve"]
 #: The command with all its commands.
 selfserve = Group(
     "selfserve",
-    commands=[*reads.COMMANDS, *writes.COMMANDS],
+    commands=[*reads.COMMANDS, *logs.COMMANDS, *writes.COMMANDS],
     help="List, start, rebuild and cancel builds of a Buildbot with self-serve.",
 )
 

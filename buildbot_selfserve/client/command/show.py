@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 import time
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import LogLine
 from buildbot_selfserve.client.rows import Outcome
 from buildbot_selfserve.client.rows import Plan
 from buildbot_selfserve.client.rows import Receipt
@@ -54,6 +56,19 @@ _STYLES = {
     "left_out": "yellow",
     "unknown": "magenta",
 }
+
+#: What a terminal would obey: a control sequence, a string up to its end, any other sequence.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])(?:[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c))?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+#: Control characters but for tabs, line ends and what begins a colour; and those that let a text be
+#: read in another order.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\x1b(?!\[[0-9;:]*m)"
+)
 
 
 class Screen:
@@ -172,6 +187,25 @@ class Screen:
         if job["complete_data"] is not None:
             self._outcomes(job["complete_data"]["body"]["requests"])
 
+    def heading(self, text: str) -> None:
+        """Show what the text below is about."""
+        self.out.print(Text(f"==> {clean(text)} <==", style="bold"), soft_wrap=True)
+
+    def log_text(self, text: str) -> None:
+        """Show a log; on a terminal with the colours that it has, and with nothing else of them."""
+        coloured = self.out.is_terminal and not self.out.no_color
+        shown = _ESCAPE.sub(_colours if coloured else "", text)
+        shown = _CONTROL.sub("\ufffd", shown)
+        sys.stdout.write(f"{shown}\x1b[0m" if coloured and "\x1b" in shown else shown)
+        sys.stdout.flush()
+
+    def log_lines(self, lines: Iterable[LogLine]) -> None:
+        """Show lines of a log; what came from standard error is red on a terminal."""
+        for line in lines:
+            style = "red" if line["stream"] == "stderr" else ""
+            text = _CONTROL.sub("\ufffd", _ESCAPE.sub("", line["text"]))
+            self.out.print(Text(text, style=style), soft_wrap=True)
+
     def names(self, names: Sequence[str]) -> None:
         """Show names, one a line."""
         if self.as_json:
@@ -212,6 +246,11 @@ def counts(done: Done) -> str:
 def moment(seconds: int) -> str:
     """Return epoch seconds in the time of this place."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _colours(escape: re.Match[str]) -> str:
+    """Return *escape* if it is a colour, else nothing."""
+    return escape[0] if _COLOUR.fullmatch(escape[0]) else ""
 
 
 def clean(text: str) -> str:

@@ -1,0 +1,254 @@
+"""Reads logs: their ends for those who ask why a build failed, and their text part after part.
+
+Buildbot keeps a log in chunks of whole lines, each compressed by itself (buildbot/db/logs.py). Only
+those that are needed are read. What a step has not written yet, and what the master still has in
+memory, is in no chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from buildbot.db import compression
+from buildbot.db.model import Model
+
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.model import HTML
+from buildbot_selfserve.model import STDIO
+from buildbot_selfserve.model import Log
+from buildbot_selfserve.model import LogLine
+from buildbot_selfserve.model import LogText
+from buildbot_selfserve.model import ansi
+
+#: The end of a log has so many lines of so many characters at most.
+MOST_LINES, LONGEST_LINE = 30, 500
+#: So many of the last lines of a log are looked at first, because some are headers; then so many
+#: before them, so often.
+LAST, BEFORE, MOST_LOOKS = MOST_LINES + 10, 100, 3
+#: Bytes of a line that are looked at: enough for LONGEST_LINE characters, and for as many colours.
+MOST_BYTES = 32 * LONGEST_LINE
+#: A part of a text ends with the chunk with which it has so many bytes, or its chunks have, or they
+#: are so many.
+PART, MOST_STORED, MOST_CHUNKS = 2**20, 2**17, 500
+
+#: The package that each compression needs, by the number that a chunk has for it.
+COMPRESSIONS: Mapping[int, tuple[type[compression.CompressorInterface], str]] = {
+    1: (compression.GZipCompressor, "zlib"),
+    2: (compression.BZipCompressor, "bz2"),
+    3: (compression.LZ4Compressor, "lz4"),
+    4: (compression.ZStdCompressor, "zstandard"),
+    5: (compression.BrotliCompressor, "brotli"),
+}
+
+#: What the lines of a log with several streams begin with (buildbot/process/log.py).
+_STREAMS = {b"o": "stdout", b"e": "stderr"}
+
+_chunks = Model.logchunks
+_CONTENTS = sa.select(
+    _chunks.c.logid,
+    _chunks.c.first_line,
+    _chunks.c.last_line,
+    _chunks.c.compressed,
+    _chunks.c.content,
+)
+_SIZES = sa.select(_chunks.c.first_line, _chunks.c.last_line, sa.func.length(_chunks.c.content))
+
+
+class Tail(NamedTuple):
+    """The end of a log.
+
+    :param has_stderr: a line of it, or one just before it, came from standard error
+    :param note: why there is none, although the log has lines; else empty
+    """
+
+    lines: tuple[LogLine, ...] = ()
+    has_stderr: bool = False
+    note: str = ""
+
+
+def tails(connection: sa.Connection, logs: Sequence[Log]) -> dict[int, Tail]:
+    """Return the ends of *logs*, by their ids; header lines are left out."""
+    ends = {log.log_id: _End(log) for log in logs if log.type != HTML and log.lines}
+    wanted = {log_id: (end.first - LAST, end.first) for log_id, end in ends.items()}
+    # a chunk may have come since the log was counted
+    until: int | None = None
+    for _ in range(MOST_LOOKS):
+        for record in _last_chunks(connection, wanted, until):
+            ends[record[0]].add(*record[1:])
+        wanted = {
+            log_id: (end.first - BEFORE, end.first)
+            for log_id, end in ends.items()
+            if log_id in wanted and end.is_short
+        }
+        until = -1
+    return {log_id: end.tail() for log_id, end in ends.items()}
+
+
+def text(connection: sa.Connection, log: Log, offset: int, tail: int | None) -> LogText:
+    """Return what of *log* is to be sent.
+
+    :param offset: without so many of its first lines
+    :param tail: only so many of its last lines; ``None`` for all
+    """
+    last = sa.select(sa.func.max(_chunks.c.last_line)).where(_chunks.c.logid == log.log_id)
+    newest = connection.execute(last).scalar()
+    end = 0 if newest is None else newest + 1
+    first = offset if tail is None else max(offset, end - tail)
+    return LogText(log, min(first, end), end)
+
+
+def part(connection: sa.Connection, wanted: LogText) -> tuple[bytes, LogText | None]:
+    """Return the next part of a text as UTF-8, each line with its end, and what is left of it.
+
+    :raises Refused: it cannot be read
+    """
+    log, first = wanted.log, wanted.first
+    if first >= wanted.end:
+        return b"", None
+    here = sa.and_(_chunks.c.logid == log.log_id, _chunks.c.last_line >= first)
+    until, count = _extent(connection, _SIZES.where(here))
+    # what was joined with its neighbours meanwhile has another last line
+    contents = _CONTENTS.where(here, _chunks.c.first_line <= until)
+    found = connection.execute(contents.order_by(_chunks.c.last_line).limit(count))
+    pieces: list[bytes] = []
+    held = 0
+    for _, begin, last, *chunk in found:
+        if held >= PART:
+            break
+        if last >= first and begin < wanted.end:
+            pieces.append(_text_of(log, chunk, first - begin, wanted.end - begin))
+            first, held = last + 1, held + len(pieces[-1])
+    found.close()
+    if not pieces:
+        raise _unreadable(log, "its text was deleted")
+    left = wanted._replace(first=first) if first < wanted.end else None
+    return b"".join(pieces), left
+
+
+def _extent(connection: sa.Connection, sizes: sa.Select[Any]) -> tuple[int, int]:
+    """Return where the chunks of the next part end, and how many they are."""
+    until, held, count = -1, 0, 0
+    found = connection.execute(sizes.order_by(_chunks.c.last_line).limit(MOST_CHUNKS))
+    for _, last, size in found.all():
+        if held >= MOST_STORED:
+            break
+        until, held, count = last, held + (size or 0), count + 1
+    return until, count
+
+
+def _text_of(log: Log, chunk: Sequence[Any], first: int, end: int) -> bytes:
+    """Return lines of a chunk as a text.
+
+    :param first: the first line, counted from that of the chunk; *end* is behind the last one
+    """
+    lines = unpacked(log, *chunk).split(b"\n")[max(0, first) : end]
+    if log.type == STDIO:
+        lines = [line[1:] for line in lines]
+    return b"\n".join([*lines, b""])
+
+
+def _last_chunks(
+    connection: sa.Connection, wanted: Mapping[int, tuple[int, int]], until: int | None
+) -> Sequence[Any]:
+    """Return chunks of several logs, those of each from its end on.
+
+    :param wanted: the lines, by the id of the log: first, and behind the last
+    :param until: ``None`` to take what comes behind them, too
+    """
+    if not wanted:
+        return ()
+    conditions = []
+    for log_id, (first, end) in wanted.items():
+        here = [_chunks.c.logid == log_id, _chunks.c.last_line >= first]
+        if until is not None:
+            here.append(_chunks.c.last_line < end)
+        conditions.append(sa.and_(*here))
+    found = _CONTENTS.where(sa.or_(*conditions))
+    return connection.execute(found.order_by(_chunks.c.logid, _chunks.c.last_line.desc())).all()
+
+
+class _End:
+    """Collects the end of a log from its chunks, the last one first.
+
+    :ivar first: the first line that was looked at
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.first = log.lines
+        self._log = log
+        self._has_stderr = False
+        self._note = ""
+        #: from the last one on: the stream of each line, and its text
+        self._lines: list[tuple[str, bytes]] = []
+
+    @property
+    def is_short(self) -> bool:
+        """Whether lines are lacking that may stand further up."""
+        return len(self._lines) < MOST_LINES and self.first > 0 and not self._note
+
+    def add(self, first: int, _last: int, compressed: int, content: bytes) -> None:
+        """Take the chunk that stands before what was taken so far."""
+        if self._note or len(self._lines) >= MOST_LINES:
+            return
+        self.first = first
+        try:
+            lines = unpacked(self._log, compressed, content).split(b"\n")
+        except Refused as error:
+            self._note = f"{error.msg}: {error.detail}"
+            return
+        for stream, line in self._streams(reversed(lines)):
+            self._has_stderr |= stream == "stderr"
+            if len(self._lines) < MOST_LINES:
+                self._lines.append((stream, line))
+
+    def tail(self) -> Tail:
+        """Return what was found."""
+        styles = dict.fromkeys(_STREAMS.values(), ansi.PLAIN)
+        lines = []
+        for stream, raw in reversed(self._lines):
+            whole = raw[:MOST_BYTES].decode("utf-8", "replace")
+            runs, styles[stream] = ansi.runs(whole, styles[stream])
+            is_cut = len(raw) > MOST_BYTES or sum(len(run.text) for run in runs) > LONGEST_LINE
+            lines.append(LogLine(stream, ansi.cut(runs, LONGEST_LINE), is_cut))
+        return Tail(tuple(lines), self._has_stderr, self._note)
+
+    def _streams(self, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
+        """Yield lines with their streams, without headers."""
+        if self._log.type != STDIO:
+            yield from (("stdout", line) for line in lines)
+            return
+        for line in lines:
+            if line[:1] in _STREAMS:
+                yield _STREAMS[line[:1]], line[1:]
+
+
+def unpacked(log: Log, compressed: int, content: bytes) -> bytes:
+    """Return the text of a chunk: lines with line ends between them.
+
+    :param compressed: how, as the chunk says
+    :raises Refused: that is not known here, or it is broken
+    """
+    if not compressed:
+        return content
+    if compressed not in COMPRESSIONS:
+        raise _unreadable(log, f"it has an unknown compression, number {compressed}")
+    method, package = COMPRESSIONS[compressed]
+    if not method.available:
+        raise _unreadable(
+            log,
+            f"it is compressed with {method.name}, and the Python package {package} is not"
+            " installed on the master",
+        )
+    try:
+        return bytes(method.read(content))
+    except Exception:  # each has errors of its own
+        raise _unreadable(log, f"it is not what {method.name} can decompress") from None
+
+
+def _unreadable(log: Log, why: str) -> Refused:
+    return Refused(f"Log {log.name} cannot be read", why)

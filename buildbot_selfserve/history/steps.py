@@ -1,0 +1,135 @@
+"""Reads the steps of builds, and which of them made a build fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.history import logs
+from buildbot_selfserve.history.json_columns import value_in
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model import DELETED
+from buildbot_selfserve.model import EXCEPTION
+from buildbot_selfserve.model import FAILING
+from buildbot_selfserve.model import HTML
+from buildbot_selfserve.model import FailedStep
+from buildbot_selfserve.model import Link
+from buildbot_selfserve.model import Log
+from buildbot_selfserve.model import Step
+
+#: So many logs of a step are looked into for what came from standard error.
+MOST_LOGS = 8
+#: What Buildbot calls the log with the traceback of a step that raised (process/buildstep.py).
+TRACEBACK = "err.text"
+
+_steps = Model.steps
+_logs = Model.logs
+_COLUMNS = sa.select(
+    _steps.c.id,
+    _steps.c.buildid,
+    _steps.c.number,
+    _steps.c.name,
+    _steps.c.state_string,
+    _steps.c.results,
+    _steps.c.started_at,
+    _steps.c.complete_at,
+    _steps.c.urls_json,
+    _steps.c.hidden,
+)
+_OF_BUILDS = Statement(_COLUMNS, _steps.c.buildid)
+_FAILED = Statement(_COLUMNS.where(_steps.c.results.in_(sorted(FAILING))), _steps.c.buildid)
+_LOGS = Statement(
+    sa.select(
+        _logs.c.stepid, _logs.c.id, _logs.c.name, _logs.c.slug, _logs.c.type, _logs.c.num_lines
+    ),
+    _logs.c.stepid,
+)
+
+
+def steps(connection: sa.Connection, build_id: int) -> tuple[Step, ...]:
+    """Return the steps of a build with their logs, in their order, also those that are hidden."""
+    found = sorted(_found(connection, _OF_BUILDS, [build_id]), key=lambda step: step.number)
+    return tuple(_with_logs(connection, found))
+
+
+def shown(some: Iterable[Step]) -> tuple[Step, ...]:
+    """Return *some* steps without those that Buildbot's own page hides, unless they failed."""
+    return tuple(step for step in some if not step.hidden or step.has_failed)
+
+
+def failed_steps(connection: sa.Connection, build_ids: Sequence[int]) -> dict[int, FailedStep]:
+    """Return the step that failed last in each build in which one has failed, by build.
+
+    Of all the builds together, with a handful of statements.
+    """
+    found = _last_failed(_found(connection, _FAILED, build_ids))
+    return explained(connection, _with_logs(connection, found))
+
+
+def failed_step(connection: sa.Connection, some: Iterable[Step]) -> FailedStep | None:
+    """Return the one that failed last of the steps of one build; ``None`` if none has."""
+    return next(iter(explained(connection, _last_failed(some)).values()), None)
+
+
+def explained(connection: sa.Connection, failed: Sequence[Step]) -> dict[int, FailedStep]:
+    """Return *failed* steps with the ends of their logs, by their builds."""
+    candidates = {step.step_id: _candidates(step) for step in failed}
+    tails = logs.tails(connection, [log for some in candidates.values() for log in some])
+    return {step.build_id: _explained(step, candidates[step.step_id], tails) for step in failed}
+
+
+def _found(connection: sa.Connection, statement: Statement, ids: Sequence[int]) -> list[Step]:
+    return [
+        Step._make((*columns, _links(urls), bool(hidden), ()))
+        for *columns, urls, hidden in statement.of(connection, ids)
+    ]
+
+
+def _with_logs(connection: sa.Connection, some: Sequence[Step]) -> list[Step]:
+    by_step: dict[int, list[Log]] = {}
+    for step_id, *log in _LOGS.of(connection, [step.step_id for step in some]):
+        by_step.setdefault(step_id, []).append(Log(*log))
+    return [step._replace(logs=tuple(sorted(by_step.get(step.step_id, ())))) for step in some]
+
+
+def _links(text: str | None) -> tuple[Link, ...]:
+    """Return the links in a column, which may hold anything."""
+    found = value_in(text)
+    if not isinstance(found, list):
+        return ()
+    pairs = ((one.get("name"), one.get("url")) for one in found if isinstance(one, dict))
+    return tuple(
+        Link(name, url) for name, url in pairs if isinstance(name, str) and isinstance(url, str)
+    )
+
+
+def _last_failed(some: Iterable[Step]) -> list[Step]:
+    """Return the step of each build that failed last; a hidden one only if there is no other."""
+    last: dict[int, Step] = {}
+    for step in sorted(some, key=lambda step: (not step.hidden, step.number)):
+        if step.has_failed:
+            last[step.build_id] = step
+    return list(last.values())
+
+
+def _candidates(step: Step) -> list[Log]:
+    """Return the logs that may tell why *step* failed, the likeliest first."""
+    some = [log for log in step.logs if log.lines and log.type not in (HTML, DELETED)]
+    if step.results == EXCEPTION:
+        some.sort(key=lambda log: not log.name.endswith(TRACEBACK))
+        return some[:1] if some and some[0].name.endswith(TRACEBACK) else some[:MOST_LOGS]
+    return some[:MOST_LOGS]
+
+
+def _explained(step: Step, candidates: Sequence[Log], tails: Mapping[int, logs.Tail]) -> FailedStep:
+    bearing = [log for log in candidates if tails[log.log_id].has_stderr]
+    log = next(iter([*bearing, *candidates, *step.logs]), None)
+    tail = logs.Tail() if log is None else tails.get(log.log_id, logs.Tail())
+    note = tail.note
+    if log is not None and log.type == DELETED:
+        note = f"The text of log {log.name} was deleted"
+    return FailedStep(step, log, tail.lines, note)
