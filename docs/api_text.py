@@ -83,7 +83,7 @@ OUTCOMES = {
     "already_complete": "it had already ended, or ended by itself; `msg` says how",
     "reprioritized": "it has the new priority",
     "denied": "a rule of the master does not allow this for this request; nothing was done to it",
-    "left_out": "it was not included; `msg` says why",
+    "left_out": "it was not included; `msg` says why, such as that its scheduler failed",
     "failed": "it was not done; `msg` may say why",
     "would_create": "in a plan: a request would be created; its `request_id` is null",
     "would_cancel": "in a plan: it is pending and would be cancelled",
@@ -202,6 +202,8 @@ with more than one target work like this.
 `builders`, `tags` and `exclude_builders` select some of the builders. Each is a list of names or
 shell patterns (`*`, `?`, `[...]`): a field that is repeated, a JSON list, or a text with one a
 line. If several are given, a builder must fit all of them. A pattern that matches nothing is 400.
+Each list has at most 1,000 names and patterns, 100 of them with `*`, `?` or `[` in them. `[*]`,
+`[?]` and `[[]` stand for these characters themselves.
 
 ### Properties as rows
 

@@ -32,8 +32,7 @@ BECOMES = {
     "would_stop": {"stopped"},
     "would_reprioritize": {"reprioritized"},
     "denied": {"denied"},
-    # a dry run leaves out a scheduler that fails; an act has failed there
-    "left_out": {"left_out", "already_complete", "failed"},
+    "left_out": {"left_out", "already_complete"},
 }
 
 Contents = dict[str, list[str]]

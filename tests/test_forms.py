@@ -414,6 +414,34 @@ async def test_only_some_builders_are_chosen(master: Any) -> None:
     assert (answer.status, "Bad builders" in answer.text) == (400, True)
 
 
+def with_hundreds() -> Config:
+    """Return the configuration of a master with 241 builders, some with brackets in their names."""
+    made = config()
+    names = [f"sanitizer-x86_64-linux-bootstrap [{number}]" for number in range(120)]
+    names += [f"clang-x86_64-linux-multistage/{number}" for number in range(120)]
+    names.append("sanitizer-x86_64-linux-bootstrap 1")
+    made["builders"] = [builder(name) for name in names]
+    made["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=names)]
+    return made
+
+
+@pytest.mark.parametrize("master", [with_hundreds], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_hundreds_of_builders_can_be_chosen(master: Any) -> None:
+    await master.finished_build("sanitizer-x86_64-linux-bootstrap 1")
+    master.pause()
+    form = form_with(await page(master, AT), "Build these")
+    boxes = form.xpath(".//input[@name='builders']")
+    assert len(boxes) == 241
+    for one in boxes:
+        one.checked = one.get("value") != "sanitizer-x86_64-linux-bootstrap 1"
+    shown = plan(await send(master, form, "Build these"))
+    assert list(planned(shown)) == ["Build: 240 requests"]
+    answer = await send(master, shown.get_element_by_id("confirm"))
+    job = (await master.get(answer.header("location"))).json
+    assert job["complete_data"]["body"]["msg"] == "240 builds requested"
+
+
 # -- properties
 
 

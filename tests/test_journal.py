@@ -74,6 +74,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
         "selfserve_alembic_version",
         "selfserve_askers",
         "selfserve_jobs",
+        "selfserve_leases",
     ]
 
 

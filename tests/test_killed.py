@@ -22,11 +22,15 @@ from tests.process_master import ProcessMaster
 
 def begin_rebuild(master: ProcessMaster, build_id: int, count: int) -> socket.socket:
     """Send a rebuild; return the connection on which its answer would come."""
-    body = f"build_id={build_id}&count={count}"
+    return begin(master, "/self-serve/main/build", f"build_id={build_id}&count={count}")
+
+
+def begin(master: ProcessMaster, path: str, body: str) -> socket.socket:
+    """Send a POST; return the connection on which its answer would come."""
     connection = socket.create_connection(("127.0.0.1", master.port))
     connection.sendall(
         (
-            "POST /self-serve/main/build HTTP/1.1\r\nHost: x\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: x\r\n"
             "Authorization: Basic YWRhOmFuYWx5dGljYWw=\r\n"
             "Content-Type: application/x-www-form-urlencoded\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
@@ -95,6 +99,31 @@ def test_a_rebuild_that_was_cut_short_is_ended(slow_master: ProcessMaster) -> No
         for row in rows(slow_master)
     }
     assert found == {build["requests"][0]["request_id"], *made}
+
+
+def changes_of(master: ProcessMaster, revision: str) -> int:
+    with contextlib.closing(sqlite3.connect(master.folder / "state.sqlite")) as database:
+        query = "SELECT count(*) FROM changes WHERE revision = ?"
+        ((number,),) = database.execute(query, (revision,))
+    return int(number)
+
+
+def test_a_change_that_was_recorded_before_the_first_build_is_told_of(
+    slow_master: ProcessMaster,
+) -> None:
+    slow_master.force("fast")
+    slow_master.until(lambda: ended(slow_master), "something is built")
+    revision = "d" * 40
+    head = f"/main/rev/{revision}"
+    with begin(slow_master, f"/self-serve{head}", "priority=1"):
+        slow_master.until(lambda: changes_of(slow_master, revision), "a change is recorded")
+        slow_master.kill()
+    slow_master.start()
+    (job,) = slow_master.until(lambda: settled_jobs(slow_master), "the job is settled")
+    assert job["status"] == "failed"
+    body = job["complete_data"]["body"]
+    assert body["msg"] == "Interrupted: 1 change recorded, no builds requested"
+    assert (body["requests"], changes_of(slow_master, revision)) == ([], 1)
 
 
 def left_open(master: ProcessMaster, request_id: int, plan: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import glob
 import pickle
 import time
 import warnings
@@ -204,6 +205,19 @@ def test_as_many_patterns_as_allowed_are_quickly_matched_with_many_builders() ->
     with pytest.raises(BadParameter):
         selected("*a" * 127 + "*b", names=names)
     assert time.process_time() - begun < 5
+
+
+def test_names_are_no_patterns_whatever_is_in_them() -> None:
+    names = [f"opt [{number}]" for number in range(1000)]
+    escaped = [glob.escape(name) for name in names]
+    assert selected(*escaped, names=names).names == frozenset(names)
+    assert selected(*escaped[:3], names=[*names, "opt 1"]).names == frozenset(names[:3])
+    assert selected(*(f"[f]{n}" for n in range(100)), names=[f"f{n}" for n in range(100)]).names
+    with pytest.raises(BadParameter) as refusal:
+        selected(*(f"a{number}*" for number in range(101)), names=["a"])
+    assert refusal.value.detail == (
+        "builders must be names, and at most 100 patterns with *, ? or [ in them"
+    )
 
 
 PATTERNS = st.text(alphabet="abAB*?[]!-^\\.|&~#( ", min_size=1, max_size=12)

@@ -294,13 +294,18 @@ def broken() -> Any:
 @pytest_twisted.ensureDeferred
 async def test_one_scheduler_that_fails_is_told_of_and_the_others_build(master: Any) -> None:
     await master.finished_build()
+    planned = (await master.post(at(), user=USER, data={"dry_run": "1"})).json
+    assert planned["msg"] == "1 build would be requested, 1 scheduler failed"
     receipt = (await master.post(at(), user=USER)).json
     assert receipt["status"] == "FAILED"
     assert receipt["msg"] == "1 build requested, 1 scheduler failed"
     outcomes = {one["outcome"]: one for one in receipt["requests"]}
     assert outcomes["created"]["buildername"] == "fast"
-    assert outcomes["failed"]["msg"] == "scheduler broken failed, see the master's log"
-    assert outcomes["failed"]["request_id"] is None
+    left = outcomes["left_out"]
+    assert (left["request_id"], left["buildername"]) == (None, "")
+    assert left["msg"] == "scheduler broken failed, see the master's log"
+    # the plan has told the same of it
+    assert [one for one in planned["requests"] if one["outcome"] == "left_out"] == [left]
 
 
 def watched_only_by(names: Any, **limits: int) -> Any:
@@ -645,6 +650,29 @@ async def test_any_builder_builds_with_properties_and_files(master: Any) -> None
     assert answer.status == 202, answer.text
     await master.completed(answer.json["requests"][0]["request_id"])
     assert Curious.found["files"] == ["c"]
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_change_that_was_recorded_in_vain_is_told_of(master: Any, monkeypatch: Any) -> None:
+    async def fails(*arguments: Any) -> Any:
+        raise sa.exc.OperationalError("INSERT", {}, Exception("it is away"))
+
+    path = f"/self-serve/main/builders/fast/{REVISION}"
+    monkeypatch.setattr(insert_buildsets, "insert", fails)
+    recorded = "Interrupted: 1 change recorded, no builds requested"
+    # a new one; the same again; one that is like it, but for its files
+    for files, number, told in (
+        ("[]", 1, recorded),
+        ("[]", 1, "Interrupted: nothing was done"),
+        ('["c"]', 2, recorded),
+    ):
+        answer = await master.post(path, user=USER, data={"files": files})
+        assert (answer.status, answer.json["detail"]) == (503, told)
+        assert len(await changes_of(master, REVISION)) == number
+        job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+        assert (job["status"], job["complete_data"]["body"]["msg"]) == ("failed", told)
+    assert await master.data("buildsets") == []
 
 
 @pytest.mark.parametrize("master", [curious], indirect=True)

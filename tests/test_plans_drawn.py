@@ -275,8 +275,9 @@ async def try_out(
     check_receipts(planned, answer.json)
     (carried_out,) = done
     await check_done(master, carried_out, answer.json)
-    failed = any(one["outcome"] == "failed" for one in answer.json["requests"])
-    assert failed == any(one.outcome == "failed" for one in carried_out.plan.untouched)
+    # a scheduler that failed is left out of both, and yet not all is well
+    assert all(one["outcome"] != "failed" for one in answer.json["requests"])
+    failed = any(one.outcome == "failed" for one in carried_out.plan.untouched)
     assert answer.json["status"] == ("FAILED" if failed else "OK"), answer.text
     after = await contents(master)
     made = len(after["buildrequests"]) - len(before["buildrequests"])

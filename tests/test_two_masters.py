@@ -226,6 +226,39 @@ def test_what_is_sent_to_both_with_one_key_is_done_once(
         assert completed(back, request_id)["results"] == SUCCESS
 
 
+def sent_to_both(masters: tuple[ProcessMaster, ...], path: str, **fields: Any) -> Any:
+    """Send the same to both at once, twice; return what became of each builder, and why."""
+    with ThreadPoolExecutor() as pool:
+        sent = [pool.submit(ask, master, "POST", path, **fields) for master in masters * 2]
+    receipts = [one.result() for one in sent]
+    return sorted(
+        (one["buildername"], one["outcome"], one["msg"])
+        for receipt in receipts
+        for one in receipt["requests"]
+    )
+
+
+def test_what_is_rerun_at_both_at_once_is_built_once(
+    masters: tuple[ProcessMaster, ProcessMaster], back: ProcessMaster
+) -> None:
+    revision = "d" * 40
+    at = f"/self-serve/main/rev/{revision}"
+    ask(back, "POST", f"/self-serve/main/builders/slow/{revision}")
+    for _ in range(3):
+        ask(back, "DELETE", at)
+        back.until(lambda: not open_at(back, revision), "nothing is left there")
+        found = sent_to_both(masters, f"{at}/failed", states="cancelled", builders="slow")
+        assert [outcome for _, outcome, _ in found] == ["created", *["left_out"] * 3], found
+        assert {msg for _, _, msg in found} <= {"", "is pending", "is running"}
+        found = sent_to_both(masters, f"{at}/missing")
+        assert [outcome for name, outcome, _ in found if name == "fast"].count("created") == 1
+    ask(back, "DELETE", at)
+
+
+def open_at(master: ProcessMaster, revision: str) -> list[Any]:
+    return [row for row in master.get(f"/main/rev/{revision}") if not row.get("endtime")]
+
+
 def test_both_tell_the_same(
     front: ProcessMaster, back: ProcessMaster, built: Any, shared: str
 ) -> None:

@@ -119,6 +119,16 @@ async def record(master: Any, change: NewChange) -> int:
     return change_id
 
 
+async def is_recorded(master: Any, change: NewChange) -> bool:
+    """Return whether the newest change of the revision of *change* is what was recorded for it."""
+    there = await newest(master, change.revision, change.sourcestamp)
+    if there is None or sorted(there.files) != sorted(change.files):
+        return False
+    if change.like is not None:
+        return bool(there.changeid > change.like)
+    return bool(there.comments == change.comments)
+
+
 def with_files(model: Any, revision: str, place: Sourcestamp, files: Sequence[str]) -> NewChange:
     """Return a change that is like *model*, the newest of *revision*, in all but its files."""
     return NewChange(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 
 from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.model import SKIPPED
@@ -48,7 +49,7 @@ def created(
     of = "" if wanted is None or wanted == number else f" of {wanted}"
     return Effect(
         f"{number}{of} {plural(number, 'build')} requested{_beside(untouched)}",
-        (*outcomes, *untouched),
+        (*outcomes, *_shown(untouched)),
         tuple(sorted({state.buildset_id for state in states.values()})),
         errors=(wanted is not None and number < wanted) or _failed(untouched),
     )
@@ -109,8 +110,19 @@ def planned(plan: Plan) -> Effect:
 
 def nothing(plan: Plan) -> Effect:
     """Return the effect of a *plan* with nothing to do."""
+    untouched = plan.untouched
     return Effect(
-        f"{plan.nothing}{_beside(plan.untouched)}", plan.untouched, errors=_failed(plan.untouched)
+        f"{plan.nothing}{_beside(untouched)}", _shown(untouched), errors=_failed(untouched)
+    )
+
+
+def _shown(untouched: Iterable[RequestOutcome]) -> tuple[RequestOutcome, ...]:
+    """Return the outcomes of what was left alone, as a plan shows them, too.
+
+    A scheduler that failed is left out; the sentence beside says that it failed.
+    """
+    return tuple(
+        replace(one, outcome="left_out") if one.outcome == "failed" else one for one in untouched
     )
 
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import cancel_pending
+from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import effects
 from buildbot_selfserve.control import mq_producer
@@ -34,13 +35,14 @@ from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import plan_from_json
+from buildbot_selfserve.model import plural
 from buildbot_selfserve.permissions import FILL_MISSING
 from buildbot_selfserve.permissions import REBUILD_FAILED
 
 _log = Logger()
 
 #: What looks at what is there before it builds, so that asking twice makes nothing twice.
-_LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action})
+LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action})
 
 
 async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) -> Effect:
@@ -61,7 +63,7 @@ async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) ->
     plan = plan_from_json(job.plan)
     order = Order(job.job_id, job.who, time.monotonic(), check_running)
     if plan.buildsets:
-        if job.action in _LOOKING_FIRST:
+        if job.action in LOOKING_FIRST:
             plan = await _without_requested(master, plan, made, states)
         return await _create_rest(master, order, plan, made, states)
     if plan.endings:
@@ -95,7 +97,7 @@ async def _create_rest(
     states: Mapping[int, RequestState],
 ) -> Effect:
     if not made:
-        return Effect("Interrupted: nothing was done", plan.untouched, errors=True)
+        return await _not_begun(master, plan)
     rights = Rights(master, everything)
     try:
         plan = replace(plan, buildsets=await _admitted(rights, plan))
@@ -106,6 +108,20 @@ async def _create_rest(
         # the same would happen another time
         _log.failure("selfserve: the rest of job {job_id} cannot be created", job_id=order.job_id)
         return _interrupted(effects.created(states, plan.builds, plan.untouched))
+
+
+async def _not_begun(master: Any, plan: Plan) -> Effect:
+    """Return the effect of a *plan* of which no buildset was created.
+
+    Changes are recorded before that, and stay: who asks again finds them.
+    """
+    number = sum([await changes.is_recorded(master, one) for one in plan.changes])
+    done = f"{number} {plural(number, 'change')} recorded, no builds requested"
+    return replace(
+        effects.nothing(plan),
+        msg=f"Interrupted: {done if number else 'nothing was done'}",
+        errors=True,
+    )
 
 
 async def _without_requested(

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import defer
 
+from buildbot_selfserve.control.reconcile import LOOKING_FIRST
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.jobs.open_row import RowOpener
+from buildbot_selfserve.jobs.turns import Turns
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
+
+#: Seconds for which the rest of a job waits for its turn.
+LONGEST_WAIT = 30.0
 
 
 class LeftOpen:
@@ -31,12 +37,14 @@ class LeftOpen:
         incarnation: Callable[[], str],
         opening: RowOpener,
         closing: RowCloser,
+        turns: Turns,
     ) -> None:
         self._write = write
         self._masterid = masterid
         self._incarnation = incarnation
         self._opening = opening
         self._closing = closing
+        self._turns = turns
         #: rows that may have been taken over, though that failed
         self._doubtful: set[JobRow] = set()
         self._one_at_a_time = defer.DeferredLock()
@@ -65,9 +73,25 @@ class LeftOpen:
         finally:
             self._one_at_a_time.release()
         for job in still_open:
-            await self._closing.close_as_reconciled(job)
+            await self._close(job)
             self._opening.open_rows.discard(job.row)
         return len(taken)
+
+    async def _close(self, job: Job) -> None:
+        """Close *job*; what looks at what is there first does so in its turn.
+
+        It is closed in the end, also if others take long or the database cannot say whose turn it
+        is: what was requested by then is left out anyway.
+        """
+        turn = None
+        if job.action in LOOKING_FIRST:
+            with suppress(Exception):
+                turn = await self._turns.take(job, self._turns.clock.seconds() + LONGEST_WAIT)
+        try:
+            await self._closing.close_as_reconciled(job)
+        finally:
+            if turn is not None:
+                await turn.end()
 
     async def _take_over(self, masters: Collection[int]) -> list[Job]:
         """Make what *masters* left ours, and what this failed to tell of the last time."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable
 from collections.abc import Callable
-from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +39,8 @@ from buildbot_selfserve.jobs.open_row import Requester
 from buildbot_selfserve.jobs.open_row import RowOpener
 from buildbot_selfserve.jobs.open_row import new_job
 from buildbot_selfserve.jobs.open_row import unfinished
+from buildbot_selfserve.jobs.turns import Turn
+from buildbot_selfserve.jobs.turns import Turns
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import NO_LIMITS
@@ -70,7 +71,7 @@ class Wanted:
     :param action: the name of what is done, as the journal has it
     :param nouns: what it is about; *params* likewise, for the journal
     :param if_plan: the text of the plan that the user has seen; another one is not carried out
-    :param alone: of those with the same value, one is done at a time
+    :param alone: of those that are about the same, one is done at a time
     """
 
     requester: Requester
@@ -79,7 +80,7 @@ class Wanted:
     nouns: Sequence[Any]
     params: dict[str, Any]
     if_plan: str | None = None
-    alone: Hashable | None = None
+    alone: bool = False
 
     def job(self) -> Job:
         """Return its job, which has no row yet."""
@@ -99,6 +100,8 @@ class _Running:
         self.job = job
         self.wanted = wanted
         self.deadline = deadline
+        #: its turn, if it has to wait for that
+        self.turn: Turn | None = None
 
 
 class Jobs:
@@ -144,9 +147,9 @@ class Jobs:
         self._in_flight: dict[defer.Deferred[Any], float] = {}
         #: until when what runs may go on when the master stops, in monotonic seconds
         self._stop_at: float | None = None
-        self._locks: dict[Hashable, defer.DeferredLock] = {}
+        self._turns = Turns(clock, write)
         self.left_open = LeftOpen(
-            write, masterid, lambda: self.incarnation, self._opening, self._closing
+            write, masterid, lambda: self.incarnation, self._opening, self._closing, self._turns
         )
 
     async def run(self, wanted: Wanted) -> Receipt:
@@ -274,16 +277,13 @@ class Jobs:
 
     async def _perform(self, running: _Running) -> Job:
         """Do it; what looks at what is there first waits for what is done there."""
-        if running.wanted.alone is None:
+        if not running.wanted.alone:
             return await self._done(running)
-        lock = self._locks.setdefault(running.wanted.alone, defer.DeferredLock())
-        await lock.acquire()
+        turn = running.turn = await self._turns.take(running.job, running.deadline)
         try:
             return await self._done(running)
         finally:
-            lock.release()
-            if not lock.locked and not lock.waiting:
-                self._locks.pop(running.wanted.alone, None)
+            await turn.end()
 
     async def _done(self, running: _Running) -> Job:
         wanted = running.wanted
@@ -327,6 +327,8 @@ class Jobs:
             await self._take_builds(job, plan.builds)
             running.job = replace(job, plan=text)
             await self._write(store.note_plan, running.job)
+            if running.turn is not None:
+                await running.turn.check()
         order = Order(job.job_id, job.who, running.deadline, self.check_running)
         return await execute(self._master, order, plan, planned.rights)
 
@@ -404,10 +406,15 @@ class JobRunner:
             return planner(ctx, *nouns, **params)
 
         told = {**params, **self._selectors}
-        alone = None
-        if is_convergent(planner):
-            alone = tuple(str(noun.asked()) for noun in nouns)  # type: ignore[attr-defined]
-        wanted = Wanted(self._requester, self._action, bound, nouns, told, self._if_plan, alone)
+        wanted = Wanted(
+            self._requester,
+            self._action,
+            bound,
+            nouns,
+            told,
+            self._if_plan,
+            alone=is_convergent(planner),
+        )
         if self._dry_run:
             return await self._jobs.plan(wanted)
         return await self._jobs.run(wanted)

@@ -65,6 +65,17 @@ askers = sa.Table(
     sa.Column("turns", sa.Integer, nullable=False),
 )
 
+#: One row for each lease that somebody holds.
+leases = sa.Table(
+    "selfserve_leases",
+    metadata,
+    # a hash of what it stands for
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("holder", sa.String(64), nullable=False),
+    # goes on as long as the holder lives
+    sa.Column("renewals", sa.Integer, nullable=False),
+)
+
 
 def its_own(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the conditions on rows that they are of *job*, and of the life of a master that does

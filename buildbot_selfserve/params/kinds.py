@@ -344,9 +344,12 @@ class Several(Param):
 
 @dataclass(frozen=True)
 class Globs(Several):
-    """Shell patterns, one a line; names are patterns, too."""
+    """Shell patterns, one a line; names are patterns, too.
 
-    most: int = 100
+    There may be as many as a form has boxes to tick, within the largest body.
+    """
+
+    most: int = 1000
     longest: int = 256
 
     def takes(self, items: list[str]) -> bool:

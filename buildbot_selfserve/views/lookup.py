@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import glob
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -49,7 +50,10 @@ LONGEST_COMPARED = 64
 MOST_COMPARED = 200
 MOST_LIKE = 5
 
-#: What makes a pattern of a name.
+#: So many patterns of one parameter are matched with all names; names are looked up.
+MOST_PATTERNS = 100
+#: What makes a pattern of a name, and how that is escaped.
+_ESCAPED = re.compile(r"\[([*?[])\]")
 _WILDCARD = re.compile(r"[*?\[\]]")
 
 Found = Mapping[str, Any]
@@ -306,6 +310,11 @@ def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> se
     """
     every = frozenset(names)
     found: set[str] = set()
+    patterns = list(patterns)
+    if sum(_literal(pattern) is None for pattern in patterns) > MOST_PATTERNS:
+        raise BadParameter(
+            param.name, f"names, and at most {MOST_PATTERNS} patterns with *, ? or [ in them"
+        )
     for pattern in patterns:
         matching = _matching_one(pattern, every)
         if not matching:
@@ -319,10 +328,17 @@ def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> se
     return found
 
 
+def _literal(pattern: str) -> str | None:
+    """Return the only text that *pattern* matches, ``None`` if there may be several."""
+    text = _ESCAPED.sub(r"\1", pattern)
+    return text if glob.escape(text) == pattern else None
+
+
 def _matching_one(pattern: str, names: frozenset[str]) -> set[str]:
     # a name is a pattern that matches itself, also one with brackets in it
-    itself = {pattern} & names
-    if _WILDCARD.search(pattern) is None:
+    literal = _literal(pattern)
+    itself = {pattern, literal or pattern} & names
+    if literal is not None:
         return itself
     try:
         matches = re.compile(fnmatch.translate(pattern)).match

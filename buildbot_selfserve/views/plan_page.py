@@ -36,7 +36,6 @@ _GROUPS: dict[Outcome, tuple[str, str]] = {
     "would_reprioritize": ("Change the priority", "request"),
     "denied": ("Not allowed", "builder"),
     "left_out": ("Leave alone", "builder"),
-    "failed": ("Failed", "scheduler"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import glob
 import json
 import math
 import re
@@ -84,6 +85,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["segment"] = segment
+    environment.filters["as_pattern"] = glob.escape
     environment.filters["set_action"] = set_action
     environment.filters["duration"] = duration
     environment.filters["printable"] = printable

@@ -25,7 +25,7 @@ from buildbot_selfserve.params.texts import by_name
 from buildbot_selfserve.params.texts import strict_json
 
 LARGEST = 64 * 1024
-#: A list has a field for each item, and a hundred items at most; a row of a property has four.
+#: A list has a field for each item, and a thousand items at most; a row of a property has four.
 MOST_FIELDS = 1024
 #: Characters of a content type; a boundary has 70 at most (RFC 2046).
 LONGEST_TYPE = 256
