@@ -341,6 +341,151 @@ class LastGreen(TypedDict):
     distance: Annotated[int, "The number of newer pushes."]
 
 
+# -- what waits
+
+ReasonCode = Literal[
+    "master_shutting_down",
+    "distribution_stopped",
+    "builder_not_on_this_master",
+    "builder_has_no_workers",
+    "no_worker_connected",
+    "worker_not_connected",
+    "workers_busy",
+    "worker_paused",
+    "worker_graceful",
+    "worker_quarantined",
+    "worker_starting",
+    "lock_held",
+    "behind",
+    "held_back_by_configuration",
+    "held",
+    "starting",
+    "acquiring_locks",
+    "master_gone",
+    "unknown",
+]
+
+
+class BlockingBuild(TypedDict):
+    """A build that something waits for."""
+
+    build_id: Annotated[int | None, "The id of the build; null while it is only beginning."]
+    buildnumber: Annotated[int | None, "Its number on its builder; null likewise."]
+    buildername: _BuilderName
+    worker: Annotated[str, "The name of the worker that builds it."]
+    url: Annotated[str | None, "Buildbot's own page of it; null likewise."]
+
+
+class _Reason(TypedDict):
+    code: Annotated[ReasonCode, "What it waits for, as a word."]
+    msg: Annotated[str, "What it waits for, in a sentence."]
+    blocking: Annotated[bool, "Whether it could not start now because of this."]
+    capacity: Annotated[bool, "Whether more workers would help."]
+    fatal: Annotated[bool, "Whether it will never start as things are."]
+
+
+class Reason(_Reason, total=False):
+    """Why a build request waits. What it concerns is only present where there is some."""
+
+    workers: Annotated[list[str], "The names of the workers that it concerns."]
+    builds: Annotated[list[BlockingBuild], "The builds that it waits for."]
+    locks: Annotated[list[str], "The names of the locks that it waits for."]
+    masters: Annotated[list[str], "The names of the masters that it concerns."]
+    requests: Annotated[list[int], "The ids of requests that are built before it, at most 20."]
+    settings: Annotated[list[str], "The settings of the configuration that it concerns."]
+    until: Annotated[int, "When it ends. Epoch seconds."]
+
+
+class Eta(TypedDict):
+    """When it is likely done."""
+
+    earliest: Annotated[int, "The earliest time. Epoch seconds."]
+    likely: Annotated[int, "The likely time. Epoch seconds."]
+
+
+class Why(TypedDict):
+    """Why a build request waits."""
+
+    request_id: Annotated[int, "The id of the build request."]
+    state: Annotated[str, "pending, running, or the name of its result."]
+    position: Annotated[
+        int | None,
+        "Its place among the pending requests of its builder, 1 for the next; null if it is not"
+        " pending, or if the nextBuild of an operator decides.",
+    ]
+    ahead: Annotated[int | None, "Number of pending requests of its builder before it."]
+    eta: Annotated[Eta | None, "When it is likely done; null when unknown."]
+    eta_reason: Annotated[str, "Why that is unknown; empty otherwise."]
+    reasons: Annotated[
+        list[Reason], "Why it waits; the first says what matters most. Empty if it does not wait."
+    ]
+
+
+_Wait = Annotated[
+    int | None,
+    "Of the waits of requests that started within the last day, in seconds; null without any.",
+]
+_Waiting = Annotated[int, "Number of pending requests."]
+_Oldest = Annotated[int, "Seconds since the oldest of them was requested."]
+
+
+class QueuedBuilder(TypedDict):
+    """What waits for a builder."""
+
+    buildername: _BuilderName
+    builder_id: _BuilderId
+    waiting: _Waiting
+    running: Annotated[int, "Number of its running builds, on all branches."]
+    oldest: _Oldest
+    p50: _Wait
+    p90: _Wait
+    reasons: Annotated[dict[str, int], "Number of its pending requests by the code of the reason."]
+    owners: Annotated[dict[str, int], "Number of its pending requests by user; empty if unknown."]
+
+
+class WorkerSet(TypedDict):
+    """What waits for a set of workers."""
+
+    workers: Annotated[list[str], "The names of the workers."]
+    builders: Annotated[list[str], "The builders that wait for them."]
+    waiting: _Waiting
+    busy: Annotated[int, "Number of the workers that have a build."]
+    oldest: _Oldest
+    p50: _Wait
+    p90: _Wait
+
+
+class QueuedRequest(TypedDict):
+    """A pending build request."""
+
+    request_id: Annotated[int, "The id of the build request."]
+    buildername: _BuilderName
+    branch: Annotated[str, "The name of the branch in this API; empty if it belongs to none."]
+    revision: _Revision
+    submittime: Annotated[int, "When it was requested. Epoch seconds."]
+    complete: Annotated[int, "Whether it has ended.", {"enum": [0, 1]}]
+    complete_at: Annotated[int | None, "When it ended; null before. Epoch seconds."]
+    priority: Annotated[int, "Requests with a higher priority are built first."]
+    claimed_at: Annotated[int, "When a master claimed it; 0 before. Epoch seconds."]
+    reason: Annotated[Reason, "Why it waits."]
+    buildset_reason: Annotated[str | None, "The reason of its buildset."]
+    owner: Annotated[
+        str | None, "The user who requested it, or else the author of its newest change."
+    ]
+    builder_id: _BuilderId
+    url: _Page
+
+
+class Queue(TypedDict):
+    """What waits."""
+
+    waiting: _Waiting
+    oldest: Annotated[int | None, "Seconds since the oldest of them was requested; null if none."]
+    builders: Annotated[list[QueuedBuilder], "The builders that something waits for."]
+    worker_sets: Annotated[list[WorkerSet], "The sets of workers that something waits for."]
+    requests: Annotated[list[QueuedRequest], "At most 200 of them, the next first."]
+
+
 # -- where things are built
 
 

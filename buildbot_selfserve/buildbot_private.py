@@ -74,3 +74,63 @@ def with_master(service: Any, master: Any) -> Any:
     same: Any = object.__new__(type(kind.__name__, (kind,), {"master": master}))
     same.__dict__ = service.__dict__
     return same
+
+
+def builders_by_id(botmaster: Any) -> dict[int, Any]:
+    """Return the builders of a master by their ids; none before it is configured."""
+    found: dict[int, Any] = getattr(botmaster, "_builders_byid", {})
+    return found
+
+
+def starting_requests(botmaster: Any) -> frozenset[int]:
+    """Return the ids of the build requests that a master is making into builds."""
+    return frozenset(botmaster._starting_brid_to_cancel)
+
+
+def builders_to_look_at(botmaster: Any) -> tuple[set[int], set[str]]:
+    """Return the builders that a master is about to choose builds for: some by id, some by name."""
+    return set(botmaster._pending_builderids), set(botmaster.brd._pending_builders)
+
+
+def is_graceful(worker: Any) -> bool:
+    """Return whether a worker shuts down when its builds have ended."""
+    return bool(worker._graceful)
+
+
+def pause(worker: Any) -> tuple[bool, str | None]:
+    """Return whether a worker is paused, and the reason that was given."""
+    return bool(worker._paused), worker._pause_reason
+
+
+def lock_use(lock: Any) -> tuple[bool, int]:
+    """Return whether a lock is held exclusively, and how much of it is held otherwise."""
+    return bool(lock._claimed_excl), int(lock._claimed_counting)
+
+
+def builder_of(build: Any) -> int | None:
+    """Return the id of the builder that a build counts for, ``None`` until it has a row."""
+    found: int | None = build._builderid
+    return found
+
+
+def waits_for_worker(build: Any) -> bool:
+    """Return whether the latent worker of a build is starting."""
+    return bool(build._is_substantiating)
+
+
+def lock_waited_for(build: Any) -> Any:
+    """Return the lock that a build waits for before its steps, or ``None``.
+
+    One that has got its lock keeps what it waited for, but is in no queue any more.
+    """
+    lock = build._acquiringLock[0] if build._acquiringLock else None
+    if lock is not None and any(waiter[0] == id(build) for waiter in lock.waiting):
+        return lock
+    return None
+
+
+def lock_of_step(step: Any) -> Any:
+    """Return the lock that a step waits for, or ``None``."""
+    if not getattr(step, "_waitingForLocks", False) or not step._acquiringLocks:
+        return None
+    return step._acquiringLocks[-1][0]

@@ -48,6 +48,8 @@ class Route:
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
     :param page_needs_setup: only what its page shows *beside* its value does
+    :param needs_master_state: it needs to know what the live objects of the master know
+    :param page_needs_master_state: only what its page shows *beside* its value does
     :param beside: what only its page shows, as ``beside``: run after the handler, with the nouns
     :param live: a GET of what only the reactor knows: its handler runs there, after the nouns were
         looked up, and the answer is neither JSON nor a page but of this media type
@@ -73,6 +75,8 @@ class Route:
     paged: bool = False
     needs_setup: bool = False
     page_needs_setup: bool = False
+    needs_master_state: bool = False
+    page_needs_master_state: bool = False
     beside: Callable[..., Any] | None = None
     wait_for: Callable[..., WaitCondition | None] | None = None
     live: str | None = None
@@ -172,6 +176,8 @@ class Declarations:
         paged: bool = False,
         needs_setup: bool = False,
         page_needs_setup: bool = False,
+        needs_master_state: bool = False,
+        page_needs_master_state: bool = False,
         beside: Callable[..., Any] | None = None,
         wait_for: Callable[..., WaitCondition | None] | None = None,
         live: str | None = None,
@@ -207,6 +213,8 @@ class Declarations:
                 paged=paged,
                 needs_setup=needs_setup,
                 page_needs_setup=page_needs_setup,
+                needs_master_state=needs_master_state,
+                page_needs_master_state=page_needs_master_state,
                 beside=beside,
                 wait_for=wait_for,
                 live=live,
@@ -279,6 +287,10 @@ def _check(route: Route) -> None:
         refuse("only the page of a GET shows something beside its value")
     if route.page_needs_setup and route.beside is None:
         refuse("its page shows nothing that would need the setup")
+    if route.page_needs_master_state and route.beside is None:
+        refuse("its page shows nothing that would need the state of the master")
+    if route.needs_master_state and (not reads or route.wait_for is not None):
+        refuse("only a GET that is never held back needs the state of the master")
     names = [param.name for param in route.params]
     if len(set(names)) != len(names):
         refuse("a parameter is declared twice")

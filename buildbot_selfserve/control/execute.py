@@ -154,8 +154,7 @@ class _Execution:
     # -- changing
 
     async def _reprioritize(self) -> Effect:
-        wanted = {one.request_id: one.priority for one in self._plan.priorities}
-        states = await set_priority.reprioritize(self._master, wanted)
+        states, wanted = await set_priority.reprioritize(self._master, self._plan.priorities)
         return effects.reprioritized(states.values(), wanted)
 
 

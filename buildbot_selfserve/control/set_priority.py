@@ -6,7 +6,7 @@ Buildbot's own ``set_priority`` raises a TypeError on SQLAlchemy 2, always
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,24 +14,41 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
+from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.model import NewPriority
 
-_requests = Model.buildrequests
+#: The highest priority: the column has 32 bits.
+HIGHEST = 2**31 - 1
+
+_requests, _claims = Model.buildrequests, Model.buildrequest_claims
 
 
 async def reprioritize(
-    master: Any, priorities: Mapping[int, int]
-) -> dict[int, current_state.RequestState]:
-    """Give pending requests their *priorities*, by id; return their states afterwards.
+    master: Any, priorities: Sequence[NewPriority]
+) -> tuple[dict[int, current_state.RequestState], dict[int, int]]:
+    """Give pending requests their *priorities*.
 
+    :return: their states afterwards, and the priorities that they were given, both by id
     :raises Refused: none of them waits any more
+    :raises BadParameter: one is to be the next, and there is no higher priority
     """
-    changed: list[int] = await master.db.pool.do(_set_where_pending, priorities)
-    await mq_producer.requests(master, changed, "update")
-    states = await current_state.request_states(master, priorities)
+    changed: dict[int, int] = await master.db.pool.do(_set_where_pending, priorities)
+    await mq_producer.requests(master, list(changed), "update")
+    wanted = {one.request_id: one.priority for one in priorities} | changed
+    states = await current_state.request_states(master, wanted)
     if not changed and states:
         raise not_pending(next(iter(states.values())))
-    return states
+    return states, wanted
+
+
+async def next_for(master: Any, state: current_state.RequestState) -> int:
+    """Return the priority with which a pending request is the next of its builder.
+
+    :raises BadParameter: there is none
+    """
+    found: int = await master.db.pool.do(_next, state.request_id)
+    return found
 
 
 def not_pending(state: current_state.RequestState | None) -> Refused:
@@ -41,11 +58,45 @@ def not_pending(state: current_state.RequestState | None) -> Refused:
     return Refused("Request already complete")
 
 
-def _set_where_pending(connection: sa.Connection, priorities: Mapping[int, int]) -> list[int]:
-    changed = []
+def _set_where_pending(
+    connection: sa.Connection, priorities: Sequence[NewPriority]
+) -> dict[int, int]:
+    changed = {}
     with connection.begin():
-        for request_id, priority in priorities.items():
+        for one in priorities:
+            request_id = one.request_id
+            # the highest of now: somebody may have made another request the next since
+            priority = _next(connection, request_id, locks=True) if one.is_next else one.priority
             query = _requests.update().where(current_state.still_or_again_pending([request_id]))
             if connection.execute(query.values(priority=priority)).rowcount == 1:
-                changed.append(request_id)
+                changed[request_id] = priority
     return changed
+
+
+def _next(connection: sa.Connection, request_id: int, *, locks: bool = False) -> int:
+    """Return one more than the highest priority of what waits for the builder of a request.
+
+    :param locks: what waits is locked until the transaction ends, so that of two that are to be the
+        next at once, one comes after the other; masters may still claim them
+    :raises BadParameter: another request has the highest priority that there is
+    """
+    builder = sa.select(_requests.c.builderid).where(_requests.c.id == request_id)
+    claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~current_state.abandoned())
+    query = (
+        sa.select(_requests.c.id, _requests.c.priority)
+        .where(
+            _requests.c.builderid == builder.scalar_subquery(), _requests.c.complete == 0, ~claimed
+        )
+        .order_by(_requests.c.id)
+    )
+    if locks:
+        query = query.with_for_update(key_share=True)
+    found: dict[int, int] = dict(map(tuple, connection.execute(query)))
+    highest = max(found.values(), default=0)
+    if highest < HIGHEST:
+        return highest + 1
+    if [one for one, priority in found.items() if priority == HIGHEST] == [request_id]:
+        return HIGHEST
+    raise BadParameter(
+        "priority", f"a number: another request of its builder has {HIGHEST}, which is the highest"
+    )

@@ -8,6 +8,7 @@ and nowhere else. Nothing else in the house reads Buildbot's tables.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,6 +22,7 @@ from buildbot_selfserve.history import days
 from buildbot_selfserve.history import health
 from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import pushes
+from buildbot_selfserve.history import queue
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import sourcestamps
 from buildbot_selfserve.history import steps
@@ -35,6 +37,7 @@ from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Claim
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
@@ -43,6 +46,8 @@ from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import LogText
+from buildbot_selfserve.model import Pending
+from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
 from buildbot_selfserve.model import RequestDetail
@@ -239,6 +244,38 @@ class History:
     def log_part(self, wanted: LogText) -> tuple[bytes, LogText | None]:
         """Return the next part of the text of a log, and what is left of it."""
         return logs.part(self.connection, wanted)
+
+    # -- what waits
+
+    def pending(self, master_id: int, enforcing: Collection[int]) -> Pending:
+        """Return what waits on all branches, and what could build it on other masters.
+
+        :param master_id: of the master that asks
+        :param enforcing: the builders whose requests may ask for a worker
+        """
+        return queue.pending(self.connection, self.facts, master_id, enforcing)
+
+    def claim(self, request_id: int) -> Claim | None:
+        """Return who has claimed a build request, if somebody has."""
+        return queue.claim(self.connection, request_id)
+
+    def on_branch(self, branch: Branch, buildset_ids: Iterable[int]) -> set[int]:
+        """Return those of *buildset_ids* that belong to *branch*."""
+        return queue.on_branch(self.facts, branch, buildset_ids)
+
+    def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
+        """Return who has asked for buildsets, or the author of their newest change, by id."""
+        return queue.owners(self.facts, buildset_ids)
+
+    def pending_rows(
+        self, branch: Branch | None, requests: Sequence[PendingRequest]
+    ) -> dict[int, RequestRow]:
+        """Return the rows of pending requests, by id; of all branches if *branch* is ``None``."""
+        return queue.request_rows(self.connection, self.facts, self.site, branch, requests)
+
+    def recent_waits(self) -> dict[int, list[int]]:
+        """Return how long requests that started within a day have waited, by builder."""
+        return self._index.recent_waits.of(self.connection)
 
     def sourcestamps_of(self, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
         """Return the sourcestamps of requests, by id."""

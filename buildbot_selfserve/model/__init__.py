@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from buildbot_selfserve.answers import RESULT_NAMES
 from buildbot_selfserve.answers import Outcome
+from buildbot_selfserve.answers import ReasonCode
 from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.ansi import Run
 from buildbot_selfserve.model.api_document import ApiDocument
 from buildbot_selfserve.model.api_document import Manual
 from buildbot_selfserve.model.api_document import RouteText
+from buildbot_selfserve.model.branches import DAY
 from buildbot_selfserve.model.branches import QUIET_AFTER
 from buildbot_selfserve.model.branches import AnyRevision
 from buildbot_selfserve.model.branches import Branch
@@ -64,6 +66,13 @@ from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
 from buildbot_selfserve.model.limits import Limits
 from buildbot_selfserve.model.limits import asker_key
+from buildbot_selfserve.model.master_state import LiveBuild
+from buildbot_selfserve.model.master_state import LiveBuilder
+from buildbot_selfserve.model.master_state import LiveLock
+from buildbot_selfserve.model.master_state import LiveWorker
+from buildbot_selfserve.model.master_state import LockAccess
+from buildbot_selfserve.model.master_state import MasterState
+from buildbot_selfserve.model.plans import NEXT
 from buildbot_selfserve.model.plans import SCHEDULER
 from buildbot_selfserve.model.plans import Ending
 from buildbot_selfserve.model.plans import NewBuildset
@@ -80,6 +89,22 @@ from buildbot_selfserve.model.pushes import ChangeInfo
 from buildbot_selfserve.model.pushes import Health
 from buildbot_selfserve.model.pushes import LastGreen
 from buildbot_selfserve.model.pushes import Pushes
+from buildbot_selfserve.model.queue import MOST_QUEUED
+from buildbot_selfserve.model.queue import BuildLink
+from buildbot_selfserve.model.queue import Claim
+from buildbot_selfserve.model.queue import Eta
+from buildbot_selfserve.model.queue import OpenBuild
+from buildbot_selfserve.model.queue import OtherMaster
+from buildbot_selfserve.model.queue import Pending
+from buildbot_selfserve.model.queue import PendingRequest
+from buildbot_selfserve.model.queue import Queue
+from buildbot_selfserve.model.queue import QueuedBuilder
+from buildbot_selfserve.model.queue import QueuedRequest
+from buildbot_selfserve.model.queue import Reason
+from buildbot_selfserve.model.queue import Waits
+from buildbot_selfserve.model.queue import Why
+from buildbot_selfserve.model.queue import WorkerElsewhere
+from buildbot_selfserve.model.queue import WorkerSet
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILING
@@ -123,6 +148,7 @@ from buildbot_selfserve.model.wire import as_json
 
 __all__ = [
     "CANCELLED",
+    "DAY",
     "DELETED",
     "EXCEPTION",
     "FAILING",
@@ -131,7 +157,9 @@ __all__ = [
     "JOB_PROPERTY",
     "KEY_PROPERTY",
     "MARKS",
+    "MOST_QUEUED",
     "NEW_REQUEST",
+    "NEXT",
     "NO_LIMITS",
     "PASSED",
     "PASSING",
@@ -154,6 +182,7 @@ __all__ = [
     "Branches",
     "Budget",
     "BuildDetail",
+    "BuildLink",
     "BuildRow",
     "Builder",
     "BuilderEntry",
@@ -163,11 +192,13 @@ __all__ = [
     "BuilderState",
     "Builders",
     "ChangeInfo",
+    "Claim",
     "Day",
     "Decision",
     "Done",
     "Effect",
     "Ending",
+    "Eta",
     "Event",
     "EventStream",
     "FailedStep",
@@ -179,23 +210,38 @@ __all__ = [
     "Limits",
     "Link",
     "ListedBranch",
+    "LiveBuild",
+    "LiveBuilder",
+    "LiveLock",
+    "LiveWorker",
+    "LockAccess",
     "Log",
     "LogLine",
     "LogText",
     "Manual",
+    "MasterState",
     "Measured",
     "NewBuildset",
     "NewChange",
     "NewPriority",
     "NewRequest",
+    "OpenBuild",
     "Order",
+    "OtherMaster",
     "Outcome",
+    "Pending",
+    "PendingRequest",
     "Permissions",
     "Plan",
     "PlannedReceipt",
     "Possible",
     "Properties",
     "Pushes",
+    "Queue",
+    "QueuedBuilder",
+    "QueuedRequest",
+    "Reason",
+    "ReasonCode",
     "Receipt",
     "RequestDetail",
     "RequestOutcome",
@@ -218,6 +264,10 @@ __all__ = [
     "Target",
     "UserRows",
     "WaitCondition",
+    "Waits",
+    "Why",
+    "WorkerElsewhere",
+    "WorkerSet",
     "as_json",
     "asker_key",
     "begins",

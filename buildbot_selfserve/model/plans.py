@@ -90,13 +90,22 @@ class Ending:
     build_ids: tuple[int, ...] = ()
 
 
+#: In place of a priority: one more than the highest that waits for the builder.
+NEXT = "next"
+
+
 @dataclass(frozen=True)
 class NewPriority:
-    """A pending build request to reprioritize."""
+    """A pending build request to reprioritize.
+
+    :param is_next: it gets one more than the highest that waits for its builder when it is written;
+        *priority* is what that was when it was planned
+    """
 
     request_id: int
     buildername: str
     priority: int
+    is_next: bool = False
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,14 @@ class Site:
             return None
         return next((one for one in self.patterns if one.fits(name)), None)
 
+    def branch_of(self, place: Sourcestamp) -> Branch | None:
+        """Return the branch that a sourcestamp belongs to, the one that is configured first."""
+        for one in self.named_branches.values():
+            if place.branch in one.branches and place.belongs(one):
+                return one
+        found = self.branch(place.branch) if place.branch else None
+        return found if found is not None and place.belongs(found) else None
+
     @cached_property
     def prefix(self) -> str:
         """Return the path of Buildbot's root as clients see it, without a trailing slash.

@@ -17,6 +17,7 @@ from buildbot_selfserve.model import branches
 from buildbot_selfserve.model import decisions
 from buildbot_selfserve.model import jobs
 from buildbot_selfserve.model import pushes
+from buildbot_selfserve.model import queue
 from buildbot_selfserve.model import rows
 from buildbot_selfserve.model import steps
 from buildbot_selfserve.model.site import Site
@@ -326,6 +327,113 @@ def _(value: pushes.LastGreen, site: Site) -> answers.LastGreen:
         "revision": value.revision.revision,
         "when": value.when,
         "distance": value.distance,
+    }
+
+
+@as_json.register
+def _reason(reason: queue.Reason, site: Site) -> answers.Reason:
+    told: answers.Reason = {
+        "code": reason.code,
+        "msg": reason.msg,
+        "blocking": reason.blocking,
+        "capacity": reason.capacity,
+        "fatal": reason.fatal,
+    }
+    if reason.workers:
+        told["workers"] = list(reason.workers)
+    if reason.builds:
+        told["builds"] = [_blocking(build, site) for build in reason.builds]
+    if reason.locks:
+        told["locks"] = list(reason.locks)
+    if reason.masters:
+        told["masters"] = list(reason.masters)
+    if reason.requests:
+        told["requests"] = list(reason.requests)
+    if reason.settings:
+        told["settings"] = list(reason.settings)
+    if reason.until is not None:
+        told["until"] = reason.until
+    return told
+
+
+def _blocking(build: queue.BuildLink, site: Site) -> answers.BlockingBuild:
+    return {
+        "build_id": build.build_id,
+        "buildnumber": build.number,
+        "buildername": build.buildername,
+        "worker": build.worker,
+        "url": build.url(site.buildbot_url),
+    }
+
+
+@as_json.register
+def _(value: queue.Why, site: Site) -> answers.Why:
+    eta: answers.Eta | None = None
+    if value.eta is not None:
+        eta = {"earliest": value.eta.earliest, "likely": value.eta.likely}
+    return {
+        "request_id": value.request.request_id,
+        "state": value.state,
+        "position": value.position,
+        "ahead": value.ahead,
+        "eta": eta,
+        "eta_reason": value.eta_reason,
+        "reasons": [_reason(one, site) for one in value.reasons],
+    }
+
+
+@as_json.register
+def _(value: queue.Queue, site: Site) -> answers.Queue:
+    return {
+        "waiting": value.waiting,
+        "oldest": value.oldest,
+        "builders": [
+            {
+                "buildername": one.buildername,
+                "builder_id": one.builder_id,
+                "waiting": one.waiting,
+                "running": one.running,
+                "oldest": one.oldest,
+                "p50": one.waits.p50,
+                "p90": one.waits.p90,
+                "reasons": {str(code): number for code, number in one.reasons.items()},
+                "owners": dict(one.owners),
+            }
+            for one in value.builders
+        ],
+        "worker_sets": [
+            {
+                "workers": list(one.workers),
+                "builders": list(one.builders),
+                "waiting": one.waiting,
+                "busy": one.busy,
+                "oldest": one.oldest,
+                "p50": one.waits.p50,
+                "p90": one.waits.p90,
+            }
+            for one in value.worker_sets
+        ],
+        "requests": [_queued(one, site) for one in value.requests],
+    }
+
+
+def _queued(one: queue.QueuedRequest, site: Site) -> answers.QueuedRequest:
+    row = _request(one.request, site)
+    return {
+        "request_id": row["request_id"],
+        "buildername": row["buildername"],
+        "branch": row["branch"],
+        "revision": row["revision"],
+        "submittime": row["submittime"],
+        "complete": row["complete"],
+        "complete_at": row["complete_at"],
+        "priority": row["priority"],
+        "claimed_at": row["claimed_at"],
+        "reason": _reason(one.reason, site),
+        "buildset_reason": row["reason"],
+        "owner": row["owner"],
+        "builder_id": row["builder_id"],
+        "url": row["url"],
     }
 
 

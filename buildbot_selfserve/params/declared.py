@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from buildbot_selfserve.model import MARKS
+from buildbot_selfserve.model import NEXT
 from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
 from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
@@ -13,6 +14,7 @@ from buildbot_selfserve.params.kinds import Date
 from buildbot_selfserve.params.kinds import Flag
 from buildbot_selfserve.params.kinds import Globs
 from buildbot_selfserve.params.kinds import Int
+from buildbot_selfserve.params.kinds import IntOrWord
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
 from buildbot_selfserve.params.kinds import Param
@@ -84,7 +86,14 @@ FILES = TextList(
 )
 CATEGORY = Text("category", "The category of the change, if it has to be recorded.")
 PROJECT = Text("project", "The project of the change, if it has to be recorded.")
-NEW_PRIORITY = replace(PRIORITY, required=True, default=None)
+NEW_PRIORITY = IntOrWord(
+    "priority",
+    "Requests with a higher priority are built first; next is one more than the highest that waits"
+    " for the builder.",
+    required=True,
+    minimum=-INT32 - 1,
+    word=NEXT,
+)
 STABLE_DELAY = Int(
     "stableDelay",
     "Seconds that must have passed since the last build or request ended.",

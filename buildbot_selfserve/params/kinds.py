@@ -132,6 +132,29 @@ class Int(Param):
 
 
 @dataclass(frozen=True)
+class IntOrWord(Int):
+    """A whole number between *minimum* and *maximum*, or a *word* that stands for one."""
+
+    word: str = ""
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> Any:
+        text = trimmed(raw) if isinstance(raw, str) else raw
+        if text == self.word:
+            return self.word
+        value = whole(raw)
+        if value is None or not self.minimum <= value <= INT32:
+            expected = f"a whole number from {self.minimum} to {INT32}, or {self.word}"
+            raise BadParameter(self.name, expected)
+        return value
+
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        return {"anyOf": [super().schema(limits), {"type": "string", "enum": [self.word]}]}
+
+    def form_schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        return self.schema(limits)
+
+
+@dataclass(frozen=True)
 class Date(Param):
     """A day as ``YYYY-MM-DD``."""
 

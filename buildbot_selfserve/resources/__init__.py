@@ -13,6 +13,7 @@ from buildbot_selfserve.resources import jobs
 from buildbot_selfserve.resources import live
 from buildbot_selfserve.resources import permissions
 from buildbot_selfserve.resources import pushes
+from buildbot_selfserve.resources import queue
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
@@ -28,6 +29,7 @@ __all__ = [
     "live",
     "permissions",
     "pushes",
+    "queue",
     "requests",
     "revisions",
     "root",

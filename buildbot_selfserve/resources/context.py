@@ -11,6 +11,7 @@ from buildbot_selfserve.history import History
 from buildbot_selfserve.jobs import JobRunner
 from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Decision
+from buildbot_selfserve.model import MasterState
 from buildbot_selfserve.model import Measured
 from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Receipt
@@ -41,6 +42,7 @@ class ReadContext:
 
     :param openapi: returns this API as an OpenAPI document
     :param decisions: whether the visitor may do what the route offers, by action
+    :param state: what the live objects of the master know, where the route needs it
     """
 
     history: History
@@ -48,6 +50,13 @@ class ReadContext:
     openapi: Callable[[], dict[str, Any]]
     visitor: Visitor
     decisions: Mapping[str, Decision]
+    state: MasterState | None = None
+
+    @property
+    def master_state(self) -> MasterState:
+        """Return what the live objects of the master know."""
+        assert self.state is not None, "the route does not say that it needs the master's state"
+        return self.state
 
 
 @dataclass(frozen=True)

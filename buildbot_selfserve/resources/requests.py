@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from typing import Literal
+from typing import NamedTuple
 
+from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners import priority as priorities
 from buildbot_selfserve.control.planners.rebuild import rebuild
@@ -11,6 +14,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Why
 from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
 from buildbot_selfserve.params.declared import COUNT
 from buildbot_selfserve.params.declared import NEW_PRIORITY
@@ -25,15 +29,28 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
-def is_built(ctx: ReadContext, branch: Branch, request: RequestRow) -> bool:
-    """Whether it can be built again."""
-    return ctx.history.is_built(request)
+class RequestPage(NamedTuple):
+    """What only the page of a request shows.
+
+    :param is_built: it can be built again
+    :param why: why it waits; ``None`` once it is complete
+    """
+
+    is_built: bool
+    why: Why | None
+
+
+def request_page(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestPage:
+    """Return what only the page of *request* shows."""
+    why = None if request.complete else queue.why(ctx.history, ctx.master_state, request)
+    return RequestPage(ctx.history.is_built(request), why)
 
 
 @declare(
     "GET",
     "/<branch>/request/<request>",
-    beside=is_built,
+    page_needs_master_state=True,
+    beside=request_page,
     offers=(REBUILD_REQUEST, CANCEL_REQUEST, REPRIORITIZE),
     returns=RequestDetail,
     template="request.html",
@@ -41,6 +58,22 @@ def is_built(ctx: ReadContext, branch: Branch, request: RequestRow) -> bool:
 def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestDetail:
     """Return one build request, with its properties and its builds."""
     return ctx.history.request_detail(branch, request)
+
+
+@declare(
+    "GET",
+    "/<branch>/request/<request>/why",
+    needs_master_state=True,
+    returns=Why,
+    template="why.html",
+)
+def request_why(ctx: ReadContext, branch: Branch, request: RequestRow) -> Why:
+    """Return why this build request waits, what matters most first.
+
+    It names the cause, or says that it is not known. What other masters know is only told as far
+    as the database has it.
+    """
+    return queue.why(ctx.history, ctx.master_state, request)
 
 
 @declare(
@@ -87,10 +120,11 @@ async def rebuild_request(
     returns=Receipt,
 )
 async def reprioritize(
-    ctx: JobContext, branch: Branch, request: RequestRow, priority: int
+    ctx: JobContext, branch: Branch, request: RequestRow, priority: int | Literal["next"]
 ) -> Answer:
     """Change the priority of this pending build request.
 
-    Requests with a higher priority are built first; most have 0.
+    Requests with a higher priority are built first; most have 0. With next, it is built before all
+    that wait for its builder now.
     """
     return await ctx.jobs.run(priorities.reprioritize, request, priority=priority)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -196,6 +197,7 @@ def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
         reading.openapi,
         read_request.visitor,
         read_request.decisions,
+        pickle.loads(read_request.master_state) if read_request.master_state else None,
     )
 
 

@@ -27,6 +27,8 @@ class ReadRequest:
     :param page: which rows, of a route that is paged
     :param known: tags of answers that the client has already
     :param gzip: it may be compressed
+    :param master_state: what the live objects of the master know, pickled; empty if the route does
+        not need it
     :param is_large: it is answered in the lane of large answers
     """
 
@@ -41,6 +43,7 @@ class ReadRequest:
     page: paging.PageRequest | None = None
     known: frozenset[str] = frozenset()
     gzip: bool = False
+    master_state: bytes = field(default=b"", repr=False)
     is_large: bool = False
 
     @property

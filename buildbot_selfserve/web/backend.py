@@ -12,6 +12,7 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured_or_none
 from buildbot_selfserve.control.branch_setup import BranchSetups
 from buildbot_selfserve.control.branch_setup import watched_branches
+from buildbot_selfserve.control.explain.collect import MasterStates
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
@@ -54,6 +55,7 @@ class Backend:
         self._site: Site | None = None
         self._setups: dict[SetupBasis, Setup] = {}
         self._branch_setups = BranchSetups(master)
+        self._states = MasterStates(master)
 
     @property
     def readers(self) -> Readers:
@@ -90,6 +92,12 @@ class Backend:
         if route.method == "GET" and about:
             nouns["any_revision"] = about
         return replace(self.site, setup=await self._setup(nouns))
+
+    async def master_state_for(self, route: Route, form: str = "json") -> bytes:
+        """Return what the live objects of the master know, pickled, if *route* needs it."""
+        if not (route.needs_master_state or (route.page_needs_master_state and form == "html")):
+            return b""
+        return await self._states.pickled()
 
     async def _setup(self, nouns: dict[str, str]) -> Setup:
         """Return what is configured to build a branch, or a revision of it.

@@ -444,6 +444,23 @@ class Facts:
         with self._lock:
             return self._on(branch, buildset_ids)
 
+    def first_stamps(self, buildset_ids: Iterable[int]) -> Chosen:
+        """Return *buildset_ids* that are known, each with the first of its sourcestamps."""
+        with self._lock:
+            chosen: Chosen = {}
+            for buildset_id in buildset_ids:
+                its = self._buildsets.stamps(buildset_id)
+                if len(its) > 1:
+                    its = tuple(sorted(its, key=lambda one: in_order(self._stamps[one])))
+                if its:
+                    chosen[buildset_id] = its[0]
+            return chosen
+
+    def place_of(self, stamp_id: int) -> Sourcestamp:
+        """Return where a sourcestamp is."""
+        with self._lock:
+            return self._stamps.place_at(self._stamps.place(stamp_id))
+
     def open(self, branch: Branch) -> Chosen:
         """Return the buildsets on *branch* that may have requests which are not complete."""
         with self._lock:

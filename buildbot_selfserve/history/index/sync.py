@@ -20,6 +20,7 @@ from buildbot_selfserve.history.index.cursor import MOST_GAPS
 from buildbot_selfserve.history.index.cursor import Replaced
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.ingest import Ingest
+from buildbot_selfserve.history.index.recent_waits import RecentWaits
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.model import Branch
@@ -70,6 +71,8 @@ class Index:
         self._only_reads = only_reads
         self._facts: Facts | None = None
         self._loading = threading.Lock()
+        #: how long requests have waited lately
+        self.recent_waits = RecentWaits()
 
     def facts(self, connection: sa.Connection) -> Facts:
         """Return what is known, up to date; the first time, or after a change of the database, all
@@ -92,6 +95,7 @@ class Index:
         with self._loading:
             if self._facts is None or self._facts is stale:
                 self._facts = _load(connection)
+                self.recent_waits = RecentWaits()
             return self._facts
 
 

@@ -1,0 +1,317 @@
+"""Takes down what the live objects of a master know of builders, workers, locks and builds.
+
+Runs in the reactor, a slice at a time. It only looks: no lock is created, no function of the
+operator's is called, nothing is asked for.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+from buildbot import locks as buildbot_locks
+from buildbot.interfaces import IRenderable
+from buildbot.process.builder import enforceChosenWorker
+from buildbot.process.workerforbuilder import States
+from buildbot.worker.latent import AbstractLatentWorker
+from twisted.internet import defer
+from twisted.internet import task
+
+from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.model import LiveBuild
+from buildbot_selfserve.model import LiveBuilder
+from buildbot_selfserve.model import LiveLock
+from buildbot_selfserve.model import LiveWorker
+from buildbot_selfserve.model import LockAccess
+from buildbot_selfserve.model import MasterState
+
+#: Seconds of the reactor that a slice takes at most, but for one builder more.
+SLICE = 0.001
+#: A state is good for so many times as long as it took to make it: all who ask meanwhile share it,
+#: and the reactor spends no more than a twentieth of its time on this.
+SHARED_FOR = 20
+
+#: Where something is kept under this name, it is the lock of the whole master, or the rest.
+ANYWHERE = ""
+
+
+class MasterStates:
+    """Takes down the state of a master for all who want to know it."""
+
+    def __init__(self, master: Any) -> None:
+        self._master = master
+        self._pickled = b""
+        self._good_until = 0.0
+        self._waiters: list[defer.Deferred[bytes]] = []
+        self._is_collecting = False
+
+    async def pickled(self) -> bytes:
+        """Return the state of now, pickled: it is made once and sent to many readers."""
+        if time.monotonic() < self._good_until:
+            return self._pickled
+        waiter: defer.Deferred[bytes] = defer.Deferred()
+        self._waiters.append(waiter)
+        if not self._is_collecting:
+            self._is_collecting = True
+            defer.Deferred.fromCoroutine(self._collect()).addBoth(self._collected)
+        return await waiter
+
+    async def _collect(self) -> bytes:
+        busy, slices = 0.0, collect(self._master)
+        while True:
+            begun = time.monotonic()
+            state = _run_slice(slices, begun + SLICE)
+            busy += time.monotonic() - begun
+            if state is not None:
+                break
+            await task.deferLater(self._master.reactor, 0)
+        begun = time.monotonic()
+        self._pickled = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+        now = time.monotonic()
+        self._good_until = now + SHARED_FOR * (busy + now - begun)
+        return self._pickled
+
+    def _collected(self, result: Any) -> None:
+        self._is_collecting = False
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.called:  # a client that hung up has cancelled it
+                waiter.callback(result)  # a Failure fails it
+
+
+def _run_slice(slices: Iterator[MasterState | None], until: float) -> MasterState | None:
+    """Go on until the state is there, or it is *until* by the monotonic clock."""
+    for state in slices:
+        if state is not None or time.monotonic() >= until:
+            return state
+    return None
+
+
+def collect(master: Any) -> Iterator[MasterState | None]:
+    """Yield ``None`` where the reactor may have its turn, and at last the state of *master*."""
+    botmaster, running = master.botmaster, _Builds()
+    yield from running.take(botmaster)
+    locks = _Locks(master.config_version, running)
+    locks.take(botmaster)
+    yield None
+    workers: dict[str, LiveWorker] = {}
+    for name, worker in list(master.workers.workers.items()):
+        workers[name] = _worker(worker)
+        yield None
+    builders: dict[int, LiveBuilder] = {}
+    hooks = ("select_next_worker",) if master.config.select_next_worker else ()
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}
+    by_id = list(buildbot_private.builders_by_id(botmaster).items())
+    for builder_id, builder in by_id:
+        if builder.config is not None:
+            builders[builder_id] = _builder(builder, workers, hooks, same)
+            yield None
+    brd = botmaster.brd
+    looking, named = buildbot_private.builders_to_look_at(botmaster)
+    looking |= {one for one, builder in builders.items() if builder.name in named}
+    yield MasterState(
+        master_id=int(master.masterid),
+        name=master.name,
+        taken_at=int(master.reactor.seconds()),
+        shutting_down=bool(botmaster.shuttingDown),
+        distributes=bool(brd.can_distribute),
+        only_waited_for=bool(brd.distribute_only_waited_childs),
+        looking=frozenset(looking),
+        is_looking=bool(brd.active),
+        has_own_order=master.config.prioritizeBuilders is not None,
+        builders=builders,
+        workers=workers,
+        locks=locks.found,
+        builds=tuple(locks.with_names(running.found)),
+        starting=buildbot_private.starting_requests(botmaster),
+    )
+
+
+# -- builders and workers
+
+
+def _builder(
+    builder: Any,
+    workers: Mapping[str, LiveWorker],
+    hooks: tuple[str, ...],
+    same: dict[tuple[str, ...], tuple[str, ...]],
+) -> LiveBuilder:
+    config, available = builder.config, States.AVAILABLE
+    names = tuple(dict.fromkeys(config.workernames))
+    names = same.setdefault(names, names)
+    ready = builder.workers
+    attaching: tuple[str, ...] = ()
+    if len(ready) < len(names):
+        there = {one.worker.workername for one in ready}
+        away = (name for name in names if name not in there)
+        attaching = tuple(name for name in away if name in workers and workers[name].connected)
+    enforces = config.canStartBuild is enforceChosenWorker
+    hooks += tuple(
+        name
+        for name in ("nextBuild", "nextWorker", "canStartBuild")
+        if getattr(config, name) is not None and not (enforces and name == "canStartBuild")
+    )
+    return LiveBuilder(
+        builder.name,
+        names,
+        attaching,
+        tuple(one.worker.workername for one in ready if one.state is not available and one.worker),
+        hooks,
+        enforces,
+        None if IRenderable.providedBy(config.locks) else _accesses(config.locks),
+    )
+
+
+def _worker(worker: Any) -> LiveWorker:
+    paused, reason = buildbot_private.pause(worker)
+    timer, connected = worker.quarantine_timer, worker.conn is not None
+    busy = 0
+    if worker.max_builds:
+        available = States.AVAILABLE
+        busy = sum(one.state is not available for one in worker.workerforbuilders.values())
+    is_latent = isinstance(worker, AbstractLatentWorker)
+    return LiveWorker(
+        connected,
+        paused,
+        reason,
+        buildbot_private.is_graceful(worker),
+        int(timer.getTime()) if timer is not None else None,
+        worker.max_builds or None,
+        busy,
+        _accesses(worker.access),
+        is_latent,
+        is_latent and not connected and bool(worker.building),
+        is_latent and worker.builds_may_be_incompatible,
+        _has_own_rule(worker),
+    )
+
+
+def _has_own_rule(worker: Any) -> bool:
+    rule = worker.canStartBuild
+    return not getattr(rule, "__module__", "").startswith("buildbot.")
+
+
+# -- locks
+
+
+def _accesses(locks: Iterable[Any]) -> tuple[LockAccess, ...]:
+    return tuple(_access(one) for one in locks) if locks else ()
+
+
+def _access(given: Any) -> LockAccess:
+    """Return what somebody needs of a lock; one without a mode is counted, as Buildbot does."""
+    has_mode = isinstance(given, buildbot_locks.LockAccess)
+    lock_id = given.lockid if has_mode else given
+    on_worker = isinstance(lock_id, buildbot_locks.WorkerLock)
+    capacity: Mapping[str, int] | int = lock_id.maxCount
+    if on_worker:
+        capacity = {**lock_id.maxCountForWorker, ANYWHERE: lock_id.maxCount}
+    is_exclusive = has_mode and given.mode == "exclusive"
+    return LockAccess(
+        lock_id.name, on_worker, is_exclusive, given.count if has_mode else 1, capacity
+    )
+
+
+class _Builds:
+    """The builds of a master that have not ended, and what they are known by.
+
+    Locks know who holds them by the ``id()`` of an object: those are kept as long as this is, so
+    that no other object gets the same one.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[LiveBuild, Any]] = []
+        self.by_object: dict[int, int] = {}
+        self._kept: list[Any] = []
+
+    def take(self, botmaster: Any) -> Iterator[None]:
+        for builder in list(botmaster.builders.values()):
+            # those of a predecessor, and those of before a reconfig, too
+            for build in [*builder.building, *builder.old_building]:
+                self._add(build)
+            if builder.building:
+                yield None
+
+    def _add(self, build: Any) -> None:
+        if id(build) in self.by_object:
+            return
+        step = build.currentStep
+        self.by_object[id(build)] = len(self.found)
+        self._kept.append(build)
+        if step is not None:
+            self.by_object[id(step)] = len(self.found)
+            self._kept.append(step)
+        waits, lock = "", buildbot_private.lock_waited_for(build)
+        if buildbot_private.waits_for_worker(build):
+            waits = "worker"
+        elif lock is not None:
+            waits = "locks"
+        else:
+            lock = buildbot_private.lock_of_step(step) if step is not None else None
+            waits = "step" if lock is not None else ""
+        live = LiveBuild(
+            build.buildid,
+            build.number,
+            buildbot_private.builder_of(build),
+            build.builder.name,
+            _worker_of(build),
+            tuple(request.id for request in build.requests),
+            waits,
+            step.name if waits == "step" else "",
+        )
+        self.found.append((live, lock))
+
+
+def _worker_of(build: Any) -> str:
+    given = build.workerforbuilder
+    worker = None if given is None else given.worker
+    name = getattr(build, "workername", None) if worker is None else worker.workername
+    return name or ""
+
+
+class _Locks:
+    """The locks of a master that exist."""
+
+    def __init__(self, config_version: int, builds: _Builds) -> None:
+        self.found: dict[tuple[str, str], LiveLock] = {}
+        self._builds = builds
+        self._config_version = config_version
+        self._names: dict[int, tuple[str, str]] = {}
+        self._workers: dict[int, str] = {}
+
+    def take(self, botmaster: Any) -> None:
+        self._workers = {
+            id(worker): name for name, worker in botmaster.master.workers.workers.items()
+        }
+        for service in botmaster.namedServices.values():
+            if isinstance(service, buildbot_locks.RealMasterLock):
+                self._add(service, ANYWHERE, service.config_version)
+            elif isinstance(service, buildbot_locks.RealWorkerLock):
+                for worker, lock in service.locks.items():
+                    self._add(lock, worker, service.config_version)
+
+    def _add(self, lock: Any, worker: str, config_version: int) -> None:
+        exclusive, counting = buildbot_private.lock_use(lock)
+        owners = [owner for owner, _ in lock.owners]
+        known = self._builds.by_object
+        self._names[id(lock)] = (lock.lockName, worker)
+        self.found[lock.lockName, worker] = LiveLock(
+            lock.maxCount,
+            config_version < self._config_version,
+            exclusive,
+            counting,
+            len(lock.waiting),
+            sum(access.mode == "exclusive" for _, access, _ in lock.waiting),
+            tuple(dict.fromkeys(known[one] for one in owners if one in known)),
+            tuple(dict.fromkeys(self._workers[one] for one in owners if one in self._workers)),
+        )
+
+    def with_names(self, builds: Iterable[tuple[LiveBuild, Any]]) -> Iterator[LiveBuild]:
+        """Yield *builds* with the names of the locks that they wait for."""
+        for build, lock in builds:
+            name = None if lock is None else self._names.get(id(lock))
+            yield build if name is None else build._replace(locks=(name,))

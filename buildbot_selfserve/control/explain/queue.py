@@ -1,0 +1,217 @@
+"""Puts together what waits and why: for one build request, for a branch, for the whole master."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+from buildbot_selfserve.answers import ReasonCode
+from buildbot_selfserve.control.explain.reasons import Explainer
+from buildbot_selfserve.history import History
+from buildbot_selfserve.history.queue import waits_of
+from buildbot_selfserve.model import MOST_QUEUED
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Claim
+from buildbot_selfserve.model import MasterState
+from buildbot_selfserve.model import OpenBuild
+from buildbot_selfserve.model import PendingRequest
+from buildbot_selfserve.model import Queue
+from buildbot_selfserve.model import QueuedBuilder
+from buildbot_selfserve.model import QueuedRequest
+from buildbot_selfserve.model import Reason
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Selection
+from buildbot_selfserve.model import Why
+from buildbot_selfserve.model import WorkerSet
+
+#: Seconds within which a request that was claimed has a build.
+LONGEST_START = 60
+#: What the state of a build is called that has not come to its first step
+#: (buildbot/process/build.py, ``startBuild``).
+_BEGINNING = frozenset({"created", "starting", "preparing worker", "pinging worker"})
+_ACQUIRING = "acquiring locks"
+
+
+def why(history: History, state: MasterState, request: RequestRow) -> Why:
+    """Return why a build request waits."""
+    explainer = _explainer(history, state)
+    pending = explainer.pending
+    found = next((one for one in pending.requests if one.request_id == request.request_id), None)
+    if found is not None:
+        ahead = explainer.ahead(found.request_id)
+        reasons = explainer.reasons(found)
+        position = None if ahead is None else ahead + 1
+        return Why(request, "pending", position, ahead, reasons)
+    if request.complete:
+        return Why(request, request.state, None, None, ())
+    return Why(request, "running", None, None, _of_claimed(history, explainer, request))
+
+
+def queue(
+    history: History, state: MasterState, branch: Branch | None, selection: Selection
+) -> Queue:
+    """Return what waits on a branch, or on all of them, for the selected builders."""
+    explainer = _explainer(history, state)
+    names = explainer.pending.builders
+    requests = [one for one in explainer.pending.requests if selection.takes(names[one.builder_id])]
+    if branch is not None:
+        its = history.on_branch(branch, {one.buildset_id for one in requests})
+        requests = [one for one in requests if one.buildset_id in its]
+    if not requests:
+        return Queue(branch, 0, None)
+    return _Assembly(history, explainer, branch, requests).queue()
+
+
+def _explainer(history: History, state: MasterState) -> Explainer:
+    enforcing = [one for one, builder in state.builders.items() if builder.enforces_worker]
+    return Explainer(state, history.pending(state.master_id, enforcing))
+
+
+class _Assembly:
+    """The queue of some requests, of which there is at least one."""
+
+    def __init__(
+        self,
+        history: History,
+        explainer: Explainer,
+        branch: Branch | None,
+        requests: Sequence[PendingRequest],
+    ) -> None:
+        self._history = history
+        self._explainer = explainer
+        self._branch = branch
+        self._requests = sorted(requests, key=lambda one: (-one.priority, one.request_id))
+        self._reasons = {one.request_id: explainer.first(one) for one in requests}
+        self._waits = history.recent_waits()
+        self._by_builder: dict[int, list[PendingRequest]] = {}
+        for one in self._requests:
+            self._by_builder.setdefault(one.builder_id, []).append(one)
+
+    def queue(self) -> Queue:
+        return Queue(
+            self._branch,
+            len(self._requests),
+            self._oldest(self._requests),
+            self._builders(),
+            self._worker_sets(),
+            self._rows(),
+            self._counted(self._requests),
+        )
+
+    def _oldest(self, requests: Iterable[PendingRequest]) -> int:
+        now = self._explainer.state.taken_at
+        return max(0, now - min(one.submitted_at for one in requests))
+
+    def _counted(self, requests: Iterable[PendingRequest]) -> dict[ReasonCode, int]:
+        counted = Counter(self._reasons[one.request_id].code for one in requests)
+        return dict(counted.most_common())
+
+    def _builders(self) -> tuple[QueuedBuilder, ...]:
+        pending = self._explainer.pending
+        owners = self._history.owners({one.buildset_id for one in self._requests})
+        running = Counter(one.builder_id for one in pending.builds)
+        found = [
+            QueuedBuilder(
+                builder_id,
+                pending.builders[builder_id],
+                len(its),
+                running[builder_id],
+                self._oldest(its),
+                waits_of(self._waits, [builder_id]),
+                self._counted(its),
+                dict(Counter(owners.get(one.buildset_id) or "" for one in its).most_common()),
+            )
+            for builder_id, its in self._by_builder.items()
+        ]
+        return tuple(sorted(found, key=lambda one: (-one.oldest, one.buildername)))
+
+    def _worker_sets(self) -> tuple[WorkerSet, ...]:
+        pending, of_set = self._explainer.pending, self._workers_of_builders()
+        busy = {one.worker for one in pending.builds}
+        found = []
+        for workers, builder_ids in of_set.items():
+            its = [one for builder_id in builder_ids for one in self._by_builder[builder_id]]
+            found.append(
+                WorkerSet(
+                    workers,
+                    tuple(sorted(pending.builders[one] for one in builder_ids)),
+                    len(its),
+                    len(busy.intersection(workers)),
+                    self._oldest(its),
+                    waits_of(self._waits, builder_ids),
+                )
+            )
+        return tuple(sorted(found, key=lambda one: (-one.oldest, one.workers)))
+
+    def _workers_of_builders(self) -> dict[tuple[str, ...], list[int]]:
+        """Return the builders of each set of workers: all of any master that can build for them."""
+        state, elsewhere = self._explainer.state, self._explainer.pending.workers
+        named: dict[int, set[str]] = {}
+        for (builder_id, master_id), those in elsewhere.items():
+            if master_id != state.master_id:
+                named.setdefault(builder_id, set()).update(one.name for one in those)
+        found: dict[tuple[str, ...], list[int]] = {}
+        for builder_id in self._by_builder:
+            here = state.builders.get(builder_id)
+            workers = {*(() if here is None else here.workers), *named.get(builder_id, ())}
+            found.setdefault(tuple(sorted(workers)), []).append(builder_id)
+        return found
+
+    def _rows(self) -> tuple[QueuedRequest, ...]:
+        some = self._requests[:MOST_QUEUED]
+        rows = self._history.pending_rows(self._branch, some)
+        return tuple(
+            QueuedRequest(rows[one.request_id], self._reasons[one.request_id])
+            for one in some
+            if one.request_id in rows
+        )
+
+
+# -- what has been claimed
+
+
+def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> tuple[Reason, ...]:
+    """Return what a request waits for that a master has claimed; nothing if its build runs."""
+    claim = history.claim(request.request_id)
+    if claim is None:
+        return ()
+    build = next(
+        (one for one in explainer.pending.builds if one.request_id == request.request_id), None
+    )
+    if not claim.master.is_active and build is None:
+        name = claim.master.name
+        return (
+            Reason(
+                "master_gone",
+                f"Master {name} was about to build it, and is gone; it waits until that master"
+                " starts again",
+                fatal=True,
+                masters=(name,),
+            ),
+        )
+    if claim.master_id == explainer.state.master_id:
+        found = explainer.of_build(request.request_id)
+        if found or build is not None:
+            return found
+    return _of_claim(claim, build, explainer.state.taken_at)
+
+
+def _of_claim(claim: Claim, build: OpenBuild | None, now: int) -> tuple[Reason, ...]:
+    """Return what the database says that a request waits for which was claimed."""
+    name = claim.master.name
+    if build is not None and build.state_string == _ACQUIRING:
+        return (
+            Reason(
+                "acquiring_locks",
+                f"Its build waits for locks on master {name}",
+                masters=(name,),
+            ),
+        )
+    if build is not None and build.state_string not in _BEGINNING:
+        return ()
+    if build is None and now - claim.claimed_at > LONGEST_START:
+        msg = f"Master {name} has claimed it, and no build has begun"
+        return (Reason("unknown", msg, masters=(name,)),)
+    msg = f"Its build is starting on master {name}"
+    return (Reason("starting", msg, blocking=False, masters=(name,)),)

@@ -1,0 +1,705 @@
+"""Works out why build requests wait, from the state of the master and what the database says.
+
+Nothing here asks anybody: a reason names its cause, or says that it is not known. It looks at what
+``buildbot.process.buildrequestdistributor`` looks at, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
+
+from buildbot_selfserve.answers import ReasonCode
+from buildbot_selfserve.model import BuildLink
+from buildbot_selfserve.model import LiveBuild
+from buildbot_selfserve.model import LiveBuilder
+from buildbot_selfserve.model import LiveLock
+from buildbot_selfserve.model import LockAccess
+from buildbot_selfserve.model import MasterState
+from buildbot_selfserve.model import OpenBuild
+from buildbot_selfserve.model import Pending
+from buildbot_selfserve.model import PendingRequest
+from buildbot_selfserve.model import Reason
+from buildbot_selfserve.model import WorkerElsewhere
+from buildbot_selfserve.model import plural
+
+#: Seconds within which a master that is not held up makes a build of a request.
+SOON = 10
+#: So many names stand in a sentence, and so many ids in a list.
+MOST_NAMES, MOST_IDS = 5, 20
+
+#: What keeps one worker from a build that will pass by itself, in the order in which it is told;
+#: the rest follows, which needs somebody to do something.
+_PASSING: tuple[ReasonCode, ...] = ("lock_held", "workers_busy", "worker_starting", "unknown")
+_LASTING: tuple[ReasonCode, ...] = (
+    "worker_paused",
+    "worker_graceful",
+    "worker_quarantined",
+    "no_worker_connected",
+    "worker_not_connected",
+    "held_back_by_configuration",
+)
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    """What keeps one worker from a build.
+
+    :param locks: the locks that are held, with the worker whose lock each is
+    """
+
+    code: ReasonCode
+    locks: tuple[tuple[str, str], ...] = ()
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The place of a request in the queue of its builder.
+
+    :param index: how many come before it
+    """
+
+    request: PendingRequest
+    index: int
+
+
+class Explainer:
+    """Explains why requests wait; what many of them share is worked out once.
+
+    :param state: of the master that is asked
+    :param pending: what waits on all masters
+    """
+
+    def __init__(self, state: MasterState, pending: Pending) -> None:
+        self.state = state
+        self.pending = pending
+        self._obstacles: dict[tuple[int, str | None], dict[str, tuple[_Obstacle, ...]]] = {}
+        self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
+
+    @cached_property
+    def queues(self) -> dict[int, list[PendingRequest]]:
+        """Return the pending requests of each builder in the order in which they are built."""
+        found: dict[int, list[PendingRequest]] = {}
+        for one in self.pending.requests:
+            found.setdefault(one.builder_id, []).append(one)
+        for its in found.values():
+            its.sort(key=lambda one: (-one.priority, one.request_id))
+        return found
+
+    @cached_property
+    def _places(self) -> dict[int, _Place]:
+        return {
+            one.request_id: _Place(one, index)
+            for its in self.queues.values()
+            for index, one in enumerate(its)
+        }
+
+    def ahead(self, request_id: int) -> int | None:
+        """Return how many requests its builder builds before this one.
+
+        ``None`` if it is not pending, or if a function of the operator's decides among several.
+        """
+        place = self._places.get(request_id)
+        if place is None:
+            return None
+        builder_id = place.request.builder_id
+        builder = self.state.builders.get(builder_id)
+        chooses = builder is not None and "nextBuild" in builder.hooks
+        return None if chooses and len(self.queues[builder_id]) > 1 else place.index
+
+    def first(self, request: PendingRequest) -> Reason:
+        """Return the first reason why *request* waits."""
+        return self.reasons(request, others=False)[0]
+
+    def reasons(self, request: PendingRequest, *, others: bool = True) -> tuple[Reason, ...]:
+        """Return why *request* waits, what matters most first.
+
+        :param others: also count what waits for other builders and comes before it
+        """
+        state = self.state
+        if request.request_id in state.starting:
+            return (Reason("starting", "Its build is starting", blocking=False),)
+        builder = state.builders.get(request.builder_id)
+        elsewhere = self._elsewhere(request)
+        if builder is None:
+            not_here = self._not_here(request)
+            return (*elsewhere, not_here) if _knows(elsewhere) else (not_here, *elsewhere)
+        return (*self._here(request, builder, others), *elsewhere)
+
+    # -- on this master
+
+    def _here(
+        self, request: PendingRequest, builder: LiveBuilder, others: bool
+    ) -> tuple[Reason, ...]:
+        stopped = self._stopped(request)
+        if stopped is not None:
+            return (stopped,)
+        chosen = self.pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
+        shared = self._shared_reasons(request.builder_id, builder, chosen)
+        if shared and shared[0].fatal:
+            return shared
+        if not shared:
+            shared = (self._free(request, builder),)
+        behind = self._behind(request, builder, chosen, shared, others)
+        if behind is None:
+            return shared
+        passes = shared[0].code in (*_PASSING, "starting")
+        is_first = passes and bool(self._own_ahead(request, chosen))
+        return (behind, *shared) if is_first else (*shared, behind)
+
+    def _stopped(self, request: PendingRequest) -> Reason | None:
+        """Return why the master starts nothing now, or not this."""
+        state = self.state
+        if state.shutting_down and not (state.distributes and request.waited_for):
+            return Reason(
+                "master_shutting_down",
+                f"Master {state.name} is shutting down and starts no more builds",
+                masters=(state.name,),
+            )
+        if not state.distributes:
+            return Reason(
+                "distribution_stopped",
+                f"Master {state.name} is not starting builds",
+                masters=(state.name,),
+            )
+        return None
+
+    def _shared_reasons(
+        self, builder_id: int, builder: LiveBuilder, chosen: str | None
+    ) -> tuple[Reason, ...]:
+        """Return what all requests of a builder for a worker wait for; empty if one is free."""
+        key = (builder_id, chosen)
+        if key not in self._shared:
+            self._shared[key] = tuple(self._worked_out(builder_id, builder, chosen))
+        return self._shared[key]
+
+    def _worked_out(
+        self, builder_id: int, builder: LiveBuilder, chosen: str | None
+    ) -> Iterator[Reason]:
+        if not builder.workers:
+            yield Reason(
+                "builder_has_no_workers",
+                f"Builder {builder.name} has no workers",
+                capacity=True,
+                fatal=True,
+            )
+            return
+        if chosen is not None and chosen not in builder.workers:
+            yield Reason(
+                "held_back_by_configuration",
+                f"It asks for worker {chosen}, which builder {builder.name} does not have",
+                fatal=True,
+                workers=(chosen,),
+                settings=("canStartBuild",),
+            )
+            return
+        obstacles = self._obstacles_of(builder_id, builder, chosen)
+        if not all(obstacles.values()):
+            return
+        by_code: dict[ReasonCode, list[str]] = {}
+        for worker, its in obstacles.items():
+            for code in dict.fromkeys(one.code for one in its):
+                by_code.setdefault(code, []).append(worker)
+        if len(by_code.get("worker_not_connected", ())) == len(obstacles):
+            by_code["no_worker_connected"] = by_code.pop("worker_not_connected")
+        for code in (*_PASSING, *_LASTING):
+            if code in by_code:
+                yield self._reason(code, by_code[code], builder, obstacles)
+
+    def _obstacles_of(
+        self, builder_id: int, builder: LiveBuilder, chosen: str | None
+    ) -> dict[str, tuple[_Obstacle, ...]]:
+        """Return what keeps each worker from a build; nothing for one that is free."""
+        key = (builder_id, chosen)
+        if key not in self._obstacles:
+            workers = builder.workers if chosen is None else (chosen,)
+            self._obstacles[key] = {one: tuple(self._of_worker(one, builder)) for one in workers}
+        return self._obstacles[key]
+
+    def _of_worker(self, name: str, builder: LiveBuilder) -> Iterator[_Obstacle]:
+        worker = self.state.workers.get(name)
+        if worker is None:
+            yield _Obstacle("worker_not_connected")
+            return
+        lasting = [
+            code
+            for code, applies in _lasting(
+                worker.paused,
+                worker.graceful,
+                worker.quarantined_until is not None,
+                not (worker.connected or worker.is_latent),
+            )
+            if applies
+        ]
+        yield from (_Obstacle(code) for code in lasting)
+        if lasting:
+            return
+        if name in builder.busy:
+            yield _Obstacle("workers_busy")
+        elif worker.is_between or name in builder.attaching:
+            yield _Obstacle("worker_starting")
+        elif worker.max_builds is not None and worker.busy >= worker.max_builds:
+            yield _Obstacle("workers_busy")
+        elif held := self._held(name, (*worker.locks, *(builder.locks or ()))):
+            is_fatal = any(self._is_too_much(name, one) for one in held)
+            yield _Obstacle("lock_held", tuple(_key(one, name) for one in held), is_fatal)
+        elif worker.has_own_rule:
+            yield _Obstacle("held_back_by_configuration")
+        elif worker.is_picky and worker.connected:
+            yield _Obstacle("unknown")
+
+    def _held(self, worker: str, accesses: Iterable[LockAccess]) -> list[LockAccess]:
+        """Return those locks that a build on *worker* would not get now."""
+        return [one for one in accesses if not self._is_free(worker, one)]
+
+    def _is_free(self, worker: str, access: LockAccess) -> bool:
+        lock = self.state.locks.get(_key(access, worker))
+        if lock is None:
+            lock = LiveLock(0, True, False, 0, 0, 0, (), ())
+        return lock.is_free(access, self._capacity(worker, access))
+
+    def _capacity(self, worker: str, access: LockAccess) -> int:
+        lock = self.state.locks.get(_key(access, worker))
+        if lock is None or lock.is_outdated:
+            return access.capacity_on(worker)
+        return lock.capacity
+
+    def _is_too_much(self, worker: str, access: LockAccess) -> bool:
+        return not access.is_exclusive and access.amount > self._capacity(worker, access)
+
+    # -- in words
+
+    def _reason(
+        self,
+        code: ReasonCode,
+        workers: Sequence[str],
+        builder: LiveBuilder,
+        obstacles: Mapping[str, Sequence[_Obstacle]],
+    ) -> Reason:
+        """Return what keeps these *workers* from a build."""
+        make = {
+            "workers_busy": self._busy,
+            "worker_starting": self._starting,
+            "worker_paused": self._paused,
+            "worker_quarantined": self._quarantined,
+        }.get(code)
+        named = tuple(workers)
+        if code == "lock_held":
+            return self._lock_held(named, obstacles)
+        if make is not None:
+            return make(named, builder)
+        msg, capacity = {
+            "worker_graceful": (f"{_workers(named)} {_is(named)} shutting down", True),
+            "no_worker_connected": (
+                f"None of its workers is connected: {_names(named)}"
+                if len(named) > 1
+                else f"Worker {named[0]} is not connected",
+                True,
+            ),
+            "worker_not_connected": (f"{_workers(named)} {_is(named)} not connected", True),
+            "held_back_by_configuration": (
+                f"The class of {_lower(_workers(named))} decides whether a build can start there",
+                False,
+            ),
+        }.get(
+            code,
+            (
+                f"{_workers(named)} {_runs(named)} already, and it is not known whether"
+                " this build can run there as it is",
+                False,
+            ),
+        )
+        settings = ("canStartBuild",) if code == "held_back_by_configuration" else ()
+        return Reason(code, msg, capacity=capacity, workers=named, settings=settings)
+
+    def _busy(self, workers: tuple[str, ...], builder: LiveBuilder) -> Reason:
+        wanted = set(workers)
+        builds = [
+            one
+            for one in self.state.builds
+            if one.worker in wanted
+            and (one.lender == builder.name or one.worker not in builder.busy)
+        ]
+        return Reason(
+            "workers_busy",
+            f"{_workers(workers)} {_is(workers)} busy{_with(builds)}",
+            capacity=True,
+            workers=workers,
+            builds=_links(builds),
+        )
+
+    def _starting(self, workers: tuple[str, ...], builder: LiveBuilder) -> Reason:
+        wanted = set(workers)
+        builds = [one for one in self.state.builds if one.worker in wanted]
+        return Reason(
+            "worker_starting",
+            f"{_workers(workers)} {_is(workers)} starting or stopping"
+            + (f", for {_builds(builds)}" if builds else ""),
+            capacity=True,
+            workers=workers,
+            builds=_links(builds),
+        )
+
+    def _paused(self, workers: tuple[str, ...], builder: LiveBuilder) -> Reason:
+        given = {self.state.workers[one].pause_reason for one in workers}
+        why = sorted(one for one in given if one)
+        return Reason(
+            "worker_paused",
+            f"{_workers(workers)} {_is(workers)} paused" + (f": {'; '.join(why)}" if why else ""),
+            capacity=True,
+            workers=workers,
+        )
+
+    def _quarantined(self, workers: tuple[str, ...], builder: LiveBuilder) -> Reason:
+        ends = (self.state.workers[one].quarantined_until for one in workers)
+        return Reason(
+            "worker_quarantined",
+            f"{_workers(workers)} {_is(workers)} in quarantine after a build that could not start",
+            capacity=True,
+            workers=workers,
+            until=min(one for one in ends if one is not None),
+        )
+
+    def _lock_held(
+        self, workers: tuple[str, ...], obstacles: Mapping[str, Sequence[_Obstacle]]
+    ) -> Reason:
+        of_workers = [
+            one for worker in workers for one in obstacles[worker] if one.code == "lock_held"
+        ]
+        keys = list(dict.fromkeys(key for one in of_workers for key in one.locks))
+        fatal = len(workers) == len(obstacles) and all(one.fatal for one in of_workers)
+        on_workers = all(worker for _, worker in keys)
+        return replace(
+            self._held_by(keys, "lock_held", needs_more=fatal),
+            capacity=on_workers,
+            fatal=fatal,
+            workers=workers if on_workers else (),
+        )
+
+    def _held_by(
+        self, keys: Sequence[tuple[str, str]], code: ReasonCode, needs_more: bool = False
+    ) -> Reason:
+        """Return that something waits for locks, by name and worker, and who holds them."""
+        state = self.state
+        locks = [state.locks[one] for one in keys if one in state.locks]
+        holders = [state.builds[at] for lock in locks for at in lock.builds]
+        by_workers = {worker for lock in locks for worker in lock.workers}
+        holders += [one for one in state.builds if one.worker in by_workers]
+        holders = list(dict.fromkeys(holders))
+        names = tuple(dict.fromkeys(name for name, _ in keys))
+        what = f"{'Lock' if len(names) == 1 else 'Locks'} {_names(names)}"
+        if needs_more:
+            msg = f"{what} {_is(names)} smaller than what it needs"
+        elif holders:
+            msg = f"{what} {_is(names)} held by {_builds(holders)}"
+        else:
+            msg = f"{what} {_is(names)} held, or wanted by others who came first"
+        return Reason(code, msg, locks=names, builds=_links(holders))
+
+    # -- what comes first
+
+    def _free(self, request: PendingRequest, builder: LiveBuilder) -> Reason:
+        """Return why a request waits although a worker is free."""
+        state = self.state
+        if builder.locks is None:
+            and_hooks = f", and {_names(builder.hooks)} decide what starts" if builder.hooks else ""
+            return Reason(
+                "unknown",
+                f"A worker is free; the locks of builder {builder.name} depend on the build"
+                f"{and_hooks}",
+                settings=("locks", *builder.hooks),
+            )
+        if builder.hooks:
+            return Reason(
+                "held_back_by_configuration",
+                f"A worker is free; the configuration decides what starts: {_names(builder.hooks)}"
+                f" of builder {builder.name}",
+                settings=builder.hooks,
+            )
+        age = state.taken_at - request.submitted_at
+        if age < SOON or request.builder_id in state.looking:
+            return Reason("starting", "A worker is free; it is about to start", blocking=False)
+        if state.is_looking:
+            return Reason(
+                "unknown", f"A worker is free; master {state.name} is busy choosing builds"
+            )
+        return Reason("unknown", "A worker is free; why it does not start is not known")
+
+    def _own_ahead(self, request: PendingRequest, chosen: str | None) -> list[PendingRequest]:
+        """Return the requests of the same builder that come first, if they want its worker, too."""
+        its = self.queues[request.builder_id]
+        before = its[: self._places[request.request_id].index]
+        asked = self.pending.chosen
+        return [
+            one for one in before if chosen is None or asked.get(one.buildset_id, chosen) == chosen
+        ]
+
+    def _behind(
+        self,
+        request: PendingRequest,
+        builder: LiveBuilder,
+        chosen: str | None,
+        shared: Sequence[Reason],
+        others: bool,
+    ) -> Reason | None:
+        """Return which requests come before this one, if any do."""
+        decides = "nextBuild" in builder.hooks
+        own = [] if decides else self._own_ahead(request, chosen)
+        of_others = self._others_ahead(request, builder, shared) if others else []
+        if not own and not of_others:
+            return None
+        said = []
+        if own:
+            said.append(f"{len(own)} {plural(len(own), 'request')} of builder {builder.name}")
+        if of_others:
+            names = self.pending.builders
+            by = tuple(dict.fromkeys(names[one.builder_id] for one in of_others))
+            number = len(of_others)
+            said.append(f"{number} {plural(number, 'request')} of {_builders(by)}")
+        busy = any(one.code == "workers_busy" for one in shared)
+        return Reason(
+            "behind",
+            f"{' and '.join(said)} {_come(len(own) + len(of_others))} first",
+            capacity=busy,
+            requests=tuple(one.request_id for one in (*own, *of_others)[:MOST_IDS]),
+        )
+
+    def _others_ahead(
+        self, request: PendingRequest, builder: LiveBuilder, shared: Sequence[Reason]
+    ) -> list[PendingRequest]:
+        """Return the requests of other builders that come first for the same workers or locks."""
+        state = self.state
+        if state.has_own_order:
+            return []
+        full = {
+            name
+            for one in shared
+            if one.code == "workers_busy"
+            for name in one.workers
+            if name in state.workers and state.workers[name].max_builds is not None
+        }
+        locks = {name for one in shared if one.code == "lock_held" for name in one.locks}
+        mine = (-request.priority, request.request_id)
+        found = []
+        for builder_id, its in self.queues.items():
+            other = state.builders.get(builder_id)
+            if builder_id == request.builder_id or other is None:
+                continue
+            shares_locks = any(one.name in locks for one in other.locks or ())
+            if shares_locks or not full.isdisjoint(other.workers):
+                found += [one for one in its if (-one.priority, one.request_id) < mine]
+        return sorted(found, key=lambda one: (-one.priority, one.request_id))
+
+    # -- on other masters
+
+    def _not_here(self, request: PendingRequest) -> Reason:
+        """Return that this master does not have the builder, and which masters do."""
+        name = self.pending.builders[request.builder_id]
+        masters = self.pending.masters.get(request.builder_id, {})
+        active = tuple(sorted(one.name for one in masters.values() if one.is_active))
+        gone = tuple(sorted(one.name for one in masters.values() if not one.is_active))
+        if active:
+            msg = f"Builder {name} is on {_masters(active)}, and not on {self.state.name}"
+        elif gone:
+            msg = f"Builder {name} is on {_masters(gone)}, which {_is(gone)} not running"
+        else:
+            msg = f"No master has builder {name} in its configuration"
+        return Reason(
+            "builder_not_on_this_master",
+            msg,
+            blocking=not active,
+            fatal=not active,
+            masters=active or gone,
+        )
+
+    def _elsewhere(self, request: PendingRequest) -> tuple[Reason, ...]:
+        """Return why other masters that have the builder do not start it, as far as is known."""
+        masters = self.pending.masters.get(request.builder_id, {})
+        found: list[Reason] = []
+        for master_id, master in sorted(masters.items()):
+            if master.is_active and master_id != self.state.master_id:
+                found += self._of_master(request, master_id, master.name)
+        return tuple(found)
+
+    def _of_master(self, request: PendingRequest, master_id: int, master: str) -> Iterator[Reason]:
+        workers = self.pending.workers.get((request.builder_id, master_id), ())
+        builds = [
+            one
+            for one in self.pending.builds
+            if one.master_id == master_id and one.builder_id == request.builder_id
+        ]
+        busy = {one.worker for one in builds}
+        by_code: dict[ReasonCode, list[WorkerElsewhere]] = {}
+        for worker in workers:
+            lasting = [
+                code
+                for code, applies in _lasting(
+                    worker.paused, worker.graceful, False, not worker.connected
+                )
+                if applies
+            ]
+            # one that waits for this builder's build cannot begin another of it
+            codes: list[ReasonCode] = lasting or ["workers_busy"] * (worker.name in busy)
+            for code in codes:
+                by_code.setdefault(code, []).append(worker)
+            if not codes:
+                yield self._not_known(master)
+                return
+        if not workers:
+            yield self._not_known(master)
+            return
+        if len(by_code.get("worker_not_connected", ())) == len(workers):
+            by_code["no_worker_connected"] = by_code.pop("worker_not_connected")
+        for code in (*_PASSING, *_LASTING):
+            if code in by_code:
+                yield self._worker_elsewhere(code, by_code[code], master, builds)
+
+    def _worker_elsewhere(
+        self,
+        code: ReasonCode,
+        workers: Sequence[WorkerElsewhere],
+        master: str,
+        builds: Sequence[OpenBuild],
+    ) -> Reason:
+        names = tuple(one.name for one in workers)
+        why = "; ".join(sorted({one.pause_reason for one in workers if one.pause_reason}))
+        said = {
+            "workers_busy": "busy",
+            "worker_paused": f"paused: {why}" if why else "paused",
+            "worker_graceful": "shutting down",
+        }.get(code, "not connected; those that start when they are needed never are before")
+        links = tuple(
+            BuildLink(
+                one.build_id,
+                one.number,
+                one.build_builder_id,
+                self.pending.builders[one.builder_id],
+                one.worker,
+            )
+            for one in builds
+            if code == "workers_busy" and one.worker in names
+        )
+        return Reason(
+            code,
+            f"On master {master}, {_lower(_workers(names))} {_is(names)} {said}",
+            capacity=True,
+            workers=names,
+            masters=(master,),
+            builds=links,
+        )
+
+    def _not_known(self, master: str) -> Reason:
+        return Reason(
+            "unknown",
+            f"What it waits for on master {master} is known only there",
+            masters=(master,),
+        )
+
+    # -- of what has been claimed
+
+    def of_build(self, request_id: int) -> tuple[Reason, ...]:
+        """Return what the build of a request waits for on this master; empty if for nothing."""
+        for build in self.state.builds:
+            if request_id not in build.request_ids:
+                continue
+            if build.waits == "worker" and self._is_starting(build.worker):
+                return (
+                    Reason(
+                        "worker_starting",
+                        f"Worker {build.worker} is starting for its build",
+                        capacity=False,
+                        workers=(build.worker,),
+                        builds=_links([build]),
+                    ),
+                )
+            if build.waits in ("locks", "step"):
+                held = self._held_by(build.locks, "acquiring_locks")
+                whose = "Its build" if build.waits == "locks" else f"Step {build.step} of its build"
+                return (replace(held, msg=f"{whose} waits: {_lower(held.msg)}"),)
+            if build.build_id is None:
+                return (Reason("starting", "Its build is starting", blocking=False),)
+        return ()
+
+    def _is_starting(self, name: str) -> bool:
+        worker = self.state.workers.get(name)
+        return worker is not None and worker.is_latent
+
+
+def _knows(reasons: Sequence[Reason]) -> bool:
+    return bool(reasons) and reasons[0].code != "unknown"
+
+
+def _lasting(
+    paused: bool, graceful: bool, quarantined: bool, away: bool
+) -> Iterator[tuple[ReasonCode, bool]]:
+    yield "worker_paused", paused
+    yield "worker_graceful", graceful
+    yield "worker_quarantined", quarantined
+    yield "worker_not_connected", away
+
+
+def _key(access: LockAccess, worker: str) -> tuple[str, str]:
+    return access.name, worker if access.on_worker else ""
+
+
+def _links(builds: Iterable[LiveBuild]) -> tuple[BuildLink, ...]:
+    some = list(builds)[:MOST_IDS]
+    return tuple(
+        BuildLink(one.build_id, one.number, one.builder_id, one.lender, one.worker) for one in some
+    )
+
+
+# -- words
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _workers(names: Sequence[str]) -> str:
+    return f"{'Worker' if len(names) == 1 else 'Workers'} {_names(names)}"
+
+
+def _builders(names: Sequence[str]) -> str:
+    return f"{'builder' if len(names) == 1 else 'builders'} {_names(names)}"
+
+
+def _masters(names: Sequence[str]) -> str:
+    return f"{'master' if len(names) == 1 else 'masters'} {_names(names)}"
+
+
+def _builds(builds: Sequence[LiveBuild]) -> str:
+    named = [
+        f"a new build of {one.lender}"
+        if one.build_id is None
+        else f"build {one.build_id} of {one.lender}"
+        for one in builds
+    ]
+    return _names(named)
+
+
+def _with(builds: Sequence[LiveBuild]) -> str:
+    return f" with {_builds(builds)}" if builds else ""
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _runs(names: Sequence[str]) -> str:
+    return "runs" if len(names) == 1 else "run"
+
+
+def _come(number: int) -> str:
+    return "comes" if number == 1 else "come"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,259 @@
+"""Reads what waits: pending requests, what runs, which masters and workers could build them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import TypeVar
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.index import Chosen
+from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import load_names
+from buildbot_selfserve.history.json_columns import property_in
+from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Claim
+from buildbot_selfserve.model import OpenBuild
+from buildbot_selfserve.model import OtherMaster
+from buildbot_selfserve.model import Pending
+from buildbot_selfserve.model import PendingRequest
+from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Waits
+from buildbot_selfserve.model import WorkerElsewhere
+
+Value = TypeVar("Value")
+
+_requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
+_buildsets, _properties, _masters = Model.buildsets, Model.buildset_properties, Model.masters
+_on_masters, _workers = Model.builder_masters, Model.workers
+_configured, _connected = Model.configured_workers, Model.connected_workers
+
+_PENDING = Statement(
+    sa.select(
+        _requests.c.id,
+        _requests.c.builderid,
+        _requests.c.buildsetid,
+        _requests.c.priority,
+        _requests.c.submitted_at,
+        _requests.c.waited_for,
+        _buildsets.c.parent_buildid,
+    )
+    .select_from(
+        _requests.join(_buildsets, _buildsets.c.id == _requests.c.buildsetid).outerjoin(
+            _claims, _claims.c.brid == _requests.c.id
+        )
+    )
+    .where(_requests.c.complete == 0, _claims.c.brid.is_(None))
+)
+_OPEN_BUILDS = Statement(
+    sa.select(
+        _builds.c.id,
+        _builds.c.number,
+        _requests.c.id,
+        _requests.c.builderid,
+        _builds.c.builderid,
+        _builds.c.workerid,
+        _builds.c.masterid,
+        _builds.c.state_string,
+    )
+    .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
+    .where(_requests.c.complete == 0, _builds.c.complete_at.is_(None))
+)
+_MASTERS = Statement(
+    sa.select(
+        _on_masters.c.builderid, _on_masters.c.masterid, _masters.c.name, _masters.c.active
+    ).select_from(_on_masters.join(_masters, _masters.c.id == _on_masters.c.masterid))
+)
+_WORKERS = Statement(
+    sa.select(
+        _on_masters.c.builderid,
+        _on_masters.c.masterid,
+        _workers.c.name,
+        _workers.c.paused,
+        _workers.c.pause_reason,
+        _workers.c.graceful,
+        _connected.c.id,
+    )
+    .select_from(
+        _on_masters.join(_configured, _configured.c.buildermasterid == _on_masters.c.id)
+        .join(_workers, _workers.c.id == _configured.c.workerid)
+        .outerjoin(
+            _connected,
+            sa.and_(
+                _connected.c.workerid == _workers.c.id,
+                _connected.c.masterid == _on_masters.c.masterid,
+            ),
+        )
+    )
+    .where(_on_masters.c.masterid > 0),
+    _on_masters.c.builderid,
+)
+_CLAIMS = Statement(
+    sa.select(
+        _claims.c.brid,
+        _claims.c.masterid,
+        _claims.c.claimed_at,
+        _masters.c.name,
+        _masters.c.active,
+    ).select_from(_claims.join(_masters, _masters.c.id == _claims.c.masterid)),
+    _claims.c.brid,
+)
+#: The worker that a request asks for (buildbot/process/builder.py, ``enforceChosenWorker``).
+_CHOSEN = Statement(
+    sa.select(_properties.c.buildsetid, _properties.c.property_value).where(
+        binary_collation(_properties.c.property_name, "workername")
+    ),
+    _properties.c.buildsetid,
+)
+
+
+def pending(
+    connection: sa.Connection, facts: Facts, master_id: int, enforcing: Collection[int]
+) -> Pending:
+    """Return what waits, on all branches, and what the database knows of what could build it.
+
+    :param master_id: of the master that asks: of others, their workers are read
+    :param enforcing: the builders whose requests may ask for a worker
+    """
+    records = _PENDING.all(connection)
+    requests = tuple(
+        PendingRequest._make((*one[:5], bool(one[5]) and one[6] is not None))
+        for one in sorted(records, key=itemgetter(0))
+    )
+    builder_ids = {one.builder_id for one in requests}
+    masters: dict[int, dict[int, OtherMaster]] = {}
+    for builder_id, other_id, name, active in _MASTERS.all(connection):
+        masters.setdefault(builder_id, {})[other_id] = OtherMaster(name, bool(active))
+    elsewhere = [one for one in builder_ids if masters.get(one, {}).keys() - {master_id}]
+    choosing = [one.buildset_id for one in requests if one.builder_id in enforcing]
+    return Pending(
+        requests,
+        _with_names(connection, facts, lambda: _names(facts, "builders", builder_ids)),
+        _open_builds(connection, facts),
+        masters,
+        _workers_of(connection, elsewhere),
+        _chosen(connection, choosing),
+    )
+
+
+def _chosen(connection: sa.Connection, buildset_ids: Sequence[int]) -> dict[int, str]:
+    values = ((one, property_in(value)) for one, value in _CHOSEN.of(connection, buildset_ids))
+    return {buildset_id: value for buildset_id, value in values if isinstance(value, str)}
+
+
+def _workers_of(
+    connection: sa.Connection, builder_ids: Sequence[int]
+) -> dict[tuple[int, int], list[WorkerElsewhere]]:
+    found: dict[tuple[int, int], list[WorkerElsewhere]] = {}
+    for record in sorted(_WORKERS.of(connection, builder_ids), key=lambda one: one[:3]):
+        builder_id, master_id, name, paused, reason, graceful, connected = record
+        worker = WorkerElsewhere(name, connected is not None, bool(paused), reason, bool(graceful))
+        found.setdefault((builder_id, master_id), []).append(worker)
+    return found
+
+
+def _open_builds(connection: sa.Connection, facts: Facts) -> tuple[OpenBuild, ...]:
+    records = sorted(_OPEN_BUILDS.all(connection))
+
+    def made() -> tuple[OpenBuild, ...]:
+        names = facts.names("workers")
+        return tuple(
+            OpenBuild._make((*one[:5], "" if one[5] is None else names[one[5]], *one[6:]))
+            for one in records
+        )
+
+    return _with_names(connection, facts, made)
+
+
+def _names(facts: Facts, kind: str, ids: Iterable[int]) -> dict[int, str]:
+    names = facts.names(kind)
+    return {one: names[one] for one in ids}
+
+
+def _with_names(connection: sa.Connection, facts: Facts, make: Callable[[], Value]) -> Value:
+    try:
+        return make()
+    except KeyError:
+        load_names(connection, facts)  # somebody is new
+        return make()
+
+
+def claim(connection: sa.Connection, request_id: int) -> Claim | None:
+    """Return who has claimed a build request, if somebody has."""
+    for _, master_id, claimed_at, name, active in _CLAIMS.of(connection, [request_id]):
+        return Claim(master_id, OtherMaster(name, bool(active)), claimed_at)
+    return None
+
+
+# -- rows of what waits
+
+
+def on_branch(facts: Facts, branch: Branch, buildset_ids: Iterable[int]) -> set[int]:
+    """Return those of *buildset_ids* that belong to *branch*."""
+    return set(facts.on_branch(branch, buildset_ids))
+
+
+def owners(facts: Facts, buildset_ids: Iterable[int]) -> dict[int, str | None]:
+    """Return who has asked for buildsets, or else the author of their newest change, by id."""
+    return {one: its.owner for one, its in facts.about(facts.first_stamps(buildset_ids)).items()}
+
+
+def request_rows(
+    connection: sa.Connection,
+    facts: Facts,
+    site: Site,
+    branch: Branch | None,
+    requests: Sequence[PendingRequest],
+) -> dict[int, RequestRow]:
+    """Return the rows of pending requests by their ids, each on its branch.
+
+    One that belongs to no branch has an empty name there; one that was cancelled meanwhile has no
+    row.
+
+    :param branch: they all belong to this one; ``None`` for any
+    """
+    records = rows.OF_REQUESTS.of(connection, [one.request_id for one in requests])
+    buildsets = rows.buildsets_of(records)
+    by_branch: dict[Branch, Chosen] = {}
+    if branch is not None:
+        by_branch[branch] = facts.on_branch(branch, buildsets)
+    else:
+        for buildset_id, stamp_id in facts.first_stamps(buildsets).items():
+            place = facts.place_of(stamp_id)
+            where = site.branch_of(place) or Branch("", (place.branch,))
+            by_branch.setdefault(where, {})[buildset_id] = stamp_id
+    found: dict[int, RequestRow] = {}
+    for where, chosen in by_branch.items():
+        its = [record for record in records if record[1] in chosen]
+        for row in rows.rows_from(connection, facts, where, its, chosen):
+            if isinstance(row, RequestRow) and not row.complete:
+                found[row.request_id] = row
+    return found
+
+
+# -- how long others have waited
+
+
+def percentiles(waits: Iterable[int]) -> Waits:
+    """Return the median of *waits*, and what nine of ten do not exceed."""
+    ordered = sorted(waits)
+    if not ordered:
+        return Waits(None, None)
+    last = len(ordered) - 1
+    return Waits(ordered[last // 2], ordered[min(last, math.ceil(0.9 * len(ordered)) - 1)])
+
+
+def waits_of(waits: Mapping[int, Sequence[int]], builder_ids: Iterable[int]) -> Waits:
+    """Return the same for several builders together."""
+    return percentiles(wait for one in builder_ids for wait in waits.get(one, ()))
