@@ -184,6 +184,10 @@ class History:
         """Return the newest push of each of *branches*, by their names."""
         return pushes.newest_pushes(self.connection, self.facts, branches)
 
+    def only_tags(self) -> dict[str, str]:
+        """Return the tag of each builder that has just one, if another builder has it, too."""
+        return builders.only_tags(self.connection)
+
     def last_green(self, branch: Branch, selection: Selection, most: int) -> LastGreen | None:
         """Return the newest of *most* revisions at which all selected builders passed."""
         return pushes.last_green(self.connection, self.facts, branch, selection, most)

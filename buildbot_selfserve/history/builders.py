@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Set
@@ -220,6 +221,19 @@ def names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
         if not name.startswith(BUILDBOTS_OWN):
             found.setdefault(tag, set()).add(name)
     return found
+
+
+def only_tags(connection: sa.Connection) -> dict[str, str]:
+    """Return the tag of each builder that has just one, if another builder has it, too."""
+    tags = names_by_tag(connection)
+    times = Counter(name for names in tags.values() for name in names)
+    return {
+        name: tag
+        for tag, names in tags.items()
+        if len(names) > 1
+        for name in names
+        if times[name] == 1
+    }
 
 
 def is_built(connection: sa.Connection, builder_id: int) -> bool:

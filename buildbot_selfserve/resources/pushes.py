@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.model import Branch
@@ -73,10 +76,38 @@ def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int)
     return found
 
 
+#: The page of a branch looks at so many revisions for one that is green.
+LOOKED_AT = 50
+
+
+class PushesPage(NamedTuple):
+    """What only the pages of pushes show.
+
+    :param tags: the tags by which builders are grouped, by their names
+    :param green: the newest green revision among *looked_at*; ``None`` if there is none
+    """
+
+    tags: Mapping[str, str]
+    green: LastGreen | None = None
+    looked_at: int = 0
+
+
+def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
+    """Return what only the page of a branch shows."""
+    green = ctx.history.last_green(branch, Selection(), LOOKED_AT)
+    return PushesPage(ctx.history.only_tags(), green, LOOKED_AT)
+
+
+def user_page(ctx: ReadContext, anybody: str) -> PushesPage:
+    """Return what only the page of a user shows."""
+    return PushesPage(ctx.history.only_tags())
+
+
 @declare(
     "GET",
     "/<branch>/pushes",
     params=(PUSH_LIMIT, BEFORE, AUTHOR),
+    beside=pushes_page,
     offers=AT_REVISION,
     returns=Pushes,
     template="pushes.html",
@@ -96,6 +127,7 @@ def pushes(
     "GET",
     "/user/<anybody>/pushes",
     params=(PUSH_LIMIT, BEFORE),
+    beside=user_page,
     returns=Pushes,
     template="user_pushes.html",
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners import new_builds
 from buildbot_selfserve.control.planners.builders import build_set
@@ -15,7 +17,10 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import FailedStep
+from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
@@ -60,24 +65,54 @@ def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[
     return ctx.history.builder_sets(branch)
 
 
+#: So many failing steps and waiting requests are shown on the page of a revision.
+MOST_SHOWN = 12
+
+
 @dataclass(frozen=True)
-class Choices:
-    """What the forms on the page of a revision offer: sets of builders, and builders."""
+class RevisionPage:
+    """What only the page of a revision shows.
+
+    :param sets: the sets of builders that it can be built with
+    :param builders: the builders of the branch
+    :param health: how it compares; ``None`` where nothing was ever to be built
+    :param failed: the steps because of which builds failed, with the ends of their logs, by build
+    :param waiting: why requests wait, by request
+    :param tags: the tags by which builders are grouped, by their names
+    """
 
     sets: tuple[BuilderSet, ...]
     builders: tuple[Builder, ...]
+    health: Health | None
+    failed: Mapping[int, FailedStep]
+    waiting: Mapping[int, Reason]
+    tags: Mapping[str, str]
 
 
-def choices(ctx: ReadContext, branch: Branch, revision: Revision) -> Choices:
-    """The sets of builders that it can be built with, and the builders of the branch."""
-    return Choices(builder_sets(ctx, branch, revision), ctx.history.builders(branch).builders)
+def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionPage:
+    """Return what only the page of *revision* shows."""
+    history = ctx.history
+    health = history.health(revision)
+    failing = () if health is None else health.failing
+    waiting = () if health is None else [one for one in health.open if one.at.state == "pending"]
+    builds = [one.at.build_id for one in failing if one.at.build_id is not None]
+    requests = [one.at.request_id for one in waiting if one.at.request_id is not None]
+    return RevisionPage(
+        builder_sets(ctx, branch, revision),
+        history.builders(branch).builders,
+        health,
+        history.failed_steps(builds[:MOST_SHOWN]),
+        queue.first_reasons(history, ctx.master_state, requests) if requests else {},
+        history.only_tags(),
+    )
 
 
 @declare(
     "GET",
     "/<branch>/rev/<revision>",
     page_needs_setup=True,
-    beside=choices,
+    page_needs_master_state=True,
+    beside=revision_page,
     params=(PATCHED,),
     paged=True,
     offers=AT_REVISION,
@@ -99,7 +134,8 @@ def revision_rows(
     "GET",
     "/<branch>/rev",
     page_needs_setup=True,
-    beside=choices,
+    page_needs_master_state=True,
+    beside=revision_page,
     params=(REVISION, PATCHED),
     paged=True,
     offers=AT_REVISION,

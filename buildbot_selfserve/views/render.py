@@ -22,6 +22,7 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.params.property_rows import property_rows
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import charts
+from buildbot_selfserve.views import push_words
 from buildbot_selfserve.views import revision_summary
 
 JSON_TYPE = "application/json"
@@ -31,8 +32,8 @@ FILE_TYPE = "application/octet-stream"
 
 #: What every template finds: where everything is, our static files and their version, epoch
 #: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows,
-#: properties as the rows of a form; and of the question who asks, its path, the URL of the JSON
-#: twin.
+#: properties as the rows of a form, how pushes stand, how long ago something was; and of the
+#: question who asks, its path, the URL of the JSON twin.
 ALWAYS = frozenset(
     {
         "site",
@@ -44,6 +45,8 @@ ALWAYS = frozenset(
         "load",
         "revision_summary",
         "property_rows",
+        "push_words",
+        "ago",
         "visitor",
         "path",
         "json_url",
@@ -117,6 +120,8 @@ def page(
         "load": lambda rows, date: charts.load(rows, date, site.timezone, now),
         "revision_summary": revision_summary.revision_summary,
         "property_rows": property_rows,
+        "push_words": push_words,
+        "ago": lambda seconds: push_words.ago(seconds, now),
     }
     text = environment.get_template(template).render(always, **context)
     return text.encode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -46,6 +47,16 @@ def why(history: History, state: MasterState, request: RequestRow) -> Why:
     if request.complete:
         return Why(request, request.state, None, None, ())
     return Why(request, "running", None, None, _of_claimed(history, explainer, request))
+
+
+def first_reasons(
+    history: History, state: MasterState, request_ids: Collection[int]
+) -> dict[int, Reason]:
+    """Return the first reason why each of these build requests waits, of those that do."""
+    explainer = _explainer(history, state)
+    waiting = (one for one in explainer.pending.requests if one.request_id in request_ids)
+    reasons = ((one.request_id, explainer.reasons(one)) for one in waiting)
+    return {request_id: its[0] for request_id, its in reasons if its}
 
 
 def queue(

@@ -1,0 +1,216 @@
+"""Says in words how a push stands, and arranges its builders so that a glance is enough."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from buildbot_selfserve.model import BuilderHealth
+from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import plural
+from buildbot_selfserve.model.pushes import OPEN_STATES
+
+#: Of more builders than this, those that need no eyes are squares without a name.
+MOST_CHIPS = 30
+#: What a name begins with, up to the first of these, is the name of its group.
+_BEGINNING = re.compile(r"([^-_/.: ]+)[-_/.: ]+(?=\S)")
+
+#: The words for states and changes, as people read them.
+STATE_WORDS: Mapping[str, str] = {
+    "passed": "passed",
+    "warnings": "passed with warnings",
+    "failed": "failed",
+    "exception": "exception",
+    "cancelled": "cancelled",
+    "skipped": "skipped",
+    "running": "running",
+    "pending": "waiting",
+    "missing": "not requested",
+}
+CHANGE_WORDS: Mapping[str, str] = {
+    "regressed": "regression",
+    "still_failing": "failed before, too",
+    "fixed": "fixed",
+    "passing": "",
+    "flaky": "flaky here",
+    "new": "no result before",
+    "unknown": "",
+}
+VERDICT_WORDS: Mapping[str, str] = {
+    "passed": "Passed",
+    "failed": "Failed",
+    "running": "Running",
+    "pending": "Waiting",
+    "incomplete": "Incomplete",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a push stands, in words.
+
+    :param kind: the class of its colour: a verdict, or ``failed`` while something is under way
+    :param word: what is read first, such as ``Failed``
+    :param text: the rest of the sentence; may be empty
+    """
+
+    kind: str
+    word: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A builder, as it is shown.
+
+    :param name: without the name of its group
+    """
+
+    name: str
+    health: BuilderHealth
+
+
+@dataclass(frozen=True)
+class ChipGroup:
+    """Builders whose names begin in the same way, or that have a tag in common."""
+
+    name: str
+    chips: tuple[Chip, ...]
+
+
+@dataclass(frozen=True)
+class Chips:
+    """All builders of a push.
+
+    :param first: those that fail, with their whole names
+    :param as_squares: the others are too many for their names
+    """
+
+    first: tuple[Chip, ...]
+    groups: tuple[ChipGroup, ...]
+    as_squares: bool
+
+
+def verdict(push: Health) -> Verdict:
+    """Return in words how a push stands."""
+    failing, waiting = push.failing, push.open
+    parts: list[str] = []
+    if failing:
+        parts += _failures(push)
+        running = sum(one.at.state == "running" for one in waiting)
+        parts += [f"{running} running"] * bool(running)
+        parts += [f"{len(waiting) - running} waiting"] * (len(waiting) > running)
+        word = "Failing" if waiting else "Failed"
+        return Verdict("failed", word, ", ".join(parts))
+    if not push.builders or all(one.at.state == "missing" for one in push.builders):
+        return Verdict("pending", "Not built yet", "")
+    if waiting:
+        asked = [one for one in push.builders if one.at.state != "missing"]
+        text = f"{len(asked) - len(waiting)} of {len(asked)} done"
+        return Verdict(push.verdict, VERDICT_WORDS[push.verdict], text)
+    if push.verdict == "incomplete":
+        return Verdict("incomplete", "Incomplete", _unbuilt(push))
+    flaky = [one.at.buildername for one in push.builders if one.at.flaky]
+    if flaky:
+        text = f"after a rerun: {_some(flaky)} {'is' if len(flaky) == 1 else 'are'} flaky here"
+        return Verdict("passed", "Passed", text)
+    fixed = len(push.named("fixed"))
+    return Verdict("passed", "Passed", f"{fixed} fixed" if fixed else "")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {plural(number, noun)}"
+
+
+def _failures(push: Health) -> list[str]:
+    kinds = Counter(one.change for one in push.failing)
+    parts: list[str] = []
+    if kinds["regressed"]:
+        parts.append(_counted(kinds["regressed"], "regression"))
+    if kinds["still_failing"]:
+        parts.append(f"{kinds['still_failing']} that failed before, too")
+    if kinds["flaky"]:
+        parts.append(f"{kinds['flaky']} flaky")
+    others = len(push.failing) - kinds["regressed"] - kinds["still_failing"] - kinds["flaky"]
+    if others:
+        parts.append(f"{others} with no result before")
+    return parts
+
+
+def _unbuilt(push: Health) -> str:
+    states = Counter[str](one.at.state for one in push.builders)
+    asked = len(push.builders) - states["missing"]
+    parts = [
+        f"{states[state]} {word}"
+        for state, word in (("skipped", "collapsed or skipped"), ("cancelled", "cancelled"))
+        if states[state]
+    ]
+    return f"{' and '.join(parts)} of {asked}"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = len(names) - most
+    told = ", ".join(names[:most])
+    return f"{told} and {more} more" if more > 0 else told
+
+
+def chips(push: Health, tags: Mapping[str, str] | None = None) -> Chips:
+    """Return the builders of a push as they are shown.
+
+    :param tags: the tag by which a builder is grouped, by its name
+    """
+    first = tuple(Chip(one.at.buildername, one) for one in push.failing)
+    others = [one for one in push.builders if one not in push.failing]
+    return Chips(first, _grouped(others, tags or {}), len(push.builders) > MOST_CHIPS)
+
+
+def _grouped(builders: Iterable[BuilderHealth], tags: Mapping[str, str]) -> tuple[ChipGroup, ...]:
+    by_name = sorted(builders, key=lambda one: one.at.buildername)
+    begins = {one.at.buildername: _begin(one.at.buildername, tags) for one in by_name}
+    many = {begin for begin, number in Counter(begins.values()).items() if number > 1 and begin}
+    groups: dict[str, list[Chip]] = {}
+    for one in by_name:
+        name, begin = one.at.buildername, begins[one.at.buildername]
+        group = begin if begin in many else ""
+        short = name[len(group) :].lstrip("-_/.: ") if group and name.startswith(group) else name
+        groups.setdefault(group, []).append(Chip(short or name, one))
+    ordered = sorted(groups, key=lambda one: (not one, one))
+    return tuple(ChipGroup(name, tuple(groups[name])) for name in ordered)
+
+
+def _begin(name: str, tags: Mapping[str, str]) -> str:
+    if name in tags:
+        return tags[name]
+    found = _BEGINNING.match(name)
+    return "" if found is None else found[1]
+
+
+def chip_words(one: BuilderHealth) -> str:
+    """Return in words what a chip says, without the name of the builder."""
+    change = CHANGE_WORDS[one.change]
+    words = [STATE_WORDS[one.at.state]]
+    if one.at.state in OPEN_STATES and one.at.result:
+        words.append(f"{STATE_WORDS[one.at.result]} before that")
+    if change:
+        words.append(change)
+    return ", ".join(words)
+
+
+def ago(seconds: int | None, now: int) -> str:
+    """Return how long ago something was, as people say it.
+
+    :param seconds: epoch seconds, like *now*
+    """
+    if seconds is None:
+        return ""
+    past = now - seconds
+    if past < 0:
+        return "in the future" if past < -60 else "just now"
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if past >= size:
+            return f"{_counted(past // size, unit)} ago"
+    return "just now" if past < 10 else f"{_counted(past, 'second')} ago"
