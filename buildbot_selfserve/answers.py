@@ -672,6 +672,9 @@ class Permissions(TypedDict):
     branch: _BranchName
     who: Annotated[str | None, "The name of the user; null if anonymous."]
     via: Annotated[str, "How the user was authenticated, as in the journal."]
+    builders: Annotated[
+        list[str] | None, "The builders that were selected; null if none were, for any builder."
+    ]
     actions: Annotated[dict[str, Decision], "By the name of the job request."]
     limits: Annotated[dict[str, Limit], "Limits by name; empty where there are none."]
 

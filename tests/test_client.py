@@ -100,6 +100,12 @@ async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
     assert (done["job_complete"], done["job_passed"], done["builds"]) == (True, True, 1)
     possible = await asked("possible", "main", REVISION)
     assert possible["sets"]["nightly"] == ["fast"]
+    may = await asked("permissions", "main", builders=["f*", "slow"], exclude_builders="slow")
+    assert (may["builders"], may["who"]) == (["fast"], "ada")
+    may = await asked("permissions", "main", build_id=build["buildid"], tags=None)
+    assert (may["builders"], may["actions"]["cancel_build"]["allowed"]) == (None, True)
+    with pytest.raises(errors.BadRequest):
+        await asked("permissions", "main", builders=[])
     assert await asked("user", "main", "ada@example.org") == {
         "builds": [],
         "running": [],

@@ -165,6 +165,16 @@ def test_branches_builders_and_rows(shell: Shell) -> None:
     assert len(shell.ok("builds", "main", "--limit", "1")) == 1
 
 
+def test_what_one_may_do_with_some_builders(shell: Shell) -> None:
+    one = ("permissions", "main", "--builders", "fa*", "--builders", "broken", "--exclude", "b*")
+    found = shell.ok(*one)
+    assert (found["builders"], found["who"]) == (["fast"], USER)
+    head, *lines = shell(*one).out.splitlines()
+    assert head.split() == ["ACTION", "ALLOWED", "NOTE"]
+    assert ["reprioritize", "yes"] in [line.split() for line in lines]
+    assert shell("permissions", "main", "--builders", "nothing*").status == 6
+
+
 def test_a_slash_in_a_branch_is_a_part_of_its_name(shell: Shell) -> None:
     assert shell.ok("builders", "feature/x")
     assert {row["branch"] for row in shell.ok("builds", "feature/x")} == {"feature/x"}

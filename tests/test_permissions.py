@@ -667,6 +667,146 @@ async def test_what_depends_is_told_of_a_target(master: Any) -> None:
         assert (answer.status, answer.json["msg"]) == (404, msg)
 
 
+FORCES = {
+    "new_build_at_revision",
+    "new_nightly_at_revision",
+    "new_pgobuild_at_revision",
+    "new_build_for_builder",
+    "fill_missing",
+}
+STOPS = {"cancel_build", "cancel_request", "cancel_revision"}
+REBUILDS = {"rebuild_build", "rebuild_request", "rebuild_failed"}
+
+
+class Signing(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+    """A rule that an operator has written: it is about one builder, whatever it was given."""
+
+    def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:
+        wanted = "slow" in (options or {}).get("builderNames", ())
+        return defer.succeed(Match(self.master) if wanted else None)
+
+
+@pytest.mark.parametrize(
+    ("master", "about"),
+    [
+        (ruled(util.ForceBuildEndpointMatcher(builder="slow", role="devs"), **FORM), FORCES),
+        (ruled(util.StopBuildEndpointMatcher(builder="slow", role="devs"), **FORM), STOPS),
+        (ruled(util.RebuildBuildEndpointMatcher(builder="s*", role="devs"), **FORM), REBUILDS),
+        (
+            ruled(
+                util.SelfServeEndpointMatcher("devs", builder="slow", action="new_build_*"),
+                **FORM,
+            ),
+            {"new_build_at_revision", "new_build_for_builder", "fill_missing"},
+        ),
+        (
+            ruled(util.SelfServeEndpointMatcher("devs", builder="slow"), **FORM),
+            {*FORCES, *STOPS, *REBUILDS, "reprioritize"},
+        ),
+    ],
+    indirect=["master"],
+    ids=["force", "stop", "rebuild", "self-serve-action", "self-serve"],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_depends_on_the_builder_is_told_of_those_that_are_selected(
+    master: Any, about: set[str]
+) -> None:
+    await master.finished_build()
+    why = "slow: you need to have role 'devs'"
+    for user, query, expected, said in (
+        ("bob", "?builders=slow", False, why),
+        ("bob", "?builders=fast", True, ""),
+        ("bob", "?exclude_builders=slow", True, ""),
+        ("bob", "?builders=*s*", None, f"depends on the builder; {why}"),
+        ("bob", "?builders=slow&exclude_builders=slow", False, "no builder is selected"),
+        (USER, "?builders=slow", True, ""),
+        (USER, "?builders=*s*", True, ""),
+        (None, "?builders=fast", False, "log in first"),
+    ):
+        told = await permissions(master, user, query)
+        for action, verdict in told["actions"].items():
+            if action in about:
+                assert (verdict["allowed"], verdict["why"]) == (expected, said), (query, action)
+            else:
+                nothing = said if said in ("log in first", "no builder is selected") else ""
+                assert (verdict["allowed"], verdict["why"]) == (not nothing, nothing), action
+            assert verdict["depends_on"] == (["builder"] if verdict["allowed"] is None else [])
+        # and so it is
+        if "new_build_for_builder" in about and user is not None and expected is not None:
+            name = "slow" if "=slow" in query and "exclude" not in query else "fast"
+            path = f"/self-serve/main/builders/{name}/{REVISION}"
+            answer = await master.post(path, user=user, data={"dry_run": "1"})
+            assert (answer.status == 200) is (expected or "&" in query), answer.text
+    assert (await permissions(master, "bob", "?builders=[fs]*"))["builders"] == ["fast", "slow"]
+    assert (await permissions(master, "bob"))["builders"] is None
+    bad = await master.get("/self-serve/main/permissions?builders=sloww", user="bob")
+    assert (bad.status, bad.json["msg"]) == (400, "Bad builders")
+    assert "similar names: slow" in bad.json["detail"]
+    page = await master.get("/self-serve/main/permissions?builders=slow", json=False, user="bob")
+    assert why.partition(":")[2] in html.fromstring(page.text).text_content()
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        ruled(
+            Signing(role="admins"),
+            util.StopBuildEndpointMatcher(role="owner"),
+            util.RebuildBuildEndpointMatcher(role="devs"),
+            **FORM,
+        )
+    ],
+    indirect=True,
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_known_of_builders_is_told_and_what_is_not_depends(master: Any) -> None:
+    await master.finished_build()
+    # a rule of the operator's own is asked about a builder
+    for query, expected in (("slow", False), ("fast", True), ("[fs]*", None)):
+        told = await permissions(master, "bob", f"?builders={query}")
+        assert told["actions"]["new_build_for_builder"]["allowed"] is expected, query
+    told = (await permissions(master, "bob", "?builders=[fs]*"))["actions"]
+    assert told["rebuild_failed"] == {
+        "allowed": False,
+        "why": "fast, slow: you need to have role 'admins' or 'devs'",
+        "depends_on": [],
+    }
+    assert told["cancel_build"]["depends_on"] == ["owner", "target"]
+
+
+def of_tokens() -> Config:
+    tokens = [
+        util.SelfServeToken("linux", "linux-secret", builders=["fast"]),
+        util.SelfServeToken("rebuilds", "rebuilds-secret", actions=["rebuild_*"]),
+    ]
+    made = ruled(selfserve=util.SelfServe(tokens=tokens))()
+    made["builders"][1].properties = {"virtual_builder_name": "deploy"}
+    return made
+
+
+@pytest.mark.parametrize("master", [of_tokens], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_tokens_are_told_what_they_may_do_with_builders(master: Any) -> None:
+    await master.finished_build()
+
+    async def told(token: str, query: str) -> Any:
+        headers = {"Authorization": f"Bearer {token}-secret"}
+        answer = await master.get(f"/self-serve/main/permissions{query}", headers=headers)
+        assert answer.status == 200, answer.text
+        return answer.json["actions"]
+
+    found = await told("linux", "?builders=fast&builders=slow")
+    assert {(one["allowed"], one["why"]) for one in found.values()} == {
+        (None, "depends on the builder; slow: token linux is limited to the builders fast")
+    }
+    assert {one["allowed"] for one in (await told("linux", "?builders=fast")).values()} == {True}
+    found = await told("rebuilds", "?builders=fast")
+    assert found["rebuild_failed"]["allowed"] is True
+    assert (
+        found["cancel_build"]["why"] == "fast: token rebuilds is limited to the actions rebuild_*"
+    )
+
+
 def limited() -> Config:
     limits = util.SelfServeLimits(builds_per_hour=5)
     return config(util.SelfServe(limits=limits))

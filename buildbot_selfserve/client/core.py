@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,10 +25,12 @@ from buildbot_selfserve.client.exchange import Server
 from buildbot_selfserve.client.exchange import Steps
 from buildbot_selfserve.client.exchange import ask
 from buildbot_selfserve.client.job_requests import JobRequests
+from buildbot_selfserve.client.options import Patterns
 from buildbot_selfserve.client.rows import BranchInfo
 from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Possible
 from buildbot_selfserve.client.rows import RequestDetail
 from buildbot_selfserve.client.rows import Row
@@ -125,6 +128,35 @@ class Core(JobRequests):
     def possible(self, branch: str, revision: str) -> Steps[Possible]:
         """Return what can be built at a revision: sets and builders."""
         return self._get(dict, branch, "new", revision=revision)
+
+    def permissions(
+        self,
+        branch: str,
+        *,
+        build_id: int | None = None,
+        request_id: int | None = None,
+        builder: str | None = None,
+        builders: Patterns | None = None,
+        tags: Patterns | None = None,
+        exclude_builders: Patterns | None = None,
+    ) -> Steps[Permissions]:
+        """Return which job requests the user may send on a branch, and why not the others.
+
+        :param build_id: answer for this build; *request_id* and *builder* likewise
+        :param builders: answer for the builders that these shell patterns select, together with
+            *tags* and *exclude_builders*
+        """
+        return self._get(
+            dict,
+            branch,
+            "permissions",
+            build_id=build_id,
+            request_id=request_id,
+            builder=builder,
+            builders=_as_text(builders),
+            tags=_as_text(tags),
+            exclude_builders=_as_text(exclude_builders),
+        )
 
     def user(self, branch: str, user: str) -> Steps[UserRows]:
         """Return what somebody has built, is building and waits for on a branch.
@@ -263,6 +295,11 @@ class Core(JobRequests):
             rows += value
             if limit is not None or not value or not _has_more(came):
                 return rows
+
+
+def _as_text(patterns: Patterns | None) -> str | None:
+    """Return *patterns* as a query takes them."""
+    return patterns if patterns is None or isinstance(patterns, str) else json.dumps(list(patterns))
 
 
 class Configured:

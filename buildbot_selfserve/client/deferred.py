@@ -70,6 +70,7 @@ class TwistedClient(Configured):
     revision = _deferring(Core.revision)
     is_done = _deferring(Core.is_done)
     possible = _deferring(Core.possible)
+    permissions = _deferring(Core.permissions)
     user = _deferring(Core.user)
     jobs = _deferring(Core.jobs)
     job = _deferring(Core.job)

@@ -20,6 +20,7 @@ from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
 from buildbot_selfserve.answers import Log as Log
 from buildbot_selfserve.answers import LogLine as LogLine
+from buildbot_selfserve.answers import Permissions as Permissions
 from buildbot_selfserve.answers import Possible as Possible
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail

@@ -73,6 +73,7 @@ class Client(Configured):
     revision = _waiting(Core.revision)
     is_done = _waiting(Core.is_done)
     possible = _waiting(Core.possible)
+    permissions = _waiting(Core.permissions)
     user = _waiting(Core.user)
     jobs = _waiting(Core.jobs)
     job = _waiting(Core.job)

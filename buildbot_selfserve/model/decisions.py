@@ -30,6 +30,7 @@ class Permissions:
     :param who: their name, ``None`` for nobody; *via*: how that is known
     :param verdicts: by the name of the action in the journal
     :param budgets: what is left to them of each limit
+    :param builders: the names of the builders that this is about; ``None`` for any
     """
 
     branch: Branch
@@ -37,3 +38,4 @@ class Permissions:
     via: str
     decisions: Mapping[str, Decision]
     budgets: tuple[Budget, ...] = ()
+    builders: tuple[str, ...] | None = None

@@ -529,6 +529,7 @@ def _(value: decisions.Permissions, site: Site) -> answers.Permissions:
         "branch": value.branch.name,
         "who": value.who,
         "via": value.via,
+        "builders": None if value.builders is None else list(value.builders),
         "actions": {name: _decision(one, site) for name, one in value.decisions.items()},
         "limits": {
             one.name: {"limit": one.limit, "left": one.left, "resets_in": one.resets_in}

@@ -7,6 +7,7 @@ from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Selection
 from buildbot_selfserve.params.declared import ABOUT_BUILD
 from buildbot_selfserve.params.declared import ABOUT_BUILDER
 from buildbot_selfserve.params.declared import ABOUT_REQUEST
@@ -19,6 +20,7 @@ from buildbot_selfserve.routes import declare
     "GET",
     "/<branch>/permissions",
     params=(ABOUT_BUILD, ABOUT_REQUEST, ABOUT_BUILDER),
+    selects=True,
     needs_setup=True,
     offers=PERMISSIONS,
     tells_offers=True,
@@ -28,6 +30,7 @@ from buildbot_selfserve.routes import declare
 def permissions(
     ctx: ReadContext,
     branch: Branch,
+    selection: Selection,
     build: BuildRow | None = None,
     request: RequestRow | None = None,
     builder: Builder | None = None,
@@ -35,7 +38,11 @@ def permissions(
     """List which job requests the user may send on this branch, and why not the others.
 
     Where that depends on the target, "allowed" is null; name a build, a request or a builder to get
-    the answer for it. If there are limits, the answer includes what is left of them.
+    the answer for it. With selectors, the answer is about the builders that they select: what is
+    allowed with none of them is not allowed, and what is allowed with some of them depends on the
+    builder. If there are limits, the answer includes what is left of them.
     """
     who, via = ctx.visitor.name, ctx.visitor.via
-    return Permissions(branch, who, via, ctx.decisions, ctx.journal.budgets(who or via, via))
+    names = None if selection.names is None else tuple(sorted(selection.names))
+    budgets = ctx.journal.budgets(who or via, via)
+    return Permissions(branch, who, via, ctx.decisions, budgets, names)

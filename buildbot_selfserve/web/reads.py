@@ -88,7 +88,7 @@ class Reads:
             identity if tells else authentication.NOBODY,
             texts=texts,
             params=params,
-            decisions=await self._decisions(route, identity, texts) if tells else {},
+            decisions=await self._decisions(route, identity, texts, params) if tells else {},
             page=page,
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
@@ -191,26 +191,37 @@ class Reads:
         return identity
 
     async def _decisions(
-        self, route: Route, identity: Identity, texts: dict[str, str]
+        self, route: Route, identity: Identity, texts: dict[str, str], params: dict[str, Any]
     ) -> dict[str, Decision]:
         """Return whether *identity* may do what *route* offers, by action.
 
-        Only where a rule asks for it is a target looked up: another way to a reader.
+        Only where a rule asks for it is a target looked up: another way to a reader. So are the
+        builders that were selected.
         """
         if not route.offers:
             return {}
         actions = list(authorization.offered(route.offers, self.backend.site, texts["branch"]))
         require_login = self.backend.config.require_login
-        found = {
-            action.name: permission_preview.decision(
+        decided = {
+            action: permission_preview.decision(
                 self.master, identity, action, require_login=require_login
             )
             for action in actions
         }
+        found = {action.name: one for action, one in decided.items()}
+        selectors = route.take_selectors(dict(params)) or {}
+        if any(selectors.values()):
+            site = await self.backend.site_for(route, texts)
+            asked = await self.backend.readers.ask(read_handler.resolve, site, texts, selectors)
+            of_builders = permission_preview.of_builders(
+                self.master, identity, decided, asked["selection"], require_login=require_login
+            )
+            seconds = self.backend.config.timeout
+            found |= await time_limits.in_time(self.master, of_builders, seconds)
         unclear = [
             action
             for action in actions
-            if found[action.name].allowed is None and action.permission.noun in texts
+            if decided[action].allowed is None and action.permission.noun in texts
         ]
         if unclear:
             site = await self.backend.site_for(route, texts)

@@ -16,6 +16,8 @@ from buildbot_selfserve.client.command.group import TIMED_OUT
 from buildbot_selfserve.client.command.group import Function
 from buildbot_selfserve.client.command.group import command
 from buildbot_selfserve.client.command.group import invocation
+from buildbot_selfserve.client.command.selecting import selection_of
+from buildbot_selfserve.client.command.selecting import selectors
 from buildbot_selfserve.client.command.waiting import progress
 from buildbot_selfserve.client.errors import WaitTimedOut
 from buildbot_selfserve.client.rows import Done
@@ -102,6 +104,21 @@ def user(branch: str, user: str) -> None:
         asked.screen.value(found)
         return
     asked.screen.rows([*found["pending"], *found["running"], *found["builds"]])
+
+
+@command("permissions", example="selfserve permissions main --builders 'linux-*'")
+@branch_argument
+@selectors
+def permissions(
+    branch: str, builders: tuple[str, ...], tags: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    """List what you may do on a branch, and why not the rest.
+
+    With options that select builders, the answer is about those.
+    """
+    asked = invocation()
+    found = asked.client().permissions(branch, **selection_of(builders, tags, exclude))
+    asked.screen.permissions(found)
 
 
 @command("is-done", example="selfserve is-done main 9d92304f --stable-delay 0 --wait 600")
@@ -195,4 +212,4 @@ def job(job_id: int) -> int:
     return {"ok": DONE, "running": TIMED_OUT}.get(found["status"], FAILED)
 
 
-COMMANDS = [branches, builders, builds, rev, user, is_done, jobs, job]
+COMMANDS = [branches, builders, builds, rev, user, permissions, is_done, jobs, job]

@@ -22,6 +22,7 @@ from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import LogLine
 from buildbot_selfserve.client.rows import Outcome
+from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Plan
 from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import request_of
@@ -164,6 +165,17 @@ class Screen:
         if plan["requests"]:
             columns = ("OUTCOME", "BUILDER", "REQUEST", "REVISION", "PRIORITY", "NOTE")
             self.table(columns, map(_planned, plan["requests"]))
+
+    def permissions(self, found: Permissions) -> None:
+        """Show what the user may do."""
+        if self.as_json:
+            self.value(found)
+            return
+        words = {True: "yes", False: "no", None: "depends"}
+        rows = ((name, words[one["allowed"]], one["why"]) for name, one in found["actions"].items())
+        self.table(("ACTION", "ALLOWED", "NOTE"), rows)
+        for name, limit in found["limits"].items():
+            self.line(f"{name}: {limit['left']} of {limit['limit']} left")
 
     def jobs(self, jobs: Sequence[Job]) -> None:
         """Show a page of the journal."""

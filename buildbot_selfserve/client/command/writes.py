@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from collections.abc import Collection
@@ -18,6 +17,9 @@ from buildbot_selfserve.client.command.group import command
 from buildbot_selfserve.client.command.group import invocation
 from buildbot_selfserve.client.command.reads import branch_argument
 from buildbot_selfserve.client.command.reads import revision_argument
+from buildbot_selfserve.client.command.selecting import selection_of
+from buildbot_selfserve.client.command.selecting import selectors
+from buildbot_selfserve.client.command.selecting import with_options
 from buildbot_selfserve.client.rows import went_wrong
 
 _ID = click.IntRange(min=1)
@@ -43,33 +45,8 @@ _SENDING = (
     ),
     key_option,
 )
-#: Which builders are meant, of several.
-_SELECTORS = tuple(
-    click.option(
-        f"--{name}",
-        name.replace("-", "_"),
-        metavar="PATTERN",
-        multiple=True,
-        help=f"{text}; a shell pattern, may be repeated.",
-        shell_complete=completion.builders if name != "tags" else None,
-    )
-    for name, text in (
-        ("builders", "Only builders with this name"),
-        ("tags", "Only builders with this tag"),
-        ("exclude", "No builders with this name"),
-    )
-)
 
-
-def _with(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that adds *options*, in their order."""
-    return lambda function: functools.reduce(
-        lambda made, option: option(made), reversed(options), function
-    )
-
-
-sending = _with(*_SENDING)
-selectors = _with(*_SELECTORS)
+sending = with_options(*_SENDING)
 
 
 def named_value(text: str) -> tuple[str, Any]:
@@ -86,7 +63,7 @@ def named_value(text: str) -> tuple[str, Any]:
 
 
 count_option = click.option("--count", type=_ID, help="Number of new builds; 1 by default.")
-changing_options = _with(
+changing_options = with_options(
     click.option(
         "--property",
         "properties",
@@ -110,16 +87,6 @@ def _properties(
     if len(properties) < len(given) + len(without):
         raise click.UsageError("A property is given twice.")
     return properties or None
-
-
-def _selected(
-    builders: Collection[str], tags: Collection[str], exclude: Collection[str]
-) -> dict[str, Any]:
-    return {
-        "builders": list(builders) or None,
-        "tags": list(tags) or None,
-        "exclude_builders": list(exclude) or None,
-    }
 
 
 def _one_of(**given: object) -> None:
@@ -216,7 +183,7 @@ def rerun(
         spared=("left_out",),
         states=None if states is None else [one.strip() for one in states.split(",")],
         properties=_properties(properties, without),
-        **_selected(builders, tags, exclude),
+        **selection_of(builders, tags, exclude),
         **options,
     )
 
@@ -245,7 +212,7 @@ def fill(
         branch,
         revision,
         spared=("left_out",),
-        **_selected(builders, tags, exclude),
+        **selection_of(builders, tags, exclude),
         **options,
     )
 
@@ -280,7 +247,7 @@ def cancel(
         return _sent(client.cancel_build, branch, build_id, **options)
     if request_id is not None:
         return _sent(client.cancel_request, branch, request_id, **options)
-    selected = _selected(builders, tags, exclude)
+    selected = selection_of(builders, tags, exclude)
     return _sent(client.cancel_revision, branch, revision, **selected, **options)
 
 
@@ -347,7 +314,7 @@ def build(
     options |= {"properties": _properties(properties), "files": files or None}
     client = invocation().client()
     if builder is None:
-        selected = _selected(builders, tags, exclude)
+        selected = selection_of(builders, tags, exclude)
         return _sent(client.build, branch, revision, **selected, **options)
     if builders or tags or exclude:
         raise click.UsageError("--builder goes without --builders, --tags and --exclude.")
@@ -392,7 +359,7 @@ def _built(
     exclude: tuple[str, ...],
     **options: Any,
 ) -> int:
-    selected = _selected(builders, tags, exclude)
+    selected = selection_of(builders, tags, exclude)
     return _sent(invocation().client().build_set, branch, revision, name, **selected, **options)
 
 
