@@ -17,12 +17,17 @@ from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import EXCEPTION
 from buildbot.process.results import FAILURE
 from buildbot.process.results import SUCCESS
+from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import steps as history_steps
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import LogText
 from tests.harness import Config
+from tests.harness import Received
 from tests.harness import config
 
 EVERY_DATABASE = True
@@ -422,3 +427,43 @@ async def test_what_grows_while_it_is_sent_ends_where_it_ended(master: Any) -> N
         await step.logs.compressLog(log.log_id, force=True)
         text, left = logs.part(connection, logs.text(connection, log, 4, 12))
         assert (text.decode(), left) == (without_streams(numbered(8, 12)), None)
+
+
+class Slow(Received):
+    """Takes the beginning of an answer, and the rest when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: defer.Deferred[None] = defer.Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if not self.begun.called:
+            self.transport.pauseProducing()
+            self.begun.callback(None)
+
+
+@on_it
+@pytest_twisted.ensureDeferred
+async def test_what_is_gone_before_it_is_sent_ends_the_connection(master: Any) -> None:
+    step = await Step.of(master)
+    log = await step.add([numbered(at * 1200, 1200) for at in range(50)])
+    for deleted in (False, True):
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
+        slow = await connectProtocol(endpoint, Slow())
+        path = f"{step.path}/{log.slug}"
+        slow.transport.write(
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        )
+        await slow.begun
+        if deleted:
+            with engine_of(master).connect() as connection:
+                connection.execute(Model.logchunks.delete())
+                connection.commit()
+        slow.transport.resumeProducing()
+        answer = await slow.whole
+        # a client that knows chunks knows that it has not everything
+        assert answer.endswith(b"\r\n0\r\n\r\n") is not deleted
+        assert b"line 0 " in answer
+        assert (b"line 59999 " in answer) is not deleted
+    assert "a text was cut off: ('Log log0 cannot be read', 'its text was deleted')" in master.log

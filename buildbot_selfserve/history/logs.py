@@ -1,13 +1,12 @@
 """Reads logs: their ends for those who ask why a build failed, and their text part after part.
 
-Buildbot keeps a log in chunks of whole lines, each compressed by itself (buildbot/db/logs.py). Only
-those that are needed are read. What a step has not written yet, and what the master still has in
-memory, is in no chunk.
+Buildbot keeps a log in chunks of whole lines, each compressed by itself (buildbot/db/logs.py); what
+is written at once is one chunk, however long it is. Only those that are needed are read. What a
+step has not written yet, and what the master still has in memory, is in no chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +29,8 @@ MOST_LINES, LONGEST_LINE = 30, 500
 #: So many of the last lines of a log are looked at first, because some are headers; then so many
 #: before them, so often.
 LAST, BEFORE, MOST_LOOKS = MOST_LINES + 10, 100, 3
+#: So many lines of a log are looked at: all of them may be headers.
+MOST_LOOKED_AT = 5000
 #: Bytes of a line that are looked at: enough for LONGEST_LINE characters, and for as many colours.
 MOST_BYTES = 32 * LONGEST_LINE
 #: A part of a text ends with the chunk with which it has so many bytes, or its chunks have, or they
@@ -62,7 +63,7 @@ _SIZES = sa.select(_chunks.c.first_line, _chunks.c.last_line, sa.func.length(_ch
 class Tail(NamedTuple):
     """The end of a log.
 
-    :param has_stderr: a line of it, or one just before it, came from standard error
+    :param has_stderr: a line of it came from standard error
     :param note: why there is none, although the log has lines; else empty
     """
 
@@ -183,13 +184,15 @@ class _End:
         self._log = log
         self._has_stderr = False
         self._note = ""
+        self._looks = MOST_LOOKED_AT
         #: from the last one on: the stream of each line, and its text
         self._lines: list[tuple[str, bytes]] = []
 
     @property
     def is_short(self) -> bool:
         """Whether lines are lacking that may stand further up."""
-        return len(self._lines) < MOST_LINES and self.first > 0 and not self._note
+        looks = self._looks and not self._note
+        return bool(looks) and self.first > 0 and len(self._lines) < MOST_LINES
 
     def add(self, first: int, _last: int, compressed: int, content: bytes) -> None:
         """Take the chunk that stands before what was taken so far."""
@@ -197,14 +200,27 @@ class _End:
             return
         self.first = first
         try:
-            lines = unpacked(self._log, compressed, content).split(b"\n")
+            text = unpacked(self._log, compressed, content)
         except Refused as error:
             self._note = f"{error.msg}: {error.detail}"
             return
-        for stream, line in self._streams(reversed(lines)):
-            self._has_stderr |= stream == "stderr"
-            if len(self._lines) < MOST_LINES:
-                self._lines.append((stream, line))
+        # to split it would take longer than to decompress it: it may have been written at once
+        end = len(text)
+        while end >= 0 and len(self._lines) < MOST_LINES and self._looks:
+            begin = text.rfind(b"\n", 0, end) + 1
+            self._take(text[begin : min(end, begin + MOST_BYTES + 1)])
+            end = begin - 1
+
+    def _take(self, line: bytes) -> None:
+        """Take a line, unless it is a header."""
+        self._looks -= 1
+        stream = "stdout"
+        if self._log.type == STDIO:
+            if line[:1] not in _STREAMS:
+                return
+            stream, line = _STREAMS[line[:1]], line[1:]
+        self._has_stderr |= stream == "stderr"
+        self._lines.append((stream, line))
 
     def tail(self) -> Tail:
         """Return what was found."""
@@ -216,15 +232,6 @@ class _End:
             is_cut = len(raw) > MOST_BYTES or sum(len(run.text) for run in runs) > LONGEST_LINE
             lines.append(LogLine(stream, ansi.cut(runs, LONGEST_LINE), is_cut))
         return Tail(tuple(lines), self._has_stderr, self._note)
-
-    def _streams(self, lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Yield lines with their streams, without headers."""
-        if self._log.type != STDIO:
-            yield from (("stdout", line) for line in lines)
-            return
-        for line in lines:
-            if line[:1] in _STREAMS:
-                yield _STREAMS[line[:1]], line[1:]
 
 
 def unpacked(log: Log, compressed: int, content: bytes) -> bytes:

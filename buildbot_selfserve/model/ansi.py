@@ -39,7 +39,7 @@ _CUBE = (0, 95, 135, 175, 215, 255)
 #: character set; any other sequence. One that is cut off loses what tells that it is one.
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)(?P<arguments>[0-?]*)(?P<more>[ -/]*)(?P<final>[@-~])?"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])(?:[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c))?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])(?:[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c))?"
     r"|\x1b[ -/]+[0-~]?"
     r"|\x1b[0-~]?"
 )
