@@ -269,7 +269,7 @@ class History:
 
     def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
         """Return who has asked for buildsets, or the author of their newest change, by id."""
-        return queue.owners(self.facts, buildset_ids)
+        return self.facts.owners(buildset_ids)
 
     def pending_rows(
         self, branch: Branch | None, requests: Sequence[PendingRequest]

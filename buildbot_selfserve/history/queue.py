@@ -204,11 +204,6 @@ def on_branch(facts: Facts, branch: Branch, buildset_ids: Iterable[int]) -> set[
     return set(facts.on_branch(branch, buildset_ids))
 
 
-def owners(facts: Facts, buildset_ids: Iterable[int]) -> dict[int, str | None]:
-    """Return who has asked for buildsets, or else the author of their newest change, by id."""
-    return {one: its.owner for one, its in facts.about(facts.first_stamps(buildset_ids)).items()}
-
-
 def request_rows(
     connection: sa.Connection,
     facts: Facts,

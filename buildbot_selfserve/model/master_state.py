@@ -114,19 +114,16 @@ class LiveWorker(NamedTuple):
 
 
 class LiveBuilder(NamedTuple):
-    """A builder of this master's configuration.
+    """A builder as this master's configuration has it.
 
-    :param attaching: connected workers that are not ready for this builder yet
-    :param busy: workers that have a build of this builder
     :param hooks: functions of the operator's that choose what is built, by name
     :param enforces_worker: a request whose property ``workername`` names a worker goes only there
     :param locks: what a build needs before it starts; ``None`` if that depends on the build
     """
 
+    builder_id: int
     name: str
     workers: tuple[str, ...]
-    attaching: tuple[str, ...]
-    busy: tuple[str, ...]
     hooks: tuple[str, ...] = ()
     enforces_worker: bool = False
     locks: tuple[LockAccess, ...] | None = ()
@@ -142,6 +139,8 @@ class MasterState(NamedTuple):
     :param is_looking: it is choosing builds right now
     :param has_own_order: a function of the operator's decides which builder comes first
     :param builders: by id
+    :param attaching: connected workers that are not ready for a builder yet, by its id
+    :param busy: workers that have a build of a builder, by its id
     :param locks: by name and worker, with an empty text for a lock of the whole master
     :param starting: the ids of build requests that are being made into builds
     """
@@ -156,6 +155,8 @@ class MasterState(NamedTuple):
     is_looking: bool
     has_own_order: bool
     builders: Mapping[int, LiveBuilder]
+    attaching: Mapping[int, tuple[str, ...]]
+    busy: Mapping[int, tuple[str, ...]]
     workers: Mapping[str, LiveWorker]
     locks: Mapping[tuple[str, str], LiveLock]
     builds: tuple[LiveBuild, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from buildbot_selfserve.control.explain.collect import unpickled
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.model import HTML
@@ -197,7 +197,7 @@ def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
         reading.openapi,
         read_request.visitor,
         read_request.decisions,
-        pickle.loads(read_request.master_state) if read_request.master_state else None,
+        unpickled(read_request.master_state) if read_request.master_state else None,
     )
 
 

@@ -6,6 +6,8 @@ operator's is called, nothing is asked for.
 
 from __future__ import annotations
 
+import functools
+import operator
 import pickle
 import time
 from collections.abc import Iterable
@@ -31,9 +33,9 @@ from buildbot_selfserve.model import MasterState
 
 #: Seconds of the reactor that a slice takes at most, but for one builder more.
 SLICE = 0.001
-#: A state is good for so many times as long as it took to make it: all who ask meanwhile share it,
-#: and the reactor spends no more than a twentieth of its time on this.
-SHARED_FOR = 20
+#: A state is good for so many times as long as it took to make it: all who ask within these few
+#: milliseconds share it, so that the reactor spends no more than a fifth of its time on this.
+SHARED_FOR = 4
 
 #: Where something is kept under this name, it is the lock of the whole master, or the rest.
 ANYWHERE = ""
@@ -44,13 +46,14 @@ class MasterStates:
 
     def __init__(self, master: Any) -> None:
         self._master = master
+        self._configured = Configured()
         self._pickled = b""
         self._good_until = 0.0
         self._waiters: list[defer.Deferred[bytes]] = []
         self._is_collecting = False
 
     async def pickled(self) -> bytes:
-        """Return the state of now, pickled: it is made once and sent to many readers."""
+        """Return the state of now for :func:`unpickled`: it is made once and sent to many."""
         if time.monotonic() < self._good_until:
             return self._pickled
         waiter: defer.Deferred[bytes] = defer.Deferred()
@@ -61,16 +64,15 @@ class MasterStates:
         return await waiter
 
     async def _collect(self) -> bytes:
-        busy, slices = 0.0, collect(self._master)
+        busy, slices = 0.0, collect(self._master, self._configured)
         while True:
             begun = time.monotonic()
             state = _run_slice(slices, begun + SLICE)
-            busy += time.monotonic() - begun
             if state is not None:
                 break
+            busy += time.monotonic() - begun
             await task.deferLater(self._master.reactor, 0)
-        begun = time.monotonic()
-        self._pickled = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+        self._pickled = _pickled((self._configured.pickled, state._replace(builders={})))
         now = time.monotonic()
         self._good_until = now + SHARED_FOR * (busy + now - begun)
         return self._pickled
@@ -83,6 +85,23 @@ class MasterStates:
                 waiter.callback(result)  # a Failure fails it
 
 
+def _pickled(value: Any) -> bytes:
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def unpickled(state: bytes) -> MasterState:
+    """Return the state that :class:`MasterStates` has pickled."""
+    builders, rest = pickle.loads(state)
+    found: MasterState = rest._replace(builders=_builders(builders))
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def _builders(pickled: bytes) -> dict[int, LiveBuilder]:
+    builders: dict[int, LiveBuilder] = pickle.loads(pickled)
+    return builders
+
+
 def _run_slice(slices: Iterator[MasterState | None], until: float) -> MasterState | None:
     """Go on until the state is there, or it is *until* by the monotonic clock."""
     for state in slices:
@@ -91,9 +110,41 @@ def _run_slice(slices: Iterator[MasterState | None], until: float) -> MasterStat
     return None
 
 
-def collect(master: Any) -> Iterator[MasterState | None]:
+class Configured:
+    """The builders as the configuration has them: they are made once for each.
+
+    :ivar pickled: the same for a reader
+    """
+
+    def __init__(self) -> None:
+        self.builders: dict[int, LiveBuilder] = {}
+        self.pickled = _pickled({})
+        self._made_of: list[Any] = []
+
+    def follow(self, master: Any) -> Iterator[None]:
+        """Make them anew if the configuration is another one."""
+        by_id = buildbot_private.builders_by_id(master.botmaster)
+        chooses = master.config.select_next_worker
+        made_of = [chooses]
+        for builder_id, builder in by_id.items():
+            made_of += (builder_id, builder.config)
+        before = self._made_of
+        if len(before) == len(made_of) and all(map(operator.is_, before, made_of)):
+            return
+        hooks = ("select_next_worker",) if chooses else ()
+        found: dict[int, LiveBuilder] = {}
+        for builder_id, builder in list(by_id.items()):
+            if builder.config is not None:
+                found[builder_id] = _builder(builder_id, builder.config, hooks)
+            yield
+        self.builders, self._made_of = found, made_of
+        self.pickled = _pickled(found)
+
+
+def collect(master: Any, configured: Configured) -> Iterator[MasterState | None]:
     """Yield ``None`` where the reactor may have its turn, and at last the state of *master*."""
     botmaster, running = master.botmaster, _Builds()
+    yield from configured.follow(master)
     yield from running.take(botmaster)
     locks = _Locks(master.config_version, running)
     locks.take(botmaster)
@@ -102,17 +153,19 @@ def collect(master: Any) -> Iterator[MasterState | None]:
     for name, worker in list(master.workers.workers.items()):
         workers[name] = _worker(worker)
         yield None
-    builders: dict[int, LiveBuilder] = {}
-    hooks = ("select_next_worker",) if master.config.select_next_worker else ()
-    same: dict[tuple[str, ...], tuple[str, ...]] = {}
-    by_id = list(buildbot_private.builders_by_id(botmaster).items())
-    for builder_id, builder in by_id:
-        if builder.config is not None:
-            builders[builder_id] = _builder(builder, workers, hooks, same)
+    attaching: dict[int, tuple[str, ...]] = {}
+    busy: dict[int, tuple[str, ...]] = {}
+    by_id = buildbot_private.builders_by_id(botmaster)
+    for builder_id, builder in list(by_id.items()):
+        if builder.building:
+            busy[builder_id] = _busy(builder)
+        known = configured.builders.get(builder_id)
+        if known is not None and len(builder.workers) < len(known.workers):
+            attaching[builder_id] = _attaching(builder, known, workers)
             yield None
     brd = botmaster.brd
     looking, named = buildbot_private.builders_to_look_at(botmaster)
-    looking |= {one for one, builder in builders.items() if builder.name in named}
+    looking |= {one for one, builder in configured.builders.items() if builder.name in named}
     yield MasterState(
         master_id=int(master.masterid),
         name=master.name,
@@ -123,7 +176,9 @@ def collect(master: Any) -> Iterator[MasterState | None]:
         looking=frozenset(looking),
         is_looking=bool(brd.active),
         has_own_order=master.config.prioritizeBuilders is not None,
-        builders=builders,
+        builders=configured.builders,
+        attaching={one: its for one, its in attaching.items() if its},
+        busy=busy,
         workers=workers,
         locks=locks.found,
         builds=tuple(locks.with_names(running.found)),
@@ -134,35 +189,40 @@ def collect(master: Any) -> Iterator[MasterState | None]:
 # -- builders and workers
 
 
-def _builder(
-    builder: Any,
-    workers: Mapping[str, LiveWorker],
-    hooks: tuple[str, ...],
-    same: dict[tuple[str, ...], tuple[str, ...]],
-) -> LiveBuilder:
-    config, available = builder.config, States.AVAILABLE
-    names = tuple(dict.fromkeys(config.workernames))
-    names = same.setdefault(names, names)
-    ready = builder.workers
-    attaching: tuple[str, ...] = ()
-    if len(ready) < len(names):
-        there = {one.worker.workername for one in ready}
-        away = (name for name in names if name not in there)
-        attaching = tuple(name for name in away if name in workers and workers[name].connected)
+def _builder(builder_id: int, config: Any, hooks: tuple[str, ...]) -> LiveBuilder:
     enforces = config.canStartBuild is enforceChosenWorker
-    hooks += tuple(
+    its = tuple(
         name
         for name in ("nextBuild", "nextWorker", "canStartBuild")
         if getattr(config, name) is not None and not (enforces and name == "canStartBuild")
     )
+    if "nextWorker" in its:
+        hooks = ()  # it takes the place of the one for all builders
     return LiveBuilder(
-        builder.name,
-        names,
-        attaching,
-        tuple(one.worker.workername for one in ready if one.state is not available and one.worker),
-        hooks,
+        builder_id,
+        config.name,
+        tuple(dict.fromkeys(config.workernames)),
+        (*hooks, *its),
         enforces,
         None if IRenderable.providedBy(config.locks) else _accesses(config.locks),
+    )
+
+
+def _attaching(
+    builder: Any, known: LiveBuilder, workers: Mapping[str, LiveWorker]
+) -> tuple[str, ...]:
+    there = {one.worker.workername for one in builder.workers if one.worker is not None}
+    away = (name for name in known.workers if name not in there)
+    return tuple(name for name in away if name in workers and workers[name].connected)
+
+
+def _busy(builder: Any) -> tuple[str, ...]:
+    """Return the workers on which nothing more of *builder* can start: each has a build of it."""
+    used = (build.workerforbuilder for build in builder.building)
+    return tuple(
+        one.worker.workername
+        for one in used
+        if one is not None and one.worker is not None and one.state is not States.AVAILABLE
     )
 
 
@@ -172,7 +232,7 @@ def _worker(worker: Any) -> LiveWorker:
     busy = 0
     if worker.max_builds:
         available = States.AVAILABLE
-        busy = sum(one.state is not available for one in worker.workerforbuilders.values())
+        busy = sum([one.state is not available for one in worker.workerforbuilders.values()])
     is_latent = isinstance(worker, AbstractLatentWorker)
     return LiveWorker(
         connected,

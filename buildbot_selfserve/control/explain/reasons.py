@@ -69,6 +69,14 @@ class _Place:
     index: int
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """How many requests come first, and the ids of some of them."""
+
+    number: int = 0
+    request_ids: tuple[int, ...] = ()
+
+
 class Explainer:
     """Explains why requests wait; what many of them share is worked out once.
 
@@ -79,7 +87,6 @@ class Explainer:
     def __init__(self, state: MasterState, pending: Pending) -> None:
         self.state = state
         self.pending = pending
-        self._obstacles: dict[tuple[int, str | None], dict[str, tuple[_Obstacle, ...]]] = {}
         self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
 
     @cached_property
@@ -115,42 +122,44 @@ class Explainer:
 
     def first(self, request: PendingRequest) -> Reason:
         """Return the first reason why *request* waits."""
-        return self.reasons(request, others=False)[0]
+        return self._reasons(request, in_brief=True)[0]
 
-    def reasons(self, request: PendingRequest, *, others: bool = True) -> tuple[Reason, ...]:
-        """Return why *request* waits, what matters most first.
+    def reasons(self, request: PendingRequest) -> tuple[Reason, ...]:
+        """Return why *request* waits, what matters most first."""
+        return self._reasons(request, in_brief=False)
 
-        :param others: also count what waits for other builders and comes before it
-        """
-        state = self.state
-        if request.request_id in state.starting:
+    def _reasons(self, request: PendingRequest, in_brief: bool) -> tuple[Reason, ...]:
+        """Return why *request* waits; *in_brief*, only the first reason needs to be right."""
+        if request.request_id in self.state.starting:
             return (Reason("starting", "Its build is starting", blocking=False),)
-        builder = state.builders.get(request.builder_id)
-        elsewhere = self._elsewhere(request)
+        builder = self.state.builders.get(request.builder_id)
         if builder is None:
+            elsewhere = self._elsewhere(request)
             not_here = self._not_here(request)
             return (*elsewhere, not_here) if _knows(elsewhere) else (not_here, *elsewhere)
-        return (*self._here(request, builder, others), *elsewhere)
+        here = self._here(request, builder, in_brief)
+        return here if in_brief else (*here, *self._elsewhere(request))
 
     # -- on this master
 
     def _here(
-        self, request: PendingRequest, builder: LiveBuilder, others: bool
+        self, request: PendingRequest, builder: LiveBuilder, in_brief: bool
     ) -> tuple[Reason, ...]:
         stopped = self._stopped(request)
         if stopped is not None:
             return (stopped,)
         chosen = self.pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
-        shared = self._shared_reasons(request.builder_id, builder, chosen)
-        if shared and shared[0].fatal:
+        shared = self._shared_reasons(builder, chosen) or (self._free(request, builder),)
+        if shared[0].fatal:
             return shared
-        if not shared:
-            shared = (self._free(request, builder),)
-        behind = self._behind(request, builder, chosen, shared, others)
-        if behind is None:
+        ahead = _Ahead() if "nextBuild" in builder.hooks else self._own_ahead(request, chosen)
+        is_first = ahead.number > 0 and shared[0].code in (*_PASSING, "starting")
+        if in_brief and not is_first:
             return shared
-        passes = shared[0].code in (*_PASSING, "starting")
-        is_first = passes and bool(self._own_ahead(request, chosen))
+        others = [] if in_brief else self._others_ahead(request, builder, shared)
+        if not ahead.number and not others:
+            return shared
+        behind = self._behind(builder, shared, ahead, others)
         return (behind, *shared) if is_first else (*shared, behind)
 
     def _stopped(self, request: PendingRequest) -> Reason | None:
@@ -170,18 +179,14 @@ class Explainer:
             )
         return None
 
-    def _shared_reasons(
-        self, builder_id: int, builder: LiveBuilder, chosen: str | None
-    ) -> tuple[Reason, ...]:
+    def _shared_reasons(self, builder: LiveBuilder, chosen: str | None) -> tuple[Reason, ...]:
         """Return what all requests of a builder for a worker wait for; empty if one is free."""
-        key = (builder_id, chosen)
+        key = (builder.builder_id, chosen)
         if key not in self._shared:
-            self._shared[key] = tuple(self._worked_out(builder_id, builder, chosen))
+            self._shared[key] = tuple(self._worked_out(builder, chosen))
         return self._shared[key]
 
-    def _worked_out(
-        self, builder_id: int, builder: LiveBuilder, chosen: str | None
-    ) -> Iterator[Reason]:
+    def _worked_out(self, builder: LiveBuilder, chosen: str | None) -> Iterator[Reason]:
         if not builder.workers:
             yield Reason(
                 "builder_has_no_workers",
@@ -199,7 +204,8 @@ class Explainer:
                 settings=("canStartBuild",),
             )
             return
-        obstacles = self._obstacles_of(builder_id, builder, chosen)
+        named = builder.workers if chosen is None else (chosen,)
+        obstacles = {one: tuple(self._of_worker(one, builder)) for one in named}
         if not all(obstacles.values()):
             return
         by_code: dict[ReasonCode, list[str]] = {}
@@ -211,16 +217,6 @@ class Explainer:
         for code in (*_PASSING, *_LASTING):
             if code in by_code:
                 yield self._reason(code, by_code[code], builder, obstacles)
-
-    def _obstacles_of(
-        self, builder_id: int, builder: LiveBuilder, chosen: str | None
-    ) -> dict[str, tuple[_Obstacle, ...]]:
-        """Return what keeps each worker from a build; nothing for one that is free."""
-        key = (builder_id, chosen)
-        if key not in self._obstacles:
-            workers = builder.workers if chosen is None else (chosen,)
-            self._obstacles[key] = {one: tuple(self._of_worker(one, builder)) for one in workers}
-        return self._obstacles[key]
 
     def _of_worker(self, name: str, builder: LiveBuilder) -> Iterator[_Obstacle]:
         worker = self.state.workers.get(name)
@@ -240,9 +236,9 @@ class Explainer:
         yield from (_Obstacle(code) for code in lasting)
         if lasting:
             return
-        if name in builder.busy:
+        if name in self._busy_for(builder):
             yield _Obstacle("workers_busy")
-        elif worker.is_between or name in builder.attaching:
+        elif worker.is_between or name in self.state.attaching.get(builder.builder_id, ()):
             yield _Obstacle("worker_starting")
         elif worker.max_builds is not None and worker.busy >= worker.max_builds:
             yield _Obstacle("workers_busy")
@@ -253,6 +249,9 @@ class Explainer:
             yield _Obstacle("held_back_by_configuration")
         elif worker.is_picky and worker.connected:
             yield _Obstacle("unknown")
+
+    def _busy_for(self, builder: LiveBuilder) -> tuple[str, ...]:
+        return self.state.busy.get(builder.builder_id, ())
 
     def _held(self, worker: str, accesses: Iterable[LockAccess]) -> list[LockAccess]:
         """Return those locks that a build on *worker* would not get now."""
@@ -319,12 +318,11 @@ class Explainer:
         return Reason(code, msg, capacity=capacity, workers=named, settings=settings)
 
     def _busy(self, workers: tuple[str, ...], builder: LiveBuilder) -> Reason:
-        wanted = set(workers)
+        wanted, of_its_own = set(workers), self._busy_for(builder)
         builds = [
             one
             for one in self.state.builds
-            if one.worker in wanted
-            and (one.lender == builder.name or one.worker not in builder.busy)
+            if one.worker in wanted and (one.lender == builder.name or one.worker not in of_its_own)
         ]
         return Reason(
             "workers_busy",
@@ -431,43 +429,38 @@ class Explainer:
             )
         return Reason("unknown", "A worker is free; why it does not start is not known")
 
-    def _own_ahead(self, request: PendingRequest, chosen: str | None) -> list[PendingRequest]:
+    def _own_ahead(self, request: PendingRequest, chosen: str | None) -> _Ahead:
         """Return the requests of the same builder that come first, if they want its worker, too."""
-        its = self.queues[request.builder_id]
-        before = its[: self._places[request.request_id].index]
+        its, index = self.queues[request.builder_id], self._places[request.request_id].index
+        if chosen is None:
+            return _Ahead(index, tuple(one.request_id for one in its[: min(index, MOST_IDS)]))
         asked = self.pending.chosen
-        return [
-            one for one in before if chosen is None or asked.get(one.buildset_id, chosen) == chosen
+        found = [
+            one.request_id for one in its[:index] if asked.get(one.buildset_id, chosen) == chosen
         ]
+        return _Ahead(len(found), tuple(found[:MOST_IDS]))
 
     def _behind(
         self,
-        request: PendingRequest,
         builder: LiveBuilder,
-        chosen: str | None,
         shared: Sequence[Reason],
-        others: bool,
-    ) -> Reason | None:
-        """Return which requests come before this one, if any do."""
-        decides = "nextBuild" in builder.hooks
-        own = [] if decides else self._own_ahead(request, chosen)
-        of_others = self._others_ahead(request, builder, shared) if others else []
-        if not own and not of_others:
-            return None
+        ahead: _Ahead,
+        others: Sequence[PendingRequest],
+    ) -> Reason:
+        """Return that requests come before another: *ahead* of its builder, and *others*."""
         said = []
-        if own:
-            said.append(f"{len(own)} {plural(len(own), 'request')} of builder {builder.name}")
-        if of_others:
+        if ahead.number:
+            noun = plural(ahead.number, "request")
+            said.append(f"{ahead.number} {noun} of builder {builder.name}")
+        if others:
             names = self.pending.builders
-            by = tuple(dict.fromkeys(names[one.builder_id] for one in of_others))
-            number = len(of_others)
-            said.append(f"{number} {plural(number, 'request')} of {_builders(by)}")
-        busy = any(one.code == "workers_busy" for one in shared)
+            by = tuple(dict.fromkeys(names[one.builder_id] for one in others))
+            said.append(f"{len(others)} {plural(len(others), 'request')} of {_builders(by)}")
         return Reason(
             "behind",
-            f"{' and '.join(said)} {_come(len(own) + len(of_others))} first",
-            capacity=busy,
-            requests=tuple(one.request_id for one in (*own, *of_others)[:MOST_IDS]),
+            f"{' and '.join(said)} {_come(ahead.number + len(others))} first",
+            capacity=any(one.code == "workers_busy" for one in shared),
+            requests=(*ahead.request_ids, *(one.request_id for one in others))[:MOST_IDS],
         )
 
     def _others_ahead(

@@ -450,11 +450,27 @@ class Facts:
             chosen: Chosen = {}
             for buildset_id in buildset_ids:
                 its = self._buildsets.stamps(buildset_id)
-                if len(its) > 1:
-                    its = tuple(sorted(its, key=lambda one: in_order(self._stamps[one])))
                 if its:
-                    chosen[buildset_id] = its[0]
+                    chosen[buildset_id] = min(its, key=lambda one: in_order(self._stamps[one]))
             return chosen
+
+    def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
+        """Return who asked for buildsets that are known, or the author of their newest change."""
+        with self._lock:
+            authors: dict[int, str | None] = {}
+            found: dict[int, str | None] = {}
+            for buildset_id in buildset_ids:
+                its = self._buildsets.stamps(buildset_id)
+                if not its:
+                    continue
+                owner = self._buildsets.info(buildset_id).owner
+                stamp_id = its[0]
+                if len(its) > 1:
+                    stamp_id = min(its, key=lambda one: in_order(self._stamps[one]))
+                if owner is None and stamp_id not in authors:
+                    authors[stamp_id] = self._changes.author_of(stamp_id)
+                found[buildset_id] = authors[stamp_id] if owner is None else owner
+            return found
 
     def place_of(self, stamp_id: int) -> Sourcestamp:
         """Return where a sourcestamp is."""

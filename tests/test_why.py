@@ -1,0 +1,599 @@
+"""Why a build request waits: each cause is made on a real master, and has to be named."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import schedulers
+from buildbot.plugins import steps
+from buildbot.plugins import util
+from buildbot.plugins import worker
+from buildbot.process.builder import enforceChosenWorker
+from buildbot.worker.latent import AbstractLatentWorker
+from twisted.internet import defer
+
+from buildbot_selfserve.control.explain import collect
+from tests.harness import Config
+from tests.harness import config
+
+
+class Sleepy(AbstractLatentWorker):
+    """A latent worker that takes as long to start as the test likes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.started: defer.Deferred[bool] = defer.Deferred()
+
+    def start_instance(self, build: Any) -> Any:
+        return self.started
+
+    def stop_instance(self, fast: bool = False) -> Any:
+        return defer.succeed(True)
+
+
+def with_builders(*builders: Any, workers: Any = (), **more: Any) -> Callable[[], Config]:
+    """Return what makes a configuration with what these functions make beside the usual."""
+
+    def make() -> Config:
+        made = config()
+        made["collapseRequests"] = False
+        made["workers"] += [one() for one in workers]
+        more_builders = [one() for one in builders]
+        made["builders"] += more_builders
+        names = [one.name for one in more_builders]
+        made["schedulers"].append(schedulers.Triggerable(name="more", builderNames=names))
+        made.update({name: one() for name, one in more.items()})
+        return made
+
+    return make
+
+
+def on(
+    workers: list[str], name: str = "b", command: str = "true", **more: Any
+) -> Callable[[], Any]:
+    def make() -> Any:
+        factory = util.BuildFactory([steps.ShellCommand(command=["sh", "-c", command])])
+        given = {key: one() if key == "locks" else one for key, one in more.items()}
+        return util.BuilderConfig(name=name, workernames=workers, factory=factory, **given)
+
+    return make
+
+
+def local(name: str, **more: Any) -> Callable[[], Any]:
+    return lambda: worker.LocalWorker(
+        name, **{k: v() if k == "locks" else v for k, v in more.items()}
+    )
+
+
+def running_on(make: Callable[[], Config]) -> Any:
+    return pytest.mark.parametrize("master", [make], indirect=True)
+
+
+async def ask(master: Any, request_id: int) -> Any:
+    """Return why a request waits, as it is answered; nothing of Buildbot's must change by it."""
+    before = known_objects(master)
+    answer = await master.get(f"/self-serve/main/request/{request_id}/why")
+    assert answer.status == 200, answer.text
+    assert known_objects(master) == before
+    return answer.json
+
+
+def known_objects(master: Any) -> Any:
+    """Return what a question could create: services, locks, and the locks of workers."""
+    services = master.master.botmaster.namedServices
+    of_workers = {
+        name: sorted(one.locks)
+        for name, one in services.items()
+        if hasattr(one, "maxCountForWorker")
+    }
+    return sorted(services), of_workers
+
+
+async def first(master: Any, request_id: int, code: str) -> Any:
+    """Return the first reason why a request waits, which must be *code*, perhaps in a moment."""
+
+    async def found() -> Any:
+        told = await ask(master, request_id)
+        assert told["reasons"] or told["state"] == "running", told
+        reason = told["reasons"][0] if told["reasons"] else {"code": None}
+        if reason["code"] not in (code, "starting", None):
+            pytest.fail(f"not {code}: {json.dumps(told['reasons'])}")
+        return reason if reason["code"] == code else None
+
+    return await master.until(found, f"{request_id} waits for {code}")
+
+
+def worker_of(master: Any, name: str) -> Any:
+    return master.master.workers.workers[name]
+
+
+async def connected(master: Any, name: str, builder_name: str) -> None:
+    """Wait until a worker is ready for a builder."""
+    ready = master.master.botmaster.builders[builder_name]
+    await master.until(
+        lambda: [one for one in ready.workers if one.worker.workername == name], f"{name} is ready"
+    )
+
+
+# -- the workers
+
+
+@running_on(with_builders(on(["worker"], command="sleep 60")))
+@pytest_twisted.ensureDeferred
+async def test_its_worker_is_busy(master: Any) -> None:
+    build = await master.running_build(await master.add_request("b"))
+    told = await ask(master, waiting := await master.add_request("b"))
+    assert (told["request_id"], told["state"]) == (waiting, "pending")
+    assert (told["position"], told["ahead"]) == (1, 0)
+    assert told["eta"] is None
+    assert told["eta_reason"]
+    (reason,) = told["reasons"]
+    assert (reason["code"], reason["workers"]) == ("workers_busy", ["worker"])
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+    assert (reason["blocking"], reason["capacity"], reason["fatal"]) == (True, True, False)
+    running = await ask(master, build["buildrequestid"])
+    assert (running["state"], running["position"], running["reasons"]) == ("running", None, [])
+
+
+@running_on(
+    with_builders(
+        on(["one"], "slow1", "sleep 60"), on(["one"]), workers=[local("one", max_builds=1)]
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_its_worker_has_as_many_builds_as_it_takes(master: Any) -> None:
+    build = await master.running_build(await master.add_request("slow1"))
+    reason = await first(master, await master.add_request("b"), "workers_busy")
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+    # another builder's request for the same worker comes first
+    urgent = await master.add_request("slow1", priority=5)
+    told = await ask(master, await master.add_request("b"))
+    behind = next(one for one in told["reasons"] if one["code"] == "behind")
+    assert urgent in behind["requests"]
+    assert "slow1" in behind["msg"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_worker_is_paused_or_shuts_down_or_is_in_quarantine(master: Any) -> None:
+    one = worker_of(master, "worker")
+    await connected(master, "worker", "fast")
+    one.pause("new disk")
+    request_id = await master.add_request()
+    reason = await first(master, request_id, "worker_paused")
+    assert "new disk" in reason["msg"]
+    assert reason["workers"] == ["worker"]
+    # it is what matters also where others come first
+    second = await ask(master, await master.add_request("slow"))
+    assert second["reasons"][0]["code"] == "worker_paused"
+    one._paused = False
+    one.putInQuarantine()
+    reason = await first(master, request_id, "worker_quarantined")
+    assert abs(reason["until"] - time.time()) < 60
+    one.stopQuarantineTimer()
+    await master.completed(request_id)
+    one._graceful = True
+    reason = await first(master, await master.add_request(), "worker_graceful")
+    assert not reason["fatal"]
+    one._graceful = False
+
+
+@running_on(with_builders(on(["never", "nor"]), workers=[local("never"), local("nor")]))
+@pytest_twisted.ensureDeferred
+async def test_no_worker_is_connected(master: Any) -> None:
+    for name in ("never", "nor"):
+        await connected(master, name, "b")
+        await worker_of(master, name).disconnect()
+    request_id = await master.add_request("b")
+    reason = await first(master, request_id, "no_worker_connected")
+    assert (reason["workers"], reason["capacity"]) == (["never", "nor"], True)
+    # where one is there, that one matters
+    worker_of(master, "nor").pause("away")
+    told = await ask(master, request_id)
+    codes = [one["code"] for one in told["reasons"]]
+    assert codes[0] == "worker_paused"
+    assert "no_worker_connected" in codes
+
+
+@running_on(
+    with_builders(
+        on(["worker", "away"], command="sleep 60"),
+        workers=[local("away")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_one_worker_is_busy_and_another_away(master: Any) -> None:
+    await connected(master, "away", "b")
+    await worker_of(master, "away").disconnect()
+    await master.running_build(await master.add_request("b"))
+    told = await ask(master, await master.add_request("b"))
+    assert [one["code"] for one in told["reasons"]] == ["workers_busy", "worker_not_connected"]
+    assert told["reasons"][1]["workers"] == ["away"]
+
+
+def without_workers() -> Any:
+    made = on(["worker"])()
+    made.workernames = []
+    return made
+
+
+@running_on(with_builders(without_workers))
+@pytest_twisted.ensureDeferred
+async def test_the_builder_has_no_workers(master: Any) -> None:
+    reason = await first(master, await master.add_request("b"), "builder_has_no_workers")
+    assert reason["fatal"]
+    assert reason["capacity"]
+
+
+@running_on(
+    with_builders(on(["sleepy"]), on(["sleepy"], "c"), workers=[lambda: Sleepy("sleepy", None)])
+)
+@pytest_twisted.ensureDeferred
+async def test_a_latent_worker_starts(master: Any) -> None:
+    sleepy = worker_of(master, "sleepy")
+    request_id = await master.add_request("b")
+    reason = await first(master, request_id, "worker_starting")
+    assert reason["workers"] == ["sleepy"]
+    # it starts for that one, and so not for another builder's
+    other = await first(master, await master.add_request("c"), "worker_starting")
+    assert other["builds"][0]["buildername"] == "b"
+    for one in await master.data("buildrequests", request_id, "builds"):
+        master.master.mq.produce(("control", "builds", str(one["buildid"]), "stop"), {"reason": ""})
+    sleepy.pause("")
+    sleepy.started.callback(False)
+    await master.until(lambda: not sleepy.building, "nothing starts any more")
+
+
+# -- locks
+
+LOCK = util.MasterLock("the lock")
+COUNTED = util.MasterLock("three", maxCount=3)
+DISK = util.WorkerLock("disk", maxCount=1, maxCountForWorker={"large": 2})
+
+
+def held(lock: Any, amount: int = 1, mode: str = "counting") -> Callable[[], Any]:
+    return lambda: [lock.access(mode, amount)]
+
+
+@running_on(
+    with_builders(
+        on(["worker"], "holder", "sleep 60", locks=held(LOCK, mode="exclusive")),
+        on(["other"], locks=held(LOCK)),
+        on(["other"], "free", locks=held(util.MasterLock("nobody's"))),
+        workers=[local("other")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_another_build_holds_its_lock(master: Any) -> None:
+    build = await master.running_build(await master.add_request("holder"))
+    reason = await first(master, await master.add_request("b"), "lock_held")
+    assert reason["locks"] == ["the lock"]
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+    assert not reason["capacity"]
+    assert not reason["fatal"]
+    # a lock that nobody has used yet is none to wait for, and is not made by the question
+    worker_of(master, "other").pause("")
+    told = await ask(master, await master.add_request("free"))
+    assert [one["code"] for one in told["reasons"]] == ["worker_paused"]
+
+
+@running_on(
+    with_builders(
+        on(["worker"], "holder", "sleep 60", locks=held(COUNTED, 2)),
+        on(["other"], locks=held(COUNTED, 2)),
+        on(["other"], "small", "sleep 60", locks=held(COUNTED, 1)),
+        on(["other"], "large", locks=held(COUNTED, 4)),
+        workers=[local("other")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_a_lock_has_too_little_left(master: Any) -> None:
+    await master.running_build(await master.add_request("holder"))
+    reason = await first(master, await master.add_request("b"), "lock_held")
+    assert reason["locks"] == ["three"]
+    await master.running_build(await master.add_request("small"))  # there is enough for that
+    reason = await first(master, await master.add_request("large"), "lock_held")
+    assert reason["fatal"]
+
+
+@running_on(
+    with_builders(
+        on(["worker"], "holder", "sleep 60", locks=held(DISK)),
+        on(["worker"], locks=held(DISK)),
+        on(["large"], "holder2", "sleep 60", locks=held(DISK)),
+        on(["large"], "c", "sleep 60", locks=held(DISK)),
+        workers=[local("large")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_a_lock_of_a_worker_is_held(master: Any) -> None:
+    build = await master.running_build(await master.add_request("holder"))
+    reason = await first(master, await master.add_request("b"), "lock_held")
+    assert (reason["locks"], reason["workers"]) == (["disk"], ["worker"])
+    assert reason["capacity"]
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+    await master.running_build(await master.add_request("holder2"))
+    await master.running_build(await master.add_request("c"))  # the large one has two
+
+
+@running_on(
+    with_builders(
+        on(["a"], "holder", "sleep 60"),
+        on(["b"]),
+        workers=[local("a", locks=held(LOCK)), local("b", locks=held(LOCK))],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_a_worker_needs_a_lock_itself(master: Any) -> None:
+    build = await master.running_build(await master.add_request("holder"))
+    reason = await first(master, await master.add_request("b"), "lock_held")
+    assert reason["locks"] == ["the lock"]
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+
+
+@util.renderer
+def rendered(props: Any) -> Any:
+    return [LOCK.access("exclusive")]
+
+
+@running_on(
+    with_builders(
+        on(["worker"], "holder", "sleep 60", locks=held(LOCK, mode="exclusive")),
+        on(["other"], locks=lambda: rendered),
+        workers=[local("other")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_locks_that_depend_on_the_build_are_not_known(master: Any) -> None:
+    await master.running_build(await master.add_request("holder"))
+    reason = await first(master, await master.add_request("b"), "unknown")
+    assert "locks" in reason["settings"]
+
+
+def with_locked_step(name: str, workers: list[str]) -> Callable[[], Any]:
+    def make() -> Any:
+        step = steps.ShellCommand(command=["sleep", "60"], locks=[LOCK.access("exclusive")])
+        factory = util.BuildFactory([step])
+        return util.BuilderConfig(name=name, workernames=workers, factory=factory)
+
+    return make
+
+
+@running_on(
+    with_builders(
+        with_locked_step("holder", ["worker"]),
+        with_locked_step("b", ["other"]),
+        on(["worker"], "c", locks=held(LOCK)),
+        workers=[local("other")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_a_step_of_its_build_waits_for_a_lock(master: Any) -> None:
+    build = await master.running_build(await master.add_request("holder"))
+    lock = lambda: [  # noqa: E731
+        one for one in master.master.botmaster.namedServices.values() if hasattr(one, "owners")
+    ]
+    await master.until(lambda: lock() and lock()[0].owners, "the step has the lock")
+    request_id = await master.add_request("b")
+    reason = await first(master, request_id, "acquiring_locks")
+    assert "Step shell" in reason["msg"]
+    assert reason["locks"] == ["the lock"]
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+    # the step also keeps builds from starting
+    reason = await first(master, await master.add_request("c"), "lock_held")
+    assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+
+
+# -- the operator's own functions: never called, and only blamed if a worker is free
+
+_called: list[str] = []
+
+
+def refuses(*arguments: Any) -> Any:
+    _called.append("")
+    return None
+
+
+def cannot(*arguments: Any) -> bool:
+    _called.append("")
+    return False
+
+
+@pytest.mark.parametrize(
+    ("master", "setting"),
+    [
+        (with_builders(on(["worker"], nextBuild=refuses)), "nextBuild"),
+        (with_builders(on(["worker"], nextWorker=refuses)), "nextWorker"),
+        (with_builders(on(["worker"], canStartBuild=cannot)), "canStartBuild"),
+        (with_builders(on(["worker"]), select_next_worker=lambda: refuses), "select_next_worker"),
+    ],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_the_configuration_holds_it_back(master: Any, setting: str) -> None:
+    await connected(master, "worker", "b")
+    _called.clear()
+    request_id = await master.add_request("b")
+    await master.until(lambda: _called, "the master has looked")
+    calls = len(_called)
+    reason = await first(master, request_id, "held_back_by_configuration")
+    assert reason["settings"] == [setting]
+    assert len(_called) == calls
+    worker_of(master, "worker").pause("")
+    told = await ask(master, request_id)
+    assert [one["code"] for one in told["reasons"]] == ["worker_paused"]
+
+
+@running_on(
+    with_builders(
+        on(["worker", "other"], canStartBuild=enforceChosenWorker), workers=[local("other")]
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_it_asks_for_a_worker_that_cannot(master: Any) -> None:
+    await connected(master, "other", "b")
+    worker_of(master, "other").pause("")
+    wanted = {"properties": {"workername": ("other", "me")}}
+    reason = await first(master, await master.add_request("b", **wanted), "worker_paused")
+    assert reason["workers"] == ["other"]
+    # it keeps nothing else from the other worker
+    await master.completed(await master.add_request("b"))
+    wanted = {"properties": {"workername": ("nobody", "me")}}
+    request_id = await master.add_request("b", **wanted)
+    reason = await first(master, request_id, "held_back_by_configuration")
+    assert reason["fatal"]
+    assert reason["workers"] == ["nobody"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_worker_of_the_operators_own_class_decides(master: Any) -> None:
+    await connected(master, "worker", "fast")
+    master.pause()
+    reason = await first(master, await master.add_request(), "held_back_by_configuration")
+    assert reason["workers"] == ["worker"]
+
+
+# -- the master
+
+
+@running_on(with_builders(on(["worker"], command="sleep 60")))
+@pytest_twisted.ensureDeferred
+async def test_the_master_shuts_down(master: Any) -> None:
+    running = await master.add_request("b")
+    build = await master.running_build(running)
+    botmaster = master.master.botmaster
+    done = botmaster.cleanShutdown(stopReactor=False)
+    reason = await first(master, await master.add_request(), "master_shutting_down")
+    assert reason["masters"] == [master.master.name]
+    botmaster.cancelCleanShutdown()
+    stop = ("control", "builds", str(build["buildid"]), "stop")
+    master.master.mq.produce(stop, {"reason": ""})
+    await done
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_master_starts_no_builds(master: Any) -> None:
+    brd = master.master.botmaster.brd
+    await brd.disownServiceParent()
+    await first(master, await master.add_request(), "distribution_stopped")
+    await brd.setServiceParent(master.master.botmaster)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_master_has_the_builder(master: Any) -> None:
+    reason = await first(master, await master.add_request("gone"), "builder_not_on_this_master")
+    assert reason["fatal"]
+    assert "masters" not in reason
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_is_starting(master: Any) -> None:
+    request_id = await master.add_request("slow")
+    master.master.botmaster.add_in_progress_buildrequest(request_id)
+    await connected(master, "worker", "slow")
+    told = await ask(master, request_id)
+    assert told["reasons"][0]["code"] == "starting"
+    assert not told["reasons"][0]["blocking"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_master_that_has_claimed_it_is_gone(master: Any) -> None:
+    await connected(master, "worker", "slow")
+    master.pause()
+    request_id = await master.add_request("slow")
+
+    def claim(connection: Any) -> None:
+        import sqlalchemy as sa
+
+        add = "INSERT INTO masters (name, name_hash, active, last_active) VALUES ('old', 'x', 0, 1)"
+        connection.execute(sa.text(add))
+        connection.execute(
+            sa.text(
+                "INSERT INTO buildrequest_claims (brid, masterid, claimed_at)"
+                f" SELECT {request_id}, id, 1 FROM masters WHERE name = 'old'"
+            )
+        )
+        connection.commit()
+
+    await master.master.db.pool.do(claim)
+    reason = await first(master, request_id, "master_gone")
+    assert reason["masters"] == ["old"]
+
+
+# -- what comes before it
+
+
+@running_on(with_builders(on(["worker"], command="sleep 60")))
+@pytest_twisted.ensureDeferred
+async def test_others_of_its_builder_come_first(master: Any) -> None:
+    await master.running_build(await master.add_request("b"))
+    early, late = [await master.add_request("b") for _ in range(2)]
+    urgent = await master.add_request("b", priority=2)
+    told = await ask(master, late)
+    assert (told["position"], told["ahead"]) == (3, 2)
+    behind, busy = told["reasons"]
+    assert (behind["code"], behind["requests"]) == ("behind", [urgent, early])
+    assert behind["capacity"]
+    assert busy["code"] == "workers_busy"
+    assert (await ask(master, urgent))["position"] == 1
+
+
+@running_on(with_builders(on(["worker"], nextBuild=refuses)))
+@pytest_twisted.ensureDeferred
+async def test_no_position_is_told_where_a_function_decides(master: Any) -> None:
+    request_id = await master.add_request("b")
+    assert (await ask(master, request_id))["position"] == 1
+    await master.add_request("b")
+    told = await ask(master, request_id)
+    assert (told["position"], told["ahead"]) == (None, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_that_has_ended_waits_for_nothing(master: Any) -> None:
+    request_id = (await master.finished_build())["buildrequestid"]
+    told = await ask(master, request_id)
+    assert (told["state"], told["reasons"], told["position"]) == ("success", [], None)
+    missing = await master.get("/self-serve/main/request/999/why")
+    assert missing.status == 404
+    assert missing.json["msg"] == "Request 999 not found on branch main"
+
+
+@running_on(with_builders(on(["worker"], command="sleep 60")))
+@pytest_twisted.ensureDeferred
+async def test_pages_say_why(master: Any) -> None:
+    await master.running_build(await master.add_request("b"))
+    request_id = await master.add_request("b")
+    for path in (f"request/{request_id}", f"request/{request_id}/why", "pending"):
+        page = await master.get(f"/self-serve/main/{path}", json=False)
+        assert page.status == 200
+        assert "Worker worker is busy with build 1 of b" in page.text
+    page = await master.get(f"/self-serve/main/request/{request_id}", json=False)
+    assert "Build next" in page.text
+
+
+# -- how it is taken down
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_who_ask_at_once_share_one_state(master: Any) -> None:
+    states = collect.MasterStates(master.master)
+    asked = [defer.Deferred.fromCoroutine(states.pickled()) for _ in range(5)]
+    asked[2].addErrback(lambda _: None)
+    asked[2].cancel()
+    first_one = await asked[0]
+    assert all([(await asked[at]) is first_one for at in (1, 3, 4)])
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_changes_is_seen_at_once(master: Any) -> None:
+    await connected(master, "worker", "fast")
+    worker_of(master, "worker").pause("a")
+    request_id = await master.add_request()
+    for reason in ("b", "c", "d"):
+        worker_of(master, "worker").pause(reason)
+        await first(master, request_id, "worker_paused")
+        assert reason in (await ask(master, request_id))["reasons"][0]["msg"]
