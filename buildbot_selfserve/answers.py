@@ -712,6 +712,51 @@ class Manual(TypedDict):
     ]
 
 
+class Destination(TypedDict):
+    """A page."""
+
+    url: Annotated[str, "Its path, on this server."]
+
+
+class FoundRevision(TypedDict):
+    """A revision that was found."""
+
+    branch: Annotated[str, "The branch that it is on."]
+    revision: Annotated[str, "The whole revision."]
+    url: Annotated[str, "The path of its page."]
+
+
+class FoundBuilder(TypedDict):
+    """A builder that was found."""
+
+    builder_id: Annotated[int, "Its id in Buildbot."]
+    buildername: Annotated[str, "Its name."]
+    url: Annotated[str, "A path that leads to the branch where it was last requested."]
+
+
+class FoundAuthor(TypedDict):
+    """An author who was found."""
+
+    author: Annotated[str, "The name, as changes have it."]
+    url: Annotated[str, "The path of the page with their pushes."]
+
+
+class FoundBranch(TypedDict):
+    """A branch that was found."""
+
+    branch: Annotated[str, "Its name."]
+    url: Annotated[str, "The path of its page."]
+
+
+class SearchResults(TypedDict):
+    """What a text may mean, at most 20 of each kind."""
+
+    revisions: Annotated[list[FoundRevision], "The revisions that are or begin with it."]
+    builders: Annotated[list[FoundBuilder], "The builders with it in their names."]
+    authors: Annotated[list[FoundAuthor], "The authors with it in their names."]
+    branches: Annotated[list[FoundBranch], "The branches with it in their names."]
+
+
 ApiDocument = Annotated[dict[str, Any], "An OpenAPI 3.1 document."]
 
 

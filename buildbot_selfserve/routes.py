@@ -15,6 +15,7 @@ from typing import Any
 from typing import TypeVar
 
 from buildbot_selfserve.answers import Parameter
+from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import IF_PLAN
@@ -43,7 +44,7 @@ class Route:
     :param params: parameters of the query (GET) or of the body
     :param permission: what one must be allowed to do; only job requests have it
     :param returns: the type that the handler returns
-    :param template: the page of a GET; ``None`` for what has none
+    :param template: the page of a GET; ``None`` for what has none, or leads to another
     :param large: its answer may take long, and must keep no small one waiting
     :param paged: it returns ``rows`` of which a client can ask for a part
     :param needs_setup: it needs to know what is configured to build the branch
@@ -92,8 +93,13 @@ class Route:
 
     @property
     def has_page(self) -> bool:
-        """Return whether browsers get a page: of the value, or of the job that was requested."""
-        return self.template is not None or self.permission is not None
+        """Return whether browsers get a page: of the value, or another that they are led to."""
+        return self.template is not None or self.permission is not None or self.leads_on
+
+    @property
+    def leads_on(self) -> bool:
+        """Return whether browsers are led to a page of something else."""
+        return self.returns is Destination
 
     @property
     def text(self) -> str:

@@ -51,6 +51,7 @@ class Asked:
 #: What is read once all is done, by name of the route.
 READS = {
     "GET /": Asked(),
+    "GET /api": Asked(),
     "GET /branches": Asked(),
     "GET /<branch>": Asked({"branch": "main"}),
     "GET /<branch>/builders": Asked({"branch": "main"}),
@@ -64,6 +65,8 @@ READS = {
     "GET /<branch>/permissions": Asked({"branch": "main"}),
     "GET /<branch>/new": Asked({"branch": "main"}, {"revision": REVISION}),
     "GET /<branch>/user/<user>": Asked({"branch": "main", "user": "ada"}),
+    "GET /search": Asked({}, {"q": REVISION[:8]}),
+    "GET /goto": Asked({}, {"build": 1}),
     "GET /jobs": Asked({}, {"num": 2}),
     "GET /jobs/<job>": Asked({"job_id": 1}),
 }
@@ -220,6 +223,8 @@ def _shortened(data: list[Any]) -> list[Any]:
     seen: dict[str, int] = {}
     for one in data[: MOST if data and not isinstance(data[0], dict) else None]:
         alike = json.dumps(sorted(map(str, paths(one)))) if isinstance(one, dict) else ""
+        if isinstance(one, dict) and "parameters" in one:
+            alike = "a route, whatever its parameters are"
         seen[alike] = seen.get(alike, 0) + 1
         if not isinstance(one, dict) or seen[alike] <= MOST_ALIKE:
             kept.append(one)

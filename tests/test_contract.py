@@ -74,7 +74,9 @@ BAD: dict[type[Param], list[str]] = {
     TextList: ["x", "{}", "[1]", '[""]', '["a\\nb"]'],
 }
 #: A value for each parameter that must be given and names no noun.
-NEEDED = {"priority": "1"}
+NEEDED = {"priority": "1", "q": "nothing has this in its name"}
+#: What else a read must be asked for.
+WANTED = {"GET /goto": {"build": "1"}}
 METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -93,7 +95,7 @@ def fits(route: Route, other: Route) -> bool:
 
 def url_of(route: Route, query: dict[str, str] | None = None, **other: str) -> str:
     """Return the path of *route* with the query that it needs, and with *query*."""
-    needed = body_of(route) if route.method == "GET" else {}
+    needed = {**body_of(route), **WANTED.get(route.name, {})} if route.method == "GET" else {}
     whole = urlencode({**needed, **(query or {})})
     return path_of(route, **other) + (f"?{whole}" if whole else "")
 

@@ -117,7 +117,7 @@ def test_a_generated_client_understands_the_first_answer_to_each_operation(
 ) -> None:
     client = generated_client(furnished, tmp_path, monkeypatch)
     document = furnished.get("/openapi.json")
-    branch = {"branch": "main", "revision": REVISION, "user": USER, "set_": "nightly"}
+    branch = {"branch": "main", "revision": REVISION, "user": USER, "set_": "nightly", "q": "x"}
     there = {**branch, "build_id": 1, "request_id": 1, "job_id": 1, "builder_name": "fast"}
     not_there = {**there, "branch": "nowhere", "job_id": 4711}
     unread = []

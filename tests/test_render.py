@@ -47,6 +47,7 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.model import Run
+from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import SetPart
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
@@ -330,6 +331,16 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
     revision = Revision(branch(text), text, (1,))
     return {
         "root.html": {"value": manual(text)},
+        "api.html": {"value": manual(text)},
+        "search.html": {
+            "value": SearchResults(
+                text,
+                (Revision(branch(text), text, (1,)),),
+                (Builder(1, text),),
+                (text,),
+                (branch(text),),
+            )
+        },
         "branches.html": {"value": Branches((ListedBranch(branch(text)),)), **paged(text)},
         "day.html": {
             "value": Day(branch(text), "2023-11-14", "2023-11-13", "2023-11-15", rows(text)),
@@ -499,7 +510,9 @@ def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
 @pytest.mark.parametrize(
     ("template", "times"),
     [
-        ("root.html", 9),
+        ("root.html", 3),
+        ("api.html", 6),
+        ("search.html", 6),
         ("branches.html", 3),
         ("day.html", 9),
         ("revision.html", 10),

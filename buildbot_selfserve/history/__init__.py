@@ -12,6 +12,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,6 +25,7 @@ from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import pushes
 from buildbot_selfserve.history import queue
 from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history import search
 from buildbot_selfserve.history import sourcestamps
 from buildbot_selfserve.history import steps
 from buildbot_selfserve.history import users
@@ -39,6 +41,7 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Claim
 from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Health
@@ -55,6 +58,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
+from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import SetupBasis
@@ -232,6 +236,24 @@ class History:
     def rows_of_user(self, branch: Branch, user: str, request_ids: Iterable[int]) -> UserRows:
         """Return what *user* has built on *branch*, also by asking for *request_ids*."""
         return users.rows_of_user(self.connection, self.facts, branch, user, request_ids)
+
+    def search(self, text: str, branch: Branch | None) -> SearchResults:
+        """Return what *text* may mean; a revision is looked for on *branch* first."""
+        return search.search(self.connection, self.facts, self.site, text, branch)
+
+    def page_of(self, kind: str, asked: Any) -> Destination | None:
+        """Return our page of a build, request, change or builder; ``None`` if it has none.
+
+        :param kind: ``build``, ``request``, ``change`` or ``builder``
+        :param asked: its id; of a builder, its id or name as text
+        """
+        return search.PAGES[kind](self.connection, self.facts, self.site, asked)
+
+    def page_of_numbered_build(self, builder: str, number: int) -> Destination | None:
+        """Return our page of the build with a *number* at a *builder*, an id or a name."""
+        return search.page_of_numbered_build(
+            self.connection, self.facts, self.site, builder, number
+        )
 
     def build_detail(self, build: BuildRow) -> BuildDetail:
         """Return *build* with the properties of its request, and its steps."""

@@ -6,6 +6,7 @@ import bisect
 import fnmatch
 import re
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import Sourcestamp
 
 _codebase_branches = Model.codebase_branches
 
@@ -112,6 +114,18 @@ class _Configured(Sequence[ListedBranch]):
 
     def __iter__(self) -> Iterator[ListedBranch]:
         return iter(self[:])
+
+
+def branches_of(site: Site, places: Iterable[Sourcestamp]) -> list[Branch]:
+    """Return the branches to which what is in one of *places* belongs, configured ones first."""
+    places = list(places)
+    named = site.named_branches.values()
+    found = [one for one in named if any(place.belongs(one) for place in places)]
+    for name in dict.fromkeys(place.branch for place in places if place.branch):
+        other = None if name in site.named_branches else site.branch(name)
+        if other is not None and any(place.belongs(other) for place in places):
+            found.append(other)
+    return found
 
 
 def names_near(

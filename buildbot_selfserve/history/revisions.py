@@ -14,6 +14,7 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.history import results
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.branches import branches_of
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Stamp
@@ -124,19 +125,13 @@ def _others(facts: Facts, revision: str, stamp_ids: Iterable[int]) -> tuple[int,
 
 
 def elsewhere(
-    connection: sa.Connection, facts: Facts, site: Site, branch: Branch, text: str
+    connection: sa.Connection, facts: Facts, site: Site, branch: Branch | None, text: str
 ) -> list[Revision]:
     """Return what *text* means on other branches than *branch*; on so many of them."""
     text = one_spelling(text)
     places = facts.places_of(text, MOST_ELSEWHERE) if text else []
-    named = site.named_branches.values()
-    others = [one for one in named if any(place.belongs(one) for place in places)]
-    for name in dict.fromkeys(place.branch for place in places if place.branch):
-        other = None if name in site.named_branches else site.branch(name)
-        if other is not None and any(place.belongs(other) for place in places):
-            others.append(other)
-    others = [one for one in others if one.name != branch.name][:MOST_ELSEWHERE]
-    return candidates(connection, facts, others, text)
+    others = [one for one in branches_of(site, places) if branch is None or one.name != branch.name]
+    return candidates(connection, facts, others[:MOST_ELSEWHERE], text)
 
 
 def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:

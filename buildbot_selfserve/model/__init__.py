@@ -129,6 +129,12 @@ from buildbot_selfserve.model.rows import RevisionRows
 from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
+from buildbot_selfserve.model.search import Destination
+from buildbot_selfserve.model.search import SearchResults
+from buildbot_selfserve.model.search import page_of_author
+from buildbot_selfserve.model.search import page_of_branch
+from buildbot_selfserve.model.search import page_of_builder
+from buildbot_selfserve.model.search import page_of_revision
 from buildbot_selfserve.model.selection import Selection
 from buildbot_selfserve.model.site import Setup
 from buildbot_selfserve.model.site import SetupBasis
@@ -195,6 +201,7 @@ __all__ = [
     "Claim",
     "Day",
     "Decision",
+    "Destination",
     "Done",
     "Effect",
     "Ending",
@@ -253,6 +260,7 @@ __all__ = [
     "RouteText",
     "Row",
     "Run",
+    "SearchResults",
     "Selection",
     "SetPart",
     "Setup",
@@ -279,6 +287,10 @@ __all__ = [
     "means",
     "midnight",
     "one_spelling",
+    "page_of_author",
+    "page_of_branch",
+    "page_of_builder",
+    "page_of_revision",
     "plan_from_json",
     "plan_to_json",
     "plural",

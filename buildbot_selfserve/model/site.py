@@ -75,6 +75,9 @@ class Site:
     :param path: our path under Buildbot's root, without slashes around it
     :param buildbot_url: Buildbot's own URL, with a trailing slash
     :param title: the title of this Buildbot
+    :param buildbot_views: pages that plugins add to Buildbot's sidebar: paths and captions
+    :param color_scheme: ``light`` or ``dark``, unless the visitor has chosen another; empty for
+        that of the visitor's system
     :param timezone: whose midnight ``date=`` means
     :param max_count: largest ``count`` of a rebuild
     :param limits: what each user and each token may ask for
@@ -88,6 +91,8 @@ class Site:
     path: str
     buildbot_url: str
     title: str = "Buildbot"
+    buildbot_views: tuple[tuple[str, str], ...] = ()
+    color_scheme: str = ""
     timezone: str = "UTC"
     max_count: int = 100
     limits: Limits = NO_LIMITS

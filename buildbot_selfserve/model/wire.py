@@ -19,6 +19,7 @@ from buildbot_selfserve.model import jobs
 from buildbot_selfserve.model import pushes
 from buildbot_selfserve.model import queue
 from buildbot_selfserve.model import rows
+from buildbot_selfserve.model import search
 from buildbot_selfserve.model import steps
 from buildbot_selfserve.model.site import Site
 
@@ -551,6 +552,41 @@ def _(value: api_document.Manual, site: Site) -> answers.Manual:
             for route in value.routes
         ],
         "branches": [one.branch.name for one in value.branches],
+    }
+
+
+@as_json.register
+def _(page: search.Destination, site: Site) -> answers.Destination:
+    return {"url": page.url(site.root)}
+
+
+@as_json.register
+def _(value: search.SearchResults, site: Site) -> answers.SearchResults:
+    root = site.root
+    return {
+        "revisions": [
+            {
+                "branch": one.branch.name,
+                "revision": one.revision,
+                "url": search.page_of_revision(one).url(root),
+            }
+            for one in value.revisions
+        ],
+        "builders": [
+            {
+                "builder_id": one.builder_id,
+                "buildername": one.name,
+                "url": search.page_of_builder(one).url(root),
+            }
+            for one in value.builders
+        ],
+        "authors": [
+            {"author": one, "url": search.page_of_author(one).url(root)} for one in value.authors
+        ],
+        "branches": [
+            {"branch": one.name, "url": search.page_of_branch(one.name).url(root)}
+            for one in value.branches
+        ],
     }
 
 

@@ -171,6 +171,17 @@ TAIL = Int(
     "tail", "Return only so many of the last lines; all by default.", minimum=1, maximum=10000
 )
 LINE_OFFSET = Int("offset", "The number of lines to skip, from the first one on.", default=0)
+SEARCHED = Text(
+    "q",
+    "A revision, or part of the name of a builder, an author or a branch; case does not matter.",
+    required=True,
+)
+ON_BRANCH = Text("branch", "Look for a revision on this branch first.", noun="branch")
+GOTO_BUILD = Int("build", "The id of a build.", minimum=1)
+GOTO_REQUEST = Int("request", "The id of a build request.", minimum=1)
+GOTO_CHANGE = Int("change", "The id of a change.", minimum=1)
+GOTO_BUILDER = Text("builder", "The id or the name of a builder.")
+GOTO_NUMBER = Int("number", "With a builder, the number of one of its builds.", minimum=1)
 
 LIMIT = Int(
     "limit",

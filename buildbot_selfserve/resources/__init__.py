@@ -17,6 +17,7 @@ from buildbot_selfserve.resources import queue
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
+from buildbot_selfserve.resources import search
 from buildbot_selfserve.resources import users
 from buildbot_selfserve.routes import ROUTES
 
@@ -33,5 +34,6 @@ __all__ = [
     "requests",
     "revisions",
     "root",
+    "search",
     "users",
 ]

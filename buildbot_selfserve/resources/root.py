@@ -1,4 +1,4 @@
-"""The root: this API's own documentation."""
+"""The root, and this API's own documentation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MOST_BRANCHES = 100
 @declare("GET", "/", returns=Manual, template="root.html")
 def manual(ctx: ReadContext) -> Manual:
     """List the routes of this API, and the most recently active branches."""
-    routes = tuple(
-        RouteText(route.method, route.shown_path, route.text, route.parameters())
-        for route in ROUTES
-    )
-    branches = ctx.history.branches()
-    newest = branches[:MOST_BRANCHES]
-    return Manual(routes, newest, len(branches) - len(newest))
+    return _manual(ctx)
+
+
+@declare("GET", "/api", returns=Manual, template="api.html")
+def api(ctx: ReadContext) -> Manual:
+    """Return the same as the root; its page documents the routes."""
+    return _manual(ctx)
 
 
 @declare("GET", "/openapi.json", returns=ApiDocument)
@@ -32,3 +32,13 @@ def openapi(ctx: ReadContext) -> ApiDocument:
     It is always JSON, whatever the Accept header says.
     """
     return ApiDocument(ctx.openapi())
+
+
+def _manual(ctx: ReadContext) -> Manual:
+    routes = tuple(
+        RouteText(route.method, route.shown_path, route.text, route.parameters())
+        for route in ROUTES
+    )
+    branches = ctx.history.branches()
+    newest = branches[:MOST_BRANCHES]
+    return Manual(routes, newest, len(branches) - len(newest))

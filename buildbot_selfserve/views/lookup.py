@@ -187,7 +187,7 @@ def _unknown(branch: Branch, text: str, elsewhere: Sequence[Revision] = ()) -> N
         for one in some
     )
     anyway = (
-        "Build it all the same",
+        "Build anyway",
         f"{_url(branch.name, 'new')}?{urlencode({'revision': text})}",
     )
     return NotFound(

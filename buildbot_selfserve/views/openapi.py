@@ -25,7 +25,9 @@ from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import PlannedReceipt
+from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
@@ -43,7 +45,7 @@ STATUS_TEXTS = {
     202: "a job request has been done; the body is its receipt, or the page of the job",
     204: "an `OPTIONS` was answered; `Allow` has the methods of the path",
     301: "the path of a read ended in a slash; `Location` has it without",
-    302: "a search found one revision; `Location` is its page",
+    302: "there is one page of what was looked for, and `Location` is its URL",
     303: "a job request from a browser has been done; `Location` is the page of the job",
     304: "the answer is still the one whose `ETag` was sent",
     308: "the path of a job request ended in a slash; nothing was done, send it to `Location`",
@@ -370,8 +372,8 @@ def _read(route: Route) -> Object:
         "200": {**_described(200), "headers": headers, "content": _content(route)},
         "304": _described(304),
     }
-    if route.returns is Branches:
-        location = {"Location": _header("The page of the one revision that was found.")}
+    if route.returns in (Branches, SearchResults, Destination):
+        location = {"Location": _header("The page of what was found.")}
         responses["302"] = {**_described(302), "headers": location}
     # the path of the root is that of the server, and a slash more
     return {**responses, **({"301": _described(301)} if route.path == "/" else {})}

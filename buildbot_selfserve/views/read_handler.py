@@ -17,18 +17,20 @@ from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
+from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
-from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
+from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.model import as_json
+from buildbot_selfserve.model import page_of_revision
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.resources import ROUTES
@@ -80,8 +82,9 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     if read_request.form == "json":
         body = render.json_bytes(as_json(value, site))
         return etag.tagged(read_request, Response(200, render.JSON_TYPE, body, links))
-    if isinstance(value, Branches) and value.only is not None:
-        return Response(302, render.HTML_TYPE, b"", (("Location", _page_of(site, value.only)),))
+    destination = _destination(value)
+    if destination is not None:
+        return Response(302, render.HTML_TYPE, b"", (("Location", destination.url(site.root)),))
     assert route.template is not None  # the pipeline asks for JSON of what has no page
     context = {**page_context(read_request), "value": value, **found, **beside}
     if rows is not None:
@@ -128,10 +131,13 @@ def next_part(reader: Reader, site: Site, wanted: LogText) -> Lengthy:
     return Lengthy(left, body)
 
 
-def _page_of(site: Site, revision: Revision) -> str:
-    """Return the path of the page of a revision, which is what somebody looked for."""
-    branch, text = quote(revision.branch.name, safe=""), quote(revision.revision, safe="")
-    return f"{site.root}/{branch}/rev/{text}"
+def _destination(value: Any) -> Destination | None:
+    """Return the page to which a browser is led in place of one of *value*."""
+    if isinstance(value, Destination):
+        return value
+    if isinstance(value, Branches) and value.only is not None:
+        return page_of_revision(value.only)
+    return value.only if isinstance(value, SearchResults) else None
 
 
 def answer_in_pieces(reader: Reader, site: Site, read_request: ReadRequest) -> Response | Lengthy:

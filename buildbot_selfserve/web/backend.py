@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,16 @@ from buildbot_selfserve.views.read_handler import setup_basis
 KEY = "selfserve"
 #: So many branches are remembered with what builds them: those that were last asked for.
 MOST_REMEMBERED = 200
+#: The views that come with Buildbot, by their key in ``c['www']['plugins']``: path and caption in
+#: its sidebar.
+VIEWS = {
+    "grid_view": ("grid", "Grid View"),
+    "console_view": ("console", "Console View"),
+    "waterfall_view": ("waterfall", "Waterfall View"),
+}
+#: The setting that ``static/scripts.js`` adds to Buildbot's settings, and what its choices mean.
+SCHEME_SETTING = "Selfserve.color_scheme"
+SCHEMES = {"Light": "light", "Dark": "dark"}
 
 
 class Backend:
@@ -168,9 +179,23 @@ def _site(master: Any, config: SelfServe) -> Site:
         path=config.path,
         buildbot_url=master.config.buildbotURL,
         title=master.config.title,
+        buildbot_views=_views(master.config.www),
+        color_scheme=_color_scheme(master.config.www),
         timezone=config.timezone,
         max_count=config.max_count,
         limits=config.limits,
         branches=None if branches is None else tuple(one.branch for one in branches),
         hinted_branches=watched_branches(master),
     )
+
+
+def _views(www: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    plugins = www.get("plugins") or {}
+    return tuple(view for key, view in VIEWS.items() if key in plugins)
+
+
+def _color_scheme(www: Mapping[str, Any]) -> str:
+    """Return what the operator has set for all visitors, as other settings of Buildbot's pages."""
+    defaults = www.get("ui_default_config")
+    chosen = defaults.get(SCHEME_SETTING) if isinstance(defaults, dict) else None
+    return SCHEMES.get(str(chosen), "")

@@ -271,7 +271,7 @@ def _form_of(route: Route, request: Request, query: Mapping[str, Any]) -> str:
 
     :raises BadParameter: ``format`` asks for one that there is not
     """
-    if route.template is not None:
+    if route.has_page:
         return negotiation.form_of(request, query)
     asked = negotiation.format_in(query)
     if route.live is not None and asked:

@@ -128,7 +128,7 @@ def _not_here(request: Request, error: BaseException | None) -> SelfServeError:
     if isinstance(error, WerkzeugMethodNotAllowed):
         method = request.method.decode("ascii", "replace")
         return MethodNotAllowed(method, tuple(sorted({*(error.valid_methods or ()), "OPTIONS"})))
-    return NotFound("There is nothing at this URL", "the root page lists all URLs")
+    return NotFound("There is nothing at this URL", "the page of the API lists all URLs")
 
 
 class _Resource(KleinResource):

@@ -105,6 +105,9 @@ class Furnished:
         at = f"/main/rev/{REVISION}"
         self.places = {
             "root": "",
+            "api": "/api",
+            "search": "/search?q=e",
+            "empty search": "/search?q=nothing+has+this+in+its+name",
             "branches": "/branches",
             "found revision": f"/branches?revision={REVISION[:8]}",
             "unfound revision": "/branches?revision=123456",

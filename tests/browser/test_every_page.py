@@ -47,6 +47,9 @@ STICKS_OUT = """() => Array.from(
 #: Each page with the template that it shows.
 PAGES = {
     "root": "root.html",
+    "api": "api.html",
+    "search": "search.html",
+    "empty search": "search.html",
     "branches": "branches.html",
     "found revision": "branches.html",
     "unfound revision": "branches.html",

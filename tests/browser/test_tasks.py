@@ -71,17 +71,19 @@ def test_a_login_leads_back_to_the_page_that_one_came_from(
 def test_a_revision_is_looked_up(furnished: Furnished, open_page: Open, scripts: bool) -> None:
     page = open_page(java_script_enabled=scripts)
     page.goto(furnished.url("root"))
-    page.get_by_label("Find a revision").fill(REVISION[:8])
+    page.get_by_label("Find a revision, author or builder").fill(REVISION[:8])
     page.get_by_role("button", name="Find").click()
     # it is on one branch only
     page.wait_for_url(furnished.url("revision"))
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Revision {REVISION}")
-    page.get_by_label("Find a revision of main").fill("123456")
+    page.get_by_label("Find a revision, author or builder").fill("123456")
     page.get_by_role("button", name="Find").click()
+    expect(page.locator("main")).to_contain_text("No revision begins with this")
+    page.goto(furnished.url("missing revision"))
     expect(page.get_by_role("heading", level=1)).to_have_text(
         "Revision 123456 not found on branch main"
     )
-    page.get_by_role("link", name="Build it all the same").click()
+    page.get_by_role("link", name="Build anyway").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Build revision 123456")
 
 
@@ -142,7 +144,7 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     page = open_page(java_script_enabled=scripts)
     log_in(page, process_master.url)
     page.goto(f"{process_master.url}/self-serve/main")
-    page.get_by_label("Find a revision of main").fill(REVISION[:6])
+    page.get_by_label("Find a revision, author or builder").fill(REVISION[:6])
     page.get_by_role("button", name="Find").click()
     page.locator(".timeline a").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Build 1")

@@ -141,6 +141,13 @@ class Changes:
         """Return the names of *user*, who is a whole name or the address in it."""
         return self._by_key.get(user_key(user), set())
 
+    def names_like(self, text: str, count: int) -> list[str]:
+        """Return at most *count* names with *text* in them, in any case; the whole ones first."""
+        sought = text.casefold()
+        whole = self.known_as(text)
+        found = [name for name in self._buildsets if sought in name.casefold()]
+        return sorted(found, key=lambda name: (name not in whole, name))[:count]
+
     def buildsets_of(self, user: str, place: int) -> set[int]:
         """Return the buildsets of the changes of *user* in a place.
 

@@ -431,6 +431,14 @@ class Facts:
                 found |= self._changes.buildsets_of(user, place)
             return found
 
+    def authors_like(self, text: str, count: int) -> list[str]:
+        """Return at most *count* names of authors and users with *text* in them, in any case.
+
+        The whole ones first, then by name.
+        """
+        with self._lock:
+            return self._changes.names_like(text, count)
+
     def chosen_of_user(self, branch: Branch, user: str, buildset_ids: Iterable[int]) -> Chosen:
         """Return those of *buildset_ids* that are of changes of *user* on *branch*."""
         with self._lock:
