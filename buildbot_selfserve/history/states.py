@@ -147,6 +147,7 @@ class _Tally:
             self.passed and self.failed,
             record[9],
             record[10],
+            None if self.latest is None else self.latest[6],
         )
 
 

@@ -53,6 +53,7 @@ class BuilderState(NamedTuple):
         is that of the build on its builder
     :param request_id: of its request; ``None`` where it was not asked for
     :param result: its latest result, as a state, also while something is under way; or empty
+    :param result_build_id: the build of that result
     :param flaky: it has both passed and failed
     :param started: when that build started; *ended*: when it ended. Epoch seconds
     """
@@ -68,6 +69,7 @@ class BuilderState(NamedTuple):
     flaky: bool
     started: int | None
     ended: int | None
+    result_build_id: int | None = None
 
 
 class BuilderHealth(NamedTuple):

@@ -44,6 +44,7 @@ from buildbot_selfserve.permissions import FILL_MISSING
 from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
 from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
+from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.permissions import REBUILD_FAILED
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
@@ -52,6 +53,7 @@ from buildbot_selfserve.routes import declare
 
 #: What the page of a revision has forms for.
 AT_REVISION = (
+    REBUILD_BUILD,
     CANCEL_REVISION,
     NEW_BUILD_AT_REVISION,
     NEW_SET_AT_REVISION,
@@ -95,7 +97,7 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
     health = history.health(revision)
     failing = () if health is None else health.failing
     waiting = () if health is None else [one for one in health.open if one.at.state == "pending"]
-    builds = [one.at.build_id for one in failing if one.at.build_id is not None]
+    builds = [one.at.result_build_id for one in failing if one.at.result_build_id is not None]
     requests = [one.at.request_id for one in waiting if one.at.request_id is not None]
     return RevisionPage(
         builder_sets(ctx, branch, revision),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from buildbot_selfserve.model import ApiDocument
+from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import RouteText
 from buildbot_selfserve.resources.context import ReadContext
@@ -13,7 +14,13 @@ from buildbot_selfserve.routes import declare
 MOST_BRANCHES = 100
 
 
-@declare("GET", "/", returns=Manual, template="root.html")
+def newest_pushes(ctx: ReadContext) -> dict[str, Health]:
+    """Return the newest pushes of the branches that the root names, by the branches' names."""
+    branches = ctx.history.branches()[:MOST_BRANCHES]
+    return ctx.history.newest_pushes([one.branch for one in branches])
+
+
+@declare("GET", "/", beside=newest_pushes, returns=Manual, template="root.html")
 def manual(ctx: ReadContext) -> Manual:
     """List the routes of this API, and the most recently active branches."""
     return _manual(ctx)

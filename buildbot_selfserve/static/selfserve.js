@@ -9,6 +9,7 @@
   var PAUSE = 400, LEAST = 2000, POLL = 15000;
   /* So long, pressing a button again is the second half of a double click, or impatience. */
   var PRESSED = 10000;
+  var UNDER_WAY = ".state.running, .state.pending, [data-verdict=running], [data-verdict=pending]";
 
   /* How each table is sorted and filtered, by its id: it outlives the table, which is swapped. */
   var sorted = {}, filters = {};
@@ -205,14 +206,50 @@
     if (same) { same.focus(); }
   }
 
+  /* A list of things with ids: each is swapped by itself, so that the others stay as they are. */
+  function swapList(list, fresh) {
+    var before = null;
+    Array.from(fresh.children).forEach(function (one) {
+      var there = one.id && document.getElementById(one.id);
+      if (there && there.parentNode !== list) { there = null; }
+      if (there && sentOf(there) !== one.outerHTML && !inUse(there)) {
+        Array.from(one.attributes).forEach(function (attribute) {
+          there.setAttribute(attribute.name, attribute.value);
+        });
+        sent.set(there, one.outerHTML);
+        swap(there, document.importNode(one, true));
+      }
+      if (!there) {
+        there = document.importNode(one, true);
+        sent.set(there, one.outerHTML);
+        furnish(there);
+      }
+      var next = before ? before.nextElementSibling : list.firstElementChild;
+      if (next !== there) { list.insertBefore(there, next); }
+      before = there;
+    });
+    while (before ? before.nextElementSibling : list.firstElementChild) {
+      (before ? before.nextElementSibling : list.firstElementChild).remove();
+    }
+  }
+
+  function sentOf(part) { return sent.has(part) ? sent.get(part) : part.outerHTML; }
+
   function show(page) {
     parts(document).forEach(function (part) {
       var fresh = page.getElementById(part.id);
-      if (!fresh || fresh.innerHTML === sent.get(part) || inUse(part)) { return; }
+      if (!fresh || fresh.innerHTML === sent.get(part)) { return; }
+      if (part.dataset.live === "list") {
+        swapList(part, fresh);
+      } else if (inUse(part)) {
+        return;
+      } else {
+        swap(part, document.importNode(fresh, true));
+      }
       sent.set(part, fresh.innerHTML);
-      swap(part, document.importNode(fresh, true));
     });
     document.title = page.title || document.title;
+    document.dispatchEvent(new CustomEvent("selfserve:shown"));
   }
 
   var asking = false, timer = null, last = Date.now();
@@ -247,7 +284,7 @@
     var wishes = Array.from(document.querySelectorAll("[data-again]"), function (part) {
       return Number(part.dataset.again) * 1000;
     });
-    if (silent && document.querySelector(".state.running, .state.pending")) { wishes.push(POLL); }
+    if (silent && document.querySelector(UNDER_WAY)) { wishes.push(POLL); }
     if (wishes.length && !document.hidden) {
       poll = window.setTimeout(ask, Math.min.apply(null, wishes));
     }
@@ -305,7 +342,11 @@
   document.addEventListener("submit", once);
   window.addEventListener("pageshow", again);
 
-  parts(document).forEach(function (part) { sent.set(part, part.innerHTML); });
+  parts(document).forEach(function (part) {
+    sent.set(part, part.innerHTML);
+    if (part.dataset.live !== "list") { return; }
+    Array.from(part.children).forEach(function (one) { sent.set(one, one.outerHTML); });
+  });
   furnish(document);
   if (parts(document).length) {
     listen();
