@@ -142,7 +142,7 @@ def compared(
 ) -> tuple[BuilderHealth, ...]:
     """Return *states* beside their *bases*; what needs eyes comes first."""
     return by_need(
-        _compared(one, bases.get(one.buildername), otherwise, failed_step(one.build_id))
+        _compared(one, bases.get(one.buildername), otherwise, failed_step(one.result_build_id))
         for one in states
     )
 
@@ -229,8 +229,6 @@ def failed_steps(
     connection: sa.Connection, states: Iterable[BuilderState]
 ) -> dict[int | None, str]:
     """Return the names of the last steps that failed, by the builds of those *states* that did."""
-    failed = sorted(
-        {one.build_id for one in states if one.state in FAILED_STATES and one.build_id is not None}
-    )
+    failed = sorted({one.result_build_id or 0 for one in states if one.result in FAILED_STATES})
     records = sorted(_FAILED_STEPS.of(connection, failed))
     return {build_id: name for build_id, _, name in records}
