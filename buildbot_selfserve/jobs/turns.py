@@ -149,8 +149,10 @@ class Turn:
         self._renewing.stop()
         try:
             await self._turns.write(leases.give_back, self.name, self.holder)
+        except Unavailable:
+            pass  # the master stops; the lease is soon stale
         except Exception:
-            # the next one waits until it is stale
+            # likewise
             Turns.log.failure("selfserve: a turn cannot be given back")
         finally:
             self._turns.leave(self.name)

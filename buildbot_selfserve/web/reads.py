@@ -214,7 +214,7 @@ class Reads:
             site = await self.backend.site_for(route, texts)
             asked = await self.backend.readers.ask(read_handler.resolve, site, texts, selectors)
             of_builders = permission_preview.of_builders(
-                self.master, identity, decided, asked["selection"], require_login=require_login
+                self.master, identity, decided, asked["selection"]
             )
             seconds = self.backend.config.timeout
             found |= await time_limits.in_time(self.master, of_builders, seconds)
