@@ -56,6 +56,10 @@ setup(
             "hypothesis>=6",
             # every answer is held against our OpenAPI document, and that against its standard
             "jsonschema>=4.18",
+            # what Buildbot may compress logs with
+            "brotli>=1.1",
+            "lz4>=4.3",
+            "zstandard>=0.23",
             # reads forms and fills them in as a browser does
             "lxml>=5",
             "openapi-spec-validator>=0.8",

@@ -14,6 +14,7 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import steps
 from buildbot.plugins import util
 from buildbot.process.buildstep import BuildStep
+from buildbot.process.results import CANCELLED
 from buildbot.process.results import EXCEPTION
 from buildbot.process.results import FAILURE
 from buildbot.process.results import SUCCESS
@@ -26,6 +27,7 @@ from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import steps as history_steps
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import LogText
+from tests.harness import USER
 from tests.harness import Config
 from tests.harness import Received
 from tests.harness import config
@@ -43,7 +45,7 @@ class Writes(BuildStep):
     """A step that writes logs and ends."""
 
     def __init__(self, logs: list[Written], end: int = SUCCESS, **more: Any) -> None:
-        super().__init__(flunkOnFailure=True, haltOnFailure=False, **more)
+        super().__init__(haltOnFailure=False, **{"flunkOnFailure": True, **more})
         self.written = logs
         self.end = end
 
@@ -69,6 +71,21 @@ class Raises(BuildStep):
         await self.addURL("report", "https://example.org/report")
         await self.addURL("evil", "javascript:alert(1)")
         raise ValueError("it <b>broke</b>")
+
+
+class Waits(BuildStep):
+    """A step that writes a line, and ends when it is interrupted."""
+
+    async def run(self) -> int:
+        self.ended: defer.Deferred[None] = defer.Deferred()
+        log = await self.addLog("stdio")
+        await log.addStdout("begun\nnot a whole line")
+        await self.ended
+        await log.finish()
+        return CANCELLED
+
+    async def interrupt(self, reason: Any) -> None:
+        self.ended.callback(None)
 
 
 def lines(count: int, text: str = "line") -> str:
@@ -111,6 +128,8 @@ BUILDERS: dict[str, list[Any]] = {
         Writes([("x", "t", [("o", "hidden\n")])], FAILURE, name="probe", hideStepIf=True),
         Writes([("x", "t", [("o", "hidden\n")])], name="quiet", hideStepIf=True),
     ],
+    "forgiven": [Writes([("stdio", "s", [("e", "x\n")])], FAILURE, flunkOnFailure=False)],
+    "waits": [Waits(name="waiting")],
     "no logs": [Writes([], FAILURE, name="silent")],
     # the last one: Buildbot then gives the worker nothing to do for a while
     "raises": [Raises(name="broken")],
@@ -133,7 +152,7 @@ on_it = pytest.mark.parametrize("master", [master_config], indirect=True)
 @on_it
 @pytest_twisted.ensureDeferred
 async def test_why_a_build_failed(master: Any) -> None:
-    built = {name: await master.finished_build(name) for name in BUILDERS}
+    built = {name: await master.finished_build(name) for name in BUILDERS if name != "waits"}
     ids = {name: build["buildid"] for name, build in built.items()}
     details = {}
     for name, build_id in ids.items():
@@ -177,6 +196,9 @@ async def test_why_a_build_failed(master: Any) -> None:
     assert "ValueError: it <b>broke</b>" in broken["log"]["tail"][-1]["text"]
     assert [one["name"] for one in details["raises"]["steps"][1]["urls"]] == ["report", "evil"]
     assert details["no logs"]["failed_step"]["log"] is None
+    # which a step may do, and the build succeeds
+    assert details["forgiven"]["failed_step"] is None
+    assert [step["results"] for step in details["forgiven"]["steps"]] == [SUCCESS, FAILURE]
     odd = details["odd"]["failed_step"]["log"]
     assert (odd["name"], odd["lines"]) == ("a/b <c>", 45)
     texts = [line["text"] for line in odd["tail"]]
@@ -190,11 +212,25 @@ async def test_why_a_build_failed(master: Any) -> None:
     ]
     assert {line["text"]: line["stream"] for line in odd["tail"]}[texts[-4]] == "stderr"
     # as a page that shows several builds asks
+    statements: list[str] = []
     with engine_of(master).connect() as connection:
+        sa.event.listen(
+            connection, "before_cursor_execute", lambda *told: statements.append(told[2])
+        )
         found = history_steps.failed_steps(connection, [*ids.values(), 4711])
-    assert {
-        ids[name]: one["failed_step"]["name"] for name, one in details.items() if one["failed_step"]
-    } == {build_id: one.step.name for build_id, one in found.items()}
+    assert {build_id: one.step.name for build_id, one in found.items()} == {
+        ids[name]: step
+        for name, step in (
+            ("streams", "test"),
+            ("odd", "odd step"),
+            ("several", "two"),
+            ("forgiven", "generic"),
+            ("no logs", "silent"),
+            ("raises", "broken"),
+        )
+    }
+    # all of their logs at once; steps and logs are found with one each
+    assert len(statements) <= logs.MOST_LOOKS
     await check_texts(master, ids)
     await check_pages(master, ids)
     assert master.errors == [one for one in master.errors if "ValueError" in one]
@@ -257,7 +293,7 @@ async def check_pages(master: Any, ids: dict[str, int]) -> None:
     )
     for name, build_id in ids.items():
         page = (await master.get(f"{HERE}/{build_id}", json=False)).text
-        assert ("Why it failed" in page) == (name != "passes")
+        assert ("Why it failed" in page) == (name not in ("passes", "forgiven"))
         assert 'href="javascript:' not in page
 
 
@@ -402,6 +438,8 @@ async def test_only_the_end_of_a_long_log_is_read(master: Any, monkeypatch: Any)
     whole = await master.get(f"{step.path}/{log.slug}")
     assert whole.header("content-length") is None
     assert whole.text == without_streams("".join(texts))
+    head = await master.request("HEAD", f"{step.path}/{log.slug}")
+    assert (head.status, head.body) == (200, b"")
     with engine_of(master).connect() as connection:
         left: LogText | None = logs.text(connection, log, 0, None)
         sizes = []
@@ -467,3 +505,44 @@ async def test_what_is_gone_before_it_is_sent_ends_the_connection(master: Any) -
         assert b"line 0 " in answer
         assert (b"line 59999 " in answer) is not deleted
     assert "a text was cut off: ('Log log0 cannot be read', 'its text was deleted')" in master.log
+
+
+def in_threads() -> Config:
+    made = master_config()
+    made["www"]["plugins"]["selfserve"] = util.SelfServe(readers=0)
+    return made
+
+
+@pytest.mark.parametrize("master", [in_threads], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_threads_send_whole_logs_too(master: Any) -> None:
+    step = await Step.of(master)
+    texts = [numbered(at * 1200, 1200) for at in range(50)]
+    log = await step.add(texts)
+    whole = await master.get(f"{step.path}/{log.slug}")
+    assert whole.text == without_streams("".join(texts))
+
+
+@on_it
+@pytest_twisted.ensureDeferred
+async def test_a_build_that_runs_has_steps_and_what_is_written_by_now(master: Any) -> None:
+    request_id = await master.add_request("waits")
+    build = await master.running_build(request_id)
+    here = f"{HERE}/{build['buildid']}"
+
+    async def begun() -> Any:
+        steps = (await master.get(here)).json["steps"]
+        return steps[-1] if steps and steps[-1]["logs"] and steps[-1]["logs"][0]["lines"] else None
+
+    step = await master.until(begun, "the step has begun its log")
+    assert (step["results"], step["complete_at"]) == (None, None)
+    page = (await master.get(here, json=False)).text
+    assert '<span class="state running">running</span>' in page
+    assert "so far</span>" in page
+    # the master has the other line in memory only
+    assert (await master.get(f"{here}/log/waiting/stdio")).text == "begun\n"
+    assert (await master.request("DELETE", here, user=USER)).status == 202
+    await master.completed(request_id)
+    assert (await master.get(here)).json["failed_step"] is None
+    ended = (await master.get(f"{here}/log/waiting/stdio")).text
+    assert ended == "begun\nnot a whole line\n"

@@ -38,11 +38,19 @@ ARGUMENTS = (
 BOB = "bob"
 #: A name in which no line can be broken, of a branch and of its builder.
 LONG = "_".join(["lengthy"] * 10)
+#: What a step prints that fails: each colour before and behind the text, a line that is too long.
+PRINTED = (
+    "for code in 1 2 3 4 7 9 30 31 32 33 34 35 36 37 40 41 42 43 44 45 46 47 90 91 92 93 94 95 96 97"
+    " 100 101 102 103 104 105 106 107; do printf '\\\\033[%smcolour %s\\\\033[0m ' $code $code;"
+    " [ $code -gt 89 ] || echo; done; echo; printf 'long %0600d\\\\n' 1; echo failed >&2; exit 1"
+)
 #: At the end of a master.cfg: a build of this builder outlives all tests.
 MORE = f"""
 from tests.harness import builder
 long = {LONG!r}
 c["builders"].append(builder(long))
+c["builders"].append(builder("failing", "{PRINTED}"))
+c["schedulers"].append(schedulers.Triggerable(name="never", builderNames=["failing"]))
 c["schedulers"].append(schedulers.SingleBranchScheduler(
     name="long", builderNames=[long], change_filter=util.ChangeFilter(branch=long)))
 c["builders"][1] = builder("slow", "sleep 3600")
@@ -102,6 +110,10 @@ class Furnished:
         _, done = master.send("DELETE", f"/self-serve/main/request/{first}")
         master.send("POST", f"/self-serve/main/rev/{REVISION}/pgo")
         refused = master.get("/jobs")[0]
+        _, receipt_failed = master.send("POST", f"/self-serve/main/builders/failing/{'f' * 40}")
+        failing = receipt_failed["requests"][0]["request_id"]
+        master.until(lambda: self._request(failing)["complete"], "a build has failed")
+        (failed,) = self._request(failing)["build_ids"]
         at = f"/main/rev/{REVISION}"
         self.places = {
             "root": "",
@@ -121,6 +133,7 @@ class Furnished:
             "unknown revision": "/main/new?revision=never-seen",
             "running build": f"/main/build/{self.build}",
             "finished build": "/main/build/1",
+            "failed build": f"/main/build/{failed}",
             "pending request": f"/main/request/{self.pending}",
             "cancelled request": f"/main/request/{gone}",
             "user": f"/main/user/{USER}",

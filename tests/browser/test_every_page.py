@@ -63,6 +63,7 @@ PAGES = {
     "unknown revision": "new.html",
     "running build": "build.html",
     "finished build": "build.html",
+    "failed build": "build.html",
     "pending request": "request.html",
     "cancelled request": "request.html",
     "user": "user.html",
