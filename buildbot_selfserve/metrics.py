@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter
@@ -23,6 +24,8 @@ from prometheus_client.registry import Collector
 
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Measured
+from buildbot_selfserve.model import QueueFigures
+from buildbot_selfserve.model import ReasonCode
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 #: Stands for every method and every path that is none of ours.
@@ -65,6 +68,8 @@ class Metrics:
         )
         self._watched = _Watched()
         self._registry.register(self._watched)
+        self._queue = _Queue()
+        self._registry.register(self._queue)
 
     def answered(self, method: str, route: str, status: str, seconds: float | None) -> None:
         """Count an answer.
@@ -92,6 +97,10 @@ class Metrics:
         """
         self._watched.add(name, text, value, counts)
 
+    def queue(self, figures: QueueFigures | None) -> None:
+        """Let the metrics say what waits; ``None`` where that is not known."""
+        self._queue.figures = figures
+
     def measured(self) -> Measured:
         """Return everything as text."""
         return Measured(generate_latest(self._registry), CONTENT_TYPE_LATEST)
@@ -110,3 +119,30 @@ class _Watched(Collector):
         for name, text, value, counts in self._values:
             family = CounterMetricFamily if counts else GaugeMetricFamily
             yield family(name, text, value=value())
+
+
+class _Queue(Collector):
+    """What waits, as far as it is known."""
+
+    def __init__(self) -> None:
+        self.figures: QueueFigures | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.figures is None:
+            return
+        waiting = GaugeMetricFamily(
+            "selfserve_waiting_requests",
+            "Pending build requests of all masters, by the first reason why they wait.",
+            labels=("reason",),
+        )
+        for code in get_args(ReasonCode):
+            waiting.add_metric((code,), self.figures.reasons.get(code, 0))
+        yield waiting
+        oldest = GaugeMetricFamily(
+            "selfserve_oldest_wait_seconds",
+            "Seconds for which the oldest request waits for a set of workers.",
+            labels=("workers",),
+        )
+        for workers, seconds in self.figures.oldest.items():
+            oldest.add_metric((workers,), seconds)
+        yield oldest

@@ -144,6 +144,9 @@ def _cancel(master: ProcessMaster, ask: Any) -> None:
     build = _running_build(master, master.force("slow"))
     pending = master.force("slow")
     of_pending = {**here, "request_id": pending}
+    ask("GET /<branch>/request/<request>/why", Asked(of_pending))
+    ask("GET /pending", Asked())
+    ask("GET /<branch>/pending", Asked(here))
     ask("PUT /<branch>/request/<request>", Asked(of_pending, body={"priority": 7}))
     ask("DELETE /<branch>/request/<request>", Asked(of_pending))
     ask("DELETE /<branch>/build/<build>", Asked({**here, "build_id": build}))

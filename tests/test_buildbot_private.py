@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_twisted
 from buildbot.changes.changes import Change
 from buildbot.changes.filter import ChangeFilter
+from buildbot.locks import BaseLock
+from buildbot.locks import MasterLock
 from buildbot.plugins import schedulers
+from buildbot.process.botmaster import BotMaster
+from buildbot.process.build import Build
+from buildbot.process.buildstep import BuildStep
 from buildbot.secrets.providers.file import SecretInAFile
 from buildbot.util.codebase import AbsoluteSourceStampsMixin
 from buildbot.util.service import BuildbotService
@@ -95,6 +102,78 @@ def test_a_service_can_have_another_master() -> None:
     assert isinstance(same, BuildbotService)
     same.mark = 1
     assert service.mark == 1  # it is the same object in all else
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_master_tells_of_its_builders(master: Any) -> None:
+    botmaster = master.master.botmaster
+    by_id = buildbot_private.builders_by_id(botmaster)
+    assert {builder.name for builder in by_id.values()} == {"fast", "slow", "opt/mac #1"}
+    assert all(botmaster.getBuilderById(one) is builder for one, builder in by_id.items())
+    botmaster._pending_builderids.add(7)
+    botmaster.brd._pending_builders.append("fast")
+    assert buildbot_private.builders_to_look_at(botmaster) == ({7}, {"fast"})
+    botmaster._pending_builderids.clear()
+    botmaster.brd._pending_builders.clear()
+    botmaster.add_in_progress_buildrequest(5)
+    assert buildbot_private.starting_requests(botmaster) == {5}
+    botmaster.remove_in_progress_buildrequest(5)
+    assert buildbot_private.starting_requests(botmaster) == frozenset()
+
+
+def test_a_master_that_is_not_configured_yet_has_no_builders() -> None:
+    assert buildbot_private.builders_by_id(BotMaster()) == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_worker_tells_why_nothing_starts_there(master: Any) -> None:
+    worker = master.master.workers.workers["worker"]
+    assert buildbot_private.pause(worker) == (False, None)
+    worker.pause("new disk")
+    assert buildbot_private.pause(worker) == (True, "new disk")
+    assert buildbot_private.is_graceful(worker) is False
+    worker._graceful = True
+    assert buildbot_private.is_graceful(worker) is True
+    worker._graceful = False
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_tells_its_builder_and_that_it_waits_for_nothing(master: Any) -> None:
+    await master.running_build(await master.add_request("slow"))
+    builder = master.master.botmaster.builders["slow"]
+    (build,) = builder.building
+    assert buildbot_private.builder_of(build) == await builder.getBuilderId()
+    await master.until(lambda: not build._is_substantiating, "its worker is there")
+    assert buildbot_private.waits_for_worker(build) is False
+    assert buildbot_private.lock_waited_for(build) is None
+    await master.until(lambda: build.currentStep, "its step runs")
+    assert buildbot_private.lock_of_step(build.currentStep) is None
+
+
+def test_a_lock_tells_how_it_is_used_and_who_waits_for_it() -> None:
+    lock, access = BaseLock("one", 3), MasterLock("one").access
+    assert buildbot_private.lock_use(lock) == (False, 0)
+    lock.claim(holder := object(), access("counting", 2))
+    assert buildbot_private.lock_use(lock) == (False, 2)
+    build, step = SimpleNamespace(), SimpleNamespace()
+    exclusive = access("exclusive")
+    deferred = lock.waitUntilMaybeAvailable(build, exclusive)
+    build._acquiringLock = (lock, exclusive, deferred)
+    assert buildbot_private.lock_waited_for(build) is lock
+    lock.waitUntilMaybeAvailable(step, exclusive)
+    step._waitingForLocks, step._acquiringLocks = True, [(lock, exclusive, None)]
+    assert buildbot_private.lock_of_step(step) is lock
+    lock.release(holder, access("counting", 2))
+    lock.claim(build, exclusive)
+    assert buildbot_private.lock_use(lock) == (True, 0)
+    assert buildbot_private.lock_waited_for(build) is None
+
+
+def test_builds_and_steps_have_these_attributes() -> None:
+    for name in ("_acquiringLock", "_is_substantiating", "_builderid"):
+        assert f"self.{name} = " in inspect.getsource(Build)
+    assert BuildStep._waitingForLocks is False
+    assert "self._acquiringLocks" in inspect.getsource(BuildStep)
 
 
 def private_attributes(tree: ast.Module) -> list[ast.Attribute]:

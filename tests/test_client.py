@@ -94,6 +94,11 @@ async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
     assert await asked("builds", "main", date="2001-01-01") == []
     one = await asked("build_row", "main", build["buildid"])
     assert one["requests"][0]["properties"]["branch"] == "main"
+    why = await asked("why", "main", build["buildrequestid"])
+    assert (why["state"], why["reasons"]) == ("success", [])
+    for branch in (None, "main"):
+        some = {"builders": ["f*", "slow"], "tags": None, "exclude_builders": "slow"}
+        assert (await asked("queue", branch, **some))["waiting"] == 0
     request = await asked("request_row", "main", build["buildrequestid"])
     assert request["build_ids"] == [build["buildid"]]
     done = await asked("is_done", "main", REVISION, stable_delay=0)
@@ -126,6 +131,8 @@ async def test_everything_that_can_be_done(master: Any, asked: Asker) -> None:
     receipt = await asked("reprioritize", "main", first, -4)
     assert [one["outcome"] for one in receipt["requests"]] == ["reprioritized"]
     assert (await master.data("buildrequests", first))["priority"] == -4
+    receipt = await asked("reprioritize", "main", first, "next")
+    assert receipt["msg"] == f"Request {first} has priority 4"
     receipt = await asked("cancel_request", "main", first)
     assert [one["outcome"] for one in receipt["requests"]] == ["cancelled"]
     await asked("rebuild_request", "main", second)

@@ -356,8 +356,23 @@ def test_reprioritize_takes_a_negative_priority(shell: Shell) -> None:
     request_id = str(waiting["request_id"])
     receipt = shell.ok("reprioritize", "main", "--request", request_id, "-7")
     assert [one["outcome"] for one in receipt["requests"]] == ["reprioritized"]
+    why = shell.ok("why", "main", request_id)
+    assert why["reasons"][0]["code"] == "workers_busy"
+    told = shell("why", "main", request_id).out
+    assert told.startswith(f"Request {request_id}: pending, number 1 of its builder\nWorker")
+    for branch in ((), ("main",)):
+        waiting = shell.ok("queue", *branch, "--builders", "sl*")
+        assert [str(one["request_id"]) for one in waiting["requests"]] == [request_id]
+        told = shell("queue", *branch, "--builders", "sl*").out
+        assert told.startswith("1 waiting, the oldest for 0:0")
+        assert f"\n{request_id} " in told
+    assert shell("queue", "--exclude", "slow").out == "Nothing waits.\n"
     rows = shell.ok("rev", "main", revision("5"))
     assert [row["priority"] for row in rows if "build_id" not in row] == [-7]
+    receipt = shell.ok("reprioritize", "main", "--request", request_id, "next")
+    assert receipt["msg"] == f"Request {request_id} has priority -6"
+    ran = shell("reprioritize", "main", "--request", request_id, "last")
+    assert (ran.status, "must be a whole number or next" in ran.err) == (USAGE, True)
     shell.ok("cancel", "main", "--revision", revision("5"))
     ran = shell("reprioritize", "main", "--request", request_id, "1")
     assert (ran.status, ran.err) == (NOT_FOUND, "selfserve: Request already complete\n")

@@ -8,8 +8,13 @@ from typing import Any
 import pytest_twisted
 from prometheus_client.parser import text_string_to_metric_families
 
+from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.metrics import Metrics
+from buildbot_selfserve.model import Queue
+from buildbot_selfserve.model import Waits
+from buildbot_selfserve.model import WorkerSet
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.web import queue_metrics
 from tests.harness import USER
 from tests.harness import config
 
@@ -91,6 +96,53 @@ def _seconds(metrics: Metrics) -> float:
     begun = time.thread_time()
     metrics.measured()
     return time.thread_time() - begun
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_is_told_by_reason_and_workers(master: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(queue_metrics, "GOOD_FOR", 0.0)
+    found = await samples(master)
+    assert found["selfserve_waiting_requests", ("worker_paused",)] == 0
+    await master.until(lambda: worker_of(master).conn is not None, "the worker is there")
+    worker_of(master).pause("")
+    for _ in range(2):
+        await master.add_request("slow", priority=1)
+    await master.add_request("slow", branch="other")
+    found = await samples(master)
+    assert found["selfserve_waiting_requests", ("worker_paused",)] == 2
+    assert 0 <= found["selfserve_oldest_wait_seconds", ("worker",)] < 60
+
+
+def worker_of(master: Any) -> Any:
+    return master.master.workers.workers["worker"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_is_left_out_where_no_reader_answers(
+    master: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(queue_metrics, "GOOD_FOR", 0.0)
+    monkeypatch.setattr(queue_metrics, "LONGEST", 0.1)
+    monkeypatch.setattr(queue_metrics, "queue_figures", never_answers)
+    found = await samples(master)
+    assert "selfserve_waiting_requests" not in {name for name, _ in found}
+    assert found["selfserve_running_jobs", ()] == 0
+
+
+def never_answers(reader: Any, site: Any, state: bytes) -> None:
+    time.sleep(1.0)
+
+
+def test_sets_of_workers_are_bounded() -> None:
+    waits = Waits(None, None)
+    sets = tuple(
+        WorkerSet((f"w{number}", "x", "y", "z"), ("b",), 1, 0, 100 - number, waits)
+        for number in range(60)
+    )
+    figures = queue.figures(Queue(None, 60, 100, worker_sets=sets))
+    assert len(figures.oldest) == 51
+    assert figures.oldest["w0,x,y and 1 more"] == 100
+    assert figures.oldest["other"] == 50
 
 
 def test_unknown_methods_are_one_label() -> None:

@@ -23,15 +23,21 @@ from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderHealth
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
+from buildbot_selfserve.model import BuilderState
+from buildbot_selfserve.model import BuildLink
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import ChangeInfo
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
+from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import Link
 from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Log
@@ -40,6 +46,11 @@ from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Possible
+from buildbot_selfserve.model import Pushes
+from buildbot_selfserve.model import Queue
+from buildbot_selfserve.model import QueuedBuilder
+from buildbot_selfserve.model import QueuedRequest
+from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
@@ -53,9 +64,14 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Step
 from buildbot_selfserve.model import UserRows
+from buildbot_selfserve.model import Waits
+from buildbot_selfserve.model import Why
+from buildbot_selfserve.model import WorkerSet
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.resources.context import Visitor
-from buildbot_selfserve.resources.revisions import Choices
+from buildbot_selfserve.resources.pushes import PushesPage
+from buildbot_selfserve.resources.requests import RequestPage
+from buildbot_selfserve.resources.revisions import RevisionPage
 from buildbot_selfserve.views import plan_page
 from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.views.paging import PageInfo
@@ -313,6 +329,25 @@ def failed_step(text: str) -> FailedStep:
     return FailedStep(step, step.logs[0], lines)
 
 
+def health(text: str) -> Health:
+    """Return a push with builders in several states, one of them without a build."""
+    states = (
+        BuilderState(
+            text, 2, "failed", 2, 3, 4, 5, "failed", True, 1_700_000_000, 1_700_000_100, 3
+        ),
+        BuilderState(text, 2, "pending", 1, None, None, 2, "failed", False, None, None, 3),
+        BuilderState(text, 2, "missing", 0, None, None, None, "", False, None, None),
+    )
+    builders = (
+        BuilderHealth(states[0], "regressed", "passed", text, 1, text),
+        BuilderHealth(states[1], "still_failing", "failed", text, 2, text),
+        BuilderHealth(states[2], "unknown", None, None, None),
+    )
+    change = ChangeInfo((7,), text, text, f"{text}\n\n{text}", (text,), 3, 1_700_000_000, text)
+    revision = Revision(branch(text), text, (1,))
+    return Health(revision, text, "failed", builders, change, 1_700_000_000)
+
+
 DONE = Done(180, job_complete=True, job_passed=False, builds=1, failed=1)
 
 
@@ -326,11 +361,45 @@ def paged(text: str) -> dict[str, Any]:
     }
 
 
+def reason(text: str, **more: Any) -> Reason:
+    links = (BuildLink(1, 2, 3, text, text), BuildLink(None, None, None, text, text))
+    return Reason("workers_busy", text, workers=(text,), builds=links, **more)
+
+
+def why(text: str) -> Why:
+    return Why(request(text), "pending", 1, 0, (reason(text, fatal=True), reason(text, until=7)))
+
+
+def queue(text: str) -> Queue:
+    waits = Waits(7, 3700)
+    return Queue(
+        branch(text),
+        1,
+        90,
+        (QueuedBuilder(1, text, 1, 0, 90, waits, {"workers_busy": 1}, {text: 1}),),
+        (WorkerSet((text,), (text,), 1, 1, 90, waits),),
+        (QueuedRequest(request(text), reason(text)),),
+    )
+
+
 def contexts(text: str) -> dict[str, dict[str, Any]]:
     """Return what each page shows, with *text* wherever there is text that others wrote."""
     revision = Revision(branch(text), text, (1,))
     return {
-        "root.html": {"value": manual(text)},
+        "root.html": {"value": manual(text), "beside": {text: health(text)}},
+        "pushes.html": {
+            "value": Pushes(branch(text), (health(text),), text, text),
+            "beside": PushesPage(
+                {text: text}, LastGreen(Revision(branch(text), text, (1,)), 1_700_000_000, 3), 50
+            ),
+            "older_url": segment(text),
+            **nouns(text),
+        },
+        "user_pushes.html": {
+            "value": Pushes(None, (health(text),), text, text),
+            "beside": PushesPage({text: text}),
+            "older_url": segment(text),
+        },
         "api.html": {"value": manual(text)},
         "search.html": {
             "value": SearchResults(
@@ -367,14 +436,23 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         },
         "request.html": {
             "value": RequestDetail(request(text), properties(text), (build(text),)),
-            "beside": False,
+            "beside": RequestPage(False, why(text)),
             **nouns(text),
         },
+        "why.html": {"value": why(text), **nouns(text)},
+        "queue.html": {"value": queue(text), **nouns(text)},
         "revision.html": {
             "value": RevisionRows(
                 revision, rows(text), lambda: replace(DONE, pending=2, running=1)
             ),
-            "beside": Choices(possible(text).sets, possible(text).builders),
+            "beside": RevisionPage(
+                possible(text).sets,
+                possible(text).builders,
+                health(text),
+                {3: failed_step(text)},
+                {2: Reason("unknown", text)},
+                {text: text},
+            ),
             **paged(text),
             **nouns(text),
         },

@@ -285,6 +285,52 @@ def test_both_tell_the_same(
         assert did[receipt["job_id"]] == id_of(master)
 
 
+def test_a_master_explains_what_another_builds(
+    front: ProcessMaster, back: ProcessMaster, built: Any
+) -> None:
+    (worker,) = back.data("workers?name=worker")["workers"]
+    here = front.data("masters?active=true")["masters"]
+    (name,) = {one["name"] for one in here if one["name"].endswith(f":{back.folder}")}
+    back.control(f"workers/{worker['workerid']}", "pause", reason="stocktaking")
+    back.until(lambda: back.data("workers?name=worker")["workers"][0]["paused"], "it is paused")
+    request_id = back.force("fast")
+    try:
+        for asked in (front, back):
+            told = asked.get(f"/main/request/{request_id}/why")
+            assert (told["state"], told["position"]) == ("pending", 1)
+            assert told["reasons"][0]["code"] == "worker_paused"
+            assert "stocktaking" in told["reasons"][0]["msg"]
+            waiting = {one["request_id"]: one for one in asked.get("/pending")["requests"]}
+            assert waiting[request_id]["reason"]["code"] == "worker_paused"
+        told = front.get(f"/main/request/{request_id}/why")
+        elsewhere = told["reasons"][-1]
+        assert elsewhere["code"] == "builder_not_on_this_master"
+        assert (elsewhere["masters"], elsewhere["fatal"]) == ([name], False)
+        assert front.get("/pending")["worker_sets"][0]["workers"] == ["worker"]
+    finally:
+        back.control(f"workers/{worker['workerid']}", "unpause")
+    completed(back, request_id)
+
+
+def test_what_only_the_other_knows_is_said_to_be_unknown(
+    front: ProcessMaster, back: ProcessMaster, built: Any, running: int
+) -> None:
+    # its only worker has room for one build, which only its own master knows
+    request_id = back.force("fast")
+    codes = {
+        asked: [one["code"] for one in asked.get(f"/main/request/{request_id}/why")["reasons"]]
+        for asked in (front, back)
+    }
+    assert codes[front] == ["builder_not_on_this_master", "unknown"]
+    assert codes[back] == ["workers_busy"]
+    same = back.force("slow")
+    told = front.get(f"/main/request/{same}/why")["reasons"]
+    assert told[0]["code"] == "workers_busy"
+    assert [one["buildername"] for one in told[0]["builds"]] == ["slow"]
+    for one in (request_id, same):
+        ask(back, "DELETE", f"/self-serve/main/request/{one}")
+
+
 def in_the_background(work: Any, *arguments: Any) -> Any:
     """Run *work* in a thread; return what it will return."""
     pool = ThreadPoolExecutor(1)

@@ -32,9 +32,11 @@ from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Possible
+from buildbot_selfserve.client.rows import Queue
 from buildbot_selfserve.client.rows import RequestDetail
 from buildbot_selfserve.client.rows import Row
 from buildbot_selfserve.client.rows import UserRows
+from buildbot_selfserve.client.rows import Why
 
 #: Seconds for which one question of a wait asks the server to hold its answer. Proxies often
 #: hang up after a minute; and somebody who looks on wants to see what happens.
@@ -96,6 +98,33 @@ class Core(JobRequests):
     def request_row(self, branch: str, request_id: int) -> Steps[RequestDetail]:
         """Return one build request, with its properties and the ids of its builds."""
         return self._get(dict, branch, "request", str(request_id))
+
+    def why(self, branch: str, request_id: int) -> Steps[Why]:
+        """Return why a build request waits, what matters most first."""
+        return self._get(dict, branch, "request", str(request_id), "why")
+
+    def queue(
+        self,
+        branch: str | None = None,
+        *,
+        builders: Patterns | None = None,
+        tags: Patterns | None = None,
+        exclude_builders: Patterns | None = None,
+    ) -> Steps[Queue]:
+        """Return what waits, and why.
+
+        :param branch: ``None`` for all branches
+        :param builders: only of builders with these names; likewise of those with these *tags*, and
+            of none of *exclude_builders*
+        """
+        return self._get(
+            dict,
+            *(() if branch is None else (branch,)),
+            "pending",
+            builders=_lines(builders),
+            tags=_lines(tags),
+            exclude_builders=_lines(exclude_builders),
+        )
 
     def revision(
         self,
@@ -367,6 +396,11 @@ def described(method: Callable[..., Any], question: Callable[..., Any], returns:
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
         return_annotation=returns.format(value)
     )
+
+
+def _lines(patterns: Patterns | None) -> str | None:
+    """Return patterns as one text, as a query has them."""
+    return patterns if patterns is None or isinstance(patterns, str) else "\n".join(patterns)
 
 
 def _has_more(came: Answer) -> bool:

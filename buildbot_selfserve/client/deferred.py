@@ -67,6 +67,8 @@ class TwistedClient(Configured):
     build_row = _deferring(Core.build_row)
     log = _deferring(Core.log)
     request_row = _deferring(Core.request_row)
+    why = _deferring(Core.why)
+    queue = _deferring(Core.queue)
     revision = _deferring(Core.revision)
     is_done = _deferring(Core.is_done)
     possible = _deferring(Core.possible)

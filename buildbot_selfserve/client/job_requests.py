@@ -371,7 +371,7 @@ class JobRequests:
         self,
         branch: str,
         request_id: int,
-        priority: int,
+        priority: int | Literal["next"],
         *,
         dry_run: Literal[True],
         **options: Unpack[options.JobOptions],
@@ -381,7 +381,7 @@ class JobRequests:
         self,
         branch: str,
         request_id: int,
-        priority: int,
+        priority: int | Literal["next"],
         *,
         dry_run: Literal[False] = False,
         **options: Unpack[options.JobOptions],
@@ -390,13 +390,16 @@ class JobRequests:
         self,
         branch: str,
         request_id: int,
-        priority: int,
+        priority: int | Literal["next"],
         *,
         dry_run: bool = False,
         if_plan: str | None = None,
         key: str | None = None,
     ) -> Steps[Receipt | Plan]:
-        """Give a pending build request another priority."""
+        """Give a pending build request another priority.
+
+        :param priority: ``next`` for one more than the highest that waits for its builder
+        """
         return self._job(
             "PUT",
             branch,

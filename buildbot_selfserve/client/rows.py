@@ -22,12 +22,17 @@ from buildbot_selfserve.answers import Log as Log
 from buildbot_selfserve.answers import LogLine as LogLine
 from buildbot_selfserve.answers import Permissions as Permissions
 from buildbot_selfserve.answers import Possible as Possible
+from buildbot_selfserve.answers import Queue as Queue
+from buildbot_selfserve.answers import QueuedRequest as QueuedRequest
+from buildbot_selfserve.answers import Reason as Reason
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail
 from buildbot_selfserve.answers import RequestRow as RequestRow
 from buildbot_selfserve.answers import Row as Row
 from buildbot_selfserve.answers import Step as Step
 from buildbot_selfserve.answers import UserRows as UserRows
+from buildbot_selfserve.answers import Why as Why
+from buildbot_selfserve.answers import WorkerSet as WorkerSet
 
 BranchInfo = answers.Branch
 Outcome = answers.RequestOutcome

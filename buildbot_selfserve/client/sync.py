@@ -70,6 +70,8 @@ class Client(Configured):
     build_row = _waiting(Core.build_row)
     log = _waiting(Core.log)
     request_row = _waiting(Core.request_row)
+    why = _waiting(Core.why)
+    queue = _waiting(Core.queue)
     revision = _waiting(Core.revision)
     is_done = _waiting(Core.is_done)
     possible = _waiting(Core.possible)

@@ -100,6 +100,7 @@ from buildbot_selfserve.model.queue import PendingRequest
 from buildbot_selfserve.model.queue import Queue
 from buildbot_selfserve.model.queue import QueuedBuilder
 from buildbot_selfserve.model.queue import QueuedRequest
+from buildbot_selfserve.model.queue import QueueFigures
 from buildbot_selfserve.model.queue import Reason
 from buildbot_selfserve.model.queue import Waits
 from buildbot_selfserve.model.queue import Why
@@ -245,6 +246,7 @@ __all__ = [
     "Properties",
     "Pushes",
     "Queue",
+    "QueueFigures",
     "QueuedBuilder",
     "QueuedRequest",
     "Reason",

@@ -231,5 +231,18 @@ class Queue:
     reasons: Mapping[ReasonCode, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class QueueFigures:
+    """What metrics say of the queue.
+
+    :param reasons: how many requests wait for each reason
+    :param oldest: for how many seconds the oldest request waits for each set of workers, which are
+        named in a text
+    """
+
+    reasons: Mapping[ReasonCode, int]
+    oldest: Mapping[str, int]
+
+
 #: So many requests of the queue are listed.
 MOST_QUEUED = 200

@@ -148,7 +148,7 @@ class IntOrWord(Int):
         return value
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        return {"anyOf": [super().schema(limits), {"type": "string", "enum": [self.word]}]}
+        return {"oneOf": [super().schema(limits), {"type": "string", "enum": [self.word]}]}
 
     def form_schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         return self.schema(limits)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.explain.collect import unpickled
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
@@ -23,8 +24,10 @@ from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
+from buildbot_selfserve.model import QueueFigures
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import SearchResults
+from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
@@ -223,6 +226,20 @@ def ask_history(
 ) -> Any:
     """Return what *function* returns of the history and *arguments*, for a planner."""
     return reader.read(site, lambda reading: function(reading.history, *arguments))
+
+
+def queue_figures(reader: Reader, site: Site, master_state: bytes) -> QueueFigures:
+    """Return what metrics say of the queue.
+
+    :param master_state: what the live objects of the master know, pickled
+    """
+    state = unpickled(master_state)
+
+    def work(reading: Reading) -> QueueFigures:
+        return queue.figures(queue.queue(reading.history, state, None, Selection()))
+
+    figures: QueueFigures = reader.read(site, work)
+    return figures
 
 
 def sourcestamps_of(

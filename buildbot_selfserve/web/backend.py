@@ -108,6 +108,10 @@ class Backend:
         """Return what the live objects of the master know, pickled, if *route* needs it."""
         if not (route.needs_master_state or (route.page_needs_master_state and form == "html")):
             return b""
+        return await self.master_state()
+
+    async def master_state(self) -> bytes:
+        """Return what the live objects of the master know, pickled."""
         return await self._states.pickled()
 
     async def _setup(self, nouns: dict[str, str]) -> Setup:

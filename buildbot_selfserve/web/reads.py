@@ -44,6 +44,7 @@ from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import sse
 from buildbot_selfserve.web.backend import Backend
+from buildbot_selfserve.web.queue_metrics import QueueMetrics
 from buildbot_selfserve.web.responses import respond
 from buildbot_selfserve.web.responses import send
 
@@ -58,6 +59,7 @@ class Reads:
         self.master = master
         self.backend = backend
         self._clock = monotonic(master.reactor)
+        self._queue_metrics = QueueMetrics(backend, self._clock)
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in a reader.
@@ -134,6 +136,8 @@ class Reads:
         found: dict[str, Any] = {}
         if texts:
             found = await backend.readers.ask(read_handler.resolve, backend.site, texts)
+        if route.returns is Measured:
+            await self._queue_metrics.refresh()
         value = route.handler(LiveContext(backend.metrics.measured), **found)
         if isinstance(value, Measured):
             return respond(request, Response(200, value.media_type, value.text))

@@ -40,8 +40,8 @@ BOB = "bob"
 LONG = "_".join(["lengthy"] * 10)
 #: What a step prints that fails: each colour before and behind the text, a line that is too long.
 PRINTED = (
-    "for code in 1 2 3 4 7 9 30 31 32 33 34 35 36 37 40 41 42 43 44 45 46 47 90 91 92 93 94 95 96 97"
-    " 100 101 102 103 104 105 106 107; do printf '\\\\033[%smcolour %s\\\\033[0m ' $code $code;"
+    "for code in 1 2 3 4 7 9 30 31 32 33 34 35 36 37 40 41 42 43 44 45 46 47 90 91 92 93 94 95 96"
+    " 97 100 101 102 103 104 105 106 107; do printf '\\\\033[%smcolour %s\\\\033[0m ' $code $code;"
     " [ $code -gt 89 ] || echo; done; echo; printf 'long %0600d\\\\n' 1; echo failed >&2; exit 1"
 )
 #: At the end of a master.cfg: a build of this builder outlives all tests.

@@ -75,6 +75,41 @@ def builds(branch: str, date: str | None, limit: int | None) -> None:
     asked.screen.rows(asked.client().builds(branch, date=date, limit=limit))
 
 
+@command("why", example="selfserve why main 8")
+@branch_argument
+@click.argument("request_id", metavar="REQUEST", type=_WHOLE)
+def why(branch: str, request_id: int) -> None:
+    """Show why a build request waits.
+
+    What matters most comes first.
+    """
+    asked = invocation()
+    asked.screen.why(asked.client().why(branch, request_id))
+
+
+@command("queue", example="selfserve queue main --builders 'linux-*'")
+@click.argument("branch", required=False, shell_complete=completion.branches)
+@selectors
+def queue(
+    branch: str | None,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+) -> None:
+    """Show what waits, and why.
+
+    Without BRANCH, show what waits on all branches. At most 200 requests are listed.
+    """
+    asked = invocation()
+    found = asked.client().queue(
+        branch,
+        builders=builders or None,
+        tags=tags or None,
+        exclude_builders=exclude or None,
+    )
+    asked.screen.queue(found)
+
+
 @command("rev", example="selfserve rev main 9d92304f")
 @branch_argument
 @revision_argument
@@ -212,4 +247,16 @@ def job(job_id: int) -> int:
     return {"ok": DONE, "running": TIMED_OUT}.get(found["status"], FAILED)
 
 
-COMMANDS = [branches, builders, builds, rev, user, permissions, is_done, jobs, job]
+COMMANDS = [
+    branches,
+    builders,
+    builds,
+    rev,
+    user,
+    permissions,
+    is_done,
+    why,
+    queue,
+    jobs,
+    job,
+]

@@ -24,7 +24,11 @@ from buildbot_selfserve.client.rows import LogLine
 from buildbot_selfserve.client.rows import Outcome
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Plan
+from buildbot_selfserve.client.rows import Queue
+from buildbot_selfserve.client.rows import QueuedRequest
 from buildbot_selfserve.client.rows import Receipt
+from buildbot_selfserve.client.rows import Why
+from buildbot_selfserve.client.rows import WorkerSet
 from buildbot_selfserve.client.rows import request_of
 from buildbot_selfserve.client.rows import state
 
@@ -35,7 +39,7 @@ _CUT = frozenset(
     {"BUILDER", "REVISION", "OWNER", "BRANCH", "REPOSITORY", "WHO", "ACTION", "RESULT"}
 )
 #: Columns of sentences: they go on in the next line, between two words.
-_WRAPPED = frozenset({"NOTE"})
+_WRAPPED = frozenset({"NOTE", "WORKERS"})
 #: Columns that are shown only where there is room without end.
 _WIDE = frozenset({"URL"})
 #: Columns of what is not a terminal: a line is never broken there.
@@ -147,6 +151,32 @@ class Screen:
         for what in ("failing", "flaky"):
             if done[what]:
                 self.line(f"{what}: {', '.join(done[what])}")
+
+    def why(self, why: Why) -> None:
+        """Show why a build request waits."""
+        if self.as_json:
+            self.value(why)
+            return
+        place = "" if why["position"] is None else f", number {why['position']} of its builder"
+        self.line(f"Request {why['request_id']}: {why['state']}{place}")
+        for reason in why["reasons"]:
+            fatal = ". It will never start as things are" if reason["fatal"] else ""
+            until = f", until {moment(reason['until'])}" if "until" in reason else ""
+            self.line(f"{reason['msg']}{until}{fatal}.")
+
+    def queue(self, queue: Queue) -> None:
+        """Show what waits."""
+        if self.as_json:
+            self.value(queue)
+            return
+        if queue["oldest"] is None:
+            self.line("Nothing waits.")
+            return
+        self.line(f"{queue['waiting']} waiting, the oldest for {_span(queue['oldest'])}")
+        sets = ("WAITING", "BUSY", "OLDEST", "P50", "P90", "WORKERS")
+        self.table(sets, map(_worker_set, queue["worker_sets"]))
+        columns = ("REQUEST", "BUILDER", "BRANCH", "PRIORITY", "SINCE", "OWNER", "NOTE")
+        self.table(columns, (_queued(one, self.moment) for one in queue["requests"]))
 
     def receipt(self, receipt: Receipt) -> None:
         """Show what came of a job request."""
@@ -328,6 +358,24 @@ def _row(row: Mapping[str, Any], moment: Callable[[int], str]) -> tuple[object, 
         moment(begun or request["submittime"]),
         _span(ended - begun) if begun and ended else None,
         request.get("owner"),
+    )
+
+
+def _worker_set(one: WorkerSet) -> tuple[object, ...]:
+    waits = (None if wait is None else _span(wait) for wait in (one["p50"], one["p90"]))
+    busy = f"{one['busy']} of {len(one['workers'])}"
+    return one["waiting"], busy, _span(one["oldest"]), *waits, ", ".join(one["workers"])
+
+
+def _queued(one: QueuedRequest, moment: Callable[[int], str]) -> tuple[object, ...]:
+    return (
+        one["request_id"],
+        one["buildername"],
+        one["branch"],
+        one["priority"],
+        moment(one["submittime"]),
+        one["owner"],
+        one["reason"]["msg"],
     )
 
 

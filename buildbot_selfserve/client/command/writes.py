@@ -62,6 +62,14 @@ def named_value(text: str) -> tuple[str, Any]:
         raise click.BadParameter(f"the value after {name}= is not JSON") from None
 
 
+def new_priority(text: str) -> int | str:
+    """Return a priority: a number, or ``next``."""
+    try:
+        return text if text == "next" else int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} must be a whole number or next") from None
+
+
 count_option = click.option("--count", type=_ID, help="Number of new builds; 1 by default.")
 changing_options = with_options(
     click.option(
@@ -266,12 +274,13 @@ def cancel(
     required=True,
     help="ID of the build request.",
 )
-@click.argument("priority", type=int)
+@click.argument("priority", type=new_priority)
 @sending
-def reprioritize(branch: str, request_id: int, priority: int, **options: Any) -> int:
+def reprioritize(branch: str, request_id: int, priority: int | str, **options: Any) -> int:
     """Change the priority of a pending request.
 
-    Higher is built first; most requests have 0.
+    Higher is built first; most requests have 0. With next, it is built before all that wait for its
+    builder now.
     """
     return _sent(invocation().client().reprioritize, branch, request_id, priority, **options)
 

@@ -20,6 +20,7 @@ from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import Queue
 from buildbot_selfserve.model import QueuedBuilder
 from buildbot_selfserve.model import QueuedRequest
+from buildbot_selfserve.model import QueueFigures
 from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Selection
@@ -28,6 +29,11 @@ from buildbot_selfserve.model import WorkerSet
 
 #: Seconds within which a request that was claimed has a build.
 LONGEST_START = 60
+#: Metrics name so many sets of workers, those whose requests wait for longest, and of each set so
+#: many workers.
+MOST_SETS, MOST_WORKERS = 50, 3
+#: Stands for all other sets.
+OTHER_SETS = "other"
 #: What the state of a build is called that has not come to its first step
 #: (buildbot/process/build.py, ``startBuild``).
 _BEGINNING = frozenset({"created", "starting", "preparing worker", "pinging worker"})
@@ -72,6 +78,20 @@ def queue(
     if not requests:
         return Queue(branch, 0, None)
     return _Assembly(history, explainer, branch, requests).queue()
+
+
+def figures(queue: Queue) -> QueueFigures:
+    """Return what metrics say of *queue*: for a bounded number of sets of workers."""
+    oldest: dict[str, int] = {}
+    for number, one in enumerate(queue.worker_sets):
+        name = _set_name(one.workers) if number < MOST_SETS else OTHER_SETS
+        oldest[name] = max(one.oldest, oldest.get(name, 0))
+    return QueueFigures(queue.reasons, oldest)
+
+
+def _set_name(workers: Sequence[str]) -> str:
+    more = len(workers) - MOST_WORKERS
+    return ",".join(workers[:MOST_WORKERS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _explainer(history: History, state: MasterState) -> Explainer:
