@@ -271,7 +271,7 @@ _StateBuild = Annotated[int | None, "The build that the state is about; null if 
 _StateRequest = Annotated[int | None, "Its build request; null if nothing was requested."]
 
 
-class HealthBuilder(TypedDict):
+class BuilderHealth(TypedDict):
     """A builder at a revision, compared with a revision before."""
 
     buildername: _BuilderName
@@ -294,7 +294,7 @@ class Health(TypedDict):
     revision: Annotated[str, "The whole revision."]
     base: Annotated[str | None, "The revision that it is compared with, or the nearest before it."]
     verdict: Annotated[RevisionVerdict, "The verdict by the latest result of each builder."]
-    builders: Annotated[list[HealthBuilder], "What needs attention comes first."]
+    builders: Annotated[list[BuilderHealth], "What needs attention comes first."]
     counts: _StateCounts
 
 

@@ -247,7 +247,7 @@ def _(done: rows.Done, site: Site) -> answers.Done:
 
 
 @as_json.register
-def _health_builder(one: pushes.BuilderHealth, site: Site) -> answers.HealthBuilder:
+def _health_builder(one: pushes.BuilderHealth, site: Site) -> answers.BuilderHealth:
     at = one.at
     url: str | None = None
     if at.build_id is not None:
