@@ -65,7 +65,8 @@ class Client:
     def buildbot(self, path: str) -> list[Any]:
         """Return a collection of Buildbot's own REST API."""
         request = urllib.request.Request(f"{self.url}/api/v2/{path}")
-        collection = path.partition("?")[0].split("/")[0]
+        names = [one for one in path.partition("?")[0].split("/") if not one.isdigit()]
+        collection = names[-1]
         for _ in range(5):
             try:
                 return list(self._send(request, timeout=5)[collection])

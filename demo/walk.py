@@ -23,6 +23,7 @@ def walk(client: Client, repository: Repository) -> None:
     _running(client, revision)
     _stop_running(client, revision)
     _done(client, repository)
+    _steps(client, revision)
     _may(client)
     _rebuild(client, revision)
     _cancel_pending(client, revision)
@@ -94,6 +95,19 @@ def _done(client: Client, repository: Repository) -> None:
     rows = client.get(f"/feature%2Fx/rev/{revision}", show=False)
     results = [client.buildbot(f"builds/{row['build_id']}")[0]["results"] for row in rows]
     same("passed", done["job_passed"], results == [0])
+
+
+def _steps(client: Client, revision: str) -> None:
+    title("Look into the build of tests: its steps")
+    build_id = _rows(client, revision)["tests"]["build_id"]
+    steps = client.get(f"/main/build/{build_id}", show=False)["steps"]
+    theirs = client.buildbot(f"builds/{build_id}/steps")
+    members = ("number", "name", "state_string", "results")
+    same(
+        "its steps",
+        [[one[name] for name in members] for one in steps],
+        [[one[name] for name in members] for one in theirs if not one["hidden"]],
+    )
 
 
 def _may(client: Client) -> None:

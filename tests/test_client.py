@@ -99,6 +99,16 @@ async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
     for branch in (None, "main"):
         some = {"builders": ["f*", "slow"], "tags": None, "exclude_builders": "slow"}
         assert (await asked("queue", branch, **some))["waiting"] == 0
+    assert one["steps"][1]["logs"][0]["slug"] == "stdio"
+    whole = await asked("log", "main", build["buildid"], 1)
+    assert "program finished with exit code 0\n" in whole
+    tail = await asked("log", "main", build["buildid"], "shell", "stdio", tail=1)
+    assert whole.endswith(tail)
+    assert tail.count("\n") == 1
+    lines = whole.count("\n")
+    assert await asked("log", "main", build["buildid"], 1, offset=lines - 1) == tail
+    with pytest.raises(errors.NotFound, match="Step nope not found"):
+        await asked("log", "main", build["buildid"], "nope")
     request = await asked("request_row", "main", build["buildrequestid"])
     assert request["build_ids"] == [build["buildid"]]
     done = await asked("is_done", "main", REVISION, stable_delay=0)

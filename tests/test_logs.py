@@ -23,6 +23,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 
+from buildbot_selfserve import plugin
 from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import steps as history_steps
 from buildbot_selfserve.model import Log
@@ -453,6 +454,26 @@ async def test_only_the_end_of_a_long_log_is_read(master: Any, monkeypatch: Any)
 
 @on_it
 @pytest_twisted.ensureDeferred
+async def test_what_was_written_at_once_is_sent_in_parts_too(master: Any, monkeypatch: Any) -> None:
+    step = await Step.of(master)
+    text = numbered(0, 5000)
+    monkeypatch.setattr(logs, "LONGEST_PART", 10_000)
+    for kind, expected in (("s", without_streams(text)), ("t", text)):
+        log = await step.add([text, numbered(5000, 1)], kind)
+        with engine_of(master).connect() as connection:
+            left: LogText | None = logs.text(connection, log, 7, None)
+            parts = []
+            while left is not None:
+                part, left = logs.part(connection, left)
+                parts.append(part)
+        whole = b"".join(parts).decode()
+        assert whole.splitlines()[:-1] == expected.splitlines()[7:]
+        assert max(map(len, parts)) < 11_000
+        assert all(part.endswith(b"\n") for part in parts)
+
+
+@on_it
+@pytest_twisted.ensureDeferred
 async def test_what_grows_while_it_is_sent_ends_where_it_ended(master: Any) -> None:
     step = await Step.of(master)
     log = await step.add([numbered(0, 10)])
@@ -486,7 +507,8 @@ class Slow(Received):
 async def test_what_is_gone_before_it_is_sent_ends_the_connection(master: Any) -> None:
     step = await Step.of(master)
     log = await step.add([numbered(at * 1200, 1200) for at in range(50)])
-    for deleted in (False, True):
+    readers = plugin.application._service.databases.readers
+    for fate in ("left", "sent", "deleted"):
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
         slow = await connectProtocol(endpoint, Slow())
         path = f"{step.path}/{log.slug}"
@@ -494,6 +516,15 @@ async def test_what_is_gone_before_it_is_sent_ends_the_connection(master: Any) -
             f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
         )
         await slow.begun
+        if fate == "left":
+            # nothing of it is held any more
+            slow.transport.abortConnection()
+            await slow.whole
+            await master.until(
+                lambda: not any(one._bodies for one in readers._readers), "it is over"
+            )
+            continue
+        deleted = fate == "deleted"
         if deleted:
             with engine_of(master).connect() as connection:
                 connection.execute(Model.logchunks.delete())
@@ -504,6 +535,7 @@ async def test_what_is_gone_before_it_is_sent_ends_the_connection(master: Any) -
         assert answer.endswith(b"\r\n0\r\n\r\n") is not deleted
         assert b"line 0 " in answer
         assert (b"line 59999 " in answer) is not deleted
+    assert master.errors == []
     assert "a text was cut off: ('Log log0 cannot be read', 'its text was deleted')" in master.log
 
 

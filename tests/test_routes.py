@@ -321,6 +321,12 @@ def until_nothing(ctx: Any) -> None:
         (read, {"live": "text/plain"}, "without a page"),
         (read, {"live": "text/plain", "template": None, "paged": True}, "what is live is a GET"),
         (read, {"live": "text/plain", "template": None, "wait_for": until}, "never held back"),
+        (read, {"media_types": ("text/plain",)}, "what is sent as a text is a GET without a page"),
+        (
+            read,
+            {"media_types": ("x/y",), "template": None, "paged": True},
+            "what is sent as a text",
+        ),
         (read_delay, {"live": "x/y", "template": None, "params": (STABLE_DELAY,)}, "what is live"),
         (act, {**WRITE, "beside": until}, "only the page of a GET shows something beside"),
         (read, {"beside": until, "template": None}, "only the page of a GET shows something"),

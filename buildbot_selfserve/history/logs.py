@@ -36,6 +36,8 @@ MOST_BYTES = 32 * LONGEST_LINE
 #: A part of a text ends with the chunk with which it has so many bytes, or its chunks have, or they
 #: are so many.
 PART, MOST_STORED, MOST_CHUNKS = 2**20, 2**17, 500
+#: A chunk that is longer than so many bytes is sent in several parts; each decompresses it again.
+LONGEST_PART = 2**24
 
 #: The package that each compression needs, by the number that a chunk has for it.
 COMPRESSIONS: Mapping[int, tuple[type[compression.CompressorInterface], str]] = {
@@ -112,18 +114,21 @@ def part(connection: sa.Connection, wanted: LogText) -> tuple[bytes, LogText | N
     if first >= wanted.end:
         return b"", None
     here = sa.and_(_chunks.c.logid == log.log_id, _chunks.c.last_line >= first)
-    until, count = _extent(connection, _SIZES.where(here))
+    until, most = _extent(connection, _SIZES.where(here))
     # what was joined with its neighbours meanwhile has another last line
     contents = _CONTENTS.where(here, _chunks.c.first_line <= until)
-    found = connection.execute(contents.order_by(_chunks.c.last_line).limit(count))
+    found = connection.execute(contents.order_by(_chunks.c.last_line).limit(most))
     pieces: list[bytes] = []
-    held = 0
+    held, count = 0, None
     for _, begin, last, *chunk in found:
-        if held >= PART:
+        if held >= PART or count is not None:
             break
         if last >= first and begin < wanted.end:
-            pieces.append(_text_of(log, chunk, first - begin, wanted.end - begin))
-            first, held = last + 1, held + len(pieces[-1])
+            first = max(first, begin)
+            piece, count = _text_of(log, chunk, first - begin, wanted.end - begin)
+            first = last + 1 if count is None else first + count
+            pieces.append(piece)
+            held += len(piece)
     found.close()
     if not pieces:
         raise _unreadable(log, "its text was deleted")
@@ -142,15 +147,22 @@ def _extent(connection: sa.Connection, sizes: sa.Select[Any]) -> tuple[int, int]
     return until, count
 
 
-def _text_of(log: Log, chunk: Sequence[Any], first: int, end: int) -> bytes:
-    """Return lines of a chunk as a text.
+def _text_of(log: Log, chunk: Sequence[Any], first: int, end: int) -> tuple[bytes, int | None]:
+    """Return lines of a chunk as a text, and how many they are if the chunk has more of them.
 
     :param first: the first line, counted from that of the chunk; *end* is behind the last one
     """
-    lines = unpacked(log, *chunk).split(b"\n")[max(0, first) : end]
+    text = unpacked(log, *chunk)
+    begin = 0
+    for _ in range(first):
+        begin = text.find(b"\n", begin) + 1
+        if not begin:
+            return b"", None
+    cut = text.find(b"\n", begin + LONGEST_PART) if len(text) - begin > LONGEST_PART else -1
+    lines = text[begin : len(text) if cut < 0 else cut].split(b"\n")[: end - first]
     if log.type == STDIO:
         lines = [line[1:] for line in lines]
-    return b"\n".join([*lines, b""])
+    return b"\n".join([*lines, b""]), None if cut < 0 else len(lines)
 
 
 def _last_chunks(

@@ -48,7 +48,7 @@ class Wanted(NamedTuple):
 def log(
     branch: str, build: str, step: str | None, log_name: str | None, failed: bool, **how: Any
 ) -> int:
-    """Show a log of a build, or why the builds of a revision failed.
+    """Show a log of a build, or why builds failed.
 
     Without --step, this is the log of the step that failed; if none has failed, that of the last
     step. With --follow it is the logs of all steps, as they are written.
@@ -89,7 +89,7 @@ def _show(
     :raises NotFound: there is none
     """
     client = asked.client()
-    build = client.build_row(branch, build_id)
+    build = _build(client, branch, build_id)
     failed = build["failed_step"]
     found = list(_wanted(build, step, log_name))
     if step is None and failed is not None and failed["log"] is not None:
@@ -122,7 +122,7 @@ def _follow(
     last = None
     begun = False
     while True:
-        build = client.build_row(branch, build_id)
+        build = _build(client, branch, build_id)
         for one in _wanted(build, step, log_name):
             place = (one.step["number"], one.slug)
             # what is there when it begins may be long
@@ -140,6 +140,17 @@ def _follow(
             return
         begun = True
         client.pause(LOOK, "")
+
+
+def _build(client: Client, branch: str, build_id: int) -> BuildDetail:
+    """Return a build with its steps.
+
+    :raises NotFound: there is no such build, or the server knows nothing of steps
+    """
+    build = client.build_row(branch, build_id)
+    if "steps" not in build:
+        raise NotFound("This server does not show logs", "its version of self-serve is too old")
+    return build
 
 
 def _wanted(build: BuildDetail, step: str | None, log_name: str | None) -> Iterator[Wanted]:
@@ -197,7 +208,7 @@ def _builds(client: Client, branch: str, what: str) -> list[BuildDetail]:
     """Return the build of an id, or the builds of a revision that have failed."""
     if re.fullmatch("[0-9]{1,18}", what, re.ASCII):
         try:
-            return [client.build_row(branch, int(what))]
+            return [_build(client, branch, int(what))]
         except NotFound as error:
             # a revision may be a number, too
             if error.msg != f"Build {int(what)} not found on branch {branch}":
@@ -205,4 +216,4 @@ def _builds(client: Client, branch: str, what: str) -> list[BuildDetail]:
     rows = client.revision(branch, what)
     failed = [row for row in rows if state(row) in ("failure", "exception")]
     ids = (row.get("build_id") for row in failed)
-    return [client.build_row(branch, build_id) for build_id in ids if isinstance(build_id, int)]
+    return [_build(client, branch, build_id) for build_id in ids if isinstance(build_id, int)]
