@@ -116,7 +116,7 @@ def shape(line: str) -> str:
     """Return *line* without what differs from run to run."""
     line = re.sub(r"http://127\.0\.0\.1:[0-9]+", URL, line)
     line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "TIME", line)
-    line = re.sub(r" [0-9]+:[0-9]{2} ", " SPAN ", line)
+    line = re.sub(r" [0-9]+:[0-9]{2}(?= |$)", " SPAN", line)
     line = re.sub(r"\(plan [0-9a-f]{32}\)", "(plan PLAN)", line)
     return " ".join(line.split())
 

@@ -108,6 +108,11 @@ async def first(master: Any, request_id: int, code: str) -> Any:
     return await master.until(found, f"{request_id} waits for {code}")
 
 
+def master_locks(master: Any) -> list[Any]:
+    services = master.master.botmaster.namedServices.values()
+    return [one for one in services if hasattr(one, "owners")]
+
+
 def worker_of(master: Any, name: str) -> Any:
     return master.master.workers.workers[name]
 
@@ -296,6 +301,10 @@ async def test_a_lock_has_too_little_left(master: Any) -> None:
     reason = await first(master, await master.add_request("b"), "lock_held")
     assert reason["locks"] == ["three"]
     await master.running_build(await master.add_request("small"))  # there is enough for that
+    # also while its worker is busy, or away
+    reason = await first(master, await master.add_request("large"), "lock_held")
+    assert reason["fatal"]
+    worker_of(master, "other").pause("")
     reason = await first(master, await master.add_request("large"), "lock_held")
     assert reason["fatal"]
 
@@ -333,6 +342,34 @@ async def test_a_worker_needs_a_lock_itself(master: Any) -> None:
     reason = await first(master, await master.add_request("b"), "lock_held")
     assert reason["locks"] == ["the lock"]
     assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+
+
+@running_on(
+    with_builders(
+        on(["worker"], command="sleep 60", locks=held(LOCK)),
+        on(["other"], "c", "sleep 60", locks=held(LOCK)),
+        workers=[local("other")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_its_build_waits_for_a_lock(master: Any) -> None:
+    for name in ("worker", "other"):
+        await connected(master, name, {"worker": "b", "other": "c"}[name])
+    # both start before either has the lock
+    ids = [await master.add_request(name) for name in ("b", "c")]
+    await master.until(lambda: master_locks(master), "the lock is there")
+
+    async def waiting() -> Any:
+        told = [await ask(master, one) for one in ids]
+        return [one for one in told if one["reasons"][:1] and "locks" in one["reasons"][0]]
+
+    (told,) = await master.until(waiting, "one of the two waits")
+    (reason,) = told["reasons"]
+    assert (told["state"], reason["code"]) == ("running", "acquiring_locks")
+    assert reason["locks"] == ["the lock"]
+    other = sum(ids) - told["request_id"]
+    builds = await master.data("buildrequests", other, "builds")
+    assert [one["build_id"] for one in reason["builds"]] == [builds[0]["buildid"]]
 
 
 @util.renderer
@@ -374,10 +411,9 @@ def with_locked_step(name: str, workers: list[str]) -> Callable[[], Any]:
 @pytest_twisted.ensureDeferred
 async def test_a_step_of_its_build_waits_for_a_lock(master: Any) -> None:
     build = await master.running_build(await master.add_request("holder"))
-    lock = lambda: [  # noqa: E731
-        one for one in master.master.botmaster.namedServices.values() if hasattr(one, "owners")
-    ]
-    await master.until(lambda: lock() and lock()[0].owners, "the step has the lock")
+    await master.until(
+        lambda: any(one.owners for one in master_locks(master)), "the step has the lock"
+    )
     request_id = await master.add_request("b")
     reason = await first(master, request_id, "acquiring_locks")
     assert "Step shell" in reason["msg"]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from buildbot_selfserve.answers import ReasonCode
 from buildbot_selfserve.control.explain.reasons import Explainer
 from buildbot_selfserve.history import History
+from buildbot_selfserve.history.builders import BUILDBOTS_OWN
 from buildbot_selfserve.history.queue import waits_of
 from buildbot_selfserve.model import MOST_QUEUED
 from buildbot_selfserve.model import Branch
@@ -71,7 +72,12 @@ def queue(
     """Return what waits on a branch, or on all of them, for the selected builders."""
     explainer = _explainer(history, state)
     names = explainer.pending.builders
-    requests = [one for one in explainer.pending.requests if selection.takes(names[one.builder_id])]
+    requests = [
+        one
+        for one in explainer.pending.requests
+        if selection.takes(names[one.builder_id])
+        and not names[one.builder_id].startswith(BUILDBOTS_OWN)
+    ]
     if branch is not None:
         its = history.on_branch(branch, {one.buildset_id for one in requests})
         requests = [one for one in requests if one.buildset_id in its]
@@ -223,7 +229,7 @@ def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> 
         )
     if claim.master_id == explainer.state.master_id:
         found = explainer.of_build(request.request_id)
-        if found or build is not None:
+        if found or (build is not None and build.state_string not in _BEGINNING):
             return found
     return _of_claim(claim, build, explainer.state.taken_at)
 

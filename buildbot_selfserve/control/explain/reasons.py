@@ -6,6 +6,7 @@ Nothing here asks anybody: a reason names its cause, or says that it is not know
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -87,6 +88,8 @@ class Explainer:
     def __init__(self, state: MasterState, pending: Pending) -> None:
         self.state = state
         self.pending = pending
+        #: the places of the requests of a builder that may go to a worker
+        self._competing: dict[tuple[int, str], list[int]] = {}
         self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
 
     @cached_property
@@ -138,6 +141,9 @@ class Explainer:
             not_here = self._not_here(request)
             return (*elsewhere, not_here) if _knows(elsewhere) else (not_here, *elsewhere)
         here = self._here(request, builder, in_brief)
+        if here[0].fatal or here[0].code in _LASTING:
+            # another master may have the worker, or others
+            return (*self._elsewhere(request), *here)
         return here if in_brief else (*here, *self._elsewhere(request))
 
     # -- on this master
@@ -205,6 +211,10 @@ class Explainer:
             )
             return
         named = builder.workers if chosen is None else (chosen,)
+        for access in builder.locks or ():
+            if all(self._is_too_much(one, access) for one in named):
+                yield self._held_by([_key(access, one) for one in named], "lock_held", True)
+                return
         obstacles = {one: tuple(self._of_worker(one, builder)) for one in named}
         if not all(obstacles.values()):
             return
@@ -374,16 +384,18 @@ class Explainer:
         fatal = len(workers) == len(obstacles) and all(one.fatal for one in of_workers)
         on_workers = all(worker for _, worker in keys)
         return replace(
-            self._held_by(keys, "lock_held", needs_more=fatal),
+            self._held_by(keys, "lock_held", fatal),
             capacity=on_workers,
-            fatal=fatal,
             workers=workers if on_workers else (),
         )
 
     def _held_by(
-        self, keys: Sequence[tuple[str, str]], code: ReasonCode, needs_more: bool = False
+        self, keys: Sequence[tuple[str, str]], code: ReasonCode, never: bool = False
     ) -> Reason:
-        """Return that something waits for locks, by name and worker, and who holds them."""
+        """Return that something waits for locks, by name and worker, and who holds them.
+
+        :param never: it needs more of them than there is
+        """
         state = self.state
         locks = [state.locks[one] for one in keys if one in state.locks]
         holders = [state.builds[at] for lock in locks for at in lock.builds]
@@ -392,13 +404,13 @@ class Explainer:
         holders = list(dict.fromkeys(holders))
         names = tuple(dict.fromkeys(name for name, _ in keys))
         what = f"{'Lock' if len(names) == 1 else 'Locks'} {_names(names)}"
-        if needs_more:
+        if never:
             msg = f"{what} {_is(names)} smaller than what it needs"
         elif holders:
             msg = f"{what} {_is(names)} held by {_builds(holders)}"
         else:
             msg = f"{what} {_is(names)} held, or wanted by others who came first"
-        return Reason(code, msg, locks=names, builds=_links(holders))
+        return Reason(code, msg, fatal=never, locks=names, builds=_links(holders))
 
     # -- what comes first
 
@@ -434,11 +446,15 @@ class Explainer:
         its, index = self.queues[request.builder_id], self._places[request.request_id].index
         if chosen is None:
             return _Ahead(index, tuple(one.request_id for one in its[: min(index, MOST_IDS)]))
-        asked = self.pending.chosen
-        found = [
-            one.request_id for one in its[:index] if asked.get(one.buildset_id, chosen) == chosen
-        ]
-        return _Ahead(len(found), tuple(found[:MOST_IDS]))
+        key = (request.builder_id, chosen)
+        if key not in self._competing:
+            asked = self.pending.chosen
+            self._competing[key] = [
+                at for at, one in enumerate(its) if asked.get(one.buildset_id, chosen) == chosen
+            ]
+        competing = self._competing[key]
+        number = bisect.bisect_left(competing, index)
+        return _Ahead(number, tuple(its[at].request_id for at in competing[:number][:MOST_IDS]))
 
     def _behind(
         self,
