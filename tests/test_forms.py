@@ -148,9 +148,9 @@ async def test_a_running_build_is_cancelled(master: Any) -> None:
 async def test_a_request_waits_longer_is_doubled_and_cancelled(master: Any) -> None:
     master.pause()
     path = f"/self-serve/main/request/{await master.add_request()}"
-    job, _ = await press(master, await page(master, path), "Set priority", priority="-3")
+    job, _ = await press(master, await page(master, path), "Change priority", priority="-3")
     assert (job["action"], outcomes(job)) == ("reprioritize", [("fast", "reprioritized")])
-    assert form_with(await page(master, path), "Set priority").fields["priority"] == "-3"
+    assert form_with(await page(master, path), "Change priority").fields["priority"] == "-3"
     job, _ = await press(master, await page(master, path), "Rebuild")
     assert (job["action"], outcomes(job)) == ("rebuild_request", [("fast", "created")])
     job, shown = await press(master, await page(master, path), "Cancel")
@@ -168,7 +168,7 @@ async def test_a_request_waits_longer_is_doubled_and_cancelled(master: Any) -> N
 async def test_a_revision_is_built_anew_and_with_sets(master: Any, path: str) -> None:
     await master.finished_build()
     master.pause()
-    job, shown = await press(master, await page(master, path), "New builds", priority="")
+    job, shown = await press(master, await page(master, path), "Same builds as a push", priority="")
     assert (job["action"], outcomes(job)) == ("new_build_at_revision", [("fast", "created")])
     assert is_linked(job, shown)
     job, shown = await press(master, await page(master, path), "nightly", priority="2")

@@ -541,7 +541,7 @@ async def test_without_rules_a_known_user_may_do_everything(master: Any) -> None
     assert allowed(nobody) == of_many(dict.fromkeys(every_action(), False))
     assert {one["why"] for one in nobody["actions"].values()} == {"log in first"}
     page = await master.get("/self-serve/main/permissions", json=False, user="bob")
-    assert "What bob may do on main" in page.text
+    assert "What bob may do" in page.text
     wrong = await master.get("/self-serve/main/permissions", auth=("bob", "wrong"))
     assert wrong.status == 401
 
@@ -867,12 +867,12 @@ async def test_pages_grey_out_what_one_may_not_do(master: Any) -> None:
         return buttons(await master.get(f"/self-serve/main{path}", json=False, user=user))
 
     request = f"/request/{bobs['requests'][0]['request_id']}"
-    assert await seen(request, "bob") == {"Cancel": None, "Set priority": None, "Rebuild": None}
+    assert await seen(request, "bob") == {"Cancel": None, "Change priority": None, "Rebuild": None}
     assert (await seen(request, USER))["Cancel"] == not_owner
     assert (await seen(f"/request/{slow}", "bob"))["Rebuild"] == not_dev
     assert (await seen(f"/request/{slow}", USER))["Rebuild"] is None
     revision = await seen(f"/rev/{REVISION}", "bob")
-    assert revision["New builds"] is None
+    assert revision["Same builds as a push"] is None
     assert revision["nightly"] == not_dev
     assert (await seen(f"/new?revision={REVISION}", "bob"))["nightly"] == not_dev
     for path in (request, f"/rev/{REVISION}", f"/new?revision={REVISION}"):

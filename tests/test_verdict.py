@@ -335,7 +335,7 @@ async def test_a_rebuild_that_passes_turns_a_revision_green(master: Any) -> None
     assert (done["job_passed"], *verdict_of(done)) == (False, "failed", ["fast"], [])
     page = await master.get(f"{at(revision)}/is_done?stableDelay=0", json=False)
     assert "<strong>Done: failed</strong>" in page.text
-    assert "Failing: fast" in page.text
+    assert "Failed: fast" in page.text
 
     async def rebuilt() -> Any:
         fields = {"build_id": build["buildid"]}

@@ -17,15 +17,6 @@
     return Array.from((within || document).querySelectorAll(selector));
   }
 
-  // -- times in the visitor's own zone
-
-  function ownTimes(within) {
-    all("time[datetime]", within).forEach(function (one) {
-      var date = new Date(one.getAttribute("datetime"));
-      if (!isNaN(date)) { one.title = date.toLocaleString(); }
-    });
-  }
-
   // -- moving about
 
   function current() {
@@ -222,7 +213,6 @@
     document.addEventListener("keydown", onKey);
     all(".keys").forEach(function (one) { one.hidden = false; });
     addSwitches();
-    document.addEventListener("selfserve:shown", function () { addSwitches(); ownTimes(); });
+    document.addEventListener("selfserve:shown", addSwitches);
   }
-  ownTimes();
 })();

@@ -9,6 +9,8 @@
   var PAUSE = 400, LEAST = 2000, POLL = 15000;
   /* So long, pressing a button again is the second half of a double click, or impatience. */
   var PRESSED = 10000;
+  /* Milliseconds after which ages are told anew. */
+  var TICK = 10000;
   var UNDER_WAY = ".state.running, .state.pending, [data-verdict=running], [data-verdict=pending]";
 
   /* How each table is sorted and filtered, by its id: it outlives the table, which is swapped. */
@@ -157,7 +159,42 @@
     });
   }
 
+  // -- times
+
+  var UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]], NOW = 10;
+
+  /* The same words as views/push_words.py has. */
+  function age(seconds) {
+    if (seconds < NOW) { return seconds < -60 ? "in the future" : "just now"; }
+    var unit = UNITS.find(function (one) { return seconds >= one[1]; });
+    var number = Math.floor(seconds / unit[1]);
+    return number + " " + unit[0] + (number === 1 ? "" : "s") + " ago";
+  }
+
+  /* How far the clock of this machine is ahead of the server's, in seconds. */
+  var ahead = Date.now() / 1000 - Number(document.documentElement.dataset.now || NaN) || 0;
+
+  /* Milliseconds; not every browser reads a zone without a colon. */
+  function moment(time) { return Date.parse(time.dateTime.replace(/([+-]\d\d)(\d\d)$/, "$1:$2")); }
+
+  function tell(time) {
+    var when = moment(time) / 1000;
+    var text = age(Math.floor(Date.now() / 1000 - ahead - when));
+    if (time.textContent !== text) { time.textContent = text; }
+  }
+
+  function addTimes(part) {
+    part.querySelectorAll("time[datetime]").forEach(function (time) {
+      // in the zone of who looks at it
+      time.title = new Date(moment(time)).toLocaleString(undefined, {
+        dateStyle: "full", timeStyle: "long"
+      });
+      tell(time);
+    });
+  }
+
   function furnish(part) {
+    addTimes(part);
     part.querySelectorAll(".boxes[data-filter]").forEach(addSearch);
     part.querySelectorAll(".property-rows").forEach(addRows);
     part.querySelectorAll("table[data-sortable]").forEach(function (table) {
@@ -338,6 +375,10 @@
       form.removeAttribute("aria-busy");
     });
   }
+
+  window.setInterval(function () {
+    if (!document.hidden) { document.querySelectorAll("time[datetime]").forEach(tell); }
+  }, TICK);
 
   document.addEventListener("submit", once);
   window.addEventListener("pageshow", again);

@@ -19,6 +19,7 @@ from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.views import render
+from buildbot_selfserve.views import words
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.views.read_request import page_context
@@ -39,13 +40,8 @@ _GROUPS: dict[Outcome, tuple[str, str]] = {
 }
 
 
-#: What the heading says of an action whose name does not say it well.
-_TITLES = {
-    "cancel_revision": "cancel everything",
-    "fill_missing": "fill in what is missing",
-    "new_build_at_revision": "new builds",
-    "rebuild_failed": "rerun what failed",
-}
+#: What the heading says of an action, if that is not its label.
+_TITLES = {"new_build_at_revision": "new builds"}
 #: What the page shows anyway of what was asked for.
 _SHOWN = frozenset({"branch", "revision", "bid", "brid", "count", "priority"})
 
@@ -144,7 +140,7 @@ def answer(
         "changed": changed,
         "groups": groups(planned.job.requests),
         "back": back(planned.job),
-        "title": _TITLES.get(planned.job.action, planned.job.action.replace("_", " ")),
+        "title": _title(planned.job.action),
         "given": {name: value for name, value in planned.job.what.items() if name not in _SHOWN},
         "branch": {"name": planned.job.branch},
         "json_url": "",
@@ -152,3 +148,9 @@ def answer(
     context = {**page_context(read_request), **told}
     body = render.page(reader.templates, "plan.html", site, context)
     return Response(412 if changed else 200, render.HTML_TYPE, body)
+
+
+def _title(action: str) -> str:
+    # of a push, there may be only some builders
+    label = _TITLES.get(action) or words.action_label(action)
+    return label[:1].lower() + label[1:]

@@ -24,6 +24,7 @@ from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import charts
 from buildbot_selfserve.views import push_words
 from buildbot_selfserve.views import revision_summary
+from buildbot_selfserve.views import words
 
 JSON_TYPE = "application/json"
 HTML_TYPE = "text/html; charset=utf-8"
@@ -91,6 +92,17 @@ def templates() -> jinja2.Environment:
     environment.filters["as_pattern"] = glob.escape
     environment.filters["set_action"] = set_action
     environment.filters["duration"] = duration
+    for words_of in (
+        words.action_label,
+        words.job_words,
+        words.outcome_word,
+        words.state_word,
+        words.status_word,
+        words.via_word,
+        words.what_label,
+    ):
+        environment.filters[words_of.__name__] = words_of
+    environment.globals["known_actions"] = words.known_actions
     environment.filters["printable"] = printable
     return environment
 

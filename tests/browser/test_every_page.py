@@ -325,7 +325,8 @@ def test_everything_can_be_reached_with_the_keyboard(
     page.keyboard.press("Enter")
     assert page.evaluate("location.hash") == "#content"
     wanted = (
-        "main a[href], main button:not([disabled]), main input:not([type=hidden]), main summary"
+        "main a[href], main button:not([disabled]), main input:not([type=hidden]), main select,"
+        " main summary"
     )
     within = (
         f"Array.from(document.querySelectorAll('{wanted}')).filter(one => one.checkVisibility())"

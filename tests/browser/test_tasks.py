@@ -102,8 +102,8 @@ def test_a_revision_tells_at_a_glance(furnished: Furnished, open_page: Open) -> 
     page.goto(furnished.url("revision"))
     verdict = page.get_by_role("status").first
     expect(verdict).to_contain_text("Not done: running")
-    expect(verdict).to_contain_text("1 pending")
-    waits = page.locator("section", has=page.get_by_role("heading", name="Pending"))
+    expect(verdict).to_contain_text("1 waiting")
+    waits = page.locator("section", has=page.get_by_role("heading", name="Waiting"))
     expect(waits.get_by_role("listitem")).to_have_count(1)
     bars = page.locator(".timeline a")
     expect(bars).to_have_count(12)
@@ -148,16 +148,16 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     page.get_by_role("button", name="Find").click()
     page.locator(".timeline a").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Build 1")
-    page.get_by_label("Number of builds").fill("2")
+    page.get_by_label("Number of times").fill("2")
     page.get_by_role("button", name="Rebuild").click()
     assert shown_job(page) == ("2 builds requested", ["created"] * 2)
 
     # one of the two is wanted sooner
     page.get_by_role("link", name="request 3").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("pending")
-    page.locator("form", has_text="Change the priority").get_by_label("Priority").fill("9")
-    page.get_by_role("button", name="Set priority").click()
-    assert shown_job(page)[1] == ["reprioritized"]
+    expect(page.get_by_role("heading", level=1)).to_contain_text("waiting")
+    page.locator("form", has_text="Change priority").get_by_label("Priority").fill("9")
+    page.get_by_role("button", name="Change priority").click()
+    assert shown_job(page)[1] == ["priority changed"]
 
     # the build that runs is cancelled, and the request with the higher priority runs
     page.goto(f"{process_master.url}/self-serve/main/build/1")
@@ -183,13 +183,18 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     sidebar(page, "Journal")
     actions = page.locator("#jobs tbody td:nth-child(3)")
     expect(actions).to_have_text(
-        ["cancel_revision", "cancel_build", "reprioritize", "rebuild_build"]
+        [
+            f"{USER} cancelled everything at {REVISION[:12]}",
+            f"{USER} cancelled build 1 of slow",
+            f"{USER} changed the priority of request 3 of slow to 9",
+            f"{USER} rebuilt build 1 of slow, 2 times",
+        ]
     )
     search = page.get_by_role("search", name="Job requests")
-    search.get_by_label("Action").fill("reprioritize")
+    search.get_by_label("Action").select_option("Change priority")
     search.get_by_label("From").fill("2026-01-01")
     search.get_by_role("button", name="Filter").click()
-    expect(actions).to_have_text(["reprioritize"])
+    expect(actions).to_have_count(1)
     search.get_by_label("To").fill("2026-01-02")
     search.get_by_role("button", name="Filter").click()
     expect(page.locator("main")).to_contain_text("No job request fits.")
@@ -337,12 +342,23 @@ def test_a_page_follows_what_happens(process_master: Any, open_page: Open) -> No
     expect(page.get_by_role("columnheader", name="Builder")).to_have_attribute(
         "aria-sort", "ascending"
     )
-    expect(page.get_by_role("button", name="New builds")).to_be_visible()
+    expect(page.get_by_role("button", name="Same builds as a push")).to_be_visible()
     for request_id in (second, first):
         process_master.send("DELETE", f"/self-serve/main/request/{request_id}")
     expect(page.locator("#verdict")).to_contain_text("Ended", timeout=LOOKS_AGAIN)
     expect(page.get_by_role("button", name="Cancel all")).to_have_count(0)
     assert len(loads) == 1
+
+
+def test_an_age_goes_on(furnished: Furnished, open_page: Open) -> None:
+    page = open_page(timezone_id="Asia/Tokyo", locale="en-GB")
+    page.clock.install()
+    page.goto(furnished.url("journal"))
+    when = page.locator("#jobs time").first
+    page.clock.fast_forward("02:10:00")
+    expect(when).to_have_text("2 hours ago")
+    # the whole time is that of who looks at it
+    expect(when).to_have_attribute("title", re.compile(r"GMT\+9|JST"))
 
 
 def test_what_somebody_writes_is_not_taken_away(process_master: Any, open_page: Open) -> None:
@@ -353,7 +369,7 @@ def test_what_somebody_writes_is_not_taken_away(process_master: Any, open_page: 
     waiting = process_master.force("slow")
     page = open_page()
     page.goto(f"{process_master.url}/self-serve/main/request/{waiting}")
-    priority = page.locator("form", has_text="Change the priority").get_by_label("Priority")
+    priority = page.locator("form", has_text="Change priority").get_by_label("Priority")
     priority.fill("12")
     process_master.send("PUT", f"/self-serve/main/request/{waiting}", priority=3)
     with page.expect_response(re.compile(f"/main/request/{waiting}$")):

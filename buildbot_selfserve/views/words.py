@@ -1,0 +1,200 @@
+"""The words in which pages say what JSON says in names: actions, outcomes, states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from buildbot_selfserve.answers import NOTHING_DONE
+from buildbot_selfserve.model import UNSETTLED
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.permissions import NIGHTLY
+from buildbot_selfserve.permissions import PGO
+from buildbot_selfserve.permissions import set_action
+
+
+class Verb(NamedTuple):
+    """An action in words.
+
+    :param base: what one asks to do; *past*: what was done. Behind both stands the *target*
+    :param target: ``build``, ``request`` or ``revision``
+    :param label: names the action where no target follows
+    """
+
+    base: str
+    past: str
+    target: str
+    label: str
+
+
+VERBS = {
+    "rebuild_build": Verb("rebuild", "rebuilt", "build", "Rebuild a build"),
+    "rebuild_request": Verb("rebuild", "rebuilt", "request", "Rebuild a request"),
+    "cancel_build": Verb("cancel", "cancelled", "build", "Cancel a build"),
+    "cancel_request": Verb("cancel", "cancelled", "request", "Cancel a request"),
+    "cancel_revision": Verb(
+        "cancel everything at", "cancelled everything at", "revision", "Cancel everything"
+    ),
+    "reprioritize": Verb(
+        "change the priority of", "changed the priority of", "request", "Change priority"
+    ),
+    "new_build_at_revision": Verb(
+        "request the same builds as a push at",
+        "requested the same builds as a push at",
+        "revision",
+        "Same builds as a push",
+    ),
+    "new_build_for_builder": Verb(
+        "request a build of", "requested a build of", "revision", "Build with one builder"
+    ),
+    "rebuild_failed": Verb(
+        "rerun what failed at", "reran what failed at", "revision", "Rerun what failed"
+    ),
+    "fill_missing": Verb(
+        "fill in what is missing at",
+        "filled in what was missing at",
+        "revision",
+        "Fill in what is missing",
+    ),
+}
+#: Building a set: the name of the set is in that of the action.
+_SET = re.compile(r"new_(.+)_at_revision")
+
+#: What ``what`` of a job request has, where its name alone does not say it.
+LABELS = {
+    "bid": "Build",
+    "brid": "Request",
+    "branch": "Branch",
+    "revision": "Revision",
+    "builder_name": "Builder",
+    "priority": "Priority",
+    "count": "Number of times",
+    "properties": "Properties",
+    "files": "Changed files",
+    "states": "Results",
+    "builders": "Builders",
+    "exclude_builders": "Without these builders",
+    "tags": "Tags",
+    "category": "Category",
+    "project": "Project",
+}
+OUTCOMES = {
+    "stop_sent": "told to stop",
+    "already_complete": "already complete",
+    "reprioritized": "priority changed",
+    "left_out": "left out",
+    "would_create": "would be built",
+    "would_cancel": "would be cancelled",
+    "would_stop": "would be stopped",
+    "would_reprioritize": "would have another priority",
+}
+STATES = {"pending": "waiting"}
+STATUSES = {"ok": "done"}
+VIA = {
+    "session": "logged in",
+    "basic": "with a password",
+    "remote_user": "known from the proxy",
+    "anonymous": "not logged in",
+}
+
+#: Outcomes of which nobody can say that it was done.
+_NOT_DONE = NOTHING_DONE | UNSETTLED | {"already_complete"}
+
+
+def action_label(action: str) -> str:
+    """Return what pages call an action."""
+    if action in VERBS:
+        return VERBS[action].label
+    name = _set_of(action)
+    return f"Build the set {name}" if name else action.replace("_", " ").capitalize()
+
+
+def known_actions() -> tuple[str, ...]:
+    """Return the actions of which every branch has builders or targets."""
+    return (*VERBS, set_action(NIGHTLY), set_action(PGO))
+
+
+def what_label(name: str) -> str:
+    """Return what pages call an entry of ``what``."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+def outcome_word(outcome: str) -> str:
+    """Return what pages call an outcome."""
+    return OUTCOMES.get(outcome, outcome.replace("_", " "))
+
+
+def state_word(state: str) -> str:
+    """Return what pages call the state of a row: a result of Buildbot's, running or waiting."""
+    return STATES.get(state, state)
+
+
+def status_word(status: str) -> str:
+    """Return what pages call the status of a job request."""
+    return STATUSES.get(status, status)
+
+
+def via_word(via: str) -> str:
+    """Return how a user proved who they are."""
+    kind, _, name = via.partition(":")
+    return f"with the API token {name}" if kind == "token" else VIA.get(via, via)
+
+
+def _set_of(action: str) -> str | None:
+    found = _SET.fullmatch(action)
+    if found is None:
+        return None
+    return PGO if action == set_action(PGO) else found[1]
+
+
+class Part(NamedTuple):
+    """A part of a sentence, and where it links.
+
+    :param segments: of a path under that of the branch; empty for plain text
+    """
+
+    text: str
+    segments: tuple[str, ...] = ()
+
+
+def job_words(job: Job) -> tuple[Part, ...]:
+    """Return what the user of *job* did or asked for, without the name: "rebuilt build 12 of a"."""
+    return tuple(part for part in _job_parts(job) if part.text)
+
+
+def _job_parts(job: Job) -> Iterator[Part]:
+    verb, what = _verb(job.action), job.what
+    done = job.status != "running" and any(one.outcome not in _NOT_DONE for one in job.requests)
+    tried = "tried" if job.status == "failed" else "asked"
+    yield Part(f"{verb.past} " if done else f"{tried} to {verb.base} ")
+    if verb.target == "revision" or "revision" in what:
+        revision = str(what.get("revision", ""))
+        yield Part(revision[:12] or "an unknown revision", ("rev", revision) if revision else ())
+    else:
+        number = str(what.get("bid" if verb.target == "build" else "brid", ""))
+        name = f"{verb.target} {number}" if number else f"a {verb.target}"
+        yield Part(name, (verb.target, number) if number else ())
+    yield Part(_with_builders(job))
+    if "priority" in what and job.action == "reprioritize":
+        yield Part(f" to {what['priority']}")
+    if int(what.get("count") or 1) > 1:
+        yield Part(f", {what['count']} times")
+
+
+def _verb(action: str) -> Verb:
+    if action in VERBS:
+        return VERBS[action]
+    name = _set_of(action)
+    words = f"the set {name} at" if name else f"“{action.replace('_', ' ')}” for"
+    return Verb(f"request {words}", f"requested {words}", "revision" if name else "request", "")
+
+
+def _with_builders(job: Job) -> str:
+    """Return the builder of what *job* is about, where it is one."""
+    named = job.what.get("builder_name")
+    if named:
+        return f" with {named}"
+    names = {one.buildername for one in job.requests}
+    is_one = "revision" not in job.what and len(names) == 1
+    return f" of {names.pop()}" if is_one else ""
