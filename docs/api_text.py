@@ -98,8 +98,8 @@ HEAD = """\
 
 Paths are those of the default configuration; `util.SelfServe(path=...)` changes their first part.
 A slash inside a name is written `%2F`: the branch `feature/x` is `/self-serve/feature%2Fx`.
-A branch called `api`, `branches`, `goto`, `jobs`, `metrics`, `openapi.json`, `pending` or `search` has
-all pages but that of its day.
+A branch called `api`, `branches`, `goto`, `jobs`, `metrics`, `openapi.json`, `pending` or `search`
+has all pages but that of its day.
 A request id is the id of a Buildbot build request, a job id that of a job request in the journal.
 Times are whole epoch seconds.
 
