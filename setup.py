@@ -58,7 +58,7 @@ setup(
             "jsonschema>=4.18",
             # what Buildbot may compress logs with
             "brotli>=1.1",
-            "lz4>=4.3",
+            "lz4>=4.3.3",
             "zstandard>=0.23",
             # reads forms and fills them in as a browser does
             "lxml>=5",
