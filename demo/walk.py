@@ -139,6 +139,11 @@ def _cancel_pending(client: Client, revision: str) -> None:
     receipt = client.job("POST", "/main/build", build_id=build_id, count=2)
     requests = [outcome["request_id"] for outcome in receipt["requests"]]
     running, pending = wait("one of them runs", lambda: _one_runs(client, requests))
+    why = client.get(f"/main/request/{pending}/why")
+    waits_for = [one["build_id"] for one in why["reasons"][0].get("builds", ())]
+    same("what it waits for", waits_for, [client.buildbot_builds(running)[0]["buildid"]])
+    waiting = [one["request_id"] for one in client.get("/main/pending", show=False)["requests"]]
+    same("what waits", waiting, [pending])
     for request_id, expected in ((pending, "cancelled"), (running, "stopped")):
         receipt = client.job("DELETE", f"/main/request/{request_id}")
         same("outcome", receipt["requests"][0]["outcome"], expected)

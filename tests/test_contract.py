@@ -19,6 +19,7 @@ from buildbot_selfserve.params.kinds import Date
 from buildbot_selfserve.params.kinds import Flag
 from buildbot_selfserve.params.kinds import Globs
 from buildbot_selfserve.params.kinds import Int
+from buildbot_selfserve.params.kinds import IntOrWord
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
 from buildbot_selfserve.params.kinds import Param
@@ -63,6 +64,7 @@ MISSING = {
 #: Values that a parameter of a type must refuse; Text takes everything that can be stored.
 BAD: dict[type[Param], list[str]] = {
     Int: ["x", "1.5", "-99999999999", "99999999999999999999", "\u0663"],
+    IntOrWord: ["x", "1.5", "Next", "99999999999999999999"],
     Moment: ["x", "-1", "1.5", "2026-13-01", "20260101T", "1000-01-01"],
     Date: ["x", "2026-13-01", "20260101", "2026-W01-1", "1000-01-01"],
     Text: ["x" * 300, "a\nb"],

@@ -10,6 +10,7 @@ import pytest_twisted
 import sqlalchemy as sa
 from buildbot.plugins import schedulers
 from buildbot.plugins import worker
+from twisted.internet import defer
 
 from buildbot_selfserve.control import set_priority
 from buildbot_selfserve.history.queue import percentiles
@@ -135,6 +136,24 @@ async def test_the_next_is_one_more_than_the_highest(master: Master) -> None:
     for wrong in ("Next", "nextt", "", "1.5"):
         answer = await put(path, priority=wrong)
         assert (answer.status, answer.json["msg"]) == (400, "Bad priority")
+
+
+@pytest.mark.writes_at_once
+@with_pools
+@pytest_twisted.ensureDeferred
+async def test_of_two_that_are_next_at_once_one_comes_after_the_other(master: Master) -> None:
+    master.pause()
+    ids = [await master.add_request("slow") for _ in range(6)]
+    work = [
+        defer.Deferred.fromCoroutine(
+            set_priority.reprioritize(master.master, [NewPriority(one, "slow", 1, is_next=True)])
+        )
+        for one in ids
+    ]
+    given = [wanted[one] for one, (_, wanted) in zip(ids, [await one for one in work], strict=True)]
+    assert sorted(given) == [1, 2, 3, 4, 5, 6]
+    rows = [await master.data("buildrequests", one) for one in ids]
+    assert [one["priority"] for one in rows] == given
 
 
 @with_pools

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.plugins import schedulers
 from buildbot.plugins import steps
 from buildbot.plugins import util
@@ -543,8 +544,6 @@ async def test_the_master_that_has_claimed_it_is_gone(master: Any) -> None:
     request_id = await master.add_request("slow")
 
     def claim(connection: Any) -> None:
-        import sqlalchemy as sa
-
         add = "INSERT INTO masters (name, name_hash, active, last_active) VALUES ('old', 'x', 0, 1)"
         connection.execute(sa.text(add))
         connection.execute(
@@ -558,6 +557,35 @@ async def test_the_master_that_has_claimed_it_is_gone(master: Any) -> None:
     await master.master.db.pool.do(claim)
     reason = await first(master, request_id, "master_gone")
     assert reason["masters"] == ["old"]
+
+
+@running_on(with_builders(on(["away"]), workers=[local("away")]))
+@pytest_twisted.ensureDeferred
+async def test_another_master_has_its_worker(master: Any) -> None:
+    await connected(master, "away", "b")
+    await worker_of(master, "away").disconnect()
+    request_id = await master.add_request("b")
+    builder_id = (await master.data("buildrequests", request_id))["builderid"]
+    worker_id = worker_of(master, "away").workerid
+
+    def add(connection: Any) -> None:
+        for statement in (
+            "INSERT INTO masters (id, name, name_hash, active, last_active)"
+            " VALUES (77, 'far', 'x', 1, 1)",
+            f"INSERT INTO builder_masters (id, builderid, masterid) VALUES (77, {builder_id}, 77)",
+            f"INSERT INTO configured_workers (buildermasterid, workerid) VALUES (77, {worker_id})",
+            f"INSERT INTO connected_workers (masterid, workerid) VALUES (77, {worker_id})",
+        ):
+            connection.execute(sa.text(statement))
+        connection.commit()
+
+    await first(master, request_id, "no_worker_connected")
+    await master.master.db.pool.do(add)
+    told = await ask(master, request_id)
+    assert [one["code"] for one in told["reasons"]] == ["unknown", "no_worker_connected"]
+    assert told["reasons"][0]["masters"] == ["far"]
+    (row,) = (await master.get("/self-serve/pending")).json["requests"]
+    assert row["reason"]["code"] == "unknown"
 
 
 # -- what comes before it
@@ -609,6 +637,29 @@ async def test_pages_say_why(master: Any) -> None:
         assert "Worker worker is busy with build 1 of b" in page.text
     page = await master.get(f"/self-serve/main/request/{request_id}", json=False)
     assert "Build next" in page.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reconfig_is_followed(master: Any) -> None:
+    await connected(master, "worker", "slow")
+    await master.running_build(await master.add_request("slow"))
+    request_id = await master.add_request("slow", priority=1)
+    await first(master, request_id, "workers_busy")
+    make = with_builders(on(["other"], nextBuild=refuses), workers=[local("other")])
+    await master.reconfig(make)
+    await connected(master, "other", "b")
+    await first(master, await master.add_request("b"), "held_back_by_configuration")
+    await master.reconfig(lambda: without(config(), "slow"))
+    reason = await first(master, request_id, "builder_not_on_this_master")
+    assert reason["fatal"]
+
+
+def without(made: Config, name: str) -> Config:
+    """Return a configuration without one of its builders."""
+    made["builders"] = [one for one in made["builders"] if one.name != name]
+    names = [one.name for one in made["builders"]]
+    made["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=names)]
+    return made
 
 
 # -- how it is taken down
