@@ -167,3 +167,13 @@ def engine(tmp_path: Path) -> Iterator[sa.Engine]:
     schema.upgrade(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def pushed(db_url: str, tmp_path: Path) -> Iterator[Any]:
+    """A database to write a history of pushes to, and what asks for it."""
+    from tests.pushed import Pushed
+
+    made = Pushed(db_url, tmp_path, "abcdefghijkmnop")
+    yield made
+    made.close()

@@ -62,6 +62,10 @@ READS = {
     "GET /<branch>/rev/<revision>/is_done": Asked(
         {"branch": "main", "revision": REVISION}, {"stableDelay": 0}
     ),
+    "GET /<branch>/rev/<revision>/health": Asked({"branch": "main", "revision": REVISION}),
+    "GET /<branch>/last_green": Asked({"branch": "main"}, {"builders": "fast"}),
+    "GET /<branch>/pushes": Asked({"branch": "main"}),
+    "GET /user/<anybody>/pushes": Asked({"user": "ada"}),
     "GET /<branch>/permissions": Asked({"branch": "main"}),
     "GET /<branch>/new": Asked({"branch": "main"}, {"revision": REVISION}),
     "GET /<branch>/user/<user>": Asked({"branch": "main", "user": "ada"}),

@@ -19,6 +19,7 @@ from twisted.internet import task
 from twisted.internet.threads import deferToThread
 
 from buildbot_selfserve.client import Client
+from buildbot_selfserve.client import core
 from buildbot_selfserve.client import errors
 from buildbot_selfserve.client import rows
 from buildbot_selfserve.client.core import Core
@@ -127,6 +128,35 @@ async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
         "pending": [],
     }
     assert await asked("jobs") == []
+    (push,) = await asked("pushes", "main", limit=200)
+    assert (push["revision"], push["verdict"]) == (REVISION, "passed")
+    assert await asked("pushes", "main", before=REVISION) == []
+    assert await asked("pushes", "main", author="ada") == []
+    assert await asked("user_pushes", "ada@example.org", limit=1) == []
+    health = await asked("health", "main", REVISION[:8])
+    states = [(one["buildername"], one["state"]) for one in health["builders"]]
+    assert states[-1] == ("fast", "passed") or states[0] == ("fast", "passed")
+    compared = await asked("health", "main", REVISION, base=REVISION)
+    assert compared["base"] == REVISION
+    green = await asked("last_green", "main", builders=["fast", "f*"], exclude_builders="slow")
+    assert (green["revision"], green["distance"]) == (REVISION, 0)
+
+
+@pytest.mark.parametrize("master", [several], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_all_pushes_come_with_several_answers(
+    master: Any, asked: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "MOST_PUSHES", 2)
+    for number in range(5):
+        await master.master.data.updates.addChange(
+            author="Ada <ada@example.org>", revision=f"{number}" * 40, branch="main", files=[]
+        )
+    newest_first = [f"{number}" * 40 for number in (4, 3, 2, 1, 0)]
+    for name, noun in (("pushes", "main"), ("user_pushes", "ada@example.org")):
+        for limit in (1, 3, 4, 5, 99):
+            found = await asked(name, noun, limit=limit)
+            assert [one["revision"] for one in found] == newest_first[:limit]
 
 
 @pytest.mark.parametrize("master", [several], indirect=True)

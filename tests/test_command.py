@@ -57,6 +57,8 @@ c["www"]["plugins"]["selfserve"] = util.SelfServe(tokens=[token], branches=[
 """
 
 
+#: The last columns of a table that may be as wide as it likes.
+END = ("BASE", "URL")
 TOKEN = "a-token-of-forty-characters-or-so,-no-blank"
 
 
@@ -540,6 +542,92 @@ def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
     )
     # nobody waits, and by the default of the server it is not done yet
     assert shell("is-done", "main", revision("8")).status == TIMED_OUT
+
+
+def test_status_tells_builder_by_builder_whether_a_revision_is_good(shell: Shell) -> None:
+    at = revision("7")
+    build_id = shell.build("fast", at)
+    shell.settled(at)
+    passed = shell("status", "main", at)
+    assert passed.status == DONE
+    assert passed.out.startswith(f"main {at}: passed (1 passed")
+    broken_id = shell.build("broken", at)
+    shell.settled(at)
+    failed = shell("status", "main", at[:8])
+    assert failed.status == FAILED
+    first, head, *lines = failed.out.splitlines()
+    assert first.startswith(f"main {at}: failed (1 failed, ")
+    assert head.split() == ["BUILDER", "STATE", "CHANGE", "BUILDS", "BUILD", "FAILED", "IN", *END]
+    # what needs attention comes first
+    assert lines[0].split()[:2] == ["broken", "failed"]
+    assert str(broken_id) in lines[0].split()
+    assert str(build_id) in next(line for line in lines if line.startswith("fast")).split()
+    found = shell("status", "main", at, "--base", at, "--json")
+    assert (found.status, found.json["base"]) == (FAILED, at)
+    assert found.json["counts"]["failed"] == 1
+    running = shell.build("slow", at)
+    waiting = shell("status", "main", at)
+    assert (waiting.status, "running" in waiting.out) == (TIMED_OUT, True)
+    shell.ok("cancel", "main", "--build", str(running))
+    assert shell("status", "main", revision("0")).status == NOT_FOUND
+    assert shell("status", "main", at, "--base", "nothing").status == NOT_FOUND
+    newest = shell.ok("pushes", "main", "--limit", "1")[0]["revision"]
+    assert shell("status", "main", "--json").json["revision"] == newest
+
+
+def test_pushes_and_the_last_green_one(shell: Shell) -> None:
+    good, bad = revision("5"), revision("6")
+    for at, builder in ((good, "fast"), (bad, "broken")):
+        shell.build(builder, at)
+        shell.settled(at)
+    found = shell.ok("pushes", "main", "--limit", "2")
+    assert [(one["revision"], one["verdict"]) for one in found] == [
+        (bad, "failed"),
+        (good, "passed"),
+    ]
+    head, *lines = shell("pushes", "main", "--limit", "2").out.splitlines()
+    assert head.split() == ["REVISION", "WHEN", "VERDICT", "FAILING", "AUTHOR", "SUBJECT"]
+    assert lines[0].split()[0] == bad[:12]
+    assert lines[0].split()[-2:] == ["failed", "broken"]
+    assert len(lines) == 2
+    assert shell.ok("pushes", "main", "--author", "nobody") == []
+    assert shell.ok("pushes", "--author", "nobody") == []
+    assert shell("last-green", "main").out == f"{good}\n"
+    assert shell("last-green", "main", "--builders", "fast").out == f"{good}\n"
+    assert shell.ok("last-green", "main", "--builders", "f*", "--max", "7")["distance"] == 1
+    none = shell("last-green", "main", "--builders", "broken")
+    assert (none.status, none.out) == (NOT_FOUND, "")
+    assert "No green revision on branch main" in none.err
+
+
+def test_without_a_branch_it_is_the_commit_that_is_checked_out(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("status", "pushes"):
+        nowhere = shell(command)
+        assert (nowhere.status, "Give a BRANCH" in nowhere.err) == (USAGE, True)
+
+    def git(*arguments: str) -> str:
+        ran = subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return ran.stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    git("commit", "--quiet", "--allow-empty", "--message=one")
+    at = git("rev-parse", "HEAD")
+    shell.build("fast", at)
+    shell.settled(at)
+    found = shell("status", "--json")
+    assert (found.status, found.json["revision"]) == (DONE, at)
+    assert shell.ok("pushes", "--limit", "1")[0]["revision"] == at
+    git("checkout", "--quiet", "--detach")
+    detached = shell("status")
+    assert (detached.status, "Give a BRANCH" in detached.err) == (USAGE, True)
 
 
 def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> None:

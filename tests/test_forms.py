@@ -311,7 +311,7 @@ async def test_all_at_a_revision_is_cancelled_after_its_plan(master: Any) -> Non
     master.pause()
     await master.add_request("fast")
     document = await page(master, AT)
-    shown = plan(await send(master, form_with(document, "Cancel all 2")))
+    shown = plan(await send(master, form_with(document, "Cancel (2)")))
     assert planned(shown) == {
         "Cancel: 1 pending request": ["fast"],
         "Stop: 1 running build": ["slow"],
@@ -320,7 +320,7 @@ async def test_all_at_a_revision_is_cancelled_after_its_plan(master: Any) -> Non
     assert (button.text_content(), button.get("class")) == ("Cancel 2", "danger")
     assert shown.xpath("//form[@id='confirm']/a/@href") == [AT]
     assert (await master.get("/self-serve/jobs")).json == []
-    job, page_of_job = await press(master, document, "Cancel all 2")
+    job, page_of_job = await press(master, document, "Cancel (2)")
     assert job["action"] == "cancel_revision"
     assert outcomes(job) == [("fast", "cancelled"), ("slow", "stopped")]
     assert is_linked(job, page_of_job)
@@ -336,7 +336,7 @@ async def test_all_at_a_revision_is_cancelled_after_its_plan(master: Any) -> Non
 async def test_what_has_changed_since_its_plan_is_not_done(master: Any) -> None:
     master.pause()
     await master.add_request("fast")
-    shown = plan(await send(master, form_with(await page(master, AT), "Cancel all 1")))
+    shown = plan(await send(master, form_with(await page(master, AT), "Cancel (1)")))
     await master.add_request("slow")
     answer = await send(master, shown.get_element_by_id("confirm"))
     again = html.fromstring(answer.text)
@@ -368,7 +368,7 @@ async def test_what_failed_is_rerun_and_what_is_missing_filled_in(master: Any) -
     master.pause()
     document = await page(master, AT)
     (button,) = form_with(document, "Rerun failed (2)").xpath(".//button")
-    assert button.get("class") == "main"
+    assert button.get("class") == "first"
     job, shown = await press(master, document, "Rerun failed (2)")
     assert job["action"] == "rebuild_failed"
     assert outcomes(job) == [("fast", "created"), ("opt/mac #1", "created")]

@@ -363,7 +363,8 @@ async def test_the_root_tells_of_every_route_and_branch(master: Any) -> None:
     assert manual["branches"] == ["main"]
     routes = {(route["method"], route["path"]) for route in manual["routes"]}
     assert ("POST", "/self-serve/{branch}/build") in routes
-    page = await master.get("/self-serve", json=False)
+    assert (await master.get("/self-serve/api")).json == manual
+    page = await master.get("/self-serve/api", json=False)
     assert "/self-serve/{branch}/rev/{revision}/is_done" in page.text
 
 

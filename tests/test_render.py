@@ -390,7 +390,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "pushes.html": {
             "value": Pushes(branch(text), (health(text),), text, text),
             "beside": PushesPage(
-                {text: text}, LastGreen(Revision(branch(text), text, (1,)), 1_700_000_000, 3), 50
+                {text: text}, LastGreen(Revision(branch(text), text, (1,)), 1_700_000_000, 3)
             ),
             "older_url": segment(text),
             **nouns(text),

@@ -29,9 +29,12 @@ from buildbot_selfserve.client.options import Patterns
 from buildbot_selfserve.client.rows import BranchInfo
 from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.rows import Health
 from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import LastGreen
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Possible
+from buildbot_selfserve.client.rows import Push
 from buildbot_selfserve.client.rows import Queue
 from buildbot_selfserve.client.rows import RequestDetail
 from buildbot_selfserve.client.rows import Row
@@ -43,6 +46,8 @@ from buildbot_selfserve.client.rows import Why
 LONGEST_HOLD, WATCHED_HOLD = 20, 5
 #: Seconds between two looks at a server that does not hold its answers: from, at most.
 FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
+#: So many pushes are sent at a time, at most.
+MOST_PUSHES = 100
 
 C = TypeVar("C", bound="Configured")
 
@@ -227,6 +232,74 @@ class Core(JobRequests):
         """Return one job request."""
         return self._get(dict, "jobs", str(job_id))
 
+    # -- pushes
+
+    def pushes(
+        self,
+        branch: str,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        author: str | None = None,
+    ) -> Steps[list[Push]]:
+        """Return the pushes of a branch, newest first, with what each builder made of them.
+
+        :param limit: at most so many; ``None`` for as many as are usual there
+        :param before: only pushes that are older than this revision
+        :param author: only those of this author: the whole name of a change, or the address in it
+        """
+        return self._pushes((branch, "pushes"), limit, before=before, author=author)
+
+    def user_pushes(
+        self,
+        user: str,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        before_branch: str | None = None,
+    ) -> Steps[list[Push]]:
+        """Return the pushes of a user on all branches, newest first; each has its branch.
+
+        :param user: the author of changes, or the address in it
+        :param limit: at most so many; ``None`` for as many as are usual there
+        :param before: only pushes that are older than this one, on *before_branch*
+        """
+        path = ("user", user, "pushes")
+        return self._pushes(path, limit, before=before, before_branch=before_branch)
+
+    def health(self, branch: str, revision: str, *, base: str | None = None) -> Steps[Health]:
+        """Return whether a revision is good, and how each builder compares with what was before.
+
+        :param base: compare with this revision; ``None``: with the nearest where a builder has a
+            result
+        """
+        return self._get(dict, branch, "rev", revision, "health", base=base)
+
+    def last_green(
+        self,
+        branch: str,
+        *,
+        builders: Patterns | None = None,
+        tags: Patterns | None = None,
+        exclude_builders: Patterns | None = None,
+        max: int | None = None,
+    ) -> Steps[LastGreen]:
+        """Return the newest revision at which all the selected builders passed.
+
+        :param builders: as for ``rerun_failed``, and *tags* and *exclude_builders*
+        :param max: look at so many revisions; ``None`` for as many as are usual there
+        :raises NotFound: there is none among them
+        """
+        return self._get(
+            dict,
+            branch,
+            "last_green",
+            builders=_lines(builders),
+            tags=_lines(tags),
+            exclude_builders=_lines(exclude_builders),
+            max=max,
+        )
+
     # -- waiting
 
     def wait(
@@ -312,6 +385,20 @@ class Core(JobRequests):
     def _get(self, kind: type, *path: str, **query: Any) -> Steps[Any]:
         value, _ = yield from ask(self.server, Question("GET", path, query=query), kind)
         return value
+
+    def _pushes(self, path: tuple[str, ...], limit: int | None, **query: Any) -> Steps[list[Push]]:
+        """Return pushes; more than the server sends at once come with several answers."""
+        pushes: list[Push] = []
+        while True:
+            left = None if limit is None else min(MOST_PUSHES, limit - len(pushes))
+            part = {**query, "limit": left}
+            value, came = yield from ask(self.server, Question("GET", path, query=part), list)
+            pushes += value
+            if limit is None or len(pushes) >= limit or not value or not _has_more(came):
+                return pushes
+            query["before"] = value[-1]["revision"]
+            if "branch" in value[-1]:
+                query["before_branch"] = value[-1]["branch"]
 
     def _rows(
         self, path: tuple[str, ...], limit: int | None, offset: int, **query: Any

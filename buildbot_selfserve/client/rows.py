@@ -12,16 +12,21 @@ from typing import Any
 
 from buildbot_selfserve import answers
 from buildbot_selfserve.answers import BuildDetail as BuildDetail
+from buildbot_selfserve.answers import BuilderHealth as BuilderHealth
 from buildbot_selfserve.answers import BuildRow as BuildRow
 from buildbot_selfserve.answers import CompleteData as CompleteData
 from buildbot_selfserve.answers import Done as Done
 from buildbot_selfserve.answers import FailedStep as FailedStep
+from buildbot_selfserve.answers import Health as Health
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
+from buildbot_selfserve.answers import LastGreen as LastGreen
 from buildbot_selfserve.answers import Log as Log
 from buildbot_selfserve.answers import LogLine as LogLine
 from buildbot_selfserve.answers import Permissions as Permissions
 from buildbot_selfserve.answers import Possible as Possible
+from buildbot_selfserve.answers import Push as Push
+from buildbot_selfserve.answers import PushBuilder as PushBuilder
 from buildbot_selfserve.answers import Queue as Queue
 from buildbot_selfserve.answers import QueuedRequest as QueuedRequest
 from buildbot_selfserve.answers import Reason as Reason
@@ -39,6 +44,8 @@ Outcome = answers.RequestOutcome
 #: What a dry run returns.
 Plan = answers.PlannedReceipt
 RESULTS = answers.RESULT_NAMES
+#: The states of builders that fail.
+FAILED_STATES = ("failed", "exception")
 #: Outcomes of a build request that a job request has not brought about.
 UNDONE = answers.NOTHING_DONE
 

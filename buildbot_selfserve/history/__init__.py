@@ -180,8 +180,12 @@ class History:
         """Return the newest pushes of *branch*, or those before a revision, or of an author."""
         return pushes.pushes(self.connection, self.facts, branch, limit, before, author)
 
-    def pushes_of_user(self, user: str, limit: int, before: str | None = None) -> Pushes:
-        """Return the newest pushes of *user* on all branches."""
+    def pushes_named(self, user: str, text: str) -> list[Revision]:
+        """Return the pushes of *user* on all branches that *text* may mean, the newest first."""
+        return pushes.pushes_named(self.connection, self.facts, self.site, user, text)
+
+    def pushes_of_user(self, user: str, limit: int, before: Revision | None = None) -> Pushes:
+        """Return the newest pushes of *user* on all branches, or those before one of them."""
         return pushes.pushes_of_user(self.connection, self.facts, self.site, user, limit, before)
 
     def newest_pushes(self, branches: Sequence[Branch]) -> dict[str, Health]:
@@ -192,8 +196,11 @@ class History:
         """Return the tag of each builder that has just one, if another builder has it, too."""
         return builders.only_tags(self.connection)
 
-    def last_green(self, branch: Branch, selection: Selection, most: int) -> LastGreen | None:
-        """Return the newest of *most* revisions at which all selected builders passed."""
+    def last_green(self, branch: Branch, selection: Selection, most: int) -> LastGreen | int:
+        """Return the newest of *most* revisions at which all selected builders passed.
+
+        Or else how many were looked at.
+        """
         return pushes.last_green(self.connection, self.facts, branch, selection, most)
 
     def wait_condition(self, revision: Revision, stable_delay: int) -> WaitCondition | None:

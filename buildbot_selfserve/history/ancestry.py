@@ -17,12 +17,18 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import Position
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 
 #: At most so many revisions are looked back.
 MOST_BACK = 50
+#: So many commits are followed at most: those of other branches, of which this one is a branch,
+#: are no revisions of it, and they may go back for ever.
+MOST_COMMITS = 200
+#: So many commits back are read with those that are asked about, and so many more at a time.
+_FIRST_COMMITS, _MORE_COMMITS = 12, 70
 
 _commits = Model.codebase_commits
 _CODEBASES = Statement(sa.select(Model.codebases.c.id))
@@ -31,90 +37,105 @@ _CODEBASES = Statement(sa.select(Model.codebases.c.id))
 class Ancestry:
     """What is before revisions of one branch.
 
-    :param newest: those that are asked about: a part of the line without gaps, the newest first
+    :param pushed: those that are asked about
     """
 
     def __init__(
-        self, connection: sa.Connection, facts: Facts, branch: Branch, newest: Sequence[Pushed]
+        self, connection: sa.Connection, facts: Facts, branch: Branch, pushed: Sequence[Pushed]
     ) -> None:
         self._connection = connection
         self._facts = facts
         self._branch = branch
-        self._line = list(newest)
-        self._whole = False
+        #: what is next to each position in the line, as far as that was read
+        self._older: dict[Position, Pushed | None] = {}
         self._parents: dict[str, str | None] = {}
-        self._known = {one.revision: one for one in newest}
+        self._known: dict[str, Pushed | None] = {one.revision: one for one in pushed}
         self._codebases = [one for (one,) in _CODEBASES.all(connection)]
-        if self._codebases:
-            self._load_commits([one.revision for one in newest])
+        self._load_commits([one.revision for one in pushed], _FIRST_COMMITS)
+        # where nobody tells of changes, what was built is all the order that there is
+        self._has_changes = bool(facts.newest_changes(branch, 1))
+        #: what was found before each, and what finds more
+        self._before: dict[Pushed, tuple[list[Pushed], Iterator[Pushed]]] = {}
+        self._wanted = 0
+
+    def add_line(self, line: Sequence[Pushed]) -> None:
+        """Tell of a part of the line without gaps, the newest first."""
+        self._older.update((one.position, older) for one, older in itertools.pairwise(line))
 
     def before(self, pushed: Pushed, count: int = MOST_BACK) -> list[Pushed]:
         """Return the *count* revisions before this one, the nearest first."""
-        if self._parents.get(pushed.revision) is not None:
-            found = self._by_parents(pushed)
-        else:
-            found = self._by_order(pushed, count)
-        return list(itertools.islice(found, count))
+        if pushed not in self._before:
+            by_order = self._parents.get(pushed.revision) is None
+            more = self._by_order(pushed) if by_order else self._by_parents(pushed)
+            self._before[pushed] = [], more
+        found, more = self._before[pushed]
+        self._wanted = max(1, count - len(found))
+        found += itertools.islice(more, max(0, count - len(found)))
+        return found[:count]
 
-    def _by_order(self, pushed: Pushed, count: int) -> Iterator[Pushed]:
-        where = 0
-        while True:
-            while where < len(self._line):
-                one = self._line[where]
-                if one.position < pushed.position and pushed.is_comparable(one):
-                    yield one
-                where += 1
-            if self._whole or not self._extend(count):
-                return
+    def _by_order(self, pushed: Pushed) -> Iterator[Pushed]:
+        one = self._next(pushed.position)
+        while one is not None:
+            if pushed.is_of_same_source(one) and not (one.by_hand and self._has_changes):
+                yield one
+            one = self._next(one.position)
 
-    def _extend(self, count: int) -> bool:
-        """Add what is older to the line; return whether there is any."""
-        last = self._line[-1].position if self._line else None
-        older = self._facts.line(self._branch, count, last)
-        self._whole = len(older) < count
-        self._line += older
-        return bool(older)
+    def _next(self, position: Position) -> Pushed | None:
+        """Return what is next to a *position* in the line; what is wanted is read with it."""
+        if position not in self._older:
+            line = self._facts.line(self._branch, self._wanted, position)
+            where = position
+            for one in line:
+                self._older[where] = one
+                where = one.position
+            if len(line) < self._wanted:
+                self._older[where] = None
+        return self._older[position]
 
     def _by_parents(self, pushed: Pushed) -> Iterator[Pushed]:
         seen = {pushed.revision}
+        last: Pushed | None = pushed
         revision = self._parent(pushed.revision)
-        while revision is not None and revision not in seen:
+        while revision is not None and revision not in seen and len(seen) < MOST_COMMITS:
             seen.add(revision)
-            if revision not in self._known:
-                found = self._facts.in_line(self._branch, revision)
-                if found is not None:
-                    self._known[revision] = found
-            if revision in self._known:
-                yield self._known[revision]
+            last = self._in_line(revision)
+            if last is not None:
+                yield last
             revision = self._parent(revision)
+        if revision is None and last is not None:
+            # Buildbot keeps commits only since somebody told it to
+            for one in self._by_order(last):
+                if one.revision not in seen:
+                    yield one
+
+    def _in_line(self, revision: str) -> Pushed | None:
+        if revision not in self._known:
+            self._known[revision] = self._facts.in_line(self._branch, revision)
+        return self._known[revision]
 
     def _parent(self, revision: str) -> str | None:
-        if revision not in self._parents:
-            self._load_commits([revision])
-        return self._parents.get(revision)
+        self._load_commits([revision], _MORE_COMMITS)
+        return self._parents[revision]
 
-    def _load_commits(self, revisions: Iterable[str]) -> None:
-        """Read the commits of *revisions*, and those before them, as far as they are not known."""
-        for revision in revisions:
-            if revision not in self._parents:
-                self._parents[revision] = None
-                for child, parent in self._connection.execute(
-                    _chain(self._codebases, revision, MOST_BACK + 20)
-                ):
-                    if parent is not None or child not in self._parents:
-                        self._parents[child] = parent
+    def _load_commits(self, revisions: Iterable[str], most: int) -> None:
+        """Read the commits of *revisions* and *most* before each, unless they are known."""
+        unknown = [one for one in revisions if one not in self._parents]
+        self._parents.update(dict.fromkeys(unknown))
+        if not unknown or not self._codebases:
+            return
+        records = self._connection.execute(_chain(self._codebases, unknown, most)).all()
+        for child, parent in records:
+            # the same commit may be known in several codebases, and be the end of a chain in one
+            if parent is not None or child not in self._parents:
+                self._parents[child] = parent
 
 
-def _chain(codebases: Sequence[int], revision: str, most: int) -> sa.Select[Any]:
-    """Return the query for commits from *revision* back, each with the revision of its parent."""
+def _chain(codebases: Sequence[int], revisions: Sequence[str], most: int) -> sa.Select[Any]:
+    """Return the query for commits from *revisions* back, each with the revision of its parent."""
+    columns = (_commits.c.id, _commits.c.revision, _commits.c.parent_commitid)
     start = (
-        sa.select(
-            _commits.c.id,
-            _commits.c.revision,
-            _commits.c.parent_commitid,
-            sa.literal(0).label("depth"),
-        )
-        .where(_commits.c.codebaseid.in_(codebases), _commits.c.revision == revision)
+        sa.select(*columns, sa.literal(0).label("depth"))
+        .where(_commits.c.codebaseid.in_(codebases), _commits.c.revision.in_(revisions))
         .cte("chain", recursive=True)
     )
     commit = _commits.alias("commit")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
@@ -40,34 +42,42 @@ def _statement(length: int) -> Statement:
 
 
 _SHORT, _LONG = _statement(SUBJECT), _statement(COMMENTS)
-_FILE_NAMES = Statement(sa.select(_files.c.filename), _files.c.changeid)
+_FILE_NAMES = Statement(sa.select(_files.c.changeid, _files.c.filename), _files.c.changeid)
 
 
 def change_infos(connection: sa.Connection, pushed: Sequence[Pushed]) -> list[ChangeInfo | None]:
     """Return what changes say of these pushes, in their order; ``None`` where there is none."""
     every = sorted({one for its in pushed for one in its.change_ids})
     found = {record[0]: record for record in _SHORT.of(connection, every)}
-    return [_info(one.change_ids, found, ()) for one in pushed]
+    several = sorted({one for its in pushed if len(its.change_ids) > 1 for one in its.change_ids})
+    names = _FILE_NAMES.of(connection, several)
+    return [_info(one.change_ids, found, names) for one in pushed]
 
 
 def change_info(connection: sa.Connection, pushed: Pushed) -> ChangeInfo | None:
     """Return all that changes say of a push, with its comments and the names of its files."""
     found = {record[0]: record for record in _LONG.of(connection, pushed.change_ids)}
-    names = {name for (name,) in _FILE_NAMES.of(connection, pushed.change_ids)}
-    return _info(pushed.change_ids, found, tuple(sorted(names)[:MOST_FILES]))
+    names = _FILE_NAMES.of(connection, pushed.change_ids)
+    info = _info(pushed.change_ids, found, names)
+    if info is None:
+        return None
+    return replace(info, files=tuple(sorted({name for _, name in names})[:MOST_FILES]))
 
 
 def _info(
     change_ids: Sequence[int],
     found: dict[int, tuple[int, str, str, int, str | None, int]],
-    files: tuple[str, ...],
+    names: Iterable[tuple[int, str]],
 ) -> ChangeInfo | None:
+    """Return what *found* says of changes; *names*: of the files of each, if there are several."""
     there = [one for one in change_ids if one in found]
     if not there:
         return None
     # of several, the newest speaks
     _, author, comments, when, revlink, _ = found[there[-1]]
-    count = sum(found[one][5] for one in there)
+    count = found[there[-1]][5]
+    if len(there) > 1:
+        count = len({name for change_id, name in names if change_id in there})
     lines = comments.strip().splitlines()
     subject = lines[0].strip() if lines else ""
-    return ChangeInfo(tuple(there), author, subject, comments, files, count, when, revlink or None)
+    return ChangeInfo(tuple(there), author, subject, comments, (), count, when, revlink or None)

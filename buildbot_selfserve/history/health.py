@@ -53,56 +53,60 @@ class Base(NamedTuple):
 
 
 class Comparison:
-    """Compares revisions of one branch with those before them.
+    """Compares revisions with those before them on their branches.
 
-    :param line: the revisions: a part of the line of the branch without gaps
+    :param pushed: the revisions, each on its branch
     """
 
     def __init__(
-        self, connection: sa.Connection, facts: Facts, branch: Branch, line: Sequence[Pushed]
+        self, connection: sa.Connection, facts: Facts, pushed: Sequence[tuple[Branch, Pushed]]
     ) -> None:
         self._connection = connection
         self._facts = facts
-        self._line = line
-        self._ancestry = Ancestry(connection, facts, branch, line)
-        self._at: dict[str, AtRevision] = {}
-        self.load(line)
+        self._pushed = pushed
+        on: dict[Branch, list[Pushed]] = {}
+        for branch, one in pushed:
+            on.setdefault(branch, []).append(one)
+        self.ancestry = {
+            branch: Ancestry(connection, facts, branch, its) for branch, its in on.items()
+        }
+        self._at: dict[Pushed, AtRevision] = {}
+        self.load(one for _, one in pushed)
 
     def load(self, pushed: Iterable[Pushed]) -> None:
         """Read what builders have made of revisions that were not read yet."""
-        new = {one.revision: one for one in pushed if one.revision not in self._at}
-        found = states_at(self._connection, self._facts, list(new.values()))
-        self._at.update(zip(new, found, strict=True))
+        new = list(dict.fromkeys(one for one in pushed if one not in self._at))
+        self._at.update(zip(new, states_at(self._connection, self._facts, new), strict=True))
 
     def at(self, pushed: Pushed) -> AtRevision:
         """Return what builders have made of a revision that was read."""
-        return self._at[pushed.revision]
+        return self._at[pushed]
 
-    def nearest(self, pushed: Pushed) -> str | None:
+    def nearest(self, branch: Branch, pushed: Pushed) -> str | None:
         """Return the nearest revision before this one."""
-        before = self._ancestry.before(pushed, 1)
+        before = self.ancestry[branch].before(pushed, 1)
         return before[0].revision if before else None
 
-    def bases(self) -> dict[str, dict[str, Base]]:
-        """Return, for each revision and builder with a result, what it is compared with."""
-        found: dict[str, dict[str, Base]] = {one.revision: {} for one in self._line}
+    def bases(self) -> list[dict[str, Base]]:
+        """Return for each revision what its builders that have a result are compared with."""
+        found: list[dict[str, Base]] = [{} for _ in self._pushed]
         for look in _LOOKS:
             before = {
-                one.revision: self._ancestry.before(one, look)
-                for one in self._line
-                if self._missing(one, found)
+                number: self.ancestry[branch].before(one, look)
+                for number, (branch, one) in enumerate(self._pushed)
+                if self._missing(one, found[number])
             }
             self.load(it for its in before.values() for it in its)
-            for revision, its in before.items():
-                self._look(its, found[revision], self._at[revision])
+            for number, its in before.items():
+                missing = self._missing(self._pushed[number][1], found[number])
+                self._look(its, found[number], missing)
         return found
 
-    def _missing(self, pushed: Pushed, found: dict[str, dict[str, Base]]) -> bool:
-        its = found[pushed.revision]
-        return any(one.result and name not in its for name, one in self.at(pushed).states.items())
+    def _missing(self, pushed: Pushed, bases: dict[str, Base]) -> set[str]:
+        states = self.at(pushed).states.items()
+        return {name for name, one in states if one.result and name not in bases}
 
-    def _look(self, before: Sequence[Pushed], bases: dict[str, Base], at: AtRevision) -> None:
-        missing = {name for name, one in at.states.items() if one.result and name not in bases}
+    def _look(self, before: Sequence[Pushed], bases: dict[str, Base], missing: set[str]) -> None:
         for distance, pushed in enumerate(before, 1):
             states = self.at(pushed).states
             for name in [one for one in missing if one in states and states[one].result]:
@@ -111,10 +115,10 @@ class Comparison:
             if not missing:
                 return
 
-    def bases_at(self, pushed: Pushed, base: Pushed) -> dict[str, Base]:
+    def bases_at(self, branch: Branch, pushed: Pushed, base: Pushed) -> dict[str, Base]:
         """Return what each builder has made of *base*, to compare *pushed* with it."""
         self.load([base])
-        before = [one.revision for one in self._ancestry.before(pushed)]
+        before = [one.revision for one in self.ancestry[branch].before(pushed)]
         distance = before.index(base.revision) + 1 if base.revision in before else None
         states = self.at(base).states.items()
         return {name: Base(one, base.revision, distance) for name, one in states if one.result}
@@ -151,7 +155,7 @@ def _compared(
     state: BuilderState, base: Base | None, otherwise: BuilderChange, failed_step: str | None
 ) -> BuilderHealth:
     change = change_of(state, base, otherwise)
-    if base is None:
+    if base is None or change == "unknown":
         return BuilderHealth(state, change, None, None, None, failed_step)
     return BuilderHealth(
         state, change, base.state.result, base.revision, base.distance, failed_step
@@ -162,19 +166,34 @@ def health_of_line(
     connection: sa.Connection, facts: Facts, branch: Branch, line: Sequence[Pushed]
 ) -> tuple[Health, ...]:
     """Return the health of revisions that are a part of the line of *branch* without gaps."""
-    comparison = Comparison(connection, facts, branch, line)
+    comparison = Comparison(connection, facts, [(branch, one) for one in line])
+    if line:
+        comparison.ancestry[branch].add_line(line)
+    return _health_of(connection, comparison, [(branch, one) for one in line])
+
+
+def health_of_each(
+    connection: sa.Connection, facts: Facts, pushed: Sequence[tuple[Branch, Pushed]]
+) -> tuple[Health, ...]:
+    """Return the health of revisions between which there may be others, each on its branch."""
+    return _health_of(connection, Comparison(connection, facts, pushed), pushed)
+
+
+def _health_of(
+    connection: sa.Connection, comparison: Comparison, pushed: Sequence[tuple[Branch, Pushed]]
+) -> tuple[Health, ...]:
     bases = comparison.bases()
-    infos = change_infos(connection, line)
+    infos = change_infos(connection, [one for _, one in pushed])
     return tuple(
         Health(
-            revision_of(branch, pushed),
-            comparison.nearest(pushed),
-            comparison.at(pushed).verdict,
-            compared(comparison.at(pushed).states.values(), bases[pushed.revision]),
+            revision_of(branch, one),
+            comparison.nearest(branch, one),
+            comparison.at(one).verdict,
+            compared(comparison.at(one).states.values(), its_bases),
             info,
-            info.when if info is not None else comparison.at(pushed).asked_at,
+            info.when if info is not None else comparison.at(one).asked_at,
         )
-        for pushed, info in zip(line, infos, strict=True)
+        for (branch, one), its_bases, info in zip(pushed, bases, infos, strict=True)
     )
 
 
@@ -195,12 +214,12 @@ def health(
     pushed = facts.in_line(branch, revision.revision)
     if pushed is None:
         return None
-    comparison = Comparison(connection, facts, branch, [pushed])
+    comparison = Comparison(connection, facts, [(branch, pushed)])
     its_base = None if base is None else facts.in_line(branch, base.revision)
     if base is None:
-        bases = comparison.bases()[pushed.revision]
+        (bases,) = comparison.bases()
     else:
-        bases = {} if its_base is None else comparison.bases_at(pushed, its_base)
+        bases = {} if its_base is None else comparison.bases_at(branch, pushed, its_base)
     at = comparison.at(pushed)
     missing = [_missing(name, number) for name, number in reacting if name not in at.states]
     states = [*at.states.values(), *missing]
@@ -208,7 +227,7 @@ def health(
     info = change_info(connection, pushed)
     return Health(
         revision,
-        comparison.nearest(pushed) if base is None else base.revision,
+        comparison.nearest(branch, pushed) if base is None else base.revision,
         at.verdict,
         compared(states, bases, "new" if base is None else "unknown", steps.get),
         info,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -9,11 +11,14 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.history.change_info import change_infos
 from buildbot_selfserve.history.health import compared
+from buildbot_selfserve.history.health import health_of_each
 from buildbot_selfserve.history.health import health_of_line
 from buildbot_selfserve.history.health import revision_of
 from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import OwnPush
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
+from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.history.states import AtRevision
 from buildbot_selfserve.history.states import states_at
 from buildbot_selfserve.model import Branch
@@ -30,6 +35,8 @@ from buildbot_selfserve.model.pushes import Pushes
 _FIRST_LOOK, _MORE = 5, 4
 #: The builders that count as those of a branch are those of so many of its newest revisions.
 MOST_RECENT = 20
+#: A revision of a user is looked for in so many places.
+MOST_PLACES = 1000
 
 
 def pushes(
@@ -51,20 +58,27 @@ def pushes(
         line = facts.line(branch, limit + 1, None if than is None else than.position)
         found = health_of_line(connection, facts, branch, line[:limit])
     else:
-        newer = None if than is None or not than.change_ids else than.change_ids[0]
-        line = facts.pushed_by(branch, author, limit + 1, newer)
-        found = _each(connection, facts, [(branch, one) for one in line[:limit]])
+        own = _own_pushes_before(facts, branch, author, than)
+        line = [one.pushed for one in itertools.islice(own, limit + 1)]
+        found = health_of_each(connection, facts, [(branch, one) for one in line[:limit]])
     older = line[limit - 1].revision if len(line) > limit else None
     return Pushes(branch, found, older, author, limit)
 
 
-def _each(
-    connection: sa.Connection, facts: Facts, pushed: Sequence[tuple[Branch, Pushed]]
-) -> tuple[Health, ...]:
-    """Return the health of pushes between which there are others."""
-    return tuple(
-        one for branch, its in pushed for one in health_of_line(connection, facts, branch, [its])
-    )
+def _own_pushes_before(
+    facts: Facts, branch: Branch, user: str, than: Pushed | None
+) -> Iterator[OwnPush]:
+    """Yield the pushes of *user* on *branch*, older *than* one of them or of somebody."""
+    own = None if than is None else facts.own_change(than, user)
+    below = than.change_ids[0] if than is not None and than.change_ids else None
+    for one in facts.pushed_by(user, lambda place: _on(place, branch), own or below):
+        # those of one user stand in the order of their own changes
+        if own is not None or than is None or one.pushed.position < than.position:
+            yield one
+
+
+def _on(place: Sourcestamp, branch: Branch) -> list[Branch]:
+    return [branch] if place.belongs(branch) else []
 
 
 def pushes_of_user(
@@ -73,37 +87,53 @@ def pushes_of_user(
     site: Site,
     user: str,
     limit: int,
-    before: str | None = None,
+    before: Revision | None = None,
 ) -> Pushes:
     """Return the newest pushes of *user* on all branches.
 
-    :param before: only those that are older than this revision of theirs
+    :param before: only those that are older than this one of theirs
     """
-    found: list[tuple[Branch, Pushed]] = []
-    skipping = before is not None
-    more = False
-    for branch, pushed in _of_user(facts, site, user):
-        if skipping:
-            skipping = pushed.revision != before
-        elif len(found) == limit:
-            more = True
-            break
-        else:
-            found.append((branch, pushed))
-    older = found[-1][1].revision if more else None
-    return Pushes(None, _each(connection, facts, found), older, user, limit)
+    own = _own_pushes(facts, site, user, before)
+    found = list(itertools.islice(own, limit + 1))
+    load_found(connection, facts, list({one.branch for one in found}))
+    pushed = ((one.branch, one.pushed.revision) for one in found[:limit])
+    each = ((branch, facts.in_line(branch, revision)) for branch, revision in pushed)
+    shown = health_of_each(
+        connection, facts, [(branch, one) for branch, one in each if one is not None]
+    )
+    last = shown[-1].revision if len(found) > limit and shown else None
+    if last is None:
+        return Pushes(None, shown, None, user, limit)
+    return Pushes(None, shown, last.revision, user, limit, last.branch.name)
 
 
-def _of_user(facts: Facts, site: Site, user: str) -> Iterator[tuple[Branch, Pushed]]:
-    told: set[tuple[str, str]] = set()
-    for change_id, revision, place in facts.changes_by(user):
-        for branch in _branches_of(site, place):
-            pushed = facts.in_line(branch, revision)
-            if pushed is None or change_id not in pushed.change_ids:
-                continue
-            if (branch.name, pushed.revision) not in told:
-                told.add((branch.name, pushed.revision))
-                yield branch, pushed
+def _own_pushes(facts: Facts, site: Site, user: str, before: Revision | None) -> Iterator[OwnPush]:
+    than = None if before is None else facts.in_line(before.branch, before.revision)
+    own = None if than is None else facts.own_change(than, user)
+    found = facts.pushed_by(
+        user, lambda place: _branches_of(site, place), None if own is None else own + 1
+    )
+    if before is None:
+        return found
+    # the change may be on several branches, which follow each other
+    newer = itertools.takewhile(lambda one: one.branch.name != before.branch.name, found)
+    collections.deque(newer, maxlen=0)
+    return found
+
+
+def pushes_named(
+    connection: sa.Connection, facts: Facts, site: Site, user: str, text: str
+) -> list[Revision]:
+    """Return the pushes of *user* on all branches whose revision is *text*, the newest first."""
+    names = (_branches_of(site, place) for place in facts.places_of(text, MOST_PLACES))
+    branches = list({branch.name: branch for its in names for branch in its}.values())
+    found: list[tuple[int, int, Revision]] = []
+    for number, revision in enumerate(candidates(connection, facts, branches, text)):
+        pushed = facts.in_line(revision.branch, revision.revision)
+        own = None if pushed is None else facts.own_change(pushed, user)
+        if own is not None:
+            found.append((-own, number, revision))
+    return [revision for _, _, revision in sorted(found, key=lambda one: one[:2])]
 
 
 def _branches_of(site: Site, place: Sourcestamp) -> list[Branch]:
@@ -135,21 +165,24 @@ def newest_pushes(
 
 def last_green(
     connection: sa.Connection, facts: Facts, branch: Branch, selection: Selection, most: int
-) -> LastGreen | None:
+) -> LastGreen | int:
     """Return the newest revision at which all selected builders passed.
 
-    Those that are selected by a pattern count if they were asked for at the revisions that are
-    looked at, or at newer ones; those that are named always do.
+    Or else how many revisions were looked at. Builders that are selected by a pattern count if they
+    were asked for at one of the newest revisions; those that are named always do.
 
     :param most: so many revisions are looked at
     """
     load_found(connection, facts, (branch,))
     wanted = set(selection.exact)
-    distance, count, than = 0, _FIRST_LOOK, None
+    distance, than = 0, None
+    # the builders that count are known before the first of them is
+    count = _FIRST_LOOK if selection.names is None else MOST_RECENT
     while distance < most:
-        line = facts.line(branch, min(count, most - distance), than)
+        wanted_count = min(count, most - distance)
+        line = facts.line(branch, wanted_count, than)
         states = states_at(connection, facts, line)
-        for at in states if distance < MOST_RECENT else ():
+        for at in states if distance == 0 else ():
             wanted.update(name for name in at.states if selection.takes(name))
         for pushed, at in zip(line, states, strict=True):
             if _is_green(at, selection, wanted):
@@ -157,10 +190,10 @@ def last_green(
                 when = at.asked_at if info is None else info.when
                 return LastGreen(revision_of(branch, pushed), when, distance)
             distance += 1
-        if not line:
-            return None
+        if len(line) < wanted_count:
+            break
         than, count = line[-1].position, count * _MORE
-    return None
+    return distance
 
 
 def _is_green(at: AtRevision, selection: Selection, wanted: set[str]) -> bool:

@@ -5,12 +5,14 @@ What counts of a builder is said in ``verdict``; rows of whole requests are in `
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from typing import NamedTuple
 from typing import cast
 
 import sqlalchemy as sa
@@ -111,17 +113,22 @@ class _Tally:
             if self.latest is None or record[6] > self.latest[6]:
                 self.latest = record
         else:
-            self.other = _newer(self.other, record)
+            self.other = _newer_other(self.other, record)
 
     def add_request(self, record: Any, is_claimed: bool) -> None:
         """Add a request that no build stands for."""
         alone = (*record[:6], None, None, None, None, None, record[4])
         if record[3]:
-            self.other = _newer(self.other, alone)
+            self.other = _newer_other(self.other, alone)
         elif is_claimed:
             self.running = _newer(self.running, alone)
         else:
             self.pending = _newer(self.pending, alone)
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether anything was seen that counts: what Buildbot tried again does not."""
+        return bool(self.attempts or self.pending or self.running or self.other)
 
     def state(self, name: str, builder_id: int) -> BuilderState:
         """Return what this comes to."""
@@ -156,8 +163,25 @@ def _newer(one: Any, other: Any) -> Any:
     return other if one is None or _order(other) > _order(one) else one
 
 
+def _newer_other(one: Any, other: Any) -> Any:
+    """Return the same of what has no result, but what Buildbot would have tried again."""
+    if one is None or (one[11] in _OTHERS) != (other[11] in _OTHERS):
+        return one if one is not None and one[11] in _OTHERS else other
+    return _newer(one, other)
+
+
 def _order(record: Any) -> tuple[int, int]:
     return record[0], record[6] or 0
+
+
+class _Requests(NamedTuple):
+    """The requests of a revision, each with all its records, and those of its builds that count.
+
+    Others of these builds have found another revision.
+    """
+
+    whole: list[list[Any]]
+    builds: list[Any]
 
 
 def states_at(
@@ -165,76 +189,76 @@ def states_at(
 ) -> list[AtRevision]:
     """Return what each builder has made of these revisions, in their order."""
     buildsets = [facts.buildsets_at(one.stamp_ids) for one in pushed]
-    every = sorted(set().union(*buildsets))
-    by_buildset: dict[int, list[Any]] = {}
-    for record in _OF_BUILDSETS.of(connection, every):
-        by_buildset.setdefault(record[1], []).append(record)
-    found = [[record for one in its for record in by_buildset.get(one, ())] for its in buildsets]
-    if facts.has_abbreviations:
-        found = [_without_others(facts, *one) for one in zip(pushed, found, strict=True)]
-    _add_found(connection, pushed, found)
+    of_buildsets = _by_request(_OF_BUILDSETS.of(connection, sorted(set().union(*buildsets))))
+    by_buildset: dict[int, list[list[Any]]] = {}
+    for its in of_buildsets.values():
+        by_buildset.setdefault(its[0][1], []).append(its)
+    build_ids = sorted({one for its in pushed for one in its.build_ids})
+    request_of = dict(_REQUESTS_OF.of(connection, build_ids))
+    of_builds = _by_request(_OF_REQUESTS.of(connection, sorted(set(request_of.values()))))
+    found: list[_Requests] = []
+    for one, buildset_ids in zip(pushed, buildsets, strict=True):
+        requests = [its for it in sorted(buildset_ids) for its in by_buildset.get(it, ())]
+        others = _others(facts, one) if facts.has_abbreviations else set()
+        builds = [
+            record
+            for its in requests
+            for record in its
+            if record[6] is not None and record[6] not in others
+        ]
+        if one.build_ids:
+            there = {its[0][0] for its in requests}
+            counted = {record[6] for record in builds}
+            more = {request_of[it] for it in one.build_ids if it in request_of}
+            its_build_ids = set(one.build_ids) - counted
+            builds += (
+                record
+                for request_id in more
+                for record in of_builds.get(request_id, ())
+                if record[6] in its_build_ids
+            )
+            requests += (of_builds[it] for it in more - there if it in of_builds)
+        found.append(_Requests(requests, builds))
     return _tallied(connection, facts, found)
 
 
-def _without_others(facts: Facts, pushed: Pushed, records: list[Any]) -> list[Any]:
-    """Return *records* without builds that have found another revision."""
-    others = {
+def _others(facts: Facts, pushed: Pushed) -> set[int]:
+    """Return the builds of the sourcestamps of a revision that have found another one."""
+    return {
         build_id
         for its in facts.found_for(pushed.stamp_ids).values()
         for build_id, revision in its.items()
         if revision != pushed.revision
     }
-    return [record for record in records if record[6] not in others]
-
-
-def _add_found(
-    connection: sa.Connection, pushed: Sequence[Pushed], found: Sequence[list[Any]]
-) -> None:
-    """Add the builds, and their requests, that have found these revisions by themselves."""
-    build_ids = sorted({one for its in pushed for one in its.build_ids})
-    request_of = dict(_REQUESTS_OF.of(connection, build_ids))
-    by_request: dict[int, list[Any]] = {}
-    for record in _OF_REQUESTS.of(connection, sorted(set(request_of.values()))):
-        by_request.setdefault(record[0], []).append(record)
-    for one, records in zip(pushed, found, strict=True):
-        there = {record[6] for record in records}
-        records += (
-            record
-            for request_id in {request_of[it] for it in one.build_ids if it in request_of}
-            for record in by_request.get(request_id, ())
-            if record[6] in one.build_ids and record[6] not in there
-        )
 
 
 def _tallied(
-    connection: sa.Connection, facts: Facts, found: Sequence[list[Any]]
+    connection: sa.Connection, facts: Facts, found: Sequence[_Requests]
 ) -> list[AtRevision]:
-    every = [_by_request(records) for records in found]
-    alone = [_alone(by_request.values()) for by_request in every]
-    requests = [record for records in alone for record in records]
+    unbuilt = [[its[0] for its in one.whole if not _stands_for(its)] for one in found]
+    requests = [record for records in unbuilt for record in records]
     unclaimed = sorted({record[0] for record in requests if not record[3]})
     claimed = {one for (one,) in _CLAIMED.of(connection, unclaimed)}
-    unbuilt = sorted({record[1] for record in requests})
-    virtual = rows.virtual_builders(connection, unbuilt)
-    names = _names(connection, facts, (record for records in found for record in records))
+    virtual = rows.virtual_builders(connection, sorted({record[1] for record in requests}))
+    names = _names(connection, facts, itertools.chain(requests, *(one.builds for one in found)))
     told: list[AtRevision] = []
-    for records, its_alone in zip(found, alone, strict=True):
+    for one, its_unbuilt in zip(found, unbuilt, strict=True):
         tallies: dict[str, tuple[int, _Tally]] = {}
-        for record in records:
-            if record[6] is not None:
-                name = names[record[8]]
-                tally = tallies.get(name) or tallies.setdefault(name, (record[8], _Tally()))
-                tally[1].add_build(record)
-        for record in its_alone:
+        for record in one.builds:
+            name = names[record[8]]
+            tally = tallies.get(name) or tallies.setdefault(name, (record[8], _Tally()))
+            tally[1].add_build(record)
+        for record in its_unbuilt:
             name = virtual.get(record[1]) or names[record[2]]
             tally = tallies.get(name) or tallies.setdefault(name, (record[2], _Tally()))
             tally[1].add_request(record, record[0] in claimed)
         states = {
             name: tally.state(name, builder_id)
             for name, (builder_id, tally) in tallies.items()
-            if tally.attempts or tally.pending or tally.running or tally.other
+            if tally.is_anything
         }
-        told.append(AtRevision(states, min((record[5] for record in records), default=None)))
+        asked_at = min((its[0][5] for its in one.whole), default=None)
+        told.append(AtRevision(states, asked_at))
     return told
 
 
@@ -245,12 +269,8 @@ def _by_request(records: Iterable[Any]) -> dict[int, list[Any]]:
     return by_request
 
 
-def _alone(requests: Iterable[Sequence[Any]]) -> list[Any]:
-    """Return the requests that no build stands for, as rows of lists have them."""
-    return [its[0] for its in requests if not _stands_for(its)]
-
-
 def _stands_for(its: Sequence[Any]) -> bool:
+    """Whether builds tell all there is to tell of a request, as for rows of lists."""
     built = (record for record in its if record[6] is not None)
     if its[0][3]:
         return any(record[10] is None or record[11] != RETRY for record in built)

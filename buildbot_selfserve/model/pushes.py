@@ -181,6 +181,7 @@ class Pushes:
     """Revisions of a branch or of a user, the newest first.
 
     :param branch: ``None`` for those of a user on all branches
+    :param older_branch: the branch of that one, among the pushes of a user
     :param author: only those of this author
     :param older: the revision before which the next ones are, ``None`` if these are the last
     """
@@ -190,6 +191,7 @@ class Pushes:
     older: str | None
     author: str | None = None
     limit: int = 20
+    older_branch: str | None = None
 
 
 @dataclass(frozen=True)

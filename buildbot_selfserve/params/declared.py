@@ -194,6 +194,9 @@ PAGING: tuple[Param, ...] = (LIMIT, ROW_OFFSET)
 
 PUSH_LIMIT = Int("limit", "The maximum number of pushes.", default=20, minimum=1, maximum=100)
 BEFORE = Text("before", "Return only pushes that are older than this revision.", strict=True)
+BEFORE_BRANCH = Text(
+    "before_branch", "The branch of that revision; by default, where it was pushed last."
+)
 AUTHOR = Text(
     "author", "Return only pushes of this author: the whole name of a change, or the address in it."
 )

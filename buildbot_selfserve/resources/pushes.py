@@ -16,6 +16,7 @@ from buildbot_selfserve.model import Selection
 from buildbot_selfserve.params.declared import AUTHOR
 from buildbot_selfserve.params.declared import BASE
 from buildbot_selfserve.params.declared import BEFORE
+from buildbot_selfserve.params.declared import BEFORE_BRANCH
 from buildbot_selfserve.params.declared import MOST_PUSHES
 from buildbot_selfserve.params.declared import PUSH_LIMIT
 from buildbot_selfserve.params.kinds import Param
@@ -36,6 +37,20 @@ def _revision(ctx: ReadContext, branch: Branch, param: Param, text: str | None) 
         many = "several revisions begin so" if fitting else "there is no such revision"
         raise BadParameter(param.name, f"a revision on branch {branch.name}: {many}")
     return fitting[0]
+
+
+def _own_push(ctx: ReadContext, user: str, text: str | None, branch: str | None) -> Revision | None:
+    """Return the push of *user* that *text* names.
+
+    :param branch: only there; ``None``: the newest one
+    :raises BadParameter: there is none
+    """
+    if text is None:
+        return None
+    for one in ctx.history.pushes_named(user, text):
+        if branch in (None, one.branch.name):
+            return one
+    raise BadParameter(BEFORE.name, "a revision that this user has pushed")
 
 
 @declare(
@@ -69,10 +84,9 @@ def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int)
     selects count if they were requested at one of the newest revisions.
     """
     found = ctx.history.last_green(branch, selection, max)
-    if found is None:
-        raise NotFound(
-            f"No green revision on branch {branch.name}", f"looked at the newest {max} revisions"
-        )
+    if isinstance(found, int):
+        looked_at = "1 revision was" if found == 1 else f"the newest {found} revisions were"
+        raise NotFound(f"No green revision on branch {branch.name}", f"{looked_at} looked at")
     return found
 
 
@@ -84,18 +98,17 @@ class PushesPage(NamedTuple):
     """What only the pages of pushes show.
 
     :param tags: the tags by which builders are grouped, by their names
-    :param green: the newest green revision among *looked_at*; ``None`` if there is none
+    :param green: the newest green revision, or how many were looked at without finding one
     """
 
     tags: Mapping[str, str]
-    green: LastGreen | None = None
-    looked_at: int = 0
+    green: LastGreen | int = 0
 
 
 def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
     """Return what only the page of a branch shows."""
     green = ctx.history.last_green(branch, Selection(), LOOKED_AT)
-    return PushesPage(ctx.history.only_tags(), green, LOOKED_AT)
+    return PushesPage(ctx.history.only_tags(), green)
 
 
 def user_page(ctx: ReadContext, anybody: str) -> PushesPage:
@@ -126,14 +139,18 @@ def pushes(
 @declare(
     "GET",
     "/user/<anybody>/pushes",
-    params=(PUSH_LIMIT, BEFORE),
+    params=(PUSH_LIMIT, BEFORE, BEFORE_BRANCH),
     beside=user_page,
     returns=Pushes,
     template="user_pushes.html",
 )
-def user_pushes(ctx: ReadContext, anybody: str, limit: int, before: str | None) -> Pushes:
+def user_pushes(
+    ctx: ReadContext, anybody: str, limit: int, before: str | None, before_branch: str | None
+) -> Pushes:
     """List the pushes of this user on all branches, newest first.
 
-    The user is the whole author of a change, or the address in it, in any case.
+    The user is the whole author of a change, or the address in it. The Link header has the URL of
+    older pushes.
     """
-    return ctx.history.pushes_of_user(anybody, limit, before)
+    than = _own_push(ctx, anybody, before, before_branch)
+    return ctx.history.pushes_of_user(anybody, limit, than)

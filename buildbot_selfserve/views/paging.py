@@ -71,10 +71,15 @@ def links(
     )
 
 
-def older_url(path: str, query: tuple[tuple[str, str], ...], before: str) -> str:
-    """Return the URL of what is older than *before*."""
-    kept = [(name, text) for name, text in query if name != "before"]
-    return f"{path}?{urlencode([*kept, ('before', before)])}"
+def older_url(
+    path: str, query: tuple[tuple[str, str], ...], before: str, branch: str | None
+) -> str:
+    """Return the URL of what is older than *before*, which is on a *branch* if there are more."""
+    kept = [(name, text) for name, text in query if name not in ("before", "before_branch")]
+    kept.append(("before", before))
+    if branch is not None:
+        kept.append(("before_branch", branch))
+    return f"{path}?{urlencode(kept)}"
 
 
 def urls(path: str, query: tuple[tuple[str, str], ...], rows: PageInfo) -> Callable[[int], str]:

@@ -80,7 +80,9 @@ def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
     links = paging.links(read_request.path, read_request.query, rows)
     older = None
     if isinstance(value, Pushes) and value.older is not None:
-        older = paging.older_url(read_request.path, read_request.query, value.older)
+        older = paging.older_url(
+            read_request.path, read_request.query, value.older, value.older_branch
+        )
         links = (("Link", f'<{older}>; rel="next"'),)
     if read_request.form == "json":
         body = render.json_bytes(as_json(value, site))
@@ -255,13 +257,16 @@ def sourcestamps_of(
 def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBasis:
     """Return what the schedulers are to be asked with about a branch, or a revision of it.
 
-    :param texts: by noun; a revision is ``any_revision``
-    :raises NotFound: there is no such branch, or several such revisions
+    :param texts: by noun
+    :raises NotFound: there is no such branch or revision, or several such revisions
     """
 
     def work(reading: Reading) -> SetupBasis:
         found = lookup.resolve(reading, texts)
-        return reading.history.setup_basis(found["branch"], found.get("any_revision"))
+        branch, any_revision = found["branch"], found.get("any_revision")
+        if "revision" in found:
+            (any_revision,) = reading.history.any_revision(branch, found["revision"].revision)
+        return reading.history.setup_basis(branch, any_revision)
 
     basis: SetupBasis = reader.read(site, work)
     return basis

@@ -94,14 +94,14 @@ class Backend:
     async def site_for(self, route: Route, texts: dict[str, str], form: str = "json") -> Site:
         """Return what a reader must know of the configuration to answer *route* in a *form*.
 
-        :raises NotFound: the route needs to know what builds the branch, and there is no such one
+        :raises NotFound: the route needs to know what builds the branch, or a revision of it, and
+            there is no such one
         """
         if not (route.needs_setup or (route.page_needs_setup and form == "html")):
             return self.site
         nouns = {"branch": texts["branch"]}
-        about = texts.get("any_revision") or texts.get("revision")
-        if route.method == "GET" and about:
-            nouns["any_revision"] = about
+        if route.method == "GET":
+            nouns |= {noun: texts[noun] for noun in ("any_revision", "revision") if noun in texts}
         return replace(self.site, setup=await self._setup(nouns))
 
     async def master_state_for(self, route: Route, form: str = "json") -> bytes:

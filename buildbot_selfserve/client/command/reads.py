@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from buildbot_selfserve.client.command import checkout
 from buildbot_selfserve.client.command import completion
 from buildbot_selfserve.client.command.group import DONE
 from buildbot_selfserve.client.command.group import FAILED
@@ -19,8 +20,10 @@ from buildbot_selfserve.client.command.group import invocation
 from buildbot_selfserve.client.command.selecting import selection_of
 from buildbot_selfserve.client.command.selecting import selectors
 from buildbot_selfserve.client.command.waiting import progress
+from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import WaitTimedOut
 from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.sync import Client
 
 branch_argument = click.argument("branch", shell_complete=completion.branches)
 revision_argument = click.argument("revision")
@@ -247,7 +250,83 @@ def job(job_id: int) -> int:
     return {"ok": DONE, "running": TIMED_OUT}.get(found["status"], FAILED)
 
 
+@command("pushes", example="selfserve pushes main --limit 10")
+@click.argument("branch", required=False, shell_complete=completion.branches)
+@click.option("--author", help="Show only pushes of this author; without a branch, on all.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of pushes.")
+def pushes(branch: str | None, author: str | None, limit: int | None) -> None:
+    """List the pushes of a branch, newest first, with what fails.
+
+    Without a branch and an author, it is the branch that is checked out here.
+    """
+    asked = invocation()
+    if branch is None and author is not None:
+        found = asked.client().user_pushes(author, limit=limit)
+    else:
+        here = checkout.branch() if branch is None else branch
+        found = asked.client().pushes(here, limit=limit, author=author)
+    asked.screen.pushes(found)
+
+
+@command("status", example="selfserve status main 9d92304f")
+@click.argument("branch", required=False, shell_complete=completion.branches)
+@click.argument("revision", required=False)
+@click.option("--base", metavar="REVISION", help="Compare with this revision of the branch.")
+def status(branch: str | None, revision: str | None, base: str | None) -> int:
+    """Show whether a revision is good, one line a builder.
+
+    What needs attention comes first: what this revision broke, then what failed before, too.
+    Without a revision, it is the newest push of the branch; without a branch, the commit that is
+    checked out here. The exit status is 0 if it passed, 1 if it failed or if some builder has built
+    nothing there, and 3 while builds are pending or running.
+    """
+    asked = invocation()
+    client = asked.client()
+    if branch is None:
+        branch, revision = checkout.branch(), checkout.revision()
+    elif revision is None:
+        revision = _newest(client, branch)
+    found = client.health(branch, revision, base=base)
+    asked.screen.health(branch, found)
+    if found["verdict"] in ("pending", "running"):
+        return TIMED_OUT
+    return DONE if found["verdict"] == "passed" else FAILED
+
+
+def _newest(client: Client, branch: str) -> str:
+    found = client.pushes(branch, limit=1)
+    if not found:
+        raise NotFound(f"Nothing was pushed to branch {branch}")
+    return found[0]["revision"]
+
+
+@command("last-green", example="selfserve last-green main --builders 'linux-*'")
+@branch_argument
+@selectors
+@click.option("--max", "most", type=click.IntRange(min=1), help="Number of revisions to look at.")
+def last_green(
+    branch: str,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    most: int | None,
+) -> None:
+    """Print the newest revision at which all builders passed, or all that are selected.
+
+    The exit status is 6 if there is none.
+    """
+    asked = invocation()
+    found = asked.client().last_green(branch, **selection_of(builders, tags, exclude), max=most)
+    if asked.json:
+        asked.screen.value(found)
+    else:
+        asked.screen.names([found["revision"]])
+
+
 COMMANDS = [
+    pushes,
+    status,
+    last_green,
     branches,
     builders,
     builds,

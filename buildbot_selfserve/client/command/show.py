@@ -18,12 +18,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from buildbot_selfserve.client.rows import FAILED_STATES
+from buildbot_selfserve.client.rows import BuilderHealth
 from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.rows import Health
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import LogLine
 from buildbot_selfserve.client.rows import Outcome
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Plan
+from buildbot_selfserve.client.rows import Push
 from buildbot_selfserve.client.rows import Queue
 from buildbot_selfserve.client.rows import QueuedRequest
 from buildbot_selfserve.client.rows import Receipt
@@ -36,7 +40,20 @@ from buildbot_selfserve.client.rows import state
 SHORT_REVISION = 12
 #: Columns that are cut where a line has no room for all of them: names have a beginning that tells.
 _CUT = frozenset(
-    {"BUILDER", "REVISION", "OWNER", "BRANCH", "REPOSITORY", "WHO", "ACTION", "RESULT"}
+    {
+        "BUILDER",
+        "REVISION",
+        "OWNER",
+        "BRANCH",
+        "REPOSITORY",
+        "WHO",
+        "ACTION",
+        "RESULT",
+        "AUTHOR",
+        "SUBJECT",
+        "FAILING",
+        "FAILED IN",
+    }
 )
 #: Columns of sentences: they go on in the next line, between two words.
 _WRAPPED = frozenset({"NOTE", "WORKERS"})
@@ -47,6 +64,14 @@ ENDLESS = 100_000
 
 _STYLES = {
     "success": "green",
+    "passed": "green",
+    "passing": "green",
+    "fixed": "green",
+    "regressed": "bold red",
+    "still failing": "red",
+    "new": "yellow",
+    "flaky": "yellow",
+    "incomplete": "yellow",
     "warnings": "yellow",
     "failure": "red",
     "exception": "magenta",
@@ -177,6 +202,29 @@ class Screen:
         self.table(sets, map(_worker_set, queue["worker_sets"]))
         columns = ("REQUEST", "BUILDER", "BRANCH", "PRIORITY", "SINCE", "OWNER", "NOTE")
         self.table(columns, (_queued(one, self.moment) for one in queue["requests"]))
+
+    def pushes(self, pushes: Sequence[Push]) -> None:
+        """Show pushes, each with the builders that fail."""
+        if self.as_json:
+            self.value(pushes)
+            return
+        columns = ["REVISION", "WHEN", "VERDICT", "FAILING", "AUTHOR", "SUBJECT"]
+        rows = [_push(one, self.moment) for one in pushes]
+        if any("branch" in one for one in pushes):
+            columns.insert(0, "BRANCH")
+            rows = [(one.get("branch"), *row) for one, row in zip(pushes, rows, strict=True)]
+        self.table(columns, rows)
+
+    def health(self, branch: str, health: Health) -> None:
+        """Show whether a revision is good, builder by builder."""
+        if self.as_json:
+            self.value(health)
+            return
+        found = ", ".join(f"{count} {state}" for state, count in sorted(health["counts"].items()))
+        self.line(f"{branch} {health['revision']}: {health['verdict']} ({found or 'no builds'})")
+        if health["builders"]:
+            columns = ("BUILDER", "STATE", "CHANGE", "BUILDS", "BUILD", "FAILED IN", "BASE", "URL")
+            self.table(columns, map(_builder_health, health["builders"]))
 
     def receipt(self, receipt: Receipt) -> None:
         """Show what came of a job request."""
@@ -376,6 +424,34 @@ def _queued(one: QueuedRequest, moment: Callable[[int], str]) -> tuple[object, .
         moment(one["submittime"]),
         one["owner"],
         one["reason"]["msg"],
+    )
+
+
+def _push(push: Push, moment: Callable[[int], str]) -> tuple[object, ...]:
+    failing = [one["buildername"] for one in push["builders"] if one["state"] in FAILED_STATES]
+    return (
+        push["revision"][:SHORT_REVISION],
+        None if push["when"] is None else moment(push["when"]),
+        push["verdict"],
+        ", ".join(failing),
+        push["author"],
+        push["subject"],
+    )
+
+
+def _builder_health(one: BuilderHealth) -> tuple[object, ...]:
+    # without a result there is nothing to compare
+    change = "" if one["change"] == "unknown" else one["change"].replace("_", " ")
+    base = (one["base_revision"] or "")[:SHORT_REVISION]
+    return (
+        one["buildername"],
+        one["state"],
+        change,
+        one["attempts"],
+        one["build_id"],
+        one["failed_step"],
+        base,
+        one["url"],
     )
 
 

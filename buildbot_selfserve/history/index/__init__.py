@@ -13,8 +13,10 @@ from buildbot_selfserve.history.index.builds import got_revision
 from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.facts import OwnPush
 from buildbot_selfserve.history.index.facts import Pushed
 from buildbot_selfserve.history.index.facts import StampsAndBuilds
+from buildbot_selfserve.history.index.line import Position
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sync import Index
@@ -30,6 +32,8 @@ __all__ = [
     "Chosen",
     "Facts",
     "Index",
+    "OwnPush",
+    "Position",
     "Pushed",
     "Stamp",
     "StampsAndBuilds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ class Undecided(NamedTuple):
     :param place: the number of its place
     :param begin: the digits that it names; empty where it names no revision
     :param key: the newest sourcestamp when the build was asked for
+    :param request_id: of the build
+    :param patched: the build has a patch on top, and so is of no revision
     """
 
     stamp_id: int
@@ -39,6 +42,8 @@ class Undecided(NamedTuple):
     codebase: str
     begin: str
     key: int
+    request_id: int
+    patched: bool
 
 
 #: A revision, and the sourcestamp that it was found for.
@@ -55,9 +60,12 @@ class Builds:
         #: what the numbers under the revisions are: builds, and the numbers of places; ``None``
         #: for what a build has said no more when it was over
         self._finds: list[tuple[int, int] | None] = []
-        #: the revisions by these numbers, and where they stand in the line
+        #: the revisions by these numbers, and where they stand in the line: keys and requests
         self._revisions: list[str] = []
         self._keys = array("q")
+        self._requests = array("q")
+        #: the builds with a patch
+        self.patched: set[int] = set()
         #: hashes that were found, and the numbers of places where they were, each once
         self._hashes = Texts()
         #: what builds of an abbreviation have found, by that sourcestamp and by build
@@ -95,11 +103,13 @@ class Builds:
                 self._so_far.pop(build_id, None)
         self._found.add(new)
         self._hashes.add(self._new_hashes(new))
-        in_line: dict[int, list[tuple[int, int]]] = {}
+        in_line: dict[int, list[Position]] = {}
         for _, number in new:
-            in_line.setdefault(self._find(number)[1], []).append((self._keys[number], number))
-        for place, keys in in_line.items():
-            self._line.add_found(place, keys)
+            build_id, place = self._find(number)
+            if build_id not in self.patched:
+                in_line.setdefault(place, []).append(self._position(number))
+        for place, positions in in_line.items():
+            self._line.add_found(place, positions)
 
     def _note(self, build_id: int, found: Iterable[Found]) -> list[int]:
         """Note what a build has *found*; return the numbers of that."""
@@ -109,6 +119,9 @@ class Builds:
             self._finds.append((build_id, undecided.place))
             self._revisions.append(revision)
             self._keys.append(undecided.key)
+            self._requests.append(undecided.request_id)
+            if undecided.patched:
+                self.patched.add(build_id)
             if undecided.begin:
                 self._whole.setdefault(undecided.stamp_id, {})[build_id] = revision
         return numbers
@@ -135,12 +148,16 @@ class Builds:
         found = self._finds[number]
         return None if found is None else Find(self._revisions[number], *found)
 
-    def position(self, revision: str, build_id: int) -> Position | None:
-        """Return where in the line it stands that a build has found this *revision*."""
-        for number in self._found.of(revision):
-            if self._find(number)[0] == build_id:
-                return found_at(self._keys[number], number)
-        return None
+    def position(self, revision: str, build_ids: Collection[int]) -> Position | None:
+        """Return where in the line it stands that the first of these has found *revision*."""
+        numbers = list(self._found.of(revision))
+        if is_hash(revision):
+            numbers += [number for _, number in self._found.abbreviating(revision)]
+        its = [self._position(one) for one in numbers if self._find(one)[0] in build_ids]
+        return min(its, default=None)
+
+    def _position(self, number: int) -> Position:
+        return found_at(self._keys[number], self._requests[number], number)
 
     @property
     def has_abbreviations(self) -> bool:

@@ -6,6 +6,7 @@ import bisect
 import heapq
 import itertools
 from array import array
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -67,13 +68,18 @@ class Changes:
                 self._by_key.setdefault(key, set()).add(name)
         return changes
 
-    def forget_before(self, first: int | None) -> None:
-        """Forget the changes before *first*, or all: Buildbot deletes the oldest ones."""
+    def forget_before(self, first: int | None) -> Collection[int]:
+        """Forget the changes before *first*, or all: Buildbot deletes the oldest ones.
+
+        Return their sourcestamps.
+        """
         count = self._ids.before(first)
+        forgotten = self._stamps[:count]
         if count:
             self._ids.cut(count)
             del self._names[:count]
             del self._stamps[:count]
+        return forgotten
 
     @property
     def forgotten_until(self) -> int:
@@ -100,6 +106,11 @@ class Changes:
         """Return the first change of a sourcestamp, also one that was forgotten."""
         changes = self._of_stamp.of(stamp_id)
         return changes[0] if changes else None
+
+    def is_of(self, change_id: int, user: str) -> bool:
+        """Whether a change is of *user*, who is a whole name or the address in it."""
+        where = self._ids.where(change_id)
+        return where is not None and not self.known_as(user).isdisjoint(self._names[where])
 
     def all_of(self, stamp_id: int) -> list[int]:
         """Return the changes of a sourcestamp that are still there, by id."""

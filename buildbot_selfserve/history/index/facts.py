@@ -30,6 +30,8 @@ from buildbot_selfserve.model import one_spelling
 
 #: Seconds by which the clock of a master that builds may be behind that of the one that was asked.
 CLOCK_SLACK = 60
+#: So many changes are looked at before others may have the lock.
+SOME_CHANGES = 100
 
 
 class About(NamedTuple):
@@ -68,11 +70,21 @@ class Pushed(NamedTuple):
     codebases: frozenset[str]
     by_hand: bool
 
-    def is_comparable(self, other: Pushed) -> bool:
+    def is_of_same_source(self, other: Pushed) -> bool:
         """Whether *other* is a push of the same source, so that this one may come after it."""
-        return not other.by_hand and (
-            not self.codebases or not self.codebases.isdisjoint(other.codebases)
+        return (
+            not self.codebases
+            or not other.codebases
+            or not self.codebases.isdisjoint(other.codebases)
         )
+
+
+class OwnPush(NamedTuple):
+    """A push of somebody, by the first change of theirs."""
+
+    branch: Branch
+    pushed: Pushed
+    change_id: int
 
 
 #: Buildsets, and for each the sourcestamp that stands for it.
@@ -201,50 +213,68 @@ class Facts:
         with self._lock:
             places = self._stamps.places(branch)
             positions = self._stamps.line.older(places, than)
-            pushed = (self._pushed(branch, one) for one in positions)
+            known: dict[str, Pushed | None] = {}
+            pushed = (self._pushed(branch, one, known) for one in positions)
             return list(itertools.islice((one for one in pushed if one is not None), count))
 
     def pushed_by(
-        self, branch: Branch, user: str, count: int, before: int | None = None
-    ) -> list[Pushed]:
-        """Return the newest *count* revisions on *branch* with a change of *user*.
+        self, user: str, branches_of: Callable[[Sourcestamp], Iterable[Branch]], below: int | None
+    ) -> Iterator[OwnPush]:
+        """Yield the revisions with changes of *user*, the newest of their first ones first.
 
-        :param before: only those whose changes have lower ids
+        :param branches_of: the branches that are asked about, of those where something is
+        :param below: only changes with lower ids
         """
-        with self._lock:
-            places = self._stamps.places(branch)
-            stamps = (one for _, one in self._changes.by(user, before) if one in self._stamps)
-            positions = (
-                self._stamps.line.position(one)
-                for one in stamps
-                if self._stamps.place(one) in places
-            )
-            pushed = (self._pushed(branch, one) for one in positions)
-            return list(itertools.islice((one for one in pushed if one is not None), count))
+        while True:
+            with self._lock:
+                changes = list(itertools.islice(self._changes.by(user, below), SOME_CHANGES))
+                found = [
+                    one
+                    for change_id, stamp_id in changes
+                    for one in self._own_pushes(user, branches_of, change_id, stamp_id)
+                ]
+            yield from found
+            if len(changes) < SOME_CHANGES:
+                return
+            below = changes[-1][0]
 
-    def changes_by(self, user: str) -> Iterator[tuple[int, str, Sourcestamp]]:
-        """Yield the changes of *user*, their revisions and where they are, the newest first."""
-        with self._lock:
-            found = list(self._changes.by(user))
-        for change_id, stamp_id in found:
-            at = self._revision_at(stamp_id)
-            if at is not None:
-                yield change_id, *at
+    def _own_pushes(
+        self,
+        user: str,
+        branches_of: Callable[[Sourcestamp], Iterable[Branch]],
+        change_id: int,
+        stamp_id: int,
+    ) -> Iterator[OwnPush]:
+        if stamp_id not in self._stamps:
+            return
+        stamp = self._stamps[stamp_id]
+        revision = self._whole(stamp.revision, self._stamps.place(stamp_id))
+        for branch in branches_of(stamp.place):
+            pushed = self._in_line(branch, revision)
+            # the same may have been pushed several times, and to several places
+            if pushed is not None and self._own_change(pushed, user) == change_id:
+                yield OwnPush(branch, pushed, change_id)
 
-    def _revision_at(self, stamp_id: int) -> tuple[str, Sourcestamp] | None:
+    def own_change(self, pushed: Pushed, user: str) -> int | None:
+        """Return the first change of *user* of what was pushed."""
         with self._lock:
-            if stamp_id not in self._stamps:
-                return None
-            stamp = self._stamps[stamp_id]
-            return self._whole(stamp.revision, self._stamps.place(stamp_id)), stamp.place
+            return self._own_change(pushed, user)
+
+    def _own_change(self, pushed: Pushed, user: str) -> int | None:
+        return next((one for one in pushed.change_ids if self._changes.is_of(one, user)), None)
 
     def in_line(self, branch: Branch, revision: str) -> Pushed | None:
         """Return where a *revision* stands, ``None`` if nothing was pushed or built there."""
         with self._lock:
             return self._in_line(branch, revision)
 
-    def _pushed(self, branch: Branch, position: Position) -> Pushed | None:
-        """Return what stands at a *position*, ``None`` if it stands elsewhere."""
+    def _pushed(
+        self, branch: Branch, position: Position, known: dict[str, Pushed | None]
+    ) -> Pushed | None:
+        """Return what stands at a *position*, ``None`` if it stands elsewhere.
+
+        :param known: revisions that were met before, as many builds find the same
+        """
         if position.found < 0:
             stamp = self._stamps[position.stamp_id]
             revision, place = stamp.revision, self._stamps.place(stamp.id)
@@ -253,12 +283,17 @@ class Facts:
             if find is None:
                 return None
             revision, place = find.revision, find.place
-        pushed = self._in_line(branch, self._whole(revision, place))
+        revision = self._whole(revision, place)
+        if revision not in known:
+            known[revision] = self._in_line(branch, revision)
+        pushed = known[revision]
         return pushed if pushed is not None and pushed.position == position else None
 
     def _in_line(self, branch: Branch, revision: str) -> Pushed | None:
         stamps, builds = self._by_branch((branch,), self._at(revision, True))
-        build_ids = tuple(sorted(builds.get(branch, {}).get(revision, ())))
+        build_ids = tuple(
+            sorted(builds.get(branch, {}).get(revision, set()) - self._builds.patched)
+        )
         stamp_ids = tuple(
             sorted(stamps.get(branch, {}).get(revision, set()) - self._stamps.patched)
         )
@@ -266,7 +301,7 @@ class Facts:
         if anchor is not None:
             position: Position | None = self._stamps.line.position(anchor)
         else:
-            position = self._builds.position(revision, build_ids[0]) if build_ids else None
+            position = self._builds.position(revision, build_ids)
         if position is None:
             return None
         changes = {one for stamp_id in stamp_ids for one in self._changes.all_of(stamp_id)}
@@ -292,11 +327,10 @@ class Facts:
 
         That of its first change, or else the first that something was built of.
         """
-        changes = ((self._changes.first_of(one), one) for one in stamp_ids)
-        changed = [(change_id, one) for change_id, one in changes if change_id is not None]
+        changed = [(its[0], one) for one in stamp_ids if (its := self._changes.all_of(one))]
         if changed:
             return min(changed)[1]
-        return next((one for one in stamp_ids if self._buildsets.of_stamp(one)), None)
+        return next((one for one in stamp_ids if self._buildsets_at((one,))), None)
 
     @property
     def has_abbreviations(self) -> bool:
@@ -414,11 +448,14 @@ class Facts:
     def buildsets_at(self, stamp_ids: Iterable[int]) -> set[int]:
         """Return the buildsets of these sourcestamps, without those with a patch."""
         with self._lock:
-            found = {one for stamp_id in stamp_ids for one in self._buildsets.of_stamp(stamp_id)}
-            patched = self._stamps.patched
-            if not patched:
-                return found
-            return {one for one in found if patched.isdisjoint(self._buildsets.stamps(one))}
+            return self._buildsets_at(stamp_ids)
+
+    def _buildsets_at(self, stamp_ids: Iterable[int]) -> set[int]:
+        found = {one for stamp_id in stamp_ids for one in self._buildsets.of_stamp(stamp_id)}
+        patched = self._stamps.patched
+        if not patched:
+            return found
+        return {one for one in found if patched.isdisjoint(self._buildsets.stamps(one))}
 
     def of_user(self, branch: Branch, user: str) -> set[int]:
         """Return the buildsets of the changes of *user* on *branch*, and perhaps of deleted ones.

@@ -146,42 +146,45 @@ class Ingest:
         self._changes.add_buildsets(added)
 
     def _add_builds(self, builds: Records) -> None:
-        for build_id, _, started_at, asked_at, buildset_id in builds:
+        for build_id, request_id, started_at, asked_at, buildset_id in builds:
             if started_at - asked_at >= LATE:
                 self._builds.add_late([(started_at, buildset_id)])
-            self._search(build_id, buildset_id)
+            self._search(build_id, buildset_id, request_id)
 
-    def _search(self, build_id: int, buildset_id: int) -> None:
+    def _search(self, build_id: int, buildset_id: int, request_id: int) -> None:
         stamp_ids = filter(self._stamps.is_undecided, self._buildsets.stamps(buildset_id))
-        undecided = tuple(self._undecided(one, buildset_id) for one in stamp_ids)
+        undecided = tuple(self._undecided(one, buildset_id, request_id) for one in stamp_ids)
         if undecided:
             self._builds.searching[build_id] = undecided
 
-    def _undecided(self, stamp_id: int, buildset_id: int) -> Undecided:
+    def _undecided(self, stamp_id: int, buildset_id: int, request_id: int) -> Undecided:
         stamp = self._stamps[stamp_id]
         place = self._stamps.place(stamp_id)
         key = self._buildsets.newest_stamp(buildset_id)
-        return Undecided(stamp_id, place, stamp.place.codebase, stamp.revision, key)
+        patched = not self._stamps.patched.isdisjoint(self._buildsets.stamps(buildset_id))
+        return Undecided(
+            stamp_id, place, stamp.place.codebase, stamp.revision, key, request_id, patched
+        )
 
     def begin_builds(
         self,
         open_buildsets: Iterable[int],
         late: Iterable[tuple[int, int]],
-        found: Iterable[tuple[int, int, int | None, str | None]],
+        found: Iterable[tuple[int, int, int, int | None, str | None]],
     ) -> None:
         """Take in what there is of builds.
 
         :param late: when those started that started late, and their buildsets
-        :param found: builds of sourcestamps that are undecided, their buildsets, when they were
-            over, and the JSON of what they found
+        :param found: builds of sourcestamps that are undecided, their buildsets and requests, when
+            they were over, and the JSON of what they found
         """
         with self._lock:
             self._buildsets.close(self._buildsets.open.difference(open_buildsets))
             self._trimmed = len(self._buildsets.open)
             self._builds.add_late(late)
             over = []
-            for build_id, buildset_id, complete_at, value in found:
-                self._search(build_id, buildset_id)
+            for build_id, buildset_id, request_id, complete_at, value in found:
+                self._search(build_id, buildset_id, request_id)
                 if complete_at is not None:
                     over.append((build_id, value, True))
             self._builds.resolve(over)
@@ -222,7 +225,9 @@ class Ingest:
     def forget_changes(self, first: int | None) -> None:
         """Forget the changes before *first*: Buildbot deletes the oldest ones."""
         with self._lock:
-            self._changes.forget_before(first)
+            for stamp_id in self._changes.forget_before(first):
+                if stamp_id in self._stamps and self._changes.newest_of(stamp_id) is None:
+                    self._stamps.line.forget_change(stamp_id, self._stamps.place(stamp_id))
 
     def trim(self, begun_with: set[int], still_open: Iterable[int]) -> None:
         """Keep of the buildsets that were open those that still are.

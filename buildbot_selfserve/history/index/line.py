@@ -13,6 +13,7 @@ import bisect
 import heapq
 import itertools
 from array import array
+from collections import deque
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -23,13 +24,18 @@ from buildbot_selfserve.history.index.columns import Pairs
 
 #: The sourcestamps of more places than this are sorted together.
 MOST_PLACES = 50
+#: A change that comes so late that so many with higher ids are known stands behind these.
+MOST_RECENT = 1000
+#: Buildbot's ids have so many bits.
+_ID_BITS = 31
 
 
 class Position(NamedTuple):
     """Where something stands: what came later is greater.
 
     :param key: the id of the newest sourcestamp at that time
-    :param order: among those of the same key; 0 is the sourcestamp of that id
+    :param order: among those of the same key: 0 is the sourcestamp of that id; of others the id of
+        the change, or of the build request whose build has found the revision
     :param stamp_id: the sourcestamp; 0 where a build has found the revision
     :param found: the number of that in what builds have found; -1 for a sourcestamp
     """
@@ -40,17 +46,28 @@ class Position(NamedTuple):
     found: int = -1
 
 
+class FirstChange(NamedTuple):
+    """The first change of a sourcestamp, and what was the newest sourcestamp of changes before."""
+
+    change_id: int
+    stamp_id: int
+    place: int
+    newest_before: int
+
+
 class Line:
     """The order of all sourcestamps, and of what builds have found, by the numbers of places."""
 
     def __init__(self) -> None:
         self._stamps: dict[int, array[int]] = {}
-        #: the numbers of what builds have found, under their keys
+        #: the numbers of what builds have found, under their keys and orders
         self._found: dict[int, Pairs] = {}
         #: sourcestamps that stand elsewhere than their ids say, also by themselves
         self._moved_in: dict[int, list[Position]] = {}
         self._moved: dict[int, Position] = {}
         self._newest_changed = 0
+        #: the newest changes: those that come later may have lower ids
+        self._recent: deque[FirstChange] = deque(maxlen=MOST_RECENT)
 
     def add_stamp(self, stamp_id: int, place: int) -> None:
         """Add a sourcestamp that names a revision."""
@@ -61,7 +78,20 @@ class Line:
             ids.insert(bisect.bisect_left(ids, stamp_id), stamp_id)
 
     def add_change(self, change_id: int, stamp_id: int, place: int) -> None:
-        """Note the first change of a sourcestamp; changes come in the order of their ids."""
+        """Note the first change of a sourcestamp."""
+        later: list[FirstChange] = []
+        while self._recent and self._recent[-1].change_id > change_id:
+            # ids are no order in time: this one was committed after those
+            later.append(self._recent.pop())
+            self._forget(later[-1])
+            self._newest_changed = later[-1].newest_before
+        self._add(change_id, stamp_id, place)
+        for one in reversed(later):
+            if one.stamp_id != stamp_id:
+                self._add(one.change_id, one.stamp_id, one.place)
+
+    def _add(self, change_id: int, stamp_id: int, place: int) -> None:
+        self._recent.append(FirstChange(change_id, stamp_id, place, self._newest_changed))
         if stamp_id < self._newest_changed:
             # it was there before its change: somebody had asked for it by hand
             position = Position(self._newest_changed, change_id, stamp_id)
@@ -69,13 +99,19 @@ class Line:
             bisect.insort(self._moved_in.setdefault(place, []), position)
         self._newest_changed = max(stamp_id, self._newest_changed)
 
-    def add_found(self, place: int, found: Iterable[tuple[int, int]]) -> None:
-        """Note what builds have found in a place.
+    def _forget(self, change: FirstChange) -> None:
+        position = self._moved.pop(change.stamp_id, None)
+        if position is not None:
+            self._moved_in[change.place].remove(position)
 
-        :param found: the newest sourcestamp when a build was asked for, and the number under which
-            it is known what it has found
-        """
-        self._found.setdefault(place, Pairs()).add(found)
+    def forget_change(self, stamp_id: int, place: int) -> None:
+        """Note that a sourcestamp has no change any more."""
+        self._forget(FirstChange(0, stamp_id, place, 0))
+
+    def add_found(self, place: int, positions: Iterable[Position]) -> None:
+        """Note where something stands that builds have found in a place."""
+        pairs = ((_both(one.key, one.order), one.found) for one in positions)
+        self._found.setdefault(place, Pairs()).add(pairs)
 
     def position(self, stamp_id: int) -> Position:
         """Return where a sourcestamp stands."""
@@ -104,14 +140,19 @@ class Line:
                 yield Position(ids[where], 0, ids[where])
 
 
-def found_at(key: int, number: int) -> Position:
-    """Return where something stands that a build has found."""
-    return Position(key, number + 1, 0, number)
+def found_at(key: int, request_id: int, number: int) -> Position:
+    """Return where something stands that a build of a request has found."""
+    return Position(key, request_id, 0, number)
+
+
+def _both(key: int, order: int) -> int:
+    return key << _ID_BITS | order
 
 
 def _older_found(found: Pairs, than: Position | None) -> Iterator[Position]:
-    for key, number in found.descending(None if than is None else than.key + 1):
-        position = found_at(key, number)
+    below = None if than is None else _both(than.key, than.order) + 1
+    for both, number in found.descending(below):
+        position = found_at(both >> _ID_BITS, both & ((1 << _ID_BITS) - 1), number)
         if than is None or position < than:
             yield position
 

@@ -106,9 +106,9 @@ BUILDS = sa.select(
     requests.c.buildsetid,
 ).select_from(builds.join(requests, requests.c.id == builds.c.buildrequestid))
 
-#: Builds, whether they are over, and what they found.
+#: Builds, their buildsets and requests, whether they are over, and what they found.
 FOUND = sa.select(
-    builds.c.id, requests.c.buildsetid, builds.c.complete_at, _properties.c.value
+    builds.c.id, requests.c.buildsetid, requests.c.id, builds.c.complete_at, _properties.c.value
 ).select_from(
     requests.join(builds, builds.c.buildrequestid == requests.c.id).outerjoin(
         _properties,

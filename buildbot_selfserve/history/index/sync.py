@@ -215,7 +215,7 @@ def load_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branc
     searching = facts.ingest.searching(where)
     if searching:
         records = queries.FOUND_BY.of(connection, searching)
-        looked_at = ((build_id, value, end is not None) for build_id, _, end, value in records)
+        looked_at = ((build_id, value, end is not None) for build_id, _, _, end, value in records)
         facts.ingest.resolve(looked_at)
 
 
