@@ -191,7 +191,7 @@ def test_nobody_is_hindered_by_a_plan(furnished: Furnished, open_page: Callable[
     ):
         page.set_viewport_size(WIDE)
         page.goto(furnished.url("revision"))
-        page.get_by_text("Only some builders").click()
+        page.locator("summary", has_text="Only some builders").click()
         page.get_by_role("button", name=button).click()
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
         found[title] = faults(page)
@@ -216,7 +216,7 @@ def test_a_list_of_builders_is_searched(tmp_path: Path, open_page: Callable[...,
         page = open_page(viewport=WIDE)
         log_in(page, master.url)
         page.goto(f"{master.url}/self-serve/main/rev/{REVISION}")
-        page.get_by_text("Only some builders").click()
+        page.locator("summary", has_text="Only some builders").click()
         boxes = page.locator(".boxes.many label:visible")
         expect(boxes).to_have_count(201)
         page.get_by_label("Search the builders").fill("LINUX -19")
