@@ -16,6 +16,8 @@ from typing import TypeVar
 
 from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model import Destination
+from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import IF_PLAN
@@ -27,6 +29,9 @@ from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.permissions import Permission
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+#: Values in place of whose page browsers get that of a revision, or of what was asked for.
+_LEADING = (Destination, Health, LastGreen)
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
 _SEGMENT = re.compile(r"<([a-z_]+)>|[A-Za-z0-9_.-]+")
@@ -99,7 +104,7 @@ class Route:
     @property
     def leads_on(self) -> bool:
         """Return whether browsers are led to a page of something else."""
-        return self.returns is Destination
+        return self.returns in _LEADING
 
     @property
     def text(self) -> str:

@@ -43,6 +43,7 @@ EXISTING = {
     "builder": "fast",
     "builder_set": "nightly",
     "user": USER,
+    "anybody": USER,
     "job": "1",
 }
 #: Ends a branch that cannot exist.

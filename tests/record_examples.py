@@ -63,7 +63,7 @@ READS = {
         {"branch": "main", "revision": REVISION}, {"stableDelay": 0}
     ),
     "GET /<branch>/rev/<revision>/health": Asked({"branch": "main", "revision": REVISION}),
-    "GET /<branch>/last_green": Asked({"branch": "main"}, {"builders": "fast"}),
+    "GET /<branch>/last_green": Asked({"branch": "main"}, {"builders": ["fast"]}),
     "GET /<branch>/pushes": Asked({"branch": "main"}),
     "GET /user/<anybody>/pushes": Asked({"user": "ada"}),
     "GET /<branch>/permissions": Asked({"branch": "main"}),
@@ -181,7 +181,7 @@ def _waiting(master: ProcessMaster) -> list[Any]:
 def _ask(master: ProcessMaster, route: Route, asked: Asked) -> dict[str, Any]:
     texts = {name: quote(str(text), safe="") for name, text in asked.path.items()}
     path = "/self-serve" + route.shown_path.format(**texts).rstrip("/")
-    query = f"?{urlencode(asked.query)}" if asked.query else ""
+    query = f"?{urlencode(asked.query, doseq=True)}" if asked.query else ""
     fields = {
         name: value if isinstance(value, str | int) else json.dumps(value)
         for name, value in asked.body.items()

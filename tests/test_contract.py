@@ -42,6 +42,7 @@ EXISTING = {
     "revision": REVISION,
     "job": "1",
     "user": USER,
+    "anybody": USER,
     "any_revision": REVISION,
     "builder": "fast",
     "builder_set": "nightly",
@@ -60,6 +61,7 @@ MISSING = {
     "any_revision": None,
     # a user without builds has none; nobody knows all users
     "user": None,
+    "anybody": None,
 }
 #: Values that a parameter of a type must refuse; Text takes everything that can be stored.
 BAD: dict[type[Param], list[str]] = {

@@ -377,7 +377,7 @@ async def test_what_failed_is_rerun_and_what_is_missing_filled_in(master: Any) -
     nothing = plan(await send(master, form_with(document, "Rerun failed (2)")))
     assert planned(nothing) == {"Leave alone: 2 builders": ["fast", "opt/mac #1"]}
     assert nothing.xpath("//form[@id='confirm']/button") == []
-    job, _ = await press(master, document, "Fill in missing")
+    job, _ = await press(master, document, "Fill in missing (1)")
     assert job["action"] == "fill_missing"
     assert outcomes(job) == [("slow", "created")]
 

@@ -129,7 +129,7 @@ async def test_a_read_is_about_the_builders_that_are_selected(route: Any, master
     page = await master.get("/self-serve/main/builders?x=1&x=2", json=False)
     assert "builders?x=1&x=2&format=json" in str(page.header("link"))
 
-    documentation = await master.get("/self-serve", json=False)
+    documentation = await master.get("/self-serve/api", json=False)
     assert "Default failure, exception." in documentation.text
 
     # as it is done for a job request

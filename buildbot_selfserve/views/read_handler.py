@@ -19,8 +19,10 @@ from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Destination
+from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
@@ -140,6 +142,8 @@ def _destination(value: Any) -> Destination | None:
     """Return the page to which a browser is led in place of one of *value*."""
     if isinstance(value, Destination):
         return value
+    if isinstance(value, Health | LastGreen):
+        return page_of_revision(value.revision)
     if isinstance(value, Branches) and value.only is not None:
         return page_of_revision(value.only)
     return value.only if isinstance(value, SearchResults) else None
