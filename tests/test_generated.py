@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -78,6 +79,11 @@ def test_schemathesis_finds_nothing(
             *checks,
         ],
         cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SETTINGS.parent.parent),
+            "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
+        },
         capture_output=True,
         text=True,
         timeout=BUDGET * 5,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
+from twisted.internet import defer
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
@@ -20,6 +22,9 @@ from buildbot_selfserve.model import NewPriority
 
 #: The highest priority: the column has 32 bits.
 HIGHEST = 2**31 - 1
+
+#: Lets each master write the priorities of one job request after those of another.
+_locks: WeakKeyDictionary[Any, defer.DeferredLock] = WeakKeyDictionary()
 
 _requests, _claims = Model.buildrequests, Model.buildrequest_claims
 
@@ -33,7 +38,11 @@ async def reprioritize(
     :raises Refused: none of them waits any more
     :raises BadParameter: one is to be the next, and there is no higher priority
     """
-    changed: dict[int, int] = await master.db.pool.do(_set_where_pending, priorities)
+    # on MySQL and MariaDB, Buildbot's tables know no transactions, and no row is locked
+    one_at_a_time = _locks.setdefault(master, defer.DeferredLock())
+    changed: dict[int, int] = await one_at_a_time.run(
+        master.db.pool.do, _set_where_pending, priorities
+    )
     await mq_producer.requests(master, list(changed), "update")
     wanted = {one.request_id: one.priority for one in priorities} | changed
     states = await current_state.request_states(master, wanted)
