@@ -313,8 +313,8 @@ async def test_a_revision_that_was_collapsed_away_has_not_passed(master: Any) ->
     )
     assert verdict_of(done) == ("incomplete", [], [])
     page = await master.get(at(middle), json=False)
-    assert "<strong>Ended: incomplete</strong>" in page.text
-    assert "Cancelled or skipped" in page.text
+    assert '<span class="verdict-word incomplete">Incomplete:</span>' in page.text
+    assert "Without a result (" in page.text
     assert f"<title>{middle[:12]} on main: incomplete" in page.text
     # until it is built
     (row,) = (await master.get(at(middle))).json
@@ -347,9 +347,9 @@ async def test_a_rebuild_that_passes_turns_a_revision_green(master: Any) -> None
     # what clients of old go by stays as it was
     assert (done["job_complete"], done["job_passed"], done["failed"]) == (True, False, 1)
     page = await master.get(at(revision), json=False)
-    assert 'class="verdict passed"' in page.text
-    assert "Failed, then passed" in page.text
-    assert "Flaky, both passed and failed here: fast" in page.text
+    assert '<span class="verdict-word passed">Passed' in page.text
+    assert "Passed on a rerun (1)" in page.text
+    assert "fast is flaky here" in page.text
     assert f"<title>{revision[:12]} on main: passed" in page.text
     assert verdict_of(await rebuilt()) == ("failed", ["fast"], ["fast"])
     # what waits leaves the rest as it stands
