@@ -8,7 +8,7 @@ SOURCES := benchmarks buildbot_selfserve demo docs tests noxfile.py setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all fuzz check format lint types docs changelog nox examples screenshots dist
-.PHONY: bench bench-report bench-writes soak clean
+.PHONY: bench bench-report bench-writes bench-pushes soak clean
 
 help:
 	@echo "make demo     run a Buildbot with self-serve, and walk through it"
@@ -22,6 +22,7 @@ help:
 	@echo "make nox      run the quick tests on other Pythons and on the oldest dependencies"
 	@echo "make examples   record the examples of the documents anew, on a real master"
 	@echo "make bench    measure reads and the reactor beside Buildbot's own REST API, in minutes"
+	@echo "make bench-pushes   measure pushes beside Buildbot's REST API, in minutes"
 	@echo "make bench-writes   measure bulk job requests beside Buildbot's own way, in minutes"
 	@echo "make soak     use a master in all ways at once for 20 minutes, and look for leaks"
 	@echo "make screenshots   take the pictures of the documents anew, in Chromium"
@@ -123,6 +124,9 @@ soak: $(VENV)/dev
 bench-writes: $(VENV)/dev
 	$(BIN)/python -W ignore -m benchmarks.writes
 	$(BIN)/python -W ignore -m benchmarks.plans
+
+bench-pushes: $(VENV)/dev
+	$(BIN)/python -W ignore -m benchmarks.pushes --builds 1000000
 
 clean:
 	rm -rf $(VENV) $(CROSSBAR) .nox build dist site demo-run *.egg-info

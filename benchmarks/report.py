@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import plots
+from benchmarks import pushes
 from benchmarks import runs
 from benchmarks import wanted
 from benchmarks.runs import Figures
@@ -36,7 +37,8 @@ def write(results: Path, document: Path) -> None:
     """Write *document* from the kept *results*, and its plots beside it in ``images/``."""
     known = runs.load(results)
     writes, plans = runs.load_writes(results), runs.load_plans(results)
-    document.write_text(text(known, writes, plans, runs.load_notes(results)))
+    measured_pushes = runs.load_pushes(results)
+    document.write_text(text(known, writes, plans, runs.load_notes(results), measured_pushes))
     images = document.parent / "images"
     images.mkdir(exist_ok=True)
     plots.draw(known, images)
@@ -171,7 +173,11 @@ connections, asked for one row every 50 ms. The windows are the quietest of seve
 
 
 def text(
-    known: Sequence[Run], writes: Sequence[Figures], plans: Sequence[Figures], notes: str
+    known: Sequence[Run],
+    writes: Sequence[Figures],
+    plans: Sequence[Figures],
+    notes: str,
+    measured_pushes: Sequence[Figures] = (),
 ) -> str:
     """Return ``docs/performance.md``.
 
@@ -183,7 +189,8 @@ def text(
         largest[run.database] = run  # the largest comes last
     parts += [summary(run, known, writes, wanted.BUILDS) for run in largest.values()]
     parts += ["## Smaller histories\n", *_smaller(known, largest.values())]
-    parts += [_writes_text(writes), _plans_text(plans), _machine_text(largest.values())]
+    parts += [_writes_text(writes), _plans_text(plans), _pushes_text(measured_pushes)]
+    parts.append(_machine_text(largest.values()))
     return "\n".join(part for part in parts if part)
 
 
@@ -241,6 +248,19 @@ def _plans_text(plans: Sequence[Figures]) -> str:
         "200 requests beside one transaction for each.\n"
     )
     return f"{intro}\n{_table(head, rows)}\n"
+
+
+def _pushes_text(measured: Sequence[Figures]) -> str:
+    if not measured:
+        return ""
+    intro = (
+        f"## Pushes, at {measured[0]['builds']:,} builds\n\n"
+        f"The newest {pushes.PUSHES} pushes of a branch, beside the best that a client of\n"
+        "Buildbot's REST API can do for the same builders and states, and beside the requests\n"
+        "that Buildbot's console view sends for its page.\n"
+    )
+    bounds = [wanted.below(*one) for one in pushes.checks(measured)]
+    return f"{intro}\n{pushes.table(measured)}\n\n{_table_of_checks(bounds)}\n"
 
 
 def _act(one: Figures, act: str) -> str:

@@ -23,6 +23,7 @@ from buildbot_selfserve import __version__
 RESULTS = Path(__file__).parent / "results"
 WRITES = "writes.json"
 PLANS = "plans.json"
+PUSHES = "pushes.json"
 #: What is to be said of them.
 NOTES = "notes.md"
 
@@ -85,7 +86,7 @@ def load(folder: Path) -> list[Run]:
     runs = [
         Run(**json.loads(path.read_text()))
         for path in folder.glob("*-*.json")
-        if path.name not in (WRITES, PLANS)
+        if path.name not in (WRITES, PLANS, PUSHES)
     ]
     order = ["sqlite", "postgresql"]
     return sorted(runs, key=lambda one: (order.index(one.database), one.builds))
@@ -101,6 +102,13 @@ def load_writes(folder: Path) -> list[Figures]:
 def load_plans(folder: Path) -> list[Figures]:
     """Return what ``benchmarks.plans`` has measured, if it has."""
     path = folder / PLANS
+    found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def load_pushes(folder: Path) -> list[Figures]:
+    """Return what ``benchmarks.pushes`` has measured, if it has."""
+    path = folder / PUSHES
     found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
     return found
 

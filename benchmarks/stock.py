@@ -49,9 +49,10 @@ class Stock:
         self.connection = connection
         self.requests = 0
         fields = [("field", "builderid"), ("field", "name")]
-        self.names = {one["builderid"]: one["name"] for one in self._get("builders", fields)}
+        self.names = {one["builderid"]: one["name"] for one in self.get("builders", fields)}
 
-    def _get(self, path: str, query: Iterable[tuple[str, Any]] = ()) -> list[Item]:
+    def get(self, path: str, query: Iterable[tuple[str, Any]] = ()) -> list[Item]:
+        """Return what is at a path of the API."""
         self.requests += 1
         url = f"/api/v2/{path}?{urlencode(list(query))}"
         answer: Item = orjson.loads(self.connection.get(url, attempts=_ATTEMPTS))
@@ -65,9 +66,9 @@ class Stock:
         """Return everything that was asked for at the revision."""
         changes = self._changes(case)
         builds = [build for one in changes for build in self._builds_of(one)]
-        known = self._by_ids("buildrequests", "buildrequestid", _ids(builds, "buildrequestid"))
+        known = self.by_ids("buildrequests", "buildrequestid", _ids(builds, "buildrequestid"))
         buildsets = _ids(known, "buildsetid") | set(self._open(case, case.revision))
-        requests = self._by_ids("buildrequests", "buildsetid", buildsets)
+        requests = self.by_ids("buildrequests", "buildsetid", buildsets)
         return self._rows(requests, builds)
 
     def is_done(self, case: Case) -> bool:
@@ -80,9 +81,9 @@ class Stock:
         """Return what happened on the day."""
         begin, end = case.begin, case.begin + DAY
         during = [("submitted_at__ge", begin - DAY), ("submitted_at__lt", end)]
-        buildsets = _on_branch(self._get("buildsets", during), case.branch)
-        requests = self._by_ids("buildrequests", "buildsetid", buildsets)
-        builds = self._by_ids("builds", "buildrequestid", _ids(requests, "buildrequestid"))
+        buildsets = _on_branch(self.get("buildsets", during), case.branch)
+        requests = self.by_ids("buildrequests", "buildsetid", buildsets)
+        builds = self.by_ids("builds", "buildrequestid", _ids(requests, "buildrequestid"))
         return [
             row
             for row in self._rows(requests, builds)
@@ -102,7 +103,7 @@ class Stock:
                 *_CHANGE_FIELDS,
                 ("field", "author"),
             ]
-            changes = self._get("changes", query)
+            changes = self.get("changes", query)
             for one in changes:
                 rows += self._builds_of(one)
                 if len(rows) >= _MOST:
@@ -113,12 +114,12 @@ class Stock:
 
     def build(self, case: Case) -> list[Item]:
         """Return one build, with its request and its properties."""
-        (build,) = self._get(f"builds/{case.build_id}", [("property", "*")])
+        (build,) = self.get(f"builds/{case.build_id}", [("property", "*")])
         return [{**self._request(build["buildrequestid"]), **build}]
 
     def request(self, case: Case) -> list[Item]:
         """Return one request, with its properties and builds."""
-        builds = self._get(f"buildrequests/{case.request_id}/builds")
+        builds = self.get(f"buildrequests/{case.request_id}/builds")
         return self._rows([self._request(case.request_id)], builds)
 
     def pending(self, case: Case) -> list[Item]:
@@ -126,9 +127,9 @@ class Stock:
         open_sets = self._open(case, "")
         wanted = [("complete", "false")]
         requests = [
-            one for one in self._get("buildrequests", wanted) if one["buildsetid"] in open_sets
+            one for one in self.get("buildrequests", wanted) if one["buildsetid"] in open_sets
         ]
-        return self._rows(requests, self._get("builds", wanted))
+        return self._rows(requests, self.get("builds", wanted))
 
     def builders(self, case: Case) -> list[str]:
         """Return the builders that were asked to build the branch on the last day.
@@ -136,8 +137,8 @@ class Stock:
         For all of them such a client would have to read all buildsets there are.
         """
         newest = [("submitted_at__ge", END - DAY)]
-        found = _on_branch(self._get("buildsets", newest), case.branch)
-        requests = self._by_ids("buildrequests", "buildsetid", found)
+        found = _on_branch(self.get("buildsets", newest), case.branch)
+        requests = self.by_ids("buildrequests", "buildsetid", found)
         return sorted({self.names[one["builderid"]] for one in requests})
 
     # -- pieces
@@ -149,26 +150,27 @@ class Stock:
             ("revision__lt", case.revision + "g"),
             *_CHANGE_FIELDS,
         ]
-        return [one for one in self._get("changes", query) if one["branch"] == case.branch]
+        return [one for one in self.get("changes", query) if one["branch"] == case.branch]
 
     def _builds_of(self, change: Item) -> list[Item]:
-        return self._get(f"changes/{change['changeid']}/builds")
+        return self.get(f"changes/{change['changeid']}/builds")
 
     def _open(self, case: Case, revision: str) -> set[int]:
-        found = self._get("buildsets", [("complete", "false")])
+        found = self.get("buildsets", [("complete", "false")])
         return _on_branch(found, case.branch, revision)
 
     def _request(self, request_id: int) -> Item:
-        (request,) = self._get(f"buildrequests/{request_id}")
-        (buildset,) = self._get(f"buildsets/{request['buildsetid']}")
-        properties = self._get(f"buildsets/{request['buildsetid']}/properties")
+        (request,) = self.get(f"buildrequests/{request_id}")
+        (buildset,) = self.get(f"buildsets/{request['buildsetid']}")
+        properties = self.get(f"buildsets/{request['buildsetid']}/properties")
         return {**request, "buildset": buildset, "properties": properties}
 
-    def _by_ids(self, path: str, name: str, ids: Collection[int]) -> list[Item]:
+    def by_ids(self, path: str, name: str, ids: Collection[int]) -> list[Item]:
+        """Return what has one of these *ids* as its *name*."""
         found: list[Item] = []
         for some in _batches(sorted(ids)):
             # without "__in" buildrequests take the first id and forget the others
-            found += self._get(path, [(f"{name}__in", one) for one in some])
+            found += self.get(path, [(f"{name}__in", one) for one in some])
         return found
 
     def _rows(self, requests: Iterable[Item], builds: Iterable[Item]) -> list[Item]:

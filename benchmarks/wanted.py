@@ -83,7 +83,8 @@ def _at_least(what: str, wanted: float, measured: float, unit: str = "×") -> Ch
     return Check(what, f"≥ {wanted:,g}{unit}", f"{_short(measured)}{unit}", met)
 
 
-def _below(what: str, wanted: float, measured: float, unit: str = "") -> Check:
+def below(what: str, wanted: float, measured: float, unit: str = "") -> Check:
+    """Return the check that *measured* is at most what is *wanted*."""
     return Check(what, f"≤ {wanted:g}{unit}", f"{_short(measured)}{unit}", measured <= wanted)
 
 
@@ -100,9 +101,9 @@ def _of_reads(run: Run) -> Iterator[Check]:
     if run.database == "postgresql":
         for question in (*RATIOS[run.database], "request", "pending"):
             worst = max(run.ratios(question, "ours", "raw"))
-            yield _below(f"{question}: over SQL alone, worst case", OVER_SQL, worst, "×")
+            yield below(f"{question}: over SQL alone, worst case", OVER_SQL, worst, "×")
     slowest = max(run.times("builders", "ours"))
-    yield _below("builders: worst case (ms)", BUILDERS, slowest)
+    yield below("builders: worst case (ms)", BUILDERS, slowest)
 
 
 def _of_growth(run: Run, smaller: Run | None) -> Iterator[Check]:
@@ -111,7 +112,7 @@ def _of_growth(run: Run, smaller: Run | None) -> Iterator[Check]:
     for question in GROWING:
         pairs = zip(run.times(question, "ours"), smaller.times(question, "ours"), strict=True)
         worst = max(one / other for one, other in pairs)
-        yield _below(f"{question}: growth from 100k builds, worst case", GROWTH, worst, "×")
+        yield below(f"{question}: growth from 100k builds, worst case", GROWTH, worst, "×")
 
 
 def _of_reactor(run: Run) -> Iterator[Check]:
@@ -121,16 +122,16 @@ def _of_reactor(run: Run) -> Iterator[Check]:
         if figures is None:
             continue
         for key, most in bounds.items():
-            yield _below(f"{scene}: {TITLES[key]}", most, _number(figures[key]))
+            yield below(f"{scene}: {TITLES[key]}", most, _number(figures[key]))
         if scene == "8 clients, revisions":
             answers = figures["crowd"]["answers_s"]
             yield _at_least(f"{scene}: answers a second", ANSWERS[run.database], answers, "")
         if scene == "50 revisions a second" and idle is not None:
             ratio = _number(figures["pool_p50"]) / _number(idle["pool_p50"])
-            yield _below(f"{scene}: database pool, median, over idle", POOL_OVER_IDLE, ratio, "×")
+            yield below(f"{scene}: database pool, median, over idle", POOL_OVER_IDLE, ratio, "×")
         else:
             what = f"{scene}: is_done of one more client, median (ms)"
-            yield _below(what, ALONE, _number(figures["alone"].get("p50")))
+            yield below(what, ALONE, _number(figures["alone"].get("p50")))
 
 
 def _number(figure: float | None) -> float:

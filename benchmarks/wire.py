@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Collection
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
@@ -51,11 +52,18 @@ class Connection:
         self.lost = 0.0
         self._socket: socket.socket | None = None
 
-    def get(self, path: str, accept: str = JSON, attempts: int = 1) -> bytes:
+    def get(
+        self,
+        path: str,
+        accept: str = JSON,
+        attempts: int = 1,
+        statuses: Collection[int] = (200,),
+    ) -> bytes:
         """Return the body of the answer.
 
         :param attempts: how often it is asked when no answer comes
-        :raises Lost: none came, or its status is not 200
+        :param statuses: that are answers
+        :raises Lost: none came, or its status is another one
         """
         for last in range(attempts - 1, -1, -1):
             begun = time.perf_counter()
@@ -67,7 +75,7 @@ class Connection:
                 if not last:
                     raise
                 continue
-            if status != 200:
+            if status not in statuses:
                 raise Lost(f"{status} for {path}: {body[:200]!r}")
             return body
         raise AssertionError("unreachable")

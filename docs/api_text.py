@@ -162,6 +162,49 @@ text of 1 to 256 characters without control characters, a different one for each
 
 Without a key, what is sent twice is done twice.
 
+## Verdicts
+
+The **latest result** of a builder at a revision is that of the newest of its builds there that
+ended with success, warnings, a failure or an exception. What was cancelled or skipped only counts
+if there is no such build, and what Buildbot tried again (RETRY) never does. Builds with a patch on
+top, as from a try scheduler, are not builds of the revision.
+
+The `verdict` of a revision, in `is_done`, `health` and `pushes`:
+
+| Verdict | Meaning |
+|---|---|
+| `pending` | builds are pending, and none is running; or nothing was requested yet |
+| `running` | a build is running, or about to start |
+| `passed` | the latest result of each builder is a success, with or without warnings |
+| `failed` | the latest result of some builder is a failure or an exception |
+| `incomplete` | nothing failed, but some builder has only cancelled or skipped builds or requests |
+
+The `state` of a builder is its latest result, `passed`, `warnings`, `failed` or `exception`; or
+`cancelled` or `skipped` if it has none. It is `running` or `pending` while that is so, whatever it
+had before. In `health` it is `missing` if a scheduler would build the revision with it, and nobody
+has requested that; the verdict and the pushes leave these out.
+
+The `change` of a builder compares its latest result, also while it builds again:
+
+| Change | Meaning |
+|---|---|
+| `regressed` | it passed before, and fails here |
+| `still_failing` | it failed before, too |
+| `fixed` | it failed before, and passes here |
+| `passing` | it passed before, too |
+| `flaky` | it has both passed and failed here |
+| `new` | it has no result at any of the 50 revisions before |
+| `unknown` | it has no result here, or none at `base` |
+
+*Before* is the nearest earlier revision of the branch where this builder has a result, or the one
+that `base` names. Each builder has its own: `base_revision`, and `distance` says how many
+revisions earlier. If Buildbot knows the commits (its pollers have `codebase=`), first parents
+decide which revisions are earlier; otherwise the order of the changes on the branch and in the
+codebase. What was only built by hand is not a base, unless the branch has no changes at all.
+
+A **push** is a revision with a change. A revision that was only built by hand is listed, too: it
+has no `author`, and stands where its first request was made.
+
 ## Reads
 
 Every GET also takes HEAD, and this parameter:

@@ -81,6 +81,26 @@ def test_plans_are_measured(tmp_path: Path) -> None:
     assert done.stdout.count("\n| ") == 4
 
 
+@pytest.mark.heavy
+def test_pushes_are_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "pushes.json"
+    arguments = f"--builds 2000 --database sqlite --rounds 1 --folder {tmp_path} --json {figures}"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.pushes", *arguments.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(figures.read_text())
+    assert len(measured) == 4
+    assert all(one["rows"] > 0 and one["stock"] > one["pushes"] > 0 for one in measured)
+    text = report.text([], [], [], "", measured)
+    assert "| pushes: worst case (ms) | ≤ 20 |" in text
+    assert "| health: over a revision, worst case | ≤ 3× |" in text
+
+
 def test_a_history_is_made_up_as_said() -> None:
     history = plan(Sizes(20_000))
     assert len(history.builds) == pytest.approx(20_000, rel=0.05)
@@ -300,7 +320,8 @@ def test_soak_sees_a_traceback_of_ours_only() -> None:
 def test_the_document_is_made_from_the_results() -> None:
     known = runs.load(runs.RESULTS)
     writes, plans = runs.load_writes(runs.RESULTS), runs.load_plans(runs.RESULTS)
-    made = report.text(known, writes, plans, runs.load_notes(runs.RESULTS))
+    notes, pushes = runs.load_notes(runs.RESULTS), runs.load_pushes(runs.RESULTS)
+    made = report.text(known, writes, plans, notes, pushes)
     assert report.DOCUMENT.read_text() == made, "run make bench-report"
     for name, _ in report.plots.titles(known):
         assert (report.DOCUMENT.parent / "images" / name).exists()

@@ -171,6 +171,7 @@ def test_the_programs_of_the_client(documented: Documented) -> None:
         ["tests success", "2 builds requested [2, 3]", "passed"],
         [f"{URL}/self-serve"],
         ["main feature/x", "passed"],
+        ["passed []", "9d92304f 0"],
         [
             "Nothing failed",
             "1 build would be requested ['tests']",

@@ -24,7 +24,9 @@ from buildbot_selfserve.model import Site
 from tests.plain_pushes import Compared
 from tests.plain_pushes import PlainPushes
 from tests.push_history import PushHistory
+from tests.pushed import Pushed
 
+EVERY_DATABASE = True
 SITE = Site("self-serve", "http://localhost:8010/")
 BRANCHES = (
     Branch("main", ("main",)),
@@ -165,3 +167,15 @@ def try_history(connection: sa.Connection, seed: int, size: int) -> None:
 @given(st.integers(0, 2**32), st.integers(1, 30))
 def test_drawn_histories(connection: sa.Connection, seed: int, size: int) -> None:
     try_history(connection, seed, size)
+
+
+def test_a_drawn_history_on_each_database(pushed: Pushed) -> None:
+    chance = random.Random(24)
+    for number in range(36):
+        draw(pushed.history, chance)
+        if number % 12 == 11:
+            pushed.history.flush()
+            with pushed.reading.connect() as reading:
+                compare(reading, pushed.index)
+    with pushed.reading.connect() as reading:
+        compare(reading, Index())

@@ -167,7 +167,7 @@ class History:
 
     def health(self, revision: Revision, base: Revision | None = None) -> Health | None:
         """Return the health of *revision*, compared with *base* or what was before it."""
-        reacting = builders.existing_named(self.connection, self._setup.reacting)
+        reacting = builders.existing_named(self.connection, self.facts, self._setup.reacting)
         return health.health(self.connection, self.facts, revision, base, reacting)
 
     def pushes(

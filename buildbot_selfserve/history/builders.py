@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Set
@@ -16,6 +17,7 @@ from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import builders_on
 from buildbot_selfserve.history.index import chosen_lately
+from buildbot_selfserve.history.index import load_names
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
@@ -33,6 +35,12 @@ _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.
 _tags, _tagged = Model.tags, Model.builders_tags
 _builds = Model.builds
 _schedulers = Model.schedulers
+_ON_MASTERS = Statement(
+    sa.select(_on_masters.c.builderid)
+    .select_from(_on_masters.join(_masters, _masters.c.id == _on_masters.c.masterid))
+    .where(_masters.c.active == 1),
+    _on_masters.c.builderid,
+)
 _DISABLED = Statement(sa.select(_schedulers.c.name).where(_schedulers.c.enabled == 0))
 
 #: Begins the names of Buildbot's own builders, such as ``__Janitor``; it lets nobody else use them
@@ -194,10 +202,18 @@ def setup_basis(
     return SetupBasis(branch, None, models, places, disabled)
 
 
-def existing_named(connection: sa.Connection, names: Iterable[str]) -> list[tuple[str, int]]:
+def existing_named(
+    connection: sa.Connection, facts: Facts, names: Collection[str]
+) -> list[tuple[str, int]]:
     """Return those of *names* that are builders of a master now, with their ids."""
-    existing = _existing(connection)
-    return [(name, existing[name].builder_id) for name in names if name in existing]
+    wanted = {one for one in names if not one.startswith(BUILDBOTS_OWN)}
+    known = facts.names("builders")
+    if not wanted.issubset(known.values()):
+        load_names(connection, facts)
+        known = facts.names("builders")
+    ids = {name: builder_id for builder_id, name in known.items() if name in wanted}
+    existing = {one for (one,) in _ON_MASTERS.of(connection, sorted(ids.values()))}
+    return [(name, ids[name]) for name in names if ids.get(name) in existing]
 
 
 def builder_names(connection: sa.Connection) -> list[str]:

@@ -20,6 +20,8 @@ from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.states import AtRevision
+from buildbot_selfserve.history.states import Results
+from buildbot_selfserve.history.states import results_at
 from buildbot_selfserve.history.states import states_at
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
@@ -47,7 +49,7 @@ _FAILED_STEPS = Statement(
 class Base(NamedTuple):
     """What a builder has made of a revision before."""
 
-    state: BuilderState
+    result: str
     revision: str
     distance: int | None
 
@@ -70,16 +72,20 @@ class Comparison:
         self.ancestry = {
             branch: Ancestry(connection, facts, branch, its) for branch, its in on.items()
         }
-        self._at: dict[Pushed, AtRevision] = {}
-        self.load(one for _, one in pushed)
+        each = list(dict.fromkeys(one for _, one in pushed))
+        self._at = dict(zip(each, states_at(connection, facts, each), strict=True))
+        self._results: dict[Pushed, Results] = {
+            one: {name: state.result for name, state in at.states.items() if state.result}
+            for one, at in self._at.items()
+        }
 
-    def load(self, pushed: Iterable[Pushed]) -> None:
-        """Read what builders have made of revisions that were not read yet."""
-        new = list(dict.fromkeys(one for one in pushed if one not in self._at))
-        self._at.update(zip(new, states_at(self._connection, self._facts, new), strict=True))
+    def _load(self, pushed: Iterable[Pushed]) -> None:
+        """Read the results of revisions that were not read yet."""
+        new = list(dict.fromkeys(one for one in pushed if one not in self._results))
+        self._results.update(zip(new, results_at(self._connection, self._facts, new), strict=True))
 
     def at(self, pushed: Pushed) -> AtRevision:
-        """Return what builders have made of a revision that was read."""
+        """Return what builders have made of a revision that is compared."""
         return self._at[pushed]
 
     def nearest(self, branch: Branch, pushed: Pushed) -> str | None:
@@ -96,32 +102,31 @@ class Comparison:
                 for number, (branch, one) in enumerate(self._pushed)
                 if self._missing(one, found[number])
             }
-            self.load(it for its in before.values() for it in its)
+            self._load(it for its in before.values() for it in its)
             for number, its in before.items():
                 missing = self._missing(self._pushed[number][1], found[number])
                 self._look(its, found[number], missing)
         return found
 
     def _missing(self, pushed: Pushed, bases: dict[str, Base]) -> set[str]:
-        states = self.at(pushed).states.items()
-        return {name for name, one in states if one.result and name not in bases}
+        return self._results[pushed].keys() - bases.keys()
 
     def _look(self, before: Sequence[Pushed], bases: dict[str, Base], missing: set[str]) -> None:
         for distance, pushed in enumerate(before, 1):
-            states = self.at(pushed).states
-            for name in [one for one in missing if one in states and states[one].result]:
-                bases[name] = Base(states[name], pushed.revision, distance)
-                missing.discard(name)
+            results = self._results[pushed]
+            for name in missing & results.keys():
+                bases[name] = Base(results[name], pushed.revision, distance)
+            missing -= results.keys()
             if not missing:
                 return
 
     def bases_at(self, branch: Branch, pushed: Pushed, base: Pushed) -> dict[str, Base]:
         """Return what each builder has made of *base*, to compare *pushed* with it."""
-        self.load([base])
+        self._load([base])
         before = [one.revision for one in self.ancestry[branch].before(pushed)]
         distance = before.index(base.revision) + 1 if base.revision in before else None
-        states = self.at(base).states.items()
-        return {name: Base(one, base.revision, distance) for name, one in states if one.result}
+        results = self._results[base].items()
+        return {name: Base(one, base.revision, distance) for name, one in results}
 
 
 def change_of(state: BuilderState, base: Base | None, otherwise: BuilderChange) -> BuilderChange:
@@ -132,7 +137,7 @@ def change_of(state: BuilderState, base: Base | None, otherwise: BuilderChange) 
         return "flaky"
     if base is None:
         return otherwise
-    passed = base.state.result in PASSED_STATES
+    passed = base.result in PASSED_STATES
     if state.result in FAILED_STATES:
         return "regressed" if passed else "still_failing"
     return "passing" if passed else "fixed"
@@ -157,9 +162,7 @@ def _compared(
     change = change_of(state, base, otherwise)
     if base is None or change == "unknown":
         return BuilderHealth(state, change, None, None, None, failed_step)
-    return BuilderHealth(
-        state, change, base.state.result, base.revision, base.distance, failed_step
-    )
+    return BuilderHealth(state, change, base.result, base.revision, base.distance, failed_step)
 
 
 def health_of_line(

@@ -6,6 +6,7 @@ import collections
 import itertools
 from collections.abc import Iterator
 from collections.abc import Sequence
+from collections.abc import Set
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.history.states import AtRevision
+from buildbot_selfserve.history.states import results_at
 from buildbot_selfserve.history.states import states_at
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Revision
@@ -174,32 +176,48 @@ def last_green(
     :param most: so many revisions are looked at
     """
     load_found(connection, facts, (branch,))
-    wanted = set(selection.exact)
-    distance, than = 0, None
-    # the builders that count are known before the first of them is
-    count = _FIRST_LOOK if selection.names is None else MOST_RECENT
+    wanted = None if selection.names is None else selection.exact
+    if wanted != selection.names:
+        recent = states_at(connection, facts, facts.line(branch, MOST_RECENT))
+        asked_for = {name for at in recent for name in at.states if selection.takes(name)}
+        wanted = selection.exact | asked_for
+    distance, count, than = 0, _FIRST_LOOK, None
     while distance < most:
-        wanted_count = min(count, most - distance)
-        line = facts.line(branch, wanted_count, than)
-        states = states_at(connection, facts, line)
-        for at in states if distance == 0 else ():
-            wanted.update(name for name in at.states if selection.takes(name))
-        for pushed, at in zip(line, states, strict=True):
-            if _is_green(at, selection, wanted):
-                (info,) = change_infos(connection, [pushed])
+        line = facts.line(branch, min(count, most - distance), than)
+        for number, at in _perhaps_green(connection, facts, line, wanted):
+            if _is_green(at, wanted):
+                (info,) = change_infos(connection, [line[number]])
                 when = at.asked_at if info is None else info.when
-                return LastGreen(revision_of(branch, pushed), when, distance)
-            distance += 1
-        if len(line) < wanted_count:
+                return LastGreen(revision_of(branch, line[number]), when, distance + number)
+        distance += len(line)
+        if len(line) < count:
             break
         than, count = line[-1].position, count * _MORE
     return distance
 
 
-def _is_green(at: AtRevision, selection: Selection, wanted: set[str]) -> bool:
-    if selection.names is None:
+def _perhaps_green(
+    connection: sa.Connection, facts: Facts, line: Sequence[Pushed], wanted: Set[str] | None
+) -> Iterator[tuple[int, AtRevision]]:
+    """Yield which of *line* may be green, and what builders have made of these.
+
+    Results alone are read much faster than all that is under way.
+    """
+    perhaps = [
+        number
+        for number, results in enumerate(results_at(connection, facts, line))
+        if all(
+            one in PASSED_STATES
+            for one in (results.values() if wanted is None else map(results.get, wanted))
+        )
+    ]
+    return zip(perhaps, states_at(connection, facts, [line[one] for one in perhaps]), strict=True)
+
+
+def _is_green(at: AtRevision, wanted: Set[str] | None) -> bool:
+    if wanted is None:
         return at.verdict == "passed"
     states = at.states
     return bool(wanted) and all(
-        name in states and states[name].state in PASSED_STATES for name in wanted
+        one in states and states[one].state in PASSED_STATES for one in wanted
     )

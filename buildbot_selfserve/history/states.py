@@ -5,12 +5,12 @@ What counts of a builder is said in ``verdict``; rows of whole requests are in `
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from typing import NamedTuple
 from typing import cast
@@ -23,6 +23,7 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_names
+from buildbot_selfserve.history.results import RANKS
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
@@ -53,6 +54,14 @@ _COLUMNS: Any = sa.select(
 _OF_BUILDSETS = Statement(_COLUMNS, _requests.c.buildsetid)
 _OF_REQUESTS = Statement(_COLUMNS, _requests.c.id)
 _REQUESTS_OF = Statement(sa.select(_builds.c.id, _builds.c.buildrequestid), _builds.c.id)
+#: Builds with a result: the buildset, the build, its builder, the result.
+_WITH_RESULT: Any = (
+    sa.select(_requests.c.buildsetid, _builds.c.id, _builds.c.builderid, _builds.c.results)
+    .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
+    .where(_builds.c.complete_at.is_not(None), _builds.c.results.in_(sorted(RANKS[0])))
+)
+_RESULTS_OF = Statement(_WITH_RESULT, _requests.c.buildsetid)
+_RESULTS_FOUND = Statement(_WITH_RESULT, _builds.c.id)
 _CLAIMED = Statement(sa.select(_claims.c.brid), _claims.c.brid)
 
 #: The words for results that count; where there is none of these, for those that do not.
@@ -61,6 +70,8 @@ _OTHERS = {CANCELLED: "cancelled", SKIPPED: "skipped"}
 
 #: Builders by name.
 States = Mapping[str, BuilderState]
+#: Their latest results, as states.
+Results = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -222,6 +233,30 @@ def states_at(
     return _tallied(connection, facts, found)
 
 
+def results_at(connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]) -> list[Results]:
+    """Return the latest results of the builders of these revisions, in their order.
+
+    This is all that is asked of revisions with which others are compared.
+    """
+    buildsets = [facts.buildsets_at(one.stamp_ids) for one in pushed]
+    by_buildset: dict[int, list[Any]] = {}
+    for record in _RESULTS_OF.of(connection, sorted(set().union(*buildsets))):
+        by_buildset.setdefault(record[0], []).append(record)
+    build_ids = sorted({one for its in pushed for one in its.build_ids})
+    by_id = {record[1]: record for record in _RESULTS_FOUND.of(connection, build_ids)}
+    found: list[list[Any]] = []
+    for one, buildset_ids in zip(pushed, buildsets, strict=True):
+        records = [record for it in buildset_ids for record in by_buildset.get(it, ())]
+        if facts.has_abbreviations:
+            others = _others(facts, one)
+            records = [record for record in records if record[1] not in others]
+        records += (by_id[it] for it in one.build_ids if it in by_id)
+        found.append(sorted(records, key=itemgetter(1)))
+    names = _names(connection, facts, {record[2] for its in found for record in its})
+    # the newest is the last one
+    return [{names[record[2]]: _RESULTS[record[3]] for record in its} for its in found]
+
+
 def _others(facts: Facts, pushed: Pushed) -> set[int]:
     """Return the builds of the sourcestamps of a revision that have found another one."""
     return {
@@ -240,7 +275,9 @@ def _tallied(
     unclaimed = sorted({record[0] for record in requests if not record[3]})
     claimed = {one for (one,) in _CLAIMED.of(connection, unclaimed)}
     virtual = rows.virtual_builders(connection, sorted({record[1] for record in requests}))
-    names = _names(connection, facts, itertools.chain(requests, *(one.builds for one in found)))
+    builders = {record[2] for record in requests}
+    builders.update(record[8] for one in found for record in one.builds)
+    names = _names(connection, facts, builders)
     told: list[AtRevision] = []
     for one, its_unbuilt in zip(found, unbuilt, strict=True):
         tallies: dict[str, tuple[int, _Tally]] = {}
@@ -277,11 +314,10 @@ def _stands_for(its: Sequence[Any]) -> bool:
     return any(record[10] is None for record in built)
 
 
-def _names(connection: sa.Connection, facts: Facts, records: Iterator[Any]) -> Mapping[int, str]:
-    """Return the names of all builders in *records*."""
+def _names(connection: sa.Connection, facts: Facts, builder_ids: Set[int]) -> Mapping[int, str]:
+    """Return the names of all builders, among them these."""
     names = facts.names("builders")
-    ids = {one for record in records for one in (record[2], record[8]) if one is not None}
-    if not ids <= names.keys():
+    if not builder_ids <= names.keys():
         load_names(connection, facts)
         names = facts.names("builders")
     return names

@@ -81,7 +81,8 @@ def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int)
     """Return the newest revision at which all the selected builders passed.
 
     Without selectors, the newest one with the verdict "passed". Builders that a pattern or a tag
-    selects count if they were requested at one of the newest revisions.
+    selects count if they were requested at one of the newest 20 revisions. A builder that is
+    building again has not passed yet.
     """
     found = ctx.history.last_green(branch, selection, max)
     if isinstance(found, int):

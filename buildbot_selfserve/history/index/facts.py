@@ -31,7 +31,7 @@ from buildbot_selfserve.model import one_spelling
 #: Seconds by which the clock of a master that builds may be behind that of the one that was asked.
 CLOCK_SLACK = 60
 #: So many changes are looked at before others may have the lock.
-SOME_CHANGES = 100
+SOME_CHANGES = 25
 
 
 class About(NamedTuple):
@@ -290,30 +290,43 @@ class Facts:
         return pushed if pushed is not None and pushed.position == position else None
 
     def _in_line(self, branch: Branch, revision: str) -> Pushed | None:
-        stamps, builds = self._by_branch((branch,), self._at(revision, True))
-        build_ids = tuple(
-            sorted(builds.get(branch, {}).get(revision, set()) - self._builds.patched)
-        )
-        stamp_ids = tuple(
-            sorted(stamps.get(branch, {}).get(revision, set()) - self._stamps.patched)
-        )
-        anchor = self._anchor(stamp_ids)
+        stamp_ids, build_ids = self._ids_at(branch, revision)
+        changes = {one: its for one in stamp_ids if (its := self._changes.all_of(one))}
+        anchor = self._anchor(stamp_ids, changes)
         if anchor is not None:
             position: Position | None = self._stamps.line.position(anchor)
         else:
-            position = self._builds.position(revision, build_ids)
+            position = self._builds.position(revision, build_ids) if build_ids else None
         if position is None:
             return None
-        changes = {one for stamp_id in stamp_ids for one in self._changes.all_of(stamp_id)}
-        codebases = frozenset(self._stamps[one].place.codebase for one in stamp_ids)
+        places = {self._stamps.place(one) for one in stamp_ids}
         return Pushed(
             position,
             revision,
             stamp_ids,
             build_ids,
-            tuple(sorted(changes)),
-            codebases,
+            tuple(sorted(itertools.chain(*changes.values()))),
+            frozenset(self._stamps.place_at(one).codebase for one in places),
             by_hand=anchor is None or not self._had_change(anchor),
+        )
+
+    def _ids_at(self, branch: Branch, revision: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the sourcestamps of a revision on *branch*, and the builds that have found it.
+
+        Without those that have a patch.
+        """
+        if self._has_abbreviations:
+            stamps, builds = self._by_branch((branch,), self._at(revision, True))
+            stamp_ids = stamps.get(branch, {}).get(revision, set())
+            build_ids = builds.get(branch, {}).get(revision, set())
+        else:
+            places = self._stamps.places(branch)
+            named, found = self._stamps.named(revision), self._builds.named(revision)
+            stamp_ids = {one.id for one in named if one.place in places}
+            build_ids = {one.id for one in found if one.place in places}
+        return (
+            tuple(sorted(stamp_ids - self._stamps.patched)),
+            tuple(sorted(build_ids - self._builds.patched)),
         )
 
     def _had_change(self, stamp_id: int) -> bool:
@@ -322,14 +335,15 @@ class Facts:
             self._changes.first_of(stamp_id) is not None or stamp_id < self._changes.forgotten_until
         )
 
-    def _anchor(self, stamp_ids: Iterable[int]) -> int | None:
+    def _anchor(self, stamp_ids: Iterable[int], changes: Mapping[int, Sequence[int]]) -> int | None:
         """Return which sourcestamp of a revision says where it stands.
 
         That of its first change, or else the first that something was built of.
+
+        :param changes: those of the sourcestamps that have some, by id
         """
-        changed = [(its[0], one) for one in stamp_ids if (its := self._changes.all_of(one))]
-        if changed:
-            return min(changed)[1]
+        if changes:
+            return min(changes, key=lambda one: changes[one][0])
         return next((one for one in stamp_ids if self._buildsets_at((one,))), None)
 
     @property
