@@ -25,6 +25,9 @@ _BuilderNames = Annotated[list[str], "Names of builders."]
 _BuildsetIds = Annotated[list[int], "The ids of the buildsets that it made."]
 _BranchName = Annotated[str, "The name of the branch in this API."]
 _JobId = Annotated[int, "The id of the job request."]
+_Action = Annotated[str, "The action, such as rebuild_build."]
+_Sender = Annotated[str, "The user who sent it."]
+_Sent = Annotated[int, "When it was requested. Epoch seconds."]
 _Page = Annotated[_Url, "Buildbot's own page of it."]
 _Patched = Annotated[
     bool,
@@ -75,10 +78,27 @@ class RequestOfBuild(RequestRow):
     ]
 
 
+class JobOfRow(TypedDict):
+    """A job request that did something to a build or a build request."""
+
+    job_id: _JobId
+    action: _Action
+    who: _Sender
+    when: _Sent
+
+
+_JobsOfRow = Annotated[
+    list[JobOfRow],
+    "The job requests that made, cancelled, stopped or reprioritized it, newest first, at most"
+    " 100.",
+]
+
+
 class RequestDetail(RequestOfBuild):
     """A build request, with its properties and its builds."""
 
     build_ids: Annotated[list[int], "The ids of its builds, oldest first."]
+    jobs: _JobsOfRow
 
 
 class _BuildId(TypedDict):
@@ -194,6 +214,7 @@ class _WithSteps(TypedDict):
     failed_step: Annotated[
         FailedStep | None, "Null if no step has failed, or if the build succeeded all the same."
     ]
+    jobs: _JobsOfRow
 
 
 class BuildDetail(_OfRequestDetail, _Build, _WithSteps, _MaybePatched):
@@ -598,23 +619,67 @@ class CompleteData(TypedDict):
     body: JobBody
 
 
-class Job(TypedDict):
-    """A job request, as the journal has it."""
-
+class _Sending(TypedDict):
     job_id: _JobId
-    action: Annotated[str, "The action, such as rebuild_build."]
-    who: Annotated[str, "The user who sent it."]
+    action: _Action
+    who: _Sender
     via: Annotated[
         str, "How the user was authenticated: session, basic, remote_user, anonymous, token:NAME."
     ]
     remote: Annotated[str, "The address it was sent from."]
-    when: Annotated[int, "When it was requested. Epoch seconds."]
+    when: _Sent
     branch: _BranchName
     what: Annotated[dict[str, Any], "What was requested, under the names of the original API."]
     status: Annotated[str, "Its status.", {"enum": ["running", "ok", "failed", "unknown"]}]
     completed_at: Annotated[int | None, "When it ended; null before. Epoch seconds."]
-    complete_data: Annotated[CompleteData | None, "How it ended; null while it is running."]
+
+
+class _MadeBuildsets(TypedDict):
     buildset_ids: _BuildsetIds
+
+
+class _Ending(TypedDict):
+    complete_data: Annotated[CompleteData | None, "How it ended; null while it is running."]
+
+
+class Job(_Sending, _Ending, _MadeBuildsets):
+    """A job request, as the journal has it."""
+
+
+class RequestOutcomeNow(_RequestOutcome):
+    """What happened to a build request, and what it has come to by now."""
+
+    state: Annotated[
+        str | None,
+        "Its state now: pending, running, or the name of its result; null if there is no request.",
+    ]
+    results: Annotated[int | None, f"{_RESULT} Null until it has ended."]
+
+
+class JobBodyNow(TypedDict):
+    """The end of it."""
+
+    errors: Annotated[bool, "Whether it failed."]
+    msg: Annotated[str, "How it ended, in a sentence."]
+    requests: Annotated[
+        list[RequestOutcomeNow],
+        "What happened to each build request, and what it has come to by now.",
+    ]
+
+
+class CompleteDataNow(TypedDict):
+    """How it ended."""
+
+    request_id: _JobId
+    body: JobBodyNow
+
+
+class _EndingNow(TypedDict):
+    complete_data: Annotated[CompleteDataNow | None, "How it ended; null while it is running."]
+
+
+class JobDetail(_Sending, _EndingNow, _MadeBuildsets):
+    """A job request, as the journal has it, and what its build requests have come to."""
 
 
 Jobs = Annotated[list[Job], "Job requests, newest first."]

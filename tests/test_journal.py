@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,11 @@ from alembic.migration import MigrationContext
 
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.journal import targets
+from buildbot_selfserve.journal.migrations.versions import v0006_targets
 from buildbot_selfserve.journal.store import Filters
 from buildbot_selfserve.journal.tables import metadata
+from buildbot_selfserve.journal.targets import Targets
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
@@ -73,6 +77,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
     assert sorted(tables) == [
         "selfserve_alembic_version",
         "selfserve_askers",
+        "selfserve_job_targets",
         "selfserve_jobs",
         "selfserve_leases",
     ]
@@ -187,11 +192,156 @@ def test_names_are_compared_exactly(tmp_path: Path, db_url: str) -> None:
     names = ("ada", "ADA", "áda", "ada ", "J. Fürst")
     with engine.connect() as connection:
         for name in names:
-            opened(connection, replace(JOB, who=name, branch=name, action=name), 1, "a life")
+            asked = {"revision": name}
+            opened(connection, replace(JOB, who=name, branch=name, what=asked), 1, "a life")
         for name in names:
-            for filters in (Filters(who=name), Filters(branch=name), Filters(action=name)):
+            at = (Targets(targets.REVISION, (name,)),)
+            wanted = [Filters(who=name), Filters(branch=name)]
+            # what is pasted as a revision has no blanks around it
+            wanted += [Filters(targets=(at,))] * (name.strip() == name and name != "ada")
+            for filters in wanted:
                 (found,) = store.list_jobs(connection, 10, 0, filters).jobs
                 assert found.who == name
+            assert [one.branch for one in store.jobs_at(connection, name, [name], 9)] == (
+                [name] if name.strip() == name else []
+            )
+    engine.dispose()
+
+
+def listed(connection: sa.Connection, num: int = 10, offset: int = 0, **filters: Any) -> list[int]:
+    return ids([*store.list_jobs(connection, num, offset, Filters(**filters)).jobs])
+
+
+@pytest.mark.parametrize("db_url", EVERY, indirect=True)
+def test_jobs_are_found_by_what_their_actions_begin_with(tmp_path: Path, db_url: str) -> None:
+    engine = sa.create_engine(db_url.replace("sqlite:///", f"sqlite:///{tmp_path}/"))
+    schema.upgrade(engine)
+    every = ("cancel_build", "rebuild_build", "cancel_request", "new_a-b_at_revision") * 2
+    with engine.connect() as connection:
+        for action in every:
+            opened(connection, replace(JOB, action=action), 1, "a life")
+        assert listed(connection, action="cancel") == [7, 5, 3, 1]
+        assert listed(connection, action="cancel_b") == [5, 1]
+        assert listed(connection, action="cancel", num=2, offset=1) == [5, 3]
+        more = store.list_jobs(connection, 3, 1, Filters(action="cancel"))
+        assert (ids([*more.jobs]), more.more) == ([5, 3, 1], False)
+        assert store.list_jobs(connection, 2, 1, Filters(action="cancel")).more
+        assert listed(connection, action="cancel", who="eve") == []
+        assert listed(connection, action="new_a-b") == [8, 4]
+        for prefix in ("build", "cancel%", "c_ncel", "cancel_builds", "CANCEL"):
+            assert listed(connection, action=prefix) == []
+    engine.dispose()
+
+
+REQUEST_3 = (Targets(targets.REQUEST, ("3",)),)
+BUILD_5 = (Targets(targets.BUILD, ("5",)),)
+
+
+def test_a_job_is_found_by_what_it_was_about_and_by_what_it_did(
+    connection: sa.Connection,
+) -> None:
+    asked = replace(JOB, what={"bid": 7, "branch": "main"}, revision="ABCDEF" + "0" * 34)
+    job = opened(connection, asked, 1, "a life")
+    about = (Targets(targets.BUILD, ("7",)), Targets(targets.REVISION, ("abcdef" + "0" * 34,)))
+    for one in about:
+        assert listed(connection, targets=((one,),)) == [job.job_id]
+    assert listed(connection, targets=(REQUEST_3,)) == []
+    sent = replace(OUTCOME, outcome="stop_sent")
+    refused = (replace(sent, request_id=4, outcome="denied"), replace(sent, request_id=None))
+    ended = replace(job, status="ok", completed_at=1, requests=(sent, *refused))
+    for _ in range(2):  # a row is closed once
+        connection.rollback()
+        store.close_job(connection, ended)
+        assert listed(connection, targets=(REQUEST_3, BUILD_5)) == [job.job_id]
+        (mention,) = targets.mentions(connection, REQUEST_3, 9)
+        assert (mention.outcome, mention.has_effect, mention.what) == (
+            "stop_sent",
+            True,
+            asked.what,
+        )
+    connection.rollback()
+    store.amend_job(connection, replace(ended, requests=(replace(sent, outcome="stopped"),)))
+    (mention,) = targets.mentions(connection, [*REQUEST_3, *BUILD_5], 9)
+    assert mention.outcome == "stopped"
+    connection.rollback()
+    # another life did not close it
+    late = replace(ended, incarnation="elsewhere", requests=(replace(sent, request_id=9),))
+    store.close_job(connection, late)
+    assert targets.mentions(connection, [Targets(targets.REQUEST, ("9",))], 9) == []
+    # builds before the last one had ended before; nothing is a target of no name
+    for other in (Targets(targets.BUILD, ("4",)), Targets(targets.BUILD, ())):
+        assert targets.mentions(connection, [other], 9) == []
+
+
+def test_of_too_many_jobs_the_newest_are_mentioned(connection: sa.Connection) -> None:
+    made = [opened(connection, replace(JOB, what={"brid": 3}), 1, "a life") for _ in range(30)]
+    for job in made:
+        store.close_job(
+            connection, replace(job, status="ok", completed_at=1, requests=(OUTCOME, OUTCOME))
+        )
+    found = targets.mentions(connection, [*REQUEST_3, *BUILD_5], 20)
+    assert [one.job_id for one in found] == [job.job_id for job in reversed(made)][:20]
+    assert {one.outcome for one in found} == {"created"}
+
+
+#: Rows as the version before had them: id, action, what, result.
+OLD_ROWS = (
+    (1, "rebuild_build", {"bid": 7, "branch": "main"}, {"requests": [("created", 3, [])]}),
+    (2, "cancel_revision", {"revision": "f" * 40}, {"requests": [("stopped", 3, [4, 5])]}),
+    (3, "cancel_request", {"brid": 3}, {"requests": [("denied", 3, []), ("left_out", None, [])]}),
+    (4, "cancel_request", {"brid": 3}, None),
+)
+
+
+@pytest.mark.parametrize("db_url", EVERY, indirect=True)
+def test_rows_of_before_are_found_by_their_targets(tmp_path: Path, db_url: str) -> None:
+    engine = sa.create_engine(db_url.replace("sqlite:///", f"sqlite:///{tmp_path}/"))
+    schema.upgrade(engine, "0005")
+    columns = {"who": "ada", "via": "basic", "remote": "", "branch": "main", "submitted_at": 1}
+    columns |= {"masterid": 1, "incarnation": "a life", "status": "ok", "completed_at": 1}
+    old = sa.table("selfserve_jobs", *map(sa.column, ("id", "action", "what", "result", *columns)))
+    more = v0006_targets.BATCH + 9
+    with engine.connect() as connection, connection.begin():
+        for job_id, action, what, told in OLD_ROWS:
+            result = told and {
+                "requests": [
+                    {
+                        "outcome": word,
+                        "request_id": request_id,
+                        "buildername": "fast",
+                        "build_ids": builds,
+                    }
+                    for word, request_id, builds in told["requests"]
+                ]
+            }
+            texts = {"what": json.dumps(what), "result": result and json.dumps(result)}
+            connection.execute(old.insert(), {"id": job_id, "action": action, **texts, **columns})
+        broken = {"action": "fix_it", "what": "no JSON", "result": "[1]", **columns}
+        last = {"action": "reprioritize", "what": '{"brid": 3}', "result": None, **columns}
+        many = [{"id": 5 + number, **broken} for number in range(more)]
+        connection.execute(old.insert(), [*many, {"id": 5 + more, **last}])
+    schema.upgrade(engine)
+    with engine.connect() as connection:
+        found = targets.mentions(connection, REQUEST_3, 9)
+        assert [(one.job_id, one.outcome) for one in found] == [
+            (5 + more, ""),
+            (4, ""),
+            (3, "denied"),
+            (2, "stopped"),
+            (1, "created"),
+        ]
+        found = targets.mentions(connection, [Targets(targets.BUILD, ("5", "7", "4"))], 9)
+        assert [(one.job_id, one.outcome) for one in found] == [(2, "stopped"), (1, "")]
+        assert ids(store.jobs_at(connection, "main", ["f" * 40], 9)) == [2]
+        assert listed(connection, action="cancel_re") == [4, 3, 2]
+        connection.rollback()
+        # what was left open is closed as any other
+        with connection.begin():
+            connection.execute(sa.text("UPDATE selfserve_jobs SET status='running' WHERE id = 4"))
+        (left,) = store.open_now(connection, 1, "a life")
+        connection.rollback()
+        store.close_job(connection, replace(left, status="ok", completed_at=1, requests=(OUTCOME,)))
+        assert targets.mentions(connection, REQUEST_3, 9)[1].outcome == "created"
     engine.dispose()
 
 

@@ -36,6 +36,8 @@ from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobDetail
+from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import Link
@@ -52,6 +54,7 @@ from buildbot_selfserve.model import QueuedBuilder
 from buildbot_selfserve.model import QueuedRequest
 from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestNow
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
@@ -269,6 +272,12 @@ def job(text: str, **more: Any) -> Job:
     return Job(**given)
 
 
+def mentions(text: str) -> tuple[JobMention, ...]:
+    """Return what made something, in a job request of its own and as a rebuild."""
+    made = JobMention(3, text, text, 1_700_000_000, text, text, {}, "created")
+    return made, replace(made, action="rebuild_build", what={"bid": text})
+
+
 def planned(text: str) -> tuple[RequestOutcome, ...]:
     """Return something of each kind that a plan may have."""
     return (
@@ -281,7 +290,7 @@ def planned(text: str) -> tuple[RequestOutcome, ...]:
 
 
 def jobs(text: str) -> Jobs:
-    filters = {"who": text, "action": text, "branch": text}
+    filters = {"who": text, "action": text, "branch": text, "revision": text, "build_id": 3}
     return Jobs((job(text),), num=1, offset=1, more=True, filters=filters)
 
 
@@ -430,12 +439,13 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 properties(text),
                 steps(text),
                 failed_step(text),
+                mentions(text),
             ),
             "beside": False,
             **nouns(text),
         },
         "request.html": {
-            "value": RequestDetail(request(text), properties(text), (build(text),)),
+            "value": RequestDetail(request(text), properties(text), (build(text),), mentions(text)),
             "beside": RequestPage(False, why(text)),
             **nouns(text),
         },
@@ -452,6 +462,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 {3: failed_step(text)},
                 {2: Reason("unknown", text)},
                 {text: text},
+                [job(text)],
             ),
             **paged(text),
             **nouns(text),
@@ -459,7 +470,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "new.html": {"value": possible(text), **nouns(text)},
         "is_done.html": {"value": DONE, **nouns(text)},
         "jobs.html": {"value": jobs(text)},
-        "job.html": {"value": job(text)},
+        "job.html": {"value": JobDetail(job(text), {6: RequestNow(text, 0, (10, 11))})},
         "plan.html": {
             "value": PlannedReceipt(job(text, requests=planned(text)), text),
             "form": Confirmation("DELETE", ((text, text),)),

@@ -31,6 +31,7 @@ from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Health
 from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import JobDetail
 from buildbot_selfserve.client.rows import LastGreen
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Possible
@@ -209,12 +210,19 @@ class Core(JobRequests):
         branch: str | None = None,
         since: int | str | None = None,
         until: int | str | None = None,
+        request_id: int | None = None,
+        build_id: int | None = None,
+        revision: str | None = None,
     ) -> Steps[list[Job]]:
         """Return job requests of the journal, the newest first.
 
         :param num: at most so many; ``None`` for as many as are usual there
+        :param action: what the action is or begins with, such as ``cancel``
         :param since: epoch seconds, or a day of the server as ``YYYY-MM-DD``; ``until`` likewise,
             and both belong to what is asked for
+        :param request_id: those that made, changed or ended this build request, or were about it;
+            *build_id* likewise
+        :param revision: those about this revision, or about a build or build request at it
         """
         return self._get(
             list,
@@ -226,10 +234,13 @@ class Core(JobRequests):
             branch=branch,
             since=since,
             until=until,
+            request_id=request_id,
+            build_id=build_id,
+            revision=revision,
         )
 
-    def job(self, job_id: int) -> Steps[Job]:
-        """Return one job request."""
+    def job(self, job_id: int) -> Steps[JobDetail]:
+        """Return one job request, and what its build requests have come to by now."""
         return self._get(dict, "jobs", str(job_id))
 
     # -- pushes

@@ -20,6 +20,7 @@ from buildbot_selfserve.answers import FailedStep as FailedStep
 from buildbot_selfserve.answers import Health as Health
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
+from buildbot_selfserve.answers import JobDetail as JobDetail
 from buildbot_selfserve.answers import LastGreen as LastGreen
 from buildbot_selfserve.answers import Log as Log
 from buildbot_selfserve.answers import LogLine as LogLine
@@ -41,6 +42,7 @@ from buildbot_selfserve.answers import WorkerSet as WorkerSet
 
 BranchInfo = answers.Branch
 Outcome = answers.RequestOutcome
+OutcomeNow = answers.RequestOutcomeNow
 #: What a dry run returns.
 Plan = answers.PlannedReceipt
 RESULTS = answers.RESULT_NAMES

@@ -53,7 +53,9 @@ from buildbot_selfserve.model import Pending
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
+from buildbot_selfserve.model import Related
 from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestNow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
@@ -260,6 +262,22 @@ class History:
         """Return our page of the build with a *number* at a *builder*, an id or a name."""
         return search.page_of_numbered_build(
             self.connection, self.facts, self.site, builder, number
+        )
+
+    def spellings(self, revision: Revision) -> tuple[str, ...]:
+        """Return the texts by which *revision* is known on its branch, sorted."""
+        return tuple(sorted(revisions.spellings(self.facts, revision)))
+
+    def states_of(self, request_ids: Sequence[int]) -> dict[int, RequestNow]:
+        """Return what has become of requests on any branch, by id."""
+        return builds.states_of(self.connection, request_ids)
+
+    def related(
+        self, request_id: int | None, build_id: int | None, revision: str | None
+    ) -> Related:
+        """Return the builds of a request, the request of a build, the spellings of a revision."""
+        return builds.related(
+            self.connection, self.facts, self.site, request_id, build_id, revision
         )
 
     def build_detail(self, build: BuildRow) -> BuildDetail:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history import steps
 from buildbot_selfserve.history.index import Facts
@@ -16,9 +18,16 @@ from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Related
 from buildbot_selfserve.model import RequestDetail
+from buildbot_selfserve.model import RequestNow
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import one_spelling
+from buildbot_selfserve.model import result_name
 
+_BUILDS_OF = Statement(sa.select(rows.builds.c.id), rows.builds.c.buildrequestid)
+_REQUEST_OF = Statement(sa.select(rows.builds.c.buildrequestid), rows.builds.c.id)
 _properties = Model.buildset_properties
 _PROPERTIES = Statement(
     sa.select(_properties.c.property_name, _properties.c.property_value), _properties.c.buildsetid
@@ -61,6 +70,43 @@ def request_detail(
         (row for row in found if isinstance(row, BuildRow)), key=lambda row: row.build_id
     )
     return RequestDetail(request, properties(connection, request.buildset_id), tuple(its_builds))
+
+
+def states_of(connection: sa.Connection, request_ids: Sequence[int]) -> dict[int, RequestNow]:
+    """Return what has become of requests, by id; of whatever branch they are."""
+    found: dict[int, list[rows.Record]] = {}
+    for one in map(rows.Record._make, rows.OF_REQUESTS.of(connection, request_ids)):
+        found.setdefault(one.request_id, []).append(one)
+    return {request_id: _now(records) for request_id, records in found.items()}
+
+
+def _now(records: Sequence[rows.Record]) -> RequestNow:
+    first = records[0]
+    build_ids = tuple(sorted(one.build_id for one in records if one.build_id is not None))
+    if first.complete:
+        results = first.request_results
+        return RequestNow(result_name(results), results, build_ids)
+    return RequestNow("running" if first.claimed_at else "pending", None, build_ids)
+
+
+def related(
+    connection: sa.Connection,
+    facts: Facts,
+    site: Site,
+    request_id: int | None,
+    build_id: int | None,
+    revision: str | None,
+) -> Related:
+    """Return the builds of a request, the request of a build, the spellings of a revision."""
+    builds = [] if request_id is None else _BUILDS_OF.of(connection, [request_id])
+    requests = [] if build_id is None else _REQUEST_OF.of(connection, [build_id])
+    known = [] if revision is None else revisions.elsewhere(connection, facts, site, None, revision)
+    spelled = {one_spelling(revision)} if revision is not None else set()
+    return Related(
+        tuple(one for (one,) in builds),
+        next((one for (one,) in requests), None),
+        tuple(sorted(spelled.union(*(revisions.spellings(facts, one) for one in known)))),
+    )
 
 
 def properties(connection: sa.Connection, buildset_id: int) -> dict[str, Any]:

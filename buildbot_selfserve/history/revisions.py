@@ -134,6 +134,12 @@ def elsewhere(
     return candidates(connection, facts, others[:MOST_ELSEWHERE], text)
 
 
+def spellings(facts: Facts, revision: Revision) -> set[str]:
+    """Return the texts by which *revision* is known on its branch: itself, and abbreviations."""
+    written = {one_spelling(one.written) for one in facts.stamps(revision.sourcestamps)}
+    return {revision.revision, *written}
+
+
 def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
     """Return *got* without the builds that were deleted since, and what had no others."""
     if not got:

@@ -21,8 +21,10 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Attempt
+from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
+from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Target
 
 #: Seconds between two looks at a job request that was sent again while it runs.
@@ -192,6 +194,9 @@ def new_job(
         when=int(time.time()),
         branch=what.get("branch", ""),
         what=what,
+        revision=next(
+            (one.revision for one in nouns if isinstance(one, BuildRow | RequestRow)), None
+        ),
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,15 +16,27 @@ import sqlalchemy as sa
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.journal import targets
+from buildbot_selfserve.journal.store import Filters
+from buildbot_selfserve.journal.targets import Targets
+from buildbot_selfserve.model import NOTHING_RELATED
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Budget
+from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Related
+from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import midnight
 
 #: So many of the newest jobs of a user are looked at for what they made.
 MOST_JOBS = 1000
+#: So many of the newest job requests are named beside what they did something to.
+MOST_MENTIONED = 100
+#: What became of a request at its making and while it waited, which is so for its builds, too.
+_BEFORE_BUILDS = frozenset({"", "created", "skipped", "reprioritized"})
 
 
 class JournalReader:
@@ -31,9 +46,12 @@ class JournalReader:
         self._connection = connection
         self._site = site
 
-    def jobs(self, num: int, offset: int, **filters: Any) -> Jobs:
+    def jobs(
+        self, num: int, offset: int, related: Related = NOTHING_RELATED, **filters: Any
+    ) -> Jobs:
         """Return a page of the journal.
 
+        :param related: to the request, build and revision in *filters*
         :param filters: as ``store.Filters`` has them; a day counts as its begin, or as its end
         """
         zone = zoneinfo.ZoneInfo(self._site.timezone)
@@ -42,7 +60,36 @@ class JournalReader:
                 day = filters[name] + datetime.timedelta(days=days_later)
                 filters[name] = midnight(day, zone) - days_later
         with self._tables() as journal:
-            return store.list_jobs(journal, num, offset, store.Filters(**filters))
+            wanted = Filters(**filters)
+            return store.list_jobs(journal, num, offset, _with_targets(wanted, related))
+
+    def jobs_of_request(
+        self, request: RequestRow, build_ids: Iterable[int]
+    ) -> tuple[JobMention, ...]:
+        """Return the job requests about *request*, which has these builds, newest first."""
+        return self._mentions(*_of_request(request.request_id, build_ids))
+
+    def jobs_of_build(self, build: BuildRow) -> tuple[JobMention, ...]:
+        """Return the job requests about *build*, newest first.
+
+        What happened to its request after it, when that was tried again, was not about it.
+        """
+        return self._mentions(
+            Targets(targets.BUILD, (str(build.build_id),)),
+            Targets(targets.REQUEST, (str(build.request.request_id),), _BEFORE_BUILDS),
+        )
+
+    def _mentions(self, *some: Targets) -> tuple[JobMention, ...]:
+        with self._tables() as journal:
+            return tuple(targets.mentions(journal, some, MOST_MENTIONED))
+
+    def jobs_at(self, branch: Branch, revisions: Sequence[str], most: int) -> list[Job]:
+        """Return the newest job requests about a revision of *branch*, newest first.
+
+        :param revisions: the spellings of the revision
+        """
+        with self._tables() as journal:
+            return store.jobs_at(journal, branch.name, revisions, most)
 
     def requests_made_for(self, who: str, branch: Branch) -> list[int]:
         """Return the build requests that job requests of *who* on *branch* made."""
@@ -71,3 +118,24 @@ class JournalReader:
             raise Unavailable(
                 "The journal is not ready yet", "its tables have not been created or upgraded yet"
             ) from error
+
+
+def _with_targets(filters: Filters, related: Related) -> Filters:
+    """Return *filters* with the targets that they mean."""
+    groups: list[tuple[Targets, ...]] = []
+    if filters.request_id is not None:
+        groups.append(_of_request(filters.request_id, related.build_ids))
+    if filters.build_id is not None:
+        of_request = () if related.request_id is None else (str(related.request_id),)
+        its = Targets(targets.BUILD, (str(filters.build_id),))
+        groups.append((its, Targets(targets.REQUEST, of_request)))
+    if filters.revision is not None:
+        groups.append((Targets(targets.REVISION, tuple(related.spellings)),))
+    return replace(filters, targets=tuple(groups))
+
+
+def _of_request(request_id: int, build_ids: Iterable[int]) -> tuple[Targets, ...]:
+    return (
+        Targets(targets.REQUEST, (str(request_id),)),
+        Targets(targets.BUILD, tuple(map(str, build_ids))),
+    )

@@ -19,14 +19,17 @@ _LOCK_NAME = "selfserve_migrations"
 _LOCK_SECONDS = 60
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Create or upgrade the journal's tables in the database of *engine*."""
+def upgrade(engine: sa.Engine, revision: str = "head") -> None:
+    """Create or upgrade the journal's tables in the database of *engine*.
+
+    :param revision: of the migrations; the newest one, but in tests
+    """
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     with engine.connect() as connection, _locked(connection):
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def _escaped(path: Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import targets
 from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import its_own
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.journal.targets import Targets
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
@@ -37,7 +39,11 @@ _OF_PLANS = frozenset({"revision", "priority"})
 class Filters:
     """Which jobs to list; ``None`` does not narrow.
 
+    :param action: what the name of the action begins with
     :param since: epoch seconds, inclusive; *until* likewise
+    :param request_id: what was asked for; *targets* say what is meant by it, and by *build_id* and
+        *revision*
+    :param targets: of each of these, one of its targets must be among those of the job
     """
 
     who: str | None = None
@@ -45,6 +51,10 @@ class Filters:
     branch: str | None = None
     since: int | None = None
     until: int | None = None
+    request_id: int | None = None
+    build_id: int | None = None
+    revision: str | None = None
+    targets: tuple[tuple[Targets, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,7 @@ def _inserted(
     assert key is not None
     begun.append(int(key[0]))
     opened = replace(job, job_id=int(key[0]), incarnation=values["incarnation"])
+    targets.note_asked(connection, opened)
     return Opened(opened, True)
 
 
@@ -190,7 +201,8 @@ def _write_end(
         values["idempotency"] = None  # it may be tried again
     query = jobs.update().where(*its_own(ended), condition)
     with connection.begin():
-        connection.execute(query.values(values))
+        if connection.execute(query.values(values)).rowcount == 1:
+            targets.note_outcomes(connection, ended)
         return job(connection, ended.job_id)
 
 
@@ -269,32 +281,79 @@ def job(connection: sa.Connection, job_id: int) -> Job | None:
 
 def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters) -> Jobs:
     """Return at most *num* jobs, newest first, without the *offset* newest."""
-    query = sa.select(jobs).order_by(jobs.c.id.desc()).limit(num + 1).offset(offset)
-    for column, wanted in (
-        (jobs.c.who, filters.who),
-        (jobs.c.action, filters.action),
-        (jobs.c.branch, filters.branch),
-    ):
-        if wanted is not None:
-            query = query.where(binary_collation(column, wanted))
-    if filters.since is not None:
-        query = query.where(jobs.c.submitted_at >= filters.since)
-    if filters.until is not None:
-        query = query.where(jobs.c.submitted_at <= filters.until)
+    conditions = _conditions(filters)
+    query = sa.select(jobs).order_by(jobs.c.id.desc())
+    if filters.action is None:
+        query = query.where(*conditions).limit(num + 1).offset(offset)
+    else:
+        every = connection.execute(_EVERY_ACTION).scalars()
+        actions = [one for one in every if one and one.startswith(filters.action)]
+        newest = _newest_ids(connection, actions, conditions, offset + num + 1)
+        query = query.where(jobs.c.id.in_(newest[offset:]))
     found = [_job(record) for record in connection.execute(query)]
-    given = {name: value for name, value in asdict(filters).items() if value is not None}
+    given = {
+        name: value
+        for name, value in vars(filters).items()
+        if value is not None and name != "targets"
+    }
     return Jobs(tuple(found[:num]), num, offset, len(found) > num, given)
 
 
-def _every_name() -> sa.Select[Any]:
-    first = sa.select(sa.func.min(jobs.c.who).label("who")).cte("names", recursive=True)
-    after = sa.select(sa.func.min(jobs.c.who)).where(jobs.c.who > first.c.who).scalar_subquery()
-    names = first.union_all(sa.select(after).where(first.c.who.is_not(None)))
-    return sa.select(names.c.who)
+def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    """Return what *filters* demand, but for the action."""
+    conditions: list[sa.ColumnElement[bool]] = [
+        binary_collation(column, wanted)
+        for column, wanted in ((jobs.c.who, filters.who), (jobs.c.branch, filters.branch))
+        if wanted is not None
+    ]
+    if filters.since is not None:
+        conditions.append(jobs.c.submitted_at >= filters.since)
+    if filters.until is not None:
+        conditions.append(jobs.c.submitted_at <= filters.until)
+    return conditions + [targets.with_one_of(some) for some in filters.targets]
+
+
+def _newest_ids(
+    connection: sa.Connection,
+    actions: Sequence[str],
+    conditions: Sequence[sa.ColumnElement[bool]],
+    most: int,
+) -> list[int]:
+    """Return the ids of the newest jobs with one of *actions*, newest first.
+
+    Each action is looked up by itself, along the index: together they may be half of the journal.
+    """
+    ids: list[int] = []
+    for action in actions:
+        query = sa.select(jobs.c.id).where(binary_collation(jobs.c.action, action), *conditions)
+        ids += connection.execute(query.order_by(jobs.c.id.desc()).limit(most)).scalars()
+    return sorted(ids, reverse=True)[:most]
+
+
+def jobs_at(
+    connection: sa.Connection, branch: str, revisions: Sequence[str], most: int
+) -> list[Job]:
+    """Return the *most* newest jobs about a revision of *branch*, newest first.
+
+    :param revisions: the spellings of the revision
+    """
+    at = Targets(targets.REVISION, tuple(revisions))
+    query = sa.select(jobs).where(
+        targets.with_one_of([at]), binary_collation(jobs.c.branch, branch)
+    )
+    return [_job(one) for one in connection.execute(query.order_by(jobs.c.id.desc()).limit(most))]
+
+
+def _every(column: sa.Column[str]) -> sa.Select[Any]:
+    """Return what asks for all texts in *column*, each once, along its index."""
+    first = sa.select(sa.func.min(column).label("text")).cte("texts", recursive=True)
+    after = sa.select(sa.func.min(column)).where(column > first.c.text).scalar_subquery()
+    texts = first.union_all(sa.select(after).where(first.c.text.is_not(None)))
+    return sa.select(texts.c.text)
 
 
 # Made once: to make them takes longer than to answer them.
-_EVERY_NAME = _every_name()
+_EVERY_NAME, _EVERY_ACTION = _every(jobs.c.who), _every(jobs.c.action)
 _JOBS_OF = (
     sa.select(jobs)
     .where(

@@ -54,7 +54,23 @@ jobs = sa.Table(
     sa.Index("selfserve_jobs_who", "who"),
     sa.Index("selfserve_jobs_submitted_at", "submitted_at"),
     sa.Index("selfserve_jobs_asker", "asker", "submitted_at"),
+    sa.Index("selfserve_jobs_action", "action", "id"),
     sqlite_autoincrement=True,
+)
+
+#: What job requests were about, and what they did something to: a row for each of it.
+job_targets = sa.Table(
+    "selfserve_job_targets",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("job_id", sa.Integer, nullable=False),
+    # request, build or revision; and its id, or the revision
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("name", sa.String(NAME_LENGTH), nullable=False),
+    # what became of it; empty for what was only asked
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Index("selfserve_job_targets_name", "kind", "name", "job_id"),
+    sa.Index("selfserve_job_targets_job_id", "job_id"),
 )
 
 #: One row for each user under a limit, which is locked while their budgets are looked at.

@@ -45,6 +45,10 @@ from buildbot_selfserve.model.identifiers import one_spelling
 from buildbot_selfserve.model.identifiers import trimmed
 from buildbot_selfserve.model.identifiers import user_key
 from buildbot_selfserve.model.identifiers import user_keys
+from buildbot_selfserve.model.job_mentions import EFFECTS
+from buildbot_selfserve.model.job_mentions import NOTHING_RELATED
+from buildbot_selfserve.model.job_mentions import JobMention
+from buildbot_selfserve.model.job_mentions import Related
 from buildbot_selfserve.model.jobs import JOB_PROPERTY
 from buildbot_selfserve.model.jobs import KEY_PROPERTY
 from buildbot_selfserve.model.jobs import MARKS
@@ -52,12 +56,14 @@ from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
 from buildbot_selfserve.model.jobs import Job
+from buildbot_selfserve.model.jobs import JobDetail
 from buildbot_selfserve.model.jobs import JobRow
 from buildbot_selfserve.model.jobs import Jobs
 from buildbot_selfserve.model.jobs import NewRequest
 from buildbot_selfserve.model.jobs import Order
 from buildbot_selfserve.model.jobs import PlannedReceipt
 from buildbot_selfserve.model.jobs import Receipt
+from buildbot_selfserve.model.jobs import RequestNow
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import RequestTarget
 from buildbot_selfserve.model.jobs import Target
@@ -157,6 +163,7 @@ __all__ = [
     "CANCELLED",
     "DAY",
     "DELETED",
+    "EFFECTS",
     "EXCEPTION",
     "FAILING",
     "FAILURE",
@@ -167,6 +174,7 @@ __all__ = [
     "MOST_QUEUED",
     "NEW_REQUEST",
     "NEXT",
+    "NOTHING_RELATED",
     "NO_LIMITS",
     "PASSED",
     "PASSING",
@@ -212,6 +220,8 @@ __all__ = [
     "FailedStep",
     "Health",
     "Job",
+    "JobDetail",
+    "JobMention",
     "JobRow",
     "Jobs",
     "LastGreen",
@@ -252,7 +262,9 @@ __all__ = [
     "Reason",
     "ReasonCode",
     "Receipt",
+    "Related",
     "RequestDetail",
+    "RequestNow",
     "RequestOutcome",
     "RequestRow",
     "RequestTarget",

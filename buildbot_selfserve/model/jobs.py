@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -112,6 +113,7 @@ class Job:
     :param requests: what became of each
     :param incarnation: which life of a master does it
     :param plan: what it is to do, as JSON; only while it runs
+    :param revision: at which its target is, where that is known; only until its row is opened
     """
 
     job_id: int
@@ -130,6 +132,7 @@ class Job:
     buildset_ids: tuple[int, ...] = ()
     incarnation: str = field(default="", compare=False)
     plan: str | None = field(default=None, compare=False, repr=False)
+    revision: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def row(self) -> JobRow:
@@ -145,6 +148,45 @@ class Job:
     def unsettled(self) -> bool:
         """Whether an outcome is not the last word."""
         return any(one.outcome in UNSETTLED for one in self.requests)
+
+
+@dataclass(frozen=True)
+class RequestNow:
+    """What a build request has come to by now.
+
+    :param state: ``pending``, ``running`` or the name of its result; ``None`` if there is none
+    :param results: its result code; ``None`` until it is complete
+    :param build_ids: of all its builds, oldest first
+    """
+
+    state: str | None
+    results: int | None
+    build_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class JobDetail:
+    """A job request, and what its build requests have come to.
+
+    :param now: by the id of the request, without those that no longer exist
+    """
+
+    job: Job
+    now: Mapping[int, RequestNow]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs, or something that it has made or told to stop has not ended."""
+        return (
+            self.job.status == "running"
+            or self.job.unsettled
+            or any(one.state in ("pending", "running") for one in self.now.values())
+        )
+
+    def now_of(self, outcome: RequestOutcome) -> RequestNow:
+        """Return what the build request of *outcome* has come to."""
+        now = None if outcome.request_id is None else self.now.get(outcome.request_id)
+        return now or RequestNow(None, None, outcome.build_ids)
 
 
 @dataclass(frozen=True)

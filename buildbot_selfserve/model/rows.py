@@ -15,6 +15,7 @@ from typing import NamedTuple
 from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Revision
+from buildbot_selfserve.model.job_mentions import JobMention
 from buildbot_selfserve.model.results import result_name
 from buildbot_selfserve.model.steps import FailedStep
 from buildbot_selfserve.model.steps import Step
@@ -109,21 +110,27 @@ class BuildDetail:
     """One build with the properties of its request, and its steps.
 
     :param failed_step: the last step that failed; ``None`` where none has, or the build succeeded
+    :param jobs: the job requests that it was the target of, newest first
     """
 
     build: BuildRow
     properties: dict[str, Any]
     steps: tuple[Step, ...] = ()
     failed_step: FailedStep | None = None
+    jobs: tuple[JobMention, ...] = ()
 
 
 @dataclass(frozen=True)
 class RequestDetail:
-    """One request with its properties and its builds, oldest first."""
+    """One request with its properties and its builds, oldest first.
+
+    :param jobs: the job requests that it was the target of, newest first
+    """
 
     request: RequestRow
     properties: dict[str, Any]
     builds: tuple[BuildRow, ...]
+    jobs: tuple[JobMention, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,12 @@ Schema = dict[str, Any]
 FAILURE = answers.Failure.__name__
 
 #: Parts of answers that have a name of their own, too.
-_PARTS: tuple[Any, ...] = (answers.Step, answers.FailedStep)
+_PARTS: tuple[Any, ...] = (
+    answers.FailedStep,
+    answers.JobOfRow,
+    answers.RequestOutcomeNow,
+    answers.Step,
+)
 
 _TYPES = {bool: "boolean", int: "integer", str: "string"}
 

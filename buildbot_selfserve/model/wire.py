@@ -15,6 +15,7 @@ from buildbot_selfserve import answers
 from buildbot_selfserve.model import api_document
 from buildbot_selfserve.model import branches
 from buildbot_selfserve.model import decisions
+from buildbot_selfserve.model import job_mentions
 from buildbot_selfserve.model import jobs
 from buildbot_selfserve.model import pushes
 from buildbot_selfserve.model import queue
@@ -99,7 +100,16 @@ def _(detail: rows.BuildDetail, site: Site) -> answers.BuildDetail:
         "requests": [request],
         "steps": [_step(step, logs) for step in detail.steps],
         "failed_step": None if failed is None else _failed_step(failed, logs),
+        "jobs": _jobs_of_row(detail.jobs),
     }
+
+
+def _jobs_of_row(mentions: Iterable[job_mentions.JobMention]) -> list[answers.JobOfRow]:
+    return [
+        {"job_id": one.job_id, "action": one.action, "who": one.who, "when": one.when}
+        for one in mentions
+        if one.has_effect
+    ]
 
 
 class _LogUrls:
@@ -162,6 +172,7 @@ def _(detail: rows.RequestDetail, site: Site) -> answers.RequestDetail:
         **_request(detail.request, site),
         "properties": detail.properties,
         "build_ids": [build.build_id for build in detail.builds],
+        "jobs": _jobs_of_row(detail.jobs),
     }
 
 
@@ -481,6 +492,39 @@ def _job(job: jobs.Job, site: Site) -> answers.Job:
         "completed_at": job.completed_at,
         "complete_data": end,
         "buildset_ids": list(job.buildset_ids),
+    }
+
+
+@as_json.register
+def _(detail: jobs.JobDetail, site: Site) -> answers.JobDetail:
+    job = detail.job
+    end: answers.CompleteDataNow | None = None
+    if job.status != "running":
+        end = {
+            "request_id": job.job_id,
+            "body": {
+                "errors": job.errors,
+                "msg": job.msg,
+                "requests": [_outcome_now(one, detail, site) for one in job.requests],
+            },
+        }
+    return {**_job(job, site), "complete_data": end}
+
+
+def _outcome_now(
+    outcome: jobs.RequestOutcome, detail: jobs.JobDetail, site: Site
+) -> answers.RequestOutcomeNow:
+    told = _outcome(outcome, site)
+    now = detail.now_of(outcome)
+    return {
+        "request_id": told["request_id"],
+        "buildername": told["buildername"],
+        "outcome": told["outcome"],
+        "build_ids": list(now.build_ids),
+        "url": told["url"],
+        "msg": told["msg"],
+        "state": now.state,
+        "results": now.results,
     }
 
 

@@ -111,8 +111,26 @@ DATE = Date("date", "The day, in the timezone of this Buildbot; today by default
 NUM = Int("num", "The maximum number of job requests.", default=100, minimum=1, maximum=10000)
 OFFSET = Int("offset", "The number of job requests to skip, newest first.", default=0)
 WHO = Text("who", "Return only job requests of this user.")
-ACTION = Text("action", "Return only job requests with this action.")
+ACTION = Text(
+    "action", "Return only job requests whose action is this, or begins with it, such as cancel."
+)
 BRANCH_FILTER = Text("branch", "Return only job requests on this branch.")
+REQUEST_FILTER = Int(
+    "request_id",
+    "Return only job requests that made, changed or ended this build request, or were about it or"
+    " one of its builds.",
+    minimum=1,
+)
+BUILD_FILTER = Int(
+    "build_id",
+    "Return only job requests that made, changed or ended this build, or were about it.",
+    minimum=1,
+)
+REVISION_FILTER = Text(
+    "revision",
+    "Return only job requests about this revision, or about a build or build request at it; of a"
+    " hash, at least the first 6 hexadecimal digits.",
+)
 SINCE = Moment("since", "Return only job requests from this time (epoch seconds) or this day on.")
 UNTIL = Moment(
     "until", "Return only job requests up to this time (epoch seconds) or the end of this day."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.control.planners import cancel
@@ -41,8 +42,11 @@ def is_built(ctx: ReadContext, branch: Branch, build: BuildRow) -> bool:
     template="build.html",
 )
 def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDetail:
-    """Return one build, with the properties of its request, its steps, and why it failed."""
-    return ctx.history.build_detail(build)
+    """Return one build, with the properties of its request, its steps, and why it failed.
+
+    Its jobs are the job requests that made or ended it, or reprioritized its request.
+    """
+    return replace(ctx.history.build_detail(build), jobs=ctx.journal.jobs_of_build(build))
 
 
 @declare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -56,8 +57,10 @@ def request_page(ctx: ReadContext, branch: Branch, request: RequestRow) -> Reque
     template="request.html",
 )
 def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestDetail:
-    """Return one build request, with its properties and its builds."""
-    return ctx.history.request_detail(branch, request)
+    """Return one build request, with its properties, its builds and what was done to it."""
+    detail = ctx.history.request_detail(branch, request)
+    builds = [build.build_id for build in detail.builds]
+    return replace(detail, jobs=ctx.journal.jobs_of_request(request, builds))
 
 
 @declare(

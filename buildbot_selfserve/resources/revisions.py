@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import Receipt
@@ -69,6 +71,8 @@ def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[
 
 #: So many failing steps and waiting requests are shown on the page of a revision.
 MOST_SHOWN = 12
+#: So many of the newest job requests are.
+MOST_JOBS = 8
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class RevisionPage:
     :param failed: the steps because of which builds failed, with the ends of their logs, by build
     :param waiting: why requests wait, by request
     :param tags: the tags by which builders are grouped, by their names
+    :param jobs: the newest job requests about it
     """
 
     sets: tuple[BuilderSet, ...]
@@ -89,6 +94,7 @@ class RevisionPage:
     failed: Mapping[int, FailedStep]
     waiting: Mapping[int, Reason]
     tags: Mapping[str, str]
+    jobs: Sequence[Job]
 
 
 def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionPage:
@@ -106,6 +112,7 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
         history.failed_steps(builds[:MOST_SHOWN]),
         queue.first_reasons(history, ctx.master_state, requests) if requests else {},
         history.only_tags(),
+        ctx.journal.jobs_at(branch, history.spellings(revision), MOST_JOBS),
     )
 
 

@@ -20,7 +20,7 @@ from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import Health
-from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobDetail
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import LogText
@@ -185,8 +185,8 @@ def _size(value: Any) -> int:
         return sum(len(one.builders) for one in value.pushes) // PUSHED_A_ROW
     if isinstance(value, Jobs):
         return len(value.jobs) + sum(len(job.requests) for job in value.jobs)
-    if isinstance(value, Job):
-        return len(value.requests)
+    if isinstance(value, JobDetail):
+        return len(value.job.requests)
     if isinstance(value, BuildDetail):
         return len(value.steps)
     return len(value.builders) // NAMES_A_ROW if isinstance(value, Builders | Possible) else 0

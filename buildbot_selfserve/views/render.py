@@ -94,6 +94,7 @@ def templates() -> jinja2.Environment:
     environment.filters["duration"] = duration
     for words_of in (
         words.action_label,
+        words.done_to_row,
         words.job_words,
         words.outcome_word,
         words.state_word,

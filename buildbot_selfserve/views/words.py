@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from buildbot_selfserve.answers import NOTHING_DONE
 from buildbot_selfserve.model import UNSETTLED
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.permissions import NIGHTLY
 from buildbot_selfserve.permissions import PGO
 from buildbot_selfserve.permissions import set_action
@@ -89,6 +91,16 @@ OUTCOMES = {
     "would_stop": "would be stopped",
     "would_reprioritize": "would have another priority",
 }
+#: What was done to a build request, by its outcome.
+DONE_TO = {
+    "created": "Requested",
+    "skipped": "Requested",
+    "cancelled": "Cancelled",
+    "stopped": "Stopped",
+    "stop_sent": "Told to stop",
+    "waiting": "Told to stop",
+    "reprioritized": "Priority changed",
+}
 STATES = {"pending": "waiting"}
 STATUSES = {"ok": "done"}
 VIA = {
@@ -98,6 +110,7 @@ VIA = {
     "anonymous": "not logged in",
 }
 
+_REBUILDS = frozenset({"rebuild_build", "rebuild_request"})
 #: Outcomes of which nobody can say that it was done.
 _NOT_DONE = NOTHING_DONE | UNSETTLED | {"already_complete"}
 
@@ -146,6 +159,25 @@ def _set_of(action: str) -> str | None:
     if found is None:
         return None
     return PGO if action == set_action(PGO) else found[1]
+
+
+def done_to_row(mentions: Iterable[JobMention]) -> tuple[tuple[str, JobMention], ...]:
+    """Return what was done to a row, in words such as "Cancelled", each with its job request.
+
+    What was only tried is left out.
+    """
+    told = ((_done_to_row(one), one) for one in mentions)
+    return tuple((words, one) for words, one in told if words)
+
+
+def _done_to_row(mention: JobMention) -> str:
+    words = DONE_TO.get(mention.outcome, "")
+    if mention.action not in _REBUILDS:
+        return words
+    if words == "Requested":
+        kind, number = ("build", "bid") if "bid" in mention.what else ("request", "brid")
+        return f"Requested as a rebuild of {kind} {mention.what.get(number, '?')}"
+    return words or ("Rebuilt" if mention.status == "ok" else "")
 
 
 class Part(NamedTuple):

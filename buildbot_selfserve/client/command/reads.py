@@ -222,8 +222,26 @@ def _status(done: Done) -> int:
 @click.option("--num", type=click.IntRange(min=1), help="Maximum number of job requests.")
 @click.option("--offset", type=_WHOLE, help="Number of job requests to skip, newest first.")
 @click.option("--who", help="Show only the job requests of this user.")
-@click.option("--action", help="Show only this action, such as rebuild_build.")
+@click.option(
+    "--action",
+    help="Show only actions that are or begin with this, such as rebuild_build or cancel.",
+)
 @click.option("--branch", help="Show only this branch.", shell_complete=completion.branches)
+@click.option("--revision", metavar="REV", help="Show only what was about this revision.")
+@click.option(
+    "--request",
+    "request_id",
+    metavar="ID",
+    type=_WHOLE,
+    help="Show only what made, changed or ended this build request, or was about it.",
+)
+@click.option(
+    "--build",
+    "build_id",
+    metavar="ID",
+    type=_WHOLE,
+    help="Show only what made, changed or ended this build, or was about it.",
+)
 @_moment_option(
     "--since", "Only job requests from this time on; a day is in the server's timezone."
 )
@@ -240,7 +258,7 @@ def jobs(**filters: Any) -> None:
 @command("job", example="selfserve job 6")
 @click.argument("job_id", metavar="ID", type=_WHOLE)
 def job(job_id: int) -> int:
-    """Show one job request.
+    """Show one job request, and what its build requests have come to by now.
 
     The exit status is 1 if it failed, and 3 if it has not ended.
     """

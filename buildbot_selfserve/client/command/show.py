@@ -23,8 +23,10 @@ from buildbot_selfserve.client.rows import BuilderHealth
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Health
 from buildbot_selfserve.client.rows import Job
+from buildbot_selfserve.client.rows import JobDetail
 from buildbot_selfserve.client.rows import LogLine
 from buildbot_selfserve.client.rows import Outcome
+from buildbot_selfserve.client.rows import OutcomeNow
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Plan
 from buildbot_selfserve.client.rows import Push
@@ -263,8 +265,8 @@ class Screen:
         columns = ("JOB", "WHEN", "WHO", "ACTION", "BRANCH", "STATUS", "RESULT")
         self.table(columns, (_job(job, self.moment) for job in jobs))
 
-    def job(self, job: Job) -> None:
-        """Show one job request, and how it ended."""
+    def job(self, job: JobDetail) -> None:
+        """Show one job request, how it ended, and what has become of its requests since then."""
         if self.as_json:
             self.value(job)
             return
@@ -274,8 +276,10 @@ class Screen:
             self.line(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
         ended = f", ended at {moment(job['completed_at'])}" if job["completed_at"] else ""
         self.line(f"{job['status']}{ended}: {_ending(job)}")
-        if job["complete_data"] is not None:
-            self._outcomes(job["complete_data"]["body"]["requests"])
+        outcomes = [] if job["complete_data"] is None else job["complete_data"]["body"]["requests"]
+        if outcomes:
+            columns = ("REQUEST", "BUILDER", "OUTCOME", "NOW", "BUILDS", "URL", "NOTE")
+            self.table(columns, map(_outcome_now, outcomes))
 
     def heading(self, text: str) -> None:
         """Show what the text below is about."""
@@ -467,6 +471,13 @@ def _outcome(one: Outcome) -> tuple[object, ...]:
     return (*names, builds, one["url"], one["msg"])
 
 
+def _outcome_now(one: OutcomeNow) -> tuple[object, ...]:
+    builds = " ".join(map(str, one["build_ids"]))
+    # a server of before does not tell
+    now = (one["outcome"], one.get("state"))
+    return (one["request_id"], one["buildername"], *now, builds, one["url"], one["msg"])
+
+
 def _planned(one: Outcome) -> tuple[object, ...]:
     request_id, priority = one["request_id"], one.get("priority")
     revision = (one.get("revision") or "")[:SHORT_REVISION]
@@ -485,5 +496,5 @@ def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
     )
 
 
-def _ending(job: Job) -> str:
+def _ending(job: Job | JobDetail) -> str:
     return "" if job["complete_data"] is None else job["complete_data"]["body"]["msg"]

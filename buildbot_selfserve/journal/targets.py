@@ -1,0 +1,128 @@
+"""Notes what job requests are about, and finds them by it.
+
+A target is a build request, a build or a revision. It is noted when the row of a job request is
+opened, and once more with its outcome when the row is closed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.journal.tables import NAME_LENGTH
+from buildbot_selfserve.journal.tables import job_targets
+from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobMention
+from buildbot_selfserve.model import one_spelling
+
+REQUEST, BUILD, REVISION = "request", "build", "revision"
+#: Outcomes of a request whose last build was told to stop.
+_STOPPED = frozenset({"stopped", "stop_sent"})
+#: For one job request, a build has so many rows at most: what was asked and what became of it, of
+#: itself and of its request.
+_ROWS_A_JOB = 4
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Some targets of one kind.
+
+    :param names: ids or revisions
+    :param outcomes: those that count, of which the empty one is that of what was only asked; or
+        none, if all count
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    outcomes: frozenset[str] = frozenset()
+
+
+def note_asked(connection: sa.Connection, job: Job) -> None:
+    """Note what *job* was sent for."""
+    asked = [(REQUEST, job.what.get("brid")), (BUILD, job.what.get("bid"))]
+    asked.append((REVISION, one_spelling(job.what.get("revision") or job.revision)))
+    _insert(connection, job, ((kind, str(name), "") for kind, name in asked if name))
+
+
+def note_outcomes(connection: sa.Connection, job: Job) -> None:
+    """Note what has become of each build request of *job*, in place of what was noted before."""
+    query = job_targets.delete().where(
+        job_targets.c.job_id == job.job_id, job_targets.c.outcome != ""
+    )
+    connection.execute(query)
+    _insert(connection, job, _outcomes(job))
+
+
+def _outcomes(job: Job) -> Iterator[tuple[str, str, str]]:
+    for one in job.requests:
+        if one.request_id is None:
+            continue
+        yield REQUEST, str(one.request_id), one.outcome
+        if one.outcome in _STOPPED and one.build_ids:
+            # those before the last had ended before
+            yield BUILD, str(one.build_ids[-1]), one.outcome
+
+
+def _insert(connection: sa.Connection, job: Job, rows: Iterable[tuple[str, str, str]]) -> None:
+    values = [
+        {"job_id": job.job_id, "kind": kind, "name": name[:NAME_LENGTH], "outcome": outcome}
+        for kind, name, outcome in dict.fromkeys(rows)
+    ]
+    if values:
+        connection.execute(job_targets.insert(), values)
+
+
+def with_one_of(some: Iterable[Targets]) -> sa.ColumnElement[bool]:
+    """Return the condition on rows of ``selfserve_jobs`` that they have one of these targets."""
+    fitting = sa.select(job_targets.c.job_id).where(sa.or_(*map(_fits, some)))
+    return jobs.c.id.in_(fitting)
+
+
+def _fits(targets: Targets) -> sa.ColumnElement[bool]:
+    named = (binary_collation(job_targets.c.name, name) for name in targets.names)
+    fitting = sa.and_(job_targets.c.kind == targets.kind, sa.or_(sa.false(), *named))
+    if targets.outcomes:
+        fitting = sa.and_(fitting, job_targets.c.outcome.in_(sorted(targets.outcomes)))
+    return fitting
+
+
+def mentions(connection: sa.Connection, some: Collection[Targets], most: int) -> list[JobMention]:
+    """Return the *most* newest job requests that have one of these targets, newest first."""
+    query = (
+        sa.select(
+            jobs.c.id,
+            jobs.c.action,
+            jobs.c.who,
+            jobs.c.submitted_at,
+            jobs.c.status,
+            jobs.c.branch,
+            jobs.c.what,
+            job_targets.c.outcome,
+        )
+        .select_from(job_targets.join(jobs, jobs.c.id == job_targets.c.job_id))
+        .where(sa.or_(*map(_fits, some)))
+        .order_by(job_targets.c.job_id.desc())
+        .limit(most * _ROWS_A_JOB)
+    )
+    found: dict[int, JobMention] = {}
+    for record in connection.execute(query):
+        one = found.get(record.id) or JobMention(
+            record.id,
+            record.action,
+            record.who,
+            record.submitted_at,
+            record.status,
+            record.branch,
+            json.loads(record.what),
+        )
+        effect = record.outcome if record.outcome and not one.has_effect else one.outcome
+        found[one.job_id] = replace(one, outcome=effect)
+    return list(found.values())[:most]
