@@ -24,10 +24,13 @@ from playwright.sync_api import sync_playwright
 from demo.buildmaster import Buildmaster
 from demo.client import Client
 from demo.client import wait
+from demo.past import TOLD
 from demo.past import Past
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 CONFIG = Path(__file__).with_name("pictures.cfg")
+#: Builders whose builds are over at once (pictures.cfg).
+QUICK = ("lint", "docs", "linux-debug")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = (1280, 900), (400, 800)
 #: Pixels; a longer page is cut.
@@ -47,7 +50,13 @@ def main() -> int:
         for width, size in (("wide", WIDE), ("narrow", NARROW)):
             _take(browser, client.url, places, folder, width, size, "light")
         _take(
-            browser, client.url, _some(places, "revision", "branch"), folder, "wide", WIDE, "dark"
+            browser,
+            client.url,
+            _some(places, "pushes", "revision", "fleet"),
+            folder,
+            "wide",
+            WIDE,
+            "dark",
         )
     print(f"{sum(one.stat().st_size for one in folder.glob('*.png')) / 1e6:.2f} MB in {folder}")
     return 0
@@ -80,38 +89,45 @@ def _browser() -> Iterator[Browser]:
 
 def _furnish(client: Client, revisions: list[str]) -> dict[str, str]:
     """Ask for builds, cancel some; return the paths of what there is to see, by name."""
-    newest = revisions[-1]
+    newest, failed = revisions[-1], revisions[-2]
     client.job("POST", f"/main/rev/{newest}")
-    failed = next(
+    again = next(
         row
-        for revision in reversed(revisions)
+        for revision in reversed(revisions[: -len(TOLD) - 1])
         for row in client.get(f"/main/rev/{revision}", show=False)
         if row.get("build_id") and row["status"] == 2
     )
-    receipt = client.job("POST", "/main/build", build_id=failed["build_id"], count=2)
+    receipt = client.job("POST", "/main/build", build_id=again["build_id"], count=2)
     pending = receipt["requests"][-1]["request_id"]
     client.job("PUT", f"/main/request/{pending}", priority=5)
     nightly = client.job("POST", f"/main/rev/{newest}/nightly")
     client.job("DELETE", f"/main/request/{nightly['requests'][0]['request_id']}")
-    client.job("POST", f"/main/builders/lint/{newest}", properties='{"level": 3}')
-    wait("lint and docs are done", lambda: _quick_are_done(client, newest))
-    running = next(
-        row for row in client.get(f"/main/rev/{newest}", show=False) if row.get("status", 0) is None
+    wait("what is quick is done", lambda: _quick_are_done(client, newest))
+    broken = next(
+        row
+        for row in client.get(f"/main/rev/{failed}", show=False)
+        if row["buildername"] == "linux-asan"
     )
     return {
+        "pushes": "/main/pushes",
+        "revision": f"/main/rev/{failed}",
+        "running": f"/main/rev/{newest}",
+        "fleet": "/engine/pushes",
         "root": "",
         "branches": "/branches",
         "branch": "/main",
         "builders": "/main/builders",
-        "revision": f"/main/rev/{newest}",
-        "is_done": f"/main/rev/{newest}/is_done",
+        "queue": "/main/pending",
+        "is_done": f"/main/rev/{failed}/is_done",
         "new": f"/main/new?revision={newest}",
-        "build": f"/main/build/{running['build_id']}",
+        "build": f"/main/build/{broken['build_id']}",
         "request": f"/main/request/{pending}",
         "permissions": "/main/permissions",
-        "user": f"/main/user/{quote('ada@example.org')}",
+        "user": f"/user/{quote('annie@example.org')}/pushes",
+        "search": "/search?q=linux",
         "journal": "/jobs",
         "job": f"/jobs/{nightly['job_id']}",
+        "api": "/api",
         "error": "/man",
         "buildbot-builders": "/#/builders",
     }
@@ -119,10 +135,8 @@ def _furnish(client: Client, revisions: list[str]) -> dict[str, str]:
 
 def _quick_are_done(client: Client, revision: str) -> bool:
     rows = client.get(f"/main/rev/{revision}", show=False)
-    return not [
-        row for row in rows if row["buildername"] in ("lint", "docs") and "status" not in row
-    ] and all(
-        row.get("status") is not None for row in rows if row["buildername"] in ("lint", "docs")
+    return not [row for row in rows if row["buildername"] in QUICK and "status" not in row] and all(
+        row.get("status") is not None for row in rows if row["buildername"] in QUICK
     )
 
 

@@ -48,6 +48,7 @@ from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.permissions import REBUILD_FAILED
+from buildbot_selfserve.permissions import REPRIORITIZE
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
@@ -61,6 +62,7 @@ AT_REVISION = (
     NEW_SET_AT_REVISION,
     REBUILD_FAILED,
     FILL_MISSING,
+    REPRIORITIZE,
 )
 
 

@@ -95,6 +95,15 @@
     }
   }
 
+  function closeMenus(except) {
+    all("details.more[open]").forEach(function (one) {
+      if (except && one.contains(except)) { return; }
+      var inside = one.contains(document.activeElement);
+      one.open = false;
+      if (inside) { one.querySelector("summary").focus(); }
+    });
+  }
+
   function help() {
     var dialog = document.querySelector("dialog.help");
     if (!dialog) {
@@ -134,6 +143,12 @@
 
   function key(card) { return location.pathname + "#" + card.id; }
 
+  /* A page from which somebody waits for a notice looks again even if it is out of sight. */
+  function attend() {
+    var cards = watched(), here = all("[data-verdict]").some(function (card) { return cards[key(card)]; });
+    if (here) { document.body.dataset.awaited = ""; } else { delete document.body.dataset.awaited; }
+  }
+
   function toggle(card) {
     var cards = watched();
     if (cards[key(card)]) {
@@ -172,15 +187,18 @@
       button.textContent = "Notify me";
       button.setAttribute("aria-pressed", String(on));
     });
+    attend();
   }
 
   function tell(card) {
     var word = card.querySelector(".verdict-word");
-    var notice = new Notification(card.dataset.subject, {
-      body: word ? word.parentNode.textContent.trim().replace(/\s+/g, " ") : card.dataset.verdict,
-      tag: key(card)
-    });
-    notice.onclick = function () { window.focus(); };
+    try {
+      var notice = new Notification(card.dataset.subject, {
+        body: word ? word.parentNode.textContent.trim().replace(/\s+/g, " ") : card.dataset.verdict,
+        tag: key(card)
+      });
+      notice.onclick = function () { window.focus(); };
+    } catch (error) { /* some browsers of phones allow it to service workers only */ }
   }
 
   // -- all of it
@@ -196,6 +214,10 @@
       case "ArrowLeft": if (current().chip || current().push) { focusChip(-1); } else { done = false; } break;
       case "ArrowDown": done = focusRow(1); break;
       case "ArrowUp": done = focusRow(-1); break;
+      case "Enter":
+        if (event.target.matches(".push")) { event.target.querySelector("h2 a").click(); } else { done = false; }
+        break;
+      case "Escape": done = Boolean(document.querySelector("details.more[open]")); closeMenus(); break;
       case "r": rerun(); break;
       case "f": press("/missing"); break;
       case "n":
@@ -213,6 +235,9 @@
     document.addEventListener("keydown", onKey);
     all(".keys").forEach(function (one) { one.hidden = false; });
     addSwitches();
-    document.addEventListener("selfserve:shown", addSwitches);
+    document.addEventListener("click", function (event) { closeMenus(event.target); });
+    ["selfserve:swapped", "selfserve:shown"].forEach(function (name) {
+      document.addEventListener(name, addSwitches);
+    });
   }
 })();

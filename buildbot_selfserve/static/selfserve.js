@@ -213,15 +213,39 @@
   /* Somebody writes something there: they must not lose it. */
   function inUse(part) {
     var focus = document.activeElement;
-    if (focus && part.contains(focus) && focus.form && focus.form.method === "post") { return true; }
+    if (focus && part.contains(focus) && focus.matches("input, select, textarea")
+        && focus.form.method === "post") { return true; }
     return Array.from(part.querySelectorAll("form input, form textarea")).some(function (field) {
       return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
     });
   }
 
+  /* Finds in *part* what stands for an element that was there before; what it was is kept in a
+     function, because the element itself will be gone. */
+  function finder(part, element) {
+    if (element === part) { return function () { return part; }; }
+    var selector = element.tagName, attribute = element.hasAttribute("href") ? "href" : "";
+    var holder = element.closest("details[id], form[action]");
+    var id = element.id || (element.tagName === "SUMMARY" && element.parentNode.id);
+    var text = element.textContent, action = holder && holder.getAttribute("action");
+    var value = attribute && element.getAttribute(attribute);
+    return function () {
+      if (id) {
+        var named = document.getElementById(id);
+        return named && (element.id ? named : named.querySelector("summary"));
+      }
+      var like = Array.from(part.querySelectorAll(selector)).filter(function (one) {
+        if (attribute) { return one.getAttribute(attribute) === value; }
+        var its = one.closest("details[id], form[action]");
+        return (its && its.getAttribute("action")) === action;
+      });
+      return like.find(function (one) { return one.textContent === text; }) || like[0];
+    };
+  }
+
   function swap(part, fresh) {
     var focus = part.contains(document.activeElement) ? document.activeElement : null;
-    var href = focus && focus.getAttribute("href");
+    var same = focus && finder(part, focus);
     var opened = Array.from(part.querySelectorAll("details[id][open]"), function (one) {
       return one.id;
     });
@@ -235,12 +259,10 @@
       if (one) { one.open = true; }
     });
     furnish(part);
-    if (!focus) { return; }
-    if (!href) { focus.focus(); return; }
-    var same = Array.from(part.querySelectorAll("a[href]")).find(function (link) {
-      return link.getAttribute("href") === href;
-    });
-    if (same) { same.focus(); }
+    // what listens may add what had the focus
+    part.dispatchEvent(new CustomEvent("selfserve:swapped", {bubbles: true}));
+    var found = same && same();
+    if (found && found !== document.activeElement) { found.focus({preventScroll: true}); }
   }
 
   /* A list of things with ids: each is swapped by itself, so that the others stay as they are. */
@@ -291,9 +313,12 @@
 
   var asking = false, timer = null, last = Date.now();
 
+  /* Nobody sees it, and nobody waits for a notice from it. */
+  function unseen() { return document.hidden && !("awaited" in document.body.dataset); }
+
   function ask() {
     timer = null;
-    if (asking || document.hidden) { return; }
+    if (asking || unseen()) { return; }
     asking = true;
     last = Date.now();
     fetch(window.location.href, {headers: {Accept: "text/html"}, credentials: "same-origin"})
@@ -302,7 +327,10 @@
         if (text) { show(new DOMParser().parseFromString(text, "text/html")); }
       })
       .catch(function () { /* the master is away; it is asked again */ })
-      .then(function () { asking = false; plan(); });
+      .then(function () {
+        asking = false;
+        if (unseen()) { attend(); } else { plan(); }
+      });
   }
 
   function askSoon() {
@@ -322,7 +350,7 @@
       return Number(part.dataset.again) * 1000;
     });
     if (silent && document.querySelector(UNDER_WAY)) { wishes.push(POLL); }
-    if (wishes.length && !document.hidden) {
+    if (wishes.length && !unseen()) {
       poll = window.setTimeout(ask, Math.min.apply(null, wishes));
     }
   }
@@ -349,7 +377,7 @@
 
   /* A browser has few connections to one host: a page that nobody sees keeps none. */
   function attend() {
-    if (document.hidden) {
+    if (unseen()) {
       if (source) { source.close(); source = null; silent = true; }
       window.clearTimeout(poll);
     } else {

@@ -82,7 +82,7 @@ def _branch(reading: Reading, found: Found, text: str) -> Branch:
     if branch is None:
         like = _like(reading, text)
         detail = f"similar names: {', '.join(like)}" if like else ""
-        links = tuple((name, _url(name)) for name in like)
+        links = tuple((name, _url(name, "pushes")) for name in like)
         raise NotFound(f"Branch {text} not found", detail, links)
     return branch
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 
 from buildbot_selfserve.model import BuilderHealth
@@ -49,6 +50,10 @@ VERDICT_WORDS: Mapping[str, str] = {
 }
 
 
+#: Which attempt it was. A builder both passes and fails in two at least.
+_ORDINALS: Mapping[int, str] = {1: "second", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a push stands, in words.
@@ -56,11 +61,13 @@ class Verdict:
     :param kind: the class of its colour: a verdict, or ``failed`` while something is under way
     :param word: what is read first, such as ``Failed``
     :param text: the rest of the sentence; may be empty
+    :param goes_on: there is no colon between the two
     """
 
     kind: str
     word: str
     text: str
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,8 @@ def verdict(push: Health) -> Verdict:
         running = sum(one.at.state == "running" for one in waiting)
         parts += [f"{running} running"] * bool(running)
         parts += [f"{len(waiting) - running} waiting"] * (len(waiting) > running)
+        unbuilt = sum(one.at.state in ("skipped", "cancelled") for one in push.builders)
+        parts += [f"{unbuilt} without a result"] * bool(unbuilt)
         word = "Failing" if waiting else "Failed"
         return Verdict("failed", word, ", ".join(parts))
     if not push.builders or all(one.at.state == "missing" for one in push.builders):
@@ -114,10 +123,13 @@ def verdict(push: Health) -> Verdict:
         return Verdict(push.verdict, VERDICT_WORDS[push.verdict], text)
     if push.verdict == "incomplete":
         return Verdict("incomplete", "Incomplete", _unbuilt(push))
-    flaky = [one.at.buildername for one in push.builders if one.at.flaky]
+    flaky = [one.at for one in push.builders if one.at.flaky]
     if flaky:
-        text = f"after a rerun: {_some(flaky)} {'is' if len(flaky) == 1 else 'are'} flaky here"
-        return Verdict("passed", "Passed", text)
+        attempts = max(one.attempts for one in flaky)
+        names = _some([one.buildername for one in flaky])
+        is_flaky = f"{names} {'is' if len(flaky) == 1 else 'are'} flaky here"
+        text = f"on the {_ORDINALS.get(attempts, f'{attempts}th')} attempt: {is_flaky}"
+        return Verdict("passed", "Passed", text, goes_on=True)
     fixed = len(push.named("fixed"))
     return Verdict("passed", "Passed", f"{fixed} fixed" if fixed else "")
 
@@ -145,11 +157,15 @@ def _unbuilt(push: Health) -> str:
     states = Counter[str](one.at.state for one in push.builders)
     asked = len(push.builders) - states["missing"]
     parts = [
-        f"{states[state]} {word}"
+        (states[state], word)
         for state, word in (("skipped", "collapsed or skipped"), ("cancelled", "cancelled"))
         if states[state]
     ]
-    return f"{' and '.join(parts)} of {asked}"
+    said = [f"{number} {'was' if number == 1 else 'were'} {word}" for number, word in parts]
+    if parts:
+        number, word = parts[0]
+        said[0] = f"{number} of {asked} {'was' if number == 1 else 'were'} {word}"
+    return ", ".join(said)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
@@ -164,17 +180,23 @@ def chips(push: Health, tags: Mapping[str, str] | None = None) -> Chips:
     :param tags: the tag by which a builder is grouped, by its name
     """
     first = tuple(Chip(one.at.buildername, one) for one in push.failing)
-    others = [one for one in push.builders if one not in push.failing]
-    return Chips(first, _grouped(others, tags or {}), len(push.builders) > MOST_CHIPS)
+    failing = {one.at.buildername for one in push.failing}
+    groups = _grouped(push.builders, failing, tags or {})
+    return Chips(first, groups, len(push.builders) > MOST_CHIPS)
 
 
-def _grouped(builders: Iterable[BuilderHealth], tags: Mapping[str, str]) -> tuple[ChipGroup, ...]:
+def _grouped(
+    builders: Iterable[BuilderHealth], left_out: Set[str], tags: Mapping[str, str]
+) -> tuple[ChipGroup, ...]:
+    """Group all *builders*, so that a group does not change when one of it fails; show the rest."""
     by_name = sorted(builders, key=lambda one: one.at.buildername)
     begins = {one.at.buildername: _begin(one.at.buildername, tags) for one in by_name}
     many = {begin for begin, number in Counter(begins.values()).items() if number > 1 and begin}
     groups: dict[str, list[Chip]] = {}
     for one in by_name:
         name, begin = one.at.buildername, begins[one.at.buildername]
+        if name in left_out:
+            continue
         group = begin if begin in many else ""
         short = name[len(group) :].lstrip("-_/.: ") if group and name.startswith(group) else name
         groups.setdefault(group, []).append(Chip(short or name, one))

@@ -38,6 +38,8 @@ from tests.process_master import ProcessMaster
 TEMPLATES = templates()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 BETWEEN = {"width": 760, "height": 800}
+#: Each page is looked at in these two ways: every width, and every scheme.
+LOOKS: tuple[tuple[Any, Any], ...] = ((WIDE, "light"), (NARROW, "dark"))
 #: What is wider than its place. What gets focus may be scrolled, and so may tables on wide pages.
 STICKS_OUT = """() => Array.from(
         document.querySelectorAll("html, .page, main, form, label, .scroll"))
@@ -53,6 +55,13 @@ PAGES = {
     "branches": "branches.html",
     "found revision": "branches.html",
     "unfound revision": "branches.html",
+    "pushes": "pushes.html",
+    "no pushes": "pushes.html",
+    "user's pushes": "user_pushes.html",
+    "queue": "queue.html",
+    "queue of a branch": "queue.html",
+    "why": "why.html",
+    "failed revision": "revision.html",
     "day": "day.html",
     "empty day": "day.html",
     "builders": "builders.html",
@@ -136,7 +145,7 @@ def hindrances(page: Page, *rules: str) -> list[Any]:
 
 
 def faults(page: Page, *rules: str) -> list[Any]:
-    """Return what hinders somebody on *page*, and what sticks out: wide and narrow, light and dark.
+    """Return what hinders somebody on *page*, and what sticks out: wide and light, narrow and dark.
 
     :param rules: of what depends on no colours, look only for these
     """
@@ -144,15 +153,13 @@ def faults(page: Page, *rules: str) -> list[Any]:
     look_into(page)
     if page.get_by_role("heading", level=1).count() != 1:
         found.append("it has no title, or several")
-    for size in (WIDE, NARROW):
+    for size, scheme in LOOKS:
         page.set_viewport_size(size)
-        page.emulate_media(color_scheme="light")
-        found += hindrances(page, *rules)
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
+        found += [(scheme, *one) for one in hindrances(page, *rules)]
         if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
             found.append(f"it is wider than {size['width']}")
-        page.emulate_media(color_scheme="dark")
-        assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-        found += hindrances(page, *OF_COLOURS)
     return found
 
 
@@ -184,8 +191,8 @@ def test_nobody_is_hindered_by_a_plan(furnished: Furnished, open_page: Callable[
     log_in(page, furnished.master.url)
     found = {}
     for button, title in (
-        ("Cancel all", "Plan: cancel everything"),
-        ("Fill in missing", "Plan: fill in what is missing"),
+        ("Cancel (1)", "Plan: cancel everything"),
+        ("Fill in these", "Plan: fill in what is missing"),
         ("Rerun these", "Plan: rerun what failed"),
         ("Build these", "Plan: new builds"),
     ):
@@ -228,6 +235,7 @@ def test_a_list_of_builders_is_searched(tmp_path: Path, open_page: Callable[...,
         expect(page.locator(".group h2")).to_have_text("Build: 11 requests")
         # with many, the groups are folded
         page.goto(f"{master.url}/self-serve/main/rev/{REVISION}")
+        page.get_by_label("More actions").click()
         page.get_by_role("button", name="Fill in missing", exact=True).click()
         group = page.locator("details.group").first
         expect(group).to_have_js_property("open", False)
@@ -316,7 +324,7 @@ def test_a_hindrance_would_be_found(furnished: Furnished, open_page: Callable[..
     assert {one[0] for one in hindrances(page, *OF_COLOURS)} == set(OF_COLOURS)
 
 
-@pytest.mark.parametrize("name", ["day", "revision", "journal", "pending request"])
+@pytest.mark.parametrize("name", ["pushes", "day", "revision", "journal", "pending request"])
 def test_everything_can_be_reached_with_the_keyboard(
     furnished: Furnished, open_page: Callable[..., Page], name: str
 ) -> None:

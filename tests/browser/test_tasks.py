@@ -76,6 +76,7 @@ def test_a_revision_is_looked_up(furnished: Furnished, open_page: Open, scripts:
     # it is on one branch only
     page.wait_for_url(furnished.url("revision"))
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Revision {REVISION[:12]}")
+    expect(page.locator("main")).to_contain_text(f"{REVISION} on main")
     page.get_by_label("Find a revision, author or builder").fill("123456")
     page.get_by_role("button", name="Find").click()
     expect(page.locator("main")).to_contain_text("No revision begins with this")
@@ -94,19 +95,22 @@ def test_a_name_that_is_nearly_right_is_found(
     page = open_page(java_script_enabled=scripts)
     page.goto(furnished.url("missing branch"))
     page.locator("main").get_by_role("link", name="main").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("main on ")
+    expect(page.get_by_role("heading", level=1)).to_have_text("main")
+    page.wait_for_url("**/self-serve/main/pushes")
 
 
 def test_a_revision_tells_at_a_glance(furnished: Furnished, open_page: Open) -> None:
     page = open_page()
     page.goto(furnished.url("revision"))
     verdict = page.get_by_role("status").first
-    expect(verdict).to_contain_text("Running 1 of 2 done")
+    expect(verdict).to_contain_text("Running: 1 of 2 done")
+    expect(verdict).to_contain_text("2 builders, 1 passed")
     waits = page.locator("section", has=page.get_by_role("heading", name="Running and waiting"))
     expect(waits.get_by_role("listitem")).to_have_count(1)
+    # what was cancelled is no bar
     bars = page.locator(".timeline a")
-    # but for what was cancelled
     expect(bars).to_have_count(11)
+    expect(page.get_by_label("Timeline")).to_contain_text("1 cancelled or skipped row")
     # a bar has its say in words, and leads to what it is about
     running = bars.filter(has_text=f"build {furnished.build}")
     expect(running).to_have_accessible_name(re.compile(r"^slow build [0-9]+ , running [0-9ms ]+"))
@@ -154,10 +158,10 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
 
     # one of the two is wanted sooner
     page.get_by_role("link", name="request 3").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("waiting")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pending")
     page.locator("form", has_text="Change priority").get_by_label("Priority").fill("9")
-    page.get_by_role("button", name="Change priority").click()
-    assert shown_job(page)[1] == ["priority changed"]
+    page.get_by_role("button", name="Set priority").click()
+    assert shown_job(page)[1] == ["reprioritized"]
 
     # the build that runs is cancelled, and the request with the higher priority runs
     page.goto(f"{process_master.url}/self-serve/main/build/1")
@@ -183,18 +187,13 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     sidebar(page, "Journal")
     actions = page.locator("#jobs tbody td:nth-child(3)")
     expect(actions).to_have_text(
-        [
-            f"{USER} cancelled everything at {REVISION[:12]}",
-            f"{USER} cancelled build 1 of slow",
-            f"{USER} changed the priority of request 3 of slow to 9",
-            f"{USER} rebuilt build 1 of slow, 2 times",
-        ]
+        ["Cancel all of a revision", "Cancel a build", "Change priority", "Rebuild a build"]
     )
     search = page.get_by_role("search", name="Job requests")
     search.get_by_label("Action").select_option("Change priority")
     search.get_by_label("From").fill("2026-01-01")
     search.get_by_role("button", name="Filter").click()
-    expect(actions).to_have_count(1)
+    expect(actions).to_have_text(["Change priority"])
     search.get_by_label("To").fill("2026-01-02")
     search.get_by_role("button", name="Filter").click()
     expect(page.locator("main")).to_contain_text("No job request fits.")
@@ -277,7 +276,8 @@ def test_what_is_missing_is_filled_in_for_some_builders(
     page.get_by_role("link", name="Do nothing").click()
     page.wait_for_url(f"**/self-serve/main/rev/{REVISION}")
     assert process_master.get("/jobs") == []
-    page.locator("#more-actions > summary").click()
+    # what is rare is behind the dots
+    page.get_by_label("More actions").click()
     page.get_by_role("button", name="Fill in missing", exact=True).click()
     page.get_by_role("button", name="Build 1").click()
     assert shown_job(page) == ("1 build requested", ["created"])
@@ -304,7 +304,7 @@ def test_what_is_missing_is_filled_in_for_some_builders(
 def test_a_table_sorts_and_filters(furnished: Furnished, open_page: Open) -> None:
     page = open_page()
     page.goto(furnished.url("revision"))
-    page.locator("#all-rows > summary").click()
+    page.get_by_text("All builds and requests").click()
     table = page.get_by_role("table")
     ids = table.locator("td.id")
     newest_first = ids.all_text_contents()
@@ -337,15 +337,19 @@ def test_a_page_follows_what_happens(process_master: Any, open_page: Open) -> No
     page.on("load", lambda: loads.append(page.url))
     page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
     # it keeps what somebody has made of it
-    page.locator("#all-rows > summary").click()
-    page.get_by_role("button", name="Builder").click()
-    page.locator("#more > summary").click()
+    page.get_by_text("All builds and requests").click()
+    page.locator("#rows thead").get_by_role("button", name="Builder").click()
+    page.locator("summary", has_text="Build more").click()
+    page.get_by_label("More actions").click()
     second = process_master.force("slow")
     expect(page.locator("#rows")).to_contain_text(f"request {second}", timeout=LOOKS_AGAIN)
     expect(page.get_by_role("columnheader", name="Builder")).to_have_attribute(
         "aria-sort", "ascending"
     )
-    expect(page.get_by_role("button", name="Same builds as a push")).to_be_visible()
+    expect(
+        page.locator("#acts").get_by_role("button", name="Same builds as a push")
+    ).to_be_visible()
+    expect(page.get_by_role("button", name="Build everything again")).to_be_visible()
     for request_id in (second, first):
         process_master.send("DELETE", f"/self-serve/main/request/{request_id}")
     expect(page.locator("#verdict")).to_contain_text("Incomplete", timeout=LOOKS_AGAIN)
