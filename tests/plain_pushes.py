@@ -165,16 +165,28 @@ class PlainPushes:
 
     def _by_order(self, branch: Branch, revision: str) -> list[str]:
         line = self.line(branch)
-        codebases = {one["codebase"] for one in self._stamps(branch, revision)}
+        codebases = self._codebases(branch, revision)
         has_changes = any(self.changes_of(branch, one) for one in line)
         found = []
         for one in line[line.index(revision) + 1 :]:
-            others = {stamp["codebase"] for stamp in self._stamps(branch, one)}
-            if (self.changes_of(branch, one) or not has_changes) and (
-                not codebases or not others or codebases & others
-            ):
+            others = self._codebases(branch, one)
+            if (self.changes_of(branch, one) or not has_changes) and codebases & others:
                 found.append(one)
         return found[:MOST_BACK]
+
+    def _codebases(self, branch: Branch, revision: str) -> set[str]:
+        named = {one["codebase"] for one in self._stamps(branch, revision)}
+        if named:
+            return named
+        # of the first request whose build has found it
+        request_of = {one["id"]: one["buildrequestid"] for one in self.plain.builds}
+        buildset_of = {one["id"]: one["buildsetid"] for one in self.plain.requests}
+        found = [
+            (request_of[build_id], stamp["codebase"])
+            for one, build_id, stamp in self.plain._found(branch)
+            if one == revision and not self.plain.is_patched(buildset_of[request_of[build_id]])
+        ]
+        return {codebase for request_id, codebase in found if request_id == min(found)[0]}
 
     # -- answers
 

@@ -382,7 +382,8 @@ def test_the_step_that_failed_is_told(pushed: Pushed) -> None:
     history.push("a", linux="F", mac="P", win="X", arm="Fr")
     found = pushed.health("a")
     steps = {one.at.buildername: one.failed_step for one in found.builders}
-    assert steps == {"linux": "test", "win": "test", "mac": None, "arm": None}
+    # also while the builder builds again
+    assert steps == {"linux": "test", "win": "test", "mac": None, "arm": "test"}
 
 
 def test_the_state_is_about_the_build_that_it_names(pushed: Pushed) -> None:
@@ -406,3 +407,23 @@ def test_main_is_not_every_branch(pushed: Pushed) -> None:
     history.push("b", linux="F")
     assert pushed.told("b") == ("failed", "new", *NOTHING)
     assert pushed.line(MAIN) == "b"
+
+
+def test_a_codebase_in_which_little_is_pushed(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", codebase="lib", linux="P")
+    for number in range(70):
+        history.push(f"app {number}", codebase="app", mac="P")
+        history.build(f"by hand {number}", codebase="lib", linux="F")
+    history.push("b", codebase="lib", linux="F")
+    # 140 other revisions of the branch are between them
+    assert pushed.told("b") == ("failed", "regressed", "passed", "a", 1)
+
+
+def test_one_commit_in_two_codebases(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", codebase="app", linux="P")
+    history.push("a", codebase="lib", mac="P")
+    history.push("b", codebase="lib", mac="F", linux="F")
+    assert pushed.told("b") == ("failed", "regressed", "passed", "a", 1)
+    assert pushed.told("b", "mac") == ("failed", "regressed", "passed", "a", 1)

@@ -334,3 +334,20 @@ def test_threads_ask_while_the_index_grows(pushed: Pushed) -> None:
     for one in threads:
         one.join()
     assert not failed, failed
+
+
+def test_a_branch_in_many_projects(pushed: Pushed) -> None:
+    history = pushed.history
+    names = [f"{number}" for number in range(70)]
+    for name in names:
+        history.push(name, project=f"project {name}", linux="P")
+    found = [one.revision.revision for one in paged(pushed, 25)]
+    assert found == [sha(name) for name in reversed(names)]
+
+
+def test_branches_that_are_not_configured_are_left_out(pushed: Pushed) -> None:
+    pushed.site = pushed.site.__class__("s", "http://localhost/", branches=(MAIN,))
+    history = pushed.history
+    history.push("a", ADA, linux="P")
+    history.push("b", ADA, branch="side", linux="P")
+    assert list(user_pages(pushed, "ada@example.org", 20)) == [("main", "a")]

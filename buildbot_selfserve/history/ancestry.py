@@ -46,8 +46,10 @@ class Ancestry:
         self._connection = connection
         self._facts = facts
         self._branch = branch
-        #: what is next to each position in the line, as far as that was read
-        self._older: dict[Position, Pushed | None] = {}
+        #: what is next to positions, in some codebases; ``None`` where nothing is
+        self._older: dict[tuple[frozenset[str], Position], Pushed | None] = {}
+        self._line: Sequence[Pushed] = ()
+        self._linked: set[frozenset[str]] = set()
         self._parents: dict[str, str | None] = {}
         self._known: dict[str, Pushed | None] = {one.revision: one for one in pushed}
         self._codebases = [one for (one,) in _CODEBASES.all(connection)]
@@ -60,7 +62,7 @@ class Ancestry:
 
     def add_line(self, line: Sequence[Pushed]) -> None:
         """Tell of a part of the line without gaps, the newest first."""
-        self._older.update((one.position, older) for one, older in itertools.pairwise(line))
+        self._line = line
 
     def before(self, pushed: Pushed, count: int = MOST_BACK) -> list[Pushed]:
         """Return the *count* revisions before this one, the nearest first."""
@@ -74,23 +76,37 @@ class Ancestry:
         return found[:count]
 
     def _by_order(self, pushed: Pushed) -> Iterator[Pushed]:
-        one = self._next(pushed.position)
+        if pushed.codebases not in self._linked:
+            self._link(pushed.codebases)
+        one = self._next(pushed.codebases, pushed.position)
         while one is not None:
-            if pushed.is_of_same_source(one) and not (one.by_hand and self._has_changes):
-                yield one
-            one = self._next(one.position)
+            yield one
+            one = self._next(pushed.codebases, one.position)
 
-    def _next(self, position: Position) -> Pushed | None:
-        """Return what is next to a *position* in the line; what is wanted is read with it."""
-        if position not in self._older:
-            line = self._facts.line(self._branch, self._wanted, position)
-            where = position
+    def _link(self, codebases: frozenset[str]) -> None:
+        """Note what is next to what in the part of the line that is known."""
+        self._linked.add(codebases)
+        older: Pushed | None = None
+        for one in reversed(self._line):
+            if older is not None:
+                self._older[codebases, one.position] = older
+            is_other = codebases.isdisjoint(one.codebases)
+            if not is_other and not (one.by_hand and self._has_changes):
+                older = one
+
+    def _next(self, codebases: frozenset[str], position: Position) -> Pushed | None:
+        """Return what is next to a *position*; as much as is wanted is read with it."""
+        where = codebases, position
+        if where not in self._older:
+            line = self._facts.before(
+                self._branch, codebases, self._wanted, position, self._has_changes
+            )
             for one in line:
-                self._older[where] = one
-                where = one.position
+                self._older[codebases, position] = one
+                position = one.position
             if len(line) < self._wanted:
-                self._older[where] = None
-        return self._older[position]
+                self._older[codebases, position] = None
+        return self._older[where]
 
     def _by_parents(self, pushed: Pushed) -> Iterator[Pushed]:
         seen = {pushed.revision}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ from buildbot_selfserve.model import one_spelling
 
 #: Seconds by which the clock of a master that builds may be behind that of the one that was asked.
 CLOCK_SLACK = 60
+#: So much in a line is looked at for what may be before a push. What was built by hand and what is
+#: in other codebases is passed over.
+MOST_LOOKED_AT = 2000
 #: So many changes are looked at before others may have the lock.
 SOME_CHANGES = 25
 
@@ -58,7 +62,7 @@ class Pushed(NamedTuple):
     :param stamp_ids: its sourcestamps there, without those with a patch
     :param build_ids: builds that have found it
     :param change_ids: its changes that Buildbot still has
-    :param codebases: those that it is of; empty where only builds have found it
+    :param codebases: those that it is of
     :param by_hand: it never had a change: it was only asked for
     """
 
@@ -69,14 +73,6 @@ class Pushed(NamedTuple):
     change_ids: tuple[int, ...]
     codebases: frozenset[str]
     by_hand: bool
-
-    def is_of_same_source(self, other: Pushed) -> bool:
-        """Whether *other* is a push of the same source, so that this one may come after it."""
-        return (
-            not self.codebases
-            or not other.codebases
-            or not self.codebases.isdisjoint(other.codebases)
-        )
 
 
 class OwnPush(NamedTuple):
@@ -217,6 +213,44 @@ class Facts:
             pushed = (self._pushed(branch, one, known) for one in positions)
             return list(itertools.islice((one for one in pushed if one is not None), count))
 
+    def before(
+        self,
+        branch: Branch,
+        codebases: Collection[str],
+        count: int,
+        than: Position,
+        only_changes: bool,
+    ) -> list[Pushed]:
+        """Return the newest *count* revisions on *branch* that are older *than* that.
+
+        :param codebases: only in these
+        :param only_changes: not those that were only built by hand
+        """
+        with self._lock:
+            positions = self._stamps.line.older(self._stamps.places(branch), than)
+            likely = (
+                one
+                for one in itertools.islice(positions, MOST_LOOKED_AT)
+                if not (only_changes and (one.found >= 0 or not self._had_change(one.stamp_id)))
+                and self._may_be_in(one, codebases)
+            )
+            known: dict[str, Pushed | None] = {}
+            pushed = (self._pushed(branch, one, known) for one in likely)
+            found = (
+                one for one in pushed if one is not None and not one.codebases.isdisjoint(codebases)
+            )
+            return list(itertools.islice(found, count))
+
+    def _may_be_in(self, position: Position, codebases: Collection[str]) -> bool:
+        """Whether what stands there may be in one of *codebases*, as far as is quickly known."""
+        if position.found >= 0 or self._has_abbreviations:
+            return True
+        stamp = self._stamps[position.stamp_id]
+        return stamp.place.codebase in codebases or any(
+            self._stamps.place_at(one.place).codebase in codebases
+            for one in self._stamps.named(stamp.revision)
+        )
+
     def pushed_by(
         self, user: str, branches_of: Callable[[Sourcestamp], Iterable[Branch]], below: int | None
     ) -> Iterator[OwnPush]:
@@ -300,6 +334,8 @@ class Facts:
         if position is None:
             return None
         places = {self._stamps.place(one) for one in stamp_ids}
+        if not places and (find := self._builds.find(position.found)) is not None:
+            places = {find.place}
         return Pushed(
             position,
             revision,

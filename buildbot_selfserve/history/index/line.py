@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Pairs
 
-#: The sourcestamps of more places than this are sorted together.
-MOST_PLACES = 50
+#: The sourcestamps of more places than this are sorted together, if they are few.
+MOST_PLACES, FEW_STAMPS = 50, 2000
 #: A change that comes so late that so many with higher ids are known stands behind these.
 MOST_RECENT = 1000
 #: Buildbot's ids have so many bits.
@@ -120,7 +120,7 @@ class Line:
     def older(self, places: Collection[int], than: Position | None) -> Iterator[Position]:
         """Yield what stands in *places*, the newest first; only what is older *than* that."""
         stamps = [self._stamps[one] for one in places if one in self._stamps]
-        if len(stamps) > MOST_PLACES:  # each has few
+        if len(stamps) > MOST_PLACES and sum(map(len, stamps)) < FEW_STAMPS:
             stamps = [array("q", sorted(itertools.chain(*stamps)))]
         found = [self._found[one] for one in places if one in self._found]
         moved = [self._moved_in[one] for one in places if one in self._moved_in]
