@@ -22,6 +22,8 @@ from tests.harness import Master
 
 #: What a master writes there by itself.
 RESTLESS = {"masters"}
+#: What every job request writes in the journal.
+JOURNAL = {"selfserve_jobs", "selfserve_job_targets"}
 #: What every job request sets, and what the original API gave to new builds.
 MARKS = {"owner", "selfserve_job", "selfserve_key"}
 GIVEN_IDS = {"buildid", "builduid"}

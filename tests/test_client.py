@@ -190,7 +190,17 @@ async def test_everything_that_can_be_done(master: Any, asked: Asker) -> None:
         "new_build_at_revision",
         "new_nightly_at_revision",
     ]
-    assert await asked("job", jobs[0]["job_id"]) == jobs[0]
+    (newest,) = await asked("jobs", revision=REVISION, action="cancel_rev")
+    assert newest == jobs[0]
+    assert newest not in await asked("jobs", build_id=build["buildid"])
+    ended = newest["complete_data"]["body"]["requests"][0]["request_id"]
+    assert newest in await asked("jobs", request_id=ended)
+    one = await asked("job", newest["job_id"])
+    requests = one["complete_data"]["body"]["requests"]
+    assert {(request.pop("state"), request.pop("results")) for request in requests} == {
+        ("cancelled", 6)
+    }
+    assert one == newest
 
 
 def failing() -> Config:

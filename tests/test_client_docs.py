@@ -79,6 +79,15 @@ class Documented:
         request = f"/main/request/{receipt['requests'][0]['request_id']}"
         self.master.until(lambda: self.master.get(request)["build_ids"], "it is built")
 
+    def built_by_job(self, job_id: int) -> None:
+        """Wait until what a job request has made is built."""
+
+        def built() -> bool:
+            end = self.master.get(f"/jobs/{job_id}")["complete_data"]
+            return all(one["state"] == "success" for one in end["body"]["requests"])
+
+        self.master.until(built, "it is built")
+
     def settled(self) -> None:
         """Wait until the revision is done."""
         done = f"/main/rev/{REVISION}/is_done?stableDelay=0"
@@ -117,6 +126,7 @@ def shape(line: str) -> str:
     line = re.sub(r"http://127\.0\.0\.1:[0-9]+", URL, line)
     line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "TIME", line)
     line = re.sub(r" [0-9]+:[0-9]{2}(?= |$)", " SPAN", line)
+    line = re.sub(r" success +[0-9]+ ", " success BUILD ", line)
     line = re.sub(r"\(plan [0-9a-f]{32}\)", "(plan PLAN)", line)
     # Buildbot goes through sets of names, so that the ids of builders differ
     line = re.sub(r"#/builders/[0-9]+/", "#/builders/N/", line)
@@ -131,6 +141,8 @@ def test_the_dialogues_of_the_command(documented: Documented) -> None:
         if command == "echo $?":
             assert expected == [str(documented.status)]
             continue
+        if command.startswith("selfserve job "):
+            documented.built_by_job(int(command.split()[-1]))
         written = documented.run(*shlex.split(command)).splitlines()
         # what goes to the standard error has no place among the rest
         assert sorted(map(shape, written)) == sorted(map(shape, expected)), command

@@ -247,7 +247,10 @@ def test_a_job_is_found_by_what_it_was_about_and_by_what_it_did(
         assert listed(connection, targets=((one,),)) == [job.job_id]
     assert listed(connection, targets=(REQUEST_3,)) == []
     sent = replace(OUTCOME, outcome="stop_sent")
+    # its build had ended before, and was to be tried again
+    waited = replace(sent, request_id=8, outcome="cancelled", build_ids=(6,))
     refused = (replace(sent, request_id=4, outcome="denied"), replace(sent, request_id=None))
+    refused += (waited,)
     ended = replace(job, status="ok", completed_at=1, requests=(sent, *refused))
     for _ in range(2):  # a row is closed once
         connection.rollback()
@@ -269,7 +272,7 @@ def test_a_job_is_found_by_what_it_was_about_and_by_what_it_did(
     store.close_job(connection, late)
     assert targets.mentions(connection, [Targets(targets.REQUEST, ("9",))], 9) == []
     # builds before the last one had ended before; nothing is a target of no name
-    for other in (Targets(targets.BUILD, ("4",)), Targets(targets.BUILD, ())):
+    for other in (Targets(targets.BUILD, ("4", "6")), Targets(targets.BUILD, ())):
         assert targets.mentions(connection, [other], 9) == []
 
 

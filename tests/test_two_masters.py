@@ -143,7 +143,7 @@ def test_what_is_asked_for_anew_is_built_by_the_other(
 
 
 def test_what_waits_for_the_other_is_built_sooner(
-    asked: ProcessMaster, back: ProcessMaster, built: Any, running: int
+    asked: ProcessMaster, front: ProcessMaster, back: ProcessMaster, built: Any, running: int
 ) -> None:
     build_id = built["buildid"]
     first, second = outcomes(
@@ -152,6 +152,15 @@ def test_what_waits_for_the_other_is_built_sooner(
     receipt = ask(asked, "PUT", f"/self-serve/main/request/{second}", priority=5)
     assert outcomes(receipt) == {second: "reprioritized"}
     assert [request(back, one)["priority"] for one in (first, second)] == [0, 5]
+    # either of them knows who did it
+    for master in (front, back):
+        job, made = master.get(f"/main/request/{second}")["jobs"]
+        assert (job["job_id"], job["action"]) == (receipt["job_id"], "reprioritize")
+        assert made["action"] == "rebuild_build"
+        found = master.get(f"/jobs?request_id={second}&action=re")
+        assert [one["job_id"] for one in found] == [job["job_id"], made["job_id"]]
+        body = master.get(f"/jobs/{receipt['job_id']}")["complete_data"]["body"]
+        assert [one["state"] for one in body["requests"]] == ["pending"]
     ask(asked, "DELETE", f"/self-serve/main/request/{running}")
     assert completed(back, first)["results"] == completed(back, second)["results"] == SUCCESS
     assert builds(back, second)[0]["buildid"] < builds(back, first)[0]["buildid"]

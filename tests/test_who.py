@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import pytest_twisted
+from buildbot.plugins import util
 
 from tests.harness import REVISION
 from tests.harness import USER
+from tests.harness import Config
 from tests.harness import Master
+from tests.harness import config
 
 EVERY_DATABASE = True
 
@@ -133,6 +137,49 @@ async def test_a_job_request_tells_what_its_requests_have_come_to(master: Master
         for job in (await master.get("/self-serve/jobs")).json
     ]
     assert listed == made
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_commit_is_one_revision_however_it_was_asked_for(master: Master) -> None:
+    await master.finished_build(revision="b" * 40)
+    early = REVISION[:8]
+    before = await send(master, "POST", f"/main/builders/fast/{early}")
+    assert await found(master, f"revision={early}") == [before["job_id"]]
+    # the push comes later
+    build = await master.finished_build()
+    after = await send(master, "POST", "/main/build", build_id=build["buildid"])
+    both = [after["job_id"], before["job_id"]]
+    for text in (REVISION, early, REVISION[:6].upper(), f"%20{REVISION}%20"):
+        assert await found(master, f"revision={text}") == both
+    assert await found(master, f"revision={REVISION[:5]}") == []
+    assert await found(master, f"revision={REVISION}&branch=other") == []
+    page = await master.get(f"/self-serve/main/rev/{REVISION}", json=False)
+    for job_id in both:
+        assert f'href="/self-serve/jobs/{job_id}"' in page.text
+
+
+def elsewhere() -> Config:
+    return config(util.SelfServe(db_url="sqlite:///journal.sqlite"))
+
+
+@pytest.mark.parametrize("master", [elsewhere], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_the_journal_may_be_elsewhere(master: Master) -> None:
+    build = await master.finished_build()
+    made = await send(master, "POST", "/main/build", build_id=build["buildid"])
+    (request,) = [one["request_id"] for one in made["requests"]]
+    await master.completed(request)
+    (new,) = await master.data("buildrequests", request, "builds")
+    expected = [(made["job_id"], "rebuild_build")]
+    assert await actions(master, f"request/{request}") == expected
+    assert await actions(master, f"build/{new['buildid']}") == expected
+    for query in (f"build_id={new['buildid']}", f"build_id={build['buildid']}", "action=rebuild"):
+        assert await found(master, query) == [made["job_id"]]
+    job = (await master.get(f"/self-serve/jobs/{made['job_id']}")).json
+    ((state, builds),) = [
+        (one["state"], one["build_ids"]) for one in job["complete_data"]["body"]["requests"]
+    ]
+    assert (state, builds) == ("success", [new["buildid"]])
 
 
 @pytest_twisted.ensureDeferred

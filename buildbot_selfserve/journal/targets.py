@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -87,42 +89,67 @@ def with_one_of(some: Iterable[Targets]) -> sa.ColumnElement[bool]:
 
 
 def _fits(targets: Targets) -> sa.ColumnElement[bool]:
-    named = (binary_collation(job_targets.c.name, name) for name in targets.names)
-    fitting = sa.and_(job_targets.c.kind == targets.kind, sa.or_(sa.false(), *named))
-    if targets.outcomes:
-        fitting = sa.and_(fitting, job_targets.c.outcome.in_(sorted(targets.outcomes)))
+    return _one_of(targets.kind, targets.names, targets.outcomes)
+
+
+def _one_of(
+    kind: str, names: Iterable[str | sa.BindParameter[str]], outcomes: frozenset[str]
+) -> sa.ColumnElement[bool]:
+    named = (binary_collation(job_targets.c.name, name) for name in names)
+    fitting = sa.and_(job_targets.c.kind == kind, sa.or_(sa.false(), *named))
+    if outcomes:
+        fitting = sa.and_(fitting, job_targets.c.outcome.in_(sorted(outcomes)))
     return fitting
+
+
+#: What tells the queries of :func:`mentions` apart: of each of the targets its kind, how many
+#: there are, and the outcomes.
+_Shape = tuple[tuple[str, int, frozenset[str]], ...]
+
+
+@lru_cache(maxsize=64)
+def _query(shape: _Shape) -> sa.Select[Any]:
+    """Return the query of :func:`mentions`: to make it takes longer than to answer it."""
+    conditions = [
+        _one_of(
+            kind, [sa.bindparam(f"name_{at}_{n}", type_=sa.Text) for n in range(many)], outcomes
+        )
+        for at, (kind, many, outcomes) in enumerate(shape)
+    ]
+    columns = (
+        jobs.c.id,
+        jobs.c.action,
+        jobs.c.who,
+        jobs.c.submitted_at,
+        jobs.c.status,
+        jobs.c.branch,
+        jobs.c.what,
+        job_targets.c.outcome,
+    )
+    return (
+        sa.select(*columns)
+        .select_from(job_targets.join(jobs, jobs.c.id == job_targets.c.job_id))
+        .where(sa.or_(*conditions))
+        .order_by(job_targets.c.job_id.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
 
 
 def mentions(connection: sa.Connection, some: Collection[Targets], most: int) -> list[JobMention]:
     """Return the *most* newest job requests that have one of these targets, newest first."""
-    query = (
-        sa.select(
-            jobs.c.id,
-            jobs.c.action,
-            jobs.c.who,
-            jobs.c.submitted_at,
-            jobs.c.status,
-            jobs.c.branch,
-            jobs.c.what,
-            job_targets.c.outcome,
-        )
-        .select_from(job_targets.join(jobs, jobs.c.id == job_targets.c.job_id))
-        .where(sa.or_(*map(_fits, some)))
-        .order_by(job_targets.c.job_id.desc())
-        .limit(most * _ROWS_A_JOB)
-    )
+    query = _query(tuple((one.kind, len(one.names), one.outcomes) for one in some))
+    given: dict[str, Any] = {"most": most * _ROWS_A_JOB}
+    for at, one in enumerate(some):
+        given |= {f"name_{at}_{number}": name for number, name in enumerate(one.names)}
     found: dict[int, JobMention] = {}
-    for record in connection.execute(query):
-        one = found.get(record.id) or JobMention(
-            record.id,
-            record.action,
-            record.who,
-            record.submitted_at,
-            record.status,
-            record.branch,
-            json.loads(record.what),
-        )
-        effect = record.outcome if record.outcome and not one.has_effect else one.outcome
-        found[one.job_id] = replace(one, outcome=effect)
+    for record in connection.execute(query, given):
+        mention = found.get(record.id) or _mention(record)
+        if record.outcome and not mention.has_effect:
+            mention = replace(mention, outcome=record.outcome)
+        found[mention.job_id] = mention
     return list(found.values())[:most]
+
+
+def _mention(record: Any) -> JobMention:
+    job_id, action, who, when, status, branch, what, _ = record
+    return JobMention(job_id, action, who, when, status, branch, json.loads(what))

@@ -362,8 +362,8 @@
     source.addEventListener("change", askSoon);
     source.onopen = function () {
       silent = false;
-      // what happened while it was closed was told to nobody
-      if (opened) { askSoon(); }
+      // what happened while it was closed, or since the page was made, was told to nobody
+      if (opened || document.querySelector(UNDER_WAY)) { askSoon(); }
       opened = true;
       plan();
     };

@@ -357,6 +357,24 @@ def test_a_page_follows_what_happens(process_master: Any, open_page: Open) -> No
     assert len(loads) == 1
 
 
+def test_the_page_of_a_job_request_follows_what_it_made(
+    process_master: Any, open_page: Open
+) -> None:
+    request_id = process_master.force("fast")
+    process_master.until(
+        lambda: process_master.data(f"buildrequests/{request_id}")["buildrequests"][0]["complete"],
+        "it is built",
+    )
+    _, made = process_master.send("POST", "/self-serve/main/request", request_id=request_id)
+    page = open_page()
+    page.goto(f"{process_master.url}/self-serve{made['job_url'].partition('/self-serve')[2]}")
+    # without being loaded anew
+    page.evaluate("window.sameAsBefore = true")
+    expect(page.locator("#requests .state")).to_have_text("success", timeout=LOOKS_AGAIN)
+    expect(page.get_by_role("link", name="build 2")).to_be_visible()
+    assert page.evaluate("window.sameAsBefore")
+
+
 def test_an_age_goes_on(furnished: Furnished, open_page: Open) -> None:
     page = open_page(timezone_id="Asia/Tokyo", locale="en-GB")
     page.clock.install()

@@ -258,9 +258,10 @@ def jobs(**filters: Any) -> None:
 @command("job", example="selfserve job 6")
 @click.argument("job_id", metavar="ID", type=_WHOLE)
 def job(job_id: int) -> int:
-    """Show one job request, and what its build requests have come to by now.
+    """Show one job request.
 
-    The exit status is 1 if it failed, and 3 if it has not ended.
+    It tells what became of each build request, and what that has come to by now. The exit status
+    is 1 if it failed, and 3 if it has not ended.
     """
     asked = invocation()
     found = asked.client().job(job_id)
