@@ -37,8 +37,9 @@ def write(results: Path, document: Path) -> None:
     """Write *document* from the kept *results*, and its plots beside it in ``images/``."""
     known = runs.load(results)
     writes, plans = runs.load_writes(results), runs.load_plans(results)
-    measured_pushes = runs.load_pushes(results)
-    document.write_text(text(known, writes, plans, runs.load_notes(results), measured_pushes))
+    notes, forecasts = runs.load_notes(results), runs.load_forecasts(results)
+    pushed = runs.load_pushes(results)
+    document.write_text(text(known, writes, plans, notes, forecasts, pushed))
     images = document.parent / "images"
     images.mkdir(exist_ok=True)
     plots.draw(known, images)
@@ -177,11 +178,13 @@ def text(
     writes: Sequence[Figures],
     plans: Sequence[Figures],
     notes: str,
+    forecasts: str,
     measured_pushes: Sequence[Figures] = (),
 ) -> str:
     """Return ``docs/performance.md``.
 
     :param notes: what somebody has to say of these results
+    :param forecasts: what is said of the error of forecasts
     """
     parts = [_HEAD, notes, _plots_text(known)]
     largest: dict[str, Run] = {}
@@ -190,7 +193,7 @@ def text(
     parts += [summary(run, known, writes, wanted.BUILDS) for run in largest.values()]
     parts += ["## Smaller histories\n", *_smaller(known, largest.values())]
     parts += [_writes_text(writes), _plans_text(plans), _pushes_text(measured_pushes)]
-    parts.append(_machine_text(largest.values()))
+    parts += [forecasts, _machine_text(largest.values())]
     return "\n".join(part for part in parts if part)
 
 

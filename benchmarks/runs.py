@@ -26,6 +26,8 @@ PLANS = "plans.json"
 PUSHES = "pushes.json"
 #: What is to be said of them.
 NOTES = "notes.md"
+#: The same of the error of forecasts, which a test prints.
+FORECASTS = "forecasts.md"
 
 Figures = dict[str, Any]
 
@@ -116,6 +118,12 @@ def load_pushes(folder: Path) -> list[Figures]:
 def load_notes(folder: Path) -> str:
     """Return what somebody has written of the results, if anything."""
     path = folder / NOTES
+    return path.read_text() if path.exists() else ""
+
+
+def load_forecasts(folder: Path) -> str:
+    """Return what is written of the error of forecasts, if anything."""
+    path = folder / FORECASTS
     return path.read_text() if path.exists() else ""
 
 

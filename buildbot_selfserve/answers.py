@@ -420,8 +420,12 @@ class Reason(_Reason, total=False):
 class Eta(TypedDict):
     """When it is likely done."""
 
-    earliest: Annotated[int, "The earliest time. Epoch seconds."]
-    likely: Annotated[int, "The likely time. Epoch seconds."]
+    earliest: Annotated[
+        int, "If every build takes as long as the median of its builder. Epoch seconds."
+    ]
+    likely: Annotated[
+        int, "If every build takes as long as nine in ten do not exceed. Epoch seconds."
+    ]
 
 
 class Why(TypedDict):

@@ -320,8 +320,9 @@ def test_soak_sees_a_traceback_of_ours_only() -> None:
 def test_the_document_is_made_from_the_results() -> None:
     known = runs.load(runs.RESULTS)
     writes, plans = runs.load_writes(runs.RESULTS), runs.load_plans(runs.RESULTS)
-    notes, pushes = runs.load_notes(runs.RESULTS), runs.load_pushes(runs.RESULTS)
-    made = report.text(known, writes, plans, notes, pushes)
+    notes, forecasts = runs.load_notes(runs.RESULTS), runs.load_forecasts(runs.RESULTS)
+    pushed = runs.load_pushes(runs.RESULTS)
+    made = report.text(known, writes, plans, notes, forecasts, pushed)
     assert report.DOCUMENT.read_text() == made, "run make bench-report"
     for name, _ in report.plots.titles(known):
         assert (report.DOCUMENT.parent / "images" / name).exists()

@@ -34,6 +34,7 @@ from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
+from buildbot_selfserve.model import Forecast
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobDetail
@@ -71,6 +72,7 @@ from buildbot_selfserve.model import Waits
 from buildbot_selfserve.model import Why
 from buildbot_selfserve.model import WorkerSet
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.resources.builds import BuildPage
 from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.resources.pushes import PushesPage
 from buildbot_selfserve.resources.requests import RequestPage
@@ -441,7 +443,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 failed_step(text),
                 mentions(text),
             ),
-            "beside": False,
+            "beside": BuildPage(False, Forecast(None, text)),
             **nouns(text),
         },
         "request.html": {
@@ -652,10 +654,11 @@ def test_what_has_not_ended_says_so() -> None:
         **page_context(ReadRequest("", "html")),
         **nouns(HARMLESS),
         "value": BuildDetail(build(HARMLESS), {}),
-        "beside": True,
+        "beside": BuildPage(True, Forecast(None, "nobody knows")),
     }
     html = page(TEMPLATES, "build.html", site(), context).decode()
     assert "<dt>Ended</dt><dd>not yet</dd>" in html
+    assert "nobody knows" in html
 
 
 @pytest.mark.parametrize(

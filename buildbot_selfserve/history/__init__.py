@@ -43,6 +43,7 @@ from buildbot_selfserve.model import Claim
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import Done
+from buildbot_selfserve.model import Duration
 from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import LastGreen
@@ -327,6 +328,10 @@ class History:
     def recent_waits(self) -> dict[int, list[int]]:
         """Return how long requests that started within a day have waited, by builder."""
         return self._index.recent_waits.of(self.connection)
+
+    def durations(self, builder_ids: Collection[int]) -> dict[int, Duration]:
+        """Return how long builds take, of those builders of which that is known, by id."""
+        return self._index.durations.of(self.connection, builder_ids)
 
     def sourcestamps_of(self, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
         """Return the sourcestamps of requests, by id."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.history import durations
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
@@ -66,6 +66,7 @@ _OPEN_BUILDS = Statement(
         _builds.c.workerid,
         _builds.c.masterid,
         _builds.c.state_string,
+        _builds.c.started_at,
     )
     .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
     .where(_requests.c.complete == 0, _builds.c.complete_at.is_(None))
@@ -242,11 +243,8 @@ def request_rows(
 
 def percentiles(waits: Iterable[int]) -> Waits:
     """Return the median of *waits*, and what nine of ten do not exceed."""
-    ordered = sorted(waits)
-    if not ordered:
-        return Waits(None, None)
-    last = len(ordered) - 1
-    return Waits(ordered[last // 2], ordered[min(last, math.ceil(0.9 * len(ordered)) - 1)])
+    known = list(waits)
+    return Waits(*durations.percentiles(known)) if known else Waits(None, None)
 
 
 def waits_of(waits: Mapping[int, Sequence[int]], builder_ids: Iterable[int]) -> Waits:

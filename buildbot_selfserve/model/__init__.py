@@ -98,7 +98,9 @@ from buildbot_selfserve.model.pushes import Pushes
 from buildbot_selfserve.model.queue import MOST_QUEUED
 from buildbot_selfserve.model.queue import BuildLink
 from buildbot_selfserve.model.queue import Claim
+from buildbot_selfserve.model.queue import Duration
 from buildbot_selfserve.model.queue import Eta
+from buildbot_selfserve.model.queue import Forecast
 from buildbot_selfserve.model.queue import OpenBuild
 from buildbot_selfserve.model.queue import OtherMaster
 from buildbot_selfserve.model.queue import Pending
@@ -212,12 +214,14 @@ __all__ = [
     "Decision",
     "Destination",
     "Done",
+    "Duration",
     "Effect",
     "Ending",
     "Eta",
     "Event",
     "EventStream",
     "FailedStep",
+    "Forecast",
     "Health",
     "Job",
     "JobDetail",

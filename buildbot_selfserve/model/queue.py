@@ -29,7 +29,10 @@ class PendingRequest(NamedTuple):
 
 
 class OpenBuild(NamedTuple):
-    """A build that runs, as the database has it; *builder_id* is that of its request."""
+    """A build that runs, as the database has it; *builder_id* is that of its request.
+
+    :param started_at: epoch seconds
+    """
 
     build_id: int
     number: int
@@ -39,6 +42,18 @@ class OpenBuild(NamedTuple):
     worker: str
     master_id: int
     state_string: str
+    started_at: int
+
+
+class Duration(NamedTuple):
+    """How long the latest successful builds of a builder took, in seconds.
+
+    :param p50: the median
+    :param p90: nine of ten took no longer
+    """
+
+    p50: int
+    p90: int
 
 
 class OtherMaster(NamedTuple):
@@ -146,6 +161,18 @@ class Eta:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """When something is likely done, or why that is not known.
+
+    :param eta: ``None`` if it is not known
+    :param reason: why it is not known; else empty
+    """
+
+    eta: Eta | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Why:
     """Why a build request waits.
 
@@ -161,7 +188,7 @@ class Why:
     ahead: int | None
     reasons: tuple[Reason, ...]
     eta: Eta | None = None
-    eta_reason: str = "Nothing forecasts it yet"
+    eta_reason: str = ""
 
 
 class Waits(NamedTuple):

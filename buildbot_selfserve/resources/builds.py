@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from typing import NamedTuple
 
+from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Forecast
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import Receipt
@@ -28,15 +31,32 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
-def is_built(ctx: ReadContext, branch: Branch, build: BuildRow) -> bool:
-    """Whether it can be built again."""
-    return ctx.history.is_built(build)
+class BuildPage(NamedTuple):
+    """What only the page of a build shows.
+
+    :param is_built: it can be built again
+    :param forecast: when it is likely done, while it runs
+    """
+
+    is_built: bool
+    forecast: Forecast
+
+
+def build_page(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildPage:
+    """Return what only the page of *build* shows."""
+    forecast = Forecast(None)
+    if build.endtime is None:
+        forecast = queue.forecaster(ctx.history, ctx.master_state).of_request(
+            build.request.request_id
+        )
+    return BuildPage(ctx.history.is_built(build), forecast)
 
 
 @declare(
     "GET",
     "/<branch>/build/<build>",
-    beside=is_built,
+    page_needs_master_state=True,
+    beside=build_page,
     offers=(REBUILD_BUILD, CANCEL_BUILD),
     returns=BuildDetail,
     template="build.html",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from buildbot_selfserve.control.explain.eta import Forecaster
+from buildbot_selfserve.control.explain.queue import forecaster
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.model import Branch
@@ -100,27 +102,32 @@ class PushesPage(NamedTuple):
 
     :param tags: the tags by which builders are grouped, by their names
     :param green: the newest green revision, or how many were looked at without finding one
+    :param forecaster: forecasts when what is open is done
     """
 
     tags: Mapping[str, str]
     green: LastGreen | int = 0
+    forecaster: Forecaster | None = None
 
 
 def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
     """Return what only the page of a branch shows."""
     green = ctx.history.last_green(branch, Selection(), LOOKED_AT)
-    return PushesPage(ctx.history.only_tags(), green)
+    forecasts = forecaster(ctx.history, ctx.master_state)
+    return PushesPage(ctx.history.only_tags(), green, forecasts)
 
 
 def user_page(ctx: ReadContext, anybody: str) -> PushesPage:
     """Return what only the page of a user shows."""
-    return PushesPage(ctx.history.only_tags())
+    forecasts = forecaster(ctx.history, ctx.master_state)
+    return PushesPage(ctx.history.only_tags(), forecaster=forecasts)
 
 
 @declare(
     "GET",
     "/<branch>/pushes",
     params=(PUSH_LIMIT, BEFORE, AUTHOR),
+    page_needs_master_state=True,
     beside=pushes_page,
     offers=AT_REVISION,
     returns=Pushes,
@@ -141,6 +148,7 @@ def pushes(
     "GET",
     "/user/<anybody>/pushes",
     params=(PUSH_LIMIT, BEFORE, BEFORE_BRANCH),
+    page_needs_master_state=True,
     beside=user_page,
     returns=Pushes,
     template="user_pushes.html",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildbot_selfserve.control.explain import queue
+from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners import new_builds
 from buildbot_selfserve.control.planners.builders import build_set
@@ -88,6 +89,7 @@ class RevisionPage:
     :param waiting: why requests wait, by request
     :param tags: the tags by which builders are grouped, by their names
     :param jobs: the newest job requests about it
+    :param forecaster: forecasts when what is open is done; ``None`` where nothing is
     """
 
     sets: tuple[BuilderSet, ...]
@@ -97,6 +99,7 @@ class RevisionPage:
     waiting: Mapping[int, Reason]
     tags: Mapping[str, str]
     jobs: Sequence[Job]
+    forecaster: Forecaster | None = None
 
 
 def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionPage:
@@ -115,6 +118,7 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
         queue.first_reasons(history, ctx.master_state, requests) if requests else {},
         history.only_tags(),
         ctx.journal.jobs_at(branch, history.spellings(revision), MOST_JOBS),
+        queue.forecaster(history, ctx.master_state) if health and health.open else None,
     )
 
 

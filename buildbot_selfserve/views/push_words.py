@@ -11,6 +11,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from buildbot_selfserve.model import BuilderHealth
+from buildbot_selfserve.model import Eta
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import plural
 from buildbot_selfserve.model.pushes import OPEN_STATES
@@ -19,6 +20,8 @@ from buildbot_selfserve.model.pushes import OPEN_STATES
 MOST_CHIPS = 30
 #: What a name begins with, up to the first of these, is the name of its group.
 _BEGINNING = re.compile(r"([^-_/.: ]+)[-_/.: ]+(?=\S)")
+
+_DAY = (86_400, "day")
 
 #: The words for states and changes, as people read them.
 STATE_WORDS: Mapping[str, str] = {
@@ -220,6 +223,25 @@ def chip_words(one: BuilderHealth) -> str:
     if change:
         words.append(change)
     return ", ".join(words)
+
+
+def done_in(eta: Eta | None, now: int) -> str:
+    """Return in words when something is likely done: "in 6 to 9 minutes"; empty if unknown.
+
+    :param now: epoch seconds
+    """
+    if eta is None:
+        return ""
+    least, most = max(0, eta.earliest - now), eta.likely - now
+    if most <= 0:
+        return "any minute now"
+    if most <= 90:
+        return "in about a minute"
+    size, unit = (60, "minute") if most < 7200 else (3600, "hour") if most < 172_800 else _DAY
+    first, last = round(least / size), max(1, round(most / size))
+    if first == last:
+        return f"in about {_counted(last, unit)}"
+    return f"in {first} to {_counted(last, unit)}" if first else f"within {_counted(last, unit)}"
 
 
 def ago(seconds: int | None, now: int) -> str:

@@ -190,6 +190,11 @@ class Screen:
             fatal = ". It will never start as things are" if reason["fatal"] else ""
             until = f", until {moment(reason['until'])}" if "until" in reason else ""
             self.line(f"{reason['msg']}{until}{fatal}.")
+        if why["eta"] is not None:
+            earliest, likely = moment(why["eta"]["earliest"]), moment(why["eta"]["likely"])
+            self.line(f"Likely done between {earliest} and {likely}.")
+        elif why["state"] in ("pending", "running"):
+            self.line(f"When it is done is not known. {why['eta_reason']}.")
 
     def queue(self, queue: Queue) -> None:
         """Show what waits."""

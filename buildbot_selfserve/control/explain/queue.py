@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from buildbot_selfserve.answers import ReasonCode
+from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.explain.reasons import Explainer
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history.builders import BUILDBOTS_OWN
@@ -15,6 +16,7 @@ from buildbot_selfserve.history.queue import waits_of
 from buildbot_selfserve.model import MOST_QUEUED
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Claim
+from buildbot_selfserve.model import Forecast
 from buildbot_selfserve.model import MasterState
 from buildbot_selfserve.model import OpenBuild
 from buildbot_selfserve.model import PendingRequest
@@ -50,10 +52,27 @@ def why(history: History, state: MasterState, request: RequestRow) -> Why:
         ahead = explainer.ahead(found.request_id)
         reasons = explainer.reasons(found)
         position = None if ahead is None else ahead + 1
-        return Why(request, "pending", position, ahead, reasons)
+        told = _forecaster(history, explainer).of_request(found.request_id)
+        return Why(request, "pending", position, ahead, reasons, told.eta, told.reason)
     if request.complete:
-        return Why(request, request.state, None, None, ())
-    return Why(request, "running", None, None, _of_claimed(history, explainer, request))
+        return Why(request, request.state, None, None, (), None, "It is complete")
+    held = _of_claimed(history, explainer, request)
+    told = _forecaster(history, explainer).of_request(request.request_id)
+    if held and held[0].fatal:
+        told = Forecast(None, "It will never start as things are")
+    return Why(request, "running", None, None, held, told.eta, told.reason)
+
+
+def forecaster(history: History, state: MasterState) -> Forecaster:
+    """Return what forecasts when requests and builds are done, without asking the database."""
+    return _forecaster(history, _explainer(history, state))
+
+
+def _forecaster(history: History, explainer: Explainer) -> Forecaster:
+    pending = explainer.pending
+    waiting = {one.builder_id for one in pending.requests}
+    running = {one.build_builder_id for one in pending.builds}
+    return Forecaster(explainer, history.durations(sorted(waiting | running)))
 
 
 def first_reasons(

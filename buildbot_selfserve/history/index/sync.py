@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from buildbot_selfserve.history import sql
+from buildbot_selfserve.history.durations import Durations
 from buildbot_selfserve.history.index import queries
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
@@ -73,6 +74,8 @@ class Index:
         self._loading = threading.Lock()
         #: how long requests have waited lately
         self.recent_waits = RecentWaits()
+        #: how long builds take
+        self.durations = Durations()
 
     def facts(self, connection: sa.Connection) -> Facts:
         """Return what is known, up to date; the first time, or after a change of the database, all
@@ -96,6 +99,7 @@ class Index:
             if self._facts is None or self._facts is stale:
                 self._facts = _load(connection)
                 self.recent_waits = RecentWaits()
+                self.durations = Durations()
             return self._facts
 
 

@@ -1,0 +1,284 @@
+"""Forecasts when builds are done, from how long those before them took and what comes first.
+
+The queue is played through twice: with the median duration of each builder for the earliest time,
+and with what nine of ten builds do not exceed for the likely one. Nothing here asks anybody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cached_property
+
+from buildbot_selfserve.control.explain.reasons import Explainer
+from buildbot_selfserve.model import Duration
+from buildbot_selfserve.model import Eta
+from buildbot_selfserve.model import Forecast
+from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import LiveBuilder
+from buildbot_selfserve.model import LiveWorker
+from buildbot_selfserve.model import OpenBuild
+from buildbot_selfserve.model import PendingRequest
+from buildbot_selfserve.model import Reason
+
+#: So many requests are played through; what comes after them is not known.
+MOST_SIMULATED = 300
+#: What a request waits for that ends when builds do.
+_ENDS_WITH_BUILDS = frozenset({"workers_busy", "worker_starting", "starting", "behind"})
+
+
+@dataclass
+class _Played:
+    """The queue played through with one duration for each builder; times in epoch seconds.
+
+    :param slots: when each slot of a worker is free, of workers with a limit
+    :param used: when a worker is free for a builder, of which it has one build at a time
+    :param ends: when each request is done, by id
+    """
+
+    slots: dict[str, list[float]] = field(default_factory=dict)
+    used: dict[tuple[int, str], float] = field(default_factory=dict)
+    ends: dict[int, float] = field(default_factory=dict)
+
+    def occupy(self, worker: str, builder_id: int, until: float) -> None:
+        """Let a build that runs have a slot of *worker*."""
+        key = (builder_id, worker)
+        self.used[key] = max(until, self.used.get(key, 0))
+        slots = self.slots.get(worker)
+        if slots:
+            slots[slots.index(min(slots))] = until
+
+    def play(self, request: PendingRequest, workers: Iterable[str], now: int, takes: float) -> None:
+        """Build *request* on the worker that is free first."""
+        free = {one: self._free(one, request.builder_id, now) for one in workers}
+        if not free:
+            return  # it cannot start, so that it takes nothing from others
+        worker = min(free, key=lambda one: free[one])
+        end = self.ends[request.request_id] = free[worker] + takes
+        self.occupy(worker, request.builder_id, end)
+
+    def _free(self, worker: str, builder_id: int, now: int) -> float:
+        slots = self.slots.get(worker) or [0]
+        return max(now, min(slots), self.used.get((builder_id, worker), 0))
+
+
+class Forecaster:
+    """Forecasts when requests and builds are done; the queue is played through once for all.
+
+    :param durations: how long builds take, of the builders of which that is known, by id
+    """
+
+    def __init__(self, explainer: Explainer, durations: Mapping[int, Duration]) -> None:
+        self._explainer = explainer
+        self._state = explainer.state
+        self._pending = explainer.pending
+        self._durations = durations
+        self._now = explainer.state.taken_at
+
+    def of(self, request_ids: Collection[int]) -> Forecast:
+        """Forecast when all of these requests are done, which wait or run.
+
+        Of one that is complete nothing is said.
+        """
+        found = [self.of_request(one) for one in request_ids]
+        etas = [one.eta for one in found if one.eta is not None]
+        if len(etas) < len(found) or not etas:
+            return Forecast(None, next((one.reason for one in found if one.reason), ""))
+        return Forecast(Eta(max(one.earliest for one in etas), max(one.likely for one in etas)))
+
+    def of_push(self, push: Health) -> Forecast:
+        """Forecast when all that is open at a push is done; nothing of one that is done."""
+        return self.of([one.at.request_id for one in push.open if one.at.request_id is not None])
+
+    def of_request(self, request_id: int) -> Forecast:
+        """Forecast when a request is done that waits or runs."""
+        build = self._builds.get(request_id)
+        if build is not None:
+            return self._of_build(build)
+        request = self._requests.get(request_id)
+        return _unknown("No build of it has begun yet") if request is None else self._of(request)
+
+    @cached_property
+    def _builds(self) -> dict[int, OpenBuild]:
+        return {one.request_id: one for one in self._pending.builds}
+
+    @cached_property
+    def _requests(self) -> dict[int, PendingRequest]:
+        return {one.request_id: one for one in self._pending.requests}
+
+    # -- what runs
+
+    def _of_build(self, build: OpenBuild) -> Forecast:
+        held = [one for one in self._explainer.of_build(build.request_id) if one.blocking]
+        if held and held[0].code not in _ENDS_WITH_BUILDS:
+            return _lasts(held[0])
+        took = self._durations.get(build.build_builder_id)
+        known = self._state.builders.get(build.builder_id)
+        name = "its builder" if known is None else known.name
+        if took is None:
+            return _too_few(name)
+        if build.started_at + took.p90 < self._now:
+            return _unknown(f"It has run for longer than most builds of {name}")
+        begun = build.started_at
+        return Forecast(Eta(max(self._now, begun + took.p50), begun + took.p90))
+
+    # -- what waits
+
+    def _of(self, request: PendingRequest) -> Forecast:
+        """Forecast when a request is done that no master has claimed."""
+        builder = self._state.builders.get(request.builder_id)
+        name = self._pending.builders[request.builder_id]
+        why = self._not_known(request, builder, name)
+        if why is not None:
+            return why
+        if request.request_id not in self._simulated:
+            return _unknown(f"More than {MOST_SIMULATED} requests come before it")
+        earliest, likely = (one.ends.get(request.request_id, math.inf) for one in self._played)
+        if math.inf in (earliest, likely):
+            return _unknown(
+                "It waits for builds of which it is not known when they end: they have run for"
+                " longer than most, or too few of their builder have succeeded"
+            )
+        return Forecast(Eta(int(earliest), int(max(earliest, likely))))
+
+    def _not_known(
+        self, request: PendingRequest, builder: LiveBuilder | None, name: str
+    ) -> Forecast | None:
+        """Return why nothing can be forecast, whatever is in the queue."""
+        if builder is None:
+            return _unknown(f"Builder {name} is not on this master")
+        masters = self._pending.masters.get(request.builder_id, {}).items()
+        if any(one.is_active for id_, one in masters if id_ != self._state.master_id):
+            return _unknown(f"Other masters have builder {name}, too")
+        if builder.hooks:
+            hooks = ", ".join(builder.hooks)
+            return _unknown(f"The configuration decides what is built when ({hooks})")
+        if self._state.has_own_order:
+            return _unknown("The configuration decides what is built when (prioritizeBuilders)")
+        reasons = self._explainer.reasons(request)
+        cause = next((one for one in reasons if one.code != "behind"), None)
+        if cause is not None and (cause.fatal or cause.code not in _ENDS_WITH_BUILDS):
+            return _lasts(cause)
+        if self._needs_locks(builder):
+            return _unknown("It needs locks, and it is not known when it gets them")
+        return _too_few(name) if request.builder_id not in self._durations else None
+
+    def _needs_locks(self, builder: LiveBuilder) -> bool:
+        workers = (self._state.workers.get(one) for one in builder.workers)
+        return builder.locks != () or any(one.locks for one in workers if one is not None)
+
+    @cached_property
+    def _simulated(self) -> dict[int, PendingRequest]:
+        """Return what is played through, by id, in the order in which it is built."""
+        ordered = sorted(self._requests.values(), key=lambda one: (-one.priority, one.request_id))
+        counted: Counter[int] = Counter()
+        found: dict[int, PendingRequest] = {}
+        for one in ordered:
+            if one.builder_id in self._state.builders:
+                group = self._groups[one.builder_id]
+                counted[group] += 1
+                if counted[group] <= MOST_SIMULATED:
+                    found[one.request_id] = one
+        return found
+
+    @cached_property
+    def _groups(self) -> dict[int, int]:
+        """Return a number for each builder, the same for those that wait for the same workers.
+
+        On a worker without a limit no builder is in the way of another.
+        """
+        groups: dict[int, int] = {}
+        builders_of: dict[str, list[int]] = {}
+        for builder_id, builder in self._state.builders.items():
+            for name in builder.workers:
+                builders_of.setdefault(name, []).append(builder_id)
+        for first in self._state.builders:
+            reached = [first] if first not in groups else []
+            while reached:
+                builder_id = reached.pop()
+                if builder_id in groups:
+                    continue
+                groups[builder_id] = first
+                for name in self._state.builders[builder_id].workers:
+                    worker = self._state.workers.get(name)
+                    if worker is not None and worker.max_builds is not None:
+                        reached += builders_of.pop(name, ())
+        return groups
+
+    @cached_property
+    def _played(self) -> tuple[_Played, _Played]:
+        """Return the queue played through with the medians, and with what most do not exceed."""
+        return self._play(is_earliest=True), self._play(is_earliest=False)
+
+    def _play(self, is_earliest: bool) -> _Played:
+        played = _Played()
+        for name, worker in self._state.workers.items():
+            if worker.max_builds is not None:
+                played.slots[name] = [float(self._now)] * worker.max_builds
+        by_id = {one.build_id: one for one in self._pending.builds}
+        begun: set[int] = set()
+        for live in self._state.builds:
+            begun.update(live.request_ids)
+            row = by_id.get(live.build_id or 0)
+            lender = self._ids.get(live.lender, 0)
+            builder_id, started = lender, self._now
+            if row is not None:
+                builder_id, started = row.build_builder_id, row.started_at
+            until = self._end(builder_id, started, is_earliest)
+            played.occupy(live.worker, lender, until)
+            played.ends.update(dict.fromkeys(live.request_ids, until))
+        for request in self._simulated.values():
+            if request.request_id in begun:
+                continue
+            builder = self._state.builders[request.builder_id]
+            if is_earliest and (builder.hooks or self._needs_locks(builder)):
+                continue  # it may have to wait for something else than a worker
+            takes = self._end(request.builder_id, 0, is_earliest, 0)
+            played.play(request, self._usable(request, builder), self._now, takes)
+        return played
+
+    def _end(self, builder_id: int, started: int, is_earliest: bool, now: int = -1) -> float:
+        """Return when a build of a builder ends; of what is not known, now or never."""
+        now = self._now if now < 0 else now
+        took = self._durations.get(builder_id)
+        if took is None:
+            return now if is_earliest else math.inf
+        if is_earliest:
+            return max(now, started + took.p50)
+        return math.inf if started + took.p90 < now else started + took.p90
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {one.name: builder_id for builder_id, one in self._state.builders.items()}
+
+    def _usable(self, request: PendingRequest, builder: LiveBuilder) -> list[str]:
+        """Return the workers on which *request* can be built."""
+        chosen = self._pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
+        named = builder.workers if chosen is None else (chosen,)
+        workers = ((one, self._state.workers.get(one)) for one in named)
+        return [name for name, one in workers if one is not None and _is_usable(one)]
+
+
+def _is_usable(worker: LiveWorker) -> bool:
+    there = worker.connected or worker.is_latent
+    held = worker.paused or worker.graceful or worker.quarantined_until is not None
+    return there and not held and not worker.has_own_rule
+
+
+def _unknown(reason: str) -> Forecast:
+    return Forecast(None, reason)
+
+
+def _too_few(name: str) -> Forecast:
+    return _unknown(f"Too few builds of {name} have succeeded to know how long one takes")
+
+
+def _lasts(reason: Reason) -> Forecast:
+    if reason.fatal:
+        return _unknown("It will never start as things are")
+    return _unknown(f"It is not known how long this lasts: {reason.msg}")
