@@ -124,10 +124,8 @@ def _furnish(client: Client, revisions: list[str]) -> dict[str, str]:
         "request": f"/main/request/{pending}",
         "permissions": "/main/permissions",
         "user": f"/user/{quote('annie@example.org')}/pushes",
-        "search": "/search?q=linux",
         "journal": "/jobs",
         "job": f"/jobs/{nightly['job_id']}",
-        "api": "/api",
         "error": "/man",
         "buildbot-builders": "/#/builders",
     }

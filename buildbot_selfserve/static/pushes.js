@@ -154,38 +154,29 @@
     if (cards[key(card)]) {
       delete cards[key(card)];
       keep(cards);
-      addSwitches();
+      showSwitches();
       return;
     }
     Notification.requestPermission().then(function (answer) {
+      if (answer === "denied") { document.documentElement.dataset.notices = "none"; }
       if (answer !== "granted") { return; }
       cards[key(card)] = true;
       keep(cards);
-      addSwitches();
+      showSwitches();
     });
   }
 
-  function addSwitches() {
-    if (!window.Notification || Notification.permission === "denied") { return; }
+  /* Shows which verdicts somebody waits for, and tells of those that are there. */
+  function showSwitches() {
     var cards = watched();
     all("[data-verdict]").forEach(function (card) {
-      var actions = card.querySelector(".actions"), open = OPEN.indexOf(card.dataset.verdict) >= 0;
       var button = card.querySelector("button.notify"), on = Boolean(cards[key(card)]);
-      if (!open) {
-        if (button) { button.remove(); }
-        if (on) { tell(card); delete cards[key(card)]; keep(cards); }
-        return;
+      if (on && OPEN.indexOf(card.dataset.verdict) < 0) {
+        tell(card);
+        delete cards[key(card)];
+        keep(cards);
       }
-      if (!actions) { return; }
-      if (!button) {
-        button = document.createElement("button");
-        button.type = "button";
-        button.className = "notify";
-        button.addEventListener("click", function () { toggle(card); });
-        actions.insertBefore(button, actions.querySelector(".more"));
-      }
-      button.textContent = "Notify me";
-      button.setAttribute("aria-pressed", String(on));
+      if (button) { button.setAttribute("aria-pressed", String(on)); }
     });
     attend();
   }
@@ -233,11 +224,13 @@
 
   if (document.querySelector("[data-verdict]") || document.querySelector("[data-push-list]")) {
     document.addEventListener("keydown", onKey);
-    all(".keys").forEach(function (one) { one.hidden = false; });
-    addSwitches();
-    document.addEventListener("click", function (event) { closeMenus(event.target); });
+    showSwitches();
+    document.addEventListener("click", function (event) {
+      closeMenus(event.target);
+      if (event.target.matches("button.notify")) { toggle(event.target.closest("[data-verdict]")); }
+    });
     ["selfserve:swapped", "selfserve:shown"].forEach(function (name) {
-      document.addEventListener(name, addSwitches);
+      document.addEventListener(name, showSwitches);
     });
   }
 })();

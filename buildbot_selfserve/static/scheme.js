@@ -1,4 +1,4 @@
-/* Light or dark, before anything is painted: what the visitor has chosen in Buildbot's settings,
+/* What must be known before anything is painted: whether notices can be shown; and light or dark: what the visitor has chosen in Buildbot's settings,
    which its pages keep in this browser. Else the server's default or the system decides, as they do
    without JavaScript. */
 (function () {
@@ -23,6 +23,10 @@
   }
 
   apply();
+  // buttons that can do nothing take no room
+  if (!window.Notification || window.Notification.permission === "denied") {
+    root.dataset.notices = "none";
+  }
   // it was changed in another tab
   window.addEventListener("storage", function (event) {
     if (event.key === "settings" || event.key === null) { apply(); }

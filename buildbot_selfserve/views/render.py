@@ -22,7 +22,6 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.params.property_rows import property_rows
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import charts
-from buildbot_selfserve.views import job_words
 from buildbot_selfserve.views import push_words
 from buildbot_selfserve.views import revision_summary
 from buildbot_selfserve.views import words
@@ -92,8 +91,6 @@ def templates() -> jinja2.Environment:
     environment.filters["segment"] = segment
     environment.filters["as_pattern"] = glob.escape
     environment.filters["set_action"] = set_action
-    environment.filters["action_words"] = job_words.action_words
-    environment.filters["asked_words"] = job_words.asked_words
     environment.filters["duration"] = duration
     for words_of in (
         words.action_label,
