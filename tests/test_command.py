@@ -545,7 +545,7 @@ def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
 
 
 def test_status_tells_builder_by_builder_whether_a_revision_is_good(shell: Shell) -> None:
-    at = revision("7")
+    at = "71" * 20
     build_id = shell.build("fast", at)
     shell.settled(at)
     passed = shell("status", "main", at)
@@ -576,7 +576,7 @@ def test_status_tells_builder_by_builder_whether_a_revision_is_good(shell: Shell
 
 
 def test_pushes_and_the_last_green_one(shell: Shell) -> None:
-    good, bad = revision("5"), revision("6")
+    good, bad = "51" * 20, "61" * 20
     for at, builder in ((good, "fast"), (bad, "broken")):
         shell.build(builder, at)
         shell.settled(at)

@@ -838,7 +838,7 @@ def buttons(page: Any) -> dict[str, str | None]:
                 assert grey or not why
                 # a set without builders is grey for everybody
                 found[button.text_content()] = (
-                    why[0].text_content() if why else "" if grey else None
+                    why[0].text_content() if why else button.get("title", "") if grey else None
                 )
     return found
 

@@ -25,7 +25,6 @@ from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Branches
-from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import Site
@@ -372,7 +371,7 @@ def _read(route: Route) -> Object:
         "200": {**_described(200), "headers": headers, "content": _content(route)},
         "304": _described(304),
     }
-    if route.returns in (Branches, SearchResults, Destination):
+    if route.leads_on or route.returns in (Branches, SearchResults):
         location = {"Location": _header("The page of what was found.")}
         responses["302"] = {**_described(302), "headers": location}
     # the path of the root is that of the server, and a slash more

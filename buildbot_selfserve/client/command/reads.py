@@ -330,7 +330,9 @@ def last_green(
     exclude: tuple[str, ...],
     most: int | None,
 ) -> None:
-    """Print the newest revision at which all builders passed, or all that are selected.
+    """Print the newest revision at which all builders passed.
+
+    With options that select builders, all of these.
 
     The exit status is 6 if there is none.
     """
