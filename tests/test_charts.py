@@ -10,15 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SUCCESS
-from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.views import charts
-from buildbot_selfserve.views.revision_summary import revision_summary
 
 #: 2026-11-24 00:00 in UTC.
 MIDNIGHT = 1_795_478_400
@@ -248,30 +245,3 @@ def test_the_outline_of_a_day_stays_in_its_box(parts: list[Any], now: int) -> No
         assert all(0 <= column <= charts.COLUMNS for column in columns)
         heights = [float(number) for number in re.findall(r"V([0-9.]+)", strip.path)]
         assert all(0 <= height <= charts.HEIGHT for height in heights)
-
-
-# -- a glance
-
-
-def test_a_glance_sorts_rows_by_what_one_wants_to_know() -> None:
-    passed = build(0, 5, 9, number=5)
-    failed = build(0, 4, 8, FAILURE, number=4)
-    warned = build(0, 3, 7, WARNINGS, number=3)
-    broken = [build(0, at, 7, EXCEPTION, number=at, buildername="broken") for at in (2, 1)]
-    gone = cancelled(0, 6, request_id=2)
-    missing = [cancelled(0, 6, request_id=at, buildername="missing") for at in (3, 2)]
-    running, pending = build(0, 6, number=6), request(0, request_id=7)
-    coming = [request(0, buildername="coming"), cancelled(0, 6, buildername="coming")]
-    seen = revision_summary(
-        [pending, running, passed, failed, warned, *broken, gone, *missing, *coming]
-    )
-    assert seen.failing == (broken[0],)
-    assert [(one.row, one.latest) for one in seen.recovered] == [(failed, passed)]
-    assert seen.without_result == (missing[0],)
-    assert (seen.running, seen.pending) == ((running,), (pending, coming[0]))
-
-
-def test_what_passed_before_is_no_comfort() -> None:
-    failed = build(0, 9, 10, FAILURE, number=2)
-    seen = revision_summary([failed, build(0, 1, 2)])
-    assert (seen.failing, seen.recovered) == ((failed,), ())

@@ -131,7 +131,9 @@ def verdict(push: Health) -> Verdict:
         attempts = max(one.attempts for one in flaky)
         names = _some([one.buildername for one in flaky])
         is_flaky = f"{names} {'is' if len(flaky) == 1 else 'are'} flaky here"
-        text = f"on the {_ORDINALS.get(attempts, f'{attempts}th')} attempt: {is_flaky}"
+        ordinal = _ORDINALS.get(attempts)
+        when = f"after {attempts} attempts" if ordinal is None else f"on the {ordinal} attempt"
+        text = f"{when}: {is_flaky}"
         return Verdict("passed", "Passed", text, goes_on=True)
     fixed = len(push.named("fixed"))
     return Verdict("passed", "Passed", f"{fixed} fixed" if fixed else "")

@@ -23,7 +23,6 @@ from buildbot_selfserve.params.property_rows import property_rows
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import charts
 from buildbot_selfserve.views import push_words
-from buildbot_selfserve.views import revision_summary
 from buildbot_selfserve.views import words
 
 JSON_TYPE = "application/json"
@@ -32,9 +31,9 @@ TEXT_TYPE = "text/plain; charset=utf-8"
 FILE_TYPE = "application/octet-stream"
 
 #: What every template finds: where everything is, our static files and their version, epoch
-#: seconds of now, epoch seconds as text in the site's timezone, charts, what matters in many rows,
-#: properties as the rows of a form, how pushes stand, how long ago something was; and of the
-#: question who asks, its path, the URL of the JSON twin.
+#: seconds of now, epoch seconds as text in the site's timezone, charts, properties as the rows of a
+#: form, how pushes stand, how long ago something was; and of the question who asks, its path, the
+#: URL of the JSON twin.
 ALWAYS = frozenset(
     {
         "site",
@@ -44,7 +43,6 @@ ALWAYS = frozenset(
         "time",
         "timeline",
         "load",
-        "revision_summary",
         "property_rows",
         "push_words",
         "ago",
@@ -131,7 +129,6 @@ def page(
         "time": time,
         "timeline": lambda rows: charts.timeline(rows, now),
         "load": lambda rows, date: charts.load(rows, date, site.timezone, now),
-        "revision_summary": revision_summary.revision_summary,
         "property_rows": property_rows,
         "push_words": push_words,
         "ago": lambda seconds: push_words.ago(seconds, now),
