@@ -161,7 +161,7 @@
 
   // -- times
 
-  var UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]], NOW = 10;
+  var UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]], NOW = 60;
 
   /* The same words as views/push_words.py has. */
   function age(seconds) {
@@ -171,8 +171,13 @@
     return number + " " + unit[0] + (number === 1 ? "" : "s") + " ago";
   }
 
-  /* How far the clock of this machine is ahead of the server's, in seconds. */
-  var ahead = Date.now() / 1000 - Number(document.documentElement.dataset.now || NaN) || 0;
+  /* How far the clock of this machine is ahead of the server's, in seconds, once that is known. */
+  var ahead = 0;
+
+  function compareClocks(answer) {
+    var now = Date.parse(answer.headers.get("Date") || "");
+    if (!isNaN(now)) { ahead = (Date.now() - now) / 1000; }
+  }
 
   /* Milliseconds; not every browser reads a zone without a colon. */
   function moment(time) { return Date.parse(time.dateTime.replace(/([+-]\d\d)(\d\d)$/, "$1:$2")); }
@@ -322,7 +327,10 @@
     asking = true;
     last = Date.now();
     fetch(window.location.href, {headers: {Accept: "text/html"}, credentials: "same-origin"})
-      .then(function (answer) { return answer.ok ? answer.text() : null; })
+      .then(function (answer) {
+        compareClocks(answer);
+        return answer.ok ? answer.text() : null;
+      })
       .then(function (text) {
         if (text) { show(new DOMParser().parseFromString(text, "text/html")); }
       })

@@ -259,4 +259,5 @@ def ago(seconds: int | None, now: int) -> str:
     for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if past >= size:
             return f"{_counted(past // size, unit)} ago"
-    return "just now" if past < 10 else f"{_counted(past, 'second')} ago"
+    # seconds would make another page each second
+    return "just now"
