@@ -96,7 +96,7 @@ def test_pushes_are_measured(tmp_path: Path) -> None:
     measured = json.loads(figures.read_text())
     assert len(measured) == 4
     assert all(one["rows"] > 0 and one["stock"] > one["pushes"] > 0 for one in measured)
-    text = report.text([], [], [], "", measured)
+    text = report.text([], [], [], "", "", measured)
     assert "| pushes: worst case (ms) | ≤ 20 |" in text
     assert "| health: over a revision, worst case | ≤ 3× |" in text
 

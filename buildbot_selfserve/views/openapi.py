@@ -166,7 +166,7 @@ def statuses_of(route: Route, statuses: Mapping[type[SelfServeError], int]) -> l
         impossible += _JOB_REQUESTS_ONLY
         if route.wait_for is None and route.live is None:
             impossible.append(TooMany)
-    if not route.nouns and not any(param.noun for param in route.params):
+    if not (route.nouns or route.leads_on or any(param.noun for param in route.params)):
         impossible.append(NotFound)
     return sorted({code for kind, code in statuses.items() if kind not in impossible})
 
@@ -215,13 +215,19 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
             schema = {**schema, "not": {"enum": taken}}
         yield _parameter(PATH[noun], "path", schema, sent.get("path", {}))
     for param in route.query_params:
-        yield _parameter(param, "query", param.schema(limits), sent.get("query", {}))
+        schema = _in_url(param.schema(limits))
+        yield _parameter(param, "query", schema, sent.get("query", {}))
     if route.has_page:
         yield _format(limits)
     if route.method != "GET":
         key = {**IDEMPOTENCY_KEY.schema(limits), "minLength": 1, "pattern": _HEADER}
         yield _parameter(IDEMPOTENCY_KEY, "header", key, {})
         yield _REQUESTED_WITH
+
+
+def _in_url(schema: Object) -> Object:
+    """Return *schema* without the most items of a list: a URL is too long before that."""
+    return {name: value for name, value in schema.items() if name != "maxItems"}
 
 
 def _format(limits: Mapping[str, int]) -> Object:
