@@ -303,7 +303,7 @@ def test_what_waits_is_moved_ahead_and_cancelled_where_it_is_seen(
     waiting = page.locator("section", has=page.get_by_role("heading", name="Running and waiting"))
     expect(waiting).to_contain_text(re.compile("busy|comes? first"))
     waiting.get_by_role("button", name="Build next").click()
-    assert shown_job(page)[1] == ["reprioritized"]
+    assert shown_job(page)[1] == ["priority changed"]
     (row,) = pushed.master.get(f"/live/rev/{sha(names[2])}")
     assert row["priority"] == 1
     page.goto(pushed.revision(names[1], "live"))

@@ -158,10 +158,10 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
 
     # one of the two is wanted sooner
     page.get_by_role("link", name="request 3").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("pending")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("waiting")
     page.locator("form", has_text="Change priority").get_by_label("Priority").fill("9")
-    page.get_by_role("button", name="Set priority").click()
-    assert shown_job(page)[1] == ["reprioritized"]
+    page.get_by_role("button", name="Change priority").click()
+    assert shown_job(page)[1] == ["priority changed"]
 
     # the build that runs is cancelled, and the request with the higher priority runs
     page.goto(f"{process_master.url}/self-serve/main/build/1")
