@@ -143,6 +143,11 @@ def state_word(state: str) -> str:
     return STATES.get(state, state)
 
 
+def short_name(author: str) -> str:
+    """Return the name of an author without the address behind it."""
+    return author.partition(" <")[0] or author
+
+
 def status_word(status: str) -> str:
     """Return what pages call the status of a job request."""
     return STATUSES.get(status, status)
