@@ -64,7 +64,7 @@ def pushes(
         line = [one.pushed for one in itertools.islice(own, limit + 1)]
         found = health_of_each(connection, facts, [(branch, one) for one in line[:limit]])
     older = line[limit - 1].revision if len(line) > limit else None
-    return Pushes(branch, found, older, author, limit)
+    return Pushes(branch, found, older, author)
 
 
 def _own_pushes_before(
@@ -105,8 +105,8 @@ def pushes_of_user(
     )
     last = shown[-1].revision if len(found) > limit and shown else None
     if last is None:
-        return Pushes(None, shown, None, user, limit)
-    return Pushes(None, shown, last.revision, user, limit, last.branch.name)
+        return Pushes(None, shown, None, user)
+    return Pushes(None, shown, last.revision, user, last.branch.name)
 
 
 def _own_pushes(facts: Facts, site: Site, user: str, before: Revision | None) -> Iterator[OwnPush]:

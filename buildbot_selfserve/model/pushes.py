@@ -146,11 +146,6 @@ class Health:
         """Return how many builders are in each state."""
         return dict(Counter(one.at.state for one in self.builders))
 
-    @property
-    def changes(self) -> dict[str, int]:
-        """Return how many builders compare in each way."""
-        return dict(Counter(one.change for one in self.builders))
-
     def named(self, *changes: str) -> list[BuilderHealth]:
         """Return the builders that compare in one of these ways."""
         return [one for one in self.builders if one.change in changes]
@@ -159,11 +154,6 @@ class Health:
     def failing(self) -> list[BuilderHealth]:
         """Return the builders whose latest result is a failure."""
         return [one for one in self.builders if one.at.result in FAILED_STATES]
-
-    @property
-    def regressions(self) -> list[BuilderHealth]:
-        """Return those of *failing* that passed before."""
-        return [one for one in self.failing if one.change == "regressed"]
 
     @property
     def open(self) -> list[BuilderHealth]:
@@ -190,7 +180,6 @@ class Pushes:
     pushes: tuple[Health, ...]
     older: str | None
     author: str | None = None
-    limit: int = 20
     older_branch: str | None = None
 
 

@@ -106,19 +106,22 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
     """Return what only the page of *revision* shows."""
     history = ctx.history
     health = history.health(revision)
-    failing = () if health is None else health.failing
-    waiting = () if health is None else [one for one in health.open if one.at.state == "pending"]
+    failing, under_way = ((), ()) if health is None else (health.failing, health.open)
     builds = [one.at.result_build_id for one in failing if one.at.result_build_id is not None]
-    requests = [one.at.request_id for one in waiting if one.at.request_id is not None]
+    waiting: dict[int, Reason] = {}
+    forecaster = None
+    if under_way:
+        shown = [one.at.request_id or 0 for one in under_way[:MOST_SHOWN]]
+        waiting, forecaster = queue.reasons_and_forecaster(history, ctx.master_state, shown)
     return RevisionPage(
         builder_sets(ctx, branch, revision),
         history.builders(branch).builders,
         health,
         history.failed_steps(builds[:MOST_SHOWN]),
-        queue.first_reasons(history, ctx.master_state, requests) if requests else {},
+        waiting,
         history.only_tags(),
         ctx.journal.jobs_at(branch, history.spellings(revision), MOST_JOBS),
-        queue.forecaster(history, ctx.master_state) if health and health.open else None,
+        forecaster,
     )
 
 

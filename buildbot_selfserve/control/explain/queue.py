@@ -75,14 +75,18 @@ def _forecaster(history: History, explainer: Explainer) -> Forecaster:
     return Forecaster(explainer, history.durations(sorted(waiting | running)))
 
 
-def first_reasons(
+def reasons_and_forecaster(
     history: History, state: MasterState, request_ids: Collection[int]
-) -> dict[int, Reason]:
-    """Return the first reason why each of these build requests waits, of those that do."""
+) -> tuple[dict[int, Reason], Forecaster]:
+    """Return why those of these requests wait that do, by id, and what forecasts their ends.
+
+    Of the reasons, the first of each.
+    """
     explainer = _explainer(history, state)
     waiting = (one for one in explainer.pending.requests if one.request_id in request_ids)
     reasons = ((one.request_id, explainer.reasons(one)) for one in waiting)
-    return {request_id: its[0] for request_id, its in reasons if its}
+    first = {request_id: its[0] for request_id, its in reasons if its}
+    return first, _forecaster(history, explainer)
 
 
 def queue(
