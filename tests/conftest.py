@@ -64,6 +64,22 @@ def pytest_xdist_auto_num_workers(config: Any) -> int:
     return max(1, min(2 * cores, int(psutil.virtual_memory().available / A_PROCESS)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[Any]:
+    """Let an asynchronous fixture that cannot be set up fail the tests that ask for it alone.
+
+    pytest takes down again what has a result, and pytest-twisted gives none to what has failed:
+    each later test with a fixture of that name would fail, too.
+    """
+    try:
+        return (yield)
+    except BaseException as error:
+        if fixturedef.cached_result is None:
+            key = fixturedef.cache_key(request)
+            fixturedef.cached_result = (None, key, (error, error.__traceback__))
+        raise
+
+
 def pytest_generate_tests(metafunc: Any) -> None:
     """Run the tests of a module that says ``EVERY_DATABASE`` on each of them.
 
