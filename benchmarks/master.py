@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from tests import harness
+from tests import ports
 from tests.process_master import ProcessMaster
 
 #: Seconds in which the master starts and the probe answers, also while the reactor is held up. A
@@ -77,7 +77,7 @@ def running(
     :param selfserve: its plugin's configuration, as Python
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        probe_port = harness.free_port()
+        probe_port = ports.free_port()
         process = ProcessMaster(
             Path(folder),
             url.render_as_string(hide_password=False),

@@ -19,7 +19,7 @@ import psutil
 
 from tests import documented
 from tests import reaper
-from tests.harness import free_port
+from tests.ports import free_port
 
 #: The variable of the environment that says where crossbar is, if it is elsewhere.
 VARIABLE = "CROSSBAR"

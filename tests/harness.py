@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from collections.abc import Callable
@@ -46,6 +45,7 @@ from buildbot_selfserve.readers import processes
 from tests import validating
 from tests import zygote
 from tests.databases import SQLITE
+from tests.ports import free_port
 
 USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
@@ -58,13 +58,6 @@ Config = dict[str, Any]
 
 # else Twisted keeps what was logged for an observer that never comes, and with it whole masters
 globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def builder(name: str, command: str = "true", **more: Any) -> Any:

@@ -25,7 +25,7 @@ from tests.databases import SQLITE
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
-from tests.harness import free_port
+from tests.ports import free_port
 
 #: So many answers of Buildbot's own REST API may be garbled in a row.
 GARBLED = 5

@@ -31,7 +31,7 @@ from tests.harness import USER
 from tests.harness import Config
 from tests.harness import builder
 from tests.harness import config
-from tests.harness import free_port
+from tests.ports import free_port
 from tests.slow_server import slow_server
 from tests.unreliable import DONE_BUT_LOST
 from tests.unreliable import LOST

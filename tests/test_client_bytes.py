@@ -12,7 +12,7 @@ import pytest
 
 from buildbot_selfserve.client import Credentials
 from buildbot_selfserve.client.errors import Misconfigured
-from tests.harness import free_port
+from tests.ports import free_port
 
 NOT_UTF_8 = b"caf\xe9"
 COMMAND = Path(sys.executable).with_name("selfserve")

@@ -25,7 +25,7 @@ from buildbot_selfserve.client.command import selfserve
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
-from tests.harness import free_port
+from tests.ports import free_port
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
 from tests.unreliable import DONE_BUT_LOST

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from demo.repository import Repository
 from demo.walk import walk
 from tests import examples
 from tests.examples import Example
+from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
 DOCUMENTS = {
@@ -52,20 +52,13 @@ def demo(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "master").mkdir()
     repository = Repository(tmp_path)
     # not the usual port: several may start at once
-    master = Buildmaster(tmp_path / "master", repository.bare, port=_free_port())
+    master = Buildmaster(tmp_path / "master", repository.bare, port=free_port())
     try:
         master.start()
         walk(Client(master.url), repository)
         yield master.url
     finally:
         master.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

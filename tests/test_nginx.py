@@ -22,7 +22,7 @@ from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import config
-from tests.harness import free_port
+from tests.ports import free_port
 
 BRANCH = "feature/x"
 FRAME = """
