@@ -8,8 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 
-class LargeAnswer(Exception):
+class AskOtherwise(Exception):
+    """A reader cannot answer what was asked so, but can if it is asked in another way."""
+
+
+class LargeAnswer(AskOtherwise):
     """A read in the lane of small answers turns out to be large: it belongs into the other lane."""
+
+
+class OutdatedSetup(AskOtherwise):
+    """What builds the branch was worked out for another newest change than there is now."""
 
 
 class SelfServeError(Exception):

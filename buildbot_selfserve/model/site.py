@@ -86,6 +86,7 @@ class Site:
     :param hinted_branches: branches that the schedulers' change filters name
     :param setup: what is configured to build the branch that is asked about; only there where a
         route needs it
+    :param basis: what *setup* was worked out with, unless that is what the branch has now anyway
     """
 
     path: str
@@ -99,6 +100,7 @@ class Site:
     branches: tuple[Branch, ...] | None = None
     hinted_branches: tuple[str, ...] = ()
     setup: Setup | None = None
+    basis: SetupBasis | None = None
 
     @cached_property
     def named_branches(self) -> dict[str, Branch]:

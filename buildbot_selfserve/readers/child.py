@@ -16,6 +16,7 @@ import traceback
 from typing import Any
 from typing import BinaryIO
 
+from buildbot_selfserve.errors import AskOtherwise
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.readers import Lengthy
@@ -120,7 +121,7 @@ def _answer(state: Any, kept: tuple[Any, ...], payload: bytes) -> tuple[int, Any
     refers, function, arguments = pickle.loads(payload)
     try:
         return frames.PLAIN, function(state, *(kept if refers else ()), *arguments)
-    except (LargeAnswer, SelfServeError) as error:
+    except (AskOtherwise, SelfServeError) as error:
         return frames.RAISED, error
     except Exception:
         return frames.RAISED, traceback.format_exc()

@@ -16,7 +16,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from buildbot_selfserve.errors import LargeAnswer
+from buildbot_selfserve.errors import AskOtherwise
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
@@ -323,7 +323,7 @@ class _Reader:
         if kind == frames.PLAIN:
             question.answer.callback(value)
         else:
-            told = isinstance(value, LargeAnswer | SelfServeError)
+            told = isinstance(value, AskOtherwise | SelfServeError)
             question.answer.errback(Failure(value if told else ReaderError(value)))
 
     def _deliver(self, question: _Question, value: Any, length: int, text_number: int) -> None:

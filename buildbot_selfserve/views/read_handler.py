@@ -13,6 +13,7 @@ from urllib.parse import quote
 from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.explain.collect import unpickled
 from buildbot_selfserve.errors import LargeAnswer
+from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import Branches
@@ -164,8 +165,12 @@ def _value(
 
     :raises NotFound: one of them does not exist, or has nothing that *handler* could tell
     :raises BadParameter: it selects builders with a pattern that matches nothing
+    :raises OutdatedSetup: *reading* knows what built the branch before
     """
     found = lookup.resolve(reading, read_request.texts)
+    known = reading.site.basis
+    if known is not None and known != _basis(reading, found):
+        raise OutdatedSetup
     params = dict(read_request.params)
     selectors = ROUTES[read_request.route].take_selectors(params)
     arguments = {snake(name): value for name, value in params.items()}
@@ -264,16 +269,18 @@ def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBa
     :param texts: by noun
     :raises NotFound: there is no such branch or revision, or several such revisions
     """
-
-    def work(reading: Reading) -> SetupBasis:
-        found = lookup.resolve(reading, texts)
-        branch, any_revision = found["branch"], found.get("any_revision")
-        if "revision" in found:
-            (any_revision,) = reading.history.any_revision(branch, found["revision"].revision)
-        return reading.history.setup_basis(branch, any_revision)
-
-    basis: SetupBasis = reader.read(site, work)
+    basis: SetupBasis = reader.read(
+        site, lambda reading: _basis(reading, lookup.resolve(reading, texts))
+    )
     return basis
+
+
+def _basis(reading: Reading, found: Mapping[str, Any]) -> SetupBasis:
+    """Return what the schedulers are to be asked with about these nouns."""
+    branch, any_revision = found["branch"], found.get("any_revision")
+    if "revision" in found:
+        (any_revision,) = reading.history.any_revision(branch, found["revision"].revision)
+    return reading.history.setup_basis(branch, any_revision)
 
 
 def resolve(

@@ -36,11 +36,11 @@ class Reading:
     ) -> None:
         self.history = History(history, index, site)
         self.journal = JournalReader(journal, site)
-        self._site = site
+        self.site = site
 
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
-        return openapi.document(self._site, STATUS)
+        return openapi.document(self.site, STATUS)
 
 
 class Reader:

@@ -65,6 +65,8 @@ class Backend:
         self._tokens_of: Any = None
         self._site: Site | None = None
         self._setups: dict[SetupBasis, Setup] = {}
+        #: what readers were last told of nouns, until they find that it is outdated
+        self._likely: dict[tuple[str, ...], Site] = {}
         self._branch_setups = BranchSetups(master)
         self._states = MasterStates(master)
 
@@ -97,12 +99,25 @@ class Backend:
         :raises NotFound: the route needs to know what builds the branch, or a revision of it, and
             there is no such one
         """
-        if not (route.needs_setup or (route.page_needs_setup and form == "html")):
+        if not needs_setup(route, form):
             return self.site
-        nouns = {"branch": texts["branch"]}
-        if route.method == "GET":
-            nouns |= {noun: texts[noun] for noun in ("any_revision", "revision") if noun in texts}
-        return replace(self.site, setup=await self._setup(nouns))
+        nouns = _setup_nouns(route, texts)
+        basis, setup = await self._setup(nouns)
+        site = replace(self.site, setup=setup)
+        if basis in self._setups:
+            key = tuple(nouns.values())
+            self._likely.pop(key, None)
+            self._likely[key] = replace(site, basis=basis)
+            if len(self._likely) > MOST_REMEMBERED:
+                del self._likely[next(iter(self._likely))]
+        return site
+
+    def likely_site(self, route: Route, texts: dict[str, str]) -> Site | None:
+        """Return what :meth:`site_for` returned the last time, with its basis, if it is known.
+
+        So a reader is asked once; it raises :class:`OutdatedSetup` where the basis is another now.
+        """
+        return self._likely.get(tuple(_setup_nouns(route, texts).values()))
 
     async def master_state_for(self, route: Route, form: str = "json") -> bytes:
         """Return what the live objects of the master know, pickled, if *route* needs it."""
@@ -114,8 +129,8 @@ class Backend:
         """Return what the live objects of the master know, pickled."""
         return await self._states.pickled()
 
-    async def _setup(self, nouns: dict[str, str]) -> Setup:
-        """Return what is configured to build a branch, or a revision of it.
+    async def _setup(self, nouns: dict[str, str]) -> tuple[SetupBasis, Setup]:
+        """Return what is configured to build a branch, or a revision of it, and its basis.
 
         It is worked out here in the reactor, by functions of the operator's: for branches that
         there are, and for no text that somebody makes up. A new change on the branch makes it
@@ -125,7 +140,8 @@ class Backend:
         """
         basis = await self.readers.ask(setup_basis, self.site, nouns)
         if not buildbot_private.is_initialized(self.master):
-            return await self._worked_out(BranchSetups(self.master), basis)  # some may be missing
+            # some may be missing
+            return basis, await self._worked_out(BranchSetups(self.master), basis)
         known, remembered = self._setups.pop(basis, None), self._setups
         if known is None:
             known = await self._worked_out(self._branch_setups, basis)
@@ -133,7 +149,7 @@ class Backend:
         remembered[basis] = known
         if len(remembered) > MOST_REMEMBERED:
             del remembered[next(iter(remembered))]
-        return known
+        return basis, known
 
     async def _worked_out(self, setups: BranchSetups, basis: SetupBasis) -> Setup:
         """Return what is configured to build what *basis* is about; it asks for its changes.
@@ -172,9 +188,21 @@ class Backend:
         """Forget what was worked out from an earlier configuration."""
         self._site = None
         self._setups = {}
+        self._likely = {}
         self._branch_setups = BranchSetups(self.master)
         self.live.connections.most = self.config.max_waiting
         self.live.connections.most_of_one = self.config.max_waiting_per_client
+
+
+def needs_setup(route: Route, form: str) -> bool:
+    """Return whether *route* needs to know in this *form* what builds the branch."""
+    return route.needs_setup or (route.page_needs_setup and form == "html")
+
+
+def _setup_nouns(route: Route, texts: dict[str, str]) -> dict[str, str]:
+    """Return the nouns that what builds the branch depends on; for a job request, only that."""
+    about = ("branch", "any_revision", "revision") if route.method == "GET" else ("branch",)
+    return {noun: texts[noun] for noun in about if noun in texts}
 
 
 def _site(master: Any, config: SelfServe) -> Site:

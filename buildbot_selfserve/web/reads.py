@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.deferreds import SharedCall
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import LargeAnswer
+from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import EventStream
@@ -44,12 +46,50 @@ from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import sse
 from buildbot_selfserve.web.backend import Backend
+from buildbot_selfserve.web.backend import needs_setup
 from buildbot_selfserve.web.queue_metrics import QueueMetrics
 from buildbot_selfserve.web.responses import respond
 from buildbot_selfserve.web.responses import send
 
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of a reader, in the lane for large answers where it is known to be *large*."""
+
+    backend: Backend
+    route: Route
+    texts: dict[str, str]
+    read_request: ReadRequest
+    large: bool
+
+    async def ask(
+        self, answer: Callable[..., Any] = read_handler.answer_in_pieces
+    ) -> Response | Delivery:
+        """Return the answer of a reader, which may know what builds the branch already."""
+        # what is configured may be another after a wait
+        if not needs_setup(self.route, self.read_request.form):
+            return await self._ask(answer, self.backend.site)
+        likely = self.backend.likely_site(self.route, self.texts)
+        if likely is not None:
+            with suppress(OutdatedSetup):
+                return await self._ask(answer, likely)
+        site = await self.backend.site_for(self.route, self.texts, self.read_request.form)
+        return await self._ask(answer, site)
+
+    async def _ask(self, answer: Callable[..., Any], site: Site) -> Response | Delivery:
+        readers = self.backend.readers
+        found: Response | Delivery
+        if not self.large:
+            with suppress(LargeAnswer):
+                found = await readers.ask(answer, site, self.read_request)
+                return found
+        found = await readers.ask(
+            answer, site, replace(self.read_request, is_large=True), large=True
+        )
+        return found
 
 
 class Reads:
@@ -97,31 +137,18 @@ class Reads:
             master_state=await self.backend.master_state_for(route, form),
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
-
-        async def ask(
-            answer: Callable[..., Any] = read_handler.answer_in_pieces,
-        ) -> Response | Delivery:
-            # what is configured may be another after a wait
-            site = await self.backend.site_for(route, texts, form)
-            readers = self.backend.readers
-            found: Response | Delivery | None = None
-            if not large:
-                with suppress(LargeAnswer):
-                    found = await readers.ask(answer, site, read_request)
-            if found is None:
-                asked = replace(read_request, is_large=True)
-                found = await readers.ask(answer, site, asked, large=True)
-            return found
+        question = _Question(self.backend, route, texts, read_request, large)
 
         def ask_next(left: LogText) -> defer.Deferred[Delivery]:
             readers, site = self.backend.readers, self.backend.site
             return readers.ask(read_handler.next_part, site, left, large=True)
 
         if shared is None:
-            return await send(request, await ask(), self._clock, ask_next)
+            return await send(request, await question.ask(), self._clock, ask_next)
         # each who waits is sent the same: it cannot come in pieces, which are taken once
         asked = shared.ask(
-            read_request.key, lambda: defer.Deferred.fromCoroutine(ask(read_handler.answer))
+            read_request.key,
+            lambda: defer.Deferred.fromCoroutine(question.ask(read_handler.answer)),
         )
         return await send(request, await asked, self._clock)
 
