@@ -219,6 +219,8 @@ async def test_why_a_build_failed(master: Any) -> None:
             connection, "before_cursor_execute", lambda *told: statements.append(told[2])
         )
         found = history_steps.failed_steps(connection, [*ids.values(), 4711])
+        asked = len(statements)
+        names = history_steps.failed_step_names(connection, [*ids.values(), 4711])
     assert {build_id: one.step.name for build_id, one in found.items()} == {
         ids[name]: step
         for name, step in (
@@ -230,8 +232,9 @@ async def test_why_a_build_failed(master: Any) -> None:
             ("raises", "broken"),
         )
     }
+    assert names == {build_id: one.step.name for build_id, one in found.items()}
     # all of their logs at once; steps and logs are found with one each
-    assert len(statements) <= logs.MOST_LOOKS
+    assert asked <= logs.MOST_LOOKS
     await check_texts(master, ids)
     await check_pages(master, ids)
     assert master.errors == [one for one in master.errors if "ValueError" in one]

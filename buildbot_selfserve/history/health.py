@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from buildbot.db.model import Model
 
 from buildbot_selfserve.answers import BuilderChange
 from buildbot_selfserve.history.ancestry import MOST_BACK
@@ -18,13 +18,11 @@ from buildbot_selfserve.history.change_info import change_infos
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.states import AtRevision
 from buildbot_selfserve.history.states import Results
 from buildbot_selfserve.history.states import results_at
 from buildbot_selfserve.history.states import states_at
-from buildbot_selfserve.model import EXCEPTION
-from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.history.steps import failed_step_names
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model.pushes import FAILED_STATES
@@ -36,14 +34,7 @@ from buildbot_selfserve.model.pushes import by_need
 
 #: How far is looked for what a builder has made before, until all of them have something.
 _LOOKS = (3, 12, MOST_BACK)
-
-_steps = Model.steps
-_FAILED_STEPS = Statement(
-    sa.select(_steps.c.buildid, _steps.c.number, _steps.c.name).where(
-        _steps.c.results.in_((FAILURE, EXCEPTION))
-    ),
-    _steps.c.buildid,
-)
+_NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 
 class Base(NamedTuple):
@@ -147,11 +138,16 @@ def compared(
     states: Iterable[BuilderState],
     bases: dict[str, Base],
     otherwise: BuilderChange = "new",
-    failed_step: Callable[[int | None], str | None] = lambda build_id: None,
+    step_names: Mapping[int, str] = _NO_NAMES,
 ) -> tuple[BuilderHealth, ...]:
-    """Return *states* beside their *bases*; what needs eyes comes first."""
+    """Return *states* beside their *bases*; what needs eyes comes first.
+
+    :param step_names: those of the steps that made builds fail, by build
+    """
     return by_need(
-        _compared(one, bases.get(one.buildername), otherwise, failed_step(one.result_build_id))
+        _compared(
+            one, bases.get(one.buildername), otherwise, step_names.get(one.result_build_id or 0)
+        )
         for one in states
     )
 
@@ -226,13 +222,14 @@ def health(
     at = comparison.at(pushed)
     missing = [_missing(name, number) for name, number in reacting if name not in at.states]
     states = [*at.states.values(), *missing]
-    steps = failed_steps(connection, states)
+    failed = {one.result_build_id or 0 for one in states if one.result in FAILED_STATES}
+    step_names = failed_step_names(connection, sorted(failed))
     info = change_info(connection, pushed)
     return Health(
         revision,
         comparison.nearest(branch, pushed) if base is None else base.revision,
         at.verdict,
-        compared(states, bases, "new" if base is None else "unknown", steps.get),
+        compared(states, bases, "new" if base is None else "unknown", step_names),
         info,
         info.when if info is not None else at.asked_at,
     )
@@ -245,12 +242,3 @@ def revision_of(branch: Branch, pushed: Pushed) -> Revision:
 
 def _missing(name: str, builder_id: int) -> BuilderState:
     return BuilderState(name, builder_id, "missing", 0, None, None, None, "", False, None, None)
-
-
-def failed_steps(
-    connection: sa.Connection, states: Iterable[BuilderState]
-) -> dict[int | None, str]:
-    """Return the names of the last steps that failed, by the builds of those *states* that did."""
-    failed = sorted({one.result_build_id or 0 for one in states if one.result in FAILED_STATES})
-    records = sorted(_FAILED_STEPS.of(connection, failed))
-    return {build_id: name for build_id, _, name in records}

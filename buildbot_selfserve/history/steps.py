@@ -42,6 +42,12 @@ _COLUMNS = sa.select(
 )
 _OF_BUILDS = Statement(_COLUMNS, _steps.c.buildid)
 _FAILED = Statement(_COLUMNS.where(_steps.c.results.in_(sorted(FAILING))), _steps.c.buildid)
+_NAMES_OF_FAILED = Statement(
+    sa.select(_steps.c.hidden, _steps.c.number, _steps.c.buildid, _steps.c.name).where(
+        _steps.c.results.in_(sorted(FAILING))
+    ),
+    _steps.c.buildid,
+)
 _LOGS = Statement(
     sa.select(
         _logs.c.stepid, _logs.c.id, _logs.c.name, _logs.c.slug, _logs.c.type, _logs.c.num_lines
@@ -73,6 +79,13 @@ def failed_steps(connection: sa.Connection, build_ids: Sequence[int]) -> dict[in
 def failed_step(connection: sa.Connection, some: Iterable[Step]) -> FailedStep | None:
     """Return the one that failed last of the steps of one build; ``None`` if none has."""
     return next(iter(explained(connection, _last_failed(some)).values()), None)
+
+
+def failed_step_names(connection: sa.Connection, build_ids: Sequence[int]) -> dict[int, str]:
+    """Return the name of the step that failed last in each build in which one has failed."""
+    records = _NAMES_OF_FAILED.of(connection, build_ids)
+    in_order = sorted(records, key=lambda record: _importance(bool(record[0]), record[1]))
+    return {build_id: name for _, _, build_id, name in in_order}
 
 
 def explained(connection: sa.Connection, failed: Sequence[Step]) -> dict[int, FailedStep]:
@@ -110,10 +123,15 @@ def _links(text: str | None) -> tuple[Link, ...]:
 def _last_failed(some: Iterable[Step]) -> list[Step]:
     """Return the step of each build that failed last; a hidden one only if there is no other."""
     last: dict[int, Step] = {}
-    for step in sorted(some, key=lambda step: (not step.hidden, step.number)):
+    for step in sorted(some, key=lambda step: _importance(step.hidden, step.number)):
         if step.has_failed:
             last[step.build_id] = step
     return list(last.values())
+
+
+def _importance(hidden: bool, number: int) -> tuple[bool, int]:
+    """Return what sorts failed steps of a build; the last one is that which explains it."""
+    return (not hidden, number)
 
 
 def _candidates(step: Step) -> list[Log]:
