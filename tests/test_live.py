@@ -100,6 +100,19 @@ async def test_what_happens_on_a_branch_is_told_to_those_who_listen_to_it(master
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_push_is_told_for_which_nothing_is_requested(master: Any) -> None:
+    await master.finished_build()
+    await master.finished_build(branch="feature/x", properties={"branch": ("feature/x", "Change")})
+    browser, other = await opened(master), await opened(master, "feature%2Fx")
+    await master.master.data.updates.addChange(
+        revision="c" * 40, author="Ada", comments="Mend it", branch="feature/x", codebase=""
+    )
+    await master.until(lambda: other.changes, "the change is told")
+    assert other.changes == [{"request_id": None, "build_id": None}]
+    assert browser.changes == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_waits_and_is_cancelled_is_told_without_a_build(master: Any) -> None:
     master.pause()
     await master.add_request()

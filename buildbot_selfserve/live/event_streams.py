@@ -1,7 +1,8 @@
 """Tells the listeners of a branch what happens on it.
 
 Events say to which build request something has happened, and nothing of branches. Those of a
-request never change, so they are looked up once, for many requests in one question.
+request never change, so they are looked up once, for many requests in one question. A change says
+itself where it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from contextlib import contextmanager
 
 from twisted.internet import defer
@@ -30,7 +32,7 @@ WINDOW = 0.25
 MOST_TOLD = 100
 #: So many requests are remembered with their sourcestamps.
 MOST_REMEMBERED = 10_000
-#: What is told when too much has happened, or when nobody knows where.
+#: What is told when too much has happened, when nobody knows where, and of a new change.
 SOMETHING = Event(None, None)
 
 #: Returns the sourcestamps of the build requests that it is given.
@@ -68,6 +70,7 @@ class Listeners:
         # in their order
         self._listeners: dict[Listener, None] = {}
         self._fresh: dict[int, int | None] = {}
+        self._changed: set[Sourcestamp] = set()
         self._too_many = False
         self._telling = False
         self._places: dict[int, tuple[Sourcestamp, ...]] = {}
@@ -112,16 +115,22 @@ class Listeners:
 
     def happened(self, event: MqEvent) -> None:
         """Note that something has happened."""
-        if not self._listeners or event.request_id is None:
+        if not self._listeners or (event.request_id is None and event.place is None):
             return
-        build_id = event.what[1] if event.what[0] == BUILDS else None
-        if len(self._fresh) >= MOST_REMEMBERED:
-            self._too_many = True
-        elif build_id is not None or event.request_id not in self._fresh:
-            self._fresh[event.request_id] = build_id
+        if event.place is not None:
+            self._changed.add(event.place)
+        elif event.request_id is not None:
+            self._add(event.request_id, event)
         if not self._telling:
             self._telling = True
             self.clock.callLater(WINDOW, self._begin)
+
+    def _add(self, request_id: int, event: MqEvent) -> None:
+        build_id = event.what[1] if event.what[0] == BUILDS else None
+        if len(self._fresh) >= MOST_REMEMBERED:
+            self._too_many = True
+        elif build_id is not None or request_id not in self._fresh:
+            self._fresh[request_id] = build_id
 
     def _begin(self) -> None:
         telling = defer.Deferred.fromCoroutine(self._tell())
@@ -130,14 +139,15 @@ class Listeners:
     async def _tell(self) -> None:
         """Tell everybody what has happened in this window."""
         fresh, self._fresh = self._fresh, {}
+        changed, self._changed = self._changed, set()
         too_many, self._too_many = self._too_many, False
         try:
             known = not too_many and await self._find_out(fresh)
-            told = _Told(fresh, self._places) if known else None
+            told = _Told(fresh, self._places, changed) if known else None
             Batcher(self.clock).each(list(self._listeners), lambda one: self._tell_one(one, told))
         finally:
             self._telling = False
-            if self._fresh and self._listeners:
+            if (self._fresh or self._changed) and self._listeners:
                 self._telling = True
                 self.clock.callLater(WINDOW, self._begin)
 
@@ -171,11 +181,16 @@ class _Told:
 
     :param fresh: the requests to which something has happened, and their builds
     :param places: the sourcestamps of requests
+    :param changed: where there are new changes, for which nothing may ever be requested
     """
 
     def __init__(
-        self, fresh: Mapping[int, int | None], places: Mapping[int, tuple[Sourcestamp, ...]]
+        self,
+        fresh: Mapping[int, int | None],
+        places: Mapping[int, tuple[Sourcestamp, ...]],
+        changed: Set[Sourcestamp],
     ) -> None:
+        self._changed = changed
         self._changes = [Event(*one) for one in fresh.items()]
         # what they call their branch, and where each change is, by its number
         self._at: dict[str | None, dict[Sourcestamp, list[int]]] = {}
@@ -193,6 +208,8 @@ class _Told:
         return self._of_branch[branch.name]
 
     def _find(self, branch: Branch) -> Sequence[Event]:
+        if any(place.belongs(branch) for place in self._changed):
+            return (SOMETHING,)
         found: set[int] = set()
         for name in branch.branches:
             for stamp, numbers in self._at.get(name, {}).items():

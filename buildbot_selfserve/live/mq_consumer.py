@@ -1,4 +1,4 @@
-"""Subscribes to builds and build requests in Buildbot's message queue.
+"""Subscribes to builds, build requests and new changes in Buildbot's message queue.
 
 Only the key of a message is relied on: what comes from another master has gone through JSON, and
 some messages have no content at all.
@@ -7,29 +7,36 @@ some messages have no content at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import defer
 from twisted.logger import Logger
 
-BUILDS, REQUESTS = "builds", "buildrequests"
+from buildbot_selfserve.model import Sourcestamp
+
+BUILDS, REQUESTS, CHANGES = "builds", "buildrequests", "changes"
 #: Events after which a thing has ended. What is cancelled while it waits is complete first.
 ENDS = frozenset({(BUILDS, "finished"), (REQUESTS, "complete")})
+#: What says where a change is, beside its branch.
+_TEXTS = ("codebase", "repository", "project")
 
 
 @dataclass(frozen=True)
 class MqEvent:
-    """Something happened to a build or to a build request.
+    """Something happened to a build or to a build request, or a change is new.
 
-    :param what: ``builds`` or ``buildrequests``, and the id
+    :param what: ``builds``, ``buildrequests`` or ``changes``, and the id
     :param name: such as ``new``, ``update`` or ``finished``
     :param request_id: the build request that it happened to; ``None`` when the message did not say
+    :param place: where the change is; ``None`` likewise
     """
 
     what: tuple[str, int]
     name: str
     request_id: int | None
+    place: Sourcestamp | None = None
 
     @property
     def begins(self) -> bool:
@@ -56,8 +63,8 @@ class MqConsumer:
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
         """Begin to hear."""
-        for plural in (BUILDS, REQUESTS):
-            begun = defer.maybeDeferred(start_consuming, self._heard, (plural, None, None))
+        for plural, name in ((BUILDS, None), (REQUESTS, None), (CHANGES, "new")):
+            begun = defer.maybeDeferred(start_consuming, self._heard, (plural, None, name))
             begun.addCallbacks(
                 self._consumers.append,
                 lambda failure: self.log.failure("selfserve: cannot hear of events", failure),
@@ -76,7 +83,16 @@ class MqConsumer:
         plural, number, name = key
         if not number.isdecimal():
             return
+        told = content if isinstance(content, dict) else {}
         request_id: int | None = int(number)
-        if plural == BUILDS:
-            request_id = content.get("buildrequestid") if isinstance(content, dict) else None
-        self._happened(MqEvent((plural, int(number)), name, request_id))
+        if plural != REQUESTS:
+            request_id = told.get("buildrequestid")
+        place = _place(told) if plural == CHANGES else None
+        self._happened(MqEvent((plural, int(number)), name, request_id, place))
+
+
+def _place(change: Mapping[str, Any]) -> Sourcestamp | None:
+    """Return where a change is, as far as its message says so."""
+    if not {"branch", *_TEXTS} <= change.keys():
+        return None
+    return Sourcestamp(change["branch"], *(str(change[name] or "") for name in _TEXTS))

@@ -11,7 +11,8 @@ from buildbot_selfserve.model.branches import Branch
 class Event:
     """Something has happened to a build request or to its build.
 
-    :param request_id: ``None`` when so much has happened that only a look at everything will do
+    :param request_id: ``None`` for a new change, and when so much has happened that only a look at
+        everything will do
     :param build_id: ``None`` when it was to the request alone
     """
 

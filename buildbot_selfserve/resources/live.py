@@ -14,10 +14,10 @@ def branch_events(ctx: LiveContext, branch: Branch) -> EventStream:
     """Stream what happens on this branch from now on, as server-sent events.
 
     Each event is named change and has a JSON object with request_id and build_id. build_id is null
-    when only the request has changed. Both are null when too much has changed to list: read
-    everything again. An event says that something has changed, not what. Changes to one request
-    within a quarter of a second are sent as one event. A client that reads too slowly is
-    disconnected and should connect again, as browsers do.
+    when only the request has changed. Both are null when a new change has come, or when too much
+    has changed to list: read everything again. An event says that something has changed, not what.
+    Changes to one request within a quarter of a second are sent as one event. A client that reads
+    too slowly is disconnected and should connect again, as browsers do.
     """
     return EventStream(branch)
 

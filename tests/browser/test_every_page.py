@@ -39,8 +39,13 @@ from tests.process_master import ProcessMaster
 TEMPLATES = templates()
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 BETWEEN = {"width": 760, "height": 800}
-#: Each page is looked at in these two ways: every width, and every scheme.
-LOOKS: tuple[tuple[Any, Any], ...] = ((WIDE, "light"), (NARROW, "dark"))
+#: Each page is looked at in these ways, in the last two for what depends on colours.
+LOOKS: tuple[tuple[Any, Any], ...] = (
+    (WIDE, "light"),
+    (NARROW, "dark"),
+    (NARROW, "light"),
+    (WIDE, "dark"),
+)
 #: What is wider than its place. What gets focus may be scrolled, and so may tables on wide pages.
 STICKS_OUT = """() => Array.from(
         document.querySelectorAll("html, .page, main, form, label, .scroll"))
@@ -128,7 +133,7 @@ def look_into(page: Page) -> None:
 
 
 def hindrances(page: Page, *rules: str) -> list[Any]:
-    """Return what axe-core finds that is serious.
+    """Return what axe-core finds.
 
     :param rules: look only for these
     """
@@ -139,12 +144,11 @@ def hindrances(page: Page, *rules: str) -> list[Any]:
     return [
         (one["id"], one["nodes"][0]["html"][:300], one["nodes"][0].get("failureSummary"))
         for one in found
-        if one["impact"] in ("serious", "critical")
     ]
 
 
 def faults(page: Page, *rules: str) -> list[Any]:
-    """Return what hinders somebody on *page*, and what sticks out: wide and light, narrow and dark.
+    """Return what hinders somebody on *page*, and what sticks out: wide or narrow, light or dark.
 
     :param rules: of what depends on no colours, look only for these
     """
@@ -152,11 +156,12 @@ def faults(page: Page, *rules: str) -> list[Any]:
     look_into(page)
     if page.get_by_role("heading", level=1).count() != 1:
         found.append("it has no title, or several")
-    for size, scheme in LOOKS:
+    for number, (size, scheme) in enumerate(LOOKS):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
-        found += [(scheme, *one) for one in hindrances(page, *rules)]
+        looked_for = rules if number < 2 else OF_COLOURS
+        found += [(scheme, *one) for one in hindrances(page, *looked_for)]
         if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
             found.append(f"it is wider than {size['width']}")
     return found
