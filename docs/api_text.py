@@ -103,6 +103,13 @@ has all pages but that of its day.
 A request id is the id of a Buildbot build request, a job id that of a job request in the journal.
 Times are whole epoch seconds.
 
+## Routes
+
+{routes}
+
+A running master documents itself, too: `/self-serve/api` is a page of its routes, and
+`/self-serve/openapi.json` the same for tools.
+
 ## Answers
 
 An answer is JSON or a page. `?format=json` and `?format=html` decide; without them the answer is

@@ -1,7 +1,6 @@
-"""Writes what the documents say of the routes: the table in README.md, and docs/api.md.
+"""Writes docs/api.md from the declared routes in ``buildbot_selfserve/resources``.
 
-Both are made from the declarations in ``buildbot_selfserve/resources``; what ``api.md`` says beside
-them is in ``docs/api_text.py``.
+What it says beside them is in ``docs/api_text.py``.
 """
 
 from __future__ import annotations
@@ -24,16 +23,9 @@ from buildbot_selfserve.views.openapi import STATUS_TEXTS
 from docs import api_text
 
 ROOT = Path(__file__).parent.parent
-README = "README.md"
 API = "docs/api.md"
-BEGIN = "<!-- routes -->"
-END = "<!-- end of routes -->"
 #: Where self-serve answers unless the operator says otherwise.
 MOUNT = "/self-serve"
-
-
-class NoMarkers(Exception):
-    """A document lacks the markers between which its generated part belongs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,11 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--root", type=Path, default=ROOT, help="the folder of the checkout (default: this one)"
     )
     options = parser.parse_args(arguments)
-    try:
-        stale = stale_documents(options.root)
-    except NoMarkers as error:
-        print(error, file=sys.stderr)
-        return 1
+    stale = stale_documents(options.root)
     for name, text in stale.items():
         if options.check:
             print(f"{name} is out of date: run `python -m docs.generate`", file=sys.stderr)
@@ -61,20 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stale_documents(root: Path) -> dict[str, str]:
-    """Return the documents below *root* that are out of date: what they must be, by name.
-
-    :raises NoMarkers: the README has no place for its table
-    """
-    old = {
-        name: (root / name).read_text(encoding="utf-8") if (root / name).exists() else ""
-        for name in (README, API)
-    }
-    new = {README: _with_table(old[README]), API: api()}
-    return {name: text for name, text in new.items() if text != old[name]}
+    """Return the documents below *root* that are out of date: what they must be, by name."""
+    path, new = root / API, api()
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    return {} if new == old else {API: new}
 
 
 def table() -> str:
-    """Return the table of all routes, as the README has it."""
+    """Return the table of all routes."""
     rows = (
         (route.method, f"`{path_of(route)}`", _cell(route.text.split("\n\n")[0]))
         for route in ROUTES
@@ -103,14 +85,6 @@ def path_of(route: Route) -> str:
     return MOUNT + route.shown_path.rstrip("/")
 
 
-def _with_table(readme: str) -> str:
-    before, begin, rest = readme.partition(BEGIN + "\n")
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise NoMarkers(f"{README} needs a line {BEGIN} and, below it, a line {END}")
-    return before + begin + table() + end + after
-
-
 def _head() -> str:
     tables = {
         "statuses": _table(
@@ -121,6 +95,7 @@ def _head() -> str:
         "credentials": _table(
             ("Credentials", "What they are", "Sent by"), iter(api_text.CREDENTIALS)
         ),
+        "routes": table(),
         "format": _parameters((FORMAT.documented("query"),)),
     }
     text = api_text.HEAD

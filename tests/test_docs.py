@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
 import shutil
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from buildbot_selfserve.client import Client
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
@@ -18,15 +21,15 @@ from buildbot_selfserve.views import words
 from demo.__main__ import invitation
 from docs import generate
 
+SCRIPTS = (generate.ROOT / "docs" / "scripts.md").read_text()
 JOB_REQUESTS = [route.name for route in ROUTES if route.method != "GET"]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a folder with copies of the generated documents."""
-    for name in (generate.README, generate.API):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(generate.ROOT / name, tmp_path / name)
+    """Return a folder with a copy of the generated document."""
+    (tmp_path / generate.API).parent.mkdir()
+    shutil.copy(generate.ROOT / generate.API, tmp_path / generate.API)
     return tmp_path
 
 
@@ -38,33 +41,20 @@ def test_the_documents_are_up_to_date() -> None:
     assert generate.stale_documents(generate.ROOT) == {}
 
 
-@pytest.mark.parametrize("name", [generate.README, generate.API])
 def test_a_changed_document_is_found_and_written_again(
-    copy: Path, name: str, capsys: pytest.CaptureFixture[str]
+    copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = (copy / name).read_text()
+    document = copy / generate.API
+    good = document.read_text()
     changed = good.replace("/self-serve/branches", "/self-serve/trunks")
     assert changed != good
-    if name == generate.README:
-        # only the generated part counts
-        begin = good.index(generate.BEGIN)
-        changed = good[:begin] + changed[changed.index(generate.BEGIN) :]
-    (copy / name).write_text(changed)
+    document.write_text(changed)
     assert run(copy, "--check") == 1
-    assert capsys.readouterr().err.startswith(f"{name} is out of date")
-    assert (copy / name).read_text() == changed
+    assert capsys.readouterr().err.startswith(f"{generate.API} is out of date")
+    assert document.read_text() == changed
     assert run(copy) == 0
-    assert (copy / name).read_text() == good
+    assert document.read_text() == good
     assert run(copy, "--check") == 0
-
-
-def test_what_people_write_in_the_readme_is_kept(copy: Path) -> None:
-    readme = copy / generate.README
-    good = readme.read_text()
-    begin, end = good.index(generate.BEGIN), good.index(generate.END)
-    readme.write_text(f"mine above\n\n{generate.BEGIN}\n{good[end:]}\nmine below\n")
-    assert run(copy) == 0
-    assert readme.read_text() == "mine above\n\n" + good[begin:] + "\nmine below\n"
 
 
 def test_a_missing_document_is_found_and_written(copy: Path) -> None:
@@ -74,22 +64,12 @@ def test_a_missing_document_is_found_and_written(copy: Path) -> None:
     assert run(copy, "--check") == 0
 
 
-def test_a_readme_without_markers_is_refused(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (copy / generate.README).write_text("# nothing generated here\n")
-    assert run(copy) == 1
-    assert generate.BEGIN in capsys.readouterr().err
-    assert (copy / generate.README).read_text() == "# nothing generated here\n"
-
-
 @pytest.mark.parametrize("name", [route.name for route in ROUTES])
 def test_every_route_is_documented(name: str) -> None:
     route = ROUTES[name]
     path = generate.path_of(route)
-    readme = (generate.ROOT / generate.README).read_text()
     api = (generate.ROOT / generate.API).read_text()
-    assert readme.count(f"| {route.method} | `{path}` |") == 1
+    assert api.count(f"| {route.method} | `{path}` |") == 1
     heading = f"### {route.method} {path}\n"
     assert api.count(heading) == 1
     section = api.partition(heading)[2].partition("\n## ")[0].partition("\n### ")[0]
@@ -170,9 +150,8 @@ def test_the_tutorial_shows_what_the_demo_prints() -> None:
 
 
 def curl_lines() -> list[tuple[Route, set[str]]]:
-    """Return the route of each curl line in the README, and the parameters that it sends."""
-    readme = (generate.ROOT / generate.README).read_text()
-    return [_parsed(line) for line in re.findall(r"^\$ (curl .*)$", readme, re.MULTILINE)]
+    """Return the route of each curl line of scripts.md, and the parameters that it sends."""
+    return [_parsed(line) for line in re.findall(r"^\$ (curl .*)$", SCRIPTS, re.MULTILINE)]
 
 
 def _parsed(line: str) -> tuple[Route, set[str]]:
@@ -195,7 +174,7 @@ def _parsed(line: str) -> tuple[Route, set[str]]:
     assert routes, f"no route for: {line}"
     # /jobs fits /<branch> too; the route with the fewest nouns is the one that is meant
     route = min(routes, key=lambda one: len(one.nouns))
-    return route, fields | set(parse_qs(parts.query))
+    return route, fields | (set(parse_qs(parts.query)) - {"format"})
 
 
 def _fits(route: Route, path: str) -> bool:
@@ -213,3 +192,15 @@ def test_every_job_request_has_a_curl_line(name: str) -> None:
     sent = [fields for route, fields in curl_lines() if route.name == name]
     required = {param.name for param in ROUTES[name].params if param.required}
     assert any(required <= fields for fields in sent)
+
+
+def test_calls_of_the_client_in_a_text_fit_its_methods() -> None:
+    calls = re.findall(r"`(client\.[a-z_]+\([^`]*\))`", SCRIPTS)
+    assert len(calls) > 10
+    for call in calls:
+        parsed = ast.parse(call, mode="eval").body
+        assert isinstance(parsed, ast.Call)
+        assert isinstance(parsed.func, ast.Attribute)
+        method = getattr(Client, parsed.func.attr)
+        keywords = [one.arg for one in parsed.keywords if one.arg]
+        inspect.signature(method).bind(None, *parsed.args, **dict.fromkeys(keywords))
