@@ -1,6 +1,7 @@
-"""Writes docs/api.md from the declared routes in ``buildbot_selfserve/resources``.
+"""Writes docs/api.md from the declared routes, and draws the house from the imports.
 
-What it says beside them is in ``docs/api_text.py``.
+What api.md says beside the routes is in ``docs/api_text.py``; the picture is made by
+``docs/house.py``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.views.openapi import STATUS_TEXTS
 from docs import api_text
+from docs import house
 
 ROOT = Path(__file__).parent.parent
 API = "docs/api.md"
+HOUSE = "docs/images/house.svg"
 #: Where self-serve answers unless the operator says otherwise.
 MOUNT = "/self-serve"
 
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             print(f"{name} is out of date: run `python -m docs.generate`", file=sys.stderr)
         else:
+            (options.root / name).parent.mkdir(parents=True, exist_ok=True)
             (options.root / name).write_text(text, encoding="utf-8")
             print(f"{name} written")
     return int(options.check and bool(stale))
@@ -50,9 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def stale_documents(root: Path) -> dict[str, str]:
     """Return the documents below *root* that are out of date: what they must be, by name."""
-    path, new = root / API, api()
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    return {} if new == old else {API: new}
+    new = {API: api(), HOUSE: house.drawn(ROOT)}
+    old = {
+        name: (root / name).read_text(encoding="utf-8") if (root / name).exists() else ""
+        for name in new
+    }
+    return {name: text for name, text in new.items() if text != old[name]}
 
 
 def table() -> str:

@@ -27,9 +27,10 @@ JOB_REQUESTS = [route.name for route in ROUTES if route.method != "GET"]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a folder with a copy of the generated document."""
-    (tmp_path / generate.API).parent.mkdir()
-    shutil.copy(generate.ROOT / generate.API, tmp_path / generate.API)
+    """Return a folder with copies of what is generated."""
+    for name in (generate.API, generate.HOUSE):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(generate.ROOT / name, tmp_path / name)
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""The job request that CONTRIBUTING.md writes down works, with all that comes by itself."""
+"""The job request that docs/how-it-works.md writes down works, with all that comes by itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def example(monkeypatch: Any) -> Iterator[None]:
     """Declare the route, as long as the test runs."""
-    text = ROOT.joinpath("CONTRIBUTING.md").read_text("utf-8")
+    text = ROOT.joinpath("docs/how-it-works.md").read_text("utf-8")
     (block,) = re.findall(
         r"<!-- run by tests/test_worked_example.py -->\n```python\n(.*?)```", text, re.S
     )
