@@ -33,9 +33,10 @@ BUILDBOT = Path(sys.executable).with_name("buildbot")
 ROOT = Path(__file__).parent.parent
 
 CONFIG = """
-from tests.harness import config
+from tests.harness import config, give_time
 from buildbot.plugins import schedulers, util
 c = BuildmasterConfig = config({selfserve})
+give_time(c["www"]["plugins"])
 c["db"] = {{"db_url": {db_url!r}}}
 c["www"]["port"] = "tcp:{port}:interface=127.0.0.1"
 c["buildbotURL"] = "http://127.0.0.1:{port}/"
