@@ -49,6 +49,9 @@ REBUILD_FAILED = Permission("rebuild_failed", None, "builds", "rebuild", needs=R
 FILL_MISSING = Permission(
     "fill_missing", None, "forceschedulers", "force", needs=NEW_BUILD_AT_REVISION.action
 )
+REPRIORITIZE_REVISION = Permission(
+    "reprioritize_revision", None, "buildrequests", "set_priority", needs=REPRIORITIZE.action
+)
 
 #: In the order in which they are shown.
 PERMISSIONS = (
@@ -63,6 +66,7 @@ PERMISSIONS = (
     NEW_BUILD_FOR_BUILDER,
     REBUILD_FAILED,
     FILL_MISSING,
+    REPRIORITIZE_REVISION,
 )
 #: The sets that every branch has.
 NIGHTLY, PGO = USUAL_SETS = ("nightly", "pgo")

@@ -152,6 +152,7 @@ def _cancel(master: ProcessMaster, ask: Any) -> None:
     ask("GET /pending", Asked())
     ask("GET /<branch>/pending", Asked(here))
     ask("PUT /<branch>/request/<request>", Asked(of_pending, body={"priority": 7}))
+    ask("PUT /<branch>/rev/<revision>", Asked({**here, "revision": REVISION}, body={"priority": 8}))
     ask("DELETE /<branch>/request/<request>", Asked(of_pending))
     ask("DELETE /<branch>/build/<build>", Asked({**here, "build_id": build}))
     at, cancelled = {**here, "revision": REVISION}, {"states": ["cancelled"]}

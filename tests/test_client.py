@@ -173,6 +173,8 @@ async def test_everything_that_can_be_done(master: Any, asked: Asker) -> None:
     assert (await master.data("buildrequests", first))["priority"] == -4
     receipt = await asked("reprioritize", "main", first, "next")
     assert receipt["msg"] == f"Request {first} has priority 4"
+    receipt = await asked("reprioritize_revision", "main", REVISION, 2, builders="fast")
+    assert {one["outcome"] for one in receipt["requests"]} == {"reprioritized"}
     receipt = await asked("cancel_request", "main", first)
     assert [one["outcome"] for one in receipt["requests"]] == ["cancelled"]
     await asked("rebuild_request", "main", second)

@@ -64,6 +64,7 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "POST /<branch>/request": ("POST", "/request", {"request_id": "{request}"}),
     "DELETE /<branch>/request/<request>": ("DELETE", "/request/{request}", {}),
     "PUT /<branch>/request/<request>": ("PUT", "/request/{request}", {"priority": "5"}),
+    "PUT /<branch>/rev/<revision>": ("PUT", f"/rev/{REVISION}", {"priority": "6"}),
     "POST /<branch>/rev/<any_revision>": ("POST", f"/rev/{REVISION}", {}),
     "DELETE /<branch>/rev/<revision>": ("DELETE", f"/rev/{REVISION}", {}),
     "POST /<branch>/rev/<revision>/failed": ("POST", "/rev/{failed}/failed", {}),
@@ -701,7 +702,7 @@ class Signing(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
         ),
         (
             ruled(util.SelfServeEndpointMatcher("devs", builder="slow"), **FORM),
-            {*FORCES, *STOPS, *REBUILDS, "reprioritize"},
+            {*FORCES, *STOPS, *REBUILDS, "reprioritize", "reprioritize_revision"},
         ),
     ],
     indirect=["master"],

@@ -138,6 +138,31 @@ async def test_the_next_is_one_more_than_the_highest(master: Master) -> None:
         assert (answer.status, answer.json["msg"]) == (400, "Bad priority")
 
 
+@with_pools
+@pytest_twisted.ensureDeferred
+async def test_all_that_waits_at_a_revision_is_built_next_in_its_order(master: Master) -> None:
+    await master.running_build(await master.add_request("slow"))
+    first, second = [await master.add_request("slow") for _ in range(2)]
+    elsewhere = await master.add_request("slow", priority=5, revision="b" * 40)
+    path = f"/self-serve/main/rev/{REVISION}"
+
+    async def put(path: str, **fields: Any) -> Any:
+        return await master.request("PUT", path, user=USER, json=True, data=fields)
+
+    planned = await put(f"{path}?dry_run=1", priority="next")
+    assert {one["outcome"] for one in planned.json["requests"]} == {"would_reprioritize"}
+    answer = await put(path, priority="next", if_plan=planned.json["plan"])
+    assert outcomes(answer.json) == {first: "reprioritized", second: "reprioritized"}
+    rows = [await master.data("buildrequests", one) for one in (first, second, elsewhere)]
+    assert [one["priority"] for one in rows] == [7, 6, 5]
+    job = await master.get(f"/self-serve/jobs/{answer.json['job_id']}")
+    assert (job.json["action"], job.json["what"]["priority"]) == ("reprioritize_revision", "next")
+    some = await put(path, priority="-3", builders="fast")
+    assert (some.status, some.json["msg"]) == (202, "Nothing is pending")
+    refused = await put(path, priority="soon")
+    assert (refused.status, refused.json["msg"]) == (400, "Bad priority")
+
+
 @pytest.mark.writes_at_once
 @with_pools
 @pytest_twisted.ensureDeferred

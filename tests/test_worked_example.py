@@ -14,7 +14,6 @@ from buildbot.plugins import util
 from buildbot_selfserve import model
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.planners.context import PlanContext
-from buildbot_selfserve.params.declared import NEW_PRIORITY
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.resources.context import Answer
@@ -39,7 +38,7 @@ def example(monkeypatch: Any) -> Iterator[None]:
     monkeypatch.setattr(ROUTES, "_routes", dict(ROUTES._routes))
     validating.document.cache_clear()
     names = {name: getattr(model, name) for name in model.__all__}
-    own = (current_state, PlanContext, NEW_PRIORITY, Permission, Answer, JobContext, declare)
+    own = (current_state, PlanContext, Permission, Answer, JobContext, declare)
     found = {name: value for name, value in globals().items() if any(value is one for one in own)}
     exec(block, {**names, **found, "__name__": __name__})
     yield
@@ -56,16 +55,16 @@ def in_threads() -> Config:
 async def test_the_example_is_a_whole_job_request(master: Any) -> None:
     master.pause()
     ids = [await master.add_request(name) for name in ("fast", "slow")]
-    where, priority = f"/self-serve/main/rev/{REVISION}", {"priority": 7, "builders": "f*"}
-    planned = await master.request("PUT", f"{where}?dry_run=1", user=USER, data=priority)
-    assert [one["outcome"] for one in planned.json["requests"]] == ["would_reprioritize"]
+    where, selected = f"/self-serve/main/rev/{REVISION}/pending", {"builders": "f*"}
+    planned = await master.request("DELETE", f"{where}?dry_run=1", user=USER, data=selected)
+    assert [one["outcome"] for one in planned.json["requests"]] == ["would_cancel"]
     done = await master.request(
-        "PUT", where, user=USER, data={**priority, "if_plan": planned.json["plan"]}
+        "DELETE", where, user=USER, data={**selected, "if_plan": planned.json["plan"]}
     )
-    assert done.json["msg"] == f"Request {ids[0]} has priority 7"
-    assert [(await master.data("buildrequests", one))["priority"] for one in ids] == [7, 0]
+    assert done.json["msg"] == f"Request {ids[0]} is cancelled"
+    assert [(await master.data("buildrequests", one))["complete"] for one in ids] == [True, False]
     (job,) = (await master.get("/self-serve/jobs")).json
-    assert (job["action"], job["status"]) == ("move_revision", "ok")
+    assert (job["action"], job["status"]) == ("cancel_pending", "ok")
     assert job["what"]["builders"] == ["f*"]
 
 
@@ -73,7 +72,5 @@ async def test_the_example_is_a_whole_job_request(master: Any) -> None:
 @pytest_twisted.ensureDeferred
 async def test_where_nothing_waits_the_example_says_so(master: Any) -> None:
     await master.finished_build()
-    done = await master.request(
-        "PUT", f"/self-serve/main/rev/{REVISION}", user=USER, data={"priority": 7}
-    )
+    done = await master.request("DELETE", f"/self-serve/main/rev/{REVISION}/pending", user=USER)
     assert (done.status, done.json["msg"]) == (202, "Nothing is pending")

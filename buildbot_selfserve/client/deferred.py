@@ -88,6 +88,7 @@ class TwistedClient(Configured):
     cancel_build = _deferring(Core.cancel_build)
     cancel_request = _deferring(Core.cancel_request)
     cancel_revision = _deferring(Core.cancel_revision)
+    reprioritize_revision = _deferring(Core.reprioritize_revision)
     reprioritize = _deferring(Core.reprioritize)
     build = _deferring(Core.build)
     build_set = _deferring(Core.build_set)

@@ -412,6 +412,58 @@ class JobRequests:
         )
 
     @overload
+    def reprioritize_revision(
+        self,
+        branch: str,
+        revision: str,
+        priority: int | Literal["next"],
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[options.Selectors],
+    ) -> Steps[Plan]: ...
+    @overload
+    def reprioritize_revision(
+        self,
+        branch: str,
+        revision: str,
+        priority: int | Literal["next"],
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[options.Selectors],
+    ) -> Steps[Receipt]: ...
+    def reprioritize_revision(
+        self,
+        branch: str,
+        revision: str,
+        priority: int | Literal["next"],
+        *,
+        builders: options.Patterns | None = None,
+        tags: options.Patterns | None = None,
+        exclude_builders: options.Patterns | None = None,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+        key: str | None = None,
+    ) -> Steps[Receipt | Plan]:
+        """Give everything that is pending at a revision another priority.
+
+        :param priority: ``next`` for one more than the highest that waits for each builder
+        :param builders: as for ``rerun_failed``, and *tags* and *exclude_builders*
+        """
+        return self._job(
+            "PUT",
+            branch,
+            "rev",
+            revision,
+            priority=priority,
+            builders=_patterns(builders),
+            tags=_patterns(tags),
+            exclude_builders=_patterns(exclude_builders),
+            dry_run=dry_run,
+            if_plan=if_plan,
+            key=key,
+        )
+
+    @overload
     def build(
         self,
         branch: str,

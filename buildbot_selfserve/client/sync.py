@@ -91,6 +91,7 @@ class Client(Configured):
     cancel_build = _waiting(Core.cancel_build)
     cancel_request = _waiting(Core.cancel_request)
     cancel_revision = _waiting(Core.cancel_revision)
+    reprioritize_revision = _waiting(Core.reprioritize_revision)
     reprioritize = _waiting(Core.reprioritize)
     build = _waiting(Core.build)
     build_set = _waiting(Core.build_set)

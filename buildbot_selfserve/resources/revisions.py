@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from typing import Literal
 
 from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners import new_builds
+from buildbot_selfserve.control.planners import priority as priorities
 from buildbot_selfserve.control.planners.builders import build_set
 from buildbot_selfserve.control.planners.fill_missing import fill_missing
 from buildbot_selfserve.control.planners.rebuild import rerun_failed
@@ -34,6 +36,7 @@ from buildbot_selfserve.params.declared import CATEGORY
 from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
 from buildbot_selfserve.params.declared import COUNT
 from buildbot_selfserve.params.declared import FILES
+from buildbot_selfserve.params.declared import NEW_PRIORITY
 from buildbot_selfserve.params.declared import PATCHED
 from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.params.declared import PROJECT
@@ -50,6 +53,7 @@ from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
 from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.permissions import REBUILD_FAILED
 from buildbot_selfserve.permissions import REPRIORITIZE
+from buildbot_selfserve.permissions import REPRIORITIZE_REVISION
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
@@ -64,6 +68,7 @@ AT_REVISION = (
     REBUILD_FAILED,
     FILL_MISSING,
     REPRIORITIZE,
+    REPRIORITIZE_REVISION,
 )
 
 
@@ -224,6 +229,27 @@ async def cancel_revision(
 ) -> Answer:
     """Cancel everything that is pending at this revision, then stop everything that is running."""
     return await ctx.jobs.run(cancel.cancel_revision, revision, selection)
+
+
+@declare(
+    "PUT",
+    "/<branch>/rev/<revision>",
+    params=(NEW_PRIORITY,),
+    selects=True,
+    permission=REPRIORITIZE_REVISION,
+    returns=Receipt,
+)
+async def reprioritize_revision(
+    ctx: JobContext,
+    branch: Branch,
+    revision: Revision,
+    selection: Selection,
+    priority: int | Literal["next"],
+) -> Answer:
+    """Change the priority of everything that is pending at this revision."""
+    return await ctx.jobs.run(
+        priorities.reprioritize_revision, revision, selection, priority=priority
+    )
 
 
 @declare(

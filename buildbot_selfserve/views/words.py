@@ -41,6 +41,12 @@ VERBS = {
     "reprioritize": Verb(
         "change the priority of", "changed the priority of", "request", "Change priority"
     ),
+    "reprioritize_revision": Verb(
+        "change the priority of everything pending at",
+        "changed the priority of everything pending at",
+        "revision",
+        "Change the priority of everything",
+    ),
     "new_build_at_revision": Verb(
         "request the same builds as a push at",
         "requested the same builds as a push at",
@@ -213,7 +219,7 @@ def _job_parts(job: Job) -> Iterator[Part]:
         name = f"{verb.target} {number}" if number else f"a {verb.target}"
         yield Part(name, (verb.target, number) if number else ())
     yield Part(_with_builders(job))
-    if "priority" in what and job.action == "reprioritize":
+    if "priority" in what and job.action.startswith("reprioritize"):
         yield Part(f" to {what['priority']}")
     if int(what.get("count") or 1) > 1:
         yield Part(f", {what['count']} times")

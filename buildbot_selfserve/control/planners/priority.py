@@ -6,10 +6,14 @@ from typing import Literal
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import set_priority
+from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import NewPriority
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import Selection
 
 
 async def reprioritize(
@@ -23,8 +27,50 @@ async def reprioritize(
     state = await current_state.request_state(ctx.master, request.request_id)
     if state is None or state.complete or (state.claimed and not state.abandoned):
         raise set_priority.not_pending(state)
+    return Plan(priorities=(await _moved(ctx, state, priority),))
+
+
+async def reprioritize_revision(
+    ctx: PlanContext,
+    revision: Revision,
+    selection: Selection,
+    *,
+    priority: int | Literal["next"],
+) -> Plan:
+    """Plan to give everything that is pending at *revision* another priority.
+
+    :param selection: only the requests of these builders
+    :raises Forbidden: the user may not do so with any of it
+    :raises BadParameter: it is to be the next, and another has the highest priority that there is
+    """
+    found = await current_state.open_requests(
+        ctx.master, revision.sourcestamps, revision.builds, revision.others
+    )
+    pending = [
+        one
+        for one in found
+        if (not one.claimed or one.abandoned) and selection.takes(one.buildername)
+    ]
+    allowed = [one for one in pending if await ctx.rights.may(one)]
+    if pending and not allowed:
+        raise Forbidden("You may not change any priority at this revision")
+    # of one builder, the newest is moved first, so that the oldest is built before it
+    changes = [await _moved(ctx, one, priority) for one in sorted(allowed, key=_newest_first)]
+    return Plan(
+        priorities=tuple(changes),
+        untouched=tuple(one.outcome("denied") for one in pending if one not in allowed),
+        nothing="Nothing is pending",
+    )
+
+
+def _newest_first(state: RequestState) -> int:
+    return -state.request_id
+
+
+async def _moved(
+    ctx: PlanContext, state: RequestState, priority: int | Literal["next"]
+) -> NewPriority:
     its = (state.request_id, state.buildername)
     if isinstance(priority, int):
-        return Plan(priorities=(NewPriority(*its, priority),))
-    number = await set_priority.next_for(ctx.master, state)
-    return Plan(priorities=(NewPriority(*its, number, is_next=True),))
+        return NewPriority(*its, priority)
+    return NewPriority(*its, await set_priority.next_for(ctx.master, state), is_next=True)
