@@ -11,10 +11,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from buildbot.config.errors import ConfigErrors
 from buildbot.config.errors import capture_config_errors
 
 from buildbot_selfserve.config import SelfServeToken
+
+if TYPE_CHECKING:
+    from buildbot_selfserve.auth.permission_preview import Needs
 
 #: What every token begins with: those who look for leaked secrets know one when they see it.
 PREFIX = "selfserve_"
@@ -36,9 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.expires is not None:
         limits["expires"] = options.expires
     with capture_config_errors() as errors:
-        SelfServeToken(options.name, "...", **limits)
+        token = SelfServeToken(options.name, "...", **limits)
     if errors.errors:
         parser.error("\n".join(errors.errors))
+    try:
+        roles = _roles(token) if options.master is None else _needed(token, options.master)
+    except ConfigErrors as config_errors:
+        wrong = f"{options.master} has no valid configuration, see buildbot checkconfig:"
+        parser.error("\n".join([wrong, *config_errors.errors]))
     if options.replace and options.secrets_dir is None:
         parser.error("--replace needs --secrets-dir")
     secret = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
@@ -56,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         print(f"The secret is in {path}.")
     print(_in_master_cfg(options, path, limits))
+    if token.actions != ():
+        print(roles)
     print(_trying(options.url, path))
     return 0
 
@@ -76,6 +88,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write the secret to a file in this folder, the dirname of a SecretInAFile; by"
         " default, print the secret and what to do with it",
+    )
+    parser.add_argument(
+        "--master",
+        type=Path,
+        metavar="DIR",
+        help="folder of the master: read its master.cfg, as buildbot checkconfig does, and tell"
+        " which roles its rules want for what the token is for",
     )
     parser.add_argument("--replace", action="store_true", help="replace an existing secret")
     for key in _LIMITS:
@@ -154,6 +173,46 @@ In master.cfg, then `buildbot reconfig`:
     c["www"]["plugins"]["selfserve"] = util.SelfServe(
         tokens=[util.SelfServeToken({", ".join(given)})],
     )
+"""
+
+
+def _needed(token: SelfServeToken, folder: Path) -> str:
+    """Return which roles the rules of the master in *folder* want for what *token* is for.
+
+    :raises ConfigErrors: its master.cfg is wrong, or there is none
+    """
+    # it takes a second to import, for which who does not ask need not wait
+    from buildbot_selfserve.auth import needed_roles
+
+    found = needed_roles.by_action(token, needed_roles.authz_of(folder))
+    roles = dict.fromkeys(role for needs in found.values() for role in needs.roles)
+    if not roles:
+        return "For what it is for, the rules of www.authz want no role that it has not.\n"
+    width = max(map(len, found))
+    lines = [f"    {action:{width}}  {_in_words(needs)}\n" for action, needs in found.items()]
+    return f"""\
+What it needs by the rules of www.authz:
+
+{"".join(lines)}
+It has these roles with a line in roleMatchers of util.Authz:
+
+    {token.role_matcher(roles)}
+"""
+
+
+def _in_words(needs: Needs) -> str:
+    if not needs.roles:
+        return "no role"
+    where = "" if needs.always else ", for some builders, branches or owners"
+    return f"role {' or '.join(map(repr, needs.roles))}{where}"
+
+
+def _roles(token: SelfServeToken) -> str:
+    return f"""\
+To the rules of www.authz it is a user of its name, without a role. If they want one for what it is
+for, add a line to roleMatchers of util.Authz (--master DIR tells which role):
+
+    {token.role_matcher(["..."])}
 """
 
 

@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "config": (3, frozenset({"buildbot", "cloudpickle", "sqlalchemy", "twisted", "zope"})),
     "routes": (3, frozenset()),
     "secrets": (3, frozenset({"buildbot", "twisted"})),
-    "new_token": (4, frozenset({"buildbot"})),
+    "new_token": (8, frozenset({"buildbot"})),
     "history": (4, frozenset({"sqlalchemy", "buildbot"})),
     "control": (5, frozenset({"buildbot", "twisted", "sqlalchemy", "zope"})),
     "journal": (4, frozenset({"sqlalchemy", "alembic"})),

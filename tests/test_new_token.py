@@ -139,6 +139,77 @@ def test_without_a_folder_it_says_what_to_do() -> None:
     assert set(SECRET.findall(first)).isdisjoint(SECRET.findall(second))
 
 
+RULED = """
+from buildbot.plugins import schedulers, util, worker
+c = BuildmasterConfig = {"protocols": {"null": {}}, "workers": [worker.LocalWorker("w")]}
+c["buildbotNetUsageData"] = None
+c["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=["b"])]
+c["builders"] = [util.BuilderConfig("b", workernames=["w"], factory=util.BuildFactory())]
+c["www"] = {"port": 0, "authz": util.Authz(
+    allowRules=[
+        util.SelfServeEndpointMatcher(role="lords", action="cancel_revision"),
+        util.SelfServeEndpointMatcher(
+            role="staff", action="new_weekly_at_revision", branch="release/*"),
+        util.StopBuildEndpointMatcher(role="owner", defaultDeny=False),
+        util.StopBuildEndpointMatcher(role="admins", builder="linux*"),
+        util.RebuildBuildEndpointMatcher(role="devs"),
+    ],
+    roleMatchers=[util.RolesFromUsername(roles=["devs"], usernames=["dev"])])}
+"""
+
+
+@pytest.mark.parametrize("tac", ["", 'configfile = "ruled.cfg"\n'])
+def test_it_tells_which_roles_the_rules_of_a_master_want(tmp_path: Path, tac: str) -> None:
+    (tmp_path / ("ruled.cfg" if tac else "master.cfg")).write_text(RULED)
+    if tac:
+        (tmp_path / "buildbot.tac").write_text(tac)
+    actions = ("--actions", "cancel_*", "rebuild_build", "new_weekly_at_revision", "reprioritize")
+    ours = ("--master", str(tmp_path))
+    told = run("ci", *actions, *ours)
+    assert (told.returncode, told.stderr) == (0, "")
+    wanted = dict(re.findall(r"^    ([a-z_]+)  +(\S.*)$", told.stdout, re.MULTILINE))
+    some = "role 'admins', for some builders, branches or owners"
+    assert wanted == {
+        "rebuild_build": "role 'devs'",
+        "cancel_build": some,
+        "cancel_request": some,
+        "cancel_revision": "role 'lords'",
+        "reprioritize": "no role",
+        "new_weekly_at_revision": "role 'staff', for some builders, branches or owners",
+    }
+    roles = "['devs', 'admins', 'lords', 'staff']"
+    assert f"    util.RolesFromUsername(roles={roles}, usernames=['ci'])\n" in told.stdout
+    # on its branches, and with what it has
+    told = run("ci", *actions, *ours, "--branches", "main")
+    assert "new_weekly_at_revision  no role\n" in told.stdout
+    assert "want no role that it has not" in run("dev", "--actions", "rebuild_*", *ours).stdout
+    assert "role" not in run("ci", "--actions", *ours).stdout
+
+
+def test_without_a_master_it_says_how_a_token_gets_a_role() -> None:
+    assert "    util.RolesFromUsername(roles=['...'], usernames=[\"it's\"])\n" in run("it's").stdout
+    assert "role" not in run("ci", "--actions").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "does not exist"),
+        ("raise RuntimeError('no')", "RuntimeError"),
+        ("(", "SyntaxError"),
+        ("BuildmasterConfig = {'builder': []}", "Unknown BuildmasterConfig key builder"),
+    ],
+)
+def test_a_wrong_master_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "master.cfg").write_text(text)
+    done = run("ci", "--master", str(tmp_path), "--secrets-dir", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path} has no valid configuration" in done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "selfserve-ci").exists()
+
+
 def test_only_the_secret_goes_into_a_pipe() -> None:
     assert SECRET.fullmatch(run("ci", "--only-secret").stdout.removesuffix("\n"))
 

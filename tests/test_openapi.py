@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import pytest_twisted
@@ -19,6 +20,7 @@ from buildbot_selfserve.params.declared import PROPERTIES
 from buildbot_selfserve.resources import ROUTES
 from tests import record_examples
 from tests import validating
+from tests.harness import REVISION
 from tests.process_master import ProcessMaster
 
 METHODS = ("get", "post", "put", "delete")
@@ -162,6 +164,41 @@ def test_generated_clients_ask_for_json() -> None:
         formats = [one["schema"] for one in operation["parameters"] if one["name"] == "format"]
         good = operation["responses"]["200" if method == "get" else "202"]["content"]
         assert [one["default"] for one in formats] == ["json"] * ("text/html" in good), path
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_generated_client_gets_json_at_its_first_call(master: Any) -> None:
+    """Send what openapi-python-client does: all defaults in the query, and any ``Accept``."""
+    build = await master.finished_build()
+    there = {"{branch}": "main", "{build_id}": str(build["buildid"]), "{revision}": REVISION}
+    asked = 0
+    for path, method, operation in operations():
+        concrete = path
+        for name, value in there.items():
+            concrete = concrete.replace(name, value)
+        if method != "get" or "{" in concrete:
+            continue
+        parameters = [one for one in operation["parameters"] if one["in"] == "query"]
+        if any(one["required"] for one in parameters) or "text/event-stream" in str(operation):
+            continue
+        query = {
+            one["name"]: one["schema"]["default"]
+            for one in parameters
+            if "default" in one["schema"] and one["schema"]["default"] is not None
+        }
+        answer = await master.request(
+            "GET",
+            # from the path of the root, a client is led to the one without the slash
+            f"/self-serve{concrete.rstrip('/')}?{urlencode(query, doseq=True)}",
+            json=False,
+            headers={"Accept": "*/*"},
+        )
+        if "application/json" in operation["responses"]["200"]["content"]:
+            # /goto wants one of several, none of which is required
+            assert answer.status in (200, 400 if path == "/goto" else 404), (path, answer.text)
+            assert answer.header("content-type") == "application/json", path
+            asked += 1
+    assert asked > 15
 
 
 # -- examples

@@ -775,6 +775,47 @@ async def test_what_is_known_of_builders_is_told_and_what_is_not_depends(master:
     assert told["cancel_build"]["depends_on"] == ["owner", "target"]
 
 
+def of_a_token_without_roles() -> Config:
+    token = util.SelfServeToken("night ly", "night-secret", actions=["rebuild_*", "cancel_*"])
+    return ruled(
+        util.SelfServeEndpointMatcher(role="owner", action="cancel_request"),
+        util.StopBuildEndpointMatcher(role="admins", builder="fast"),
+        util.StopBuildEndpointMatcher(role="lords", builder="slow"),
+        util.RebuildBuildEndpointMatcher(role="devs"),
+        selfserve=util.SelfServe(tokens=[token]),
+    )()
+
+
+@pytest.mark.parametrize("master", [of_a_token_without_roles], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_token_is_told_how_it_gets_the_role_that_it_needs(master: Any) -> None:
+    build = await master.finished_build()
+
+    async def why(action: str, query: str = "", user: str | None = None) -> Any:
+        headers = {} if user else {"Authorization": "Bearer night-secret"}
+        path = f"/self-serve/main/permissions{query}"
+        told = (await master.get(path, user=user, headers=headers)).json
+        return told["actions"][action]["why"]
+
+    def given(role: str) -> str:
+        line = f"util.RolesFromUsername(roles=['{role}'], usernames=['night ly'])"
+        return f"you need to have role '{role}'; in roleMatchers of www.authz, {line} gives it one"
+
+    about = f"?build_id={build['buildid']}"
+    assert await why("rebuild_build") == given("devs")
+    assert await why("rebuild_build", about) == given("devs")
+    assert await why("cancel_build", about) == given("admins")
+    assert await why("cancel_build", "?builders=slow") == f"slow: {given('lords')}"
+    # nothing gives it what is another's
+    request = f"?request_id={build['buildrequestid']}"
+    assert await why("cancel_request", request) == "you need to have role 'owner'"
+    assert await why("new_build_at_revision") == (
+        "token night ly is limited to the actions rebuild_*, cancel_*"
+    )
+    # users are given roles elsewhere
+    assert await why("rebuild_build", user="bob") == "you need to have role 'devs'"
+
+
 def of_tokens() -> Config:
     tokens = [
         util.SelfServeToken("linux", "linux-secret", builders=["fast"]),

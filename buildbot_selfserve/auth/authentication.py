@@ -97,7 +97,7 @@ async def credentials_of(master: Any, tokens: Tokens, request: Request) -> Ident
     """
     header = (request.getHeader(b"authorization") or b"").strip() or None
     if header is not None and tokens and _scheme(header) == b"bearer":
-        return _with_token(await tokens.named_by(header[len(b"bearer") :]))
+        return with_token(await tokens.named_by(header[len(b"bearer") :]))
     # a proxy that checked a password may pass it on to a master that takes none
     if header is not None and (takes_passwords(master) or _scheme(header) != b"basic"):
         return await _by_header(master.www.auth, header)
@@ -179,7 +179,7 @@ def _scheme(header: bytes) -> bytes:
     return header.lower().split(None, 1)[0]
 
 
-def _with_token(token: SelfServeToken) -> Identity:
+def with_token(token: SelfServeToken) -> Identity:
     """Return the identity of *token*: a user of its name, who owns the builds that it requests."""
     return Identity(token.via, {"username": token.name, "email": token.name}, token)
 

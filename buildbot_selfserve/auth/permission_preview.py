@@ -6,6 +6,7 @@ be about, the verdict says so, and ``authorization.require_allowed`` knows when 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -47,6 +48,9 @@ _NATIVE: dict[type[Any], tuple[str, ...]] = {
     ForceBuildEndpointMatcher: ("force",),
     EnableSchedulerEndpointMatcher: (),
 }
+#: How Buildbot and we refuse somebody without a role.
+_NEEDS_ROLE = re.compile(r"you need to have role '[^']*'(?: or '[^']*')*")
+_QUOTED = re.compile(r"'([^']*)'")
 _EVERYTHING = (AnyEndpointMatcher, AnyControlEndpointMatcher)
 _WORDS = {
     "builder": "the builder",
@@ -138,8 +142,44 @@ async def of_targets(
             )
             decisions[action.name] = ALLOWED
         except Forbidden as error:
-            decisions[action.name] = Decision(False, error.msg)
+            denied = Decision(False, error.msg)
+            decisions[action.name] = _advised(denied, master.www.authz, identity)
     return decisions
+
+
+def _advised(decision: Decision, authz: Any, identity: Identity) -> Decision:
+    """Return *decision* with what gives a token the role that it needs.
+
+    Nobody but the operator can give it one, and only in master.cfg.
+    """
+    needed = _NEEDS_ROLE.match(decision.why)
+    if identity.token is None or decision.allowed is not False or needed is None:
+        return decision
+    of_owners = {matcher.role for matcher in authz.ownerRoleMatchers}
+    roles = [role for role in _QUOTED.findall(needed[0]) if role not in of_owners]
+    if not roles:
+        return decision
+    line = identity.token.role_matcher(roles)
+    return Decision(False, f"{decision.why}; in roleMatchers of www.authz, {line} gives it one")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the rules ask of somebody for an action.
+
+    :param roles: roles of which one is needed; empty if none is
+    :param always: whatever it is about
+    """
+
+    roles: tuple[str, ...]
+    always: bool
+
+
+def needs(authz: Any, identity: Identity, action: Action) -> Needs:
+    """Return what the rules of *authz* ask of *identity*, in addition to what they have."""
+    ends = list(_Walk(authz, identity, action).ends())
+    roles = dict.fromkeys(end.role for end in ends if end.role is not None)
+    return Needs(tuple(roles), all(end.role is not None for end in ends))
 
 
 class _Preview:
@@ -172,7 +212,7 @@ class _Preview:
                 depends = frozenset({"builder"})
         with custom_code.named("what decides in www.authz", self._authz):
             ends = list(self._walk.ends(builder))
-        return _combined(ends, depends)
+        return _advised(_combined(ends, depends), self._authz, self._identity)
 
     @property
     def key(self) -> Any:
@@ -206,7 +246,7 @@ class _Preview:
         try:
             await authorization.require_allowed(self._master, self._identity, self._action, target)
         except Forbidden as error:
-            return Decision(False, error.msg)
+            return _advised(Decision(False, error.msg), self._authz, self._identity)
         return ALLOWED
 
 

@@ -321,6 +321,7 @@ class Core(JobRequests):
         timeout: float,
         stable_delay: int | None = None,
         appear: float = 0,
+        away: float | None = None,
         progress: Callable[[Done], object] | None = None,
     ) -> Steps[Done]:
         """Return how a revision went, as soon as it is done.
@@ -331,6 +332,8 @@ class Core(JobRequests):
         :param timeout: seconds
         :param stable_delay: as for ``is_done``
         :param appear: seconds in which the revision may become known
+        :param away: seconds for which a server that does not answer is waited for; ``None`` for the
+            whole of *timeout*
         :param progress: called with each answer
         :raises WaitTimedOut: it was not done when the time was over; the exception knows how far
         :raises NotFound: nobody knows the revision, or not in time
@@ -342,7 +345,8 @@ class Core(JobRequests):
             left = max(0.0, begun + timeout - asked)
             hold = min(int(left), longest)
             try:
-                question = self._held(branch, revision, stable_delay, hold, left, met)
+                patience = left if away is None else min(left, away)
+                question = self._held(branch, revision, stable_delay, hold, patience, met)
                 value, _ = yield from ask(self.server, question, dict)
             except BadRequest as error:
                 # an older server does not know this parameter
@@ -379,7 +383,7 @@ class Core(JobRequests):
         revision: str,
         stable_delay: int | None,
         hold: int,
-        left: float,
+        patience: float,
         met: bool,
     ) -> Question:
         return Question(
@@ -387,7 +391,7 @@ class Core(JobRequests):
             (branch, "rev", revision, "is_done"),
             query={"stableDelay": stable_delay, "wait": hold or None},
             holds=hold,
-            patience=max(left, self.server.patience),
+            patience=max(patience, self.server.patience),
             met=met,
         )
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import configparser
+import io
 import logging
 import netrc
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from urllib.parse import SplitResult
 from urllib.parse import urlsplit
 
 from buildbot_selfserve.client.errors import Misconfigured
+from buildbot_selfserve.client.texts import decoded
 
 #: Where self-serve answers on a master unless its operator says otherwise.
 USUAL_PATH = "/self-serve"
@@ -104,7 +107,8 @@ def load(
     if not given:
         raise Misconfigured(
             "The URL of self-serve is not set",
-            f"set SELFSERVE_URL, or url in {path or 'a configuration file'}, to something like"
+            f"run selfserve login, or set SELFSERVE_URL, or url in"
+            f" {path or 'a configuration file'}, to something like"
             " https://ci.example.org/self-serve",
         )
     whole = complete_url(given)
@@ -114,6 +118,85 @@ def load(
         or _of_netrc(whole, environ, warn)
     )
     return Settings(whole, credentials)
+
+
+def config_path(config: Path | None, environ: Mapping[str, str] | None = None) -> Path:
+    """Return the path of the configuration file, which need not exist.
+
+    :param config: as for :func:`load`, and *environ*
+    :raises Misconfigured: there is no home for it
+    """
+    path, _ = _config_path(config, os.environ if environ is None else environ)
+    if path is None:
+        raise Misconfigured("There is no home folder", "name a file with SELFSERVE_CONFIG")
+    return path
+
+
+def written_in(path: Path, warn: Callable[[str], object] = _log.warning) -> Mapping[str, str]:
+    """Return what stands in the configuration file; nothing if there is none.
+
+    :raises Misconfigured: it cannot be read, or is no configuration file
+    """
+    return _read_config(path, path.exists(), warn)
+
+
+def of_netrc(
+    url: str,
+    warn: Callable[[str], object] = _log.warning,
+    environ: Mapping[str, str] | None = None,
+) -> Credentials:
+    """Return the credentials that netrc has for the host of *url*.
+
+    :raises Misconfigured: it has none
+    """
+    found = _of_netrc(url, os.environ if environ is None else environ, warn)
+    if found is None:
+        host = urlsplit(url).hostname
+        line = f"machine {host} login NAME password PASSWORD"
+        raise Misconfigured(f"netrc has no user for {host}", f"add a line {line}")
+    return found
+
+
+def save(path: Path, found: Settings) -> None:
+    """Write a configuration file that only its owner can read, whole or not at all.
+
+    :raises Misconfigured: it cannot be written, or the password cannot stand in it
+    """
+    values = {"url": found.url}
+    if (who := found.credentials) is not None:
+        given = {"token": who.token, "user": who.user, "password": who.password}
+        values |= {name: value for name, value in given.items() if value is not None}
+    parser = configparser.ConfigParser(interpolation=None)
+    parser[SECTION] = values
+    text = io.StringIO()
+    parser.write(text)
+    again = configparser.ConfigParser(interpolation=None)
+    try:
+        again.read_string(text.getvalue())
+        data = text.getvalue().encode()
+    except (configparser.Error, UnicodeEncodeError):
+        again.clear()
+    if again != parser:
+        raise Misconfigured(
+            "This password cannot stand in a configuration file",
+            "use netrc, or set SELFSERVE_USER and SELFSERVE_PASSWORD",
+        )
+    try:
+        _write(path.resolve(), data)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Misconfigured(f"{path} cannot be written", _reason(error)) from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # its mode is right from the beginning (tempfile makes files so)
+    handle, written = tempfile.mkstemp(dir=path.parent, prefix=".selfserve-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(written).replace(path)
+    finally:
+        Path(written).unlink(missing_ok=True)
 
 
 def complete_url(url: str) -> str:
@@ -155,12 +238,20 @@ def _config_path(config: Path | None, environ: Mapping[str, str]) -> tuple[Path 
     if config is not None:
         return config, True
     if environ.get("SELFSERVE_CONFIG"):
-        return Path(environ["SELFSERVE_CONFIG"]).expanduser(), True
+        return _expanded(environ["SELFSERVE_CONFIG"]), True
     base = environ.get("XDG_CONFIG_HOME", "")
     # a relative path counts as none (XDG Base Directory Specification)
     home = _home(environ)
     folder = Path(base) if base.startswith("/") else home and home / ".config"
     return folder and folder / "selfserve" / "config.ini", False
+
+
+def _expanded(text: str) -> Path:
+    """Return a path that may begin with somebody's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(text)
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:
@@ -178,8 +269,7 @@ def _read_config(path: Path, named: bool, warn: Callable[[str], object]) -> Mapp
     # a percent sign in a password is one
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with path.open(encoding="utf-8-sig") as file:  # some editors begin with a mark
-            parser.read_file(file)
+        parser.read_string("\n".join(decoded(path.read_bytes()).splitlines()))
     except (OSError, ValueError) as error:  # a path may hold what no path can
         _unread(path, error, named, warn)
         return {}
@@ -242,7 +332,7 @@ def _of_netrc(
 ) -> Credentials | None:
     named = environ.get("NETRC")
     home = _home(environ)
-    path = Path(named).expanduser() if named else home and home / ".netrc"
+    path = _expanded(named) if named else home and home / ".netrc"
     if path is None:
         return None
     try:

@@ -95,6 +95,10 @@ class SelfServeToken:
             return end
         return end.replace(tzinfo=zoneinfo.ZoneInfo(timezone))
 
+    def is_for(self, action: str) -> bool:
+        """Whether *action* is among those that it is good for."""
+        return self.actions is None or _fits(action, self.actions)
+
     def refusal(self, action: str, branch: str, builders: Iterable[str] = ()) -> str:
         """Return why it is not good for *action* on *branch* with all of *builders*; or nothing."""
         wanted = (
@@ -111,6 +115,10 @@ class SelfServeToken:
                     else (f"token {self.name} is for reading only")
                 )
         return ""
+
+    def role_matcher(self, roles: Iterable[str]) -> str:
+        """Return what gives *roles* to it, among the ``roleMatchers`` of ``www.authz``."""
+        return f"util.RolesFromUsername(roles={list(roles)!r}, usernames=[{self.name!r}])"
 
     def __repr__(self) -> str:
         return f"SelfServeToken(name={self.name!r}, secret=...)"

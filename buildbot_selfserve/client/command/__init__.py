@@ -1,13 +1,16 @@
 """The command ``selfserve``.
 
-``group`` has what all commands share: options, errors and exit statuses. ``reads``, ``logs`` and
-``writes`` have the commands; ``show`` and ``waiting`` say to people what came of them.
+``group`` has what all commands share: options, errors and exit statuses. ``reads``, ``watch``,
+``logs``, ``writes`` and ``login`` have the commands; ``show`` and ``waiting`` say to people what
+came of them. What is left out is found in ``checkout``.
 """
 
 from __future__ import annotations
 
+from buildbot_selfserve.client.command import login
 from buildbot_selfserve.client.command import logs
 from buildbot_selfserve.client.command import reads
+from buildbot_selfserve.client.command import watch
 from buildbot_selfserve.client.command import writes
 from buildbot_selfserve.client.command.group import Group
 from buildbot_selfserve.client.command.group import run_group
@@ -17,7 +20,7 @@ __all__ = ["run", "selfserve"]
 #: The command with all its commands.
 selfserve = Group(
     "selfserve",
-    commands=[*reads.COMMANDS, *logs.COMMANDS, *writes.COMMANDS],
+    commands=[*reads.COMMANDS, *watch.COMMANDS, *logs.COMMANDS, *writes.COMMANDS, *login.COMMANDS],
     help="List, start, rebuild and cancel builds of a Buildbot with self-serve.",
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from collections.abc import Iterable
 
@@ -9,11 +11,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from buildbot_selfserve.client import settings
-from buildbot_selfserve.client.errors import ClientError
+from buildbot_selfserve.client.command import checkout
 from buildbot_selfserve.client.sync import Client
 
 #: Seconds for which somebody waits who has pressed the tab key.
-HASTE = 2.0
+HASTE = 1.0
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -26,17 +28,34 @@ def branches(ctx: click.Context, param: click.Parameter, typed: str) -> list[Com
 def builders(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
     """Offer the builders of the branch."""
     # an option whose value is being typed keeps click from telling the arguments apart
-    branch = ctx.params.get("branch") or next(iter(ctx.args), None)
-    return _offered(ctx, typed, lambda client: client.builders(branch) if branch else ())
+    given = ctx.params.get("branch") or next(iter(ctx.args), None)
+
+    def ask(client: Client) -> Iterable[str]:
+        if given is None or checkout.looks_like_revision(given):
+            return client.builders(checkout.branch())
+        return client.builders(given)
+
+    return _offered(ctx, typed, ask)
 
 
 def _offered(
     ctx: click.Context, typed: str, ask: Callable[[Client], Iterable[str]]
 ) -> list[CompletionItem]:
-    try:
-        # the options of a line that is still being typed are not parsed: those of the environment
-        found = settings.load(warn=lambda text: None)
-        names = ask(Client.from_settings(found, patience=0, timeout=HASTE))
-    except ClientError:
-        return []  # there is nobody to tell
-    return [CompletionItem(name) for name in names if name.startswith(typed)]
+    names: list[str] = []
+
+    def look() -> None:
+        # nobody wants to read of what goes wrong while they type
+        with contextlib.suppress(Exception):
+            # the options of a line that is still being typed are not parsed: the environment's
+            found = settings.load(warn=lambda text: None)
+            names.extend(ask(Client.from_settings(found, patience=0, timeout=HASTE)))
+
+    # the time-outs of the client are those of each silence, not of the whole
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(HASTE)
+    return [
+        CompletionItem(name)
+        for name in list(names)
+        if name.startswith(typed) and name.isprintable()
+    ]

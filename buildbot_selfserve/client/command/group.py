@@ -9,15 +9,20 @@ import signal
 import sys
 import threading
 import traceback
+import webbrowser
 from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import click
 
 from buildbot_selfserve import __version__
 from buildbot_selfserve.client import settings
+from buildbot_selfserve.client.command import checkout
 from buildbot_selfserve.client.command.show import Screen
 from buildbot_selfserve.client.errors import BadRequest
 from buildbot_selfserve.client.errors import ClientError
@@ -26,9 +31,11 @@ from buildbot_selfserve.client.errors import Misconfigured
 from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import NotSelfServe
 from buildbot_selfserve.client.errors import PlanChanged
+from buildbot_selfserve.client.errors import Unauthorized
 from buildbot_selfserve.client.errors import Unavailable
 from buildbot_selfserve.client.errors import Unreachable
 from buildbot_selfserve.client.errors import WaitTimedOut
+from buildbot_selfserve.client.exchange import segment
 from buildbot_selfserve.client.sync import Client
 
 DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
@@ -52,8 +59,10 @@ STATUS: dict[type[ClientError], int] = {
 }
 
 EPILOG = """\
-Set SELFSERVE_URL to the URL of self-serve, and SELFSERVE_TOKEN, or SELFSERVE_USER and
-SELFSERVE_PASSWORD, to your credentials. A configuration file and netrc work too.
+Run selfserve login once, or set SELFSERVE_URL to the URL of self-serve, and SELFSERVE_TOKEN, or
+SELFSERVE_USER and SELFSERVE_PASSWORD, to your credentials. netrc works too.
+
+In a git checkout, a branch that is left out is the one that is checked out, and a revision HEAD.
 
 \b
 Exit status:
@@ -69,6 +78,17 @@ Exit status:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+class Page(NamedTuple):
+    """A page of self-serve.
+
+    :param path: the segments below the URL of self-serve, as text
+    :param query: what is ``None`` or empty is left out
+    """
+
+    path: tuple[str, ...] = ()
+    query: Mapping[str, Any] = {}
+
+
 class Invocation:
     """One run of the command: its options, and what it talks with."""
 
@@ -78,11 +98,15 @@ class Invocation:
         self.patience = 30.0
         self.json = False
         self.wide = False
+        self.urls = False
+        self.web = False
+        #: what was not said because it is checked out here: a branch, and perhaps a revision
+        self.checked_out: list[str] = []
 
     @functools.cached_property
     def screen(self) -> Screen:
         """Return what to show things on."""
-        return Screen(self.json, self.wide)
+        return Screen(self.json, self.wide, self.urls)
 
     def client(self) -> Client:
         """Return a client of the server that was meant.
@@ -94,6 +118,18 @@ class Invocation:
         client = Client.from_settings(found, patience=self.patience)
         client.pause = screen.pause
         return client
+
+    def open(self, page: Page) -> None:
+        """Open *page* in a browser; where there is none, print its URL.
+
+        :raises Misconfigured: nobody says where self-serve is
+        """
+        query = urlencode({name: value for name, value in page.query.items() if value})
+        url = "/".join([self.client().url, *map(segment, page.path)]) + (query and f"?{query}")
+        self.screen.complain(f"opening {url}")
+        if not webbrowser.open(url):
+            self.screen.complain("no browser was found; open it yourself")
+            self.screen.names([url])
 
 
 def invocation() -> Invocation:
@@ -123,6 +159,13 @@ def _common(*, hidden: bool) -> list[click.Parameter]:
             **shared,
         ),
         click.Option(
+            ["--urls"],
+            is_flag=True,
+            hidden=hidden,
+            help="Show the URLs of what is listed; includes --wide.",
+            **shared,
+        ),
+        click.Option(
             ["--url"], hidden=hidden, help="URL of self-serve. [env: SELFSERVE_URL]", **shared
         ),
         click.Option(
@@ -143,13 +186,55 @@ def _common(*, hidden: bool) -> list[click.Parameter]:
     ]
 
 
+def _web() -> click.Option:
+    """Return the option of commands that show what a page shows, too."""
+    return click.Option(
+        ["--web"],
+        is_flag=True,
+        help="Open the page in a browser.",
+        callback=_keep,
+        expose_value=False,
+        default=None,
+    )
+
+
 class Command(click.Command):
     """A command with the common options, and an example at the end of its help."""
 
-    def __init__(self, *args: Any, example: str, **more: Any) -> None:
-        more["params"] = [*more["params"], *_common(hidden=True)]
+    def __init__(
+        self, *args: Any, example: str, page: Callable[..., Page] | None = None, **more: Any
+    ) -> None:
+        more["params"] = [*more["params"], *[_web()] * (page is not None), *_common(hidden=True)]
         super().__init__(*args, **more)
         self.example = example
+        self.page = page
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            args = [*self._checked_out(ctx, args), *args]
+        return super().parse_args(ctx, args)
+
+    def _checked_out(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return the arguments that are left out because they are checked out here."""
+        given, _, found_params = self.make_parser(ctx).parse_args(args=list(args))
+        if any(one.is_eager for one in found_params):
+            return []  # the help is wanted
+        declared = [one for one in self.get_params(ctx) if isinstance(one, click.Argument)]
+        values = [value for one in declared if isinstance(value := given.get(one.name), str)]
+        try:
+            found = checkout.completed(declared, values)
+        except click.UsageError as error:
+            error.ctx = ctx
+            raise
+        ctx.ensure_object(Invocation).checked_out = found
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        asked = ctx.ensure_object(Invocation)
+        if self.page is None or not asked.web:
+            return super().invoke(ctx)
+        asked.open(self.page(**ctx.params))
+        return DONE
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Example"):
@@ -158,11 +243,12 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, example: str, **more: Any
+    name: str, *, example: str, page: Callable[..., Page] | None = None, **more: Any
 ) -> Callable[[Callable[..., int | None]], Command]:
     """Return a decorator that makes a command of a function, which returns the exit status.
 
     :param example: a line that may be typed as it is
+    :param page: returns the page that shows the same, of the arguments of the function
     """
 
     def made(function: Callable[..., int | None]) -> Command:
@@ -171,6 +257,7 @@ def command(
             name,
             callback=function,
             example=example,
+            page=page,
             params=params,
             help=(function.__doc__ or "").strip(),
             **more,
@@ -247,6 +334,8 @@ def _write_everything() -> None:
 
 
 def _told(error: ClientError) -> str:
-    if error.job_id is None:
-        return str(error)
-    return f"{error} (run selfserve job {error.job_id} to see how it ends)"
+    if error.job_id is not None:
+        return f"{error} (run selfserve job {error.job_id} to see how it ends)"
+    if isinstance(error, Unauthorized):
+        return f"{error} (run selfserve login, or set SELFSERVE_TOKEN)"
+    return str(error)

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import click
 
+from buildbot_selfserve.client.command import checkout
 from buildbot_selfserve.client.command.group import DONE
 from buildbot_selfserve.client.command.group import Invocation
+from buildbot_selfserve.client.command.group import Page
 from buildbot_selfserve.client.command.group import command
 from buildbot_selfserve.client.command.group import invocation
 from buildbot_selfserve.client.command.reads import branch_argument
@@ -24,6 +26,7 @@ from buildbot_selfserve.client.sync import Client
 LOOK = 2.0
 #: Types of logs that are no text: HTML, and those whose text was deleted.
 _NO_TEXT = ("h", "d")
+_ID = re.compile("[0-9]{1,18}", re.ASCII)
 
 
 class Wanted(NamedTuple):
@@ -35,9 +38,20 @@ class Wanted(NamedTuple):
     lines: int
 
 
-@command("log", example="selfserve log main 17 --failed")
+class _BuildOrRevision(checkout.RevisionHere):
+    """The id of a build, or a revision."""
+
+    def stands_alone(self, text: str) -> bool:
+        return bool(_ID.fullmatch(text)) or super().stands_alone(text)
+
+
+def _page(branch: str, build: str, **more: Any) -> Page:
+    return Page((branch, "build" if _ID.fullmatch(build) else "rev", build))
+
+
+@command("log", example="selfserve log main 17 --failed", page=_page)
 @branch_argument
-@click.argument("build", metavar="BUILD|REVISION")
+@click.argument("build", cls=_BuildOrRevision, metavar="BUILD|REVISION", type=checkout.resolved)
 @click.option("--step", help="Name or number of the step; by default the one that failed.")
 @click.option("--log", "log_name", metavar="NAME", help="Name of the log of the step.")
 @click.option("--failed", is_flag=True, help="Show the end of the log of the step that failed.")
@@ -54,7 +68,8 @@ def log(
     step. With --follow it is the logs of all steps, as they are written.
 
     With --failed, a revision may stand in place of the build: then each of its failed builds is
-    shown. Colours are shown on a terminal only.
+    shown. Without both it is the commit that is checked out here. Colours are shown on a terminal
+    only.
     """
     asked, tail = invocation(), how["tail"]
     if failed and (step is not None or log_name is not None or how["follow"]):
@@ -62,7 +77,7 @@ def log(
     if failed:
         _show_failed(asked, branch, build, tail)
         return DONE
-    if not re.fullmatch("[0-9]{1,18}", build, re.ASCII):
+    if not _ID.fullmatch(build):
         raise click.UsageError("use the id of a build; only --failed takes a revision")
     if how["follow"]:
         if asked.json:
@@ -206,7 +221,7 @@ def _failed(build: BuildDetail) -> dict[str, Any]:
 
 def _builds(client: Client, branch: str, what: str) -> list[BuildDetail]:
     """Return the build of an id, or the builds of a revision that have failed."""
-    if re.fullmatch("[0-9]{1,18}", what, re.ASCII):
+    if _ID.fullmatch(what):
         try:
             return [_build(client, branch, int(what))]
         except NotFound as error:

@@ -15,19 +15,56 @@ from buildbot_selfserve.client.command.group import DONE
 from buildbot_selfserve.client.command.group import FAILED
 from buildbot_selfserve.client.command.group import TIMED_OUT
 from buildbot_selfserve.client.command.group import Function
+from buildbot_selfserve.client.command.group import Page
 from buildbot_selfserve.client.command.group import command
 from buildbot_selfserve.client.command.group import invocation
 from buildbot_selfserve.client.command.selecting import selection_of
 from buildbot_selfserve.client.command.selecting import selectors
+from buildbot_selfserve.client.command.selecting import with_options
 from buildbot_selfserve.client.command.waiting import progress
 from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import WaitTimedOut
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.sync import Client
 
-branch_argument = click.argument("branch", shell_complete=completion.branches)
-revision_argument = click.argument("revision")
+branch_argument = click.argument(
+    "branch", cls=checkout.BranchHere, shell_complete=completion.branches
+)
+revision_argument = click.argument("revision", cls=checkout.RevisionHere, type=checkout.resolved)
 _WHOLE = click.IntRange(min=0)
+
+
+#: A revision of a branch; without it, the newest push; without both, what is checked out here.
+place_arguments = with_options(
+    click.argument("branch", required=False, shell_complete=completion.branches),
+    click.argument("revision", required=False, type=checkout.resolved),
+)
+
+
+def place(client: Client, branch: str | None, revision: str | None) -> tuple[str, str]:
+    """Return the branch and the revision that ``place_arguments`` mean.
+
+    A hash that stands alone is a revision of the branch that is checked out, unless there is a
+    branch of that name.
+
+    :raises NotFound: nothing was pushed to the branch
+    """
+    if branch is None:
+        return checkout.branch(), checkout.revision()
+    if revision is not None:
+        return branch, revision
+    if checkout.looks_like_revision(branch) and branch not in client.branches():
+        return checkout.branch(), checkout.resolved(branch)
+    found = client.pushes(branch, limit=1)
+    if not found:
+        raise NotFound(f"Nothing was pushed to branch {branch}")
+    return branch, found[0]["revision"]
+
+
+def place_page(branch: str | None, revision: str | None, **more: Any) -> Page:
+    """Return the page of the revision that ``place_arguments`` mean."""
+    branch, revision = place(invocation().client(), branch, revision)
+    return Page((branch, "rev", revision))
 
 
 def moment(text: str) -> int | str:
@@ -47,7 +84,11 @@ def _moment_option(name: str, help: str) -> Callable[[Function], Function]:
     return click.option(name, type=moment, metavar="TIME", help=help)
 
 
-@command("branches", example="selfserve branches")
+@command(
+    "branches",
+    example="selfserve branches",
+    page=lambda: Page(),
+)
 def branches() -> None:
     """List the branches."""
     asked = invocation()
@@ -60,7 +101,11 @@ def branches() -> None:
     asked.screen.table(columns, rows)
 
 
-@command("builders", example="selfserve builders main")
+@command(
+    "builders",
+    example="selfserve builders main",
+    page=lambda branch: Page((branch, "builders")),
+)
 @branch_argument
 def builders(branch: str) -> None:
     """List the builders of a branch."""
@@ -68,7 +113,11 @@ def builders(branch: str) -> None:
     asked.screen.names(asked.client().builders(branch))
 
 
-@command("builds", example="selfserve builds main --date 2026-11-24")
+@command(
+    "builds",
+    example="selfserve builds main --date 2026-11-24",
+    page=lambda branch, date, limit: Page((branch,), {"date": date, "limit": limit}),
+)
 @branch_argument
 @click.option("--date", metavar="YYYY-MM-DD", help="Day to list; today by default.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of rows.")
@@ -78,7 +127,11 @@ def builds(branch: str, date: str | None, limit: int | None) -> None:
     asked.screen.rows(asked.client().builds(branch, date=date, limit=limit))
 
 
-@command("why", example="selfserve why main 8")
+@command(
+    "why",
+    example="selfserve why main 8",
+    page=lambda branch, request_id: Page((branch, "request", str(request_id))),
+)
 @branch_argument
 @click.argument("request_id", metavar="REQUEST", type=_WHOLE)
 def why(branch: str, request_id: int) -> None:
@@ -90,7 +143,19 @@ def why(branch: str, request_id: int) -> None:
     asked.screen.why(asked.client().why(branch, request_id))
 
 
-@command("queue", example="selfserve queue main --builders 'linux-*'")
+def _queue_page(branch: str | None, **selected: tuple[str, ...]) -> Page:
+    names = {
+        "exclude_builders" if name == "exclude" else name: value for name, value in selected.items()
+    }
+    query = {name: "\n".join(patterns) for name, patterns in names.items()}
+    return Page((*([] if branch is None else [branch]), "pending"), query)
+
+
+@command(
+    "queue",
+    example="selfserve queue main --builders 'linux-*'",
+    page=_queue_page,
+)
 @click.argument("branch", required=False, shell_complete=completion.branches)
 @selectors
 def queue(
@@ -113,7 +178,11 @@ def queue(
     asked.screen.queue(found)
 
 
-@command("rev", example="selfserve rev main 9d92304f")
+@command(
+    "rev",
+    example="selfserve rev main 9d92304f",
+    page=lambda branch, revision, **more: Page((branch, "rev", revision)),
+)
 @branch_argument
 @revision_argument
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of rows.")
@@ -128,7 +197,11 @@ def rev(branch: str, revision: str, limit: int | None, patched: bool) -> None:
     asked.screen.rows(found)
 
 
-@command("user", example="selfserve user main ada@example.org")
+@command(
+    "user",
+    example="selfserve user main ada@example.org",
+    page=lambda branch, user: Page((branch, "user", user)),
+)
 @branch_argument
 @click.argument("user")
 def user(branch: str, user: str) -> None:
@@ -144,7 +217,11 @@ def user(branch: str, user: str) -> None:
     asked.screen.rows([*found["pending"], *found["running"], *found["builds"]])
 
 
-@command("permissions", example="selfserve permissions main --builders 'linux-*'")
+@command(
+    "permissions",
+    example="selfserve permissions main --builders 'linux-*'",
+    page=lambda branch, **more: Page((branch, "permissions")),
+)
 @branch_argument
 @selectors
 def permissions(
@@ -159,7 +236,11 @@ def permissions(
     asked.screen.permissions(found)
 
 
-@command("is-done", example="selfserve is-done main 9d92304f --stable-delay 0 --wait 600")
+@command(
+    "is-done",
+    example="selfserve is-done main 9d92304f --stable-delay 0 --wait 600",
+    page=lambda branch, revision, **more: Page((branch, "rev", revision)),
+)
 @branch_argument
 @revision_argument
 @click.option(
@@ -209,16 +290,21 @@ def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, app
         screen.done(branch, revision, late.done)
         raise
     screen.done(branch, revision, done)
-    return _status(done)
+    return done_status(done)
 
 
-def _status(done: Done) -> int:
+def done_status(done: Done) -> int:
+    """Return the exit status that tells how a revision went."""
     if not done["job_complete"]:
         return TIMED_OUT
     return DONE if done["verdict"] == "passed" else FAILED
 
 
-@command("jobs", example="selfserve jobs --who ada --since 2026-11-24")
+@command(
+    "jobs",
+    example="selfserve jobs --who ada --since 2026-11-24",
+    page=lambda **filters: Page(("jobs",), filters),
+)
 @click.option("--num", type=click.IntRange(min=1), help="Maximum number of job requests.")
 @click.option("--offset", type=_WHOLE, help="Number of job requests to skip, newest first.")
 @click.option("--who", help="Show only the job requests of this user.")
@@ -227,7 +313,12 @@ def _status(done: Done) -> int:
     help="Show only actions that are or begin with this, such as rebuild_build or cancel.",
 )
 @click.option("--branch", help="Show only this branch.", shell_complete=completion.branches)
-@click.option("--revision", metavar="REV", help="Show only what was about this revision.")
+@click.option(
+    "--revision",
+    metavar="REV",
+    type=checkout.resolved,
+    help="Show only what was about this revision.",
+)
 @click.option(
     "--request",
     "request_id",
@@ -255,7 +346,11 @@ def jobs(**filters: Any) -> None:
     asked.screen.jobs(asked.client().jobs(**filters))
 
 
-@command("job", example="selfserve job 6")
+@command(
+    "job",
+    example="selfserve job 6",
+    page=lambda job_id: Page(("jobs", str(job_id))),
+)
 @click.argument("job_id", metavar="ID", type=_WHOLE)
 def job(job_id: int) -> int:
     """Show one job request.
@@ -269,7 +364,18 @@ def job(job_id: int) -> int:
     return {"ok": DONE, "running": TIMED_OUT}.get(found["status"], FAILED)
 
 
-@command("pushes", example="selfserve pushes main --limit 10")
+def _pushes_page(branch: str | None, author: str | None, limit: int | None) -> Page:
+    if branch is None and author is not None:
+        return Page(("user", author, "pushes"), {"limit": limit})
+    here = checkout.branch() if branch is None else branch
+    return Page((here, "pushes"), {"author": author, "limit": limit})
+
+
+@command(
+    "pushes",
+    example="selfserve pushes main --limit 10",
+    page=_pushes_page,
+)
 @click.argument("branch", required=False, shell_complete=completion.branches)
 @click.option("--author", help="Show only pushes of this author; without a branch, on all.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of pushes.")
@@ -287,10 +393,18 @@ def pushes(branch: str | None, author: str | None, limit: int | None) -> None:
     asked.screen.pushes(found)
 
 
-@command("status", example="selfserve status main 9d92304f")
-@click.argument("branch", required=False, shell_complete=completion.branches)
-@click.argument("revision", required=False)
-@click.option("--base", metavar="REVISION", help="Compare with this revision of the branch.")
+@command(
+    "status",
+    example="selfserve status main 9d92304f",
+    page=place_page,
+)
+@place_arguments
+@click.option(
+    "--base",
+    metavar="REVISION",
+    type=checkout.resolved,
+    help="Compare with this revision of the branch.",
+)
 def status(branch: str | None, revision: str | None, base: str | None) -> int:
     """Show whether a revision is good, one line a builder.
 
@@ -301,22 +415,17 @@ def status(branch: str | None, revision: str | None, base: str | None) -> int:
     """
     asked = invocation()
     client = asked.client()
-    if branch is None:
-        branch, revision = checkout.branch(), checkout.revision()
-    elif revision is None:
-        revision = _newest(client, branch)
+    branch, revision = place(client, branch, revision)
     found = client.health(branch, revision, base=base)
     asked.screen.health(branch, found)
-    if found["verdict"] in ("pending", "running"):
+    return verdict_status(found["verdict"])
+
+
+def verdict_status(verdict: str) -> int:
+    """Return the exit status that tells of a verdict."""
+    if verdict in ("pending", "running"):
         return TIMED_OUT
-    return DONE if found["verdict"] == "passed" else FAILED
-
-
-def _newest(client: Client, branch: str) -> str:
-    found = client.pushes(branch, limit=1)
-    if not found:
-        raise NotFound(f"Nothing was pushed to branch {branch}")
-    return found[0]["revision"]
+    return DONE if verdict == "passed" else FAILED
 
 
 @command("last-green", example="selfserve last-green main --builders 'linux-*'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -10,6 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -59,11 +61,15 @@ _CUT = frozenset(
 )
 #: Columns of sentences: they go on in the next line, between two words.
 _WRAPPED = frozenset({"NOTE", "WORKERS"})
-#: Columns that are shown only where there is room without end.
-_WIDE = frozenset({"URL"})
+#: Columns that are left out where a line has fewer than so many characters, for the names' sake.
+_ROOMY = frozenset({"BASE", "OWNER"})
+ROOM = 100
+#: So much of a hash is shown there.
+_SHORT_HASH = 8
 #: Columns of what is not a terminal: a line is never broken there.
 ENDLESS = 100_000
 
+_HASH = re.compile(f"[0-9a-f]{{{SHORT_REVISION}}}")
 _STYLES = {
     "success": "green",
     "passed": "green",
@@ -108,12 +114,14 @@ class Screen:
 
     :param as_json: answers are for scripts
     :param wide: lines are as long as they must be, also on a terminal
+    :param urls: tables have the URLs of what they list; a line is as long as it must be then, too
     """
 
-    def __init__(self, as_json: bool, wide: bool = False) -> None:
+    def __init__(self, as_json: bool, wide: bool = False, urls: bool = False) -> None:
         self.as_json = as_json
+        self.urls = urls
         # colours that are asked for make no terminal of a file
-        self.wide = wide or not sys.stdout.isatty()
+        self.wide = wide or urls or not sys.stdout.isatty()
         self.out = _console(stderr=False, wide=self.wide)
         self.err = _console(stderr=True)
 
@@ -143,14 +151,14 @@ class Screen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show a table: on a terminal as wide as that, else with each row whole on a line."""
-        shown = [at for at, name in enumerate(columns) if self.wide or name not in _WIDE]
+        shown = [at for at, name in enumerate(columns) if self._shows(name)]
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for at in shown:
             name = columns[at]
             fixed = self.wide or name not in _CUT | _WRAPPED
             table.add_column(name, no_wrap=fixed, overflow="ellipsis")
         for row in rows:
-            table.add_row(*(_cell(row[at], columns[at]) for at in shown))
+            table.add_row(*(self._cell(row[at], columns[at]) for at in shown))
         if not self.wide:
             self.out.print(table)
             return
@@ -160,12 +168,33 @@ class Screen:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
 
+    def _cell(self, value: object, column: str) -> Text:
+        text = "" if value is None else clean(str(value)).replace("\n", " ")
+        if column in ("REVISION", "BASE") and not self.wide and _HASH.fullmatch(text):
+            text = text[:_SHORT_HASH]
+        return Text(text, style=_STYLES.get(text, ""), no_wrap=column not in _WRAPPED)
+
+    def _shows(self, column: str) -> bool:
+        if column == "URL":
+            return self.urls
+        return self.wide or self.out.width >= ROOM or column not in _ROOMY
+
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show builds and build requests."""
         if self.as_json:
             self.value(rows)
             return
-        columns = ("BUILD", "REQUEST", "BUILDER", "REVISION", "STATE", "SINCE", "TOOK", "OWNER")
+        columns = (
+            "BUILD",
+            "REQUEST",
+            "BUILDER",
+            "REVISION",
+            "STATE",
+            "SINCE",
+            "TOOK",
+            "OWNER",
+            "URL",
+        )
         self.table(columns, (_row(row, self.moment) for row in rows))
 
     def done(self, branch: str, revision: str, done: Done) -> None:
@@ -207,7 +236,7 @@ class Screen:
         self.line(f"{queue['waiting']} waiting, the oldest for {_span(queue['oldest'])}")
         sets = ("WAITING", "BUSY", "OLDEST", "P50", "P90", "WORKERS")
         self.table(sets, map(_worker_set, queue["worker_sets"]))
-        columns = ("REQUEST", "BUILDER", "BRANCH", "PRIORITY", "SINCE", "OWNER", "NOTE")
+        columns = ("REQUEST", "BUILDER", "BRANCH", "PRIORITY", "SINCE", "OWNER", "NOTE", "URL")
         self.table(columns, (_queued(one, self.moment) for one in queue["requests"]))
 
     def pushes(self, pushes: Sequence[Push]) -> None:
@@ -215,11 +244,21 @@ class Screen:
         if self.as_json:
             self.value(pushes)
             return
-        columns = ["REVISION", "WHEN", "VERDICT", "FAILING", "AUTHOR", "SUBJECT"]
+        columns = ["REVISION", "WHEN", "VERDICT", "FAILING", "AUTHOR", "SUBJECT", "URL"]
         rows = [_push(one, self.moment) for one in pushes]
         if any("branch" in one for one in pushes):
-            columns.insert(0, "BRANCH")
-            rows = [(one.get("branch"), *row) for one, row in zip(pushes, rows, strict=True)]
+            branches = [one.get("branch") for one in pushes]
+            if self.wide:
+                columns.insert(0, "BRANCH")
+                rows = [(branch, *row) for branch, row in zip(branches, rows, strict=True)]
+            else:
+                # they are all of one author
+                at = columns.index("AUTHOR")
+                columns[at] = "BRANCH"
+                rows = [
+                    (*row[:at], branch, *row[at + 1 :])
+                    for branch, row in zip(branches, rows, strict=True)
+                ]
         self.table(columns, rows)
 
     def health(self, branch: str, health: Health) -> None:
@@ -227,11 +266,41 @@ class Screen:
         if self.as_json:
             self.value(health)
             return
-        found = ", ".join(f"{count} {state}" for state, count in sorted(health["counts"].items()))
-        self.line(f"{branch} {health['revision']}: {health['verdict']} ({found or 'no builds'})")
+        self.health_line(branch, health)
         if health["builders"]:
             columns = ("BUILDER", "STATE", "CHANGE", "BUILDS", "BUILD", "FAILED IN", "BASE", "URL")
             self.table(columns, map(_builder_health, health["builders"]))
+
+    def health_line(self, branch: str, health: Health) -> None:
+        """Show whether a revision is good, in one line."""
+        found = ", ".join(f"{count} {state}" for state, count in sorted(health["counts"].items()))
+        self.line(f"{branch} {health['revision']}: {health['verdict']} ({found or 'no builds'})")
+
+    def event(self, state: str, name: str, note: str) -> None:
+        """Show that a builder has come to a state; on a terminal, in one line."""
+        text = Text(f"{time.strftime('%H:%M:%S')}  ")
+        text.append(f"{state:9}", _STYLES.get(state, ""))
+        text.append(clean(f"  {name}{f': {note}' if note else ''}"))
+        if self.as_json:
+            self.complain(text.plain)
+        else:
+            self.out.print(text, no_wrap=True, overflow="ellipsis", soft_wrap=self.wide)
+
+    @contextlib.contextmanager
+    def last_line(self) -> Iterator[Callable[[str], None]]:
+        """Keep a last line on the terminal that tells what goes on; nothing where there is none."""
+        if self.as_json or not (sys.stdout.isatty() and self.out.is_terminal):
+            yield lambda text: None
+            return
+        # who writes beside it would tear it apart
+        beside, self.err = self.err, self.out
+        try:
+            with self.out.status(Text("waiting")) as status:
+                yield lambda text: status.update(
+                    Text(clean(text), no_wrap=True, overflow="ellipsis")
+                )
+        finally:
+            self.err = beside
 
     def receipt(self, receipt: Receipt) -> None:
         """Show what came of a job request."""
@@ -283,7 +352,7 @@ class Screen:
         self.line(f"{job['status']}{ended}: {_ending(job)}")
         outcomes = [] if job["complete_data"] is None else job["complete_data"]["body"]["requests"]
         if outcomes:
-            columns = ("REQUEST", "BUILDER", "OUTCOME", "NOW", "BUILDS", "URL", "NOTE")
+            columns = ("REQUEST", "BUILDER", "OUTCOME", "NOW", "BUILDS", "NOTE", "URL")
             self.table(columns, map(_outcome_now, outcomes))
 
     def heading(self, text: str) -> None:
@@ -324,7 +393,7 @@ class Screen:
 
     def _outcomes(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
-            columns = ("REQUEST", "BUILDER", "OUTCOME", "BUILDS", "URL", "NOTE")
+            columns = ("REQUEST", "BUILDER", "OUTCOME", "BUILDS", "NOTE", "URL")
             self.table(columns, map(_outcome, outcomes))
 
 
@@ -398,11 +467,6 @@ def _writes_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _cell(value: object, column: str) -> Text:
-    text = "" if value is None else clean(str(value)).replace("\n", " ")
-    return Text(text, style=_STYLES.get(text, ""), no_wrap=column not in _WRAPPED)
-
-
 def _row(row: Mapping[str, Any], moment: Callable[[int], str]) -> tuple[object, ...]:
     request = request_of(row)
     begun, ended = row.get("starttime"), row.get("endtime")
@@ -415,6 +479,7 @@ def _row(row: Mapping[str, Any], moment: Callable[[int], str]) -> tuple[object, 
         moment(begun or request["submittime"]),
         _span(ended - begun) if begun and ended else None,
         request.get("owner"),
+        row.get("url"),
     )
 
 
@@ -433,6 +498,7 @@ def _queued(one: QueuedRequest, moment: Callable[[int], str]) -> tuple[object, .
         moment(one["submittime"]),
         one["owner"],
         one["reason"]["msg"],
+        one.get("url"),
     )
 
 
@@ -445,6 +511,7 @@ def _push(push: Push, moment: Callable[[int], str]) -> tuple[object, ...]:
         ", ".join(failing),
         push["author"],
         push["subject"],
+        push["url"],
     )
 
 
@@ -473,14 +540,14 @@ def _span(seconds: int) -> str:
 def _outcome(one: Outcome) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
     names = (one["request_id"], one["buildername"], one["outcome"])
-    return (*names, builds, one["url"], one["msg"])
+    return (*names, builds, one["msg"], one["url"])
 
 
 def _outcome_now(one: OutcomeNow) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
     # a server of before does not tell
     now = (one["outcome"], one.get("state"))
-    return (one["request_id"], one["buildername"], *now, builds, one["url"], one["msg"])
+    return (one["request_id"], one["buildername"], *now, builds, one["msg"], one["url"])
 
 
 def _planned(one: Outcome) -> tuple[object, ...]:

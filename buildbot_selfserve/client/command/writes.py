@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from buildbot_selfserve.client.command import checkout
 from buildbot_selfserve.client.command import completion
 from buildbot_selfserve.client.command.group import DONE
 from buildbot_selfserve.client.command.group import FAILED
@@ -21,6 +24,7 @@ from buildbot_selfserve.client.command.selecting import selection_of
 from buildbot_selfserve.client.command.selecting import selectors
 from buildbot_selfserve.client.command.selecting import with_options
 from buildbot_selfserve.client.rows import went_wrong
+from buildbot_selfserve.client.texts import decoded
 
 _ID = click.IntRange(min=1)
 build_option = click.option("--build", "build_id", type=_ID, metavar="ID", help="ID of the build.")
@@ -62,6 +66,21 @@ def named_value(text: str) -> tuple[str, Any]:
         raise click.BadParameter(f"the value after {name}= is not JSON") from None
 
 
+def property_file(path: str) -> dict[str, Any]:
+    """Return the properties in a file: a JSON object."""
+    try:
+        found = json.loads(decoded(Path(path).read_bytes()))
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{path} is not UTF-8 text") from None
+    except (ValueError, RecursionError):
+        raise click.BadParameter(f"{path} is not JSON") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{path} must have a JSON object of properties")
+    return found
+
+
 def new_priority(text: str) -> int | str:
     """Return a priority: a number, or ``next``."""
     try:
@@ -70,6 +89,14 @@ def new_priority(text: str) -> int | str:
         raise click.BadParameter(f"{text!r} must be a whole number or next") from None
 
 
+property_file_option = click.option(
+    "--property-file",
+    "property_files",
+    type=property_file,
+    metavar="FILE",
+    multiple=True,
+    help="Set the properties in a file, a JSON object.",
+)
 count_option = click.option("--count", type=_ID, help="Number of new builds; 1 by default.")
 changing_options = with_options(
     click.option(
@@ -80,19 +107,24 @@ changing_options = with_options(
         multiple=True,
         help="Change a property: NAME=TEXT or NAME:=JSON.",
     ),
+    property_file_option,
     click.option("--without", metavar="NAME", multiple=True, help="Remove a property."),
 )
 
 
 def _properties(
-    given: Collection[tuple[str, Any]], without: Collection[str] = ()
+    given: Collection[tuple[str, Any]],
+    files: Collection[Mapping[str, Any]],
+    without: Collection[str] = (),
 ) -> dict[str, Any] | None:
     """Return properties by name, with ``None`` for those to remove; ``None`` if there are none.
 
     :raises click.UsageError: one is given twice
     """
-    properties = {**dict(given), **dict.fromkeys(without)}
-    if len(properties) < len(given) + len(without):
+    pairs = [*given, *(pair for one in files for pair in one.items())]
+    pairs += [(name, None) for name in without]
+    properties = dict(pairs)
+    if len(properties) < len(pairs):
         raise click.UsageError("A property is given twice.")
     return properties or None
 
@@ -118,6 +150,8 @@ def _sent(
     :param act: the method of the client
     :param spared: outcomes of requests with which all is well although nothing was done to them
     """
+    if here := invocation().checked_out:
+        invocation().screen.complain(f"at {' '.join(here)}, which is checked out here")
     answer = act(*target, dry_run=dry_run, **options)
     if dry_run:
         invocation().screen.plan(answer)
@@ -139,6 +173,7 @@ def rebuild(
     build_id: int | None,
     request_id: int | None,
     properties: tuple[tuple[str, Any], ...],
+    property_files: tuple[dict[str, Any], ...],
     without: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -147,7 +182,7 @@ def rebuild(
     It keeps the properties that you do not change.
     """
     _one_of(build=build_id, request=request_id)
-    options["properties"] = _properties(properties, without)
+    options["properties"] = _properties(properties, property_files, without)
     client = invocation().client()
     if build_id is not None:
         return _sent(client.rebuild_build, branch, build_id, **options)
@@ -176,6 +211,7 @@ def rerun(
     tags: tuple[str, ...],
     exclude: tuple[str, ...],
     properties: tuple[tuple[str, Any], ...],
+    property_files: tuple[dict[str, Any], ...],
     without: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -190,7 +226,7 @@ def rerun(
         revision,
         spared=("left_out",),
         states=None if states is None else [one.strip() for one in states.split(",")],
-        properties=_properties(properties, without),
+        properties=_properties(properties, property_files, without),
         **selection_of(builders, tags, exclude),
         **options,
     )
@@ -229,7 +265,12 @@ def fill(
 @branch_argument
 @build_option
 @request_option
-@click.option("--revision", metavar="REVISION", help="Cancel everything at this revision.")
+@click.option(
+    "--revision",
+    metavar="REVISION",
+    type=checkout.resolved,
+    help="Cancel everything at this revision.",
+)
 @selectors
 @sending
 def cancel(
@@ -301,6 +342,7 @@ def reprioritize(branch: str, request_id: int, priority: int | str, **options: A
     multiple=True,
     help="Set a property: NAME=TEXT or NAME:=JSON.",
 )
+@property_file_option
 @click.option("--file", "files", multiple=True, help="Name of a changed file.")
 @priority_option
 @sending
@@ -312,6 +354,7 @@ def build(
     tags: tuple[str, ...],
     exclude: tuple[str, ...],
     properties: tuple[tuple[str, Any], ...],
+    property_files: tuple[dict[str, Any], ...],
     files: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -320,7 +363,7 @@ def build(
     Without --builder, build everything that the schedulers would build on a push, or only what
     --builders, --tags and --exclude select of it.
     """
-    options |= {"properties": _properties(properties), "files": files or None}
+    options |= {"properties": _properties(properties, property_files), "files": files or None}
     client = invocation().client()
     if builder is None:
         selected = selection_of(builders, tags, exclude)
