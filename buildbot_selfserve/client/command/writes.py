@@ -289,8 +289,8 @@ def cancel(
     that of some builders.
     """
     _one_of(build=build_id, request=request_id, revision=revision)
-    if revision is None and (builders or tags or exclude):
-        raise click.UsageError("--builders, --tags and --exclude need --revision.")
+    if revision is None:
+        _need_revision(builders, tags, exclude)
     client = invocation().client()
     if build_id is not None:
         return _sent(client.cancel_build, branch, build_id, **options)
@@ -300,6 +300,11 @@ def cancel(
     return _sent(client.cancel_revision, branch, revision, **selected, **options)
 
 
+def _need_revision(*selectors: tuple[str, ...]) -> None:
+    if any(selectors):
+        raise click.UsageError("--builders, --tags and --exclude need --revision.")
+
+
 # a negative priority looks like an option
 @command(
     "reprioritize",
@@ -307,23 +312,38 @@ def cancel(
     context_settings={"ignore_unknown_options": True},
 )
 @branch_argument
+@click.option("--request", "request_id", type=_ID, metavar="ID", help="ID of the build request.")
 @click.option(
-    "--request",
-    "request_id",
-    type=_ID,
-    metavar="ID",
-    required=True,
-    help="ID of the build request.",
+    "--revision",
+    metavar="REVISION",
+    type=checkout.resolved,
+    help="Move everything that is pending at this revision.",
 )
+@selectors
 @click.argument("priority", type=new_priority)
 @sending
-def reprioritize(branch: str, request_id: int, priority: int | str, **options: Any) -> int:
-    """Change the priority of a pending request.
+def reprioritize(
+    branch: str,
+    request_id: int | None,
+    revision: str | None,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    priority: int | str,
+    **options: Any,
+) -> int:
+    """Change the priority of what is pending.
 
     Higher is built first; most requests have 0. With next, it is built before all that wait for its
     builder now.
     """
-    return _sent(invocation().client().reprioritize, branch, request_id, priority, **options)
+    _one_of(request=request_id, revision=revision)
+    client = invocation().client()
+    if revision is None:
+        _need_revision(builders, tags, exclude)
+        return _sent(client.reprioritize, branch, request_id, priority, **options)
+    selected = selection_of(builders, tags, exclude)
+    return _sent(client.reprioritize_revision, branch, revision, priority, **selected, **options)
 
 
 @command(
