@@ -415,6 +415,7 @@ class Reason(_Reason, total=False):
     requests: Annotated[list[int], "The ids of requests that are built before it, at most 20."]
     settings: Annotated[list[str], "The settings of the configuration that it concerns."]
     until: Annotated[int, "When it ends. Epoch seconds."]
+    who: Annotated[str, "The user who holds it."]
 
 
 class Eta(TypedDict):
@@ -511,6 +512,27 @@ class Queue(TypedDict):
     requests: Annotated[list[QueuedRequest], "At most 200 of them, the next first."]
 
 
+class Hold(TypedDict):
+    """A hold: what it keeps from starting."""
+
+    branch: _BranchName
+    reason: Annotated[str, "Why, as it was given."]
+    who: _Sender
+    since: Annotated[int, "When it was made. Epoch seconds."]
+    expires: Annotated[int, "When it ends by itself. Epoch seconds."]
+    builders: Annotated[list[str], "Names and patterns of its builders; empty for any."]
+    tags: Annotated[list[str], "Names and patterns of the tags of its builders; empty for any."]
+    exclude_builders: Annotated[list[str], "Names and patterns of builders that are left out."]
+    above: Annotated[
+        int | None, "Requests with this priority or a higher one start; null for none."
+    ]
+    waiting: Annotated[int, "Number of pending requests that it keeps from starting now."]
+    job_id: _JobId
+
+
+Holds = Annotated[list[Hold], "The holds of the branch; the one that ends first comes first."]
+
+
 # -- where things are built
 
 
@@ -571,6 +593,8 @@ Outcome = Literal[
     "stop_sent",
     "already_complete",
     "reprioritized",
+    "held",
+    "released",
     "skipped",
     "waiting",
     "denied",
@@ -580,6 +604,8 @@ Outcome = Literal[
     "would_cancel",
     "would_stop",
     "would_reprioritize",
+    "would_hold",
+    "would_release",
 ]
 #: Outcomes of requests and builders to which nothing was done.
 NOTHING_DONE = frozenset[Outcome]({"failed", "denied", "left_out"})

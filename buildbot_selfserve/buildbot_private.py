@@ -6,9 +6,14 @@ it away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from buildbot.data import buildrequests
+from twisted.internet import defer
 
 
 def is_initialized(master: Any) -> bool:
@@ -134,3 +139,67 @@ def lock_of_step(step: Any) -> Any:
     if not getattr(step, "_waitingForLocks", False) or not step._acquiringLocks:
         return None
     return step._acquiringLocks[-1][0]
+
+
+def filter_requests(
+    distributor: Any,
+    held: Callable[[Any, Sequence[Mapping[str, Any]]], Any],
+) -> Callable[[], None]:
+    """Keep pending requests from what a ``BuildRequestDistributor`` chooses from; return the end.
+
+    Each chooser that it makes does not see them: neither its own order nor the ``nextBuild`` and
+    ``nextWorker`` of an operator comes to a request that is held, and none waits behind it. It is
+    asked once more after ``canStartBuild`` of the operator's, which may have taken its time, right
+    before the request is claimed (buildbot/process/buildrequestdistributor.py). What operators have
+    configured is called as ever, and so is what they have put in the place of the chooser.
+
+    :param held: called with a builder and unclaimed requests, as the Data API has them; returns the
+        ids of those that must not start, via a Deferred
+    """
+    make, is_wrapped = distributor.createBuildChooser, "createBuildChooser" in vars(distributor)
+    active = [True]
+
+    def create(builder: Any, master: Any) -> Any:
+        chooser = make(builder, master)
+        if active:
+            _filter_choices(chooser, held, active)
+        return chooser
+
+    def end() -> None:
+        active.clear()
+        # somebody may have wrapped it, too: then it does nothing any more
+        if vars(distributor).get("createBuildChooser") is create:
+            if is_wrapped:
+                distributor.createBuildChooser = make
+            else:
+                del distributor.createBuildChooser
+
+    distributor.createBuildChooser = create
+    return end
+
+
+def _filter_choices(chooser: Any, held: Callable[..., Any], active: Collection[bool]) -> None:
+    fetch, can_start = chooser._fetchUnclaimedBrdicts, chooser.canStartBuild
+    seen: dict[int, Mapping[str, Any]] = {}
+
+    @defer.inlineCallbacks
+    def fetch_unheld() -> Any:
+        yield fetch()
+        found = chooser.unclaimedBrdicts
+        if active and found:
+            ids = yield held(chooser.bldr, list(found))
+            if ids:
+                found[:] = [one for one in found if one["buildrequestid"] not in ids]
+            seen.update((one["buildrequestid"], one) for one in found)
+        return found
+
+    @defer.inlineCallbacks
+    def can_start_unheld(worker: Any, request: Any) -> Any:
+        can = yield can_start(worker, request)
+        if not can or not active or request.id not in seen:
+            return can
+        ids = yield held(chooser.bldr, [seen[request.id]])
+        return request.id not in ids
+
+    chooser._fetchUnclaimedBrdicts = fetch_unheld
+    chooser.canStartBuild = can_start_unheld

@@ -20,10 +20,12 @@ class Permission:
     :param action: our name of the job request, as the journal writes it
     :param noun: which resolved noun of the route it is about: ``build``, ``request`` or
         ``builder``; ``None`` where there may be many targets, and the act asks about each
-    :param endpoint: the first element of the Data API path, ``builds``, ``buildrequests`` or
-        ``forceschedulers``
+    :param endpoint: the first element of the Data API path, ``builds``, ``buildrequests``,
+        ``forceschedulers`` or ``builders``
     :param native: the Data API action that Buildbot's own UI would send there
     :param needs: the action that rules and tokens know it by, where that is another one
+    :param is_named: a rule or a token must name it, or a rule be about everything: what matches no
+        rule is denied
     """
 
     action: str
@@ -31,6 +33,7 @@ class Permission:
     endpoint: str
     native: str
     needs: str | None = None
+    is_named: bool = False
 
 
 REBUILD_BUILD = Permission("rebuild_build", "build", "builds", "rebuild")
@@ -52,6 +55,9 @@ FILL_MISSING = Permission(
 REPRIORITIZE_REVISION = Permission(
     "reprioritize_revision", None, "buildrequests", "set_priority", needs=REPRIORITIZE.action
 )
+#: Buildbot knows nothing of this kind, so that none of its rules but those about everything match.
+HOLD = Permission("hold", None, "builders", "hold", is_named=True)
+RELEASE = Permission("release", None, "builders", "hold", needs=HOLD.action, is_named=True)
 
 #: In the order in which they are shown.
 PERMISSIONS = (
@@ -67,6 +73,8 @@ PERMISSIONS = (
     REBUILD_FAILED,
     FILL_MISSING,
     REPRIORITIZE_REVISION,
+    HOLD,
+    RELEASE,
 )
 #: The sets that every branch has.
 NIGHTLY, PGO = USUAL_SETS = ("nightly", "pgo")

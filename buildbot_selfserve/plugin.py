@@ -27,6 +27,7 @@ from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control.availability import Availability
 from buildbot_selfserve.control.gone_masters import GoneMasters
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
@@ -34,8 +35,10 @@ from buildbot_selfserve.gc_freeze import GcFreeze
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.secrets import Secrets
 from buildbot_selfserve.views.read_handler import ask_history
+from buildbot_selfserve.views.read_handler import holds_now
 from buildbot_selfserve.views.read_handler import sourcestamps_of
 from buildbot_selfserve.web.backend import KEY
 from buildbot_selfserve.web.backend import Backend
@@ -74,22 +77,37 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._gone_masters = GoneMasters(master)
         self._gc_freeze = GcFreeze(clock.callLater)
         self._availability = Availability(master, clock)
+        self.holds = Holds(
+            master,
+            clock,
+            self._holds_now,
+            self.databases.write,
+            lambda: self.backend.site,
+        )
         self.jobs = Jobs(
             master,
             clock,
             self.databases.write,
             self._ask_history,
             self._check_available,
-            lambda job: reconcile(master, job, self.jobs.check_running),
+            lambda job: reconcile(master, job, self.jobs.check_running, self.holds),
             lambda job: cancel.follow(master, job),
             lambda: int(master.masterid),
+            self.holds,
             self.metrics.job_ended,
         )
         self._watch()
         self._takeover_loop = task.LoopingCall(self._reconcile_of_gone)
         self._takeover_loop.clock = clock
         self.backend = Backend(
-            master, config, self.databases, self._tokens, self.jobs, self.live, self.metrics
+            master,
+            config,
+            self.databases,
+            self._tokens,
+            self.jobs,
+            self.live,
+            self.metrics,
+            self.holds,
         )
         self._pipeline = Pipeline(master, self.backend)
         self._mount = Mount(self._pipeline.nothing())
@@ -106,6 +124,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def configure(self, config: SelfServe) -> None:
         """Follow the configuration *config*."""
         self.backend.configure(config)
+        self.holds.reconfigured()
         if self.running and not buildbot_private.is_initialized(self._master):
             self.backend.load_tokens()  # else when the reconfig has come to us
         self._mount.move(self._web_root, config.segments, self._pipeline.resource)
@@ -114,6 +133,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""
         super().startService()
+        self.holds.start(self._master.mq.startConsuming)
         self.live.start(self._master.mq.startConsuming)
         self.databases.open(self.config)
         self._takeover_loop.start(GONE_INTERVAL, now=False)
@@ -132,12 +152,14 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             if self.running:
                 self.databases.open(self.config)
             self.live.reconfigured()
+            self.holds.reconfigured()
             self._freeze_gc()
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
         """End job requests that run, then the readers."""
         yield super().stopService()
+        self.holds.stop()
         self._takeover_loop.stop()
         self._gc_freeze.stop()
         self._retired()
@@ -179,6 +201,12 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         gone = await self._gone_masters.gone(self.config.timeout + GONE_INTERVAL)
         return await self.jobs.left_open.of_gone_masters(gone)
 
+    async def _holds_now(self) -> Sequence[Hold]:
+        if not self.databases.ready:
+            raise Unavailable("The journal is not ready")
+        found: Sequence[Hold] = await self.databases.readers.ask(holds_now, self.backend.site)
+        return found
+
     # -- what live answers need
 
     def _sourcestamps_of(self, request_ids: Sequence[int]) -> Awaitable[Any]:
@@ -193,6 +221,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
                 "Clients that listen to events.",
                 lambda: self.live.listening_now,
             ),
+            ("selfserve_holds", "Holds of branches.", lambda: len(self.holds.now)),
             (
                 "selfserve_running_jobs",
                 "Job requests that are being done.",

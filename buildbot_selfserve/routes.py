@@ -26,6 +26,7 @@ from buildbot_selfserve.params.declared import PATH
 from buildbot_selfserve.params.declared import SELECTORS
 from buildbot_selfserve.params.declared import WAIT
 from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.permissions import RELEASE
 from buildbot_selfserve.permissions import Permission
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -95,6 +96,13 @@ class Route:
     def name(self) -> str:
         """Return what tells this route from all others."""
         return f"{self.method} {self.path}"
+
+    @cached_property
+    def shown_offers(self) -> tuple[Permission, ...]:
+        """Return what it offers: every page of a branch has a button to release it."""
+        is_of_branch = self.template is not None and "branch" in self.nouns
+        more = (RELEASE,) if is_of_branch and RELEASE not in self.offers else ()
+        return (*self.offers, *more)
 
     @property
     def has_page(self) -> bool:

@@ -82,6 +82,8 @@ OUTCOMES = {
     "waiting": "its build was about to start, and could not be stopped yet; the journal tells more",
     "already_complete": "it had already ended, or ended by itself; `msg` says how",
     "reprioritized": "it has the new priority",
+    "held": "it is pending, and does not start before the hold ends",
+    "released": "it is pending, and this hold keeps it from starting no more",
     "denied": "a rule of the master does not allow this for this request; nothing was done to it",
     "left_out": "it was not included; `msg` says why, such as that its scheduler failed",
     "failed": "it was not done; `msg` may say why",
@@ -89,6 +91,8 @@ OUTCOMES = {
     "would_cancel": "in a plan: it is pending and would be cancelled",
     "would_stop": "in a plan: its build is running and would be stopped",
     "would_reprioritize": "in a plan: it would have the new priority",
+    "would_hold": "in a plan: it is pending and would be held",
+    "would_release": "in a plan: it is pending and would be held no more",
 }
 
 HEAD = """\

@@ -175,6 +175,12 @@ def _permission(permission: Permission) -> str:
     action = permission.action
     if permission is NEW_SET_AT_REVISION:
         action = "new_<set>_at_revision`, for PGO `new_pgobuild_at_revision"
+    if permission.is_named:
+        return (
+            f"Recorded in the journal as `{action}`. Needs a rule of `www.authz` for"
+            f" `{permission.needs or action}`, or one about everything, such as that of"
+            " `AnyControlEndpointMatcher`.\n"
+        )
     if permission.endpoint == "forceschedulers":
         of_what = "`/forceschedulers/selfserve`, with the name of each builder"
     elif permission.noun is None:

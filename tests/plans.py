@@ -33,6 +33,8 @@ BECOMES = {
     "would_cancel": {"cancelled"},
     "would_stop": {"stopped"},
     "would_reprioritize": {"reprioritized"},
+    "would_hold": {"held"},
+    "would_release": {"released"},
     "denied": {"denied"},
     "left_out": {"left_out", "already_complete"},
 }
@@ -94,9 +96,9 @@ def watch_executor(monkeypatch: Any) -> list[CarriedOut]:
     found: list[CarriedOut] = []
     execute = runner.execute
 
-    async def executed(master: Any, order: Any, plan: Any, rights: Any) -> Any:
+    async def executed(master: Any, order: Any, plan: Any, rights: Any, **more: Any) -> Any:
         found.append(CarriedOut(plan, order))
-        return await execute(master, order, plan, rights)
+        return await execute(master, order, plan, rights, **more)
 
     monkeypatch.setattr(runner, "execute", executed)
     return found

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
@@ -26,6 +27,13 @@ from tests.process_master import ProcessMaster
 EXAMPLES = Path(__file__).parent.parent / "buildbot_selfserve" / "views" / "examples.json"
 SELFSERVE = """util.SelfServe(branches=[util.SelfServeBranch(
     "main", repo="https://example.org/project.git", sets={"nightly": ["fast"]})])"""
+
+#: Holds need a rule.
+RULES = """
+c["www"]["authz"] = util.Authz(
+    allowRules=[util.SelfServeEndpointMatcher(role="admins", action="hold")],
+    roleMatchers=[util.RolesFromUsername(roles=["admins"], usernames=["ada"])])
+"""
 
 #: Seconds in which a dozen builds have ended, also on a busy machine.
 PATIENCE = 90.0
@@ -83,7 +91,7 @@ WITHOUT = {"GET /openapi.json"} | {
 def main() -> int:
     """Record; return 0."""
     with tempfile.TemporaryDirectory() as folder:
-        master = ProcessMaster(Path(folder), selfserve=SELFSERVE)
+        master = ProcessMaster(Path(folder), selfserve=SELFSERVE, more=RULES)
         master.start()
         try:
             recorded = record(master)
@@ -131,6 +139,18 @@ def _act(master: ProcessMaster, ask: Any) -> None:
     ask("POST /<branch>/builders", Asked(here, body=named))
     _fill_in(master, ask)
     _cancel(master, ask)
+    _hold(master, ask)
+
+
+def _hold(master: ProcessMaster, ask: Any) -> None:
+    """Hold a branch, and release it."""
+    here = {"branch": "main"}
+    given = {"reason": "The lab moves", "expires": int(time.time()) + 3600, "above": 10}
+    ask("PUT /<branch>/hold", Asked(here, body=given))
+    pending = master.force("fast")
+    ask("GET /<branch>/hold", Asked(here))
+    ask("DELETE /<branch>/hold", Asked(here))
+    master.send("DELETE", f"/self-serve/main/request/{pending}")
 
 
 def _fill_in(master: ProcessMaster, ask: Any) -> None:

@@ -21,6 +21,7 @@ from buildbot.process.buildstep import BuildStep
 from buildbot.secrets.providers.file import SecretInAFile
 from buildbot.util.codebase import AbsoluteSourceStampsMixin
 from buildbot.util.service import BuildbotService
+from twisted.internet import defer
 
 import buildbot_selfserve
 from buildbot_selfserve import buildbot_private
@@ -204,3 +205,35 @@ def test_private_attributes_of_others_are_touched_there_alone() -> None:
     }
     of_python = {"_make", "_replace", "_exit"}  # of named tuples and of os
     assert {name: which - of_python for name, which in found.items() if which - of_python} == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_distributor_does_not_see_what_is_held(master: Any) -> None:
+    brd = master.master.botmaster.brd
+    asked: list[tuple[str, list[int]]] = []
+    ids: set[int] = set()
+
+    def held(builder: Any, requests: Any) -> Any:
+        asked.append((builder.name, [one["buildrequestid"] for one in requests]))
+        assert all({"buildsetid", "priority", "waited_for"} <= set(one) for one in requests)
+        return defer.succeed(ids)
+
+    end = buildbot_private.filter_requests(brd, held)
+    again = buildbot_private.filter_requests(brd, held)
+    master.pause()
+    first, second = await master.add_request(), await master.add_request()
+    ids.add(first)
+    master.resume()
+    await master.completed(second)
+    assert not (await master.data("buildrequests", first))["claimed"]
+    assert asked[-1] == ("fast", [first])
+    assert ("fast", [second]) in asked  # once more, right before it starts
+    # the inner one ends first, as if somebody had wrapped it
+    number = len(asked)
+    end()
+    await master.add_request()
+    await master.until(lambda: len(asked) > number, "the other one is asked")
+    again()
+    ids.clear()
+    master.master.botmaster.maybeStartBuildsForAllBuilders()
+    await master.completed(first)

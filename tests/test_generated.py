@@ -34,7 +34,9 @@ LEFT_OUT = "use_after_free,ensure_resource_availability,allow_header_conformance
 def furnished(tmp_path: Path) -> Iterator[ProcessMaster]:
     """Run a master that has built something."""
     (tmp_path / "master").mkdir()
-    master = ProcessMaster(tmp_path / "master", selfserve=record_examples.SELFSERVE)
+    master = ProcessMaster(
+        tmp_path / "master", selfserve=record_examples.SELFSERVE, more=record_examples.RULES
+    )
     master.start()
     try:
         request_id = master.force("fast")

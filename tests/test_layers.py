@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "clock": (1, frozenset({"twisted", "zope"})),
     "collapse": (2, frozenset({"twisted"})),
     "deferreds": (1, frozenset({"twisted"})),
-    "buildbot_private": (1, frozenset({"buildbot"})),
+    "buildbot_private": (1, frozenset({"buildbot", "twisted"})),
     "gc_freeze": (1, frozenset()),
     "override": (1, frozenset()),
     "audit_log": (2, frozenset()),

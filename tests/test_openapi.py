@@ -239,7 +239,9 @@ def _validate(schema: dict[str, Any], value: Any) -> None:
 def test_the_examples_have_the_shape_of_what_a_master_answers_now(tmp_path: Any) -> None:
     from buildbot_selfserve.views.openapi import examples
 
-    master = ProcessMaster(tmp_path, selfserve=record_examples.SELFSERVE)
+    master = ProcessMaster(
+        tmp_path, selfserve=record_examples.SELFSERVE, more=record_examples.RULES
+    )
     master.start()
     try:
         recorded = record_examples.record(master)

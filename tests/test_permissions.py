@@ -100,7 +100,10 @@ FORM = {
 
 
 def test_every_job_request_is_tried() -> None:
-    assert set(WAYS) == {route.name for route in ROUTES if route.method != "GET"}
+    # what a rule must name is tried in test_holds.py
+    assert set(WAYS) == {
+        route.name for route in ROUTES if route.permission and not route.permission.is_named
+    }
 
 
 async def build_and_pause(master: Any) -> None:

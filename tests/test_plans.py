@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,6 +95,10 @@ def shown() -> Config:
     sets = {"nightly": ["scheduler:nightly"], "units": ["linux1", "win"]}
     branches = [util.SelfServeBranch("main", sets=sets)]
     made["www"]["auth"] = util.UserPasswordAuth({USER: PASSWORD, "bob": PASSWORD})
+    made["www"]["authz"] = util.Authz(
+        allowRules=[util.SelfServeEndpointMatcher(role="holders", action="hold")],
+        roleMatchers=[util.RolesFromUsername(["holders"], [USER])],
+    )
     made["www"]["plugins"] = {
         "selfserve": util.SelfServe(
             branches=branches,
@@ -289,6 +294,21 @@ VERBS = [
         [("linux2", "left_out"), ("linux3", CREATE), ("mac", CREATE)],
         {*NEW_TABLES, "object_state", "objects"},
     ),
+    Verb(
+        "PUT /<branch>/hold",
+        "/hold",
+        {"reason": "r", "expires": int(time.time()) + 86_400, "builders": ["night"]},
+        [("night", "would_hold")],
+        {"selfserve_holds"},
+    ),
+    Verb(
+        "DELETE /<branch>/hold",
+        "/hold",
+        {"builders": ["night"]},
+        [("night", "would_release")],
+        {"selfserve_holds"},
+    ),
+    Verb("DELETE /<branch>/hold", "/hold", {}, []),
 ]
 
 

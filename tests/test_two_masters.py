@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from tests import databases
 from tests import two_masters
+from tests.harness import USER
 from tests.harness import outcomes
 from tests.process_master import REVISION
 from tests.process_master import SLOW_INSERTS
@@ -140,6 +141,34 @@ def test_what_is_asked_for_anew_is_built_by_the_other(
     asked: ProcessMaster, back: ProcessMaster, built: Any, path: str
 ) -> None:
     was_built_by(back, ask(asked, "POST", path))
+
+
+def test_what_one_holds_the_other_does_not_start(
+    asked: ProcessMaster, front: ProcessMaster, back: ProcessMaster, built: Any
+) -> None:
+    receipt = ask(
+        asked, "PUT", "/self-serve/main/hold", reason="the lab", expires=int(time.time()) + 3600
+    )
+    # the back is told nothing, it looks
+    back.until(lambda: gauge(back, "selfserve_holds") == 1, "the back holds it, too")
+    held = back.force("fast")
+    told = back.send("GET", f"/self-serve/main/request/{held}/why")[1]["reasons"][0]
+    assert (told["code"], told["who"]) == ("held", USER)
+    assert receipt["status"] == "OK"
+    time.sleep(0.5)
+    assert not request(back, held)["claimed"]
+    other = front if asked is back else back
+    ask(other, "DELETE", "/self-serve/main/hold")
+    assert completed(back, held)["results"] == SUCCESS
+    front.until(lambda: gauge(front, "selfserve_holds") == 0, "the front holds it no more")
+
+
+def gauge(master: ProcessMaster, name: str) -> float:
+    """Return what the metrics of *master* say."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{master.port}/self-serve/metrics") as answer:
+        text = answer.read().decode()
+    (found,) = re.findall(rf"^{name} ([0-9.]+)$", text, re.MULTILINE)
+    return float(found)
 
 
 def test_what_waits_for_the_other_is_built_sooner(

@@ -28,6 +28,12 @@ c["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=["fast
 BACK = """
 c["workers"] = [worker.LocalWorker("worker", max_builds=1)]
 """
+#: Holds need a rule.
+RULES = """
+c["www"]["authz"] = util.Authz(
+    allowRules=[util.SelfServeEndpointMatcher(role="admins", action="hold")],
+    roleMatchers=[util.RolesFromUsername(roles=["admins"], usernames=["ada"])])
+"""
 #: So that tests need not wait for a minute.
 HURRIED = """
 from buildbot_selfserve import plugin
@@ -39,7 +45,7 @@ def master(folder: Path, router: str, db_url: str, more: str) -> ProcessMaster:
     """Return a master that shares *router* and database with others."""
     documents = documented.block("multimaster.md", "master.cfg")
     shared = documented.changed(documents, {DB_URL: db_url, ROUTER: router})
-    return ProcessMaster(folder, db_url, more=BEFORE + shared + HURRIED + more)
+    return ProcessMaster(folder, db_url, more=BEFORE + shared + HURRIED + RULES + more)
 
 
 @contextlib.contextmanager

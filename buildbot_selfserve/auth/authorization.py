@@ -26,6 +26,7 @@ from twisted.internet import defer
 from buildbot_selfserve.auth import custom_code
 from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.config import SelfServeEndpointMatcher
+from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.errors import Forbidden
@@ -132,7 +133,8 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
     if isinstance(target, NewRequest) and target.branch is not None:
         action = replace(action, branch=target.branch)
     token, rules = identity.token, master.www.authz.allowRules
-    if token is None and not rules:
+    is_named = requires_rule(action, token)
+    if token is None and not rules and not is_named:
         return
     acts = await _acts(master, action, target)
     if token is not None:
@@ -141,6 +143,8 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
     roles = authz.getRolesFromUser(identity.user_info)
     for act in acts:
         authz.allowRules = [_Rule(rule, act, roles) for rule in rules]
+        if is_named:
+            authz.allowRules.append(_Nobody(no_rule(action)))
         try:
             with custom_code.named("what decides in www.authz", master.www.authz):
                 await authz.assertUserAllowed(
@@ -148,6 +152,37 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
                 )
         except NativeForbidden as error:
             _refuse(error.message.decode("utf-8", "replace"))
+
+
+def requires_rule(action: Action, token: SelfServeToken | None) -> bool:
+    """Return whether *action* is denied where no rule matches: Buildbot allows it otherwise.
+
+    A token that names it is a rule for it.
+    """
+    named = token is not None and action.right in (token.actions or ())
+    return action.permission.is_named and not named
+
+
+def no_rule(action: Action) -> str:
+    """Return what somebody is told who may not do *action* for lack of a rule."""
+    return (
+        f"no rule of this Buildbot lets you do this; an operator can add one with"
+        f" util.SelfServeEndpointMatcher(action={action.right!r})"
+    )
+
+
+class _Nobody:
+    """The end of the rules, for what a rule must name: it is denied, and *why*."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def match(self, path: Any, action: str, options: Any) -> None:
+        """Deny it.
+
+        :raises NativeForbidden: always
+        """
+        raise NativeForbidden(self._why.encode())
 
 
 def _refuse(why: str) -> None:
@@ -174,7 +209,8 @@ async def _acts(master: Any, action: Action, target: Target) -> list[_Act]:
 
 
 def _creating(action: Action, builder: str) -> _Act:
-    path = (action.permission.endpoint, FORCE_SCHEDULER)
+    endpoint = action.permission.endpoint
+    path = (endpoint, builder if endpoint == "builders" else FORCE_SCHEDULER)
     return _Act(action, path, {"builderNames": [builder]}, builder)
 
 

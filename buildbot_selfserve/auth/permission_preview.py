@@ -256,10 +256,12 @@ class _End:
 
     :param role: what is missing when they deny it; ``None`` when they allow it
     :param depends_on: what it depends on that they end so
+    :param why: why it is denied where no role is missing
     """
 
     role: str | None
     depends_on: frozenset[str]
+    why: str = ""
 
 
 def _combined(ends: list[_End], depends: frozenset[str]) -> Decision:
@@ -267,8 +269,16 @@ def _combined(ends: list[_End], depends: frozenset[str]) -> Decision:
     if len({end.role is None for end in ends}) == 2:
         depends = depends.union(*(end.depends_on for end in ends))
     elif missing:
-        return Decision(False, f"you need to have role {' or '.join(map(repr, missing))}")
+        return Decision(False, _lack(missing, ends))
     return _depending(depends)
+
+
+def _lack(missing: Sequence[str], ends: Iterable[_End]) -> str:
+    """Return what those lack who are denied it."""
+    roles = [role for role in missing if role]
+    if roles:
+        return f"you need to have role {' or '.join(map(repr, roles))}"
+    return next(end.why for end in ends if end.why)
 
 
 class _Walk:
@@ -277,6 +287,9 @@ class _Walk:
     def __init__(self, authz: Any, identity: Identity, action: Action) -> None:
         self.authz = custom_code.watched(authz)
         self.action = action
+        requires = authorization.requires_rule(action, identity.token)
+        #: what those are told whom no rule lets do it; ``None`` if they may
+        self.missing = authorization.no_rule(action) if requires else None
         roles = self.authz.getRolesFromUser(identity.user_info)
         # who has no address owns nothing (buildbot/www/authz/roles.py, RolesFromOwner)
         self.owner_roles = (
@@ -320,7 +333,10 @@ class _Walk:
             if depends == {"owner"} and rule.defaultDeny:
                 return
             so_far |= depends
-        yield _End(None, so_far)
+        if self.missing is None:
+            yield _End(None, so_far)
+        else:
+            yield _End("", so_far, self.missing)
 
     def _has(self, roles: Any, rule: Any) -> bool:
         return any(self.authz.match(role, rule.role) for role in roles)
@@ -352,4 +368,5 @@ class _Walk:
         return bool(self.authz.match(builder, rule.builder))
 
     def _knows_owner(self, rule: Any) -> bool:
-        return self.action.permission.native != "force" and not isinstance(rule, _EVERYTHING)
+        has_owner = self.action.permission.native not in ("force", "hold")
+        return has_owner and not isinstance(rule, _EVERYTHING)

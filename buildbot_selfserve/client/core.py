@@ -30,6 +30,7 @@ from buildbot_selfserve.client.rows import BranchInfo
 from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Health
+from buildbot_selfserve.client.rows import Hold
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import JobDetail
 from buildbot_selfserve.client.rows import LastGreen
@@ -131,6 +132,10 @@ class Core(JobRequests):
             tags=_lines(tags),
             exclude_builders=_lines(exclude_builders),
         )
+
+    def holds(self, branch: str) -> Steps[list[Hold]]:
+        """Return the holds of a branch, the one that ends first first."""
+        return self._get(list, branch, "hold")
 
     def revision(
         self,

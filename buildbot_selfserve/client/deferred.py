@@ -69,6 +69,7 @@ class TwistedClient(Configured):
     request_row = _deferring(Core.request_row)
     why = _deferring(Core.why)
     queue = _deferring(Core.queue)
+    holds = _deferring(Core.holds)
     revision = _deferring(Core.revision)
     is_done = _deferring(Core.is_done)
     possible = _deferring(Core.possible)
@@ -93,6 +94,8 @@ class TwistedClient(Configured):
     build = _deferring(Core.build)
     build_set = _deferring(Core.build_set)
     build_with = _deferring(Core.build_with)
+    hold = _deferring(Core.hold)
+    release = _deferring(Core.release)
 
     async def _carry_out(self, steps: Steps[T]) -> T:
         reactor = self._reactor()

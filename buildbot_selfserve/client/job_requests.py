@@ -629,6 +629,101 @@ class JobRequests:
             key=key,
         )
 
+    @overload
+    def hold(
+        self,
+        branch: str,
+        *,
+        reason: str,
+        expires: int | str,
+        dry_run: Literal[True],
+        **options: Unpack[options.Hold],
+    ) -> Steps[Plan]: ...
+    @overload
+    def hold(
+        self,
+        branch: str,
+        *,
+        reason: str,
+        expires: int | str,
+        dry_run: Literal[False] = False,
+        **options: Unpack[options.Hold],
+    ) -> Steps[Receipt]: ...
+    def hold(
+        self,
+        branch: str,
+        *,
+        reason: str,
+        expires: int | str,
+        above: int | None = None,
+        builders: options.Patterns | None = None,
+        tags: options.Patterns | None = None,
+        exclude_builders: options.Patterns | None = None,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+        key: str | None = None,
+    ) -> Steps[Receipt | Plan]:
+        """Keep pending requests of a branch from starting; one with the same patterns is replaced.
+
+        :param expires: when it ends: epoch seconds, or ISO 8601 with an offset
+        :param above: start requests with this priority or a higher one
+        :param builders: as for ``rerun_failed``, and *tags* and *exclude_builders*
+        """
+        return self._job(
+            "PUT",
+            branch,
+            "hold",
+            reason=reason,
+            expires=expires,
+            above=above,
+            builders=_patterns(builders),
+            tags=_patterns(tags),
+            exclude_builders=_patterns(exclude_builders),
+            dry_run=dry_run,
+            if_plan=if_plan,
+            key=key,
+        )
+
+    @overload
+    def release(
+        self,
+        branch: str,
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[options.Selectors],
+    ) -> Steps[Plan]: ...
+    @overload
+    def release(
+        self,
+        branch: str,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[options.Selectors],
+    ) -> Steps[Receipt]: ...
+    def release(
+        self,
+        branch: str,
+        *,
+        builders: options.Patterns | None = None,
+        tags: options.Patterns | None = None,
+        exclude_builders: options.Patterns | None = None,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+        key: str | None = None,
+    ) -> Steps[Receipt | Plan]:
+        """End the holds of a branch: all of them, or the one that was made with these patterns."""
+        return self._job(
+            "DELETE",
+            branch,
+            "hold",
+            builders=_patterns(builders),
+            tags=_patterns(tags),
+            exclude_builders=_patterns(exclude_builders),
+            dry_run=dry_run,
+            if_plan=if_plan,
+            key=key,
+        )
+
     def _job(
         self,
         method: str,

@@ -39,6 +39,12 @@ class Selectors(JobOptions, total=False):
     exclude_builders: Patterns | None
 
 
+class Hold(Selectors, total=False):
+    """Of a hold."""
+
+    above: int | None
+
+
 class SelectedBuilds(Selectors, Priority, total=False):
     """Of what creates requests for several builders."""
 

@@ -18,6 +18,7 @@ from buildbot_selfserve.answers import CompleteData as CompleteData
 from buildbot_selfserve.answers import Done as Done
 from buildbot_selfserve.answers import FailedStep as FailedStep
 from buildbot_selfserve.answers import Health as Health
+from buildbot_selfserve.answers import Hold as Hold
 from buildbot_selfserve.answers import Job as Job
 from buildbot_selfserve.answers import JobBody as JobBody
 from buildbot_selfserve.answers import JobDetail as JobDetail

@@ -72,6 +72,7 @@ class Client(Configured):
     request_row = _waiting(Core.request_row)
     why = _waiting(Core.why)
     queue = _waiting(Core.queue)
+    holds = _waiting(Core.holds)
     revision = _waiting(Core.revision)
     is_done = _waiting(Core.is_done)
     possible = _waiting(Core.possible)
@@ -96,6 +97,8 @@ class Client(Configured):
     build = _waiting(Core.build)
     build_set = _waiting(Core.build_set)
     build_with = _waiting(Core.build_with)
+    hold = _waiting(Core.hold)
+    release = _waiting(Core.release)
 
     def _carry_out(self, steps: Steps[T]) -> T:
         came: Answer | Lost | None = None

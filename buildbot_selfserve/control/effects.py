@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 
+from buildbot_selfserve.control import change_holds
 from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import Effect
@@ -95,6 +96,8 @@ def planned(plan: Plan) -> Effect:
     if plan.is_empty:
         return Effect(f"{plan.nothing}{_beside(plan.untouched)}", outcomes)
     counts = Counter[str](one.outcome for one in outcomes)
+    if plan.holding is not None:
+        return Effect(change_holds.planned(plan.holding), outcomes)
     told = [
         f"{counts[word]} {plural(counts[word], noun)} would be {verb}"
         for word, noun, verb in (

@@ -22,11 +22,13 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve.control import cancel
+from buildbot_selfserve.control import change_holds
 from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import effects
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control import set_priority
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.insert_buildsets import Insertion
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.model import JOB_PROPERTY
@@ -46,14 +48,20 @@ NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
 async def execute(
-    master: Any, order: Order, plan: Plan, rights: Rights, made: Mapping[int, int] = NOTHING
+    master: Any,
+    order: Order,
+    plan: Plan,
+    rights: Rights,
+    made: Mapping[int, int] = NOTHING,
+    holds: Holds | None = None,
 ) -> Effect:
     """Do what *plan* says, and return what the database says of it afterwards.
 
     :param made: the buildsets that are there already, by their numbers; the rest is done
+    :param holds: those of this master, for a plan that changes them
     :raises Forbidden: a buildset was not admitted by *rights*
     """
-    return await _Execution(master, order, plan, rights, made).run()
+    return await _Execution(master, order, plan, rights, made, holds).run()
 
 
 class _Execution:
@@ -69,12 +77,14 @@ class _Execution:
         plan: Plan,
         rights: Rights,
         made: Mapping[int, int],
+        holds: Holds | None,
     ) -> None:
         self._master = master
         self._order = order
         self._plan = plan
         self._rights = rights
         self._there = made
+        self._holds = holds
         self._request_ids: list[int] = []
         self._stamps: dict[str, int] = {}
 
@@ -87,6 +97,11 @@ class _Execution:
         elif plan.endings:
             outcomes = await cancel.end(master, self._order.who, plan.endings, self._order.deadline)
             effect = effects.ended([*outcomes, *plan.untouched])
+        elif plan.holding is not None:
+            assert self._holds is not None  # it was planned with them
+            effect = await change_holds.change(
+                master, self._holds, self._order.job_id, plan.holding
+            )
         else:
             effect = await self._reprioritize()
         for write in plan.writes:

@@ -16,12 +16,14 @@ from twisted.logger import Logger
 
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import cancel_pending
+from buildbot_selfserve.control import change_holds
 from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import effects
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.execute import execute
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.planners.ask_scheduler import LATER
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything
@@ -45,12 +47,15 @@ _log = Logger()
 LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action})
 
 
-async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) -> Effect:
+async def reconcile(
+    master: Any, job: Job, check_running: Callable[[], None], holds: Holds | None = None
+) -> Effect:
     """Return what *job* has done, as the database says, when it has done the rest of its plan.
 
     Requests that it made are made known to their builders: it may have been cut short before.
 
     :param check_running: is called between two steps; raises when the master stops
+    :param holds: those of this master
     """
     since = job.when - current_state.SET_BACK
     made = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
@@ -68,6 +73,8 @@ async def reconcile(master: Any, job: Job, check_running: Callable[[], None]) ->
         return await _create_rest(master, order, plan, made, states)
     if plan.endings:
         return await _end_rest(master, order, plan)
+    if plan.holding is not None and holds is not None:
+        return await change_holds.change(master, holds, job.job_id, plan.holding)
     return await _reprioritize_rest(master, plan)
 
 

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from buildbot_selfserve.control import effects
 from buildbot_selfserve.control.execute import execute
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import is_convergent
 from buildbot_selfserve.control.rights import Rights
@@ -115,6 +116,7 @@ class Jobs:
     :param reconcile: does the rest of a job that was cut short; says what it has really done
     :param follow: waits until what a job told to stop has ended; says how
     :param masterid: returns the id of this master
+    :param holds: those that this master keeps to
     :param closed: is told of each job whose row was closed
     :ivar left_open: closes what killed and gone masters have left open
     """
@@ -131,6 +133,7 @@ class Jobs:
         reconcile: Callable[[Job], Awaitable[Effect]],
         follow: Callable[[Job], Awaitable[Effect]],
         masterid: Callable[[], int],
+        holds: Holds,
         closed: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self.clock = clock
@@ -141,6 +144,7 @@ class Jobs:
         self._write = write
         self._ask = ask
         self._check_available = check_available
+        self._holds = holds
         self._closing = RowCloser(clock, write, reconcile, follow, closed)
         self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
         #: what is being done, and until when somebody waits for it
@@ -253,11 +257,11 @@ class Jobs:
             refusal = await self._write(budgets.refusal, job, plan.builds, self.limits)
             if refusal is not None:
                 raise refusal
-        return PlannedReceipt(ended(job, effects.planned(plan)), plan.text)
+        return PlannedReceipt(ended(job, effects.planned(plan)), plan.text, not plan.is_empty)
 
     async def _planned(self, wanted: Wanted) -> _Planned:
         rights = Rights(self._master, wanted.requester.may)
-        ctx = PlanContext(self._master, wanted.requester.who, rights, self._ask)
+        ctx = PlanContext(self._master, wanted.requester.who, rights, self._ask, self._holds)
         return _Planned(await wanted.planner(ctx), rights)
 
     async def _seen(self, running: _Running) -> _Planned | None:
@@ -330,7 +334,7 @@ class Jobs:
             if running.turn is not None:
                 await running.turn.check()
         order = Order(job.job_id, job.who, running.deadline, self.check_running)
-        return await execute(self._master, order, plan, planned.rights)
+        return await execute(self._master, order, plan, planned.rights, holds=self._holds)
 
     async def _cut_short(self, job: Job, error: Exception) -> Job:
         """Return what a job has done that ended with *error*.
@@ -339,12 +343,12 @@ class Jobs:
         :raises CustomCodeFailed: nothing, and it would be the same another time
         """
         job = _known(await self._closing.close_as_reconciled(job))
-        if not job.did_something and isinstance(error, CustomCodeFailed):
+        if job.did_something or not job.errors:
+            return job
+        if isinstance(error, CustomCodeFailed):
             raise error
-        if not job.did_something:
-            msg = error.msg if isinstance(error, Unavailable) else "The master could not do this"
-            raise Unavailable(msg, job.msg, job_id=job.job_id)
-        return job
+        msg = error.msg if isinstance(error, Unavailable) else "The master could not do this"
+        raise Unavailable(msg, job.msg, job_id=job.job_id)
 
     async def _take_builds(self, job: Job, number: int) -> None:
         limit = self.limits.builds_per_hour

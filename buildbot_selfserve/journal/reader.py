@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import zoneinfo
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import holds
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal import targets
 from buildbot_selfserve.journal.store import Filters
@@ -23,6 +25,7 @@ from buildbot_selfserve.model import NOTHING_RELATED
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import Jobs
@@ -100,6 +103,16 @@ class JournalReader:
         """Return what is left to a user of each limit."""
         with self._tables() as journal:
             return budgets.budgets(journal, who, via, self._site.limits)
+
+    def holds(self, branch: Branch) -> list[Hold]:
+        """Return the holds of *branch*, the one that ends first first."""
+        return [one for one in self.all_holds() if one.branch == branch.name]
+
+    def all_holds(self) -> list[Hold]:
+        """Return the holds of all branches, likewise."""
+        now = time.time()
+        with self._tables() as journal:
+            return [one for one in holds.every(journal) if one.lasts(now)]
 
     def job(self, job_id: int) -> Job | None:
         """Return one job request."""

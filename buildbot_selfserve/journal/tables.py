@@ -92,6 +92,24 @@ leases = sa.Table(
     sa.Column("renewals", sa.Integer, nullable=False),
 )
 
+#: The holds of now; those that have ended are taken away when another is made.
+holds = sa.Table(
+    "selfserve_holds",
+    metadata,
+    # a hash of the branch and the selectors
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("branch", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("who", sa.String(NAME_LENGTH), nullable=False),
+    sa.Column("reason", sa.String(NAME_LENGTH), nullable=False),
+    # epoch seconds
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    # JSON: the patterns that select its builders, and their names of then
+    sa.Column("selectors", LongText, nullable=False),
+    sa.Column("above", sa.Integer),
+    sa.Column("job_id", sa.Integer, nullable=False),
+)
+
 
 def its_own(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the conditions on rows that they are of *job*, and of the life of a master that does

@@ -34,6 +34,12 @@ from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.events import Event
 from buildbot_selfserve.model.events import EventStream
 from buildbot_selfserve.model.events import Measured
+from buildbot_selfserve.model.holds import LONGEST_HOLD
+from buildbot_selfserve.model.holds import BranchHold
+from buildbot_selfserve.model.holds import HeldRequest
+from buildbot_selfserve.model.holds import Hold
+from buildbot_selfserve.model.holds import Holds
+from buildbot_selfserve.model.holds import RequestPlace
 from buildbot_selfserve.model.identifiers import SHORTEST_BUILT
 from buildbot_selfserve.model.identifiers import begins
 from buildbot_selfserve.model.identifiers import has_address
@@ -81,6 +87,7 @@ from buildbot_selfserve.model.master_state import MasterState
 from buildbot_selfserve.model.plans import NEXT
 from buildbot_selfserve.model.plans import SCHEDULER
 from buildbot_selfserve.model.plans import Ending
+from buildbot_selfserve.model.plans import HoldChange
 from buildbot_selfserve.model.plans import NewBuildset
 from buildbot_selfserve.model.plans import NewChange
 from buildbot_selfserve.model.plans import NewPriority
@@ -172,6 +179,7 @@ __all__ = [
     "HTML",
     "JOB_PROPERTY",
     "KEY_PROPERTY",
+    "LONGEST_HOLD",
     "MARKS",
     "MOST_QUEUED",
     "NEW_REQUEST",
@@ -196,6 +204,7 @@ __all__ = [
     "ApiDocument",
     "Attempt",
     "Branch",
+    "BranchHold",
     "Branches",
     "Budget",
     "BuildDetail",
@@ -223,6 +232,10 @@ __all__ = [
     "FailedStep",
     "Forecast",
     "Health",
+    "HeldRequest",
+    "Hold",
+    "HoldChange",
+    "Holds",
     "Job",
     "JobDetail",
     "JobMention",
@@ -270,6 +283,7 @@ __all__ = [
     "RequestDetail",
     "RequestNow",
     "RequestOutcome",
+    "RequestPlace",
     "RequestRow",
     "RequestTarget",
     "Revision",

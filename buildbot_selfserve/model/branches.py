@@ -69,6 +69,10 @@ class Branch:
         # itself, too: brackets may belong to a name
         return name == self.name or fnmatch.fnmatchcase(name, self.name)
 
+    def asked(self) -> dict[str, Any]:
+        """Return how the journal names this target (``what`` in docs/api.md, "Job")."""
+        return {"branch": self.name}
+
     def named(self, name: str) -> Branch:
         """Return the branch *name* with all that this pattern says of it."""
         return replace(self, name=name, branches=(name,))

@@ -227,10 +227,12 @@ class PlannedReceipt:
     """The answer to a dry run: the job as it would end.
 
     :param plan: the text of the plan
+    :param changes: it changes something
     """
 
     job: Job
     plan: str
+    changes: bool = True
 
 
 def plural(number: int, noun: str) -> str:

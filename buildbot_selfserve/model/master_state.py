@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from buildbot_selfserve.model.holds import Hold
+
+_NO_ALIASES: Mapping[str, tuple[str, ...]] = {}
+
 
 class LockAccess(NamedTuple):
     """How something needs a lock.
@@ -143,6 +147,8 @@ class MasterState(NamedTuple):
     :param busy: workers that have a build of a builder, by its id
     :param locks: by name and worker, with an empty text for a lock of the whole master
     :param starting: the ids of build requests that are being made into builds
+    :param holds: those that it keeps to
+    :param aliases: names of virtual builders that the configuration gives, by builder
     """
 
     master_id: int
@@ -161,3 +167,5 @@ class MasterState(NamedTuple):
     locks: Mapping[tuple[str, str], LiveLock]
     builds: tuple[LiveBuild, ...]
     starting: frozenset[int]
+    holds: tuple[Hold, ...] = ()
+    aliases: Mapping[str, tuple[str, ...]] = _NO_ALIASES

@@ -15,6 +15,10 @@ from typing import Any
 from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model.branches import Builder
 from buildbot_selfserve.model.branches import Sourcestamp
+from buildbot_selfserve.model.holds import HeldRequest
+from buildbot_selfserve.model.holds import Hold
+from buildbot_selfserve.model.holds import hold_from_json
+from buildbot_selfserve.model.holds import hold_to_json
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import Target
 
@@ -109,6 +113,21 @@ class NewPriority:
 
 
 @dataclass(frozen=True)
+class HoldChange:
+    """Holds to make or to end.
+
+    :param hold: to make; ``None`` to end some
+    :param ended: the holds to end, or the one in whose place *hold* comes
+    :param waiting: the pending requests that are held by it, or that are released; of which the
+        plan is the same, since a hold is about those that come later, too
+    """
+
+    hold: Hold | None = None
+    ended: tuple[Hold, ...] = ()
+    waiting: tuple[HeldRequest, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a job request would do.
 
@@ -122,6 +141,7 @@ class Plan:
     buildsets: tuple[NewBuildset, ...] = ()
     endings: tuple[Ending, ...] = ()
     priorities: tuple[NewPriority, ...] = ()
+    holding: HoldChange | None = None
     untouched: tuple[RequestOutcome, ...] = ()
     nothing: str = ""
     writes: tuple[Callable[[], Any], ...] = field(default=(), compare=False)
@@ -134,12 +154,14 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether it changes nothing."""
-        return not (self.buildsets or self.endings or self.priorities)
+        return not (self.buildsets or self.endings or self.priorities or self.holding)
 
     @property
     def text(self) -> str:
         """Return a short text that is the same as long as the plan is."""
         told = {**_as_json(self), "buildsets": [_comparable(one) for one in self.buildsets]}
+        if self.holding is not None:
+            told["holding"] = _comparable_holds(self.holding)
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -153,7 +175,13 @@ class Plan:
 
     def outcomes(self) -> tuple[RequestOutcome, ...]:
         """Return what would happen to each request."""
-        return (*self._created(), *self._ended(), *self._reprioritized(), *self._left_alone())
+        return (
+            *self._created(),
+            *self._ended(),
+            *self._reprioritized(),
+            *self._held(),
+            *self._left_alone(),
+        )
 
     def _created(self) -> Iterator[RequestOutcome]:
         for _, one in self.each_buildset():
@@ -177,6 +205,12 @@ class Plan:
                 one.request_id, one.buildername, "would_reprioritize", priority=one.priority
             )
 
+    def _held(self) -> Iterator[RequestOutcome]:
+        if self.holding is not None:
+            word: Outcome = "would_release" if self.holding.hold is None else "would_hold"
+            for one in self.holding.waiting:
+                yield RequestOutcome(one.request_id, one.buildername, word)
+
     def _left_alone(self) -> Iterator[RequestOutcome]:
         for one in self.untouched:
             yield one if one.outcome == "denied" else replace(one, outcome="left_out")
@@ -192,6 +226,29 @@ def _comparable(buildset: NewBuildset) -> dict[str, Any]:
     return {**_buildset_as_json(buildset), "properties": values}
 
 
+def _comparable_holds(change: HoldChange) -> dict[str, Any]:
+    """Return what of *change* is the same whenever it is planned."""
+    told = _holds_as_json(change)
+    made = {name: value for name, value in (told["hold"] or {}).items() if name != "since"}
+    return {"hold": made, "ended": told["ended"]}
+
+
+def _holds_as_json(change: HoldChange) -> dict[str, Any]:
+    return {
+        "hold": None if change.hold is None else hold_to_json(change.hold),
+        "ended": [hold_to_json(one) for one in change.ended],
+        "waiting": list(change.waiting),
+    }
+
+
+def _holds_from_json(read: Mapping[str, Any]) -> HoldChange:
+    return HoldChange(
+        None if read["hold"] is None else hold_from_json(read["hold"]),
+        tuple(hold_from_json(one) for one in read["ended"]),
+        tuple(HeldRequest(*one) for one in read["waiting"]),
+    )
+
+
 def _as_json(plan: Plan) -> dict[str, Any]:
     """Return what JSON is made of; ``dataclasses.asdict`` takes ten times as long."""
     return {
@@ -199,6 +256,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "buildsets": [_buildset_as_json(one) for one in plan.buildsets],
         "endings": [vars(one) for one in plan.endings],
         "priorities": [vars(one) for one in plan.priorities],
+        "holding": None if plan.holding is None else _holds_as_json(plan.holding),
         "untouched": [vars(one) for one in plan.untouched],
         "nothing": plan.nothing,
     }
@@ -217,7 +275,9 @@ def plan_to_json(plan: Plan) -> str:
 def plan_from_json(text: str) -> Plan:
     """Return the plan that :func:`plan_to_json` made *text* of."""
     read = json.loads(text)
+    holding = read.get("holding")  # a plan of before there were holds has none
     return Plan(
+        holding=None if holding is None else _holds_from_json(holding),
         changes=tuple(_change(one) for one in read["changes"]),
         buildsets=tuple(_buildset(one) for one in read["buildsets"]),
         endings=tuple(

@@ -136,6 +136,7 @@ class Reason:
     :param capacity: more workers would help
     :param fatal: it will never start as things are
     :param until: epoch seconds
+    :param who: the user who holds it
     """
 
     code: ReasonCode
@@ -150,6 +151,7 @@ class Reason:
     requests: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()
     until: int | None = None
+    who: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ FAILURE = answers.Failure.__name__
 #: Parts of answers that have a name of their own, too.
 _PARTS: tuple[Any, ...] = (
     answers.FailedStep,
+    answers.Hold,
     answers.JobOfRow,
     answers.RequestOutcomeNow,
     answers.Step,

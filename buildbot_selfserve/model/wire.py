@@ -15,6 +15,7 @@ from buildbot_selfserve import answers
 from buildbot_selfserve.model import api_document
 from buildbot_selfserve.model import branches
 from buildbot_selfserve.model import decisions
+from buildbot_selfserve.model import holds
 from buildbot_selfserve.model import job_mentions
 from buildbot_selfserve.model import jobs
 from buildbot_selfserve.model import pushes
@@ -365,6 +366,8 @@ def _reason(reason: queue.Reason, site: Site) -> answers.Reason:
         told["settings"] = list(reason.settings)
     if reason.until is not None:
         told["until"] = reason.until
+    if reason.who:
+        told["who"] = reason.who
     return told
 
 
@@ -391,6 +394,28 @@ def _(value: queue.Why, site: Site) -> answers.Why:
         "eta": eta,
         "eta_reason": value.eta_reason,
         "reasons": [_reason(one, site) for one in value.reasons],
+    }
+
+
+@as_json.register
+def _(value: holds.Holds, site: Site) -> answers.Holds:
+    return [_branch_hold(one) for one in value.holds]
+
+
+def _branch_hold(one: holds.BranchHold) -> answers.Hold:
+    hold = one.hold
+    return {
+        "branch": hold.branch,
+        "reason": hold.reason,
+        "who": hold.who,
+        "since": hold.since,
+        "expires": hold.expires,
+        "builders": list(hold.builders),
+        "tags": list(hold.tags),
+        "exclude_builders": list(hold.exclude_builders),
+        "above": hold.above,
+        "waiting": one.waiting,
+        "job_id": hold.job_id,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from buildbot_selfserve.model import LONGEST_HOLD
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import NEXT
 from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
@@ -11,6 +12,7 @@ from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
 from buildbot_selfserve.params.kinds import Choices
 from buildbot_selfserve.params.kinds import Date
+from buildbot_selfserve.params.kinds import Ending
 from buildbot_selfserve.params.kinds import Flag
 from buildbot_selfserve.params.kinds import Globs
 from buildbot_selfserve.params.kinds import Int
@@ -169,6 +171,23 @@ IF_PLAN = Text(
     "if_plan",
     "Do it only if the plan is still this one, which a dry run has returned.",
     strict=True,
+)
+HOLD_REASON = Text(
+    "reason", "Why. Everybody sees it where something is held.", required=True, strict=True
+)
+EXPIRES = Ending(
+    "expires",
+    "When the hold ends by itself: epoch seconds, or ISO 8601 with an offset from UTC, such as"
+    " 2026-11-29T18:00:00+01:00; in the future, at most 30 days from now.",
+    required=True,
+    strict=True,
+    days=LONGEST_HOLD,
+)
+ABOVE = Int(
+    "above",
+    "Requests with this priority or a higher one start all the same.",
+    default=None,
+    minimum=-INT32 - 1,
 )
 
 #: Every GET and every job request has it, in its query.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -191,6 +192,60 @@ class Moment(Param):
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
         seconds = {"type": "integer", "minimum": 0, "maximum": LAST_MOMENT}
         return {"oneOf": [seconds, DAY]}
+
+
+@dataclass(frozen=True)
+class Ending(Param):
+    """A time in the future, as epoch seconds or as ISO 8601 with an offset, at most *days* away."""
+
+    days: int = 30
+
+    def parse(self, raw: Any, limits: Mapping[str, int]) -> int:
+        seconds = whole(raw)
+        if seconds is None and isinstance(raw, str):
+            seconds = _moment(trimmed(raw))
+        now = time.time()
+        if seconds is None or not now < seconds <= now + self.days * 86_400:
+            raise BadParameter(self.name, self.expected())
+        return seconds
+
+    def expected(self) -> str:
+        """Return what would be right."""
+        return (
+            f"a time in the future, at most {self.days} days from now: epoch seconds, or ISO 8601"
+            " with an offset, such as 2026-11-29T18:00:00+01:00"
+        )
+
+    def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        seconds = {"type": "integer", "minimum": 1, "maximum": LAST_MOMENT}
+        return {"oneOf": [seconds, {"type": "string", "format": "date-time"}]}
+
+    def form_schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
+        return self.schema(limits)
+
+
+#: A time with an offset; Python 3.10 reads less of what ISO 8601 allows than later ones.
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,][0-9]{1,9})?"
+    r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
+)
+
+
+def _moment(text: str) -> int | None:
+    """Return epoch seconds, rounded down, if *text* is ISO 8601 with an offset."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    day, minute, second, offset = found.groups()
+    if offset in "Zz":
+        offset = "+00:00"
+    elif ":" not in offset:
+        offset = f"{offset[:3]}:{offset[3:]}"
+    try:
+        moment = datetime.datetime.fromisoformat(f"{day}T{minute}{second or ':00'}{offset}")
+        return int(moment.timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from buildbot_selfserve.resources import branches
 from buildbot_selfserve.resources import builders
 from buildbot_selfserve.resources import builds
+from buildbot_selfserve.resources import holds
 from buildbot_selfserve.resources import jobs
 from buildbot_selfserve.resources import live
 from buildbot_selfserve.resources import permissions
@@ -26,6 +27,7 @@ __all__ = [
     "branches",
     "builders",
     "builds",
+    "holds",
     "jobs",
     "live",
     "permissions",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from typing import TypeVar
@@ -29,6 +30,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderSet
 from buildbot_selfserve.model import BuildRow
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import RequestRow
@@ -291,6 +293,7 @@ def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selec
         return Selection()
     names = reading.history.builder_names()
     selected = set(names)
+    excluded: set[str] = set()
     exact = selected.intersection(selectors[BUILDERS.name])
     if patterns := selectors[BUILDERS.name]:
         selected &= _matching(BUILDERS, patterns, names)
@@ -299,8 +302,32 @@ def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selec
         tags = _matching(TAGS, patterns, by_tag)
         selected &= set().union(*(by_tag[tag] for tag in tags))
     if patterns := selectors[EXCLUDE_BUILDERS.name]:
-        selected -= _matching(EXCLUDE_BUILDERS, patterns, names)
-    return Selection(frozenset(selected), frozenset(exact & selected))
+        excluded = _matching(EXCLUDE_BUILDERS, patterns, names)
+        selected -= excluded
+    return Selection(
+        frozenset(selected),
+        frozenset(exact & selected),
+        frozenset(excluded),
+        {name: tuple(patterns) for name, patterns in selectors.items()},
+    )
+
+
+def held_now(reading: Reading, holds: Sequence[Hold]) -> list[Hold]:
+    """Return *holds* with the names of the builders that their patterns select now.
+
+    A pattern that matches nothing any more selects what it did.
+    """
+    found = []
+    for one in holds:
+        try:
+            now = selection(reading, one.selectors)
+        except BadParameter:
+            found.append(one)
+            continue
+        narrows = one.builders or one.tags
+        names = (now.names or frozenset()) if narrows else None
+        found.append(replace(one, names=names, excluded=now.excluded))
+    return found
 
 
 def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> set[str]:

@@ -18,6 +18,8 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import IF_PLAN
+from buildbot_selfserve.permissions import HOLD
+from buildbot_selfserve.permissions import RELEASE
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views import words
 from buildbot_selfserve.views.read_request import ReadRequest
@@ -35,6 +37,8 @@ _GROUPS: dict[Outcome, tuple[str, str]] = {
     "would_cancel": ("Cancel", "pending request"),
     "would_stop": ("Stop", "running build"),
     "would_reprioritize": ("Change the priority", "request"),
+    "would_hold": ("Hold", "pending request"),
+    "would_release": ("Release", "pending request"),
     "denied": ("Not allowed", "builder"),
     "left_out": ("Leave alone", "builder"),
 }
@@ -44,6 +48,7 @@ _GROUPS: dict[Outcome, tuple[str, str]] = {
 _TITLES = {"new_build_at_revision": "new builds"}
 #: What the page shows anyway of what was asked for.
 _SHOWN = frozenset({"branch", "revision", "bid", "brid", "count", "priority"})
+_ABOUT_HOLDS = frozenset({HOLD.action, RELEASE.action})
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ def groups(outcomes: Iterable[RequestOutcome]) -> tuple[Group, ...]:
 def back(job: Job) -> tuple[str, ...]:
     """Return the segments of the path of what a job request is about, below the branch."""
     what = job.what
+    if job.action in _ABOUT_HOLDS:
+        return ("hold",)
     if "bid" in what:
         return ("build", str(what["bid"]))
     if "brid" in what:
@@ -141,6 +148,8 @@ def answer(
         "groups": groups(planned.job.requests),
         "back": back(planned.job),
         "title": _title(planned.job.action),
+        "acts": _acts(planned),
+        "word": _word(planned.job.action, form.method),
         "given": {name: value for name, value in planned.job.what.items() if name not in _SHOWN},
         "branch": {"name": planned.job.branch},
         "json_url": "",
@@ -148,6 +157,20 @@ def answer(
     context = {**page_context(read_request), **told}
     body = render.page(reader.templates, "plan.html", site, context)
     return Response(412 if changed else 200, render.HTML_TYPE, body)
+
+
+def _acts(planned: PlannedReceipt) -> bool:
+    """Return whether anything would be done; a hold is one also while nothing waits."""
+    if planned.job.action in _ABOUT_HOLDS:
+        return planned.changes
+    return any(one.outcome not in NOTHING_DONE for one in planned.job.requests)
+
+
+def _word(action: str, method: str) -> str:
+    """Return what stands on the button that does it."""
+    if action in _ABOUT_HOLDS:
+        return "Hold" if action == HOLD.action else "Release"
+    return {"DELETE": "Cancel", "PUT": "Change priority"}.get(method, "Build")
 
 
 def _title(action: str) -> str:

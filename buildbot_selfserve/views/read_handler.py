@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,12 +16,14 @@ from buildbot_selfserve.control.explain.collect import unpickled
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import JobDetail
 from buildbot_selfserve.model import Jobs
 from buildbot_selfserve.model import LastGreen
@@ -205,9 +208,20 @@ def _answered(
     :raises NotFound: as ``_value`` does
     """
     found, value = _value(route.handler, read_request, reading)
-    if route.beside is None or read_request.form != "html":
+    if read_request.form != "html":
         return found, value, {}
-    return found, value, {"beside": route.beside(_context(read_request, reading), **found)}
+    shown = _holds(found, reading)
+    if route.beside is not None:
+        shown["beside"] = route.beside(_context(read_request, reading), **found)
+    return found, value, shown
+
+
+def _holds(found: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """Return the holds of its branch for a page, if there are some that can be told of."""
+    with suppress(Unavailable):
+        if "branch" in found:
+            return {"holds": reading.journal.holds(found["branch"])}
+    return {}
 
 
 def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
@@ -237,6 +251,16 @@ def ask_history(
 ) -> Any:
     """Return what *function* returns of the history and *arguments*, for a planner."""
     return reader.read(site, lambda reading: function(reading.history, *arguments))
+
+
+def holds_now(reader: Reader, site: Site) -> list[Hold]:
+    """Return the holds of all branches, with the names of their builders of now."""
+
+    def work(reading: Reading) -> list[Hold]:
+        return lookup.held_now(reading, reading.journal.all_holds())
+
+    found: list[Hold] = reader.read(site, work)
+    return found
 
 
 def queue_figures(reader: Reader, site: Site, master_state: bytes) -> QueueFigures:

@@ -20,7 +20,7 @@ class Verb(NamedTuple):
     """An action in words.
 
     :param base: what one asks to do; *past*: what was done. Behind both stands the *target*
-    :param target: ``build``, ``request`` or ``revision``
+    :param target: ``build``, ``request``, ``revision`` or ``branch``
     :param label: names the action where no target follows
     """
 
@@ -65,6 +65,8 @@ VERBS = {
         "revision",
         "Fill in what is missing",
     ),
+    "hold": Verb("hold", "held", "branch", "Hold a branch"),
+    "release": Verb("release", "released", "branch", "End holds"),
 }
 #: Building a set: the name of the set is in that of the action.
 _SET = re.compile(r"new_(.+)_at_revision")
@@ -86,6 +88,9 @@ LABELS = {
     "tags": "Tags",
     "category": "Category",
     "project": "Project",
+    "reason": "Reason",
+    "expires": "Until",
+    "above": "Start from priority",
 }
 OUTCOMES = {
     "stop_sent": "told to stop",
@@ -96,6 +101,8 @@ OUTCOMES = {
     "would_cancel": "would be cancelled",
     "would_stop": "would be stopped",
     "would_reprioritize": "would have another priority",
+    "would_hold": "would be held",
+    "would_release": "would be released",
 }
 #: What was done to a build request, by its outcome.
 DONE_TO = {
@@ -106,6 +113,8 @@ DONE_TO = {
     "stop_sent": "Told to stop",
     "waiting": "Told to stop",
     "reprioritized": "Priority changed",
+    "held": "Held",
+    "released": "Released",
 }
 STATES = {"pending": "waiting"}
 STATUSES = {"ok": "done"}
@@ -209,16 +218,20 @@ def job_words(job: Job) -> tuple[Part, ...]:
 def _job_parts(job: Job) -> Iterator[Part]:
     verb, what = _verb(job.action), job.what
     done = job.status != "running" and any(one.outcome not in _NOT_DONE for one in job.requests)
+    # a hold is one also while nothing waits
+    done = done or (verb.target == "branch" and job.status == "ok")
     tried = "tried" if job.status == "failed" else "asked"
     yield Part(f"{verb.past} " if done else f"{tried} to {verb.base} ")
-    if verb.target == "revision" or "revision" in what:
+    if verb.target == "branch":
+        yield Part(job.branch, ("hold",))
+    elif verb.target == "revision" or "revision" in what:
         revision = str(what.get("revision", ""))
         yield Part(revision[:12] or "an unknown revision", ("rev", revision) if revision else ())
     else:
         number = str(what.get("bid" if verb.target == "build" else "brid", ""))
         name = f"{verb.target} {number}" if number else f"a {verb.target}"
         yield Part(name, (verb.target, number) if number else ())
-    yield Part(_with_builders(job))
+    yield Part("" if verb.target == "branch" else _with_builders(job))
     if "priority" in what and job.action.startswith("reprioritize"):
         yield Part(f" to {what['priority']}")
     if int(what.get("count") or 1) > 1:

@@ -14,6 +14,7 @@ from buildbot_selfserve.config import configured_or_none
 from buildbot_selfserve.control.branch_setup import BranchSetups
 from buildbot_selfserve.control.branch_setup import watched_branches
 from buildbot_selfserve.control.explain.collect import MasterStates
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
@@ -53,6 +54,7 @@ class Backend:
         jobs: Jobs,
         live: Live,
         metrics: Metrics,
+        holds: Holds,
     ) -> None:
         self.master = master
         self.config = config
@@ -68,7 +70,7 @@ class Backend:
         #: what readers were last told of nouns, until they find that it is outdated
         self._likely: dict[tuple[str, ...], Site] = {}
         self._branch_setups = BranchSetups(master)
-        self._states = MasterStates(master)
+        self._states = MasterStates(master, holds)
 
     @property
     def readers(self) -> Readers:

@@ -229,9 +229,10 @@ class Reads:
         Only where a rule asks for it is a target looked up: another way to a reader. So are the
         builders that were selected.
         """
-        if not route.offers:
+        if not route.shown_offers:
             return {}
-        actions = list(authorization.offered(route.offers, self.backend.site, texts["branch"]))
+        site = self.backend.site
+        actions = list(authorization.offered(route.shown_offers, site, texts["branch"]))
         require_login = self.backend.config.require_login
         decided = {
             action: permission_preview.decision(

@@ -453,6 +453,14 @@ def last_green(
         asked.screen.names([found["revision"]])
 
 
+@command("holds", example="selfserve holds main")
+@branch_argument
+def holds(branch: str) -> None:
+    """List the holds of a branch."""
+    asked = invocation()
+    asked.screen.holds(asked.client().holds(branch))
+
+
 COMMANDS = [
     pushes,
     status,
@@ -466,6 +474,7 @@ COMMANDS = [
     is_done,
     why,
     queue,
+    holds,
     jobs,
     job,
 ]

@@ -24,6 +24,7 @@ from buildbot_selfserve.client.rows import FAILED_STATES
 from buildbot_selfserve.client.rows import BuilderHealth
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Health
+from buildbot_selfserve.client.rows import Hold
 from buildbot_selfserve.client.rows import Job
 from buildbot_selfserve.client.rows import JobDetail
 from buildbot_selfserve.client.rows import LogLine
@@ -320,6 +321,17 @@ class Screen:
             columns = ("OUTCOME", "BUILDER", "REQUEST", "REVISION", "PRIORITY", "NOTE")
             self.table(columns, map(_planned, plan["requests"]))
 
+    def holds(self, holds: Sequence[Hold]) -> None:
+        """Show the holds of a branch."""
+        if self.as_json:
+            self.value(holds)
+            return
+        if not holds:
+            self.line("Nothing is held.")
+            return
+        columns = ("UNTIL", "HELD", "WHO", "BUILDERS", "PASSES FROM", "REASON")
+        self.table(columns, (_hold(one, self.moment) for one in holds))
+
     def permissions(self, found: Permissions) -> None:
         """Show what the user may do."""
         if self.as_json:
@@ -487,6 +499,14 @@ def _worker_set(one: WorkerSet) -> tuple[object, ...]:
     waits = (None if wait is None else _span(wait) for wait in (one["p50"], one["p90"]))
     busy = f"{one['busy']} of {len(one['workers'])}"
     return one["waiting"], busy, _span(one["oldest"]), *waits, ", ".join(one["workers"])
+
+
+def _hold(hold: Hold, moment: Callable[[int], str]) -> Sequence[object]:
+    tags = [f"tag {one}" for one in hold["tags"]]
+    without = [f"not {one}" for one in hold["exclude_builders"]]
+    which = ", ".join([*hold["builders"], *tags, *without]) or "all"
+    above = "" if hold["above"] is None else f"priority {hold['above']}"
+    return moment(hold["expires"]), hold["waiting"], hold["who"], which, above, hold["reason"]
 
 
 def _queued(one: QueuedRequest, moment: Callable[[int], str]) -> tuple[object, ...]:

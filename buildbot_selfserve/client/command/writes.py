@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from buildbot_selfserve.client.command.reads import revision_argument
 from buildbot_selfserve.client.command.selecting import selection_of
 from buildbot_selfserve.client.command.selecting import selectors
 from buildbot_selfserve.client.command.selecting import with_options
+from buildbot_selfserve.client.command.times import ending
+from buildbot_selfserve.client.command.times import span
 from buildbot_selfserve.client.rows import went_wrong
 from buildbot_selfserve.client.texts import decoded
 
@@ -435,6 +438,64 @@ def _built(
     return _sent(invocation().client().build_set, branch, revision, name, **selected, **options)
 
 
+# a negative priority looks like an option
+@command("hold", example="selfserve hold main --reason 'the lab moves' --for 2h")
+@branch_argument
+@click.option("--reason", metavar="TEXT", required=True, help="Why; everybody sees it.")
+@click.option("--for", "seconds", type=span, metavar="SPAN", help="How long: 90m, 2h or 3d.")
+@click.option("--until", type=ending, metavar="TIME", help="When it ends.")
+@selectors
+@click.option(
+    "--above", type=int, metavar="N", help="Start what has this priority or a higher one."
+)
+@sending
+def hold(
+    branch: str,
+    reason: str,
+    seconds: int | None,
+    until: int | None,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Keep pending requests of a branch from starting for a while.
+
+    New ones wait as well, and what runs goes on. A hold with the same builders is replaced. It ends
+    by itself, after 30 days at most.
+    """
+    if (seconds is None) == (until is None):
+        raise click.UsageError("Give one of --for, --until.")
+    return _sent(
+        invocation().client().hold,
+        branch,
+        spared=("left_out",),
+        reason=reason,
+        expires=until if seconds is None else int(time.time()) + seconds,
+        **selection_of(builders, tags, exclude),
+        **options,
+    )
+
+
+@command("release", example="selfserve release main")
+@branch_argument
+@selectors
+@sending
+def release(
+    branch: str,
+    builders: tuple[str, ...],
+    tags: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """End the holds of a branch.
+
+    With --builders, --tags or --exclude, end only the one with the same patterns.
+    """
+    selected = selection_of(builders, tags, exclude)
+    return _sent(invocation().client().release, branch, **selected, **options)
+
+
 COMMANDS = [
     rebuild,
     rerun,
@@ -445,4 +506,6 @@ COMMANDS = [
     _set_command("nightly"),
     _set_command("pgo"),
     build_set,
+    hold,
+    release,
 ]

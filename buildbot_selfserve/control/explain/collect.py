@@ -24,6 +24,8 @@ from twisted.internet import defer
 from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control import virtual_builder_names
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.model import LiveBuild
 from buildbot_selfserve.model import LiveBuilder
 from buildbot_selfserve.model import LiveLock
@@ -42,10 +44,14 @@ ANYWHERE = ""
 
 
 class MasterStates:
-    """Takes down the state of a master for all who want to know it."""
+    """Takes down the state of a master for all who want to know it.
 
-    def __init__(self, master: Any) -> None:
+    :param holds: those that it keeps to
+    """
+
+    def __init__(self, master: Any, holds: Holds) -> None:
         self._master = master
+        self._holds = holds
         self._configured = Configured()
         self._pickled = b""
         self._good_until = 0.0
@@ -72,7 +78,8 @@ class MasterStates:
                 break
             busy += time.monotonic() - begun
             await task.deferLater(self._master.reactor, 0)
-        self._pickled = _pickled((self._configured.pickled, state._replace(builders={})))
+        state = state._replace(builders={}, holds=self._holds.now)
+        self._pickled = _pickled((self._configured.pickled, state))
         now = time.monotonic()
         self._good_until = now + SHARED_FOR * (busy + now - begun)
         return self._pickled
@@ -114,9 +121,11 @@ class Configured:
     """The builders as the configuration has them: they are made once for each.
 
     :ivar pickled: the same for a reader
+    :ivar aliases: the names of virtual builders that the configuration gives, by builder
     """
 
     def __init__(self) -> None:
+        self.aliases: dict[str, tuple[str, ...]] = {}
         self.builders: dict[int, LiveBuilder] = {}
         self.pickled = _pickled({})
         self._made_of: list[Any] = []
@@ -133,11 +142,14 @@ class Configured:
             return
         hooks = ("select_next_worker",) if chooses else ()
         found: dict[int, LiveBuilder] = {}
+        aliases: dict[str, tuple[str, ...]] = {}
         for builder_id, builder in list(by_id.items()):
             if builder.config is not None:
                 found[builder_id] = _builder(builder_id, builder.config, hooks)
+                its = virtual_builder_names.names(master, builder.name, {})
+                aliases |= {builder.name: its} if its else {}
             yield
-        self.builders, self._made_of = found, made_of
+        self.builders, self.aliases, self._made_of = found, aliases, made_of
         self.pickled = _pickled(found)
 
 
@@ -183,6 +195,7 @@ def collect(master: Any, configured: Configured) -> Iterator[MasterState | None]
         locks=locks.found,
         builds=tuple(locks.with_names(running.found)),
         starting=buildbot_private.starting_requests(botmaster),
+        aliases=configured.aliases,
     )
 
 

@@ -175,7 +175,9 @@ class Forecaster:
     @cached_property
     def _simulated(self) -> dict[int, PendingRequest]:
         """Return what is played through, by id, in the order in which it is built."""
-        ordered = sorted(self._requests.values(), key=lambda one: (-one.priority, one.request_id))
+        held = self._explainer.holds
+        some = (one for one in self._requests.values() if one.request_id not in held)
+        ordered = sorted(some, key=lambda one: (-one.priority, one.request_id))
         counted: Counter[int] = Counter()
         found: dict[int, PendingRequest] = {}
         for one in ordered:

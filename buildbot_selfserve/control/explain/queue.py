@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from buildbot_selfserve.answers import ReasonCode
+from buildbot_selfserve.control import held_requests
 from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.explain.reasons import Explainer
 from buildbot_selfserve.history import History
@@ -125,7 +126,9 @@ def _set_name(workers: Sequence[str]) -> str:
 
 def _explainer(history: History, state: MasterState) -> Explainer:
     enforcing = [one for one, builder in state.builders.items() if builder.enforces_worker]
-    return Explainer(state, history.pending(state.master_id, enforcing))
+    pending = history.pending(state.master_id, enforcing)
+    holds = held_requests.by_request(history, state.holds, pending, state.aliases)
+    return Explainer(state, pending, holds)
 
 
 class _Assembly:

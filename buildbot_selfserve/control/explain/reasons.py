@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 
 from buildbot_selfserve.answers import ReasonCode
 from buildbot_selfserve.model import BuildLink
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import LiveBuild
 from buildbot_selfserve.model import LiveBuilder
 from buildbot_selfserve.model import LiveLock
@@ -45,6 +47,8 @@ _LASTING: tuple[ReasonCode, ...] = (
     "worker_not_connected",
     "held_back_by_configuration",
 )
+
+_NO_HOLDS: Mapping[int, Hold] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -83,23 +87,30 @@ class Explainer:
 
     :param state: of the master that is asked
     :param pending: what waits on all masters
+    :param holds: the hold that keeps each request from starting, of those that one does, by id
     """
 
-    def __init__(self, state: MasterState, pending: Pending) -> None:
+    def __init__(
+        self, state: MasterState, pending: Pending, holds: Mapping[int, Hold] = _NO_HOLDS
+    ) -> None:
         self.state = state
         self.pending = pending
+        self.holds = holds
         #: the places of the requests of a builder that may go to a worker
         self._competing: dict[tuple[int, str], list[int]] = {}
         self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
 
     @cached_property
     def queues(self) -> dict[int, list[PendingRequest]]:
-        """Return the pending requests of each builder in the order in which they are built."""
+        """Return the pending requests of each builder in the order in which they are built.
+
+        Those that are held come behind all others.
+        """
         found: dict[int, list[PendingRequest]] = {}
         for one in self.pending.requests:
             found.setdefault(one.builder_id, []).append(one)
         for its in found.values():
-            its.sort(key=lambda one: (-one.priority, one.request_id))
+            its.sort(key=lambda one: (one.request_id in self.holds, -one.priority, one.request_id))
         return found
 
     @cached_property
@@ -135,6 +146,14 @@ class Explainer:
         """Return why *request* waits; *in_brief*, only the first reason needs to be right."""
         if request.request_id in self.state.starting:
             return (Reason("starting", "Its build is starting", blocking=False),)
+        hold = self.holds.get(request.request_id)
+        if hold is not None:
+            held = _held(hold)
+            return (held,) if in_brief else (held, *self._unheld(request, in_brief))
+        return self._unheld(request, in_brief)
+
+    def _unheld(self, request: PendingRequest, in_brief: bool) -> tuple[Reason, ...]:
+        """Return why *request* waits, apart from holds."""
         builder = self.state.builders.get(request.builder_id)
         if builder is None:
             elsewhere = self._elsewhere(request)
@@ -638,6 +657,14 @@ class Explainer:
     def _is_starting(self, name: str) -> bool:
         worker = self.state.workers.get(name)
         return worker is not None and worker.is_latent
+
+
+def _held(hold: Hold) -> Reason:
+    which = ", ".join(one for patterns in hold.selectors.values() for one in patterns)
+    what = f"Branch {hold.branch} ({which})" if which else f"Branch {hold.branch}"
+    return Reason(
+        "held", f"{what} is held by {hold.who}: {hold.reason}", until=hold.expires, who=hold.who
+    )
 
 
 def _knows(reasons: Sequence[Reason]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
 
+from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.rights import Rights
 
 Found = TypeVar("Found")
@@ -21,12 +22,14 @@ class PlanContext:
     :param who: the user who sent the job request
     :param rights: theirs
     :param ask: asks a reader: calls a function there with the history and further arguments
+    :param holds: those that this master keeps to
     """
 
     master: Any
     who: str
     rights: Rights
     ask: Callable[..., Awaitable[Any]]
+    holds: Holds
 
     async def read(self, function: Callable[..., Found], *arguments: Any) -> Found:
         """Return what ``function(history, *arguments)`` returns in a reader."""

@@ -1,0 +1,64 @@
+"""Finds the pending build requests that holds keep from starting; runs in a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from buildbot_selfserve.control import request_places
+from buildbot_selfserve.history import History
+from buildbot_selfserve.model import HeldRequest
+from buildbot_selfserve.model import Hold
+from buildbot_selfserve.model import Pending
+from buildbot_selfserve.model import PendingRequest
+from buildbot_selfserve.model import RequestPlace
+
+#: The names of virtual builders that the configuration gives to the builds of a builder, by name.
+Aliases = Mapping[str, Sequence[str]]
+
+
+def by_request(
+    history: History, holds: Iterable[Hold], pending: Pending, aliases: Aliases
+) -> dict[int, Hold]:
+    """Return the hold that keeps each request from starting, by request.
+
+    Of several, the one that ends last. What a build waits for that runs is not held.
+    """
+    found: dict[int, Hold] = {}
+    for hold in sorted(holds, key=lambda one: one.expires):
+        for one in _held_by(history, hold, pending, aliases):
+            found[one.request_id] = hold
+    return found
+
+
+def of_holds(history: History, holds: Sequence[Hold], aliases: Aliases) -> list[HeldRequest]:
+    """Return the requests that one of *holds* keeps from starting, or would, by id."""
+    pending = history.pending(0, ())
+    held = by_request(history, holds, pending, aliases)
+    return [
+        HeldRequest(one.request_id, pending.builders[one.builder_id])
+        for one in pending.requests
+        if one.request_id in held
+    ]
+
+
+def _held_by(
+    history: History, hold: Hold, pending: Pending, aliases: Aliases
+) -> list[PendingRequest]:
+    branch = history.site.branch(hold.branch)
+    if branch is None:
+        return []  # it is not configured any more
+    some = [one for one in pending.requests if not one.waited_for]
+    its = history.on_branch(branch, {one.buildset_id for one in some})
+    places: Mapping[int, RequestPlace] = {}
+    if hold.names is not None or hold.excluded:
+        places = request_places.of_buildsets(history.connection, its)
+    found = []
+    for one in some:
+        if one.buildset_id in its:
+            name = pending.builders[one.builder_id]
+            given = places.get(one.buildset_id, RequestPlace()).names
+            if hold.covers((name, *aliases.get(name, ()), *given), one.priority):
+                found.append(one)
+    return found

@@ -1,0 +1,331 @@
+"""Keeps held build requests from starting, on this master.
+
+The holds stand in the journal, and each master that shares it remembers them: it looks every few
+seconds whether they are others, in a reader. Nothing is asked for each request: what a hold looks
+at of one never changes, and is read once from the master's database, which Buildbot asks for the
+unclaimed requests of the same builder a moment before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet import task
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control import request_places
+from buildbot_selfserve.control import virtual_builder_names
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Hold
+from buildbot_selfserve.model import RequestPlace
+from buildbot_selfserve.model import Site
+
+#: Seconds between two looks for the holds that other masters have made or ended, and while they are
+#: not known yet.
+INTERVAL, FIRST_INTERVAL = 3.0, 0.1
+#: Seconds after its start in which a master that does not know the holds yet starts nothing. A
+#: journal that cannot be read must not stop a whole farm.
+START_PATIENCE = 60.0
+#: So many buildsets are remembered with what holds look at.
+MOST_PLACES = 20_000
+#: So many builders are looked at before others have their turn.
+BATCH = 20
+
+
+class Holds:
+    """The holds that this master keeps to.
+
+    :param clock: the reactor, by the monotonic clock
+    :param look: reads the holds of now, with the names of their builders
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param site: returns what is configured of branches
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        master: Any,
+        clock: IReactorTime,
+        look: Callable[[], Awaitable[Sequence[Hold]]],
+        write: Callable[..., Awaitable[Any]],
+        site: Callable[[], Site],
+    ) -> None:
+        self.write = write
+        self._master = master
+        self._clock = clock
+        self._look_up = look
+        self._site = site
+        #: by key; ``None`` until they are known
+        self._holds: dict[str, Hold] | None = None
+        #: counts what this master has made and ended: a look that began before knows nothing of it
+        self._changes = 0
+        #: with their branches, as those are configured; ``None`` until somebody asks
+        self._on_branches: tuple[tuple[Hold, Branch], ...] | None = None
+        #: there may be new builders, of which it is not known whether patterns select them
+        self._has_new_builders = False
+        #: what holds look at of a buildset; *same*: equal places are one object
+        self._places: dict[int, RequestPlace] = {}
+        self._same: dict[RequestPlace, RequestPlace] = {}
+        #: the builders that have been kept from requests, by name
+        self._held_up: set[str] = set()
+        self._unfilter: Callable[[], None] | None = None
+        self._consumers: list[Any] = []
+        self._timers: list[Any] = []
+        self._next_look: Any = None
+        self._started = 0.0
+        #: something was held because it could not be told whether it is to be
+        self._unsure = False
+
+    # -- life
+
+    def start(self, start_consuming: Callable[..., Any]) -> None:
+        """Keep to the holds from now on.
+
+        :param start_consuming: of the master's message queue
+        """
+        self._started = self._clock.seconds()
+        self._unfilter = buildbot_private.filter_requests(self._master.botmaster.brd, self.held)
+        consuming = defer.maybeDeferred(
+            start_consuming, self._reprioritized, ("buildrequests", None, "update")
+        )
+        consuming.addCallbacks(self._consumers.append, self._not_told)
+        self._plan_look(0.0)
+
+    def stop(self) -> None:
+        """Hold nothing any more, unless the master stops: then nothing is to start, either."""
+        if self._unfilter is None:
+            return
+        unfilter, self._unfilter = self._unfilter, None
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+        self._timers = []
+        for consumer in self._consumers:
+            consumer.stopConsuming()
+        self._consumers = []
+        if self._master.running:
+            unfilter()
+            self._holds = {}
+            self._look_again()
+
+    def reconfigured(self) -> None:
+        """Follow the configuration of now: branches may be others, and there may be new builders.
+
+        Until the next look has told of those, a hold of some builders is taken to be about them.
+        """
+        self._on_branches = None
+        if self._unfilter is not None:
+            self._has_new_builders = bool(self._holds)
+            self._plan_look(0.0)
+
+    def _not_told(self, failure: Any) -> None:
+        self.log.failure("selfserve: changes of priorities are not heard of", failure)
+
+    def _reprioritized(self, key: Any, message: Mapping[str, Any]) -> None:
+        """Look again for what may have got a priority with which it passes."""
+        if any(hold.above is not None for hold in self.now):
+            self._look_again()
+
+    # -- what is known
+
+    @property
+    def now(self) -> tuple[Hold, ...]:
+        """Return the holds that last, the one that ends first first."""
+        now = time.time()
+        found = (self._holds or {}).values()
+        return tuple(sorted((one for one in found if one.lasts(now)), key=lambda o: o.expires))
+
+    def put(self, hold: Hold) -> None:
+        """Keep to *hold*, which stands in the journal, from now on."""
+        self._take({**(self._holds or {}), hold.key: hold}, self._holds is not None)
+        self._plan_end()
+
+    def release(self, some: Iterable[Hold]) -> None:
+        """Forget *some* holds, which stand in the journal no more."""
+        keys = {one.key for one in some}
+        left = {key: one for key, one in (self._holds or {}).items() if key not in keys}
+        self._take(left, self._holds is not None)
+
+    def _take(self, holds: dict[str, Hold], known: bool) -> None:
+        self._changes += 1
+        if known:
+            self._follow(holds)
+
+    def _follow(self, holds: dict[str, Hold]) -> None:
+        """Keep to *holds*, and look again for what earlier ones have held."""
+        if holds == self._holds and all(
+            (one.names, one.excluded) == (holds[key].names, holds[key].excluded)
+            for key, one in (self._holds or {}).items()
+        ):
+            return
+        self._holds = holds
+        self._on_branches = None
+        self._look_again()
+
+    def _plan_look(self, seconds: float) -> None:
+        if self._next_look is not None and self._next_look.active():
+            self._next_look.cancel()
+        self._timers = [one for one in self._timers if one.active()]
+        self._next_look = self._clock.callLater(seconds, self._look)
+        self._timers.append(self._next_look)
+
+    def _plan_end(self) -> None:
+        """Look again when the next hold ends; that the wall clock was set, a later look sees."""
+        ends = min((one.expires for one in self.now), default=None)
+        if ends is not None and ends - time.time() < INTERVAL:
+            self._timers.append(
+                self._clock.callLater(max(0.0, ends - time.time()) + 0.01, self._drop_ended)
+            )
+
+    def _look(self) -> None:
+        looking = defer.Deferred.fromCoroutine(self._looked())
+        looking.addErrback(lambda failure: self.log.failure("selfserve: holds", failure))
+
+    async def _looked(self) -> None:
+        changes = self._changes
+        try:
+            found: Sequence[Hold] | None = await self._look_up()
+        except Unavailable:
+            found = None  # what is remembered counts
+        if self._unfilter is None:
+            return  # stopped meanwhile
+        now = time.time()
+        if found is not None and changes == self._changes:
+            self._follow({one.key: one for one in found if one.lasts(now)})
+        else:
+            self._drop_ended()
+        if self._holds is None and self._waited_long:
+            self.log.error(
+                "selfserve: the holds cannot be read; builds start without them until they can"
+            )
+            self._look_again()
+        if self._unsure or self._has_new_builders:
+            self._unsure = self._has_new_builders = False
+            self._look_again()
+        self._plan_end()
+        unknown = self._holds is None and not self._waited_long
+        self._plan_look(FIRST_INTERVAL if unknown else INTERVAL)
+
+    def _drop_ended(self) -> None:
+        """Forget the holds that have ended."""
+        now = time.time()
+        if self._holds is not None:
+            self._follow({key: one for key, one in self._holds.items() if one.lasts(now)})
+
+    @property
+    def _waited_long(self) -> bool:
+        return self._clock.seconds() - self._started > START_PATIENCE
+
+    def _look_again(self) -> None:
+        """Let the builders choose again that have been kept from requests."""
+        names, self._held_up = self._held_up, set()
+        names &= set(self._master.botmaster.builders)
+        if names:
+            self._master.botmaster.brd.maybeStartBuildsOn(sorted(names))
+
+    # -- which requests
+
+    @defer.inlineCallbacks
+    def held(self, builder: Any, requests: Sequence[Mapping[str, Any]]) -> Any:
+        """Return the ids of those unclaimed *requests* of *builder* that must not start now.
+
+        What a build waits for that runs belongs to that build, and goes on with it.
+        """
+        rest = [one for one in requests if not one["waited_for"]]
+        if self._holds is None and not self._waited_long:
+            return self._remember(builder, {one["buildrequestid"] for one in rest})
+        if not self._lasting():
+            return frozenset()
+        yield self._learn({one["buildsetid"] for one in rest})
+        names, lasting = self._names(builder), self._lasting()
+        # thousands of requests have few places and priorities
+        decided: dict[tuple[int, int], bool] = {}
+        ids = set()
+        for one in rest:
+            place, priority = self._places.get(one["buildsetid"]), one["priority"]
+            key = (id(place), priority)
+            if key not in decided:
+                decided[key] = self._is_held(names, lasting, place, priority)
+            if decided[key]:
+                ids.add(one["buildrequestid"])
+        return self._remember(builder, ids)
+
+    def _remember(self, builder: Any, ids: Collection[int]) -> Collection[int]:
+        if ids:
+            self._held_up.add(builder.name)
+        return ids
+
+    def _lasting(self) -> tuple[tuple[Hold, Branch], ...]:
+        """Return the holds that last, each with its branch as it is configured.
+
+        A branch that is not configured any more has no requests.
+        """
+        if not self._holds:
+            return ()
+        if self._on_branches is None:
+            site = self._site()
+            found = ((one, site.branch(one.branch)) for one in self._holds.values())
+            self._on_branches = tuple((one, its) for one, its in found if its is not None)
+        now = time.time()
+        return tuple((one, branch) for one, branch in self._on_branches if one.lasts(now))
+
+    @defer.inlineCallbacks
+    def _learn(self, buildset_ids: Collection[int]) -> Any:
+        """Read what holds look at of buildsets of which that is not known.
+
+        What cannot be read is held until the next look; but then Buildbot cannot claim it, either.
+        """
+        unknown = [one for one in buildset_ids if one not in self._places]
+        if not unknown:
+            return
+        try:
+            found = yield self._master.db.pool.do(request_places.of_buildsets, unknown)
+        except Exception:
+            self.log.failure("selfserve: it cannot be told whether build requests are held")
+            self._unsure = True
+            return
+        if len(self._places) + len(found) > MOST_PLACES:
+            self._places = {one: its for one, its in self._places.items() if one in buildset_ids}
+            self._same = {one: one for one in self._places.values()}
+        for buildset_id, place in found.items():
+            self._places[buildset_id] = self._same.setdefault(place, place)
+
+    def _names(self, builder: Any) -> tuple[str, ...]:
+        return (builder.name, *virtual_builder_names.names(self._master, builder.name, {}))
+
+    async def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of virtual builders that the configuration gives, by builder."""
+        found: dict[str, tuple[str, ...]] = {}
+        for number, name in enumerate(list(self._master.botmaster.builders)):
+            if number % BATCH == 0:
+                await task.deferLater(self._master.reactor, 0)  # others have their turn
+            its = virtual_builder_names.names(self._master, name, {})
+            found |= {name: its} if its else {}
+        return found
+
+    def _is_held(
+        self,
+        names: tuple[str, ...],
+        lasting: Sequence[tuple[Hold, Branch]],
+        place: RequestPlace | None,
+        priority: int,
+    ) -> bool:
+        if place is None:
+            return bool(lasting)
+        return any(
+            hold.covers((*names, *place.names), priority, self._has_new_builders)
+            and place.is_on(branch)
+            for hold, branch in lasting
+        )

@@ -1,0 +1,119 @@
+"""Plans holds, and their ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from twisted.internet import task
+
+from buildbot_selfserve.control import held_requests
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import convergent
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.journal import holds as journal_holds
+from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Hold
+from buildbot_selfserve.model import HoldChange
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Selection
+
+#: So many holds a branch may have.
+MOST_HOLDS = 50
+#: So many builders are asked about before others have their turn.
+BATCH = 10
+#: So many of the builders that are denied are named.
+MOST_NAMED = 5
+
+
+@convergent
+async def hold(
+    ctx: PlanContext,
+    branch: Branch,
+    selection: Selection,
+    *,
+    reason: str,
+    expires: int,
+    above: int | None,
+) -> Plan:
+    """Plan to keep pending requests of *branch* from starting until a time.
+
+    :param expires: epoch seconds
+    :param above: the priority from which requests start all the same
+    :raises Forbidden: the user may not hold all of the builders
+    :raises Refused: the branch has too many holds
+    """
+    await _require_rights(ctx, selection)
+    made = _new(branch, selection, reason, ctx.who, expires, above)
+    its = await _holds_of(ctx, branch)
+    before = tuple(one for one in its if one.key == made.key)
+    if not before and len(its) >= MOST_HOLDS:
+        raise Refused(f"Branch {branch.name} has {len(its)} holds already", "end some of them")
+    waiting = await ctx.read(held_requests.of_holds, [made], await ctx.holds.aliases())
+    return Plan(holding=HoldChange(made, before, tuple(waiting)))
+
+
+@convergent
+async def release(ctx: PlanContext, branch: Branch, selection: Selection) -> Plan:
+    """Plan to end the holds of *branch*: all of them, or the one with the same selectors.
+
+    :raises Forbidden: the user may not hold all of their builders
+    """
+    its = await _holds_of(ctx, branch)
+    if any(selection.patterns.values()):
+        wanted = _new(branch, selection, "", "", 0, None).key
+        its = [one for one in its if one.key == wanted]
+    if not its:
+        await _require_rights(ctx, selection)
+        return Plan(nothing=f"Branch {branch.name} has no such hold")
+    for one in its:
+        await _require_rights(ctx, one.selection)
+    waiting = await ctx.read(held_requests.of_holds, its, await ctx.holds.aliases())
+    return Plan(holding=HoldChange(None, tuple(its), tuple(waiting)))
+
+
+def _new(
+    branch: Branch, selection: Selection, reason: str, who: str, expires: int, above: int | None
+) -> Hold:
+    patterns = selection.patterns
+    return Hold(
+        branch.name,
+        reason,
+        who,
+        int(time.time()),
+        expires,
+        builders=patterns.get("builders", ()),
+        tags=patterns.get("tags", ()),
+        exclude_builders=patterns.get("exclude_builders", ()),
+        above=above,
+        names=selection.names if patterns.get("builders") or patterns.get("tags") else None,
+        excluded=selection.excluded,
+    )
+
+
+async def _holds_of(ctx: PlanContext, branch: Branch) -> list[Hold]:
+    """Return the holds of *branch* that last, as the journal has them now."""
+    every: Iterable[Hold] = await ctx.holds.write(journal_holds.every)
+    now = time.time()
+    return [one for one in every if one.branch == branch.name and one.lasts(now)]
+
+
+async def _require_rights(ctx: PlanContext, selection: Selection) -> None:
+    """Check that the user may hold each of the builders that are selected.
+
+    :raises Forbidden: some they may not
+    """
+    built = await ctx.rights.built_names()
+    names = built if selection.names is None else selection.names
+    denied = []
+    for number, name in enumerate(sorted(names - selection.excluded)):
+        if number % BATCH == 0:
+            await task.deferLater(ctx.master.reactor, 0)  # others have their turn
+        if not await ctx.rights.may(Builder(0, name)):
+            denied.append(name)
+    if denied:
+        more = len(denied) - MOST_NAMED
+        named = ", ".join(denied[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        raise Forbidden("You may not hold all of these builders", f"not allowed: {named}")
