@@ -119,8 +119,9 @@ def test_operators_are_told_how_many_reads_may_wait() -> None:
     assert told in (generate.ROOT / "docs" / "operators.md").read_text()
 
 
-def test_the_tests_that_show_what_is_claimed_exist() -> None:
-    claims = (generate.ROOT / "docs/security.md").read_text()
+@pytest.mark.parametrize("name", ["docs/security.md", "docs/testing.md"])
+def test_the_tests_that_show_what_is_claimed_exist(name: str) -> None:
+    claims = (generate.ROOT / name).read_text()
     named = re.findall(r"`((?:browser/)?test_[a-z_]+\.py)`", claims)
     assert len(set(named)) > 10
     assert [name for name in named if not (generate.ROOT / "tests" / name).exists()] == []
@@ -132,9 +133,11 @@ def test_the_tests_that_show_what_is_claimed_exist() -> None:
         "README.md",
         "CONTRIBUTING.md",
         "SECURITY.md",
+        "docs/migrating.md",
         "docs/multimaster.md",
         "docs/operators.md",
         "docs/security.md",
+        "docs/testing.md",
     ],
 )
 def test_links_lead_somewhere(name: str) -> None:
