@@ -624,7 +624,9 @@ class RequestOutcome(_RequestOutcome, total=False):
     """What happened to a build request, or would happen."""
 
     revision: Annotated[
-        str | None, "What it would build; null when unknown. Only in plans, of would_create."
+        str | None,
+        "What it would build, null when unknown, of would_create. Of other outcomes only where the"
+        " job request is about several revisions.",
     ]
     priority: Annotated[int, "The priority that it would have. Only in plans."]
 
@@ -676,14 +678,18 @@ class Job(_Sending, _Ending, _MadeBuildsets):
     """A job request, as the journal has it."""
 
 
-class RequestOutcomeNow(_RequestOutcome):
-    """What happened to a build request, and what it has come to by now."""
-
+class _RequestOutcomeNow(_RequestOutcome):
     state: Annotated[
         str | None,
         "Its state now: pending, running, or the name of its result; null if there is no request.",
     ]
     results: Annotated[int | None, f"{_RESULT} Null until it has ended."]
+
+
+class RequestOutcomeNow(_RequestOutcomeNow, total=False):
+    """What happened to a build request, and what it has come to by now."""
+
+    revision: Annotated[str, "What it builds, where the job request is about several revisions."]
 
 
 class JobBodyNow(TypedDict):
@@ -740,6 +746,73 @@ class PlannedReceipt(TypedDict):
     plan: Annotated[str, "The same as long as the plan is; send it back as if_plan."]
     requests: Annotated[list[RequestOutcome], "What would happen to each build request."]
     buildset_ids: Annotated[list[int], "Always empty."]
+
+
+BisectionStatus = Literal[
+    "running",
+    "found",
+    "flaky",
+    "range_only",
+    "insufficient_data",
+    "cancelled",
+    "failed",
+]
+RangeState = Literal["passed", "failed", "flaky", "exception", "pending", "running", "untested"]
+
+
+class TestedRevision(TypedDict):
+    """A revision of a bisection's range."""
+
+    revision: Annotated[str, "The whole revision."]
+    state: Annotated[
+        RangeState,
+        "What is known of it; exception: nothing, though it was tried.",
+    ]
+    build_id: Annotated[int | None, "The id of its latest build with a result; null without any."]
+
+
+class RangeRevision(TestedRevision):
+    """The same, with what Buildbot knows of its change."""
+
+    author: Annotated[str | None, "The author of its newest change; null without any."]
+    subject: Annotated[str, "The first line of the comments of that change."]
+    builds: Annotated[int, "How often it was tried."]
+
+
+class Culprit(TypedDict):
+    """The revision that broke it."""
+
+    revision: Annotated[str, "The whole revision."]
+    author: Annotated[str | None, "The author of its newest change; null without any."]
+    subject: Annotated[str, "The first line of the comments of that change."]
+    when: Annotated[int | None, "When that change was made; null without any. Epoch seconds."]
+    url: Annotated[_Url, "The page of the revision."]
+
+
+class Bisection(TypedDict):
+    """A bisection: how far it has come, or how it ended."""
+
+    status: Annotated[BisectionStatus, "running, or how it ended."]
+    msg: Annotated[str, "The same in a sentence."]
+    job_id: _JobId
+    job_url: Annotated[str, "The path of the job request."]
+    branch: _BranchName
+    buildername: _BuilderName
+    good: Annotated[str, "The revision that passes."]
+    bad: Annotated[str, "The revision that fails."]
+    candidates: Annotated[list[str], "The revisions between the two, oldest first."]
+    low: Annotated[str, "The newest revision before the culprit that is known to pass."]
+    high: Annotated[str, "The first revision after it that is known to fail."]
+    tested: Annotated[list[TestedRevision], "Those that were built, or will be, oldest first."]
+    revisions: Annotated[list[RangeRevision], "All of them, from the good one to the bad one."]
+    next: Annotated[str | None, "The revision that is built next; null if it waits for others."]
+    culprit: Annotated[Culprit | None, "The revision that broke it; null until it is found."]
+    left_steps: Annotated[int, "How many builds are still needed, if all goes well."]
+    confirm: Annotated[int, "How often both edges are built again before the end."]
+    builds: Annotated[int, "The number of builds that it has requested."]
+    who: _Sender
+    when: _Sent
+    completed_at: Annotated[int | None, "When it ended; null before. Epoch seconds."]
 
 
 class Decision(TypedDict):

@@ -59,6 +59,12 @@ REPRIORITIZE_REVISION = Permission(
 HOLD = Permission("hold", None, "builders", "hold", is_named=True)
 RELEASE = Permission("release", None, "builders", "hold", needs=HOLD.action, is_named=True)
 
+#: Looking back over a range of revisions makes many builds, so that it is an action of its own.
+BACKFILL = Permission("backfill", None, "forceschedulers", "force")
+BISECT = Permission("bisect", None, "forceschedulers", "force")
+#: Who may begin a bisection may stop it.
+CANCEL_BISECT = Permission("cancel_bisect", None, "forceschedulers", "force", needs=BISECT.action)
+
 #: In the order in which they are shown.
 PERMISSIONS = (
     REBUILD_BUILD,
@@ -75,6 +81,9 @@ PERMISSIONS = (
     REPRIORITIZE_REVISION,
     HOLD,
     RELEASE,
+    BACKFILL,
+    BISECT,
+    CANCEL_BISECT,
 )
 #: The sets that every branch has.
 NIGHTLY, PGO = USUAL_SETS = ("nightly", "pgo")

@@ -135,6 +135,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         super().startService()
         self.holds.start(self._master.mq.startConsuming)
         self.live.start(self._master.mq.startConsuming)
+        self.jobs.ongoing.listen(self._master.mq.startConsuming)
         self.databases.open(self.config)
         self._takeover_loop.start(GONE_INTERVAL, now=False)
         self.backend.load_tokens()
@@ -153,6 +154,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
                 self.databases.open(self.config)
             self.live.reconfigured()
             self.holds.reconfigured()
+            self.jobs.ongoing.look()
             self._freeze_gc()
 
     @defer.inlineCallbacks

@@ -60,7 +60,7 @@ Config = dict[str, Any]
 globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
-def builder(name: str, command: str = "true", **more: Any) -> Any:
+def builder(name: str, command: Any = "true", **more: Any) -> Any:
     factory = util.BuildFactory([steps.ShellCommand(command=["sh", "-c", command])])
     return util.BuilderConfig(name=name, workernames=["worker"], factory=factory, **more)
 

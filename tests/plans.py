@@ -229,6 +229,8 @@ async def _check_buildset(
     assert marks["owner"] == (order.who, "Self-serve")
     assert marks["selfserve_job"] == (order.job_id, "Self-serve")
     assert marks["selfserve_key"][1] == "Scheduler"
+    if planned.looks_back:
+        assert properties.pop("selfserve_range") == marks["selfserve_job"]
     if not planned.is_copy:
         ids = {name: properties.pop(name) for name in GIVEN_IDS}
         assert [len(ids[name][0]) for name in sorted(ids)] == [14, 32]

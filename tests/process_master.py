@@ -59,6 +59,14 @@ if not hasattr(insert_buildsets, "at_once"):
     insert_buildsets.insert = insert_later
 """
 
+#: A builder that fails at revisions that begin with a letter.
+JUDGED = """
+from tests.harness import builder
+judge = util.Interpolate("case %(prop:revision)s in [a-z]*) exit 1;; esac")
+c["builders"].append(builder("judged", judge))
+c["schedulers"].append(schedulers.Triggerable(name="judges", builderNames=["judged"]))
+"""
+
 
 def _create(folder: Path, db_url: str) -> None:
     """Do what ``buildbot create-master`` does; on SQLite with a copy of what it did before."""

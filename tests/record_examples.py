@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
+from tests.process_master import JUDGED
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
 
@@ -79,6 +80,7 @@ READS = {
     "GET /<branch>/user/<user>": Asked({"branch": "main", "user": "ada"}),
     "GET /search": Asked({}, {"q": REVISION[:8]}),
     "GET /goto": Asked({}, {"build": 1}),
+    "GET /<branch>/bisect/<bisection>": Asked({"branch": "main", "job_id": 0}),
     "GET /jobs": Asked({}, {"num": 2}),
     "GET /jobs/<job>": Asked({"job_id": 1}),
 }
@@ -91,7 +93,7 @@ WITHOUT = {"GET /openapi.json"} | {
 def main() -> int:
     """Record; return 0."""
     with tempfile.TemporaryDirectory() as folder:
-        master = ProcessMaster(Path(folder), selfserve=SELFSERVE, more=RULES)
+        master = ProcessMaster(Path(folder), selfserve=SELFSERVE, more=RULES + JUDGED)
         master.start()
         try:
             recorded = record(master)
@@ -138,7 +140,9 @@ def _act(master: ProcessMaster, ask: Any) -> None:
     named = {"builder_name": "fast", "revision": REVISION}
     ask("POST /<branch>/builders", Asked(here, body=named))
     _fill_in(master, ask)
+    _look_back(master, ask)
     _cancel(master, ask)
+    _bisect(master, ask)
     _hold(master, ask)
 
 
@@ -160,6 +164,35 @@ def _fill_in(master: ProcessMaster, ask: Any) -> None:
     at = {"branch": "main", "revision": other}
     ask("POST /<branch>/rev/<revision>/missing", Asked(at))
     master.send("DELETE", f"/self-serve/main/rev/{other}")
+
+
+def _look_back(master: ProcessMaster, ask: Any) -> None:
+    """Build what is missing before a revision that only another builder builds."""
+    last = "7" * 40
+    master.send("POST", f"/self-serve/main/builders/slow/{last}", priority=0)
+    master.send("DELETE", f"/self-serve/main/rev/{last}")
+    body = {"builder_name": "fast", "revision": last, "max": 1, "force": "1"}
+    ask("POST /<branch>/backfill", Asked({"branch": "main"}, body=body))
+
+
+def _bisect(master: ProcessMaster, ask: Any) -> None:
+    """Bisect with a builder that some revision broke; then stop another bisection."""
+    here = {"branch": "main"}
+    good, bad = "1" * 40, "f" * 40
+    for revision in (good, "2" * 40, "e" * 40, bad):
+        master.send("POST", f"/self-serve/main/rev/{revision}", priority=0)  # records a change
+        if revision in (good, bad):
+            master.send("POST", f"/self-serve/main/builders/judged/{revision}", priority=0)
+    master.until(lambda: not _waiting(master), "the ends have a result", PATIENCE)
+    body = {"builder_name": "judged", "revision": bad}
+    begun = ask("POST /<branch>/bisect", Asked(here, body=body))
+    READS["GET /<branch>/bisect/<bisection>"].path["job_id"] = begun["job_id"]
+    path = f"/main/bisect/{begun['job_id']}"
+    master.until(lambda: master.get(path)["status"] == "found", "the culprit is found", PATIENCE)
+    named = {"builder_name": "slow", "revision": bad, "good": good}
+    _, slow = master.send("POST", "/self-serve/main/bisect", **named)
+    _running_build(master, slow["requests"][0]["request_id"])
+    ask("DELETE /<branch>/bisect/<bisection>", Asked({**here, "job_id": slow["job_id"]}))
 
 
 def _cancel(master: ProcessMaster, ask: Any) -> None:

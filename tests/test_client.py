@@ -250,6 +250,10 @@ async def test_a_plan_is_looked_at_and_then_done(master: Any, asked: Asker) -> N
     assert (await master.data("buildrequests", receipt["requests"][0]["request_id"]))[
         "priority"
     ] == 4
+    plan = await asked("backfill", "main", "slow", revision=REVISION, force=True, dry_run=True)
+    assert plan["status"] == "PLANNED"
+    receipt = await asked("backfill", "main", "slow", revision=REVISION, max=1, force=True)
+    assert receipt["status"] == "OK"
     before = await asked("jobs")
     for name, *args in (
         ("rebuild_build", build["buildid"]),

@@ -479,6 +479,40 @@ def test_what_is_missing_is_filled_in(shell: Shell) -> None:
     assert shell.ok("fill", "main", at)["requests"] == []
 
 
+def test_a_backfill_builds_what_is_missing(shell: Shell) -> None:
+    for digits in ("71", "72", "73"):
+        shell.build("broken", digits * 20)
+        shell.settled(digits * 20)
+    bad = ("--revision", "73" * 20, "--force", "--max", "2")
+    plan = shell.ok("backfill", "main", "fast", *bad, "--order=newest", "--dry-run")
+    assert [one["outcome"] for one in plan["requests"]] == ["would_create"] * 2
+    receipt = shell.ok("backfill", "main", "fast", *bad, "--priority=0", "--times", "1")
+    assert [one["outcome"] for one in receipt["requests"]] == ["created"] * 2
+    twice = shell("backfill", "main", "fast", "--revision", "73" * 20, "--good", "71" * 20)
+    assert (twice.status, twice.out.count("left_out")) == (DONE, 1)
+    assert "REVISION" in twice.out
+
+
+def test_a_bisection_is_begun_followed_and_stopped(shell: Shell) -> None:
+    good, bad = "81" * 20, "83" * 20
+    for digits in (good, "82" * 20, bad):
+        shell.build("broken", digits)
+        shell.settled(digits)
+    ends = ("main", "slow", "--revision", bad, "--good", good)
+    plan = shell.ok("bisect", *ends, "--confirm=0", "--dry-run")
+    assert [one["outcome"] for one in plan["requests"]] == ["would_create"]
+    job = shell.ok("bisect", *ends, "--confirm=0", "--property=mode=full", "--max", "5")["job_id"]
+    shown = shell("bisection", "main", str(job))
+    assert (shown.status, shown.out.startswith("running: ")) == (TIMED_OUT, True)
+    assert "82828282" in shown.out
+    waited = shell("bisect", *ends, "--confirm=0", "--property=mode=full", "--max=5", "--wait=1")
+    assert (waited.status, f"(job {job})" in waited.out) == (TIMED_OUT, True)
+    assert shell("bisection", "main", str(job), "--dry-run").status == USAGE
+    shell.ok("bisection", "main", str(job), "--stop")
+    shown = shell("bisection", "main", str(job), "--wait=5")
+    assert (shown.status, shown.out.startswith("cancelled: ")) == (FAILED, True)
+
+
 def test_a_rebuild_changes_properties(shell: Shell, running: ProcessMaster) -> None:
     receipt = shell.ok(
         "build", "main", "78" * 20, "--builder=fast", "--property=mode=quick", "--property=gone=1"
@@ -506,6 +540,7 @@ def test_a_rebuild_changes_properties(shell: Shell, running: ProcessMaster) -> N
         ("nightly", "main", REVISION, "--exclude", "broken"),
         ("set", "main", REVISION, "weekly"),
         ("fill", "main", REVISION),
+        ("backfill", "main", "fast", "--revision", REVISION, "--force"),
         ("rerun", "main", REVISION),
     ],
 )

@@ -70,6 +70,7 @@ def test_everything_has_a_default() -> None:
     assert config.branches is None
     assert config.require_login is True
     assert config.max_count == 100
+    assert config.backfill_priority == -1
     assert config.timeout == 10
     assert config.db_url is None
     assert config.readers == 1
@@ -90,6 +91,8 @@ def test_everything_has_a_default() -> None:
         ("gc_freeze", False),
         ("max_count", 1),
         ("max_count", 10000),
+        ("backfill_priority", -(2**31)),
+        ("backfill_priority", 2**31 - 1),
         ("max_waiting", 0),
         ("max_waiting_per_client", 100000),
         ("timeout", 1),
@@ -162,6 +165,10 @@ ONE_TO_600 = "a number from 1 to 600"
             for value in (0, -1, 10001, 1.5, "5", None, True)
         ),
         *(
+            ("backfill_priority", value, f"a whole number from -{2**31} to {2**31 - 1}")
+            for value in (-(2**31) - 1, 2**31, 0.5, "-1", None, True)
+        ),
+        *(
             ("timeout", value, ONE_TO_600)
             for value in (0, 0.5, 601, float("inf"), "10", None, True)
         ),
@@ -228,8 +235,8 @@ def test_an_argument_that_does_not_exist_is_reported_with_those_that_do() -> Non
     (mistake,) = mistakes(SelfServe, pth="self-serve")
     assert mistake == (
         "SelfServe: there is no argument 'pth'; it takes path, branches, require_login, tokens,"
-        " max_count, limits, timeout, db_url, readers, gc_freeze, timezone,"
-        " max_waiting, max_waiting_per_client"
+        " max_count, backfill_priority, limits, timeout, db_url, readers, gc_freeze,"
+        " max_bisections, timezone, max_waiting, max_waiting_per_client"
     )
 
 

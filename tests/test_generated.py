@@ -18,6 +18,7 @@ import pytest
 from tests import record_examples
 from tests.harness import PASSWORD
 from tests.harness import USER
+from tests.process_master import JUDGED
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
 
@@ -35,7 +36,9 @@ def furnished(tmp_path: Path) -> Iterator[ProcessMaster]:
     """Run a master that has built something."""
     (tmp_path / "master").mkdir()
     master = ProcessMaster(
-        tmp_path / "master", selfserve=record_examples.SELFSERVE, more=record_examples.RULES
+        tmp_path / "master",
+        selfserve=record_examples.SELFSERVE,
+        more=record_examples.RULES + JUDGED,
     )
     master.start()
     try:

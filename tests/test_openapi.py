@@ -21,6 +21,7 @@ from buildbot_selfserve.resources import ROUTES
 from tests import record_examples
 from tests import validating
 from tests.harness import REVISION
+from tests.process_master import JUDGED
 from tests.process_master import ProcessMaster
 
 METHODS = ("get", "post", "put", "delete")
@@ -240,7 +241,7 @@ def test_the_examples_have_the_shape_of_what_a_master_answers_now(tmp_path: Any)
     from buildbot_selfserve.views.openapi import examples
 
     master = ProcessMaster(
-        tmp_path, selfserve=record_examples.SELFSERVE, more=record_examples.RULES
+        tmp_path, selfserve=record_examples.SELFSERVE, more=record_examples.RULES + JUDGED
     )
     master.start()
     try:

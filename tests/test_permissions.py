@@ -80,6 +80,11 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/builders",
         {"builder_name": "fast", "revision": REVISION},
     ),
+    "POST /<branch>/backfill": (
+        "POST",
+        "/backfill",
+        {"builder_name": "fast", "revision": "{failed}", "force": "1"},
+    ),
 }
 STOPS = {name for name in WAYS if name.startswith("DELETE")}
 REBUILDS = {
@@ -93,6 +98,7 @@ NEW = {
     "POST /<branch>/rev/<any_revision>/<builder_set>",
     "POST /<branch>/builders/<builder>/<any_revision>",
     "POST /<branch>/builders",
+    "POST /<branch>/backfill",
 }
 FORM = {
     "selfserve": util.SelfServe(branches=[util.SelfServeBranch("main", sets={"nightly": ["fast"]})])
@@ -677,6 +683,7 @@ FORCES = {
     "new_pgobuild_at_revision",
     "new_build_for_builder",
     "fill_missing",
+    "backfill",
 }
 STOPS = {"cancel_build", "cancel_request", "cancel_revision"}
 REBUILDS = {"rebuild_build", "rebuild_request", "rebuild_failed"}

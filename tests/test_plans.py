@@ -309,6 +309,20 @@ VERBS = [
         {"selfserve_holds"},
     ),
     Verb("DELETE /<branch>/hold", "/hold", {}, []),
+    Verb(
+        "POST /<branch>/backfill",
+        "/backfill",
+        {"builder_name": "slow", "revision": "{revision}", "max": 2, "force": "1", "priority": 2},
+        [("slow", CREATE)] * 2,
+        NEW_TABLES,
+    ),
+    Verb(
+        "POST /<branch>/backfill",
+        "/backfill",
+        {"builder_name": "linux1", "max": 3, "force": "1", "times": 2, "order": "newest"},
+        [("linux1", CREATE)] * 3,
+        NEW_TABLES,
+    ),
 ]
 
 

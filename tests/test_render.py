@@ -18,6 +18,8 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Bisection
+from buildbot_selfserve.model import BisectionDetail
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Budget
@@ -46,6 +48,7 @@ from buildbot_selfserve.model import ListedBranch
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import LogLine
 from buildbot_selfserve.model import Manual
+from buildbot_selfserve.model import Ongoing
 from buildbot_selfserve.model import Permissions
 from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Possible
@@ -274,6 +277,30 @@ def job(text: str, **more: Any) -> Job:
     return Job(**given)
 
 
+def bisection(text: str) -> BisectionDetail:
+    named = {"revision": text, "author": text, "subject": text, "when": 1_700_000_000}
+    states = ("passed", "failed", "flaky", "exception", "pending", "untested")
+    revisions = [
+        {**named, "state": state, "build_id": 9, "builds": 1, "open": [6]} for state in states
+    ]
+    spec = {"buildername": text, "confirm": 1, "properties": {text: text}}
+    now = {
+        "status": "running",
+        "msg": text,
+        "good": text,
+        "bad": text,
+        "low": text,
+        "high": text,
+        "revisions": revisions,
+        "next": text,
+        "culprit": named,
+        "left_steps": 3,
+    }
+    begun = job(text, status="running", ongoing=Ongoing(spec, now))
+    branch = nouns(text)["branch"]
+    return BisectionDetail(Bisection(branch, begun), {6: RequestNow("running", None, (9,))})
+
+
 def mentions(text: str) -> tuple[JobMention, ...]:
     """Return what made something, in a job request of its own and as a rebuild."""
     made = JobMention(3, text, text, 1_700_000_000, text, text, {}, "created")
@@ -473,6 +500,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         "is_done.html": {"value": DONE, **nouns(text)},
         "jobs.html": {"value": jobs(text)},
         "job.html": {"value": JobDetail(job(text), {6: RequestNow(text, 0, (10, 11))})},
+        "bisection.html": {"value": bisection(text), **nouns(text)},
         "plan.html": {
             "value": PlannedReceipt(job(text, requests=planned(text)), text),
             "form": Confirmation("DELETE", ((text, text),)),
@@ -611,6 +639,7 @@ def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
         ("request.html", 6),
         ("jobs.html", 9),
         ("job.html", 13),
+        ("bisection.html", 15),
         ("plan.html", 16),
         ("error.html", 4),
     ],

@@ -50,18 +50,21 @@ def master(folder: Path, router: str, db_url: str, more: str) -> ProcessMaster:
 
 @contextlib.contextmanager
 def running(
-    folders: tuple[Path, Path], router: str, db_url: str
+    folders: tuple[Path, Path], router: str, db_url: str, back: str = ""
 ) -> Iterator[tuple[ProcessMaster, ProcessMaster]]:
-    """Run the front and the back; yield them when each hears what the other says."""
-    front = master(folders[0], router, db_url, FRONT)
-    back = master(folders[1], router, db_url, BACK)
+    """Run the front and the back; yield them when each hears what the other says.
+
+    :param back: what stands at the end of the master.cfg of the back, too
+    """
+    the_front = master(folders[0], router, db_url, FRONT)
+    the_back = master(folders[1], router, db_url, BACK + back)
     with contextlib.ExitStack() as stack:
-        for one in (back, front):
+        for one in (the_back, the_front):
             stack.callback(one.stop)
             one.start()
-        until_heard(front, back, "worker")
-        until_heard(back, front, "elsewhere")
-        yield front, back
+        until_heard(the_front, the_back, "worker")
+        until_heard(the_back, the_front, "elsewhere")
+        yield the_front, the_back
 
 
 def until_heard(speaker: ProcessMaster, hearer: ProcessMaster, worker: str) -> None:

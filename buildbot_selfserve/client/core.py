@@ -26,6 +26,7 @@ from buildbot_selfserve.client.exchange import Steps
 from buildbot_selfserve.client.exchange import ask
 from buildbot_selfserve.client.job_requests import JobRequests
 from buildbot_selfserve.client.options import Patterns
+from buildbot_selfserve.client.rows import Bisection
 from buildbot_selfserve.client.rows import BranchInfo
 from buildbot_selfserve.client.rows import BuildDetail
 from buildbot_selfserve.client.rows import Done
@@ -247,6 +248,39 @@ class Core(JobRequests):
     def job(self, job_id: int) -> Steps[JobDetail]:
         """Return one job request, and what its build requests have come to by now."""
         return self._get(dict, "jobs", str(job_id))
+
+    # -- bisections
+
+    def bisection(self, branch: str, job_id: int) -> Steps[Bisection]:
+        """Return how far a bisection has come, or how it ended.
+
+        :param job_id: as the receipt of ``bisect`` has it
+        """
+        return self._get(dict, branch, "bisect", str(job_id))
+
+    def wait_for_bisection(
+        self,
+        branch: str,
+        job_id: int,
+        *,
+        timeout: float,
+        progress: Callable[[Bisection], object] | None = None,
+    ) -> Steps[Bisection]:
+        """Return how a bisection ended, as soon as it has; or how far it has come in time.
+
+        :param timeout: seconds
+        :param progress: called with each answer
+        """
+        begun, look = time.monotonic(), FIRST_LOOK
+        while True:
+            found = yield from self.bisection(branch, job_id)
+            if progress is not None:
+                progress(found)
+            left = begun + timeout - time.monotonic()
+            if found["status"] != "running" or left <= 0:
+                return found
+            yield Pause(min(look, left))
+            look = min(look * 1.5, LONGEST_LOOK)
 
     # -- pushes
 

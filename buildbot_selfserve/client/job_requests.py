@@ -244,6 +244,163 @@ class JobRequests:
         )
 
     @overload
+    def backfill(
+        self,
+        branch: str,
+        builder: str,
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[options.Backfill],
+    ) -> Steps[Plan]: ...
+    @overload
+    def backfill(
+        self,
+        branch: str,
+        builder: str,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[options.Backfill],
+    ) -> Steps[Receipt]: ...
+    def backfill(
+        self,
+        branch: str,
+        builder: str,
+        *,
+        revision: str | None = None,
+        good: str | None = None,
+        max: int | None = None,
+        times: int | None = None,
+        order: str | None = None,
+        priority: int | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+        key: str | None = None,
+    ) -> Steps[Receipt | Plan]:
+        """Build with a builder what is missing between a good and a bad revision.
+
+        What has a result, or is pending or running, is left out, so it is safe to do twice.
+
+        :param revision: the bad one; ``None`` for the newest that fails
+        :param good: ``None`` for the last one before it that passes
+        :param max: so many revisions may lie between the two
+        :param times: so many results each of them is to have
+        :param order: ``newest``, ``oldest`` or ``halving``
+        :param force: where none of *max* revisions passes, build all of them
+        """
+        return self._job(
+            "POST",
+            branch,
+            "backfill",
+            builder_name=builder,
+            revision=revision,
+            good=good,
+            max=max,
+            times=times,
+            order=order,
+            priority=priority,
+            force="1" if force else None,
+            dry_run=dry_run,
+            if_plan=if_plan,
+            key=key,
+        )
+
+    @overload
+    def bisect(
+        self,
+        branch: str,
+        builder: str,
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[options.Bisect],
+    ) -> Steps[Plan]: ...
+    @overload
+    def bisect(
+        self,
+        branch: str,
+        builder: str,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[options.Bisect],
+    ) -> Steps[Receipt]: ...
+    def bisect(
+        self,
+        branch: str,
+        builder: str,
+        *,
+        revision: str | None = None,
+        good: str | None = None,
+        max: int | None = None,
+        confirm: int | None = None,
+        properties: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+        key: str | None = None,
+    ) -> Steps[Receipt | Plan]:
+        """Begin to look for the revision that broke a builder; ``bisection`` says how far it is.
+
+        The same builder and range again joins the one that goes on already.
+
+        :param revision: the bad one; ``None`` for the newest that fails
+        :param good: ``None`` for the last one before it that passes
+        :param max: so many revisions may lie between the two
+        :param confirm: so many more builds of both edges must say the same
+        :param properties: properties of the builds, JSON-able, by name
+        """
+        return self._job(
+            "POST",
+            branch,
+            "bisect",
+            builder_name=builder,
+            revision=revision,
+            good=good,
+            max=max,
+            confirm=confirm,
+            properties=_properties(properties),
+            dry_run=dry_run,
+            if_plan=if_plan,
+            key=key,
+        )
+
+    @overload
+    def stop_bisection(
+        self,
+        branch: str,
+        job_id: int,
+        *,
+        dry_run: Literal[True],
+        **options: Unpack[options.JobOptions],
+    ) -> Steps[Plan]: ...
+    @overload
+    def stop_bisection(
+        self,
+        branch: str,
+        job_id: int,
+        *,
+        dry_run: Literal[False] = False,
+        **options: Unpack[options.JobOptions],
+    ) -> Steps[Receipt]: ...
+    def stop_bisection(
+        self,
+        branch: str,
+        job_id: int,
+        *,
+        dry_run: bool = False,
+        if_plan: str | None = None,
+        key: str | None = None,
+    ) -> Steps[Receipt | Plan]:
+        """Stop a bisection, and cancel what it has requested."""
+        return self._job(
+            "DELETE",
+            branch,
+            "bisect",
+            str(job_id),
+            dry_run=dry_run,
+            if_plan=if_plan,
+            key=key,
+        )
+
+    @overload
     def cancel_build(
         self,
         branch: str,

@@ -55,6 +55,27 @@ class Rerun(SelectedBuilds, Rebuild, total=False):
     states: Sequence[str] | None
 
 
+class Backfill(Priority, total=False):
+    """Of a backfill."""
+
+    revision: str | None
+    good: str | None
+    max: int | None
+    times: int | None
+    order: str | None
+    force: bool
+
+
+class Bisect(JobOptions, total=False):
+    """Of a bisection."""
+
+    revision: str | None
+    good: str | None
+    max: int | None
+    confirm: int | None
+    properties: Mapping[str, Any] | None
+
+
 class NewBuilds(SelectedBuilds, total=False):
     """Of new builds at a revision."""
 

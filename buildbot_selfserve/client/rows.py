@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from buildbot_selfserve import answers
+from buildbot_selfserve.answers import Bisection as Bisection
 from buildbot_selfserve.answers import BuildDetail as BuildDetail
 from buildbot_selfserve.answers import BuilderHealth as BuilderHealth
 from buildbot_selfserve.answers import BuildRow as BuildRow
@@ -31,6 +32,7 @@ from buildbot_selfserve.answers import Push as Push
 from buildbot_selfserve.answers import PushBuilder as PushBuilder
 from buildbot_selfserve.answers import Queue as Queue
 from buildbot_selfserve.answers import QueuedRequest as QueuedRequest
+from buildbot_selfserve.answers import RangeRevision as RangeRevision
 from buildbot_selfserve.answers import Reason as Reason
 from buildbot_selfserve.answers import Receipt as Receipt
 from buildbot_selfserve.answers import RequestDetail as RequestDetail

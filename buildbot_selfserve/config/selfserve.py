@@ -60,11 +60,14 @@ class SelfServe:
     :param require_login: job requests need a known user, also under ``NoAuth``
     :param tokens: list of :class:`SelfServeToken`
     :param max_count: largest ``count`` of a rebuild
+    :param backfill_priority: of the builds of backfills, where none is asked for; the lower, the
+        later: others go first
     :param limits: :class:`SelfServeLimits`; ``None``: everybody may ask for as much as they like
     :param timeout: seconds after which a job request that cannot be finished is answered
     :param db_url: where the journal lives; ``None``: in the master's own database
     :param readers: how many readers run beside the reactor; ``0``: threads in the master
     :param gc_freeze: Python's garbage collector leaves alone what stays until the next reconfig
+    :param max_bisections: how many bisections may go on at once, on all masters together
     :param timezone: whose midnight ``date=`` means
     :param max_waiting: how many clients may wait at once for something to happen
     :param max_waiting_per_client: how many of those may come from one address
@@ -76,11 +79,13 @@ class SelfServe:
         "require_login",
         "tokens",
         "max_count",
+        "backfill_priority",
         "limits",
         "timeout",
         "db_url",
         "readers",
         "gc_freeze",
+        "max_bisections",
         "timezone",
         "max_waiting",
         "max_waiting_per_client",
@@ -94,11 +99,13 @@ class SelfServe:
         require_login: bool = True,
         tokens: list[SelfServeToken] | None = None,
         max_count: int = 100,
+        backfill_priority: int = -1,
         limits: SelfServeLimits | None = None,
         timeout: float = 10,
         db_url: str | None = None,
         readers: int = 1,
         gc_freeze: bool = True,
+        max_bisections: int = 4,
         timezone: str = "UTC",
         max_waiting: int = 1000,
         max_waiting_per_client: int = 600,
@@ -111,6 +118,7 @@ class SelfServe:
         self.tokens = _tokens(check, tokens)
         check.boolean("require_login", require_login)
         check.whole("max_count", max_count, 1, 10000)
+        check.whole("backfill_priority", backfill_priority, -(2**31), 2**31 - 1)
         check.require(
             limits is None or isinstance(limits, SelfServeLimits),
             "limits",
@@ -121,16 +129,19 @@ class SelfServe:
         check.secret("db_url", _is_db_url(db_url), "a database URL, a renderable or None")
         check.whole("readers", readers, 0, 16)
         check.boolean("gc_freeze", gc_freeze)
+        check.whole("max_bisections", max_bisections, 0, 1000)
         check.require(_is_timezone(timezone), "timezone", timezone, "a name such as Europe/Berlin")
         check.whole("max_waiting", max_waiting, 0, 100000)
         check.whole("max_waiting_per_client", max_waiting_per_client, 0, 100000)
         self.require_login = require_login
         self.max_count = max_count
+        self.backfill_priority = backfill_priority
         self.limits = limits.limits if isinstance(limits, SelfServeLimits) else NO_LIMITS
         self.timeout = timeout
         self.db_url = db_url
         self.readers = readers
         self.gc_freeze = gc_freeze
+        self.max_bisections = max_bisections
         self.timezone = timezone
         self.max_waiting = max_waiting
         self.max_waiting_per_client = max_waiting_per_client

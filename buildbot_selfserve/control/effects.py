@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from buildbot_selfserve.control import change_holds
 from buildbot_selfserve.control.current_state import RequestState
@@ -27,17 +28,21 @@ _ENDED: Mapping[Outcome, str] = {
     "left_out": "left out",
     "failed": "not cancelled",
 }
+#: All build the revision that was asked for.
+_SAME: Mapping[int, str | None] = MappingProxyType({})
 
 
 def created(
     states: Mapping[int, RequestState],
     wanted: int | None = None,
     untouched: Sequence[RequestOutcome] = (),
+    revisions: Mapping[int, str | None] = _SAME,
 ) -> Effect:
     """Return the effect of having created requests.
 
     :param wanted: how many there should be, where that is known
     :param untouched: the outcomes of those that were left alone
+    :param revisions: what buildsets build, by their ids, where they build several revisions
     """
     outcomes = [
         # only an operator's own collapseRequests callable does that
@@ -46,6 +51,11 @@ def created(
         else state.outcome("created")
         for state in states.values()
     ]
+    if revisions:
+        outcomes = [
+            replace(one, revision=revisions.get(state.buildset_id))
+            for one, state in zip(outcomes, states.values(), strict=True)
+        ]
     number = len(outcomes)
     of = "" if wanted is None or wanted == number else f" of {wanted}"
     return Effect(
@@ -93,8 +103,9 @@ def reprioritized(states: Iterable[RequestState], priorities: Mapping[int, int])
 def planned(plan: Plan) -> Effect:
     """Return what *plan* would do."""
     outcomes = plan.outcomes()
+    begun = f"{plan.begun}: " if plan.begun else ""
     if plan.is_empty:
-        return Effect(f"{plan.nothing}{_beside(plan.untouched)}", outcomes)
+        return Effect(f"{begun}{plan.nothing}{_beside(plan.untouched)}", outcomes)
     counts = Counter[str](one.outcome for one in outcomes)
     if plan.holding is not None:
         return Effect(change_holds.planned(plan.holding), outcomes)
@@ -108,7 +119,7 @@ def planned(plan: Plan) -> Effect:
         )
         if counts[word]
     ]
-    return Effect(f"{', '.join(told)}{_beside(plan.untouched)}", outcomes)
+    return Effect(f"{begun}{', '.join(told)}{_beside(plan.untouched)}", outcomes)
 
 
 def nothing(plan: Plan) -> Effect:

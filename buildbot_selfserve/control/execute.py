@@ -33,6 +33,7 @@ from buildbot_selfserve.control.insert_buildsets import Insertion
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY
+from buildbot_selfserve.model import RANGE_PROPERTY
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Order
@@ -87,6 +88,12 @@ class _Execution:
         self._holds = holds
         self._request_ids: list[int] = []
         self._stamps: dict[str, int] = {}
+        #: what is built where the plan is about several revisions, by buildset
+        self._revisions: dict[int, str | None] = {
+            made[number]: one.revision
+            for number, one in plan.each_buildset()
+            if number in made and one.looks_back
+        }
 
     async def run(self) -> Effect:
         plan, master = self._plan, self._master
@@ -121,7 +128,10 @@ class _Execution:
         states = await current_state.request_states(self._master, self._request_ids)
         states |= await current_state.requests_of(self._master, self._there.values())
         return effects.created(
-            dict(sorted(states.items())), self._plan.builds, self._plan.untouched
+            dict(sorted(states.items())),
+            self._plan.builds,
+            self._plan.untouched,
+            self._revisions,
         )
 
     async def _lacking(self) -> set[int]:
@@ -149,6 +159,8 @@ class _Execution:
             its = by_scheduler.setdefault(one.buildset.scheduler, {})
             its[buildset_id] = list(by_builder.values())
             self._request_ids += by_builder.values()
+            if one.buildset.looks_back:
+                self._revisions[buildset_id] = one.buildset.revision
         for scheduler, buildsets in by_scheduler.items():
             await insert_buildsets.announce(self._master, buildsets, scheduler)
 
@@ -201,6 +213,8 @@ def marks(order: Order, number: int, buildset: NewBuildset) -> Properties:
         JOB_PROPERTY: (order.job_id, current_state.SOURCE),
         KEY_PROPERTY: (f"{order.job_id}/{number}", current_state.KEY_SOURCE),
     }
+    if buildset.looks_back:
+        marked[RANGE_PROPERTY] = (order.job_id, current_state.SOURCE)
     if buildset.is_copy:
         return marked
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -38,13 +39,14 @@ from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import plan_from_json
 from buildbot_selfserve.model import plural
+from buildbot_selfserve.permissions import BACKFILL
 from buildbot_selfserve.permissions import FILL_MISSING
 from buildbot_selfserve.permissions import REBUILD_FAILED
 
 _log = Logger()
 
 #: What looks at what is there before it builds, so that asking twice makes nothing twice.
-LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action})
+LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action, BACKFILL.action})
 
 
 async def reconcile(
@@ -60,7 +62,7 @@ async def reconcile(
     since = job.when - current_state.SET_BACK
     made = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
     states = await current_state.requests_of(master, made.values())
-    await _make_known(master, states)
+    await make_known(master, states)
     if job.plan is None:
         if not states:
             return Effect("Interrupted: nothing was done", errors=True)
@@ -78,7 +80,7 @@ async def reconcile(
     return await _reprioritize_rest(master, plan)
 
 
-async def _make_known(master: Any, states: Mapping[int, RequestState]) -> None:
+async def make_known(master: Any, states: Mapping[int, RequestState]) -> None:
     """Let builders look for the requests that wait."""
     waiting = {
         state.buildername: state.request_id
@@ -139,21 +141,36 @@ async def _without_requested(
     What is made already stays as it is.
     """
     find = master.db.sourcestamps.findSourceStampId
-    stamps = {
-        stamp if isinstance(stamp, int) else await find(**stamp)
+    stamps = [
+        {stamp if isinstance(stamp, int) else await find(**stamp) for stamp in one.sourcestamps}
         for one in plan.buildsets
-        for stamp in one.sourcestamps
-    }
-    found = await current_state.open_requests(master, stamps, ())
-    taken = {one.builder_id for one in found if one.request_id not in own}
+    ]
+    found = await current_state.open_requests(master, set().union(*stamps), ())
+    taken_anywhere = {one.builder_id for one in found if one.request_id not in own}
     begun = {id(one) for number, one in plan.each_buildset() if number in made}
     left, told = [], [*plan.untouched]
-    for one in plan.buildsets:
+    for one, its_stamps in zip(plan.buildsets, stamps, strict=True):
+        taken = taken_anywhere
+        if one.looks_back and taken:
+            # the same builder builds several revisions, which may share those of further codebases
+            taken = await _asked_for_all(master, its_stamps, own)
         spared = () if id(one) in begun else [b for b in one.builders if b.builder_id in taken]
         left.append(replace(one, builders=tuple(b for b in one.builders if b not in spared)))
         msg = "was requested meanwhile"
         told += (RequestOutcome(None, b.name, "left_out", (), msg) for b in spared)
     return replace(plan, buildsets=tuple(left), untouched=tuple(told))
+
+
+async def _asked_for_all(
+    master: Any, stamps: Collection[int], own: Mapping[int, RequestState]
+) -> set[int]:
+    """Return the builders that others have asked to build all of these sourcestamps."""
+    asked = []
+    for stamp in stamps:
+        found = await current_state.open_requests(master, {stamp}, ())
+        asked.append({one.request_id: one.builder_id for one in found})
+    ids = set.intersection(*(set(its) for its in asked)) - own.keys()
+    return {asked[0][one] for one in ids}
 
 
 async def _admitted(rights: Rights, plan: Plan) -> tuple[NewBuildset, ...]:

@@ -24,6 +24,7 @@ from buildbot_selfserve.history import health
 from buildbot_selfserve.history import logs
 from buildbot_selfserve.history import pushes
 from buildbot_selfserve.history import queue
+from buildbot_selfserve.history import ranges
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import search
 from buildbot_selfserve.history import sourcestamps
@@ -54,6 +55,8 @@ from buildbot_selfserve.model import Pending
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import Pushes
+from buildbot_selfserve.model import Range
+from buildbot_selfserve.model import RangeRevision
 from buildbot_selfserve.model import Related
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestNow
@@ -70,6 +73,7 @@ from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Step
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.model import WaitCondition
+from buildbot_selfserve.model import WantedRange
 
 
 class History:
@@ -127,6 +131,11 @@ class History:
         """Return the builder of this name if one may ask for it on *branch*."""
         every = builders.allowed(self.connection, self._setup, branch)
         return next((one for one in every if one.name == name), None)
+
+    def virtual_builder(self, branch: Branch, name: str) -> Builder | None:
+        """Return the virtual builder of this name, if its lender may be asked for on *branch*."""
+        allowed = builders.allowed(self.connection, self._setup, branch)
+        return builders.virtual_builder(self.connection, allowed, name)
 
     def builder_set(self, branch: Branch, name: str) -> BuilderSet | None:
         """Return the set of builders of this name on *branch*."""
@@ -205,6 +214,24 @@ class History:
         Or else how many were looked at.
         """
         return pushes.last_green(self.connection, self.facts, branch, selection, most)
+
+    def find_range(
+        self,
+        branch: Branch,
+        buildername: str,
+        bad: Revision | None,
+        good: Revision | None,
+        most: int,
+        force: bool = False,
+    ) -> Range:
+        """Return the revisions between *good* and *bad*, and what a builder has made of each.
+
+        :raises Refused: one of the ends is to be found, and is not; see ``ranges.find_range``
+        :raises BadParameter: *good* is not before *bad*, or more than *most* revisions before it
+        """
+        return ranges.find_range(
+            self.connection, self.facts, branch, buildername, bad, good, most, force
+        )
 
     def wait_condition(self, revision: Revision, stable_delay: int) -> WaitCondition | None:
         """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
@@ -348,6 +375,26 @@ class History:
 def results_at(history: History, revision: Revision) -> list[BuilderResult]:
     """Return what each builder has made of *revision*, by name."""
     return history.results_at(revision)
+
+
+def find_range(history: History, wanted: WantedRange, most: int, force: bool) -> Range:
+    """Return the revisions between a good and a bad one, with what a builder made of each.
+
+    :raises SelfServeError: as ``History.find_range`` does
+    """
+    return history.find_range(
+        wanted.branch, wanted.builder.name, wanted.bad, wanted.good, most, force
+    )
+
+
+def at_revisions(
+    history: History, branch_name: str, buildername: str, texts: Sequence[str]
+) -> dict[str, RangeRevision]:
+    """Return what a builder has made of whole revisions, by these, as far as they are there."""
+    branch = history.branch(branch_name)
+    if branch is None:
+        return {}
+    return ranges.at_revisions(history.connection, history.facts, branch, buildername, texts)
 
 
 def results_and_any(

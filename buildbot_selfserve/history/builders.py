@@ -13,6 +13,7 @@ from collections.abc import Set
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import builders_on
@@ -214,6 +215,28 @@ def existing_named(
     ids = {name: builder_id for builder_id, name in known.items() if name in wanted}
     existing = {one for (one,) in _ON_MASTERS.of(connection, sorted(ids.values()))}
     return [(name, ids[name]) for name in names if ids.get(name) in existing]
+
+
+def virtual_builder(
+    connection: sa.Connection, lenders: Iterable[Builder], name: str
+) -> Builder | None:
+    """Return the virtual builder of this *name*, if its newest build was lent by one of *lenders*.
+
+    No master is configured with it: a build of another builder's request takes its name.
+    """
+    requests = Model.buildrequests
+    query = (
+        sa.select(_builders.c.id, requests.c.builderid)
+        .join_from(_builds, requests, requests.c.id == _builds.c.buildrequestid)
+        .join(_builders, _builders.c.id == _builds.c.builderid)
+        .where(binary_collation(_builders.c.name, name))
+        .order_by(_builds.c.number.desc())
+        .limit(1)
+    )
+    for builder_id, lender_id in connection.execute(query):
+        if builder_id != lender_id and any(one.builder_id == lender_id for one in lenders):
+            return Builder(builder_id, name)
+    return None
 
 
 def builder_names(connection: sa.Connection) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -161,7 +162,7 @@ def to_build(
     A text that means no known revision is one by itself.
     """
     fitting = candidates(connection, facts, (branch,), text)
-    found = [_known(connection, facts, one) for one in fitting]
+    found = known_revisions(connection, facts, fitting)
     if found:
         return found
     models = newest_changes(facts, branch)
@@ -198,11 +199,25 @@ def _models(
     return found or tuple(of_branch.values())
 
 
-def _known(connection: sa.Connection, facts: Facts, revision: Revision) -> AnyRevision:
-    records = rows.OF_BUILDS.of(connection, revision.builds)
-    of_builds = facts.on_branch(revision.branch, rows.buildsets_of(records))
-    stamps = facts.stamps({*revision.sourcestamps, *of_builds.values()})
-    changed = {one for (one,) in _CHANGED.of(connection, [stamp.id for stamp in stamps])}
+def known_revisions(
+    connection: sa.Connection, facts: Facts, found: Sequence[Revision]
+) -> list[AnyRevision]:
+    """Return how the revisions *found* are built, in their order."""
+    build_ids = sorted({one for revision in found for one in revision.builds})
+    buildsets = {record[9]: record[1] for record in rows.OF_BUILDS.of(connection, build_ids)}
+    stamps: list[list[Stamp]] = []
+    for revision in found:
+        its = {buildsets[one] for one in revision.builds if one in buildsets}
+        of_builds = facts.on_branch(revision.branch, its)
+        stamps.append(facts.stamps({*revision.sourcestamps, *of_builds.values()}))
+    every = sorted({stamp.id for its_stamps in stamps for stamp in its_stamps})
+    changed = {one for (one,) in _CHANGED.of(connection, every)}
+    return [_known(facts, *one, changed) for one in zip(found, stamps, strict=True)]
+
+
+def _known(
+    facts: Facts, revision: Revision, stamps: list[Stamp], changed: Container[int]
+) -> AnyRevision:
     # who asks for a build by hand often leaves out where the revision is
     stamps.sort(
         key=lambda one: (

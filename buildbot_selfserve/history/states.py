@@ -67,6 +67,8 @@ _CLAIMED = Statement(sa.select(_claims.c.brid), _claims.c.brid)
 #: The words for results that count; where there is none of these, for those that do not.
 _RESULTS = {SUCCESS: "passed", WARNINGS: "warnings", FAILURE: "failed", EXCEPTION: "exception"}
 _OTHERS = {CANCELLED: "cancelled", SKIPPED: "skipped"}
+#: The words for all ends of builds.
+ENDS = {**_RESULTS, **_OTHERS, RETRY: "retry"}
 
 #: Builders by name.
 States = Mapping[str, BuilderState]
@@ -185,10 +187,11 @@ def _order(record: Any) -> tuple[int, int]:
     return record[0], record[6] or 0
 
 
-class _Requests(NamedTuple):
+class Requests(NamedTuple):
     """The requests of a revision, each with all its records, and those of its builds that count.
 
-    Others of these builds have found another revision.
+    Others of these builds have found another revision. The columns of records are those of
+    ``_COLUMNS``.
     """
 
     whole: list[list[Any]]
@@ -199,6 +202,13 @@ def states_at(
     connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
 ) -> list[AtRevision]:
     """Return what each builder has made of these revisions, in their order."""
+    return _tallied(connection, facts, requests_at(connection, facts, pushed))
+
+
+def requests_at(
+    connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
+) -> list[Requests]:
+    """Return what was requested at these revisions, in their order."""
     buildsets = [facts.buildsets_at(one.stamp_ids) for one in pushed]
     of_buildsets = _by_request(_OF_BUILDSETS.of(connection, sorted(set().union(*buildsets))))
     by_buildset: dict[int, list[list[Any]]] = {}
@@ -207,7 +217,7 @@ def states_at(
     build_ids = sorted({one for its in pushed for one in its.build_ids})
     request_of = dict(_REQUESTS_OF.of(connection, build_ids))
     of_builds = _by_request(_OF_REQUESTS.of(connection, sorted(set(request_of.values()))))
-    found: list[_Requests] = []
+    found: list[Requests] = []
     for one, buildset_ids in zip(pushed, buildsets, strict=True):
         requests = [its for it in sorted(buildset_ids) for its in by_buildset.get(it, ())]
         others = _others(facts, one) if facts.has_abbreviations else set()
@@ -229,8 +239,8 @@ def states_at(
                 if record[6] in its_build_ids
             )
             requests += (of_builds[it] for it in more - there if it in of_builds)
-        found.append(_Requests(requests, builds))
-    return _tallied(connection, facts, found)
+        found.append(Requests(requests, builds))
+    return found
 
 
 def results_at(connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]) -> list[Results]:
@@ -252,7 +262,7 @@ def results_at(connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
             records = [record for record in records if record[1] not in others]
         records += (by_id[it] for it in one.build_ids if it in by_id)
         found.append(sorted(records, key=itemgetter(1)))
-    names = _names(connection, facts, {record[2] for its in found for record in its})
+    names = names_of(connection, facts, {record[2] for its in found for record in its})
     # the newest is the last one
     return [{names[record[2]]: _RESULTS[record[3]] for record in its} for its in found]
 
@@ -268,16 +278,16 @@ def _others(facts: Facts, pushed: Pushed) -> set[int]:
 
 
 def _tallied(
-    connection: sa.Connection, facts: Facts, found: Sequence[_Requests]
+    connection: sa.Connection, facts: Facts, found: Sequence[Requests]
 ) -> list[AtRevision]:
-    unbuilt = [[its[0] for its in one.whole if not _stands_for(its)] for one in found]
+    unbuilt = [[its[0] for its in one.whole if not stands_for(its)] for one in found]
     requests = [record for records in unbuilt for record in records]
     unclaimed = sorted({record[0] for record in requests if not record[3]})
     claimed = {one for (one,) in _CLAIMED.of(connection, unclaimed)}
     virtual = rows.virtual_builders(connection, sorted({record[1] for record in requests}))
     builders = {record[2] for record in requests}
     builders.update(record[8] for one in found for record in one.builds)
-    names = _names(connection, facts, builders)
+    names = names_of(connection, facts, builders)
     told: list[AtRevision] = []
     for one, its_unbuilt in zip(found, unbuilt, strict=True):
         tallies: dict[str, tuple[int, _Tally]] = {}
@@ -306,7 +316,7 @@ def _by_request(records: Iterable[Any]) -> dict[int, list[Any]]:
     return by_request
 
 
-def _stands_for(its: Sequence[Any]) -> bool:
+def stands_for(its: Sequence[Any]) -> bool:
     """Whether builds tell all there is to tell of a request, as for rows of lists."""
     built = (record for record in its if record[6] is not None)
     if its[0][3]:
@@ -314,7 +324,7 @@ def _stands_for(its: Sequence[Any]) -> bool:
     return any(record[10] is None for record in built)
 
 
-def _names(connection: sa.Connection, facts: Facts, builder_ids: Set[int]) -> Mapping[int, str]:
+def names_of(connection: sa.Connection, facts: Facts, builder_ids: Set[int]) -> Mapping[int, str]:
     """Return the names of all builders, among them these."""
     names = facts.names("builders")
     if not builder_ids <= names.keys():

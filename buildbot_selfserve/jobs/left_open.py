@@ -12,6 +12,7 @@ from twisted.internet import defer
 
 from buildbot_selfserve.control.reconcile import LOOKING_FIRST
 from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.ongoing import OngoingJobs
 from buildbot_selfserve.jobs.open_row import RowOpener
 from buildbot_selfserve.jobs.turns import Turns
 from buildbot_selfserve.journal import store
@@ -38,6 +39,7 @@ class LeftOpen:
         opening: RowOpener,
         closing: RowCloser,
         turns: Turns,
+        ongoing: OngoingJobs,
     ) -> None:
         self._write = write
         self._masterid = masterid
@@ -45,6 +47,7 @@ class LeftOpen:
         self._opening = opening
         self._closing = closing
         self._turns = turns
+        self._ongoing = ongoing
         #: rows that may have been taken over, though that failed
         self._doubtful: set[JobRow] = set()
         self._one_at_a_time = defer.DeferredLock()
@@ -65,11 +68,14 @@ class LeftOpen:
         await self._one_at_a_time.acquire()
         try:
             taken = await self._take_over(masters)
-            still_open = [job for job in taken if job.status == "running"]
+            open_now = [job for job in taken if job.status == "running"]
+            still_open = [job for job in open_now if job.ongoing is None]
             self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
             for job in taken:
                 if job.status != "running":
                     self._closing.follow_on(job)
+                elif job.ongoing is not None:
+                    self._ongoing.follow(job)
         finally:
             self._one_at_a_time.release()
         for job in still_open:
@@ -98,7 +104,7 @@ class LeftOpen:
         incarnation = self._incarnation()
         begun = [job_id for life, job_id in self._doubtful if life == incarnation]
         self._doubtful.clear()
-        busy = self._opening.open_rows | self._closing.followed
+        busy = self._opening.open_rows | self._closing.followed | self._ongoing.rows
         try:
             taken: list[Job] = await self._write(
                 store.take_over, masters, self._masterid(), incarnation, busy, begun

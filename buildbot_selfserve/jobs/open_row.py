@@ -97,7 +97,7 @@ class RowOpener:
             if opened.new:
                 return opened
             _require_same(opened, requester)
-            if opened.job.status != "running":
+            if opened.job.status != "running" or opened.job.ongoing is not None:
                 return opened
             if self._clock.seconds() > deadline:
                 raise unfinished(opened.job)
@@ -157,7 +157,12 @@ class RowOpener:
             except Exception:
                 self.log.failure("selfserve: the journal cannot be read, trying again")
                 continue
-            orphans = {job.row: job for job in left if job.row not in self.open_rows}
+            orphans = {
+                job.row: job
+                for job in left
+                # what goes on was begun, and somebody goes on with it
+                if job.row not in self.open_rows and job.ongoing is None
+            }
             if seen is not None:
                 for row in seen & orphans.keys():
                     await self._closing.close_as_reconciled(orphans[row])

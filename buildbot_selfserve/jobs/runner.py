@@ -24,6 +24,7 @@ from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import is_convergent
 from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.control.rights import everything
 from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
@@ -36,6 +37,7 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.jobs.close_row import ended
 from buildbot_selfserve.jobs.left_open import LeftOpen
+from buildbot_selfserve.jobs.ongoing import OngoingJobs
 from buildbot_selfserve.jobs.open_row import Requester
 from buildbot_selfserve.jobs.open_row import RowOpener
 from buildbot_selfserve.jobs.open_row import new_job
@@ -119,6 +121,8 @@ class Jobs:
     :param holds: those that this master keeps to
     :param closed: is told of each job whose row was closed
     :ivar left_open: closes what killed and gone masters have left open
+    :ivar ongoing: goes on with what goes on after its answer
+    :ivar most_ongoing: so many of one action may do that at once, on all masters
     """
 
     log = Logger()
@@ -139,6 +143,8 @@ class Jobs:
         self.clock = clock
         self.timeout = 10.0
         self.limits: Limits = NO_LIMITS
+        self.most_ongoing = 4
+        self.backfill_priority = -1
         self.incarnation = uuid.uuid4().hex
         self._master = master
         self._write = write
@@ -152,8 +158,25 @@ class Jobs:
         #: until when what runs may go on when the master stops, in monotonic seconds
         self._stop_at: float | None = None
         self._turns = Turns(clock, write)
+        self.ongoing = OngoingJobs(
+            master,
+            clock,
+            write,
+            lambda who: self._context(who, Rights(master, everything)),
+            check_available,
+            self.check_running,
+            lambda: self.limits,
+            self._closing,
+            self._turns,
+        )
         self.left_open = LeftOpen(
-            write, masterid, lambda: self.incarnation, self._opening, self._closing, self._turns
+            write,
+            masterid,
+            lambda: self.incarnation,
+            self._opening,
+            self._closing,
+            self._turns,
+            self.ongoing,
         )
 
     async def run(self, wanted: Wanted) -> Receipt:
@@ -209,6 +232,7 @@ class Jobs:
         self._closing.stop()
         self._stop_at = self.clock.seconds() + self.timeout * ACT_SHARE
         await self._no_more_run()
+        await self.ongoing.stop()
 
     async def begin_anew(self) -> None:
         """Let what runs end, likewise, before the journal is opened anew, maybe elsewhere.
@@ -216,6 +240,7 @@ class Jobs:
         What does not end in time has no row there, even if another one has its id.
         """
         await self._no_more_run()
+        await self.ongoing.rest()
         self.incarnation = uuid.uuid4().hex
 
     async def _no_more_run(self) -> None:
@@ -257,12 +282,29 @@ class Jobs:
             refusal = await self._write(budgets.refusal, job, plan.builds, self.limits)
             if refusal is not None:
                 raise refusal
-        return PlannedReceipt(ended(job, effects.planned(plan)), plan.text, not plan.is_empty)
+        planned = replace(ended(job, effects.planned(plan)), ongoing=plan.ongoing)
+        changes = not plan.is_empty or plan.ongoing is not None
+        return PlannedReceipt(planned, plan.text, changes)
 
     async def _planned(self, wanted: Wanted) -> _Planned:
         rights = Rights(self._master, wanted.requester.may)
-        ctx = PlanContext(self._master, wanted.requester.who, rights, self._ask, self._holds)
-        return _Planned(await wanted.planner(ctx), rights)
+        return _Planned(await wanted.planner(self._context(wanted.requester.who, rights)), rights)
+
+    def _context(self, who: str, rights: Rights) -> PlanContext:
+        return PlanContext(
+            self._master,
+            who,
+            rights,
+            self._ask,
+            self._holds,
+            self._goes_on,
+            self.most_ongoing,
+            self.backfill_priority,
+        )
+
+    async def _goes_on(self, action: str) -> list[Job]:
+        found: list[Job] = await self._write(store.ongoing, action)
+        return found
 
     async def _seen(self, running: _Running) -> _Planned | None:
         """Return the plan of now, if the user has seen it; ``None`` if they have seen none.
@@ -305,6 +347,8 @@ class Jobs:
             planned = seen or await self._planned(wanted)
             if wanted.if_plan is not None and planned.plan.text != wanted.if_plan:
                 raise PlanChanged(await self._receipt(wanted, planned.plan))
+            if planned.plan.joins is not None:
+                return await self._joined(job, planned.plan)
             effect = await self._carried_out(running, planned)
         except MasterStops:
             raise unfinished(job) from None  # the next start goes on
@@ -314,8 +358,32 @@ class Jobs:
         except Exception as error:
             if not isinstance(error, CustomCodeFailed):  # of which the log tells already
                 self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
+            if running.job.ongoing is not None:
+                self.ongoing.follow(running.job)  # which does what is missing
+                return replace(running.job, msg=planned.plan.begun)
             return await self._cut_short(running.job, error)
+        if running.job.ongoing is not None:
+            return await self._begun(running.job, effect)
+        job = replace(running.job, ongoing=planned.plan.ongoing)
         return _known(await self._closing.close(job, effect))
+
+    async def _joined(self, job: Job, plan: Plan) -> Job:
+        """Return the job request that does the same already."""
+        await self._closing.close(job, Effect(plan.nothing))
+        found: Job | None = await self._write(store.job, plan.joins)
+        return found or job
+
+    async def _begun(self, job: Job, effect: Effect) -> Job:
+        """Let *job* go on, of which the first step is done; return what its receipt says."""
+        job = replace(
+            job, msg=effect.msg, requests=effect.requests, buildset_ids=effect.buildset_ids
+        )
+        try:
+            await self._write(store.note_progress, job)
+        except Exception:
+            self.log.failure("selfserve: the begin of job {job.job_id} is noted later", job=job)
+        self.ongoing.follow(job)
+        return job
 
     async def _carried_out(self, running: _Running, planned: _Planned) -> Effect:
         """Carry out a plan, which the journal keeps meanwhile; return its effect.
@@ -323,18 +391,26 @@ class Jobs:
         :raises Refused: there is too much of it
         :raises TooMany: the user may not make so many builds
         """
-        job, plan = running.job, planned.plan
-        if not plan.is_empty:
+        plan = planned.plan
+        job = running.job
+        if plan.found:
+            job = running.job = replace(job, what={**job.what, **plan.found})
+            await self._write(store.note_found, job)
+        if not plan.is_empty or plan.ongoing is not None:
             text = plan_to_json(plan)
             if len(text) > LARGEST_PLAN:
                 raise Refused("This would create too much at once", "choose fewer builders")
             await self._take_builds(job, plan.builds)
-            running.job = replace(job, plan=text)
-            await self._write(store.note_plan, running.job)
+            await self._write(store.note_plan, replace(job, plan=text))
+            goes_on = None if plan.is_ended else plan.ongoing
+            running.job = replace(job, plan=text, ongoing=goes_on)
             if running.turn is not None:
                 await running.turn.check()
         order = Order(job.job_id, job.who, running.deadline, self.check_running)
-        return await execute(self._master, order, plan, planned.rights, holds=self._holds)
+        if plan.stops is not None:
+            await self.ongoing.end(plan.stops, f"Stopped by {job.who}")
+        effect = await execute(self._master, order, plan, planned.rights, holds=self._holds)
+        return replace(effect, msg=f"{plan.begun}: {effect.msg}") if plan.begun else effect
 
     async def _cut_short(self, job: Job, error: Exception) -> Job:
         """Return what a job has done that ended with *error*.

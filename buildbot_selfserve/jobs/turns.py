@@ -23,11 +23,15 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import leases
 from buildbot_selfserve.journal.leases import Lease
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.permissions import BISECT
+from buildbot_selfserve.permissions import CANCEL_BISECT
 
 #: Seconds between two renewals of a lease, and without any after which it is taken from its holder.
 RENEWAL, PATIENCE = 1.0, 5.0
 #: Seconds for which it is remembered how a lease was seen that nobody waits for any more.
 MEMORY = 60.0
+#: Job requests that take turns whatever revision they are about.
+_TOGETHER = frozenset({BISECT.action, CANCEL_BISECT.action})
 #: Seconds between two looks whether somebody still holds a lease.
 INTERVAL = 0.1
 
@@ -160,8 +164,18 @@ class Turn:
 
 def lease_name(job: Job) -> str:
     """Return the name of the lease for what *job* is about."""
-    target = json.dumps([job.branch, job.what.get("revision")])
+    target = json.dumps(_about(job))
     return hashlib.sha256(target.encode()).hexdigest()
+
+
+def _about(job: Job) -> tuple[Any, ...]:
+    if job.action in _TOGETHER:
+        # they look at each other: how many there are, and what the others have requested
+        return (BISECT.action,)
+    if "builder_name" in job.what:
+        # a builder at several revisions, whichever of them was named
+        return job.branch, "builder", job.what["builder_name"]
+    return job.branch, job.what.get("revision")
 
 
 def _busy() -> Unavailable:

@@ -25,13 +25,16 @@ from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import Jobs
+from buildbot_selfserve.model import Ongoing
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import asker_key
 from buildbot_selfserve.model import has_address
+from buildbot_selfserve.model import ongoing_as_json
+from buildbot_selfserve.model import ongoing_from_json
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
-#: What an outcome has only in a plan.
+#: What an outcome has in a plan, and what it has in the journal only where it tells them apart.
 _OF_PLANS = frozenset({"revision", "priority"})
 
 
@@ -173,6 +176,14 @@ def note_plan(connection: sa.Connection, job: Job) -> None:
         connection.execute(query.values(plan=job.plan))
 
 
+def note_found(connection: sa.Connection, job: Job) -> None:
+    """Write what was found for the user of *job*, who has not named it, into what was asked."""
+    query = jobs.update().where(*its_own(job), jobs.c.status == "running")
+    with connection.begin():
+        if connection.execute(query.values(what=json.dumps(job.what))).rowcount == 1:
+            targets.note_found(connection, job)
+
+
 def close_job(connection: sa.Connection, job: Job) -> Job | None:
     """Write how *job* ended; return what its row says then, if there is one.
 
@@ -213,12 +224,32 @@ def _result(job: Job) -> str:
             "msg": job.msg,
             "requests": [_outcome(outcome) for outcome in job.requests],
             "buildset_ids": list(job.buildset_ids),
+            **({} if job.ongoing is None else {"ongoing": ongoing_as_json(job.ongoing)}),
         }
     )
 
 
 def _outcome(outcome: RequestOutcome) -> dict[str, Any]:
-    return {name: value for name, value in vars(outcome).items() if name not in _OF_PLANS}
+    told = {name: value for name, value in vars(outcome).items() if name not in _OF_PLANS}
+    # where a job request is about several revisions, each outcome says of which it is
+    return told if outcome.revision is None else {**told, "revision": outcome.revision}
+
+
+def note_progress(connection: sa.Connection, job: Job) -> bool:
+    """Write how far *job* has come, which goes on; return whether its row is still its own."""
+    query = jobs.update().where(*its_own(job), jobs.c.status == "running")
+    with connection.begin():
+        is_own = connection.execute(query.values(result=_result(job))).rowcount == 1
+        if is_own:
+            targets.note_outcomes(connection, job)
+        return is_own
+
+
+def ongoing(connection: sa.Connection, action: str) -> list[Job]:
+    """Return the job requests with this action that go on, oldest first."""
+    query = sa.select(jobs).where(jobs.c.status == "running").order_by(jobs.c.id)
+    found = map(_job, connection.execute(query))
+    return [one for one in found if one.action == action and one.ongoing is not None]
 
 
 def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
@@ -417,4 +448,12 @@ def _job(record: Any) -> Job:
         buildset_ids=tuple(result.get("buildset_ids", ())),
         incarnation=record.incarnation,
         plan=record.plan,
+        ongoing=_ongoing(record.plan, result),
     )
+
+
+def _ongoing(plan: str | None, result: dict[str, Any]) -> Ongoing | None:
+    """Return how far it has come, or what it was begun with."""
+    if "ongoing" in result or plan is None:
+        return ongoing_from_json(result.get("ongoing"))
+    return ongoing_from_json(json.loads(plan).get("ongoing"))

@@ -54,6 +54,13 @@ def note_asked(connection: sa.Connection, job: Job) -> None:
     _insert(connection, job, ((kind, str(name), "") for kind, name in asked if name))
 
 
+def note_found(connection: sa.Connection, job: Job) -> None:
+    """Note the revision of *job*, which was found for its user, in place of what was named."""
+    of_revision = job_targets.c.kind == REVISION, job_targets.c.outcome == ""
+    connection.execute(job_targets.delete().where(job_targets.c.job_id == job.job_id, *of_revision))
+    _insert(connection, job, [(REVISION, one_spelling(job.what["revision"]), "")])
+
+
 def note_outcomes(connection: sa.Connection, job: Job) -> None:
     """Note what has become of each build request of *job*, in place of what was noted before."""
     query = job_targets.delete().where(

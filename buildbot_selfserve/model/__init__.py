@@ -14,6 +14,9 @@ from buildbot_selfserve.model.ansi import Run
 from buildbot_selfserve.model.api_document import ApiDocument
 from buildbot_selfserve.model.api_document import Manual
 from buildbot_selfserve.model.api_document import RouteText
+from buildbot_selfserve.model.bisections import UNTESTED
+from buildbot_selfserve.model.bisections import Bisection
+from buildbot_selfserve.model.bisections import BisectionDetail
 from buildbot_selfserve.model.branches import DAY
 from buildbot_selfserve.model.branches import QUIET_AFTER
 from buildbot_selfserve.model.branches import AnyRevision
@@ -34,6 +37,7 @@ from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.events import Event
 from buildbot_selfserve.model.events import EventStream
 from buildbot_selfserve.model.events import Measured
+from buildbot_selfserve.model.halving import in_halving_order
 from buildbot_selfserve.model.holds import LONGEST_HOLD
 from buildbot_selfserve.model.holds import BranchHold
 from buildbot_selfserve.model.holds import HeldRequest
@@ -58,6 +62,7 @@ from buildbot_selfserve.model.job_mentions import Related
 from buildbot_selfserve.model.jobs import JOB_PROPERTY
 from buildbot_selfserve.model.jobs import KEY_PROPERTY
 from buildbot_selfserve.model.jobs import MARKS
+from buildbot_selfserve.model.jobs import RANGE_PROPERTY
 from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
@@ -84,6 +89,10 @@ from buildbot_selfserve.model.master_state import LiveLock
 from buildbot_selfserve.model.master_state import LiveWorker
 from buildbot_selfserve.model.master_state import LockAccess
 from buildbot_selfserve.model.master_state import MasterState
+from buildbot_selfserve.model.ongoing import RUNNING
+from buildbot_selfserve.model.ongoing import Ongoing
+from buildbot_selfserve.model.ongoing import ongoing_as_json
+from buildbot_selfserve.model.ongoing import ongoing_from_json
 from buildbot_selfserve.model.plans import NEXT
 from buildbot_selfserve.model.plans import SCHEDULER
 from buildbot_selfserve.model.plans import Ending
@@ -91,6 +100,7 @@ from buildbot_selfserve.model.plans import HoldChange
 from buildbot_selfserve.model.plans import NewBuildset
 from buildbot_selfserve.model.plans import NewChange
 from buildbot_selfserve.model.plans import NewPriority
+from buildbot_selfserve.model.plans import OngoingStep
 from buildbot_selfserve.model.plans import Plan
 from buildbot_selfserve.model.plans import Properties
 from buildbot_selfserve.model.plans import Stamp
@@ -121,6 +131,10 @@ from buildbot_selfserve.model.queue import Waits
 from buildbot_selfserve.model.queue import Why
 from buildbot_selfserve.model.queue import WorkerElsewhere
 from buildbot_selfserve.model.queue import WorkerSet
+from buildbot_selfserve.model.ranges import LONGEST_RANGE
+from buildbot_selfserve.model.ranges import Range
+from buildbot_selfserve.model.ranges import RangeRevision
+from buildbot_selfserve.model.ranges import WantedRange
 from buildbot_selfserve.model.results import CANCELLED
 from buildbot_selfserve.model.results import EXCEPTION
 from buildbot_selfserve.model.results import FAILING
@@ -180,6 +194,7 @@ __all__ = [
     "JOB_PROPERTY",
     "KEY_PROPERTY",
     "LONGEST_HOLD",
+    "LONGEST_RANGE",
     "MARKS",
     "MOST_QUEUED",
     "NEW_REQUEST",
@@ -189,8 +204,10 @@ __all__ = [
     "PASSED",
     "PASSING",
     "QUIET_AFTER",
+    "RANGE_PROPERTY",
     "RESULT_NAMES",
     "RETRY",
+    "RUNNING",
     "SCHEDULER",
     "SHORTEST_BUILT",
     "SKIPPED",
@@ -199,10 +216,13 @@ __all__ = [
     "SUCCESS",
     "TEXT",
     "UNSETTLED",
+    "UNTESTED",
     "WARNINGS",
     "AnyRevision",
     "ApiDocument",
     "Attempt",
+    "Bisection",
+    "BisectionDetail",
     "Branch",
     "BranchHold",
     "Branches",
@@ -260,6 +280,8 @@ __all__ = [
     "NewChange",
     "NewPriority",
     "NewRequest",
+    "Ongoing",
+    "OngoingStep",
     "OpenBuild",
     "Order",
     "OtherMaster",
@@ -276,6 +298,8 @@ __all__ = [
     "QueueFigures",
     "QueuedBuilder",
     "QueuedRequest",
+    "Range",
+    "RangeRevision",
     "Reason",
     "ReasonCode",
     "Receipt",
@@ -305,6 +329,7 @@ __all__ = [
     "UserRows",
     "WaitCondition",
     "Waits",
+    "WantedRange",
     "Why",
     "WorkerElsewhere",
     "WorkerSet",
@@ -312,6 +337,7 @@ __all__ = [
     "asker_key",
     "begins",
     "has_address",
+    "in_halving_order",
     "is_abbreviation",
     "is_hash",
     "is_pattern",
@@ -319,6 +345,8 @@ __all__ = [
     "means",
     "midnight",
     "one_spelling",
+    "ongoing_as_json",
+    "ongoing_from_json",
     "page_of_author",
     "page_of_branch",
     "page_of_builder",

@@ -12,6 +12,7 @@ from typing import Protocol
 from buildbot_selfserve.answers import NOTHING_DONE
 from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model.branches import Builder
+from buildbot_selfserve.model.ongoing import Ongoing
 from buildbot_selfserve.model.rows import BuildRow
 
 
@@ -34,8 +35,11 @@ class RequestOutcome:
 #: The property that tells which job request made a buildset, and the one that tells each request
 #: of a job from all others, so that none is collapsed.
 JOB_PROPERTY, KEY_PROPERTY = "selfserve_job", "selfserve_key"
-#: The properties that the executor sets in each buildset, whatever it had.
-MARKS = frozenset({"owner", JOB_PROPERTY, KEY_PROPERTY})
+#: The property that tells which job request has asked for a build only to look back over a range.
+RANGE_PROPERTY = "selfserve_range"
+#: The properties that belong to one job request: the executor sets or removes them in each
+#: buildset, whatever it had.
+MARKS = frozenset({"owner", JOB_PROPERTY, KEY_PROPERTY, RANGE_PROPERTY})
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
 
@@ -114,6 +118,7 @@ class Job:
     :param incarnation: which life of a master does it
     :param plan: what it is to do, as JSON; only while it runs
     :param revision: at which its target is, where that is known; only until its row is opened
+    :param ongoing: how far it has come, where it goes on after its answer
     """
 
     job_id: int
@@ -133,6 +138,7 @@ class Job:
     incarnation: str = field(default="", compare=False)
     plan: str | None = field(default=None, compare=False, repr=False)
     revision: str | None = field(default=None, compare=False, repr=False)
+    ongoing: Ongoing | None = field(default=None, compare=False, repr=False)
 
     @property
     def row(self) -> JobRow:

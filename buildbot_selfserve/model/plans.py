@@ -21,6 +21,10 @@ from buildbot_selfserve.model.holds import hold_from_json
 from buildbot_selfserve.model.holds import hold_to_json
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import Target
+from buildbot_selfserve.model.ongoing import RUNNING
+from buildbot_selfserve.model.ongoing import Ongoing
+from buildbot_selfserve.model.ongoing import ongoing_as_json
+from buildbot_selfserve.model.ongoing import ongoing_from_json
 
 #: Properties as a buildset has them: values and their sources, by name.
 Properties = Mapping[str, tuple[Any, str]]
@@ -65,6 +69,7 @@ class NewBuildset:
     :param count: how many such buildsets to create
     :param more: further columns, as ``db.buildsets.addBuildset`` takes them
     :param is_copy: it keeps the ids of the original API that it was given once
+    :param looks_back: it is built only to look back over a range of revisions, and marked as such
     :param copied: the build or request that it copies; whoever may rebuild that may create it
     :param fixed: names of the properties whose values belong to the plan; of others, an operator's
         code may return another value each time. ``None`` for all
@@ -80,6 +85,7 @@ class NewBuildset:
     count: int = 1
     more: Mapping[str, Any] = field(default_factory=dict)
     is_copy: bool = False
+    looks_back: bool = False
     copied: Target | None = field(default=None, compare=False)
     fixed: frozenset[str] | None = field(default=None, compare=False)
 
@@ -135,6 +141,12 @@ class Plan:
     :param nothing: what to say where there is nothing to do
     :param writes: what schedulers would write otherwise, such as their state; done after all else,
         and dropped if the master is killed before
+    :param ongoing: the job request goes on after this, until that has ended
+    :param begun: what a receipt says of that
+    :param first_number: that of the first buildset; those before it were created by earlier plans
+    :param joins: the job request that does the same already, in whose place nothing is begun
+    :param stops: the job request that goes on no more from then on
+    :param found: what the user has not named and was found for them; the journal names it
     """
 
     changes: tuple[NewChange, ...] = ()
@@ -145,6 +157,12 @@ class Plan:
     untouched: tuple[RequestOutcome, ...] = ()
     nothing: str = ""
     writes: tuple[Callable[[], Any], ...] = field(default=(), compare=False)
+    ongoing: Ongoing | None = None
+    begun: str = ""
+    first_number: int = 0
+    joins: int | None = None
+    stops: int | None = None
+    found: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def builds(self) -> int:
@@ -157,6 +175,11 @@ class Plan:
         return not (self.buildsets or self.endings or self.priorities or self.holding)
 
     @property
+    def is_ended(self) -> bool:
+        """Whether what would go on has its end already."""
+        return self.ongoing is not None and self.ongoing.status != RUNNING
+
+    @property
     def text(self) -> str:
         """Return a short text that is the same as long as the plan is."""
         told = {**_as_json(self), "buildsets": [_comparable(one) for one in self.buildsets]}
@@ -167,7 +190,7 @@ class Plan:
 
     def each_buildset(self) -> Iterator[tuple[int, NewBuildset]]:
         """Yield each buildset to create, with its number in the plan."""
-        number = 0
+        number = self.first_number
         for buildset in self.buildsets:
             for _ in range(buildset.count):
                 yield number, buildset
@@ -216,6 +239,27 @@ class Plan:
             yield one if one.outcome == "denied" else replace(one, outcome="left_out")
 
 
+@dataclass(frozen=True)
+class OngoingStep:
+    """What a job request that goes on does next.
+
+    :param plan: what it requests
+    :param ongoing: how far it has come
+    :param drop: the requests of its own that are of no use any more
+    :param requests: what became of what it has requested so far; *buildset_ids* likewise
+    :param end: what is to be said of its end; ``None`` while it goes on
+    :param errors: it ends because something failed
+    """
+
+    plan: Plan
+    ongoing: Ongoing
+    drop: tuple[Ending, ...] = ()
+    requests: tuple[RequestOutcome, ...] = ()
+    buildset_ids: tuple[int, ...] = ()
+    end: str | None = None
+    errors: bool = False
+
+
 def _comparable(buildset: NewBuildset) -> dict[str, Any]:
     """Return what of *buildset* is the same whenever it is planned."""
     fixed = buildset.fixed
@@ -259,6 +303,11 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "holding": None if plan.holding is None else _holds_as_json(plan.holding),
         "untouched": [vars(one) for one in plan.untouched],
         "nothing": plan.nothing,
+        "ongoing": ongoing_as_json(plan.ongoing),
+        "begun": plan.begun,
+        "first_number": plan.first_number,
+        "joins": plan.joins,
+        "stops": plan.stops,
     }
 
 
@@ -289,6 +338,12 @@ def plan_from_json(text: str) -> Plan:
             for one in read["untouched"]
         ),
         nothing=read["nothing"],
+        # an older release has written a plan without the rest
+        ongoing=ongoing_from_json(read.get("ongoing")),
+        begun=read.get("begun", ""),
+        first_number=read.get("first_number", 0),
+        joins=read.get("joins"),
+        stops=read.get("stops"),
     )
 
 

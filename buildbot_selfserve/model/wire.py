@@ -7,12 +7,14 @@ The dictionaries are declared in ``answers``. mypy checks each function against 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import singledispatch
 from typing import Any
 from urllib.parse import quote
 
 from buildbot_selfserve import answers
 from buildbot_selfserve.model import api_document
+from buildbot_selfserve.model import bisections
 from buildbot_selfserve.model import branches
 from buildbot_selfserve.model import decisions
 from buildbot_selfserve.model import holds
@@ -485,7 +487,7 @@ def _outcome(outcome: jobs.RequestOutcome, site: Site) -> answers.RequestOutcome
         "url": url if outcome.request_id is not None else None,
         "msg": outcome.msg,
     }
-    if outcome.outcome == "would_create":
+    if outcome.outcome == "would_create" or outcome.revision is not None:
         told["revision"] = outcome.revision
     if outcome.priority is not None:
         told["priority"] = outcome.priority
@@ -541,7 +543,7 @@ def _outcome_now(
 ) -> answers.RequestOutcomeNow:
     told = _outcome(outcome, site)
     now = detail.now_of(outcome)
-    return {
+    found: answers.RequestOutcomeNow = {
         "request_id": told["request_id"],
         "buildername": told["buildername"],
         "outcome": told["outcome"],
@@ -551,6 +553,9 @@ def _outcome_now(
         "state": now.state,
         "results": now.results,
     }
+    if outcome.revision is not None:
+        found["revision"] = outcome.revision
+    return found
 
 
 @as_json.register
@@ -581,6 +586,62 @@ def _plan(receipt: jobs.PlannedReceipt, site: Site) -> answers.PlannedReceipt:
         "plan": receipt.plan,
         "requests": [_outcome(outcome, site) for outcome in receipt.job.requests],
         "buildset_ids": [],
+    }
+
+
+@as_json.register
+def _(detail: bisections.BisectionDetail, site: Site) -> answers.Bisection:
+    bisection, now = detail.bisection, detail.bisection.now
+    job, culprit = bisection.job, now.get("culprit")
+    here = f"{site.buildbot_url}{site.path}/{quote(bisection.branch.name, safe='')}/rev"
+    revisions = [_range_revision(one) for one in detail.revisions]
+    return {
+        "status": now["status"],
+        "msg": now["msg"],
+        "job_id": job.job_id,
+        "job_url": f"{site.root}/jobs/{job.job_id}",
+        "branch": bisection.branch.name,
+        "buildername": bisection.spec["buildername"],
+        "good": now["good"],
+        "bad": now["bad"],
+        "candidates": [one["revision"] for one in revisions[1:-1]],
+        "low": now["low"],
+        "high": now["high"],
+        "tested": [
+            {"revision": one["revision"], "state": one["state"], "build_id": one["build_id"]}
+            for one in revisions
+            if one["state"] != bisections.UNTESTED
+        ],
+        "revisions": revisions,
+        "next": now["next"],
+        "culprit": None if culprit is None else _culprit(culprit, here),
+        "left_steps": now["left_steps"],
+        "confirm": bisection.spec["confirm"],
+        "builds": len(job.requests),
+        "who": job.who,
+        "when": job.when,
+        "completed_at": job.completed_at,
+    }
+
+
+def _culprit(one: Mapping[str, Any], here: str) -> answers.Culprit:
+    return {
+        "revision": one["revision"],
+        "author": one["author"],
+        "subject": one["subject"],
+        "when": one["when"],
+        "url": f"{here}/{quote(one['revision'], safe='')}",
+    }
+
+
+def _range_revision(one: Mapping[str, Any]) -> answers.RangeRevision:
+    return {
+        "revision": one["revision"],
+        "state": one["state"],
+        "build_id": one["build_id"],
+        "author": one["author"],
+        "subject": one["subject"],
+        "builds": one["builds"],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from buildbot_selfserve.model import LONGEST_HOLD
+from buildbot_selfserve.model import LONGEST_RANGE
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import NEXT
 from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
@@ -54,6 +55,61 @@ ANY_REVISION = replace(
     noun="any_revision",
 )
 BUILDER_NAME = Text("builder_name", "The name of the builder.", required=True, noun="builder")
+#: Virtual builders have built, too, though no master is configured with them.
+BUILT_BUILDER = replace(BUILDER_NAME, noun="built_builder")
+BAD = replace(
+    REVISION,
+    text="The revision that fails; by default, the newest at which the latest result of the builder"
+    " is a failure. Of a hash, at least the first 6 hexadecimal digits.",
+    required=False,
+)
+GOOD = Text(
+    "good",
+    "A revision before it that passes; by default, the nearest at which the latest result of the"
+    " builder is good.",
+    noun="good",
+)
+MOST_BETWEEN = Int(
+    "max",
+    "How many revisions may lie between the two, at most.",
+    default=19,
+    minimum=1,
+    maximum=LONGEST_RANGE,
+)
+MOST_BISECTED = replace(MOST_BETWEEN, default=LONGEST_RANGE)
+CONFIRM = Int(
+    "confirm",
+    "How many more builds of the last good and of the first bad revision must say the same before"
+    " the culprit is named.",
+    default=1,
+    minimum=0,
+    maximum=10,
+)
+TIMES = Int(
+    "times",
+    "How many results each revision is to have, with those that it has and those that are pending"
+    " or running; at most 100 unless this Buildbot is configured otherwise.",
+    default=1,
+    minimum=1,
+    maximum="max_count",
+)
+ORDER = Choice(
+    "order",
+    "What to build first: newest or oldest, where all builds are requested at once; or halving, the"
+    " default: the middle of the largest gap between known results, two builds at a time.",
+    default="halving",
+    choices=("newest", "oldest", "halving"),
+)
+BACKFILL_PRIORITY = replace(
+    PRIORITY,
+    text="Requests with a higher priority are built first; by default -1, so that other builds go"
+    " first, unless this Buildbot is configured otherwise.",
+    default=None,
+)
+FORCE = Flag(
+    "force",
+    "With 1, where no revision passes within max, build all of them.",
+)
 #: What a question may be about.
 ABOUT_BUILD = replace(BUILD_ID, text="Answer for this build.", required=False)
 ABOUT_REQUEST = replace(REQUEST_ID, text="Answer for this build request.", required=False)
@@ -260,6 +316,8 @@ PATH: dict[str, Param] = {
     "revision": REVISION,
     "any_revision": ANY_REVISION,
     "builder": BUILDER_NAME,
+    "built_builder": BUILDER_NAME,
+    "good": REVISION,
     "builder_set": Text(
         "set", "The name of a set: nightly, pgo or one that is configured.", required=True
     ),
@@ -268,4 +326,5 @@ PATH: dict[str, Param] = {
     "step": Text("step", "The number of the step, or its name.", required=True),
     "log": Text("log", "The slug of the log, or its name.", required=True),
     "job": Int("job_id", "The id of the job request.", required=True, minimum=1),
+    "bisection": Int("job_id", "The id of the bisection's job request.", required=True, minimum=1),
 }

@@ -6,6 +6,7 @@ returns a value. Importing this room declares every route.
 
 from __future__ import annotations
 
+from buildbot_selfserve.resources import bisections
 from buildbot_selfserve.resources import branches
 from buildbot_selfserve.resources import builders
 from buildbot_selfserve.resources import builds
@@ -15,6 +16,7 @@ from buildbot_selfserve.resources import live
 from buildbot_selfserve.resources import permissions
 from buildbot_selfserve.resources import pushes
 from buildbot_selfserve.resources import queue
+from buildbot_selfserve.resources import ranges
 from buildbot_selfserve.resources import requests
 from buildbot_selfserve.resources import revisions
 from buildbot_selfserve.resources import root
@@ -24,6 +26,7 @@ from buildbot_selfserve.routes import ROUTES
 
 __all__ = [
     "ROUTES",
+    "bisections",
     "branches",
     "builders",
     "builds",
@@ -33,6 +36,7 @@ __all__ = [
     "permissions",
     "pushes",
     "queue",
+    "ranges",
     "requests",
     "revisions",
     "root",

@@ -45,6 +45,8 @@ from buildbot_selfserve.params.declared import REVISION
 from buildbot_selfserve.params.declared import SCHEDULED_PRIORITY
 from buildbot_selfserve.params.declared import STABLE_DELAY
 from buildbot_selfserve.params.declared import STATES
+from buildbot_selfserve.permissions import BACKFILL
+from buildbot_selfserve.permissions import BISECT
 from buildbot_selfserve.permissions import CANCEL_REVISION
 from buildbot_selfserve.permissions import FILL_MISSING
 from buildbot_selfserve.permissions import NEW_BUILD_AT_REVISION
@@ -69,6 +71,8 @@ AT_REVISION = (
     FILL_MISSING,
     REPRIORITIZE,
     REPRIORITIZE_REVISION,
+    BACKFILL,
+    BISECT,
 )
 
 

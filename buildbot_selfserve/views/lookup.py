@@ -26,6 +26,7 @@ from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import DELETED
 from buildbot_selfserve.model import AnyRevision
+from buildbot_selfserve.model import Bisection
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderSet
@@ -42,6 +43,7 @@ from buildbot_selfserve.params.declared import EXCLUDE_BUILDERS
 from buildbot_selfserve.params.declared import PATH
 from buildbot_selfserve.params.declared import TAGS
 from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.permissions import BISECT
 from buildbot_selfserve.views.reader import Reading
 
 #: So many candidates of an ambiguous revision are named.
@@ -213,8 +215,22 @@ def _builder(reading: Reading, found: Found, text: str) -> Builder:
     branch = found["branch"]
     builder = _first(partial(reading.history.builder, branch), _spellings("builder", text))
     if builder is None:
-        raise NotFound(f"Builder {text} not found on branch {branch.name}")
+        raise _no_builder(branch, text)
     return builder
+
+
+def _no_builder(branch: Branch, text: str) -> NotFound:
+    return NotFound(f"Builder {text} not found on branch {branch.name}")
+
+
+def _built_builder(reading: Reading, found: Found, text: str) -> Builder:
+    """Return a builder that some master has, or else a virtual one that something was built as."""
+    branch = found["branch"]
+    for look_up in (reading.history.builder, reading.history.virtual_builder):
+        builder = _first(partial(look_up, branch), _spellings("built_builder", text))
+        if builder is not None:
+            return builder
+    raise _no_builder(branch, text)
 
 
 def _builder_set(reading: Reading, found: Found, text: str) -> BuilderSet:
@@ -249,6 +265,15 @@ def _job(reading: Reading, found: Found, text: str) -> Job:
     if job is None:
         raise NotFound(f"Job {text} not found")
     return job
+
+
+def _bisection(reading: Reading, found: Found, text: str) -> Bisection:
+    branch = found["branch"]
+    job = _by_id("bisection", text, reading.journal.job)
+    begun = job is not None and job.action == BISECT.action and job.ongoing is not None
+    if job is None or not begun or job.branch != branch.name:
+        raise NotFound(f"Bisection {text} not found on branch {branch.name}")
+    return Bisection(branch, job)
 
 
 def _value(noun: str, text: str) -> Any:
@@ -399,8 +424,11 @@ _RESOLVERS: dict[str, Callable[[Reading, Found, str], Any]] = {
     "revision": _revision,
     "any_revision": _any_revision,
     "builder": _builder,
+    "built_builder": _built_builder,
+    "good": _revision,
     "builder_set": _builder_set,
     "user": _user,
     "anybody": _anybody,
     "job": _job,
+    "bisection": _bisection,
 }

@@ -113,6 +113,8 @@ def groups(outcomes: Iterable[RequestOutcome]) -> tuple[Group, ...]:
             total = sum(line.times for line in lines)
             if word in NOTHING_DONE and any(line.outcome.request_id for line in lines):
                 noun = "request"
+            elif word in NOTHING_DONE and any(line.outcome.revision for line in lines):
+                noun = "revision"
             found.append(Group(name, tuple(lines), total, noun, word not in NOTHING_DONE))
     return tuple(found)
 
@@ -149,7 +151,7 @@ def answer(
         "back": back(planned.job),
         "title": _title(planned.job.action),
         "acts": _acts(planned),
-        "word": _word(planned.job.action, form.method),
+        "word": _word(planned.job, form.method),
         "given": {name: value for name, value in planned.job.what.items() if name not in _SHOWN},
         "branch": {"name": planned.job.branch},
         "json_url": "",
@@ -160,16 +162,22 @@ def answer(
 
 
 def _acts(planned: PlannedReceipt) -> bool:
-    """Return whether anything would be done; a hold is one also while nothing waits."""
-    if planned.job.action in _ABOUT_HOLDS:
+    """Return whether anything would be done, or begun; a hold is one also while nothing waits."""
+    if planned.job.action in _ABOUT_HOLDS or _goes_on(planned.job):
         return planned.changes
     return any(one.outcome not in NOTHING_DONE for one in planned.job.requests)
 
 
-def _word(action: str, method: str) -> str:
+def _goes_on(job: Job) -> bool:
+    return job.ongoing is not None and job.ongoing.status == "running"
+
+
+def _word(job: Job, method: str) -> str:
     """Return what stands on the button that does it."""
-    if action in _ABOUT_HOLDS:
-        return "Hold" if action == HOLD.action else "Release"
+    if job.action in _ABOUT_HOLDS:
+        return "Hold" if job.action == HOLD.action else "Release"
+    if _goes_on(job):
+        return "Begin"
     return {"DELETE": "Cancel", "PUT": "Change priority"}.get(method, "Build")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from collections.abc import Set
 from dataclasses import dataclass
 
+from buildbot_selfserve.model import LONGEST_RANGE
 from buildbot_selfserve.model import BuilderHealth
 from buildbot_selfserve.model import Eta
 from buildbot_selfserve.model import Health
@@ -261,3 +262,20 @@ def ago(seconds: int | None, now: int) -> str:
             return f"{_counted(past // size, unit)} ago"
     # seconds would make another page each second
     return "just now"
+
+
+def is_worth_looking_back(one: BuilderHealth) -> bool:
+    """Whether what a builder has not built may say since when it fails.
+
+    It does not where the revision right before this one passed.
+    """
+    if one.change == "regressed":
+        return one.distance is not None and one.distance > 1
+    return one.change == "still_failing"
+
+
+def most_between(one: BuilderHealth) -> int:
+    """Return how many revisions may lie between this one and the last that passed."""
+    if one.change == "regressed" and one.distance is not None:
+        return max(1, one.distance - 1)
+    return LONGEST_RANGE

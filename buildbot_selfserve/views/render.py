@@ -95,6 +95,7 @@ def templates() -> jinja2.Environment:
         words.done_to_row,
         words.job_words,
         words.outcome_word,
+        words.bisection_word,
         words.short_name,
         words.state_word,
         words.status_word,

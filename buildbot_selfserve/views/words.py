@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from buildbot_selfserve.answers import NOTHING_DONE
@@ -20,7 +22,7 @@ class Verb(NamedTuple):
     """An action in words.
 
     :param base: what one asks to do; *past*: what was done. Behind both stands the *target*
-    :param target: ``build``, ``request``, ``revision`` or ``branch``
+    :param target: ``build``, ``request``, ``revision``, ``branch`` or ``builder``
     :param label: names the action where no target follows
     """
 
@@ -67,6 +69,16 @@ VERBS = {
     ),
     "hold": Verb("hold", "held", "branch", "Hold a branch"),
     "release": Verb("release", "released", "branch", "End holds"),
+    "backfill": Verb(
+        "look back over the builds of",
+        "looked back over the builds of",
+        "builder",
+        "Find out since when",
+    ),
+    "bisect": Verb("bisect the builds of", "bisected the builds of", "builder", "Bisect"),
+    "cancel_bisect": Verb(
+        "stop the bisection of", "stopped the bisection of", "builder", "Stop a bisection"
+    ),
 }
 #: Building a set: the name of the set is in that of the action.
 _SET = re.compile(r"new_(.+)_at_revision")
@@ -91,6 +103,13 @@ LABELS = {
     "reason": "Reason",
     "expires": "Until",
     "above": "Start from priority",
+    "good": "Good revision",
+    "max": "Revisions between, at most",
+    "times": "Results wanted for each",
+    "order": "Order",
+    "force": "Without a good one",
+    "confirm": "Edges built again",
+    "job_id": "Bisection",
 }
 OUTCOMES = {
     "stop_sent": "told to stop",
@@ -117,6 +136,11 @@ DONE_TO = {
     "released": "Released",
 }
 STATES = {"pending": "waiting"}
+BISECTIONS = {
+    "running": "looking for it",
+    "range_only": "not narrowed down further",
+    "insufficient_data": "not known",
+}
 STATUSES = {"ok": "done"}
 VIA = {
     "session": "logged in",
@@ -156,6 +180,11 @@ def outcome_word(outcome: str) -> str:
 def state_word(state: str) -> str:
     """Return what pages call the state of a row: a result of Buildbot's, running or waiting."""
     return STATES.get(state, state)
+
+
+def bisection_word(status: str) -> str:
+    """Return what pages call the status of a bisection."""
+    return BISECTIONS.get(status, status)
 
 
 def short_name(author: str) -> str:
@@ -222,6 +251,9 @@ def _job_parts(job: Job) -> Iterator[Part]:
     done = done or (verb.target == "branch" and job.status == "ok")
     tried = "tried" if job.status == "failed" else "asked"
     yield Part(f"{verb.past} " if done else f"{tried} to {verb.base} ")
+    if verb.target == "builder":
+        yield from _builder_parts(what)
+        return
     if verb.target == "branch":
         yield Part(job.branch, ("hold",))
     elif verb.target == "revision" or "revision" in what:
@@ -236,6 +268,14 @@ def _job_parts(job: Job) -> Iterator[Part]:
         yield Part(f" to {what['priority']}")
     if int(what.get("count") or 1) > 1:
         yield Part(f", {what['count']} times")
+
+
+def _builder_parts(what: Mapping[str, Any]) -> Iterator[Part]:
+    yield Part(str(what.get("builder_name", "a builder")))
+    if "revision" in what:
+        revision = str(what["revision"])
+        yield Part(" before ")
+        yield Part(revision[:12], ("rev", revision))
 
 
 def _verb(action: str) -> Verb:

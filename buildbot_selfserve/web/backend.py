@@ -183,6 +183,8 @@ class Backend:
         self.config = config
         self.jobs.timeout = config.timeout
         self.jobs.limits = config.limits
+        self.jobs.most_ongoing = config.max_bisections
+        self.jobs.backfill_priority = config.backfill_priority
         self._tokens.configure(config.tokens, config.timezone)
         self.forget_configuration()
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from buildbot_selfserve.client.rows import FAILED_STATES
+from buildbot_selfserve.client.rows import Bisection
 from buildbot_selfserve.client.rows import BuilderHealth
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Health
@@ -35,6 +36,7 @@ from buildbot_selfserve.client.rows import Plan
 from buildbot_selfserve.client.rows import Push
 from buildbot_selfserve.client.rows import Queue
 from buildbot_selfserve.client.rows import QueuedRequest
+from buildbot_selfserve.client.rows import RangeRevision
 from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import Why
 from buildbot_selfserve.client.rows import WorkerSet
@@ -311,6 +313,15 @@ class Screen:
         self.line(f"{receipt['msg']} (job {receipt['job_id']})")
         self._outcomes(receipt["requests"])
 
+    def bisection(self, found: Bisection) -> None:
+        """Show how far a bisection has come, or how it ended."""
+        if self.as_json:
+            self.value(found)
+            return
+        self.line(f"{found['status']}: {found['msg']} (job {found['job_id']})")
+        known = [one for one in found["revisions"] if one["state"] != "untested"]
+        self.table(("REVISION", "STATE", "BUILD", "AUTHOR", "SUBJECT"), map(_range_revision, known))
+
     def plan(self, plan: Plan) -> None:
         """Show what a job request would do."""
         if self.as_json:
@@ -406,7 +417,7 @@ class Screen:
     def _outcomes(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
             columns = ("REQUEST", "BUILDER", "OUTCOME", "BUILDS", "NOTE", "URL")
-            self.table(columns, map(_outcome, outcomes))
+            self.table(*_with_revisions(columns, map(_outcome, outcomes), outcomes))
 
 
 def counts(done: Done) -> str:
@@ -561,6 +572,22 @@ def _outcome(one: Outcome) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
     names = (one["request_id"], one["buildername"], one["outcome"])
     return (*names, builds, one["msg"], one["url"])
+
+
+def _with_revisions(
+    columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], outcomes: Sequence[Outcome]
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Return a table with a column more where a job request is about several revisions."""
+    if not any(one.get("revision") for one in outcomes):
+        return columns, list(rows)
+    short = [(one.get("revision") or "")[:SHORT_REVISION] for one in outcomes]
+    wider = [(*row[:2], text, *row[2:]) for row, text in zip(rows, short, strict=True)]
+    return (*columns[:2], "REVISION", *columns[2:]), wider
+
+
+def _range_revision(one: RangeRevision) -> tuple[object, ...]:
+    build = one["build_id"] or ""
+    return one["revision"][:SHORT_REVISION], one["state"], build, one["author"], one["subject"]
 
 
 def _outcome_now(one: OutcomeNow) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from buildbot_selfserve.client.command import checkout
 from buildbot_selfserve.client.command import completion
 from buildbot_selfserve.client.command.group import DONE
 from buildbot_selfserve.client.command.group import FAILED
+from buildbot_selfserve.client.command.group import TIMED_OUT
 from buildbot_selfserve.client.command.group import Command
 from buildbot_selfserve.client.command.group import command
 from buildbot_selfserve.client.command.group import invocation
@@ -264,6 +265,134 @@ def fill(
     )
 
 
+@command("backfill", example="selfserve backfill main tests --dry-run")
+@branch_argument
+@click.argument("builder", shell_complete=completion.builders)
+@click.option(
+    "--revision", metavar="REVISION", help="The bad revision; by default, the newest that fails."
+)
+@click.option(
+    "--good",
+    metavar="REVISION",
+    help="The good revision; by default, the last one before it that passes.",
+)
+@click.option(
+    "--max", "most", type=_ID, help="So many revisions may lie between the two; 19 by default."
+)
+@click.option("--times", type=_ID, help="Results wanted for each revision; 1 by default.")
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest", "halving"]),
+    help="What to build first; halving by default: the middle of the largest gap.",
+)
+@click.option("--priority", type=int, help="Priority. Higher is built first; -1 by default.")
+@click.option("--force", is_flag=True, help="Where nothing passes within --max, build all of it.")
+@sending
+def backfill(branch: str, builder: str, most: int | None, **options: Any) -> int:
+    """Find out since when a builder fails.
+
+    Build each revision between a good and a bad one that has no result. What is pending or running
+    already is left out.
+    """
+    act = invocation().client().backfill
+    return _sent(act, branch, builder, spared=("left_out",), max=most, **options)
+
+
+bisection_wait = click.option(
+    "--wait",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Maximum number of seconds to wait until it ends.",
+)
+
+
+@command("bisect", example="selfserve bisect main tests --confirm 2 --wait 3600")
+@branch_argument
+@click.argument("builder", shell_complete=completion.builders)
+@click.option(
+    "--revision", metavar="REVISION", help="The bad revision; by default, the newest that fails."
+)
+@click.option(
+    "--good",
+    metavar="REVISION",
+    help="The good revision; by default, the last one before it that passes.",
+)
+@click.option(
+    "--max", "most", type=_ID, help="So many revisions may lie between the two; 100 by default."
+)
+@click.option(
+    "--confirm",
+    type=click.IntRange(min=0),
+    help="Build both edges again so often before the culprit is named; 1 by default.",
+)
+@click.option(
+    "--property",
+    "properties",
+    type=named_value,
+    metavar="NAME=TEXT",
+    multiple=True,
+    help="Property of the builds: NAME=TEXT or NAME:=JSON.",
+)
+@property_file_option
+@bisection_wait
+@sending
+def bisect(
+    branch: str,
+    builder: str,
+    most: int | None,
+    properties: tuple[tuple[str, Any], ...],
+    property_files: tuple[Any, ...],
+    wait: int,
+    **options: Any,
+) -> int:
+    """Find the revision that broke a builder.
+
+    It goes on by itself: see `selfserve bisection`. With --wait, the exit status is 0 if the
+    culprit was found, 1 if it ended in another way, and 3 if it has not ended in time.
+    """
+    options |= {"max": most, "properties": _properties(properties, property_files)}
+    act: Callable[..., Any] = invocation().client().bisect
+    if not wait or options["dry_run"]:
+        return _sent(act, branch, builder, **options)
+    return _bisection(branch, act(branch, builder, **options)["job_id"], wait)
+
+
+@command("bisection", example="selfserve bisection main 12 --wait 3600")
+@branch_argument
+@click.argument("job_id", type=_ID, metavar="JOB")
+@bisection_wait
+@click.option("--stop", is_flag=True, help="Stop it, and cancel what it has requested.")
+@sending
+def bisection(branch: str, job_id: int, wait: int, stop: bool, **options: Any) -> int:
+    """Show how far a bisection has come, or how it ended.
+
+    JOB is the number that `selfserve bisect` has shown. The exit status is 0 if the culprit was
+    found, 1 if it ended in another way, and 3 if it has not ended.
+    """
+    if stop:
+        return _sent(
+            invocation().client().stop_bisection,
+            branch,
+            job_id,
+            spared=("already_complete",),
+            **options,
+        )
+    if any(options.values()):
+        raise click.UsageError("--dry-run, --if-plan and --key need --stop.")
+    return _bisection(branch, job_id, wait)
+
+
+def _bisection(branch: str, job_id: int, wait: int) -> int:
+    """Show a bisection when it has ended, or when the time is over; return the exit status."""
+    asked = invocation()
+    found = asked.client().wait_for_bisection(branch, job_id, timeout=wait)
+    asked.screen.bisection(found)
+    if found["status"] == "running":
+        return TIMED_OUT
+    return DONE if found["status"] == "found" else FAILED
+
+
 @command("cancel", example="selfserve cancel main --request 7")
 @branch_argument
 @build_option
@@ -500,6 +629,9 @@ COMMANDS = [
     rebuild,
     rerun,
     fill,
+    backfill,
+    bisect,
+    bisection,
     cancel,
     reprioritize,
     build,

@@ -60,7 +60,7 @@ async def build_set(
     codebases: set[str] = set()
     for part in chosen.parts:
         if part.scheduler is None:
-            planned.append(await _of_builders(ctx, revision, part.builders, priority=priority))
+            planned.append(await of_builders(ctx, revision, part.builders, priority=priority))
             continue
         asked = await _of_scheduler(ctx, revision, part.scheduler, priority, codebases)
         planned += asked.buildsets
@@ -125,13 +125,17 @@ async def _of_scheduler(
         unrecorded.forget()
 
 
-async def _of_builders(
+async def of_builders(
     ctx: PlanContext,
     revision: AnyRevision,
     builders: Sequence[Builder],
     *,
     priority: int,
 ) -> NewBuildset:
+    """Return a buildset of *revision* with *builders*, in the codebases of their schedulers.
+
+    :raises Refused: the revision could be in several places
+    """
     related = _building_with(ctx.master, builders)
     _, stamps = await revision_sourcestamps.sourcestamps(revision, related)
     return NewBuildset(
@@ -161,7 +165,7 @@ async def build(
     :raises Forbidden: the user may not build with it
     """
     await require_configured(ctx.master, builder)
-    buildset = await _of_builders(ctx, revision, [builder], priority=priority)
+    buildset = await of_builders(ctx, revision, [builder], priority=priority)
     given = {name: (value, GIVEN) for name, value in (properties or {}).items()}
     admitted = await ctx.rights.require(replace(buildset, properties=given))
     new_changes: list[NewChange] = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
 
 from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.model import Job
 
 Found = TypeVar("Found")
 Planner = TypeVar("Planner", bound=Callable[..., Any])
@@ -23,6 +25,9 @@ class PlanContext:
     :param rights: theirs
     :param ask: asks a reader: calls a function there with the history and further arguments
     :param holds: those that this master keeps to
+    :param ongoing: returns the job requests with an action that go on, on all masters
+    :param most_ongoing: so many of one action may go on at once
+    :param backfill_priority: of builds that look back, unless another one is asked for
     """
 
     master: Any
@@ -30,6 +35,9 @@ class PlanContext:
     rights: Rights
     ask: Callable[..., Awaitable[Any]]
     holds: Holds
+    ongoing: Callable[[str], Awaitable[Sequence[Job]]]
+    most_ongoing: int
+    backfill_priority: int = -1
 
     async def read(self, function: Callable[..., Found], *arguments: Any) -> Found:
         """Return what ``function(history, *arguments)`` returns in a reader."""

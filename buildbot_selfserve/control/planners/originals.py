@@ -30,6 +30,7 @@ class Original:
     :param more: further columns of its buildset
     :param parent_request_id: the request whose build has triggered it, and waited for it
     :param built: the branches and revisions of its sourcestamps
+    :param codebases: those of its sourcestamps
     """
 
     request_id: int
@@ -40,6 +41,7 @@ class Original:
     more: Mapping[str, Any]
     parent_request_id: int | None
     built: tuple[tuple[str | None, str | None], ...] = ()
+    codebases: tuple[str, ...] = ()
 
     @property
     def builder_id(self) -> int:
@@ -144,7 +146,8 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
                 "parent_relationship": record.parent_relationship,
             },
             record.parent_request_id if record.waited_for else None,
-            tuple(one[1:] for one in stamps.get(record.buildsetid, ())),
+            tuple(one[1:3] for one in stamps.get(record.buildsetid, ())),
+            tuple(one[3] for one in stamps.get(record.buildsetid, ())),
         )
         for record in records
     }
@@ -152,18 +155,24 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
 
 def _sourcestamps(
     connection: sa.Connection, buildset_ids: Collection[int]
-) -> dict[int, list[tuple[int, str | None, str | None]]]:
-    """Return ids, branches and revisions of the sourcestamps of buildsets."""
+) -> dict[int, list[tuple[int, str | None, str | None, str]]]:
+    """Return ids, branches, revisions and codebases of the sourcestamps of buildsets."""
     stamps = Model.sourcestamps
     query = (
-        sa.select(_links.c.buildsetid, stamps.c.id, stamps.c.branch, stamps.c.revision)
+        sa.select(
+            _links.c.buildsetid,
+            stamps.c.id,
+            stamps.c.branch,
+            stamps.c.revision,
+            stamps.c.codebase,
+        )
         .join_from(_links, stamps, stamps.c.id == _links.c.sourcestampid)
         .where(_links.c.buildsetid.in_(buildset_ids))
         .order_by(_links.c.id)
     )
-    found: dict[int, list[tuple[int, str | None, str | None]]] = {}
+    found: dict[int, list[tuple[int, str | None, str | None, str]]] = {}
     for buildset_id, *stamp in connection.execute(query):
-        found.setdefault(buildset_id, []).append((stamp[0], stamp[1], stamp[2]))
+        found.setdefault(buildset_id, []).append((stamp[0], stamp[1], stamp[2], stamp[3]))
     return found
 
 

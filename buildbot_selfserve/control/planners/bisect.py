@@ -1,0 +1,326 @@
+"""Plans bisections: what one begins with, each step that follows, and their end.
+
+``model/bisection.py`` decides. Here is what it decides from: a range as a reader finds it, and what
+the requests of the bisection itself have come to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.planners.backfill import RangeBuilder
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.context import convergent
+from buildbot_selfserve.control.planners.new_builds import GIVEN
+from buildbot_selfserve.control.planners.own_requests import ending_pending
+from buildbot_selfserve.control.planners.own_requests import made_by
+from buildbot_selfserve.control.planners.own_requests import revisions_of
+from buildbot_selfserve.control.rights import no_builder
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.history import History
+from buildbot_selfserve.history import find_range
+from buildbot_selfserve.model import EXCEPTION
+from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import LONGEST_RANGE
+from buildbot_selfserve.model import RETRY
+from buildbot_selfserve.model import SUCCESS
+from buildbot_selfserve.model import WARNINGS
+from buildbot_selfserve.model import Bisection
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Ending
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import Ongoing
+from buildbot_selfserve.model import OngoingStep
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Range
+from buildbot_selfserve.model import RangeRevision
+from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import WantedRange
+from buildbot_selfserve.model import plural
+from buildbot_selfserve.model.bisection import Evidence
+from buildbot_selfserve.model.bisection import decide
+from buildbot_selfserve.model.bisections import shown
+from buildbot_selfserve.permissions import BISECT
+
+#: Seconds after which it is worth asking again when there are too many.
+RETRY_AFTER = 60
+
+
+# -- the begin
+
+
+@convergent
+async def bisect(
+    ctx: PlanContext,
+    wanted: WantedRange,
+    *,
+    max: int,
+    confirm: int,
+    properties: Mapping[str, Any] | None,
+) -> Plan:
+    """Plan the first step of a bisection of the range that is *wanted*.
+
+    One of the same builder and range that goes on already is joined.
+
+    :param max: so many revisions may lie between the good one and the bad one
+    :param confirm: so many builds of both edges before the verdict
+    :param properties: of the builds
+    :raises Refused: there is no such range, or no master builds for the builder
+    :raises BadParameter: a revision that was named is not what it must be
+    :raises Forbidden: the user may not build with the builder
+    :raises TooMany: so many bisections go on at once already
+    """
+    if not await ctx.rights.may(wanted.builder):
+        raise no_builder()
+    found = await ctx.read(find_range, wanted, max, False)
+    _require_opposites(found, wanted)
+    assert found.good is not None  # it was not asked for without one
+    builder = await _require_buildable(ctx, found, wanted.builder)
+    spec = {
+        "branch": wanted.branch.name,
+        "builder_id": wanted.builder.builder_id,
+        "buildername": wanted.builder.name,
+        "requested_builder_id": builder.builder_id,
+        "good": found.good.revision.revision,
+        "bad": found.bad.revision.revision,
+        "confirm": confirm,
+        "properties": dict(properties or {}),
+    }
+    others = await ctx.ongoing(BISECT.action)
+    same = next((one for one in others if one.ongoing and one.ongoing.spec == spec), None)
+    if same is not None:
+        return Plan(joins=same.job_id, nothing=f"Job {same.job_id} bisects this already")
+    if len(others) >= ctx.most_ongoing:
+        raise TooMany(
+            f"{len(others)} {plural(len(others), 'bisection')} at once are enough",
+            "this Buildbot allows no more; wait until one has ended, or stop one",
+            retry_after=RETRY_AFTER,
+        )
+    step = await _step(ctx, spec, found, [], {})
+    planned = replace(
+        step.plan,
+        ongoing=step.ongoing,
+        found={"revision": found.bad.text, "good": found.good.text},
+    )
+    if step.end is not None:
+        return replace(planned, nothing=step.end)
+    return replace(planned, begun=_begun(found), nothing="waits for what was requested already")
+
+
+async def _require_buildable(ctx: PlanContext, found: Range, builder: Builder) -> Builder:
+    """Return the builder whose requests are built as *builder*: another one, if that is virtual.
+
+    :raises Refused: no master has it now, so that what waits would wait for ever
+    """
+    planned = await RangeBuilder(ctx, found, builder).buildset(found.bad, 1, 0)
+    return planned.builders[0]
+
+
+def _require_opposites(found: Range, wanted: WantedRange) -> None:
+    """Check that the revisions that were named have not always been the opposite.
+
+    :raises BadParameter: one of them has
+    """
+    name, good, bad = wanted.builder.name, found.good, found.bad
+    if wanted.bad is not None and bad.tested in ("passed", "warnings"):
+        raise BadParameter("revision", f"one that fails: {name} passed at {bad.text}")
+    if wanted.good is not None and good is not None and good.tested == "failed":
+        raise BadParameter("good", f"one that passes: {name} failed at {good.text}")
+
+
+def _begun(found: Range) -> str:
+    number = len(found.candidates)
+    return f"Bisecting {number} {plural(number, 'revision')}"
+
+
+# -- each step
+
+
+async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
+    """Return what the bisection *job* does next, by what the database says now.
+
+    :raises SelfServeError: it cannot go on
+    """
+    assert job.ongoing is not None  # that makes it a bisection
+    spec = job.ongoing.spec
+    found = await ctx.read(_range_of, spec)
+    await _require_buildable(ctx, found, Builder(spec["builder_id"], spec["buildername"]))
+    made = await made_by(ctx, job)
+    return await _step(ctx, spec, found, list(made.values()), await revisions_of(ctx, made), made)
+
+
+def _range_of(history: History, spec: Mapping[str, Any]) -> Range:
+    """Return the range of a bisection as it is now.
+
+    :raises Refused: there is none any more
+    """
+    branch = history.branch(spec["branch"])
+    if branch is None:
+        raise Refused(f"Branch {spec['branch']} does not exist any more")
+    ends: list[Revision] = []
+    for text in (spec["bad"], spec["good"]):
+        fitting = history.revisions(branch, text)
+        if len(fitting) != 1:
+            raise Refused(f"Revision {text} does not exist any more")
+        ends += fitting
+    bad, good = ends
+    return history.find_range(branch, spec["buildername"], bad, good, LONGEST_RANGE)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A revision, what is known of it, and the bisection's own requests there."""
+
+    one: RangeRevision
+    evidence: Evidence
+    own: tuple[RequestState, ...]
+
+
+async def _step(
+    ctx: PlanContext,
+    spec: Mapping[str, Any],
+    found: Range,
+    own: Sequence[RequestState],
+    revisions_of: Mapping[int, set[str]],
+    made: Mapping[int, RequestState] | None = None,
+) -> OngoingStep:
+    assert found.good is not None  # a bisection has one
+    line = [
+        _tested(one, own, revisions_of, only_own=bool(spec["properties"]))
+        for one in (found.good, *found.candidates, found.bad)
+    ]
+    decision = decide([one.evidence for one in line], spec["confirm"])
+    range_builder = RangeBuilder(ctx, found, Builder(spec["builder_id"], spec["buildername"]))
+    buildsets = tuple(
+        [await _build(ctx, range_builder, spec, line[n].one) for n in decision.request]
+    )
+    now = shown(decision, [one.one for one in line], [one.evidence for one in line])
+    drop = [state for number in decision.drop for state in line[number].own]
+    if decision.end is not None:
+        drop = list(own)
+    return OngoingStep(
+        Plan(buildsets=buildsets, first_number=max(made or (), default=-1) + 1),
+        Ongoing(spec, now),
+        tuple(ending_pending(drop)),
+        _outcomes(own, {it.request_id: one.one.text for one in line for it in one.own}),
+        tuple(sorted({one.buildset_id for one in own})),
+        None if decision.end is None else now["msg"],
+    )
+
+
+async def _build(
+    ctx: PlanContext, range_builder: RangeBuilder, spec: Mapping[str, Any], one: RangeRevision
+) -> NewBuildset:
+    planned = await range_builder.buildset(one, 1, ctx.backfill_priority)
+    given = {name: (value, GIVEN) for name, value in spec["properties"].items()}
+    planned = replace(planned, properties={**planned.properties, **given})
+    admitted = await ctx.rights.require(planned)
+    if not admitted.builders:
+        raise Refused(f"Builder {spec['buildername']} is no longer configured")
+    return admitted
+
+
+def _outcomes(
+    own: Sequence[RequestState], revisions: Mapping[Any, str | None]
+) -> tuple[RequestOutcome, ...]:
+    """Return what became of the bisection's requests; *revisions* has what each builds."""
+    return tuple(
+        replace(one.outcome("created"), revision=revisions.get(one.request_id)) for one in own
+    )
+
+
+def _tested(
+    one: RangeRevision,
+    own: Sequence[RequestState],
+    revisions_of: Mapping[int, set[str]],
+    *,
+    only_own: bool,
+) -> _Tested:
+    """Return what is known of a revision.
+
+    :param only_own: builds that others have made were made in another way, and do not count
+    """
+    text = one.revision.revision
+    its = tuple(state for state in own if text in revisions_of.get(state.request_id, ()))
+    results = [build.results for state in its for build in state.builds if build.complete]
+    passes = sum(result in (SUCCESS, WARNINGS) for result in results)
+    failures = results.count(FAILURE)
+    unbuilt = sum(state.complete and not state.builds for state in its)
+    evidence = Evidence(
+        passes=passes,
+        failures=failures,
+        own=passes + failures,
+        own_voids=len(results) - passes - failures + unbuilt,
+        own_open=sum(map(_is_open, its)),
+    )
+    if not only_own:
+        counts, ids = one.counts, {state.request_id for state in its}
+        tries = results.count(EXCEPTION) + results.count(RETRY)
+        evidence = replace(
+            evidence,
+            passes=max(passes, counts.get("passed", 0) + counts.get("warnings", 0)),
+            failures=max(failures, counts.get("failed", 0)),
+            voids=max(0, counts.get("exception", 0) + counts.get("retry", 0) - tries),
+            open=sum(request_id not in ids for request_id in one.open),
+        )
+    return _Tested(one, evidence, its)
+
+
+def _is_open(state: RequestState) -> bool:
+    """Whether a request waits or runs: its build may have ended a moment before it does."""
+    ended = any(build.complete and build.results != RETRY for build in state.builds)
+    return not state.complete and not ended
+
+
+# -- the end, whatever else is the case
+
+
+async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> OngoingStep:
+    """Return how the bisection *job* ends as it is, with what it queued cancelled."""
+    assert job.ongoing is not None  # that makes it a bisection
+    own = list((await made_by(ctx, job)).values())
+    now = {**job.ongoing.now, "status": status, "msg": why, "next": None, "left_steps": 0}
+    return OngoingStep(
+        Plan(),
+        replace(job.ongoing, now=now),
+        tuple(ending_pending(own)),
+        _outcomes(own, {one.request_id: one.revision for one in job.requests}),
+        tuple(sorted({one.buildset_id for one in own})),
+        why,
+        errors=status == "failed",
+    )
+
+
+@convergent
+async def cancel_bisection(ctx: PlanContext, bisection: Bisection) -> Plan:
+    """Plan to stop a *bisection*, and to cancel or stop what it has requested.
+
+    :raises Forbidden: the user may not build with its builder
+    """
+    job = bisection.job
+    if job.status != "running" or job.ongoing is None:
+        return Plan(nothing=f"Bisection {job.job_id} has already ended")
+    spec = job.ongoing.spec
+    if not await ctx.rights.may(Builder(spec["builder_id"], spec["buildername"])):
+        raise no_builder()
+    own = (await made_by(ctx, job)).values()
+    endings = tuple(
+        Ending(one.request_id, one.buildername, one.claimed and not one.abandoned, one.build_ids)
+        for one in own
+        if not one.complete
+    )
+    return Plan(
+        endings=endings,
+        stops=job.job_id,
+        begun=f"Bisection {job.job_id} stopped" if endings else "",
+        nothing=f"Bisection {job.job_id} stopped",
+    )

@@ -1,0 +1,44 @@
+"""Reads what a job request that goes on has requested so far, by its marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.originals import originals
+from buildbot_selfserve.model import Ending
+from buildbot_selfserve.model import Job
+
+
+async def made_by(ctx: PlanContext, job: Job) -> dict[int, RequestState]:
+    """Return the requests of *job*, by the numbers of their buildsets."""
+    since = job.when - current_state.SET_BACK
+    numbers = await ctx.master.db.pool.do(current_state.numbers_made, job.job_id, since)
+    states = await current_state.requests_of(ctx.master, numbers.values())
+    by_buildset = {one.buildset_id: one for one in states.values()}
+    return {
+        number: by_buildset[buildset_id]
+        for number, buildset_id in numbers.items()
+        if buildset_id in by_buildset
+    }
+
+
+async def revisions_of(ctx: PlanContext, made: Mapping[int, RequestState]) -> dict[int, set[str]]:
+    """Return the revisions that requests would build, by the ids of the requests."""
+    found = await originals(ctx.master, [one.request_id for one in made.values()])
+    return {
+        request_id: {revision for _, revision in one.built if revision}
+        for request_id, one in found.items()
+    }
+
+
+def ending_pending(states: Iterable[RequestState]) -> list[Ending]:
+    """Return what cancels those of *states* that wait; what runs may end."""
+    return [
+        Ending(one.request_id, one.buildername, running=False, build_ids=one.build_ids)
+        for one in states
+        if not one.complete and (not one.claimed or one.abandoned)
+    ]

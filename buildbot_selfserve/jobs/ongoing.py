@@ -1,0 +1,392 @@
+"""Job requests that go on after their answer, such as bisections, step after step.
+
+One of them is nothing but its row in the journal, which stays open, and what the database says of
+the build requests that have its mark. Each step reads that, decides, and requests what comes next;
+so one that was cut short anywhere goes on, on this master or another, and makes nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control.execute import execute
+from buildbot_selfserve.control.planners import backfill
+from buildbot_selfserve.control.planners import bisect
+from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.reconcile import make_known
+from buildbot_selfserve.deferreds import independent
+from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.errors import CustomCodeFailed
+from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import MasterStops
+from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import NotNow
+from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import TooMany
+from buildbot_selfserve.jobs.close_row import RowCloser
+from buildbot_selfserve.jobs.turns import Turn
+from buildbot_selfserve.jobs.turns import Turns
+from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import Effect
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import JobRow
+from buildbot_selfserve.model import Limits
+from buildbot_selfserve.model import Ongoing
+from buildbot_selfserve.model import OngoingStep
+from buildbot_selfserve.model import Order
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.permissions import BACKFILL
+from buildbot_selfserve.permissions import BISECT
+
+#: Seconds after which each is looked at though nothing was heard: events can be lost.
+INTERVAL = 60.0
+#: Seconds between two looks at the same one, at least.
+SETTLING = 0.1
+#: Seconds for which a step waits for its turn.
+LONGEST_WAIT = 30.0
+#: Seconds until the next attempt after one that failed, twice as long each time.
+FIRST_RETRY, LAST_RETRY = 1.0, 60.0
+#: So many attempts may fail one after the other while the database answers.
+MOST_FAILURES = 12
+#: Seconds for which a builder may have no master, where several masters share the database: the
+#: one that has it may be starting again.
+GONE_PATIENCE = 600.0
+#: Seconds in which a step must end when the master stops; what it has not done, another one does.
+STOP_PATIENCE = 10.0
+#: What cannot be done now cannot be done later either.
+_FINAL = (BadParameter, CustomCodeFailed, Forbidden, NotFound, Refused)
+#: What tells that a builder may have something new.
+_TOPICS = (("buildrequests", None, None), ("builds", None, "finished"))
+_TELLING = frozenset({"complete", "finished", "unclaimed"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job request that goes on.
+
+    :param next_step: says what comes next
+    :param last_step: says how it ends as it is, with a status and why
+    """
+
+    next_step: Callable[[PlanContext, Job], Awaitable[OngoingStep]]
+    last_step: Callable[[PlanContext, Job, str, str], Awaitable[OngoingStep]]
+
+
+#: By their actions.
+KINDS: Mapping[str, Kind] = {
+    BISECT.action: Kind(bisect.next_step, bisect.last_step),
+    BACKFILL.action: Kind(backfill.next_step, backfill.last_step),
+}
+
+
+class _Followed:
+    """One that goes on here.
+
+    :ivar woken: something has happened since the last look
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.woken = False
+        self.failures = 0
+        #: a step may have been cut short, here or elsewhere
+        self.is_doubtful = True
+        #: since when it cannot go on, in monotonic seconds
+        self.refused_since: float | None = None
+        self._waiter: defer.Deferred[None] | None = None
+
+    @property
+    def builder_id(self) -> int | None:
+        """Return the id of the builder that it waits for."""
+        assert self.job.ongoing is not None  # else it would not go on
+        found: int | None = self.job.ongoing.spec.get("requested_builder_id")
+        return found
+
+    def wake(self) -> None:
+        """Let it look again."""
+        self.woken = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    async def wait(self, seconds: float, clock: IReactorTime) -> None:
+        """Wait until it is woken, or the time is over."""
+        if not self.woken:
+            waiter = self._waiter = defer.Deferred()
+            waiter.addTimeout(seconds, clock)
+            try:
+                await waiter
+            except defer.TimeoutError:
+                pass
+            finally:
+                self._waiter = None
+        self.woken = False
+
+
+class OngoingJobs:
+    """Goes on with the job requests of one master that go on.
+
+    :param clock: the reactor
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param context: returns the ``ctx`` of a planner for what *who* was allowed when they asked
+    :param check_available: raises :class:`Unavailable` when the master cannot do anything now
+    :param check_running: raises :class:`MasterStops` when the master stops
+    :param limits: returns what users may ask for
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        master: Any,
+        clock: IReactorTime,
+        write: Callable[..., Awaitable[Any]],
+        context: Callable[[str], PlanContext],
+        check_available: Callable[[], Awaitable[None]],
+        check_running: Callable[[], None],
+        limits: Callable[[], Limits],
+        closing: RowCloser,
+        turns: Turns,
+    ) -> None:
+        self._master = master
+        self._clock = clock
+        self._write = write
+        self._context = context
+        self._check_available = check_available
+        self._check_running = check_running
+        self._limits = limits
+        self._closing = closing
+        self._turns = turns
+        self._followed: dict[JobRow, _Followed] = {}
+        self._running: set[defer.Deferred[None]] = set()
+        self._consumers: list[Any] = []
+        self._stopping = False
+
+    @property
+    def rows(self) -> set[JobRow]:
+        """Return the rows that somebody here goes on with."""
+        return set(self._followed)
+
+    # -- life
+
+    def listen(self, start_consuming: Callable[..., Any]) -> None:
+        """Begin to hear of builds that end."""
+        for topic in _TOPICS:
+            begun = defer.maybeDeferred(start_consuming, self._heard, topic)
+            begun.addCallbacks(
+                self._consumers.append,
+                lambda failure: self.log.failure("selfserve: cannot hear of events", failure),
+            )
+
+    def follow(self, job: Job) -> None:
+        """Go on with *job* until it ends, if nobody here does so already."""
+        if job.row in self._followed or self._stopping:
+            return
+        one = self._followed[job.row] = _Followed(job)
+        work = defer.Deferred.fromCoroutine(self._until_ended(one))
+        self._running.add(work)
+
+        def over(result: Any) -> None:
+            self._running.discard(work)
+            self._followed.pop(job.row, None)
+
+        work.addErrback(lambda failure: self.log.failure("selfserve: gave up a job", failure))
+        work.addBoth(over)
+
+    def look(self) -> None:
+        """Look at all of them soon: something else may be configured."""
+        for one in list(self._followed.values()):
+            one.wake()
+
+    async def end(self, job_id: int, why: str) -> None:
+        """Close the row of a job request that goes on, on whichever master, as cancelled.
+
+        What it has requested is somebody else's to cancel.
+        """
+        while True:
+            job: Job | None = await self._write(store.job, job_id)
+            if job is None or job.status != "running" or job.ongoing is None:
+                return
+            step = await KINDS[job.action].last_step(self._context(job.who), job, "cancelled", why)
+            effect = Effect(why, step.requests, step.buildset_ids)
+            # another master may have taken it over meanwhile
+            await self._closing.close(replace(job, ongoing=step.ongoing), effect)
+
+    async def rest(self) -> None:
+        """Go on with none any more, when each has ended its step: somebody else will."""
+        await self._rest()
+        self._stopping = False
+
+    async def _rest(self) -> None:
+        self._stopping = True
+        self.look()
+        everything = defer.DeferredList(list(self._running), consumeErrors=True)
+        try:
+            await independent(everything).addTimeout(STOP_PATIENCE, self._clock)
+        except defer.TimeoutError:
+            self.log.warn("selfserve: a step of what goes on did not end in time")
+
+    async def stop(self) -> None:
+        """Do the same for good: the master stops."""
+        consumers, self._consumers = self._consumers, []
+        for consumer in consumers:
+            try:
+                await defer.maybeDeferred(consumer.stopConsuming)
+            except Exception:
+                self.log.failure("selfserve: cannot stop hearing of events")
+        await self._rest()
+
+    def _heard(self, key: tuple[str, ...], content: Any) -> None:
+        if key[-1] not in _TELLING:
+            return
+        builder_id = content.get("builderid") if isinstance(content, dict) else None
+        for one in list(self._followed.values()):
+            # a virtual builder's build has another builder, but its request has not
+            if builder_id in (None, one.builder_id):
+                one.wake()
+
+    # -- steps
+
+    async def _until_ended(self, one: _Followed) -> None:
+        while not self._stopping:
+            pause = await self._tried(one)
+            if pause is None:
+                return
+            if not self._stopping:
+                await one.wait(pause, self._clock)
+            if not self._stopping:
+                quiet: defer.Deferred[None] = defer.Deferred()
+                self._clock.callLater(SETTLING, quiet.callback, None)
+                await quiet
+
+    async def _tried(self, one: _Followed) -> float | None:
+        """Try a step; return the seconds until the next, ``None`` when it goes on no more here."""
+        try:
+            await self._check_available()
+            goes_on = await self._in_turn(one)
+        except MasterStops:
+            return None
+        except NotNow as error:
+            one.failures = 0  # the database is away, or the budget of the user is used up
+            return float(min(max(error.retry_after, FIRST_RETRY), INTERVAL))
+        except Exception:
+            self.log.failure("selfserve: a step of job {job_id} failed", job_id=one.job.job_id)
+            one.failures += 1
+            one.is_doubtful = True
+            return float(min(FIRST_RETRY * 2 ** (one.failures - 1), LAST_RETRY))
+        one.failures = 0
+        return INTERVAL if goes_on else None
+
+    async def _in_turn(self, one: _Followed) -> bool:
+        """Do a step when no other bisection of any master does one; return whether it goes on."""
+        turn = await self._turns.take(one.job, self._clock.seconds() + LONGEST_WAIT)
+        try:
+            job = await self._write(store.job, one.job.job_id)
+            if job is None or job.row != one.job.row or job.status != "running":
+                return False  # it was stopped, or another master has taken it over
+            return await self._step(one, job, turn)
+        finally:
+            await turn.end()
+
+    async def _step(self, one: _Followed, job: Job, turn: Turn) -> bool:
+        ctx, kind = self._context(job.who), KINDS[job.action]
+        try:
+            await self._make_known(one)
+            step = await kind.next_step(ctx, job)
+            await self._do(ctx, job, step, turn)
+            one.refused_since = None
+        except _FINAL as error:
+            if await self._may_come_back(one, error):
+                return True
+            step = await kind.last_step(ctx, job, "failed", error.msg)
+            await self._do(ctx, job, step, turn)
+        except NotNow:
+            raise
+        except Exception:
+            if one.failures < MOST_FAILURES:
+                raise
+            self.log.failure("selfserve: job {job_id} cannot go on", job_id=job.job_id)
+            why = "the master could not go on with it; its log says why"
+            step = await kind.last_step(ctx, job, "failed", why)
+            await self._do(ctx, job, step, turn)
+        return step.end is None
+
+    async def _make_known(self, one: _Followed) -> None:
+        """Let builders look for what a step before this one may have made and not told of."""
+        if one.is_doubtful:
+            since = one.job.when - current_state.SET_BACK
+            made = await current_state.made_by(self._master, one.job.job_id, since)
+            await make_known(self._master, made)
+            one.is_doubtful = False
+
+    async def _may_come_back(self, one: _Followed, error: SelfServeError) -> bool:
+        """Whether what is refused now may be possible when another master has started again."""
+        every = await self._master.db.masters.getMasters()
+        now = self._clock.seconds()
+        if one.refused_since is None:
+            one.refused_since = now
+        waits = len(every) > 1 and now - one.refused_since < GONE_PATIENCE
+        return waits and isinstance(error, Refused)
+
+    async def _do(self, ctx: PlanContext, job: Job, step: OngoingStep, turn: Turn) -> None:
+        """Do *step*, and write down how far the job has come."""
+        order = Order(job.job_id, job.who, self._clock.seconds(), self._check_running)
+        if step.drop:
+            await turn.check()
+            await execute(self._master, order, Plan(endings=step.drop), ctx.rights)
+        job = replace(job, ongoing=step.ongoing)
+        effect = Effect(step.end or "", step.requests, step.buildset_ids, errors=step.errors)
+        if step.end is not None:
+            await self._closing.close(job, effect)
+            return
+        if step.plan.buildsets:
+            waiting = await self._without_budget(job, step.plan.builds)
+            if waiting is not None:
+                await self._note(_saying(job, effect, f"{waiting.msg}; it goes on later"))
+                raise waiting
+            await turn.check()
+            self._check_running()
+            made = await execute(self._master, order, step.plan, ctx.rights)
+            effect = replace(
+                effect,
+                requests=(*effect.requests, *made.requests),
+                buildset_ids=(*effect.buildset_ids, *made.buildset_ids),
+            )
+        await self._note(_saying(job, effect, str(step.ongoing.now.get("msg", ""))))
+
+    async def _without_budget(self, job: Job, number: int) -> TooMany | None:
+        """Take *number* builds from the budget of its user; return why there are not so many."""
+        limit = self._limits().builds_per_hour
+        if limit is None:
+            return None
+        now = replace(job, when=int(time.time()))
+        refusal: TooMany | None = await self._write(budgets.take_builds, now, number, limit)
+        return refusal
+
+    async def _note(self, job: Job) -> None:
+        await self._write(store.note_progress, job)
+
+
+def _saying(job: Job, effect: Effect, msg: str) -> Job:
+    """Return *job* with what it has requested so far, and what is to be said of it."""
+    assert job.ongoing is not None  # that is what it goes on with
+    ongoing = Ongoing(job.ongoing.spec, {**job.ongoing.now, "msg": msg})
+    return replace(
+        job,
+        requests=effect.requests,
+        buildset_ids=effect.buildset_ids,
+        ongoing=ongoing,
+    )

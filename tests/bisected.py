@@ -1,0 +1,141 @@
+"""A master with a builder that passes and fails as a test says, and revisions to bisect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+from buildbot.plugins import schedulers
+from buildbot.plugins import util
+from buildbot.process.buildstep import BuildStep
+
+from buildbot_selfserve import plugin
+from buildbot_selfserve.model import EXCEPTION
+from buildbot_selfserve.model import FAILURE
+from buildbot_selfserve.model import SUCCESS
+from tests.harness import USER
+from tests.harness import Config
+from tests.harness import Master
+from tests.harness import config
+
+HERE = "/self-serve/main/bisect"
+
+
+def revision(number: int) -> str:
+    """Return the revision of this number: 0 is the oldest."""
+    return f"{number:02d}" * 20
+
+
+class Judge(BuildStep):
+    """Ends as ``results`` says of the revision."""
+
+    name = "judge"
+    #: from the number of a revision, and how often it was built before, to a result
+    results: Callable[[int, int], int] = staticmethod(lambda number, before: SUCCESS)
+    built: list[int] = []
+
+    async def run(self) -> int:
+        assert self.build is not None
+        number = int(self.build.getSourceStamp().revision[:2])
+        before = Judge.built.count(number)
+        Judge.built.append(number)
+        return Judge.results(number, before)
+
+
+def judge(results: Callable[[int, int], int]) -> None:
+    """Let builds end so from now on, and count them."""
+    Judge.results = staticmethod(results)
+    Judge.built = []
+
+
+def broken_from(culprit: int, unbuildable: Sequence[int] = ()) -> None:
+    """Let builds fail from the revision *culprit* on."""
+
+    def result(number: int, before: int) -> int:
+        if number in unbuildable:
+            return EXCEPTION
+        return FAILURE if number >= culprit else SUCCESS
+
+    judge(result)
+
+
+def judged(name: str = "judged", **selfserve: Any) -> Config:
+    """Return the configuration of a master with the builders ``judged`` and ``other``.
+
+    :param name: of the first one
+    """
+    made = config(util.SelfServe(branches=[util.SelfServeBranch("main")], **selfserve))
+    factory = util.BuildFactory([Judge()])
+    made["builders"] = [
+        util.BuilderConfig(name=one, workernames=["worker"], factory=factory)
+        for one in (name, "other")
+    ]
+    made["schedulers"] = [schedulers.Triggerable(name="judges", builderNames=[name, "other"])]
+    return made
+
+
+def renamed() -> Config:
+    """Return the same, with another name for the builder."""
+    return judged("renamed")
+
+
+async def push(master: Master, count: int) -> None:
+    """Push *count* revisions on main."""
+    for number in range(count):
+        await master.master.data.updates.addChange(
+            files=["a.c"],
+            comments=f"Change {number}\nand why",
+            author=f"Author {number} <a{number}@example.org>",
+            revision=revision(number),
+            when_timestamp=1_000_000 + number,
+            branch="main",
+            repository="https://example.org/repo",
+            codebase="",
+            project="",
+        )
+
+
+async def pushed(master: Master, count: int, builder: str = "judged") -> None:
+    """Push *count* revisions, and build the first and the last one."""
+    for one in master.master.workers.workers.values():
+        # after an exception, Buildbot gives a worker no build for a time that doubles
+        one.quarantine_initial_timeout = one.quarantine_timeout = 0.01
+        one.quarantine_max_timeout = 0.01
+    await push(master, count)
+    for number in (0, count - 1):
+        await master.finished_build(builder, revision=revision(number))
+    Judge.built.clear()
+
+
+async def begin(master: Master, builder: str = "judged", **fields: Any) -> Any:
+    """Begin a bisection; return the receipt."""
+    answer = await master.post(HERE, user=USER, data={"builder_name": builder, **fields})
+    assert answer.status == 202, answer.text
+    return answer.json
+
+
+async def bisection(master: Master, job_id: int) -> Any:
+    """Return how far a bisection has come."""
+    return (await master.get(f"{HERE}/{job_id}")).json
+
+
+async def ended(master: Master, job_id: int) -> Any:
+    """Wait until a bisection ends; return it."""
+
+    async def check() -> Any:
+        found = await bisection(master, job_id)
+        return found if found["status"] != "running" else None
+
+    return await master.until(check, f"bisection {job_id} ends")
+
+
+async def bisected(master: Master, builder: str = "judged", **fields: Any) -> Any:
+    """Bisect until the end; return it."""
+    return await ended(master, (await begin(master, builder, **fields))["job_id"])
+
+
+def jobs() -> Any:
+    """Return what runs the job requests of the master."""
+    assert plugin.application._service is not None
+    return plugin.application._service.jobs

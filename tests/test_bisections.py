@@ -1,0 +1,386 @@
+"""Bisections on a real master."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import util
+
+from buildbot_selfserve.jobs import ongoing
+from buildbot_selfserve.model import Limits
+from tests.bisected import HERE
+from tests.bisected import Judge
+from tests.bisected import begin
+from tests.bisected import bisected
+from tests.bisected import bisection
+from tests.bisected import broken_from
+from tests.bisected import ended
+from tests.bisected import jobs
+from tests.bisected import judge
+from tests.bisected import judged
+from tests.bisected import pushed
+from tests.bisected import renamed
+from tests.bisected import revision
+from tests.harness import PASSWORD
+from tests.harness import USER
+from tests.harness import Master
+from tests.plans import JOURNAL
+from tests.plans import changed
+from tests.plans import contents
+
+on_judged = pytest.mark.parametrize("master", [judged], indirect=True)
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_the_culprit_is_found(master: Master) -> None:
+    broken_from(5)
+    await pushed(master, 12)
+    receipt = await begin(master)
+    assert receipt["status"] == "OK"
+    assert receipt["msg"] == "Bisecting 10 revisions: 1 build requested"
+    assert receipt["completed_at"] is None
+    found = await ended(master, receipt["job_id"])
+    assert found["status"] == "found"
+    assert found["culprit"]["revision"] == revision(5)
+    assert found["culprit"]["author"] == "Author 5 <a5@example.org>"
+    assert found["culprit"]["subject"] == "Change 5"
+    assert (found["good"], found["bad"]) == (revision(0), revision(11))
+    assert found["candidates"] == [revision(number) for number in range(1, 11)]
+    assert len(Judge.built) == found["builds"] <= 6 + 2
+    job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
+    assert (job["action"], job["status"]) == ("bisect", "ok")
+    assert job["what"]["revision"] == revision(11)
+    assert len(job["complete_data"]["body"]["requests"]) == found["builds"]
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_who_asks_twice_joins_the_first(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    first = await begin(master)
+    again = await begin(master, revision=revision(5)[:8], good=revision(0))
+    assert again == first
+    other = await begin(master, good=revision(0), confirm="2")
+    assert other["job_id"] != first["job_id"]
+    listed = (await master.get("/self-serve/jobs")).json
+    assert [job["status"] for job in listed] == ["running", "ok", "running"]
+    assert f"Job {first['job_id']} bisects this" in listed[1]["complete_data"]["body"]["msg"]
+    master.resume()
+    assert (await ended(master, first["job_id"]))["culprit"]["revision"] == revision(3)
+    assert (await ended(master, other["job_id"]))["culprit"]["revision"] == revision(3)
+    # each result served both
+    assert len(Judge.built) <= 2 + 1 + 4
+    assert Judge.built.count(2) == Judge.built.count(3) == 3
+
+
+@pytest.mark.parametrize("master", [lambda: judged(max_bisections=1)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_no_more_than_the_operator_allows_go_on_at_once(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    first = await begin(master)
+    fields = {"builder_name": "judged", "confirm": "0"}
+    answer = await master.post(HERE, user=USER, data=fields)
+    assert (answer.status, answer.json["msg"]) == (429, "1 bisection at once are enough")
+    assert answer.header("retry-after")
+    master.resume()
+    await ended(master, first["job_id"])
+    assert (await bisected(master, confirm="0"))["status"] == "found"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_is_known_needs_no_build(master: Master) -> None:
+    broken_from(1)
+    await pushed(master, 2)
+    receipt = await begin(master, confirm="0")
+    assert receipt["completed_at"]
+    assert receipt["msg"] == f"{revision(1)[:12]} by Author 1 <a1@example.org> broke it: Change 1"
+    found = await bisection(master, receipt["job_id"])
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(1))
+    assert (found["builds"], found["left_steps"], found["next"]) == (0, 0, None)
+    assert [one["state"] for one in found["tested"]] == ["passed", "failed"]
+    assert Judge.built == []
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_built_is_tried_three_times(master: Master) -> None:
+    broken_from(4, unbuildable=[3, 4])
+    await pushed(master, 8)
+    found = await bisected(master)
+    assert found["status"] == "range_only"
+    assert (found["low"], found["high"]) == (revision(2), revision(5))
+    assert max(Judge.built.count(number) for number in (3, 4)) <= 3
+    assert found["culprit"] is None
+    states = {one["revision"]: one["state"] for one in found["tested"]}
+    assert states[revision(3)] == states[revision(4)] == "exception"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_an_edge_that_does_not_hold_is_flaky(master: Master) -> None:
+    judge(lambda number, before: 2 if number == 3 or (number == 2 and not before) else 0)
+    await pushed(master, 4)
+    found = await bisected(master)
+    assert found["status"] == "flaky"
+    states = {one["revision"]: one["state"] for one in found["tested"]}
+    assert states[revision(2)] == "flaky"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_who_stops_it_cancels_what_waits(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+    (request,) = receipt["requests"]
+    path = f"{HERE}/{receipt['job_id']}"
+    planned = (await master.request("DELETE", f"{path}?dry_run=1", user=USER)).json
+    assert [one["outcome"] for one in planned["requests"]] == ["would_cancel"]
+    assert (await bisection(master, receipt["job_id"]))["status"] == "running"
+    stopped = await master.request("DELETE", path, user=USER)
+    assert stopped.status == 202
+    assert stopped.json["msg"] == (
+        f"Bisection {receipt['job_id']} stopped: Request {request['request_id']} is cancelled"
+    )
+    found = await bisection(master, receipt["job_id"])
+    assert (found["status"], found["msg"]) == ("cancelled", f"Stopped by {USER}")
+    master.resume()
+    done = await master.completed(request["request_id"])
+    assert done["results"] == 6
+    again = await master.request("DELETE", path, user=USER)
+    assert again.json["msg"] == f"Bisection {receipt['job_id']} has already ended"
+    assert Judge.built == []
+    await master.until(lambda: not jobs().ongoing.rows, "nobody goes on with it")
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_a_builder_that_is_renamed_ends_it(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+    await master.reconfig(renamed)
+    found = await ended(master, receipt["job_id"])
+    assert found["status"] == "failed"
+    assert found["msg"] == "Builder judged is no longer configured"
+    done = await master.completed(receipt["requests"][0]["request_id"])
+    assert done["results"] == 6
+    job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
+    assert job["status"] == "failed"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_a_plan_says_what_would_be_built_first(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    data = {"builder_name": "judged", "properties": '{"mode": "full"}'}
+    before = await contents(master)
+    planned = await master.post(HERE, user=USER, data={**data, "dry_run": "1"})
+    assert (planned.status, planned.json["status"]) == (200, "PLANNED")
+    assert planned.json["msg"] == "Bisecting 4 revisions: 1 build would be requested"
+    (one,) = planned.json["requests"]
+    assert (one["revision"], one["priority"]) == (revision(3), -1)
+    unchanged = {*JOURNAL, "buildrequests", "selfserve_leases"}
+    assert not changed(before, await contents(master)) & unchanged
+    receipt = await begin(master, **{**data, "if_plan": planned.json["plan"]})
+    buildset = await master.data("buildsets", receipt["buildset_ids"][0])
+    assert buildset["sourcestamps"][0]["revision"] == revision(3)
+    properties = await master.data("buildsets", buildset["bsid"], "properties")
+    assert properties["mode"] == ("full", "Self-serve: given")
+    assert properties["selfserve_range"] == (receipt["job_id"], "Self-serve")
+    # builds without these properties say nothing, so that both ends are built, too
+    found = await ended(master, receipt["job_id"])
+    assert found["culprit"]["revision"] == revision(3)
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_is_wrong_is_said(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    await master.finished_build("judged", revision=revision(1))
+    Judge.built.clear()
+    for fields, status, msg in (
+        ({}, 400, "Bad builder_name"),
+        ({"builder_name": "nobody"}, 404, "Builder nobody not found on branch main"),
+        ({"builder_name": "judged", "confirm": "-1"}, 400, "Bad confirm"),
+        ({"builder_name": "judged", "max": "101"}, 400, "Bad max"),
+        ({"builder_name": "judged", "max": "2"}, 400, "No good revision within 2"),
+        ({"builder_name": "judged", "revision": revision(1)}, 400, "Bad revision"),
+        ({"builder_name": "judged", "good": revision(5)}, 400, "Bad good"),
+        ({"builder_name": "other"}, 400, "No failed revision within 6"),
+    ):
+        answer = await master.post(HERE, user=USER, data=fields)
+        assert (answer.status, answer.json["msg"]) == (status, msg), fields
+    for method in ("GET", "DELETE"):
+        answer = await master.request(method, f"{HERE}/99", user=USER)
+        assert (answer.status, answer.json["msg"]) == (
+            404,
+            "Bisection 99 not found on branch main",
+        )
+    assert Judge.built == []
+
+
+def restricted() -> Any:
+    """Return the configuration of a master where only some may bisect, and nobody ``other``."""
+    made = judged()
+    made["www"]["authz"] = util.Authz(
+        allowRules=[
+            util.ForceBuildEndpointMatcher(builder="other", role="admins"),
+            util.SelfServeEndpointMatcher(action="bisect", role="bisectors"),
+        ],
+        roleMatchers=[util.RolesFromUsername(roles=["bisectors"], usernames=[USER])],
+    )
+    made["www"]["auth"] = util.UserPasswordAuth({USER: PASSWORD, "bob": PASSWORD})
+    return made
+
+
+@pytest.mark.parametrize("master", [restricted], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_who_may_not_may_neither_begin_nor_stop_one(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6, "other")
+    for number in (0, 5):
+        await master.finished_build("judged", revision=revision(number))
+    master.pause()
+    receipt = await begin(master)
+    path = f"{HERE}/{receipt['job_id']}"
+    fields = {"builder_name": "judged", "confirm": "0"}
+    assert (await master.post(HERE, data=fields)).status == 401
+    assert (await master.post(HERE, user="bob", data=fields)).status == 403
+    assert (await master.request("DELETE", path, user="bob")).status == 403
+    other = {"builder_name": "other"}
+    assert (await master.post(HERE, user=USER, data=other)).status == 403
+    assert (await bisection(master, receipt["job_id"]))["status"] == "running"
+    assert (await master.request("DELETE", path, user=USER)).status == 202
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_another_life_of_the_master_goes_on_with_it(master: Master) -> None:
+    broken_from(7)
+    await pushed(master, 12)
+    master.pause()
+    receipt = await begin(master)
+    for _ in range(3):
+        await jobs().begin_anew()
+        assert not jobs().ongoing.rows
+        await jobs().left_open.of_this_master()
+        await jobs().left_open.of_this_master()
+        assert len(jobs().ongoing.rows) == 1
+    master.resume()
+    found = await ended(master, receipt["job_id"])
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(7))
+    assert len(Judge.built) == found["builds"] <= 6 + 2
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_is_away_is_outlasted(master: Master, monkeypatch: Any) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+    failed = []
+
+    async def fail(ctx: Any, job: Any) -> Any:
+        failed.append(job.job_id)
+        raise OSError("the database is away")
+
+    kind = ongoing.Kind(fail, ongoing.KINDS["bisect"].last_step)
+    monkeypatch.setattr(ongoing, "FIRST_RETRY", 0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(ongoing, "KINDS", {"bisect": kind})
+        jobs().ongoing.look()
+        await master.until(lambda: len(failed) > 1, "it was tried again")
+    master.resume()
+    assert (await ended(master, receipt["job_id"]))["status"] == "found"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_always_fails_ends_it(master: Master, monkeypatch: Any) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+
+    async def fail(ctx: Any, job: Any) -> Any:
+        raise RuntimeError("a mistake")
+
+    kind = ongoing.Kind(fail, ongoing.KINDS["bisect"].last_step)
+    for name, value in (("FIRST_RETRY", 0.001), ("LAST_RETRY", 0.01), ("SETTLING", 0)):
+        monkeypatch.setattr(ongoing, name, value)
+    monkeypatch.setattr(ongoing, "KINDS", {"bisect": kind})
+    jobs().ongoing.look()
+    found = await ended(master, receipt["job_id"])
+    assert found["status"] == "failed"
+    assert found["msg"] == "the master could not go on with it; its log says why"
+
+
+def frugal() -> Any:
+    """Return the configuration of a master where a user may make two builds an hour."""
+    return judged(limits=util.SelfServeLimits(builds_per_hour=2))
+
+
+@pytest.mark.parametrize("master", [frugal], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_it_waits_for_the_budget_of_its_user(master: Master, monkeypatch: Any) -> None:
+    broken_from(7)
+    await pushed(master, 12)
+    receipt = await begin(master)
+
+    async def waits() -> bool:
+        return "it goes on later" in (await bisection(master, receipt["job_id"]))["msg"]
+
+    await master.until(waits, "it waits")
+    assert len(Judge.built) == 2
+    jobs().limits = Limits()
+    jobs().ongoing.look()
+    assert (await ended(master, receipt["job_id"]))["status"] == "found"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_its_page_shows_the_range_as_a_strip(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+    path = f"{HERE}/{receipt['job_id']}"
+    page = (await master.get(path, json=False, headers={"Accept": "text/html"})).text
+    assert page.count('class="square') == 6
+    assert 'class="square pending"' in page
+    assert "looking for it" in page.lower()
+    assert 'name="_method" value="DELETE"' in page
+    journal = (await master.get(f"/self-serve/jobs/{receipt['job_id']}?format=html")).text
+    assert f'href="{path}"' in journal
+    master.resume()
+    await ended(master, receipt["job_id"])
+    page = (await master.get(path, json=False, headers={"Accept": "text/html"})).text
+    assert f"{revision(3)[:12]}</a> by Author 3 broke it: Change 3" in page
+    assert 'name="_method" value="DELETE"' not in page
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_is_sent_again_returns_the_receipt(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    more: Any = {"data": {"builder_name": "judged"}, "headers": {"Idempotency-Key": "k"}}
+    first = await master.post(HERE, user=USER, **more)
+    again = await master.post(HERE, user=USER, **more)
+    assert again.json == first.json
+    assert len((await master.get("/self-serve/jobs")).json) == 1
