@@ -221,7 +221,7 @@ async def test_a_distributor_does_not_see_what_is_held(master: Any) -> None:
     end = buildbot_private.filter_requests(brd, held)
     again = buildbot_private.filter_requests(brd, held)
     master.pause()
-    first, second = await master.add_request(), await master.add_request()
+    first, second = await master.add_request(), await master.add_request(branch="b")
     ids.add(first)
     master.resume()
     await master.completed(second)
@@ -231,7 +231,7 @@ async def test_a_distributor_does_not_see_what_is_held(master: Any) -> None:
     # the inner one ends first, as if somebody had wrapped it
     number = len(asked)
     end()
-    await master.add_request()
+    await master.add_request(branch="c")
     await master.until(lambda: len(asked) > number, "the other one is asked")
     again()
     ids.clear()

@@ -38,6 +38,9 @@ where = {"repo": "https://git.example.org/adder", "builders": ["tests", "long-te
 c["www"]["plugins"]["selfserve"] = util.SelfServe(branches=[
     util.SelfServeBranch("main", sets={"nightly": ["tests", "long-tests"]}, **where),
     util.SelfServeBranch("feature/x", **where)])
+c["www"]["authz"] = util.Authz(
+    allowRules=[util.SelfServeEndpointMatcher(role="holders", action="hold")],
+    roleMatchers=[util.RolesFromUsername(roles=["holders"], usernames=["ada"])])
 """
 
 
@@ -125,6 +128,7 @@ def shape(line: str) -> str:
     """Return *line* without what differs from run to run."""
     line = re.sub(r"http://127\.0\.0\.1:[0-9]+", URL, line)
     line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "TIME", line)
+    line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{5} UTC", "TIME", line)
     line = re.sub(r" [0-9]+:[0-9]{2}(?= |$)", " SPAN", line)
     line = re.sub(r" success +[0-9]+ ", " success BUILD ", line)
     line = re.sub(r"\(plan [0-9a-f]{32}\)", "(plan PLAN)", line)

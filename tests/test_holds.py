@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from lxml import html
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
-from twisted.internet import utils
+from twisted.internet import threads
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.client.deferred import TwistedClient
@@ -25,7 +26,6 @@ from buildbot_selfserve.control import holds
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import holds as journal_holds
 from buildbot_selfserve.permissions import HOLD
-from buildbot_selfserve.views import read_handler
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Config
@@ -715,27 +715,34 @@ async def test_the_same_key_holds_once(master: Any) -> None:
     assert first.json["job_id"] == second.json["job_id"]
 
 
-@pytest.mark.parametrize("patience", [1.0, 3600.0])
+@pytest.mark.parametrize(
+    ("patience", "error"), [(1.0, Unavailable("It is away")), (3600.0, OSError("whatever it is"))]
+)
 @pytest_twisted.ensureDeferred
 async def test_a_master_that_cannot_read_the_holds_starts_nothing_for_a_while(
-    tmp_path: Any, monkeypatch: Any, patience: float
+    tmp_path: Any, monkeypatch: Any, patience: float, error: Exception
 ) -> None:
-    def away(*arguments: Any) -> Any:
-        raise Unavailable("The database does not answer")
+    is_away = [True]
+
+    async def away(service: Any) -> Any:
+        if is_away:
+            raise error
+        return await reads(service)
 
     monkeypatch.setattr(holds, "START_PATIENCE", patience)
-    monkeypatch.setattr(plugin, "holds_now", away)
+    reads = plugin.SelfServeService._holds_now
+    monkeypatch.setattr(plugin.SelfServeService, "_holds_now", away)
     async with running_master(tmp_path, monkeypatch, ruled(LEADS)) as master:
         request_id = await master.add_request()
         if patience > 60:
             await master.completed(await master.add_request(waited_for=True))
             assert not (await master.data("buildrequests", request_id))["claimed"]
-            monkeypatch.setattr(plugin, "holds_now", read_handler.holds_now)
+            is_away.clear()
         await master.completed(request_id)
         # what is known stays so while it cannot be read
         if patience > 60:
             await held(master)
-            monkeypatch.setattr(plugin, "holds_now", away)
+            is_away.append(True)
             await task.deferLater(reactor, holds.INTERVAL)
             service = plugin.application._service
             assert service is not None
@@ -764,8 +771,10 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
         own = {"SELFSERVE_URL": url, "SELFSERVE_USER": USER, "SELFSERVE_PASSWORD": PASSWORD}
         env = {**os.environ, **own}
         command = str(Path(sys.executable).with_name("selfserve"))
-        out, error, status = await utils.getProcessOutputAndValue(command, arguments, env)
-        return out.decode(), error.decode(), status
+        done = await threads.deferToThread(
+            subprocess.run, [command, *arguments], env=env, capture_output=True, text=True
+        )
+        return done.stdout, done.stderr, done.returncode
 
     out, error, status = await run(
         "hold", "main", "--reason", "the lab moves", "--for", "2h", "--above", "-5"

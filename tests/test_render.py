@@ -22,6 +22,7 @@ from buildbot_selfserve.model import Bisection
 from buildbot_selfserve.model import BisectionDetail
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
+from buildbot_selfserve.model import BranchHold
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builder
@@ -38,6 +39,8 @@ from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Forecast
 from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import Hold
+from buildbot_selfserve.model import Holds
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobDetail
 from buildbot_selfserve.model import JobMention
@@ -408,6 +411,10 @@ def why(text: str) -> Why:
     return Why(request(text), "pending", 1, 0, (reason(text, fatal=True), reason(text, until=7)))
 
 
+def hold(text: str) -> Hold:
+    return Hold(text, text, text, 1, 2, (text,), (text,), (text,), 5)
+
+
 def queue(text: str) -> Queue:
     waits = Waits(7, 3700)
     return Queue(
@@ -480,6 +487,12 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         },
         "why.html": {"value": why(text), **nouns(text)},
         "queue.html": {"value": queue(text), **nouns(text)},
+        "holds.html": {
+            "value": Holds(branch(text), (BranchHold(hold(text), 3),)),
+            "beside": (text,),
+            "holds": [hold(text)],
+            **nouns(text),
+        },
         "revision.html": {
             "value": RevisionRows(
                 revision, rows(text), lambda: replace(DONE, pending=2, running=1)
@@ -508,6 +521,8 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
             "groups": plan_page.groups(planned(text)),
             "back": ("rev", text),
             "title": text,
+            "acts": True,
+            "word": text,
             "given": {text: text, "priority": 3, "properties": properties(text), "states": [text]},
         },
         "permissions.html": {

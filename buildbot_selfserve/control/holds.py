@@ -199,6 +199,9 @@ class Holds:
             found: Sequence[Hold] | None = await self._look_up()
         except Unavailable:
             found = None  # what is remembered counts
+        except Exception:
+            self.log.failure("selfserve: the holds cannot be read, trying again")
+            found = None
         if self._unfilter is None:
             return  # stopped meanwhile
         now = time.time()
