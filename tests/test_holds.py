@@ -597,7 +597,7 @@ async def test_no_such_branch(master: Any) -> None:
 ANY = util.AnyControlEndpointMatcher(role="admins")
 FORCE = util.ForceBuildEndpointMatcher(role="leads")
 RULES: dict[str, tuple[list[Any], set[str]]] = {
-    "no rules": ([], set()),
+    "no rules": ([], set(USERS)),
     "other rules": ([FORCE], set()),
     "anything": ([ANY], {ROOT}),
     "a rule": ([LEADS], {USER}),

@@ -133,9 +133,9 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
     if isinstance(target, NewRequest) and target.branch is not None:
         action = replace(action, branch=target.branch)
     token, rules = identity.token, master.www.authz.allowRules
-    is_named = requires_rule(action, token)
-    if token is None and not rules and not is_named:
+    if token is None and not rules:
         return
+    is_named = requires_rule(master.www.authz, action, token)
     acts = await _acts(master, action, target)
     if token is not None:
         _refuse(token.refusal(action.right, action.branch, [act.builder for act in acts]))
@@ -154,13 +154,14 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
             _refuse(error.message.decode("utf-8", "replace"))
 
 
-def requires_rule(action: Action, token: SelfServeToken | None) -> bool:
+def requires_rule(authz: Any, action: Action, token: SelfServeToken | None) -> bool:
     """Return whether *action* is denied where no rule matches: Buildbot allows it otherwise.
 
-    A token that names it is a rule for it.
+    A token that names it is a rule for it. Where there are no rules at all, everybody may control
+    anything, and may do this, too.
     """
     named = token is not None and action.right in (token.actions or ())
-    return action.permission.is_named and not named
+    return action.permission.is_named and bool(authz.allowRules) and not named
 
 
 def no_rule(action: Action) -> str:

@@ -287,7 +287,7 @@ class _Walk:
     def __init__(self, authz: Any, identity: Identity, action: Action) -> None:
         self.authz = custom_code.watched(authz)
         self.action = action
-        requires = authorization.requires_rule(action, identity.token)
+        requires = authorization.requires_rule(authz, action, identity.token)
         #: what those are told whom no rule lets do it; ``None`` if they may
         self.missing = authorization.no_rule(action) if requires else None
         roles = self.authz.getRolesFromUser(identity.user_info)
