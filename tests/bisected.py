@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from buildbot.plugins import schedulers
@@ -11,9 +12,14 @@ from buildbot.plugins import util
 from buildbot.process.buildstep import BuildStep
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import SUCCESS
+from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import Ongoing
+from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import plan_to_json
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import Master
@@ -139,3 +145,20 @@ def jobs() -> Any:
     """Return what runs the job requests of the master."""
     assert plugin.application._service is not None
     return plugin.application._service.jobs
+
+
+async def begun_bisection(good: str, bad: str, builder: str = "fast") -> int:
+    """Let somebody have begun a bisection with which nobody goes on; return its id."""
+    service = plugin.application._service
+    assert service is not None
+    spec = {"good": good, "bad": bad, "buildername": builder, "builder_id": 1}
+    plan = Plan(ongoing=Ongoing(spec, {"revisions": []}))
+
+    def begin(connection: Any) -> int:
+        job = Job(0, "bisect", USER, "basic", "", 1, "main", {})
+        opened = store.open_job(connection, job, service._master.masterid, service.jobs.incarnation)
+        assert isinstance(opened, store.Opened)
+        store.note_plan(connection, replace(opened.job, plan=plan_to_json(plan)))
+        return opened.job.job_id
+
+    return int(await service.databases.write(begin))

@@ -45,6 +45,9 @@ EXISTING = {
     "user": USER,
     "anybody": USER,
     "job": "1",
+    "good": REVISION,
+    "built_builder": "fast",
+    "bisection": "5",
 }
 #: Ends a branch that cannot exist.
 NOWHERE = "\x00nowhere"

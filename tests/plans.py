@@ -21,7 +21,7 @@ from tests.harness import REVISION
 from tests.harness import Master
 
 #: What a master writes there by itself.
-RESTLESS = {"masters"}
+RESTLESS = {"masters", "selfserve_leases"}
 #: What every job request writes in the journal.
 JOURNAL = {"selfserve_jobs", "selfserve_job_targets"}
 #: What every job request sets, and what the original API gave to new builds.

@@ -30,6 +30,7 @@ from tests.plans import JOURNAL
 from tests.plans import changed
 from tests.plans import contents
 
+EVERY_DATABASE = "heavy"
 on_judged = pytest.mark.parametrize("master", [judged], indirect=True)
 
 

@@ -81,6 +81,12 @@ def attacked(tmp_path_factory: Any) -> Iterator[ProcessMaster]:
         for name in ("fast", "slow", "slow"):
             status, _ = master.send("POST", f"/self-serve/main/builders/{name}/{REVISION}")
             assert status == 202
+        # a bisection that waits for what waits for ever, as job 5
+        later = "d" * 40
+        master.send("POST", f"/self-serve/main/builders/slow/{later}")
+        ends = {"builder_name": "slow", "revision": later, "good": REVISION}
+        status, begun = master.send("POST", "/self-serve/main/bisect", **ends)
+        assert (status, str(begun["job_id"])) == (202, hostile.EXISTING["bisection"])
         states = [True, False]
         master.until(
             lambda: [build["complete"] for build in master.data("builds")["builds"]] == states,

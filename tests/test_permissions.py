@@ -16,6 +16,7 @@ from twisted.internet import defer
 from buildbot_selfserve.permissions import PERMISSIONS
 from buildbot_selfserve.permissions import every_action
 from buildbot_selfserve.resources import ROUTES
+from tests.bisected import begun_bisection
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -85,13 +86,17 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/backfill",
         {"builder_name": "fast", "revision": "{failed}", "force": "1"},
     ),
+    "POST /<branch>/bisect": (
+        "POST",
+        "/bisect",
+        {"builder_name": "fast", "revision": "{failed}", "good": REVISION},
+    ),
+    "DELETE /<branch>/bisect/<bisection>": ("DELETE", "/bisect/{bisection}", {}),
 }
-#: Those of bisections need one that goes on: they are tried in test_bisections.py.
-ELSEWHERE = {"POST /<branch>/bisect", "DELETE /<branch>/bisect/<bisection>"}
 #: What a rule must name, which is tried in test_holds.py.
 NAMED = {one.action for one in PERMISSIONS if one.is_named}
 UNNAMED = [one for one in every_action() if one not in NAMED]
-STOPS = {name for name in WAYS if name.startswith("DELETE")}
+STOPS = {name for name in WAYS if name.startswith("DELETE") and "bisect" not in name}
 REBUILDS = {
     "POST /<branch>/build",
     "POST /<branch>/request",
@@ -104,14 +109,19 @@ NEW = {
     "POST /<branch>/builders/<builder>/<any_revision>",
     "POST /<branch>/builders",
     "POST /<branch>/backfill",
+    "POST /<branch>/bisect",
+    # who may begin one may stop it
+    "DELETE /<branch>/bisect/<bisection>",
 }
 FORM = {
-    "selfserve": util.SelfServe(branches=[util.SelfServeBranch("main", sets={"nightly": ["fast"]})])
+    "selfserve": util.SelfServe(
+        branches=[util.SelfServeBranch("main", sets={"nightly": ["fast"]})], max_bisections=100
+    )
 }
 
 
 def test_every_job_request_is_tried() -> None:
-    assert set(WAYS) | ELSEWHERE == {
+    assert set(WAYS) == {
         route.name for route in ROUTES if route.permission and not route.permission.is_named
     }
 
@@ -133,6 +143,9 @@ async def answers_to(master: Any, user: str | None, **more: Any) -> dict[str, in
     revisions = {"failed": FAILED[user or USER], "missing": MISSING[user or USER]}
     for name, (method, path, data) in WAYS.items():
         ids = {"build": 1, "request": await master.add_request(), **revisions}
+        ids["bisection"] = (
+            await begun_bisection(REVISION, FAILED[USER]) if "<bisection>" in name else 0
+        )
         answer = await master.request(
             method,
             "/self-serve/main" + path.format(**ids),
@@ -460,6 +473,7 @@ async def test_who_may_not_read_learns_of_nothing_that_exists(master: Any) -> No
     for name, (method, path, data) in WAYS.items():
         for branch, number in (("main", 1), ("main", 4711), ("nowhere", 1)):
             ids = {"build": number, "request": number, "failed": REVISION, "missing": REVISION}
+            ids["bisection"] = number
             answer = await master.request(
                 method,
                 f"/self-serve/{branch}{path.format(**ids)}",

@@ -27,6 +27,7 @@ from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.resources import ROUTES
+from tests.bisected import begun_bisection
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -102,6 +103,7 @@ def shown() -> Config:
     made["www"]["plugins"] = {
         "selfserve": util.SelfServe(
             branches=branches,
+            max_bisections=1000,
             tokens=[util.SelfServeToken(name, name * 9, **more) for name, more in TOKENS.items()],
         )
     }
@@ -120,16 +122,22 @@ class Scene:
 
     :param build: one of linux1 that failed; *request* is its request
     :param pending: a request of linux2 that waits
+    :param before: the revision before it
+    :param bisection: one that somebody has begun
     """
 
     revision: str
     build: int
     request: int
     pending: int
+    before: str
+    bisection: int
 
 
 async def scene(master: Master, number: int) -> Scene:
-    revision = f"{number:02d}" * 20
+    revision, before = f"{number:02d}" * 20, f"{number - 1:02d}" * 20
+    if number in (1, 10):  # before others, that is the revision of another scene
+        await add_change(master, before, category="push")
     await add_change(master, revision, category="push", properties={"level": (1, "Change")})
     properties = {"branch": ("main", "Change"), "debug": (1, "Force"), "keep": ([1, "x"], "Force")}
     request, build = await ended(
@@ -137,7 +145,8 @@ async def scene(master: Master, number: int) -> Scene:
     )
     assert build is not None
     pending = await master.add_request("linux2", revision=revision)
-    return Scene(revision, build, request, pending)
+    bisection = await begun_bisection(before, revision)
+    return Scene(revision, build, request, pending, before, bisection)
 
 
 @dataclass
@@ -323,6 +332,15 @@ VERBS = [
         [("linux1", CREATE)] * 3,
         NEW_TABLES,
     ),
+    Verb("DELETE /<branch>/bisect/<bisection>", "/bisect/{bisection}", {}, []),
+    # it goes on, and so comes last
+    Verb(
+        "POST /<branch>/bisect",
+        "/bisect",
+        {"builder_name": "slow", "revision": "{revision}", "good": "{before}"},
+        [("slow", CREATE)] * 2,
+        NEW_TABLES,
+    ),
 ]
 
 
@@ -384,7 +402,8 @@ async def test_what_is_done_is_what_was_shown(master: Master, monkeypatch: Any) 
         assert len(after["changes"]) - len(before["changes"]) == len(carried_out.plan.changes)
         (job,) = (await master.get("/self-serve/jobs?num=1")).json
         assert job["job_id"] == receipt["job_id"]
-        assert job["complete_data"]["body"]["requests"] == receipt["requests"]
+        if job["status"] != "running":
+            assert job["complete_data"]["body"]["requests"] == receipt["requests"]
     assert master.errors == []
 
 
@@ -639,7 +658,9 @@ async def test_what_is_refused_is_refused_when_it_is_only_planned(master: Master
         after = await contents(master)
         assert changed(before, after) <= JOURNAL, path
         before = after
-    assert [one["status"] for one in (await master.get("/self-serve/jobs")).json] == ["failed"] * 4
+    jobs = (await master.get("/self-serve/jobs")).json
+    # the bisection of the scene goes on
+    assert [one["status"] for one in jobs if one["action"] != "bisect"] == ["failed"] * 4
 
 
 @with_plans

@@ -114,6 +114,7 @@ class Furnished:
         failing = receipt_failed["requests"][0]["request_id"]
         master.until(lambda: self._request(failing)["complete"], "a build has failed")
         (failed,) = self._request(failing)["build_ids"]
+        running, ended = (self._bisect(builder) for builder in ("slow", "failing"))
         at = f"/main/rev/{REVISION}"
         self.places = {
             "root": "",
@@ -149,6 +150,8 @@ class Furnished:
             "journal": "/jobs",
             "filtered journal": "/jobs?who=nobody&since=2026-01-01",
             "empty journal": "/jobs?offset=1000",
+            "bisection": f"/main/bisect/{running}",
+            "ended bisection": f"/main/bisect/{ended}",
             "job": f"/jobs/{receipt['job_id']}",
             "job for nothing": f"/jobs/{done['job_id']}",
             "failed job": f"/jobs/{refused['job_id']}",
@@ -161,6 +164,13 @@ class Furnished:
 
     def url(self, name: str) -> str:
         return f"{self.master.url}/self-serve{self.places[name]}"
+
+    def _bisect(self, builder: str) -> int:
+        """Begin a bisection; return its id."""
+        fields = {"builder_name": builder, "revision": "f" * 40, "good": REVISION}
+        status, receipt = self.master.send("POST", "/self-serve/main/bisect", **fields)
+        assert status == 202, receipt
+        return int(receipt["job_id"])
 
     def _request(self, request_id: int) -> Any:
         return self.master.get(f"/main/request/{request_id}")

@@ -87,6 +87,8 @@ PAGES = {
     "journal": "jobs.html",
     "filtered journal": "jobs.html",
     "empty journal": "jobs.html",
+    "bisection": "bisection.html",
+    "ended bisection": "bisection.html",
     "job": "job.html",
     "job for nothing": "job.html",
     "failed job": "job.html",
