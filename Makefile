@@ -110,8 +110,8 @@ dist: $(VENV)/dev
 # BUILDS=1000000 takes half an hour; BENCH has more options, see python -m benchmarks --help
 BUILDS ?= 100000
 bench: $(VENV)/dev
-	$(BIN)/python -W ignore -m benchmarks --builds $(BUILDS) $(BENCH)
-	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -W ignore -m benchmarks --builds $(BUILDS) $(BENCH); status=$$?; \
+	$(BIN)/python -m benchmarks.report && exit $$status
 
 bench-report: $(VENV)/dev
 	$(BIN)/python -m benchmarks.report

@@ -2,8 +2,9 @@
 
 For each database a history is made up (or taken from an earlier run), a master runs on a copy of
 it, and questions are asked of self-serve, of Buildbot's own REST API and of the database alone;
-then its reactor is watched while crowds of clients ask. At the end tables say what was measured,
-beside what is wanted.
+then its reactor is watched while crowds of clients ask. What an answer costs is measured beside
+bare twisted.web. At the end tables say what was measured, beside what is wanted, and a line each
+what is not held; then the exit status is 1.
 """
 
 from __future__ import annotations
@@ -15,18 +16,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import floor
 from benchmarks import master
 from benchmarks import ours
+from benchmarks import pushes
 from benchmarks import reactor
 from benchmarks import reads
 from benchmarks import report
 from benchmarks import runs
+from benchmarks import waiting
+from benchmarks import wanted
 from benchmarks.history import keep
 from benchmarks.history.plan import Sizes
 from benchmarks.progress import Progress
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("memory", "reads", "reactor", "writes")
+PARTS = ("memory", "floor", "reads", "reactor", "pushes", "waiting", "writes", "plans")
+#: Those that are modules with masters of their own.
+_APART = {"pushes", "waiting", "writes", "plans"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,13 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     sizes = Sizes(options.builds, options.seed)
     measured = []
-    if set(options.parts) != {"writes"}:
+    if not _APART.issuperset(options.parts):
         measured = [_measure(options, sizes, database) for database in options.database]
-    if "writes" in options.parts:
-        _writes(options)
+    _measure_apart(options)
     known, writes = runs.load(options.results), runs.load_writes(options.results)
+    short = []
     for run in measured:
         print(report.summary(run, known, writes))
+        checks = wanted.checks(run, known, writes)
+        short += [f"{run.database}: {line}" for line in report.short(checks)]
+    if "pushes" in options.parts:
+        of_pushes = pushes.checks(runs.load_pushes(options.results))
+        short += report.short(wanted.below(*one) for one in of_pushes)
+    if "waiting" in options.parts:
+        of_waiting = waiting.checks(runs.load_waiting(options.results))
+        short += report.short(wanted.below(*one) for one in of_waiting)
+    if "plans" in options.parts:
+        short += report.short(wanted.of_plans(runs.load_plans(options.results)))
+    print("\n".join(short))
+    if short:
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--stock-seconds", 10.0, "after so many seconds a question is asked of REST no more")
     add("--windows", 3, "in which the reactor is watched; the quietest counts")
     add("--seconds", 12.0, "of each window")
+    add("--floor-seconds", floor.SECONDS, "of each window beside bare twisted.web")
     add("--folder", ROOT / ".bench-data", "where histories are kept")
     add("--results", runs.RESULTS, "where results are written")
     return parser
@@ -73,6 +94,7 @@ def _measure(options: argparse.Namespace, sizes: Sizes, database: str) -> runs.R
     if known is not None:
         # parts that are not measured now stay as they were
         run.megabytes, run.reads, run.reactor = known.megabytes, known.reads, known.reactor
+        run.floor = known.floor
     if "memory" in options.parts:
         progress.say("a master without a history")
         with (
@@ -99,6 +121,9 @@ def _measure_master(
     progress: Progress,
 ) -> None:
     run.megabytes["loaded"] = measured.megabytes()
+    if "floor" in options.parts:
+        how = floor.Options(windows=options.windows, seconds=options.floor_seconds)
+        run.floor = floor.measure(measured, lent.cases, how)
     if "reads" in options.parts:
         run.reads = reads.measure(
             measured, lent.url, lent.cases.cases, options.rounds, options.stock_seconds, progress
@@ -109,12 +134,24 @@ def _measure_master(
         )
 
 
-def _writes(options: argparse.Namespace) -> None:
-    """Measure bulk job requests, in a process of its own: its client lives in its master."""
+def _measure_apart(options: argparse.Namespace) -> None:
+    """Measure pushes, what waits, bulk job requests and plans, each in a process of its own.
+
+    The clients of the last two live in their masters.
+    """
     options.results.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.writes", "--pending", "2000"]
-    sizes = ["--json", str(options.results / runs.WRITES), "--database", *options.database]
-    subprocess.run([*command, *sizes], check=True, stdout=subprocess.DEVNULL)
+    history = ["--builds", options.builds, "--seed", options.seed, "--folder", options.folder]
+    apart: dict[str, tuple[str, list[Any]]] = {
+        "pushes": (runs.PUSHES, history),
+        "waiting": (runs.WAITING, history),
+        "writes": (runs.WRITES, ["--pending", 2000]),
+        "plans": (runs.PLANS, []),
+    }
+    for part, (file, more) in apart.items():
+        if part in options.parts:
+            command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{part}", *map(str, more)]
+            sizes = ["--json", str(options.results / file), "--database", *options.database]
+            subprocess.run([*command, *sizes], check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -116,8 +116,8 @@ def _can_wait(master: Master) -> bool:
 
 def _window(master: Master, cases: Cases, scene: Scene, seconds: float) -> Figures:
     with contextlib.ExitStack() as stack:
-        crowd = stack.enter_context(_Clients.of(scene.load))
-        alone = stack.enter_context(_Clients.of(scene.alone))
+        crowd = stack.enter_context(Clients.of(scene.load))
+        alone = stack.enter_context(Clients.of(scene.alone))
         asking = stack.enter_context(_stock_clients(master.port, cases, scene.stock, seconds))
         crowd.wait_until_warm()
         alone.wait_until_warm()
@@ -132,7 +132,7 @@ def _window(master: Master, cases: Cases, scene: Scene, seconds: float) -> Figur
     return figures
 
 
-class _Clients:
+class Clients:
     """A process with clients, or none."""
 
     def __init__(self, process: subprocess.Popen[str] | None) -> None:
@@ -140,7 +140,7 @@ class _Clients:
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, load: Load | None) -> Iterator[_Clients]:
+    def of(cls, load: Load | None) -> Iterator[Clients]:
         """Yield clients that do this."""
         if load is None:
             yield cls(None)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import floor
 from benchmarks import plots
 from benchmarks import pushes
 from benchmarks import runs
@@ -55,6 +56,7 @@ def summary(run: Run, known: Iterable[Run], writes: Sequence[Figures], least: in
         f"## {NAMES[run.database]}, {run.builds:,} builds",
         _table_of_reads(run),
         _table_of_reactor(run),
+        floor.table(run.database, run.floor) if run.floor else "",
         _memory(run),
         _table_of_checks(checks),
     ]
@@ -147,6 +149,15 @@ def _table_of_checks(checks: Iterable[wanted.Check]) -> str:
     ]
     head = [f"at {wanted.BUILDS:,} builds", "wanted", "measured", "met"]
     return _table(head, rows) if rows else ""
+
+
+def short(checks: Iterable[wanted.Check]) -> list[str]:
+    """Return a line for each bound that is not held."""
+    return [
+        f"falls short: {one.what}: {one.measured}, wanted {one.wanted}"
+        for one in checks
+        if not one.met
+    ]
 
 
 # -- the document

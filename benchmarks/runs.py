@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 WRITES = "writes.json"
 PLANS = "plans.json"
 PUSHES = "pushes.json"
+WAITING = "waiting.json"
 #: What is to be said of them.
 NOTES = "notes.md"
 #: The same of the error of forecasts, which a test prints.
@@ -40,6 +41,7 @@ class Run:
     :ivar megabytes: memory of the master and of its readers, on an empty database and on this one
     :ivar reads: ``reads.Cell`` by case and question
     :ivar reactor: windows by scene, the quietest first
+    :ivar floor: what answers cost beside bare twisted.web (``floor.measure``)
     """
 
     database: str
@@ -51,6 +53,7 @@ class Run:
     megabytes: dict[str, dict[str, float]] = field(default_factory=dict)
     reads: dict[str, dict[str, Figures]] = field(default_factory=dict)
     reactor: dict[str, list[Figures]] = field(default_factory=dict)
+    floor: Figures = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write it where ``load`` finds it."""
@@ -88,7 +91,7 @@ def load(folder: Path) -> list[Run]:
     runs = [
         Run(**json.loads(path.read_text()))
         for path in folder.glob("*-*.json")
-        if path.name not in (WRITES, PLANS, PUSHES)
+        if path.name not in (WRITES, PLANS, PUSHES, WAITING)
     ]
     order = ["sqlite", "postgresql"]
     return sorted(runs, key=lambda one: (order.index(one.database), one.builds))
@@ -111,6 +114,13 @@ def load_plans(folder: Path) -> list[Figures]:
 def load_pushes(folder: Path) -> list[Figures]:
     """Return what ``benchmarks.pushes`` has measured, if it has."""
     path = folder / PUSHES
+    found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def load_waiting(folder: Path) -> list[Figures]:
+    """Return what ``benchmarks.waiting`` has measured, if it has."""
+    path = folder / WAITING
     found: list[Figures] = json.loads(path.read_text()) if path.exists() else []
     return found
 

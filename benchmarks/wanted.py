@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks import floor
 from benchmarks.runs import Figures
 from benchmarks.runs import Run
 from benchmarks.runs import of
@@ -31,6 +32,9 @@ GROWING = ("revision", "is_done", "build", "request")
 BUILDERS = 10.0
 #: Bulk job requests are so many times quicker than Buildbot's own way.
 WRITES = 40
+#: What ``benchmarks.plans`` measures is at least so many times as quick as the other way, by how
+#: its name begins; a dry run takes little longer than its act.
+PLANS = {"rerun": 20, "plan": 0.7, "insert": 10}
 
 #: Bounds while clients ask: late ticks and the database pool in milliseconds, cores.
 _BUSY = {"late_p99": 4.0, "late_max": 10.0, "pool_p99": 12.0, "cores": 0.8}
@@ -74,6 +78,7 @@ def checks(run: Run, runs: Iterable[Run], writes: Sequence[Figures]) -> list[Che
         *_of_reads(run),
         *_of_growth(run, of(runs, run.database, SMALLER)),
         *_of_reactor(run),
+        *_of_floor(run),
         *_of_writes(run, writes),
     ]
 
@@ -134,6 +139,12 @@ def _of_reactor(run: Run) -> Iterator[Check]:
             yield below(what, ALONE, _number(figures["alone"].get("p50")))
 
 
+def _of_floor(run: Run) -> Iterator[Check]:
+    if run.floor:
+        for one in floor.checks(run.database, run.floor):
+            yield below(*one)
+
+
 def _number(figure: float | None) -> float:
     """Return a figure; one that could not be measured is worse than all."""
     return float("inf") if figure is None else figure
@@ -146,6 +157,14 @@ def _of_writes(run: Run, writes: Sequence[Figures]) -> Iterator[Check]:
                 ratio = _each(one["stock"]) / _each(one[act])
                 what = f"{act} in bulk: quicker than Buildbot's own way"
                 yield _at_least(what, WRITES, ratio)
+
+
+def of_plans(measured: Iterable[Figures]) -> Iterator[Check]:
+    """Yield what is wanted of reruns, dry runs and inserts."""
+    for one in measured:
+        ratio = PLANS[one["what"].partition(" ")[0]]
+        what = f"{one['database']}: {one['what']}: quicker than the other way"
+        yield _at_least(what, ratio, one["other"] / one["ours"])
 
 
 def _each(act: Figures) -> float:

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks import floor
 from benchmarks import inside
 from benchmarks import reads
 from benchmarks import report
 from benchmarks import runs
+from benchmarks import waiting
 from benchmarks import wanted
 from benchmarks import wire
 from benchmarks.history.cases import pick
@@ -101,6 +103,45 @@ def test_pushes_are_measured(tmp_path: Path) -> None:
     assert "| health: over a revision, worst case | ≤ 3× |" in text
 
 
+@pytest.mark.heavy
+def test_an_answer_is_measured_beside_bare_twisted(tmp_path: Path) -> None:
+    figures = tmp_path / "floor.json"
+    arguments = f"--builds 1000 --database sqlite --folder {tmp_path} --json {figures}"
+    done = _run("benchmarks.floor", f"{arguments} --rounds 2 --windows 1 --seconds 0.5", 300)
+    found = json.loads(figures.read_text())["sqlite"]
+    assert list(found["one"]) == list(floor.QUESTIONS)
+    for one in found["one"].values():
+        assert 0 < one["twisted"]["cpu"] < one["master"]["cpu"]
+        assert all(one[name]["switches"] > 0 for name in ("twisted", "klein", "master", "reader"))
+    assert found["many"]["twisted"] > found["many"]["ours"] > 0
+    assert done.stdout.count("\n| sqlite |") == len(floor.QUESTIONS)
+
+
+@pytest.mark.heavy
+def test_what_waits_is_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "waiting.json"
+    arguments = f"--builds 1000 --database sqlite --rounds 1 --folder {tmp_path}"
+    done = _run("benchmarks.waiting", f"{arguments} --json {figures}", 300)
+    (one,) = json.loads(figures.read_text())
+    assert one["waiting"] > 0
+    for name in ("why", "pending", "tail, long", "tail, short"):
+        assert one[name]["took"] > 0
+        assert f"| {name} |" in done.stdout
+    assert len(list(waiting.checks([one]))) == 5
+
+
+def test_what_costs_too_much_beside_bare_twisted_is_told() -> None:
+    one = {
+        name: {"over": over} for name, over in (("twisted", 1.0), ("master", 2.1), ("reader", 0.9))
+    }
+    figures = {"one": {"build": one}, "many": {"twisted": 1000.0, "ours": 450.0}}
+    for database, short in (("sqlite", 2), ("postgresql", 1)):
+        told = [wanted.below(*check) for check in floor.checks(database, figures)]
+        assert len(told) == 3
+        assert sum(not check.met for check in told) == short
+        assert not told[0].met
+
+
 def test_a_history_is_made_up_as_said() -> None:
     history = plan(Sizes(20_000))
     assert len(history.builds) == pytest.approx(20_000, rel=0.05)
@@ -139,14 +180,18 @@ def _rows(history: Any) -> dict[str, list[Any]]:
 @pytest.mark.heavy
 def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     results, document = tmp_path / "results", tmp_path / "performance.md"
-    arguments = "--builds 1000 --database sqlite --parts reads reactor --rounds 1 --windows 1"
+    arguments = "--builds 1000 --database sqlite --parts floor reads reactor --rounds 1 --windows 1"
     limits = f"--stock-seconds 0 --seconds 0.5 --folder {tmp_path} --results {results}"
-    measured = _run("benchmarks", f"{arguments} {limits}", timeout=600)
+    limits += " --floor-seconds 0.5"
+    measured = _run("benchmarks", f"{arguments} {limits}", timeout=600, status=1)
+    last = measured.stdout.splitlines()[-1]
+    assert last.startswith("sqlite: falls short: ")
     for figures in ("**falls short**", "| revision |", "| 8 clients, revisions |"):
         assert figures in measured.stdout
     assert re.search(r"^\[ 9\d% +\d+:\d\d\] sqlite, 1,000 builds: ", measured.stderr, re.MULTILINE)
     (run,) = runs.load(results)
     assert run.counts["buildrequests"] >= 1000
+    assert list(run.floor["one"]) == list(floor.QUESTIONS)
     for cells in run.reads.values():
         assert all(cell["rows"] > 0 for cell in cells.values())
     for one in run.reactor.values():
@@ -186,7 +231,7 @@ def test_lost_answers_of_the_rest_api_are_forgiven_and_no_others() -> None:
     assert took[True] < 400 <= took[False]
 
 
-def _run(module: str, arguments: str, timeout: float = 100) -> Any:
+def _run(module: str, arguments: str, timeout: float = 100, status: int = 0) -> Any:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", module, *arguments.split()],
         cwd=ROOT,
@@ -194,7 +239,7 @@ def _run(module: str, arguments: str, timeout: float = 100) -> Any:
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done
 
 
@@ -221,6 +266,15 @@ def test_waiting_for_a_core_is_counted() -> None:
         thread.join()
         other.kill()
     assert counted[0] > 0.05
+
+
+def test_a_line_tells_each_bound_that_is_not_held() -> None:
+    measured = [
+        {"what": "rerun 50 failed builders", "database": "sqlite", "ours": 1.0, "other": 19.0},
+        {"what": "plan new builds", "database": "sqlite", "ours": 1.0, "other": 0.9},
+    ]
+    told = "falls short: sqlite: rerun 50 failed builders: quicker than the other way: 19×"
+    assert report.short(wanted.of_plans(measured)) == [f"{told}, wanted ≥ 20×"]
 
 
 def test_what_falls_short_is_marked() -> None:

@@ -175,7 +175,7 @@ async def test_a_revision_with_many_rows_is_a_large_answer(master: Any, monkeypa
     ask = readers.ask
 
     def asking(function: Any, *arguments: Any, large: bool = False) -> Any:
-        if function in (read_handler.answer, read_handler.answer_in_pieces):
+        if function in (read_handler.answer, read_handler.answer_packed):
             lanes.append(large)
         return ask(function, *arguments, large=large)
 

@@ -454,9 +454,18 @@ class _Pipe(ProcessProtocol):
         process that has just died has no pipe any more; its questions are asked again.
         """
         writer = self.transport.pipes.get(file)
-        if writer is not None:
-            writer.write(frame)
-            writer.doWrite()
+        if writer is None:
+            return
+        if not writer.dataBuffer:
+            # what the pipe takes need not go through the reactor, which would be told twice that
+            # there is something to write, and that there is nothing more
+            sent = writer.writeSomeData(frame)
+            if sent == len(frame):
+                return
+            if isinstance(sent, int):  # else the pipe is closed, and is told so again
+                frame = frame[sent:]
+        writer.write(frame)
+        writer.doWrite()
 
     def outReceived(self, data: bytes) -> None:
         for number, kind, payload in self._unpacker.feed(data):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import replace
 
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
@@ -24,11 +23,11 @@ def tagged(read_request: ReadRequest, whole: Response) -> Response:
     headers = (("ETag", tag), *whole.headers)
     if tag in read_request.known or "*" in read_request.known:
         return Response(304, "", b"", headers)
-    return _packed(read_request, replace(whole, headers=headers))
+    return _packed(read_request, whole._replace(headers=headers))
 
 
 def _packed(read_request: ReadRequest, answer: Response) -> Response:
     if not read_request.gzip or len(answer.body) < SMALLEST_PACKED:
         return answer
     body = gzip.compress(answer.body, GZIP_LEVEL, mtime=0)
-    return replace(answer, body=body, headers=(*answer.headers, ("Content-Encoding", "gzip")))
+    return answer._replace(body=body, headers=(*answer.headers, ("Content-Encoding", "gzip")))

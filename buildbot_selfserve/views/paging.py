@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 #: Rows of an answer whose client does not say how many, by form. Scripts of the old API expect
@@ -15,8 +16,7 @@ from urllib.parse import urlencode
 DEFAULT_ROWS: Mapping[str, int | None] = {"json": 50000, "html": 1000}
 
 
-@dataclass(frozen=True)
-class PageRequest:
+class PageRequest(NamedTuple):
     """Which rows a client wants.
 
     :param limit: at most so many; ``None``: as many as are usual for the form

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -131,7 +130,7 @@ def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Respo
         # a step has written it: in a browser it would be a page of this site
         name = quote(f"{wanted.log.slug}.html", safe="")
         saved = ("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
-        first = replace(first, content_type=render.FILE_TYPE, headers=(saved,))
+        first = first._replace(content_type=render.FILE_TYPE, headers=(saved,))
     # what more parts will follow has no tag before its end
     return etag.tagged(read_request, first) if left is None else first
 
@@ -153,12 +152,17 @@ def _destination(value: Any) -> Destination | None:
     return value.only if isinstance(value, SearchResults) else None
 
 
-def answer_in_pieces(reader: Reader, site: Site, read_request: ReadRequest) -> Response | Lengthy:
-    """Return what ``answer`` returns, a long body in pieces beside it."""
-    whole = answer(reader, site, read_request)
-    if len(whole.body) <= PIECE and whole.left is None:
-        return whole
-    return Lengthy(replace(whole, body=b""), whole.body)
+def answer_packed(
+    reader: Reader, site: Site, packed: tuple[Any, ...], in_pieces: bool
+) -> tuple[Any, ...] | Lengthy:
+    """Return what ``answer`` returns for a packed ``ReadRequest``, as a plain tuple.
+
+    :param in_pieces: return a long body beside it, which then comes in pieces
+    """
+    whole = answer(reader, site, ReadRequest.unpacked(packed))
+    if in_pieces and (len(whole.body) > PIECE or whole.left is not None):
+        return Lengthy(whole._replace(body=b""), whole.body)
+    return tuple(whole)
 
 
 def _value(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from buildbot_selfserve.model import Decision
@@ -13,9 +12,12 @@ from buildbot_selfserve.model import LogText
 from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.views import paging
 
+#: Who gets an answer that is the same for everybody.
+ANYBODY = Visitor()
+_NOTHING: Mapping[str, Any] = {}
 
-@dataclass(frozen=True)
-class ReadRequest:
+
+class ReadRequest(NamedTuple):
     """A GET on its way to a reader.
 
     :param route: its name in ``ROUTES``
@@ -34,26 +36,44 @@ class ReadRequest:
 
     route: str
     form: str
-    texts: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, str] = _NOTHING
+    params: Mapping[str, Any] = _NOTHING
     path: str = ""
     query: tuple[tuple[str, str], ...] = ()
-    visitor: Visitor = field(default_factory=Visitor)
-    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    visitor: Visitor = ANYBODY
+    decisions: Mapping[str, Decision] = _NOTHING
     page: paging.PageRequest | None = None
     known: frozenset[str] = frozenset()
     gzip: bool = False
-    master_state: bytes = field(default=b"", repr=False)
+    master_state: bytes = b""
     is_large: bool = False
 
     @property
     def key(self) -> str:
         """Return a key that requests with the same answer share."""
-        return repr(self)
+        return repr(self._replace(master_state=b""))
+
+    @property
+    def packed(self) -> tuple[Any, ...]:
+        """Return it without classes of ours, as far as every JSON answer has them.
+
+        Each class takes pickle as long as all the texts together.
+        """
+        visitor = None if self.visitor is ANYBODY else self.visitor
+        page = None if self.page is None else tuple(self.page)
+        return tuple(self._replace(visitor=visitor, page=page))  # type: ignore[arg-type]
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...]) -> ReadRequest:
+        """Return that of which *packed* was made."""
+        read_request = cls._make(packed)
+        return read_request._replace(
+            visitor=read_request.visitor or ANYBODY,
+            page=None if read_request.page is None else paging.PageRequest(*read_request.page),
+        )
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """A whole response but for what only the reactor knows.
 
     :param headers: names and values, further to the content type

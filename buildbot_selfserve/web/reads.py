@@ -6,7 +6,6 @@ What happens to it in the reader is ``views.read_handler``.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.views import read_handler
 from buildbot_selfserve.views.paging import PageRequest
+from buildbot_selfserve.views.read_request import ANYBODY
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
@@ -65,31 +65,25 @@ class _Question:
     read_request: ReadRequest
     large: bool
 
-    async def ask(
-        self, answer: Callable[..., Any] = read_handler.answer_in_pieces
-    ) -> Response | Delivery:
+    async def ask(self, in_pieces: bool = True) -> Response | Delivery:
         """Return the answer of a reader, which may know what builds the branch already."""
         # what is configured may be another after a wait
         if not needs_setup(self.route, self.read_request.form):
-            return await self._ask(answer, self.backend.site)
+            return await self._ask(in_pieces, self.backend.site)
         likely = self.backend.likely_site(self.route, self.texts)
         if likely is not None:
             with suppress(OutdatedSetup):
-                return await self._ask(answer, likely)
+                return await self._ask(in_pieces, likely)
         site = await self.backend.site_for(self.route, self.texts, self.read_request.form)
-        return await self._ask(answer, site)
+        return await self._ask(in_pieces, site)
 
-    async def _ask(self, answer: Callable[..., Any], site: Site) -> Response | Delivery:
-        readers = self.backend.readers
-        found: Response | Delivery
+    async def _ask(self, in_pieces: bool, site: Site) -> Response | Delivery:
+        readers, answer, asked = self.backend.readers, read_handler.answer_packed, self.read_request
         if not self.large:
             with suppress(LargeAnswer):
-                found = await readers.ask(answer, site, self.read_request)
-                return found
-        found = await readers.ask(
-            answer, site, replace(self.read_request, is_large=True), large=True
-        )
-        return found
+                return _unpacked(await readers.ask(answer, site, asked.packed, in_pieces))
+        packed = asked._replace(is_large=True).packed
+        return _unpacked(await readers.ask(answer, site, packed, in_pieces, large=True))
 
 
 class Reads:
@@ -148,7 +142,7 @@ class Reads:
         # each who waits is sent the same: it cannot come in pieces, which are taken once
         asked = shared.ask(
             read_request.key,
-            lambda: defer.Deferred.fromCoroutine(question.ask(read_handler.answer)),
+            lambda: defer.Deferred.fromCoroutine(question.ask(in_pieces=False)),
         )
         return await send(request, await asked, self._clock)
 
@@ -288,7 +282,9 @@ def new_read_request(
     )
     # a proxy may have taken a prefix away before we saw it
     path = site.prefix + request.path.decode("ascii", "replace")
-    visitor = Visitor(identity.name, via=identity.via)
+    visitor = ANYBODY
+    if identity is not authentication.NOBODY:
+        visitor = Visitor(identity.name, via=identity.via)
     if form == "html":
         back = authentication.page_of(site, request, path)
         login, logout = (
@@ -296,6 +292,11 @@ def new_read_request(
         )
         visitor = replace(visitor, login=login, logout=logout)
     return ReadRequest(route, form, path=path, query=kept, visitor=visitor, **more)
+
+
+def _unpacked(found: tuple[Any, ...] | Delivery) -> Response | Delivery:
+    """Return the answer of which a reader has made plain data."""
+    return found if isinstance(found, Delivery) else Response(*found)
 
 
 def _form_of(route: Route, request: Request, query: Mapping[str, Any]) -> str:

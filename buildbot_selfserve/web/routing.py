@@ -6,15 +6,20 @@ import re
 from collections.abc import Callable
 from collections.abc import Coroutine
 from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from urllib.parse import unquote
 
 from klein import Klein
 from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
@@ -33,6 +38,12 @@ Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]
 #: Answers a request that can go no further.
 Refuse = Callable[[Request, SelfServeError], bytes]
 
+#: So many paths are remembered with the route that they lead to, those that were last asked for;
+#: longer URLs than this, in bytes, are none of them.
+MOST_REMEMBERED = 1000
+LONGEST_REMEMBERED = 300
+
+_log = Logger()
 _PREFIX = "text_of_"
 _BRANCH = "/<branch>"
 
@@ -50,6 +61,7 @@ def resource(
     :param begin: called first with every request
     """
     routes = list(routes)
+    by_name = {route.name: route for route in routes}
     app = Klein()
     app.url_map.converters["default"] = _Segment
     app.url_map.converters["beside"] = _beside(_words(routes))
@@ -68,7 +80,7 @@ def resource(
         return refuse(request, error)
 
     app.handle_errors(HTTPException)(unmatched)
-    return _Resource(app, refuse, root, begin)
+    return _Resource(app, by_name, endpoint, refuse, root, begin)
 
 
 class NotFoundResource(Resource):
@@ -118,10 +130,14 @@ def _beside(words: Iterable[str]) -> type[_Segment]:
 
 def _endpoint(route: Route, endpoint: Endpoint) -> Callable[..., Any]:
     def handle(request: Request, **texts: str) -> Deferred[bytes]:
-        in_order = {noun: texts[_PREFIX + noun] for noun in route.nouns}
-        return Deferred.fromCoroutine(endpoint(route, request, in_order))
+        return Deferred.fromCoroutine(endpoint(route, request, _in_order(route, texts)))
 
     return handle
+
+
+def _in_order(route: Route, texts: Mapping[str, str]) -> dict[str, str]:
+    """Return what stands in a path by noun, as Klein hands it over."""
+    return {noun: texts[_PREFIX + noun] for noun in route.nouns}
 
 
 def _not_here(request: Request, error: BaseException | None) -> SelfServeError:
@@ -132,19 +148,29 @@ def _not_here(request: Request, error: BaseException | None) -> SelfServeError:
 
 
 class _Resource(KleinResource):
-    """Prepares a request for Klein: whole segments, no trailing slash, the method that is meant."""
+    """Prepares a request for Klein: whole segments, no trailing slash, the method that is meant.
+
+    A GET of a path that is known it sends to its route itself: what Klein does for each request
+    costs almost as much as to receive one.
+    """
 
     def __init__(
         self,
         app: Klein,
+        routes: Mapping[str, Route],
+        endpoint: Endpoint,
         refuse: Refuse,
         root: Callable[[], str],
         begin: Callable[[Request], None],
     ) -> None:
         super().__init__(app)
+        self._routes = routes
+        self._endpoint = endpoint
         self._refuse = refuse
         self._root = root
         self._begin = begin
+        # where a path leads never changes
+        self._remembered = lru_cache(maxsize=MOST_REMEMBERED)(self._found)
 
     def render(self, request: Any) -> Any:
         self._begin(request)
@@ -159,11 +185,27 @@ class _Resource(KleinResource):
             return self._without_slash(request, segments[:-1])
         if "" in segments[:-1] or segments[-1:] == [""]:
             return self._refuse(request, _not_here(request, None))
+        if request.method in (b"GET", b"HEAD"):
+            is_short = len(request.uri) <= LONGEST_REMEMBERED
+            found = (self._remembered if is_short else self._found)(tuple(segments))
+            if found is not None:
+                route, texts = found
+                return _render(request, self._endpoint(route, request, dict(texts)))
         # Klein fails on names that no host can have, and no route depends on one
         request.getRequestHostname = _any_host
         # Twisted has decoded each segment; encoded again, no character in it is structure
         request.postpath = [quote(text, safe="").encode() for text in segments] or [b""]
         return super().render(request)
+
+    def _found(self, segments: tuple[str, ...]) -> tuple[Route, dict[str, str]] | None:
+        """Return the route of a GET, and what stands in its path by noun, if there is one."""
+        path = "/" + "/".join(quote(text, safe="") for text in segments)
+        try:
+            name, texts = self._app.url_map.bind("").match(path, "GET")
+        except HTTPException:
+            return None  # which Klein hands to us with what it says of it
+        route = self._routes[name]
+        return route, _in_order(route, texts)
 
     def _without_slash(self, request: Request, segments: list[str]) -> bytes:
         path = "/".join([self._root(), *(quote(text, safe="") for text in segments)])
@@ -172,6 +214,35 @@ class _Resource(KleinResource):
         request.setResponseCode(301 if request.method in (b"GET", b"HEAD") else 308)
         request.setHeader(b"location", path.encode() + mark + query)
         return b""
+
+
+def _render(request: Request, work: Coroutine[Any, Any, bytes]) -> int:
+    """Answer *request* with what *work* returns, which is cancelled when the client hangs up."""
+    answer = Deferred.fromCoroutine(work)
+    is_gone = False
+
+    def gone(_: Failure) -> None:
+        nonlocal is_gone
+        is_gone = True
+        answer.cancel()
+
+    def answered(body: bytes) -> None:
+        request.write(body)
+        if not is_gone:
+            request.finish()
+
+    def failed(failure: Failure) -> None:
+        if not is_gone:
+            request.processingFailed(failure)
+        elif not failure.check(CancelledError):
+            log_failure(failure)
+
+    def log_failure(failure: Failure) -> None:
+        _log.failure("selfserve: a request failed", failure)
+
+    request.notifyFinish().addErrback(gone)
+    answer.addCallbacks(answered, failed).addErrback(log_failure)
+    return int(NOT_DONE_YET)
 
 
 def _any_host() -> bytes:
