@@ -175,3 +175,14 @@ def too_late(result: object, seconds: float) -> None:
     :raises Unavailable: always
     """
     raise Unavailable(f"The database did not answer within {seconds:g} seconds")
+
+
+def still_loading(result: object) -> None:
+    """Say that a read waits for a reader that has not loaded what it needs yet.
+
+    :raises Unavailable: always
+    """
+    raise Unavailable(
+        "Self-serve is loading the history of builds",
+        "this takes some seconds after a start; send the request again",
+    )

@@ -330,6 +330,9 @@ async def test_a_reader_that_takes_long_to_start_is_not_replaced() -> None:
     asked = [made.ask(greet, "Too early", large=large) for large in (False, True)]
     results = await defer.DeferredList(asked, consumeErrors=True)
     assert [fine for fine, _ in results] == [False, False]
+    assert [str(failure.value.msg) for _, failure in results] == [
+        "Self-serve is loading the history of builds"
+    ] * 2
     assert await when_it_answers(made) == pid
     # but from then on it may hang
     with pytest.raises(errors.Unavailable):

@@ -100,17 +100,45 @@ class Statement:
 
 def streamed(
     connection: sa.Connection, query: sa.Select[Any], size: int
-) -> Iterator[tuple[Any, ...]]:
-    """Yield the records of a long answer as plain tuples; *size* are fetched at a time."""
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the records of a long answer as plain tuples, *size* at a time."""
     cursor = _executed(connection, query)
     while some := cursor.fetchmany(size):
-        yield from some
+        yield list(some)
     cursor.close()
 
 
-def _executed(connection: sa.Connection, query: sa.Select[Any]) -> Any:
+def streamed_whole_table(
+    connection: sa.Connection, query: sa.Select[Any], size: int
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield what ``streamed`` does, where it is most of a table.
+
+    The drivers of PostgreSQL keep a whole answer in memory, unless they fetch it from a cursor of
+    the server, which lives as long as a transaction.
+    """
+    if connection.dialect.name != "postgresql":
+        yield from streamed(connection, query, size)
+        return
+    text = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    connection.exec_driver_sql("BEGIN READ ONLY")
+    try:
+        # all of it is wanted, and not the first records soon
+        connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")
+        connection.exec_driver_sql(f"DECLARE selfserve NO SCROLL CURSOR FOR {text}")
+        while some := _executed(connection, f"FETCH {size} FROM selfserve").fetchall():
+            yield some
+    finally:
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            connection.exec_driver_sql("ROLLBACK")
+
+
+def _executed(connection: sa.Connection, query: sa.Select[Any] | str) -> Any:
     """Return the driver's cursor, from which a query is fetched."""
-    cursor = connection.execute(query).cursor
+    if isinstance(query, str):
+        result = connection.exec_driver_sql(query)
+    else:
+        result = connection.execute(query)
+    cursor = result.cursor
     assert cursor is not None
     return cursor
 

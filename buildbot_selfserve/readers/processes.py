@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from buildbot_selfserve.errors import AskOtherwise
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import still_loading
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
@@ -163,18 +164,19 @@ class ProcessReaders:
             return
         # those that were given up before are still worked on
         open_ones = [
-            question
+            (reader, question)
             for reader in self._readers
             for question in reader.questions()
             if not question.answer.called
         ]
-        dues = [question.due for question in open_ones if question.due > now]
+        dues = [question.due for _, question in open_ones if question.due > now]
         if dues:
             self._clock = self.reactor.callLater(min(dues) - now, self._give_up, min(dues))
-        for question in open_ones:
+        for reader, question in open_ones:
             # a callback that hears of a question given up may stop us, or let go of others
             if question.due <= now and not question.answer.called:
-                defer.execute(too_late, None, self.timeout).chainDeferred(question.answer)
+                late = (too_late, None, self.timeout) if reader.is_ready else (still_loading, None)
+                defer.execute(*late).chainDeferred(question.answer)
 
     def _keep(self, value: Any) -> _Kept | None:
         """Return how *value* is referred to, if two questions in a row have begun with it."""

@@ -76,10 +76,10 @@ def near(names: Sequence[str], text: str, count: int) -> Sequence[str]:
     return names[begin : begin + count]
 
 
-def latest(branch_names: Iterable[tuple[str | None, int]]) -> dict[str, int]:
-    """Return the last time of each branch; what is on none is left out."""
-    found: dict[str, int] = {}
-    for name, when in branch_names:
-        if name and when > found.get(name, -1):
-            found[name] = when
+def latest(times: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Return the last of the *times* of each number."""
+    found: dict[int, int] = {}
+    for number, when in times:
+        if when > found.get(number, -1):
+            found[number] = when
     return found

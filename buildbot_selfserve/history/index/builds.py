@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+from buildbot_selfserve.history.index.columns import ByText
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
 from buildbot_selfserve.history.index.line import Line
@@ -55,19 +56,20 @@ class Builds:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._late = Pairs()
-        self._found = Revisions()
-        #: what the numbers under the revisions are: builds, and the numbers of places; ``None``
-        #: for what a build has said no more when it was over
-        self._finds: list[tuple[int, int] | None] = []
-        #: the revisions by these numbers, and where they stand in the line: keys and requests
-        self._revisions: list[str] = []
-        self._keys = array("q")
-        self._requests = array("q")
+        self._late = Pairs(long=True)
+        #: what builds have found: the revisions, the builds, the numbers of the places, and where
+        #: it stands in the line; the build is 0 where it has said so no more when it was over
+        self._revisions = Texts()
+        self._build_ids = array("i")
+        self._places = array("i")
+        self._keys = array("i")
+        self._requests = array("i")
+        #: the numbers of these by their revisions
+        self._found = Revisions(self._revisions.__getitem__)
         #: the builds with a patch
         self.patched: set[int] = set()
-        #: hashes that were found, and the numbers of places where they were, each once
-        self._hashes = Texts()
+        #: the same of hashes, once for each place where they were found
+        self._hashes = ByText(self._revisions.__getitem__)
         #: what builds of an abbreviation have found, by that sourcestamp and by build
         self._whole: dict[int, dict[int, str]] = {}
         #: builds that may still find a revision, and their sourcestamps that are undecided
@@ -105,8 +107,8 @@ class Builds:
         self._hashes.add(self._new_hashes(new))
         in_line: dict[int, list[Position]] = {}
         for _, number in new:
-            build_id, place = self._find(number)
-            if build_id not in self.patched:
+            if self._build_ids[number] not in self.patched:
+                place = self._places[number]
                 in_line.setdefault(place, []).append(self._position(number))
         for place, positions in in_line.items():
             self._line.add_found(place, positions)
@@ -115,9 +117,10 @@ class Builds:
         """Note what a build has *found*; return the numbers of that."""
         numbers = []
         for revision, undecided in found:
-            numbers.append(len(self._finds))
-            self._finds.append((build_id, undecided.place))
-            self._revisions.append(revision)
+            numbers.append(len(self._revisions))
+            self._revisions.extend((revision,))
+            self._build_ids.append(build_id)
+            self._places.append(undecided.place)
             self._keys.append(undecided.key)
             self._requests.append(undecided.request_id)
             if undecided.patched:
@@ -128,32 +131,37 @@ class Builds:
 
     def _forget(self, build_id: int, before: Iterable[Found], numbers: Iterable[int]) -> None:
         for number in numbers:
-            self._finds[number] = None
+            self._build_ids[number] = 0
         for _, undecided in before:
             self._whole.get(undecided.stamp_id, {}).pop(build_id, None)
 
-    def _new_hashes(self, new: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-        places = {(revision, self._find(number)[1]) for revision, number in new}
-        return {
-            (revision, place)
-            for revision, place in places
-            if is_hash(revision) and (revision, place) not in self._hashes.starting(revision, True)
+    def _new_hashes(self, new: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        found = {
+            (revision, self._places[number]): number
+            for revision, number in new
+            if is_hash(revision)
         }
+        return [
+            (revision, number)
+            for (revision, place), number in found.items()
+            if all(place != other for _, other in self._hashes_in_places(revision, True))
+        ]
 
-    def _find(self, number: int) -> tuple[int, int]:
-        return self._finds[number] or (0, -1)
+    def _hashes_in_places(self, begin: str, whole: bool) -> Iterator[tuple[str, int]]:
+        for revision, number in self._hashes.starting(begin, whole):
+            yield revision, self._places[number]
 
     def find(self, number: int) -> Find | None:
         """Return what a build has found, ``None`` for what it has said no more in the end."""
-        found = self._finds[number]
-        return None if found is None else Find(self._revisions[number], *found)
+        build_id = self._build_ids[number]
+        return Find(self._revisions[number], build_id, self._places[number]) if build_id else None
 
     def position(self, revision: str, build_ids: Collection[int]) -> Position | None:
         """Return where in the line it stands that the first of these has found *revision*."""
         numbers = list(self._found.of(revision))
         if is_hash(revision):
             numbers += [number for _, number in self._found.abbreviating(revision)]
-        its = [self._position(one) for one in numbers if self._find(one)[0] in build_ids]
+        its = [self._position(one) for one in numbers if self._build_ids[one] in build_ids]
         return min(its, default=None)
 
     def _position(self, number: int) -> Position:
@@ -177,12 +185,15 @@ class Builds:
         return self._as_finds(self._found.hashes(digits))
 
     def _as_finds(self, found: Iterable[tuple[str, int]]) -> list[Find]:
-        finds = ((revision, self._finds[number]) for revision, number in found)
-        return [Find(revision, *find) for revision, find in finds if find is not None]
+        return [
+            Find(revision, self._build_ids[number], self._places[number])
+            for revision, number in found
+            if self._build_ids[number]
+        ]
 
     def hashes(self, begin: str) -> Iterator[tuple[str, int]]:
         """Yield the hashes that begin with the digits *begin*, with numbers of their places."""
-        return self._hashes.starting(begin.lower(), False)
+        return self._hashes_in_places(begin.lower(), False)
 
     def found_for(self, stamp_id: int) -> Mapping[int, str]:
         """Return what the builds of an abbreviation have found, by build."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from collections.abc import Set
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
+from buildbot_selfserve.history.index.records import Several
+from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.history.json_columns import property_in
 
 #: Longer than any time in seconds.
@@ -30,18 +33,9 @@ class BuildsetInfo(NamedTuple):
     owner: str | None
 
 
-class Link(NamedTuple):
-    """A buildset and one of its sourcestamps.
-
-    :param place: the number of the place where the sourcestamp is
-    :param time: when it was asked for, in epoch seconds
-    """
-
-    buildset_id: int
-    stamp_id: int
-    place: int
-    time: int
-    info: BuildsetInfo
+#: A buildset, one of its sourcestamps, the number of the place where that is, when it was asked for
+#: in epoch seconds; and why, and in JSON by whom.
+Link = tuple[int, int, int, int, tuple[str | None, Several]]
 
 
 class Buildsets:
@@ -49,10 +43,15 @@ class Buildsets:
 
     def __init__(self) -> None:
         self._ids = Ids()
-        self._told: list[BuildsetInfo] = []
-        self._same: dict[BuildsetInfo, BuildsetInfo] = {}
-        self._stamp = array("q")
-        self._more_stamps: dict[int, tuple[int, ...]] = {}
+        #: the numbers of what is told of each
+        self._told = array("i")
+        #: what is told by these numbers, and the numbers by what is in the database
+        self._infos: list[BuildsetInfo] = []
+        self._numbers: dict[tuple[str | None, Several], int] = {}
+        #: the sourcestamp of each; where it has several, below zero: where they are in that column,
+        #: behind how many they are
+        self._stamp = array("i")
+        self._several = array("i")
         self._of_stamp = Pairs()
         self._by_time: dict[int, Pairs] = {}
         #: by the number of a place: the builders that were asked for there, with the last time; the
@@ -64,46 +63,95 @@ class Buildsets:
         self.open: set[int] = set()
         self._open_in: dict[int, set[int]] = {}
 
-    def add(self, links: Iterable[Link]) -> None:
-        """Add buildsets, each with all its sourcestamps."""
-        of_stamp: list[tuple[int, int]] = []
-        by_time: dict[int, list[tuple[int, int]]] = {}
-        for buildset_id, stamp_id, place, time, info in links:
-            where = self._ids.where(buildset_id)
-            if where is None:
-                where = self._ids.insert(buildset_id)
-                self._told.insert(where, self._same.setdefault(info, info))
-                self._stamp.insert(where, stamp_id)
-            elif stamp_id not in self.stamps(buildset_id):
-                self._more_stamps[buildset_id] = (*self.stamps(buildset_id), stamp_id)
-            of_stamp.append((stamp_id, buildset_id))
-            by_time.setdefault(place, []).append((time, buildset_id))
-            self.open.add(buildset_id)
-            self._open_in.setdefault(place, set()).add(buildset_id)
-            if time >= self._followed_since.get(place, FOREVER):
+    def __contains__(self, buildset_id: int) -> bool:
+        return self._ids.where(buildset_id) is not None
+
+    def add(self, links: Sequence[Link], later: bool) -> None:
+        """Add buildsets, each with all its sourcestamps.
+
+        :param later: much more is going to be added before anybody looks
+        """
+        by_time: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        newest, followed, known = self._ids.last, self._followed_since, self._numbers.get
+        add_id, add_told, add_stamp = self._ids.append, self._told.append, self._stamp.append
+        for buildset_id, stamp_id, place, time, told in links:
+            if buildset_id > newest:
+                newest = buildset_id
+                number = known(told)
+                add_id(buildset_id)
+                add_told(self._number(told) if number is None else number)
+                add_stamp(stamp_id)
+            else:
+                self._insert(buildset_id, stamp_id, told)
+            by_time[place].append((time, buildset_id))
+            if followed and time >= followed.get(place, FOREVER):
                 self._not_looked_at[place][buildset_id] = time
-        self._of_stamp.add(of_stamp)
+        self._of_stamp.add([(link[1], link[0]) for link in links], later)
         for place, pairs in by_time.items():
-            self._by_time.setdefault(place, Pairs()).add(pairs)
+            if place not in self._by_time:
+                self._by_time[place] = Pairs(long=True)
+            self._by_time[place].add(pairs, later)
+
+    def _insert(self, buildset_id: int, stamp_id: int, told: tuple[str | None, Several]) -> None:
+        where = self._ids.where(buildset_id)
+        if where is None:
+            where = self._ids.insert(buildset_id)
+            self._told.insert(where, self._number(told))
+            self._stamp.insert(where, stamp_id)
+            return
+        known = self._stamps_at(where)
+        if stamp_id not in known:
+            self._stamp[where] = ~len(self._several)
+            self._several.extend((len(known) + 1, *known, stamp_id))
+
+    def _number(self, told: tuple[str | None, Several]) -> int:
+        number = self._numbers.get(told)
+        if number is None:
+            number = self._numbers[told] = len(self._infos)
+            reason, owners = told
+            self._infos.append(BuildsetInfo(reason, owner_in(several(owners))))
+        return number
+
+    def _stamps_at(self, where: int) -> tuple[int, ...]:
+        stamp_id = self._stamp[where]
+        if stamp_id >= 0:
+            return (stamp_id,)
+        begin = ~stamp_id + 1
+        return tuple(self._several[begin : begin + self._several[begin - 1]])
+
+    def sort(self) -> None:
+        """Sort in what was added; otherwise the next look does."""
+        for pairs in (self._of_stamp, *self._by_time.values()):
+            pairs.sort()
+
+    def begin(self, buildset_id: int, places: Iterable[int]) -> None:
+        """Note that a buildset in *places* may have requests which are not complete."""
+        self.open.add(buildset_id)
+        for place in places:
+            self._open_in.setdefault(place, set()).add(buildset_id)
 
     def info(self, buildset_id: int) -> BuildsetInfo:
         """Return what is told of a buildset."""
         where = self._ids.where(buildset_id)
         assert where is not None
-        return self._told[where]
+        return self._infos[self._told[where]]
 
     def stamps(self, buildset_id: int) -> tuple[int, ...]:
         """Return the sourcestamps of a buildset."""
-        several = self._more_stamps.get(buildset_id)
-        if several is not None:
-            return several
         where = self._ids.where(buildset_id)
-        return () if where is None else (self._stamp[where],)
+        if where is None:
+            return ()
+        stamp_id = self._stamp[where]
+        return (stamp_id,) if stamp_id >= 0 else self._stamps_at(where)
 
     def newest_stamp(self, buildset_id: int) -> int:
         """Return the newest sourcestamp of a buildset and of those shortly before it."""
         end = self._ids.before(buildset_id + 1)
-        return max(self._stamp[max(0, end - RECENT) : end], default=0)
+        begin = max(0, end - RECENT)
+        recent = self._stamp[begin:end]
+        if min(recent, default=0) >= 0:
+            return max(recent, default=0)
+        return max(self._stamps_at(where)[0] for where in range(begin, end))
 
     def of_stamp(self, stamp_id: int) -> Iterable[int]:
         """Return the buildsets of a sourcestamp, in their order."""
@@ -155,8 +203,7 @@ class Buildsets:
         return [one for one, time in self._builders.get(place, {}).items() if time >= since]
 
 
-@functools.lru_cache(maxsize=1000)
-def owner_in(values: tuple[str, ...]) -> str | None:
+def owner_in(values: Iterable[str]) -> str | None:
     """Return who asked for a buildset, as the JSON of its ``owner`` property says it."""
     owners = (property_in(value) for value in values if value.startswith('["'))
     return next((owner for owner in owners if isinstance(owner, str)), None)

@@ -6,17 +6,22 @@ import bisect
 import heapq
 import itertools
 from array import array
+from collections import defaultdict
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
+from buildbot_selfserve.history.index.records import Several
+from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
-#: Id, sourcestamp, names: of the author, and of the users that Buildbot knows it to be of.
-Change = tuple[int, int, tuple[str, ...]]
+#: Id, sourcestamp, author, and the users that Buildbot knows it to be of.
+Change = tuple[int, int, str, Several]
 
 
 class Changes:
@@ -24,11 +29,15 @@ class Changes:
 
     def __init__(self) -> None:
         self._ids = Ids()
+        #: the numbers of the names that each has
+        self._named = array("i")
+        self._stamps = array("i")
+        #: the names by these numbers, and the numbers by what is in the database
         self._names: list[tuple[str, ...]] = []
-        self._stamps = array("q")
-        #: the changes of each name
+        self._numbers: dict[tuple[str, Several], int] = {}
+        #: the changes of each name; and of all names of a number
         self._by_name: dict[str, array[int]] = {}
-        self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._columns: list[list[array[int]]] = []
         self._of_stamp = Pairs()
         #: the names by which each user is found
         self._by_key: dict[str, set[str]] = {}
@@ -37,36 +46,79 @@ class Changes:
         #: the newest change by the number of its place
         self._newest_in: dict[int, int] = {}
 
-    def add(self, changes: Iterable[Change]) -> None:
-        """Add changes."""
-        of_stamp: list[tuple[int, int]] = []
-        for change_id, stamp_id, names in changes:
-            names = self._same.setdefault(names, names)
-            where = self._ids.insert(change_id)
-            self._names.insert(where, names)
-            self._stamps.insert(where, stamp_id)
-            of_stamp.append((stamp_id, change_id))
-            for name in names:
-                bisect.insort(self._of_name(name), change_id)
-        self._of_stamp.add(of_stamp)
+    def add(self, changes: Sequence[Change], later: bool) -> None:
+        """Add changes.
 
-    def add_buildsets(self, links: Iterable[tuple[int, int, int]]) -> None:
-        """Add buildsets of changes that are there: buildset, sourcestamp, number of the place."""
-        added: dict[str, list[tuple[int, int]]] = {}
-        for buildset_id, stamp_id, place in links:
-            for name in self.names_of(stamp_id):
-                added.setdefault(name, []).append((place, buildset_id))
-        for name, pairs in added.items():
-            self._buildsets.setdefault(name, Pairs()).add(pairs)
+        :param later: much more is going to be added before anybody looks
+        """
+        if not changes:
+            return
+        ids, stamp_ids, authors, users = zip(*changes, strict=True)
+        known = self._numbers.get
+        numbers = [
+            self._number(one) if number is None else number
+            for one in zip(authors, users, strict=True)
+            for number in (known(one),)
+        ]
+        if self._ids.are_newer(ids):
+            self._ids.extend(ids)
+            self._named.extend(numbers)
+            self._stamps.extend(stamp_ids)
+        else:
+            for change_id, stamp_id, number in zip(ids, stamp_ids, numbers, strict=True):
+                where = self._ids.insert(change_id)
+                self._named.insert(where, number)
+                self._stamps.insert(where, stamp_id)
+        for change_id, number in zip(ids, numbers, strict=True):
+            for its in self._columns[number]:
+                if not its or change_id > its[-1]:
+                    its.append(change_id)
+                else:
+                    bisect.insort(its, change_id)
+        self._of_stamp.add(zip(stamp_ids, ids, strict=True), later)
 
-    def _of_name(self, name: str) -> array[int]:
-        """Return the changes of a name, which is known by its keys from now on."""
-        changes = self._by_name.get(name)
-        if changes is None:
-            changes = self._by_name[name] = array("q")
+    def _number(self, names: tuple[str, Several]) -> int:
+        """Return the number of an author and users, which are known by their names from now on."""
+        number = self._numbers.get(names)
+        if number is None:
+            author, users = names
+            number = self._numbers[names] = len(self._names)
+            self._names.append(tuple(dict.fromkeys((author, *several(users)))))
+            for name in self._names[-1]:
+                self._know(name)
+            self._columns.append([self._by_name[name] for name in self._names[-1]])
+        return number
+
+    def _know(self, name: str) -> None:
+        if name not in self._by_name:
+            self._by_name[name] = array("i")
             for key in user_keys(name):
                 self._by_key.setdefault(key, set()).add(name)
-        return changes
+
+    def add_buildsets(self, links: Iterable[tuple[int, int, int]], later: bool) -> None:
+        """Add buildsets of changes that are there: buildset, sourcestamp, number of the place.
+
+        :param later: much more is going to be added before anybody looks
+        """
+        added: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        known: dict[int, set[str]] = {}
+        for buildset_id, stamp_id, place in links:
+            names = known.get(stamp_id)
+            if names is None:
+                names = known[stamp_id] = self.names_of(stamp_id)
+            for name in names:
+                added[name].append((place, buildset_id))
+        for name, pairs in added.items():
+            self._buildsets.setdefault(name, Pairs()).add(pairs, later)
+
+    def all(self) -> tuple[Iterable[int], Sequence[int]]:
+        """Return all changes that are there, by id, and their sourcestamps."""
+        return self._ids, self._stamps
+
+    def sort(self) -> None:
+        """Sort in what was added; otherwise the next look does."""
+        for pairs in (self._of_stamp, *self._buildsets.values()):
+            pairs.sort()
 
     def forget_before(self, first: int | None) -> Collection[int]:
         """Forget the changes before *first*, or all: Buildbot deletes the oldest ones.
@@ -77,7 +129,7 @@ class Changes:
         forgotten = self._stamps[:count]
         if count:
             self._ids.cut(count)
-            del self._names[:count]
+            del self._named[:count]
             del self._stamps[:count]
         return forgotten
 
@@ -88,9 +140,10 @@ class Changes:
             return 0
         return self._stamps[0]
 
-    def move(self, change_id: int, place: int) -> None:
-        """Note in which place a change is, by its number."""
-        self._newest_in[place] = max(change_id, self._newest_in.get(place, 0))
+    def move(self, newest: Mapping[int, int]) -> None:
+        """Note changes that may be the newest ones in places, by the numbers of those."""
+        for place, change_id in newest.items():
+            self._newest_in[place] = max(change_id, self._newest_in.get(place, 0))
 
     def newest_in(self, place: int) -> int | None:
         """Return the newest change in a place, ``None`` if there is none any more."""
@@ -110,7 +163,9 @@ class Changes:
     def is_of(self, change_id: int, user: str) -> bool:
         """Whether a change is of *user*, who is a whole name or the address in it."""
         where = self._ids.where(change_id)
-        return where is not None and not self.known_as(user).isdisjoint(self._names[where])
+        return where is not None and not self.known_as(user).isdisjoint(
+            self._names[self._named[where]]
+        )
 
     def all_of(self, stamp_id: int) -> list[int]:
         """Return the changes of a sourcestamp that are still there, by id."""
@@ -146,7 +201,7 @@ class Changes:
         for change_id in reversed(self._of_stamp.of(stamp_id)):
             where = self._ids.where(change_id)
             if where is not None:
-                yield self._names[where]
+                yield self._names[self._named[where]]
 
     def known_as(self, user: str) -> set[str]:
         """Return the names of *user*, who is a whole name or the address in it."""

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
+from buildbot_selfserve.history.index.branch_names import latest
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Undecided
-from buildbot_selfserve.history.index.buildsets import BuildsetInfo
-from buildbot_selfserve.history.index.buildsets import Link
-from buildbot_selfserve.history.index.buildsets import owner_in
-from buildbot_selfserve.history.index.changes import Change
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
 from buildbot_selfserve.history.index.cursor import Replaced
+from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.model import Branch
 
 #: So many buildsets may be taken for open that are not.
 MOST_CLOSED = 100
 
-Records = Iterable[tuple[Any, ...]]
+Records = Iterable[Record]
+#: Long answers come in parts.
+Parts = Iterable[list[Record]]
 
 
 class Ingest:
@@ -49,18 +47,18 @@ class Ingest:
 
     # -- taking in
 
-    def begin(self, name: str, records: Records) -> Iterator[tuple[Any, ...]]:
-        """Yield *records*, which are in the order of their ids, and note how far they go.
+    def begin(self, name: str, parts: Parts) -> Iterator[list[Record]]:
+        """Yield *parts* of records, which are in the order of their ids; note how far they go.
 
         :param name: of the tail; of a long table the last records will do
         """
-        last: deque[tuple[Any, ...]] = deque(maxlen=2 * MOST_GAPS)
-        for record in records:
-            last.append(record)
-            yield record
-        self.cursors[name].begin(list(last))
+        last: list[Record] = []
+        for records in parts:
+            last = (last + records)[-2 * MOST_GAPS :]
+            yield records
+        self.cursors[name].begin(last)
 
-    def add(self, new: Mapping[str, Sequence[tuple[Any, ...]]], more_stamps: Records) -> None:
+    def add(self, new: Mapping[str, Sequence[Record]], more_stamps: Sequence[Record]) -> None:
         """Take in what is new, by the names of the tails.
 
         :param more_stamps: old ones that new links need, and that were not known
@@ -71,79 +69,98 @@ class Ingest:
             self._stamps.add(more_stamps)
             self._stamps.add(taken.get("stamps", ()))
             self._add_changes(taken.get("changes", ()))
-            self._add_links(taken.get("links", ()))
+            links = taken.get("links", ())
+            self._add_links(links)
+            for _, buildset_id, stamp_id, *_ in links:
+                self._buildsets.begin(buildset_id, (self._stamps.place(stamp_id),))
             self._add_builds(taken.get("builds", ()))
 
-    def add_stamps(self, stamps: Records) -> None:
-        """Take in sourcestamps."""
-        with self._lock:
-            self._stamps.add(stamps)
+    def add_stamps(self, parts: Parts) -> None:
+        """Take in all sourcestamps."""
+        for records in parts:
+            with self._lock:
+                self._stamps.add(records)
 
-    def add_changes(self, changes: Records) -> None:
-        """Take in changes: id, sourcestamp, author, and the users that Buildbot knows of it."""
+    def add_changes(self, parts: Parts) -> None:
+        """Take in all changes: id, sourcestamp, author, and the users that Buildbot knows of it."""
+        for records in parts:
+            with self._lock:
+                self._changes.add(records, later=True)
         with self._lock:
-            self._add_changes(changes)
+            self._place_changes(*self._changes.all())
 
-    def add_links(self, links: Records) -> list[tuple[Any, ...]]:
-        """Take in links of buildsets to sourcestamps.
+    def add_links(self, parts: Parts) -> list[Record]:
+        """Take in all links of buildsets to sourcestamps.
 
         Those to sourcestamps that are not known are left out, and returned.
 
-        :param links: id, buildset, sourcestamp, when and why it was asked for, and in JSON by whom
+        :param parts: id, buildset, sourcestamp, when and why it was asked for, and in JSON by whom
         """
-        left_out: list[tuple[Any, ...]] = []
-
-        def known() -> Iterator[tuple[Any, ...]]:
-            for link in links:
-                if link[2] in self._stamps:
-                    yield link
-                else:
-                    left_out.append(link)
-
-        with self._lock:
-            self._add_links(known())
+        left_out: list[Record] = []
+        for records in parts:
+            with self._lock:
+                left_out += self._add_links(records, later=True)
         return left_out
 
-    def _add_changes(self, changes: Records) -> None:
-        stamp_ids: list[int] = []
-        unplaced, self._unplaced = self._unplaced, []
+    def sort(self) -> None:
+        """Sort in all that was taken in, or the first question would."""
+        with self._lock:
+            for part in (self._stamps, self._changes, self._buildsets):
+                part.sort()
 
-        def named() -> Iterator[Change]:
-            for change_id, stamp_id, author, users in changes:
-                stamp_ids.append(stamp_id)
-                unplaced.append((change_id, stamp_id))
-                yield change_id, stamp_id, tuple(dict.fromkeys((author, *users)))
-
-        self._changes.add(named())
+    def _add_changes(self, changes: Sequence[Record]) -> None:
+        self._changes.add(changes, later=False)
         self._changes.add_buildsets(
-            (buildset_id, stamp_id, self._stamps.place(stamp_id))
-            for stamp_id in stamp_ids
-            for buildset_id in self._buildsets.of_stamp(stamp_id)
+            (
+                (buildset_id, stamp_id, self._stamps.place(stamp_id))
+                for _, stamp_id, *_ in changes
+                for buildset_id in self._buildsets.of_stamp(stamp_id)
+            ),
+            later=False,
         )
-        for change_id, stamp_id in unplaced:
-            if stamp_id in self._stamps:
-                place = self._stamps.place(stamp_id)
-                self._changes.move(change_id, place)
-                if self._changes.first_of(stamp_id) == change_id:
-                    self._stamps.line.add_change(change_id, stamp_id, place)
-            else:
+        unplaced, self._unplaced = self._unplaced, []
+        placed = [*unplaced, *((change[0], change[1]) for change in changes)]
+        self._place_changes([one for one, _ in placed], [one for _, one in placed])
+
+    def _place_changes(self, change_ids: Iterable[int], stamp_ids: Sequence[int]) -> None:
+        """Note where changes are, by their sourcestamps."""
+        newest: dict[int, int] = {}
+        first: list[tuple[int, int, int]] = []
+        last_stamp = self._stamps.line.newest_changed
+        first_of = self._changes.first_of
+        places = self._stamps.places_of(stamp_ids)
+        for change_id, stamp_id, place in zip(change_ids, stamp_ids, places, strict=True):
+            if place is None:
                 self._unplaced.append((change_id, stamp_id))
+                continue
+            if change_id > newest.get(place, 0):
+                newest[place] = change_id
+            if stamp_id > last_stamp:
+                last_stamp = stamp_id  # none of the changes before is of it
+            elif first_of(stamp_id) != change_id:
+                continue
+            first.append((change_id, stamp_id, place))
+        self._changes.move(newest)
+        self._stamps.line.add_changes(first)
 
-    def _add_links(self, links: Records) -> None:
-        added: list[tuple[int, int, int]] = []
-        moved: dict[int, int] = {}
-
-        def placed() -> Iterator[Link]:
-            for _, buildset_id, stamp_id, submitted_at, reason, owners in links:
-                place = self._stamps.place(stamp_id)
-                added.append((buildset_id, stamp_id, place))
-                moved[place] = max(submitted_at, moved.get(place, 0))
-                info = BuildsetInfo(reason, owner_in(owners))
-                yield Link(buildset_id, stamp_id, place, submitted_at, info)
-
-        self._buildsets.add(placed())
-        self._stamps.move(moved.items())
-        self._changes.add_buildsets(added)
+    def _add_links(self, links: Sequence[Record], later: bool = False) -> list[Record]:
+        """Take in links; return those to sourcestamps that are not known."""
+        left_out: list[Record] = []
+        found = self._stamps.places_of(link[2] for link in links)
+        if None in found:
+            left_out = [link for link, place in zip(links, found, strict=True) if place is None]
+            links = [link for link, place in zip(links, found, strict=True) if place is not None]
+        places = [place for place in found if place is not None]
+        if links:
+            _, buildset_ids, stamp_ids, times, reasons, owners = zip(*links, strict=True)
+            told = zip(reasons, owners, strict=True)
+            self._buildsets.add(
+                list(zip(buildset_ids, stamp_ids, places, times, told, strict=True)), later
+            )
+            self._stamps.move(latest(zip(places, times, strict=True)))
+            added = zip(buildset_ids, stamp_ids, places, strict=True)
+            self._changes.add_buildsets(added, later)
+        return left_out
 
     def _add_builds(self, builds: Records) -> None:
         for build_id, request_id, started_at, asked_at, buildset_id in builds:
@@ -166,22 +183,26 @@ class Ingest:
             stamp_id, place, stamp.place.codebase, stamp.revision, key, request_id, patched
         )
 
-    def begin_builds(
-        self,
-        open_buildsets: Iterable[int],
-        late: Iterable[tuple[int, int]],
-        found: Iterable[tuple[int, int, int, int | None, str | None]],
-    ) -> None:
+    def begin_builds(self, open_buildsets: Iterable[int], late: Iterable[tuple[int, int]]) -> None:
         """Take in what there is of builds.
 
         :param late: when those started that started late, and their buildsets
+        """
+        with self._lock:
+            for one in open_buildsets:
+                if one in self._buildsets:
+                    places = map(self._stamps.place, self._buildsets.stamps(one))
+                    self._buildsets.begin(one, places)
+            self._trimmed = len(self._buildsets.open)
+            self._builds.add_late(late)
+
+    def begin_found(self, found: Iterable[tuple[int, int, int, int | None, str | None]]) -> None:
+        """Take in what builds have found.
+
         :param found: builds of sourcestamps that are undecided, their buildsets and requests, when
             they were over, and the JSON of what they found
         """
         with self._lock:
-            self._buildsets.close(self._buildsets.open.difference(open_buildsets))
-            self._trimmed = len(self._buildsets.open)
-            self._builds.add_late(late)
             over = []
             for build_id, buildset_id, request_id, complete_at, value in found:
                 self._search(build_id, buildset_id, request_id)

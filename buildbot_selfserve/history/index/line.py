@@ -65,39 +65,48 @@ class Line:
         #: sourcestamps that stand elsewhere than their ids say, also by themselves
         self._moved_in: dict[int, list[Position]] = {}
         self._moved: dict[int, Position] = {}
-        self._newest_changed = 0
+        #: the newest sourcestamp that has a change
+        self.newest_changed = 0
         #: the newest changes: those that come later may have lower ids
         self._recent: deque[FirstChange] = deque(maxlen=MOST_RECENT)
 
-    def add_stamp(self, stamp_id: int, place: int) -> None:
-        """Add a sourcestamp that names a revision."""
-        ids = self._stamps.setdefault(place, array("q"))
-        if not ids or stamp_id > ids[-1]:
-            ids.append(stamp_id)
-        else:
+    def add_stamps(self, place: int, stamp_ids: Sequence[int]) -> None:
+        """Add sourcestamps that name a revision, in the order of their ids."""
+        ids = self._stamps.setdefault(place, array("i"))
+        if stamp_ids and (not ids or stamp_ids[0] > ids[-1]):
+            ids.extend(stamp_ids)
+            return
+        for stamp_id in stamp_ids:
             ids.insert(bisect.bisect_left(ids, stamp_id), stamp_id)
 
-    def add_change(self, change_id: int, stamp_id: int, place: int) -> None:
-        """Note the first change of a sourcestamp."""
+    def add_changes(self, changes: Iterable[tuple[int, int, int]]) -> None:
+        """Note the first changes of sourcestamps: change, sourcestamp, number of the place."""
+        for change_id, stamp_id, place in changes:
+            if self._recent and change_id < self._recent[-1].change_id:
+                self._add_late(change_id, stamp_id, place)
+            else:
+                self._add(change_id, stamp_id, place)
+
+    def _add_late(self, change_id: int, stamp_id: int, place: int) -> None:
+        """Note a change of which the id is no order in time: it was committed after others."""
         later: list[FirstChange] = []
         while self._recent and self._recent[-1].change_id > change_id:
-            # ids are no order in time: this one was committed after those
             later.append(self._recent.pop())
             self._forget(later[-1])
-            self._newest_changed = later[-1].newest_before
+            self.newest_changed = later[-1].newest_before
         self._add(change_id, stamp_id, place)
         for one in reversed(later):
             if one.stamp_id != stamp_id:
                 self._add(one.change_id, one.stamp_id, one.place)
 
     def _add(self, change_id: int, stamp_id: int, place: int) -> None:
-        self._recent.append(FirstChange(change_id, stamp_id, place, self._newest_changed))
-        if stamp_id < self._newest_changed:
+        self._recent.append(FirstChange(change_id, stamp_id, place, self.newest_changed))
+        if stamp_id < self.newest_changed:
             # it was there before its change: somebody had asked for it by hand
-            position = Position(self._newest_changed, change_id, stamp_id)
+            position = Position(self.newest_changed, change_id, stamp_id)
             self._moved[stamp_id] = position
             bisect.insort(self._moved_in.setdefault(place, []), position)
-        self._newest_changed = max(stamp_id, self._newest_changed)
+        self.newest_changed = max(stamp_id, self.newest_changed)
 
     def _forget(self, change: FirstChange) -> None:
         position = self._moved.pop(change.stamp_id, None)
@@ -111,7 +120,7 @@ class Line:
     def add_found(self, place: int, positions: Iterable[Position]) -> None:
         """Note where something stands that builds have found in a place."""
         pairs = ((_both(one.key, one.order), one.found) for one in positions)
-        self._found.setdefault(place, Pairs()).add(pairs)
+        self._found.setdefault(place, Pairs(long=True)).add(pairs)
 
     def position(self, stamp_id: int) -> Position:
         """Return where a sourcestamp stands."""
@@ -121,7 +130,7 @@ class Line:
         """Yield what stands in *places*, the newest first; only what is older *than* that."""
         stamps = [self._stamps[one] for one in places if one in self._stamps]
         if len(stamps) > MOST_PLACES and sum(map(len, stamps)) < FEW_STAMPS:
-            stamps = [array("q", sorted(itertools.chain(*stamps)))]
+            stamps = [array("i", sorted(itertools.chain(*stamps)))]
         found = [self._found[one] for one in places if one in self._found]
         moved = [self._moved_in[one] for one in places if one in self._moved_in]
         return heapq.merge(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 
-from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.history.index.columns import ByText
 from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 
@@ -15,14 +16,15 @@ class Revisions:
 
     Abbreviations of hashes are rare. They are kept apart from all other revisions, in small
     letters, so that those which a hash begins with are found by one look for each length.
+
+    :param revision_of: returns the revision of a number
     """
 
-    def __init__(self) -> None:
-        self._whole = Texts()
-        self._short = Texts()
+    def __init__(self, revision_of: Callable[[int], str]) -> None:
+        self._revision_of = revision_of
+        self._whole = ByText(revision_of)
+        self._short = ByText(lambda number: revision_of(number).lower())
         self._lengths: set[int] = set()
-        #: how abbreviations are written that have capital letters
-        self._capitals: dict[int, str] = {}
 
     def add(self, new: Iterable[tuple[str, int]]) -> None:
         """Add numbers under their revisions, each in its one spelling."""
@@ -33,12 +35,15 @@ class Revisions:
                 whole.append((revision, number))
                 continue
             small = revision.lower()
-            if small != revision:
-                self._capitals[number] = revision
             self._lengths.add(len(small))
             short.append((small, number))
         self._whole.add(whole)
         self._short.add(short)
+
+    def sort(self) -> None:
+        """Sort in what was added; otherwise the next look does."""
+        self._whole.sort()
+        self._short.sort()
 
     @property
     def has_abbreviations(self) -> bool:
@@ -51,9 +56,8 @@ class Revisions:
             for _, number in self._whole.starting(revision, True):
                 yield number
             return
-        small = revision.lower()
-        for _, number in self._short.starting(small, True):
-            if self._capitals.get(number, small) == revision:
+        for _, number in self._short.starting(revision.lower(), True):
+            if self._revision_of(number) == revision:
                 yield number
 
     def hashes(self, begin: str) -> Iterator[tuple[str, int]]:

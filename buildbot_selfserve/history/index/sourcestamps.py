@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.branch_names import BranchNames
 from buildbot_selfserve.history.index.branch_names import latest
 from buildbot_selfserve.history.index.columns import Ids
+from buildbot_selfserve.history.index.columns import Texts
 from buildbot_selfserve.history.index.line import Line
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.model import SHORTEST_BUILT
@@ -47,6 +51,11 @@ class Stamp(NamedTuple):
     written: str
 
 
+#: The digits of a hash, in nearly all places.
+_HASH = 40
+
+#: Id, revision, branch, codebase, project, repository, time, patch.
+Record = tuple[int, str | None, str | None, str, str, str, int, int | None]
 #: Ids by branch and revision.
 ByBranch = dict[Branch, dict[str, set[int]]]
 
@@ -56,15 +65,17 @@ class Stamps:
 
     def __init__(self) -> None:
         self._ids = Ids()
-        self._revisions: list[str] = []
+        self._revisions = Texts()
         self._place_of = array("i")
         self._places: list[Sourcestamp] = []
-        self._numbers: dict[Sourcestamp, int] = {}
+        self._numbers: dict[tuple[str | None, str, str, str], int] = {}
         #: the numbers of the places by what those call their branch
         self._called: dict[str | None, list[int]] = {}
         self.branch_names = BranchNames()
         self._of_branch: dict[Branch, frozenset[int]] = {}
-        self._named = Revisions()
+        self._named = Revisions(self._revision)
+        #: those that name no revision, or digits that may be the beginning of one
+        self._vague = array("i")
         #: revisions that are written otherwise than they are known, by sourcestamp
         self._written: dict[int, str] = {}
         #: the sourcestamps with a patch
@@ -85,39 +96,70 @@ class Stamps:
         written = self._written.get(stamp_id, revision)
         return Stamp(stamp_id, self._places[self._place_of[where]], revision, written)
 
-    def add(
-        self, records: Iterable[tuple[int, str | None, str | None, str, str, str, int, int | None]]
-    ) -> None:
-        """Add sourcestamps: id, revision, branch, codebase, project, repository, time, patch.
+    def _revision(self, stamp_id: int) -> str:
+        """Return the revision of a sourcestamp that is there."""
+        where = self._ids.where(stamp_id)
+        assert where is not None
+        return self._revisions[where]
 
-        Those that are there already are left out.
-        """
+    def add(self, records: Sequence[Record]) -> None:
+        """Add sourcestamps. Those that are there already are left out."""
+        if not self._ids.are_newer([record[0] for record in records]):
+            by_id = {record[0]: record for record in records if record[0] not in self}
+            records = [by_id[one] for one in sorted(by_id)]
+        if not records:
+            return
+        ids, texts, branches, codebases, projects, repositories, times, patches = zip(
+            *records, strict=True
+        )
+        patched = [one for one, patch_id in zip(ids, patches, strict=True) if patch_id is not None]
+        self.patched.update(patched)
+        places = self._numbers_of(
+            list(zip(branches, codebases, repositories, projects, strict=True))
+        )
+        revisions = list(map(one_spelling, texts))
+        self._insert(ids, revisions, places)
         named: list[tuple[str, int]] = []
-        moved: list[tuple[str | None, int]] = []
-        for stamp_id, text, branch, codebase, project, repository, created_at, patch_id in records:
-            if stamp_id in self:
-                continue
+        in_line: dict[int, list[int]] = defaultdict(list)
+        for stamp_id, text, revision, place in zip(ids, texts, revisions, places, strict=True):
+            if not revision:
+                self._vague.append(stamp_id)
+            else:
+                named.append((revision, stamp_id))
+                in_line[place].append(stamp_id)
+                # nearly all are hashes that are written so, in places that have some
+                if text is not revision or place not in self._with_hashes or len(text) != _HASH:
+                    self._note(stamp_id, revision, text or "", place)
+        self._named.add(named)
+        for place, its in in_line.items():
+            if patched:
+                its = [one for one in its if one not in self.patched]
+            self.line.add_stamps(place, its)
+        self.move(latest(zip(places, times, strict=True)))
+
+    def _insert(self, ids: Sequence[int], revisions: Sequence[str], places: Sequence[int]) -> None:
+        if self._ids.are_newer(ids):
+            self._ids.extend(ids)
+            self._revisions.extend(revisions)
+            self._place_of.extend(places)
+            return
+        for stamp_id, revision, place in zip(ids, revisions, places, strict=True):
             where = self._ids.insert(stamp_id)
-            place = self._number(Sourcestamp(branch, codebase, repository, project))
-            revision = one_spelling(text)
             self._revisions.insert(where, revision)
             self._place_of.insert(where, place)
-            if patch_id is not None:
-                self.patched.add(stamp_id)
-            if revision:
-                named.append((revision, stamp_id))
-                if patch_id is None:
-                    self.line.add_stamp(stamp_id, place)
-                self._note(stamp_id, revision, text or "", place)
-            moved.append((branch, created_at))
-        self._named.add(named)
-        for name, when in latest(moved).items():
-            self.branch_names.move(name, when)
 
-    def move(self, branch_names: Iterable[tuple[int, int]]) -> None:
-        """Note that something moved: numbers of places, and when."""
-        named = ((self._places[place].branch, when) for place, when in branch_names)
-        for name, when in latest(named).items():
+    def sort(self) -> None:
+        """Sort in what was added; otherwise the next look does."""
+        self._named.sort()
+
+    def move(self, moved: Mapping[int, int]) -> None:
+        """Note when something last moved in places, by their numbers."""
+        newest: dict[str, int] = {}
+        for place, when in moved.items():
+            name = self._places[place].branch
+            if name:
+                newest[name] = max(when, newest.get(name, 0))
+        for name, when in newest.items():
             self.branch_names.move(name, when)
 
     def _note(self, stamp_id: int, revision: str, text: str, place: int) -> None:
@@ -126,23 +168,42 @@ class Stamps:
             self._written[stamp_id] = trimmed(text)
         if is_hash(revision):
             self._with_hashes.add(place)
-        elif revision.isdecimal():
+            return
+        if revision.isdecimal():
             self._numbers_in[place] += 1
+        if is_abbreviation(revision, SHORTEST_BUILT):
+            self._vague.append(stamp_id)
 
-    def _number(self, place: Sourcestamp) -> int:
-        number = self._numbers.get(place)
-        if number is None:
-            number = self._numbers[place] = len(self._places)
-            self._places.append(place)
-            self._called.setdefault(place.branch, []).append(number)
-            self._of_branch.clear()
-        return number
+    def _numbers_of(self, places: Sequence[tuple[str | None, str, str, str]]) -> list[int]:
+        """Return the numbers of places, each as the fields of its ``Sourcestamp``."""
+        numbers = self._numbers
+        found = list(map(numbers.get, places))
+        if None in found:
+            for one in dict.fromkeys(places):
+                if one not in numbers:
+                    self._number(Sourcestamp(*one))
+        return [
+            numbers[one] if number is None else number
+            for one, number in zip(places, found, strict=True)
+        ]
+
+    def _number(self, place: Sourcestamp) -> None:
+        number = self._numbers[place] = len(self._places)
+        self._places.append(place)
+        self._called.setdefault(place.branch, []).append(number)
+        self._of_branch.clear()
 
     def place(self, stamp_id: int) -> int:
         """Return the number of the place where a sourcestamp is."""
         where = self._ids.where(stamp_id)
         assert where is not None
         return self._place_of[where]
+
+    def places_of(self, stamp_ids: Iterable[int]) -> list[int | None]:
+        """Return the numbers of places where sourcestamps are, ``None`` for those not there."""
+        place_of = self._place_of
+        wheres = self._ids.wheres(stamp_ids)
+        return [None if where is None else place_of[where] for where in wheres]
 
     def place_at(self, number: int) -> Sourcestamp:
         """Return the place of a number."""
@@ -224,10 +285,8 @@ class Stamps:
         return found
 
     def undecided(self) -> Iterator[int]:
-        """Yield the sourcestamps of which each build says what it is of."""
-        for where in range(len(self._ids)):
-            if self._is_undecided(where):
-                yield self._ids.at(where)
+        """Return the sourcestamps of which each build says what it is of."""
+        return filter(self.is_undecided, self._vague)
 
     def is_undecided(self, stamp_id: int) -> bool:
         """Whether each build of a sourcestamp says what it is of: it names no whole revision."""

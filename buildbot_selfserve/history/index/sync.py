@@ -8,7 +8,6 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,12 +21,14 @@ from buildbot_selfserve.history.index.cursor import Replaced
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.ingest import Ingest
 from buildbot_selfserve.history.index.recent_waits import RecentWaits
+from buildbot_selfserve.history.index.records import Record
+from buildbot_selfserve.history.index.records import together
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.model import Branch
 
 #: So many records are taken at a time.
-STREAMED = 2000
+AT_A_TIME = 10_000
 
 _NAMES = {
     "builders": queries.BUILDERS,
@@ -55,7 +56,7 @@ _SEVERAL = {"links", "changes"}
 #: What a connection keeps: the facts it has brought up to date, and the version they have then.
 _VERSION = "selfserve_version"
 
-Records = list[tuple[Any, ...]]
+Records = list[Record]
 
 
 class Index:
@@ -130,7 +131,8 @@ def _extend(connection: sa.Connection, facts: Facts) -> None:
         # what has come since we asked for the ends may refer to what has come since, too
         condition = ingest.condition(name, column, before[name], end, anyway=came)
         if condition is not None:
-            new[name] = list(_followed(connection, name, query.where(condition).order_by(column)))
+            parts = sql.streamed(connection, query.where(condition).order_by(column), AT_A_TIME)
+            new[name] = list(itertools.chain.from_iterable(_followed(name, parts)))
             # nearly always there is nothing but the newest one of before
             came = came or any(one[0] != before[name] for one in new[name])
     if came:
@@ -159,36 +161,33 @@ def _load(connection: sa.Connection) -> Facts:
     facts = Facts(IndexState(rising=connection.dialect.name == "sqlite"))
     ingest = facts.ingest
     newest = queries.BUILDS.order_by(queries.builds.c.id.desc()).limit(2 * MOST_GAPS)
-    for _ in ingest.begin("builds", reversed(list(streamed(connection, newest)))):
+    for _ in ingest.begin("builds", [list(reversed(list(streamed(connection, newest))))]):
         pass
     links, changes, stamps = (
-        ingest.begin(name, _followed(connection, name, query.order_by(column)))
+        ingest.begin(name, _followed(name, parts))
         for name, query, column in _FOLLOWED[1:]
+        for parts in (sql.streamed_whole_table(connection, query.order_by(column), AT_A_TIME),)
     )
     ingest.add_stamps(stamps)
     ingest.add_changes(changes)
     # those of sourcestamps that came while we were reading
     newer = ingest.add_links(links)
-    ingest.add_stamps(_unknown_stamps(connection, ingest, (link[2] for link in newer)))
-    ingest.add_links(newer)
+    ingest.add_stamps([_unknown_stamps(connection, ingest, (link[2] for link in newer))])
+    ingest.add_links([newer])
+    ingest.sort()
     late = streamed(connection, queries.LATE.params(late=LATE))
-    found = queries.FOUND_IN.of(connection, ingest.undecided())
-    ingest.begin_builds((one for (one,) in queries.OPEN.all(connection)), late, found)
+    ingest.begin_builds((one for (one,) in queries.OPEN.all(connection)), late)
+    undecided = ingest.undecided()
+    for begin in range(0, len(undecided), AT_A_TIME):
+        some = undecided[begin : begin + AT_A_TIME]
+        ingest.begin_found(queries.FOUND_IN.of(connection, some))
     load_names(connection, facts)
     return facts
 
 
-def _followed(
-    connection: sa.Connection, name: str, query: sa.Select[Any]
-) -> Iterator[tuple[Any, ...]]:
-    """Yield the records of a tail, each id once and in their order."""
-    records = streamed(connection, query)
-    if name not in _SEVERAL:
-        return records
-    by_id = (list(same) for _, same in itertools.groupby(records, key=itemgetter(0)))
-    return (
-        (*same[0][:-1], tuple(one[-1] for one in same if one[-1] is not None)) for same in by_id
-    )
+def _followed(name: str, parts: Iterator[list[Record]]) -> Iterator[list[Record]]:
+    """Yield the records of a tail in parts, each id once and in their order."""
+    return together(parts) if name in _SEVERAL else parts
 
 
 def load_names(connection: sa.Connection, facts: Facts) -> None:
@@ -262,4 +261,4 @@ def chosen_lately(
 
 def streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield the records of *query*, not all of which are in memory at a time."""
-    return sql.streamed(connection, query, STREAMED)
+    return itertools.chain.from_iterable(sql.streamed(connection, query, AT_A_TIME))

@@ -1,0 +1,54 @@
+"""Puts the records of a query together that tell of the same row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+#: Something that a row has once, several times, or not at all.
+Several = str | tuple[str, ...] | None
+
+Record = tuple[Any, ...]
+
+_id = itemgetter(0)
+
+
+def several(value: Several) -> tuple[str, ...]:
+    """Return all that a row has of something."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+def together(parts: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    """Yield records with each id once: the last column is a ``Several``.
+
+    :param parts: records in the order of their ids, which are in the first column; that of one row
+        differ in the last one
+    """
+    held: list[Record] = []
+    for part in parts:
+        records = held + part
+        # there may be more of the last one
+        begin = len(records) - 1
+        while begin and records[begin - 1][0] == records[-1][0]:
+            begin -= 1
+        held = records[begin:]
+        yield _together(records[:begin])
+    yield _together(held)
+
+
+def _together(records: list[Record]) -> list[Record]:
+    if len(set(map(_id, records))) == len(records):
+        return records
+    found: list[Record] = []
+    for _, same in groupby(records, _id):
+        first, *others = same
+        if others:
+            values = (one[-1] for one in (first, *others))
+            first = (*first[:-1], tuple(one for one in values if one is not None))
+        found.append(first)
+    return found
