@@ -211,6 +211,12 @@ VERBS = [
         {"priority": 9},
         [("linux2", "would_reprioritize")],
     ),
+    Verb(
+        "PUT /<branch>/rev/<revision>",
+        "/rev/{revision}",
+        {"priority": "next"},
+        [("linux2", "would_reprioritize")],
+    ),
     Verb("DELETE /<branch>/rev/<revision>", "/rev/{revision}", {}, [("linux2", CANCEL)]),
     Verb(
         "DELETE /<branch>/rev/<revision>",
