@@ -480,15 +480,15 @@ def test_what_is_missing_is_filled_in(shell: Shell) -> None:
 
 
 def test_a_backfill_builds_what_is_missing(shell: Shell) -> None:
-    for digits in ("71", "72", "73"):
-        shell.build("broken", digits * 20)
+    for digits in ("61", "62", "63"):
+        shell.ok("build", "main", digits * 20)  # with a change, so that it is one of the pushes
         shell.settled(digits * 20)
-    bad = ("--revision", "73" * 20, "--force", "--max", "2")
-    plan = shell.ok("backfill", "main", "fast", *bad, "--order=newest", "--dry-run")
+    bad = ("--revision", "63" * 20, "--force", "--max", "2")
+    plan = shell.ok("backfill", "main", "broken", *bad, "--order=newest", "--dry-run")
     assert [one["outcome"] for one in plan["requests"]] == ["would_create"] * 2
-    receipt = shell.ok("backfill", "main", "fast", *bad, "--priority=0", "--times", "1")
+    receipt = shell.ok("backfill", "main", "broken", *bad, "--priority=0", "--times", "1")
     assert [one["outcome"] for one in receipt["requests"]] == ["created"] * 2
-    twice = shell("backfill", "main", "fast", "--revision", "73" * 20, "--good", "71" * 20)
+    twice = shell("backfill", "main", "broken", "--revision", "63" * 20, "--good", "61" * 20)
     assert (twice.status, twice.out.count("left_out")) == (DONE, 1)
     assert "REVISION" in twice.out
 
@@ -496,7 +496,7 @@ def test_a_backfill_builds_what_is_missing(shell: Shell) -> None:
 def test_a_bisection_is_begun_followed_and_stopped(shell: Shell) -> None:
     good, bad = "81" * 20, "83" * 20
     for digits in (good, "82" * 20, bad):
-        shell.build("broken", digits)
+        shell.ok("build", "main", digits)
         shell.settled(digits)
     ends = ("main", "slow", "--revision", bad, "--good", good)
     plan = shell.ok("bisect", *ends, "--confirm=0", "--dry-run")
@@ -1208,7 +1208,7 @@ def test_completion_scripts(shell: Shell, kind: str) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("selfserve re", ["rev", "rebuild", "rerun", "reprioritize"]),
+        ("selfserve re", ["rev", "rebuild", "rerun", "reprioritize", "release"]),
         ("selfserve rev fea", ["feature/x"]),
         ("selfserve build main abc --builder bro", ["broken"]),
     ],
