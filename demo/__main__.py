@@ -59,11 +59,11 @@ def invitation(url: str, commands: Path) -> str:
     return f"""\
 Look around:      {url}/self-serve
 Buildbot's pages: {url}/
-Log in as demo, password demo. In another terminal:
+Log in as demo, password demo; guest, password guest, may only look. In another terminal:
 
     export PATH="{commands}:$PATH"
     export SELFSERVE_URL={url} SELFSERVE_USER=demo SELFSERVE_PASSWORD=demo
-    selfserve builds main
+    selfserve pushes release
 
 Ctrl-C ends it."""
 

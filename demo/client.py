@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import shlex
+import textwrap
 import time
 import urllib.error
 import urllib.parse
@@ -14,8 +15,8 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
-USER = "demo:demo"
-AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(USER.encode()).decode()}
+#: Who may do everything, and who may only look; their passwords are their names.
+DEVELOPER, GUEST = "demo", "guest"
 #: Seconds in which what the demo waits for happens, or never will.
 PATIENCE = 60
 
@@ -32,32 +33,32 @@ class Client:
 
     # -- self-serve
 
-    def get(self, path: str, *, show: bool = True, known: bool = False) -> Any:
+    def get(self, path: str, *, show: bool = True, user: str = "") -> Any:
         """GET a path below ``/self-serve``; return the JSON.
 
-        :param known: say who asks
+        :param user: who asks; by default nobody in particular
         """
         url = f"{self.url}/self-serve{path}"
         if show:
-            _show("-H", "Accept: application/json", *(("-u", USER) if known else ()), url)
-        headers = {"Accept": "application/json", **(AUTHORIZATION if known else {})}
+            _show("-H", "Accept: application/json", *_credentials(user), url)
+        headers = {"Accept": "application/json", **_authorization(user)}
         return self._send(urllib.request.Request(url, headers=headers))
 
     def job(self, method: str, path: str, **fields: Any) -> Any:
-        """Send a job request; return its receipt."""
+        """Send a job request; return its receipt, or the plan of a dry run."""
         url = f"{self.url}/self-serve{path}"
         data = [part for name, value in fields.items() for part in ("-d", f"{name}={value}")]
         # with data, curl sends a POST by itself
         verb = [] if method == "POST" and data else ["-X", method]
-        _show("-H", "Accept: application/json", "-u", USER, *verb, *data, url)
+        _show("-H", "Accept: application/json", *_credentials(DEVELOPER), *verb, *data, url)
         request = urllib.request.Request(
             url,
             method=method,
             data=urllib.parse.urlencode(fields).encode() if fields else None,
-            headers={"Accept": "application/json", **AUTHORIZATION},
+            headers={"Accept": "application/json", **_authorization(DEVELOPER)},
         )
         receipt = self._send(request)
-        print(f"    {receipt['msg']} (job {receipt['job_id']})")
+        print(f"    {receipt['msg']} ({_what(receipt)})")
         return receipt
 
     # -- Buildbot itself
@@ -91,6 +92,19 @@ class Client:
             raise Differs(f"{request.full_url}: {error.code} {error.read().decode()}") from None
 
 
+def _credentials(user: str) -> tuple[str, ...]:
+    return ("-u", f"{user}:{user}") if user else ()
+
+
+def _authorization(user: str) -> dict[str, str]:
+    encoded = base64.b64encode(f"{user}:{user}".encode()).decode()
+    return {"Authorization": f"Basic {encoded}"} if user else {}
+
+
+def _what(receipt: Any) -> str:
+    return f"job {receipt['job_id']}" if "job_id" in receipt else "nothing was done"
+
+
 def _show(*arguments: str) -> None:
     print(f"    $ curl {shlex.join(arguments)}")
 
@@ -98,6 +112,11 @@ def _show(*arguments: str) -> None:
 def title(text: str) -> None:
     """Begin a step."""
     print(f"\n{text}")
+
+
+def say(text: str) -> None:
+    """Print *text* below the step."""
+    print(textwrap.indent(text, "    "))
 
 
 def same(what: str, ours: object, theirs: object) -> None:

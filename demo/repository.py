@@ -1,12 +1,11 @@
-"""A git repository with two branches, and somebody who pushes to it."""
+"""A git repository with three branches, and people who push to it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from pathlib import Path
-
-BRANCHES = ("main", "feature/x")
+from typing import NamedTuple
 
 _CODE = '''"""Adds numbers."""
 
@@ -24,20 +23,43 @@ class TestAdd(unittest.TestCase):
     def test_add(self):
         self.assertEqual(add(2, 3), 5)
 """
+_NETWORK = '''"""Stands for a flaky test: it fails the first time that it is run at a revision."""
 
+import pathlib
+import sys
+
+before = pathlib.Path(f".tested-{sys.argv[1]}")
+if not before.exists():
+    before.touch()
+    sys.exit("TimeoutError: the server did not answer within 5 seconds")
+print("The server has answered")
+'''
+
+
+class Commit(NamedTuple):
+    """A commit to make: each of *files* with its whole text."""
+
+    author: str
+    subject: str
+    files: dict[str, str]
+
+
+#: The branch release: a push that is good, but for a flaky test...
+GOOD = Commit("Ada", "Ask the server, too", {"network.py": _NETWORK})
+#: ...and one of five commits, of which Buildbot builds the newest only. The third is the culprit.
+PUSH = (
+    Commit("Mary", "Say how to install it", {"INSTALL": "Copy adder.py.\n"}),
+    Commit("Ada", "Name the authors", {"AUTHORS": "Ada\nGrace\nMary\n"}),
+    Commit("Grace", "Add faster", {"adder.py": _CODE.replace("a + b", "a | b")}),
+    Commit("Mary", "Thank those who helped", {"THANKS": "Annie\n"}),
+    Commit("Ada", "Prepare the release", {"VERSION": "1.0\n"}),
+)
+CULPRIT = PUSH[2]
 
 #: The same in every run, and so the revisions are too: what the documents show can be pasted.
-_WHO_AND_WHEN = {
-    "GIT_AUTHOR_NAME": "Ada",
-    "GIT_AUTHOR_EMAIL": "ada@example.org",
-    "GIT_AUTHOR_DATE": "2026-11-23T12:00:00+00:00",
-    "GIT_COMMITTER_NAME": "Ada",
-    "GIT_COMMITTER_EMAIL": "ada@example.org",
-    "GIT_COMMITTER_DATE": "2026-11-23T12:00:00+00:00",
-    # nor does anybody's own configuration change them
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-}
+_WHEN = "2026-11-23T12:00:00+00:00"
+#: Nor does anybody's own configuration change them.
+_NO_CONFIGURATION = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
 
 
 class Repository:
@@ -49,32 +71,43 @@ class Repository:
         _git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.bare))
         _git(folder, "init", "--quiet", "--initial-branch=main", str(self._clone))
         _git(self._clone, "remote", "add", "origin", str(self.bare))
-        (self._clone / "adder.py").write_text(_CODE)
-        (self._clone / "test_adder.py").write_text(_TEST)
-        self._commit("Add numbers")
-        _git(self._clone, "push", "--quiet", "origin", "main")
-        _git(self._clone, "checkout", "--quiet", "-b", "feature/x")
-        _git(self._clone, "push", "--quiet", "origin", "feature/x")
+        self._commit(Commit("Ada", "Add numbers", {"adder.py": _CODE, "test_adder.py": _TEST}))
+        _git(self._clone, "branch", "feature/x")
+        _git(self._clone, "branch", "release")
+        self.push("main", "feature/x", "release")
 
-    def push(self, branch: str, text: str) -> str:
-        """Commit a change on *branch* and push it; return the revision."""
+    def commit(self, branch: str, *commits: Commit) -> str:
+        """Commit to *branch*; return the revision."""
         _git(self._clone, "checkout", "--quiet", branch)
-        with (self._clone / "NEWS").open("a") as news:
-            news.write(text + "\n")
-        self._commit(text)
-        _git(self._clone, "push", "--quiet", "origin", branch)
+        for commit in commits:
+            self._commit(commit)
         return _git(self._clone, "rev-parse", "HEAD").strip()
 
-    def _commit(self, message: str) -> None:
+    def push(self, *branches: str) -> None:
+        """Push *branches* at once."""
+        _git(self._clone, "push", "--quiet", "--atomic", "origin", *branches)
+
+    def _commit(self, commit: Commit) -> None:
+        for name, text in commit.files.items():
+            (self._clone / name).write_text(text)
         _git(self._clone, "add", "--all")
-        _git(self._clone, "commit", "--quiet", "--message", message)
+        _git(self._clone, "commit", "--quiet", "--message", commit.subject, author=commit.author)
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str, author: str = "Ada") -> str:
+    who = {
+        f"GIT_{role}_{part}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for part, value in (
+            ("NAME", author),
+            ("EMAIL", f"{author.lower()}@example.org"),
+            ("DATE", _WHEN),
+        )
+    }
     done = subprocess.run(
         ["git", *arguments],
         cwd=folder,
-        env={**os.environ, **_WHO_AND_WHEN},
+        env={**os.environ, **_NO_CONFIGURATION, **who},
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from demo.client import DEVELOPER
+from demo.client import GUEST
 from demo.client import Client
 from demo.client import same
+from demo.client import say
 from demo.client import title
 from demo.client import wait
+from demo.repository import GOOD
+from demo.repository import PUSH
+from demo.repository import Commit
 from demo.repository import Repository
 
-CANCELLED = 6
+SUCCESS, CANCELLED = 0, 6
+ON_MAIN = Commit("Ada", "A change on main", {"NEWS": "A change on main\n"})
+ON_FEATURE_X = Commit("Ada", "A change on feature/x", {"NEWS": "A change on feature/x\n"})
 
 
 def walk(client: Client, repository: Repository) -> None:
@@ -19,18 +27,46 @@ def walk(client: Client, repository: Repository) -> None:
 
     :raises Differs: something is not as Buildbot has it
     """
-    revision = _push(client, repository)
-    _running(client, revision)
+    revision, good = _push(client, repository)
     _stop_running(client, revision)
-    _done(client, repository)
-    _steps(client, revision)
+    bad = _rerun(client, repository, good)
+    _regressed(client, good, bad)
     _may(client)
-    _rebuild(client, revision)
     _cancel_pending(client, revision)
     _build_anew(client, revision)
     _one_builder(client, revision)
     _cancel_everything(client, revision)
     _journal(client)
+
+
+def _push(client: Client, repository: Repository) -> tuple[str, str]:
+    title("Somebody pushes to main and to release; Buildbot sees it and starts builds")
+    revision = repository.commit("main", ON_MAIN)
+    good = repository.commit("release", GOOD)
+    repository.push("main", "release")
+    _wait_for(client, "main", revision, {"tests": "ended", "long-tests": "running"})
+    _wait_for(client, "release", good, {"tests": "ended", "network-tests": "ended"})
+    for name, row in sorted(_rows(client, revision, show=True).items()):
+        theirs = client.buildbot(f"builds/{row['build_id']}")[0]
+        same(f"number of the build of {name}", row["buildnumber"], theirs["number"])
+        same("its request", row["requests"][0]["request_id"], theirs["buildrequestid"])
+    return revision, good
+
+
+def _wait_for(client: Client, branch: str, revision: str, states: dict[str, str]) -> None:
+    """Wait until each builder has come so far at a revision that Buildbot may not know yet."""
+
+    def so_far() -> bool:
+        day = client.get(f"/{quote(branch, safe='')}", show=False)
+        return states == {
+            row["buildername"]: _state(row) for row in day if row["revision"] == revision
+        }
+
+    wait(f"{branch} is built", so_far)
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "ended" if row.get("endtime") else "running" if "build_id" in row else "pending"
 
 
 def _rows(client: Client, revision: str, show: bool = False) -> dict[str, Any]:
@@ -39,104 +75,86 @@ def _rows(client: Client, revision: str, show: bool = False) -> dict[str, Any]:
     return {row["buildername"]: row for row in reversed(rows)}
 
 
-def _push(client: Client, repository: Repository) -> str:
-    title("Somebody pushes to main; Buildbot sees it and starts two builds")
-    revision = repository.push("main", "A change on main")
-    print(f"    {revision}")
-    wait("the push is seen", lambda: _seen(client, "main", revision))
-    wait("both builds run", lambda: _both_started(client, revision))
-    rows = _rows(client, revision, show=True)
-    for name, row in sorted(rows.items()):
-        theirs = client.buildbot(f"builds/{row['build_id']}")[0]
-        same(f"number of the build of {name}", row["buildnumber"], theirs["number"])
-        same("its request", row["requests"][0]["request_id"], theirs["buildrequestid"])
-    return revision
-
-
-def _seen(client: Client, branch: str, revision: str) -> bool:
-    day = client.get(f"/{quote(branch, safe='')}", show=False)
-    return any(row["revision"] == revision for row in day)
-
-
-def _both_started(client: Client, revision: str) -> bool:
-    rows = _rows(client, revision)
-    started = [row for row in rows.values() if "build_id" in row]
-    tests = rows.get("tests", {})
-    return len(started) == 2 and tests.get("endtime") is not None
-
-
-def _running(client: Client, revision: str) -> None:
-    title("Is the revision done? Not while long-tests runs")
-    done = client.get(f"/main/rev/{revision}/is_done?stableDelay=0")
-    waiting = client.buildbot("buildrequests?complete=false")
-    same("done", done["job_complete"], False)
-    same("running and pending", done["running"] + done["pending"], len(waiting))
-
-
 def _stop_running(client: Client, revision: str) -> None:
-    title("Cancel the request of long-tests: its build is stopped")
+    title("Is main done? Not while long-tests runs; cancel its request, and its build is stopped")
+    done = client.get(f"/main/rev/{revision}/is_done?stableDelay=0")
+    same("done", done["job_complete"], False)
+    unfinished = client.buildbot("buildrequests?complete=false")
+    same("running and pending", done["running"] + done["pending"], len(unfinished))
     request_id = _rows(client, revision)["long-tests"]["requests"][0]["request_id"]
     receipt = client.job("DELETE", f"/main/request/{request_id}")
-    theirs = client.buildbot_request(request_id)
     same("outcome", receipt["requests"][0]["outcome"], "stopped")
-    same("result in Buildbot", theirs["results"], CANCELLED)
+    same("result in Buildbot", client.buildbot_request(request_id)["results"], CANCELLED)
     done = client.get(f"/main/rev/{revision}/is_done?stableDelay=0")
     same("done now", done["job_complete"], True)
     same("passed, with a cancelled build", done["job_passed"], False)
 
 
-def _done(client: Client, repository: Repository) -> None:
-    title("A push to feature/x, whose name has a slash, is built and passes")
-    revision = repository.push("feature/x", "A change on feature/x")
-    wait("the push is seen", lambda: _seen(client, "feature/x", revision))
-    path = f"/feature%2Fx/rev/{revision[:8]}/is_done?stableDelay=0"
-    wait("it is done", lambda: client.get(path, show=False)["job_complete"])
-    done = client.get(path)
-    rows = client.get(f"/feature%2Fx/rev/{revision}", show=False)
-    results = [client.buildbot(f"builds/{row['build_id']}")[0]["results"] for row in rows]
-    same("passed", done["job_passed"], results == [0])
+def _rerun(client: Client, repository: Repository, good: str) -> str:
+    title("Is the push to release good? It failed: see what a rerun would do, then do just that")
+    _judge(client, good, "failed", {"network-tests": "new", "tests": "new"})
+    plan = client.job("POST", f"/release/rev/{good}/failed", dry_run=1)
+    receipt = client.job("POST", f"/release/rev/{good}/failed", if_plan=plan["plan"])
+    (request,) = receipt["requests"]
+    # meanwhile people push: five commits at once
+    bad = repository.commit("release", *PUSH)
+    feature = repository.commit("feature/x", ON_FEATURE_X)
+    repository.push("release", "feature/x")
+    same("builder", request["buildername"], plan["requests"][0]["buildername"])
+    wait("it is built", lambda: client.buildbot_request(request["request_id"])["complete"])
+    _judge(client, good, "passed", {"network-tests": "flaky", "tests": "new"})
+    _wait_for(client, "release", bad, {"tests": "ended", "network-tests": "ended"})
+    _wait_for(client, "feature/x", feature, {"tests": "ended"})
+    done = client.get(f"/feature%2Fx/rev/{feature[:8]}/is_done?stableDelay=0")
+    (row,) = client.get(f"/feature%2Fx/rev/{feature}", show=False)
+    results = client.buildbot(f"builds/{row['build_id']}")[0]["results"]
+    same("feature/x passed", done["job_passed"], results == SUCCESS)
+    return bad
 
 
-def _steps(client: Client, revision: str) -> None:
-    title("Look into the build of tests: its steps")
-    build_id = _rows(client, revision)["tests"]["build_id"]
-    steps = client.get(f"/main/build/{build_id}", show=False)["steps"]
-    theirs = client.buildbot(f"builds/{build_id}/steps")
+def _regressed(client: Client, good: str, bad: str) -> None:
+    title("Five commits came as one push, and only the newest was built: what has it broken?")
+    health = _judge(client, bad, "failed", {"network-tests": "regressed", "tests": "regressed"})
+    same("compared with", {one["base_revision"] for one in health["builders"]}, {good})
+    same("the newest that passed", client.get("/release/last_green")["revision"], good)
+    build_id = next(one["build_id"] for one in health["builders"] if one["buildername"] == "tests")
+    build = client.get(f"/release/build/{build_id}")
+    failed = build["failed_step"]
+    say("\n".join(line["text"] for line in failed["log"]["tail"]))
+    theirs = [one for one in client.buildbot(f"builds/{build_id}/steps") if not one["hidden"]]
     members = ("number", "name", "state_string", "results")
     same(
         "its steps",
-        [[one[name] for name in members] for one in steps],
-        [[one[name] for name in members] for one in theirs if not one["hidden"]],
+        [[one[name] for name in members] for one in build["steps"]],
+        [[one[name] for name in members] for one in theirs],
     )
+    same("the step that failed", failed["name"], theirs[-1]["name"])
+
+
+def _judge(client: Client, revision: str, verdict: str, changes: dict[str, str]) -> Any:
+    """Return the health of a revision of release, after a look at whether it is as expected."""
+    health = client.get(f"/release/rev/{revision}/health")
+    same("verdict", health["verdict"], verdict)
+    for one in health["builders"]:
+        same(one["buildername"], one["change"], changes[one["buildername"]])
+        theirs = client.buildbot(f"builds/{one['build_id']}")[0]
+        same("passed in Buildbot", one["state"] == "passed", theirs["results"] == SUCCESS)
+    return health
 
 
 def _may(client: Client) -> None:
     title("What may one do? It is as Buildbot's own authz rules have it")
-    for known, expected in ((False, {False}), (True, {True})):
-        told = client.get("/main/permissions", known=known)
+    for user, expected in (("", {False}), (GUEST, {False}), (DEVELOPER, {True})):
+        told = client.get("/main/permissions", user=user)
         who = told["who"] or "nobody in particular"
         same(f"what {who} may do", {one["allowed"] for one in told["actions"].values()}, expected)
-
-
-def _rebuild(client: Client, revision: str) -> None:
-    title("Build tests again, three times: three requests, three builds")
-    build_id = _rows(client, revision)["tests"]["build_id"]
-    receipt = client.job("POST", "/main/build", build_id=build_id, count=3)
-    outcomes = [outcome["outcome"] for outcome in receipt["requests"]]
-    same("outcomes", outcomes, ["created"] * 3)
-    requests = [outcome["request_id"] for outcome in receipt["requests"]]
-    wait(
-        "all three are built",
-        lambda: all(client.buildbot_request(one)["complete"] for one in requests),
-    )
-    builds = [len(client.buildbot_builds(one)) for one in requests]
-    same("builds in Buildbot", builds, [1, 1, 1])
 
 
 def _cancel_pending(client: Client, revision: str) -> None:
     title("Build long-tests again, twice: one runs, one waits; cancel both")
     build_id = _rows(client, revision)["long-tests"]["build_id"]
     receipt = client.job("POST", "/main/build", build_id=build_id, count=2)
+    same("outcomes", [outcome["outcome"] for outcome in receipt["requests"]], ["created"] * 2)
     requests = [outcome["request_id"] for outcome in receipt["requests"]]
     running, pending = wait("one of them runs", lambda: _one_runs(client, requests))
     why = client.get(f"/main/request/{pending}/why")
@@ -163,49 +181,54 @@ def _one_runs(client: Client, requests: list[int]) -> tuple[int, int] | None:
 
 
 def _build_anew(client: Client, revision: str) -> None:
-    title("Build the revision anew: as on the push, and then the nightly set in one buildset")
-    for path in (f"/main/rev/{revision}", f"/main/rev/{revision}/nightly"):
-        receipt = client.job("POST", path)
-        builders = sorted(outcome["buildername"] for outcome in receipt["requests"])
-        same("builders", builders, ["long-tests", "tests"])
+    title("Build the revision anew, as on the push, and then the nightly set in one buildset")
+    for path, expected in (("", "tests"), ("/nightly", "windows-tests")):
+        receipt = client.job("POST", f"/main/rev/{revision}{path}")
+        requests = {one["buildername"]: one["request_id"] for one in receipt["requests"]}
+        same("builders", sorted(requests), ["long-tests", expected])
         (buildset_id,) = receipt["buildset_ids"]
         (buildset,) = client.buildbot(f"buildsets/{buildset_id}")
         same("reason in Buildbot", buildset["reason"], "Self-serve: Requested by demo")
         same("revision in Buildbot", buildset["sourcestamps"][0]["revision"], revision)
+    (reason, *_) = client.get(f"/main/request/{requests['windows-tests']}/why")["reasons"]
+    same("why windows-tests waits", reason["code"], "no_worker_connected")
+    away = [one["name"] for one in client.buildbot("workers") if not one["connected_to"]]
+    same("workers that are not connected", reason["workers"], away)
 
 
 def _one_builder(client: Client, revision: str) -> None:
     title("Build it with one builder, with a property")
-    receipt = client.job("POST", f"/main/builders/tests/{revision}", properties='{"level": 3}')
-    (outcome,) = receipt["requests"]
-    wait("it is built", lambda: client.buildbot_request(outcome["request_id"])["complete"])
-    (build,) = client.buildbot(f"builds?buildrequestid={outcome['request_id']}&property=level")
-    same("the property in Buildbot", build["properties"]["level"][0], 3)
+    path = f"/main/builders/long-tests/{revision}"
+    (buildset_id,) = client.job("POST", path, properties='{"level": 3}')["buildset_ids"]
+    (properties,) = client.buildbot(f"buildsets/{buildset_id}/properties")
+    same("the property in Buildbot", properties["level"][0], 3)
 
 
 def _cancel_everything(client: Client, revision: str) -> None:
     title("Cancel everything at the revision: what waits first, then what runs")
-    waiting = wait("only long-tests is left", lambda: _only_long_tests(client))
+    unfinished = wait("tests is over", lambda: _without(client, "tests"))
     receipt = client.job("DELETE", f"/main/rev/{revision}")
     ended = {outcome["request_id"] for outcome in receipt["requests"]}
-    same("requests", sorted(ended), sorted(one["buildrequestid"] for one in waiting))
+    same("requests", sorted(ended), sorted(one["buildrequestid"] for one in unfinished))
     results = {client.buildbot_request(one)["results"] for one in ended}
     same("results in Buildbot", results, {CANCELLED})
     done = client.get(f"/main/rev/{revision}/is_done?stableDelay=0")
     same("done", done["job_complete"], True)
 
 
-def _only_long_tests(client: Client) -> list[Any]:
-    """Return the requests that are not complete when one builder has them all, else none."""
-    waiting = client.buildbot("buildrequests?complete=false")
-    return waiting if len({one["builderid"] for one in waiting}) == 1 else []
+def _without(client: Client, builder: str) -> list[Any]:
+    """Return what is pending or running, or nothing while the builder has anything of it."""
+    unfinished = client.buildbot("buildrequests?complete=false")
+    (theirs,) = client.buildbot(f"builders?name={builder}")
+    busy = theirs["builderid"] in {one["builderid"] for one in unfinished}
+    return [] if busy else unfinished
 
 
 def _journal(client: Client) -> None:
-    title("The journal has it all")
+    title("Who did all this? The journal knows")
     jobs = client.get("/jobs")
     for job in jobs:
         msg = job["complete_data"]["body"]["msg"]
-        print(f"    {job['job_id']}  {job['who']}  {job['action']:24} {job['status']}  {msg}")
+        say(f"{job['job_id']:>2}  {job['who']}  {job['action']:24} {job['status']}  {msg}")
     same("jobs in the journal", [job["job_id"] for job in jobs], list(range(9, 0, -1)))
     same("jobs that did not end well", [job for job in jobs if job["status"] != "ok"], [])

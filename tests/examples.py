@@ -3,7 +3,8 @@
 A comment before a code block says what is done with it:
 
 - ``<!-- example: demo -->``: the lines after ``$`` are run in a shell while the demo's master runs,
-  those of a page in their order; what stands below each is the shape of its output.
+  those of a page in their order; what stands below each is the shape of its output. One that does
+  not end with status 0 is followed by ``$ echo $?`` and its status.
 - ``<!-- example: python -->``: a script that is run by this Python while the demo's master runs.
 - ``<!-- example: master.cfg -->``: lines for a master.cfg; ``buildbot checkconfig`` takes them.
 - ``<!-- not run: WHY -->``: nothing.
@@ -28,6 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 #: Languages of blocks that a reader would run.
 RUNNABLE = {"console", "sh", "bash", "shell", "python", "py"}
+#: What a reader types to see how the command before has ended.
+ASKS_STATUS = "echo $?"
 #: Where the documents say that the master is.
 SHOWN_URL = "http://localhost:8010"
 #: Seconds between two commands: a reader is no faster, and what was asked for has begun.
@@ -77,6 +80,13 @@ class Example:
                 end += 1
             yield "".join(lines[:end]).strip(), "".join(lines[end:]).strip()
 
+    def runs(self) -> Iterator[tuple[str, str, int]]:
+        """Yield each command, what it should print, and the status that ``echo $?`` shows next."""
+        found = list(self.commands())
+        for (command, expected), (after, status) in zip(found, [*found[1:], ("", "")], strict=True):
+            if command != ASKS_STATUS:
+                yield command, expected, int(status) if after == ASKS_STATUS else 0
+
 
 def documents() -> list[Path]:
     """Return every document that people read."""
@@ -100,10 +110,13 @@ def examples(document: Path) -> list[Example]:
     ]
 
 
-def run_command(command: str, url: str, environment: dict[str, str], folder: Path) -> str:
+def run_command(
+    command: str, url: str, environment: dict[str, str], folder: Path, status: int = 0
+) -> str:
     """Run a line of a shell as it stands, but for where the master is; return what it prints.
 
-    :raises AssertionError: it fails
+    :param status: its exit status
+    :raises AssertionError: it ends with another status
     """
     time.sleep(PAUSE)
     done = subprocess.run(
@@ -115,8 +128,8 @@ def run_command(command: str, url: str, environment: dict[str, str], folder: Pat
         text=True,
         timeout=PATIENCE,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    assert done.returncode == status, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout if status == 0 else done.stdout + done.stderr
 
 
 def run_python(code: str, url: str, environment: dict[str, str], folder: Path) -> str:

@@ -103,8 +103,8 @@ def test_a_reader_can_paste_the_examples_of_a_page(
     for example in DOCUMENTS[document]:
         if example.kind == "python":
             examples.run_python(example.code, demo, environment, home)
-        for command, expected in example.commands() if example.kind == "demo" else ():
-            printed = examples.run_command(command, demo, environment, home)
+        for command, expected, status in example.runs() if example.kind == "demo" else ():
+            printed = examples.run_command(command, demo, environment, home, status)
             refused = '"FAILED"' in printed and '"FAILED"' not in expected
             found = examples.differences(expected, printed) if expected else []
             if refused or found:
@@ -151,10 +151,12 @@ def test_what_is_found_in_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(examples, "ROOT", tmp_path)
     page = tmp_path / "page.md"
     page.write_text(
-        "Text\n\n<!-- example: demo -->\n```console\n$ one \\\n  more\nout\n$ two\n```\n"
+        "Text\n\n<!-- example: demo -->\n```console\n"
+        "$ one \\\n  more\nout\n$ two\n$ echo $?\n4\n```\n"
         "\n```python\nthree\n```\n"
     )
     first, second = examples.examples(page)
     assert (first.place, first.kind, first.language) == ("page.md:4", "demo", "console")
-    assert list(first.commands()) == [("one \\\n  more", "out"), ("two", "")]
+    assert list(first.commands()) == [("one \\\n  more", "out"), ("two", ""), ("echo $?", "4")]
+    assert list(first.runs()) == [("one \\\n  more", "out", 0), ("two", "", 4)]
     assert (second.mark, second.kind) == ("", "")
