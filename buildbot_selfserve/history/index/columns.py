@@ -324,10 +324,11 @@ class ByText:
         if not self._in_order:
             self.sort()
         heads, numbers, text_of = self._heads, self._numbers, self._text_of
-        low = high = _head(text)
-        if not whole and len(text) < _HEAD:
-            missing = _HEAD - len(text.encode("utf-8", "surrogatepass"))
-            high |= (1 << 8 * max(0, missing)) - 1
+        data = text[:_HEAD].encode("utf-8", "surrogatepass")[:_HEAD]
+        missing = 8 * (_HEAD - len(data))
+        low = high = int.from_bytes(data, "big") << missing
+        if not whole:
+            high |= (1 << missing) - 1
         begin = bisect.bisect_left(heads, low)
         end = bisect.bisect_right(heads, high, begin)
         if end - begin > FEW_SAME:
