@@ -29,9 +29,9 @@ def walk(client: Client, repository: Repository) -> None:
     """
     revision, good = _push(client, repository)
     _stop_running(client, revision)
+    _may(client)
     bad = _rerun(client, repository, good)
     _regressed(client, good, bad)
-    _may(client)
     _cancel_pending(client, revision)
     _build_anew(client, revision)
     _one_builder(client, revision)
@@ -45,7 +45,6 @@ def _push(client: Client, repository: Repository) -> tuple[str, str]:
     good = repository.commit("release", GOOD)
     repository.push("main", "release")
     _wait_for(client, "main", revision, {"tests": "ended", "long-tests": "running"})
-    _wait_for(client, "release", good, {"tests": "ended", "network-tests": "ended"})
     for name, row in sorted(_rows(client, revision, show=True).items()):
         theirs = client.buildbot(f"builds/{row['build_id']}")[0]
         same(f"number of the build of {name}", row["buildnumber"], theirs["number"])
@@ -79,7 +78,8 @@ def _stop_running(client: Client, revision: str) -> None:
     title("Is main done? Not while long-tests runs; cancel its request, and its build is stopped")
     done = client.get(f"/main/rev/{revision}/is_done?stableDelay=0")
     same("done", done["job_complete"], False)
-    unfinished = client.buildbot("buildrequests?complete=false")
+    # release may be building, too
+    unfinished = _unfinished(client, "long-tests")
     same("running and pending", done["running"] + done["pending"], len(unfinished))
     request_id = _rows(client, revision)["long-tests"]["requests"][0]["request_id"]
     receipt = client.job("DELETE", f"/main/request/{request_id}")
@@ -92,6 +92,7 @@ def _stop_running(client: Client, revision: str) -> None:
 
 def _rerun(client: Client, repository: Repository, good: str) -> str:
     title("Is the push to release good? It failed: see what a rerun would do, then do just that")
+    _wait_for(client, "release", good, {"tests": "ended", "network-tests": "ended"})
     _judge(client, good, "failed", {"network-tests": "new", "tests": "new"})
     plan = client.job("POST", f"/release/rev/{good}/failed", dry_run=1)
     receipt = client.job("POST", f"/release/rev/{good}/failed", if_plan=plan["plan"])
@@ -206,7 +207,8 @@ def _one_builder(client: Client, revision: str) -> None:
 
 def _cancel_everything(client: Client, revision: str) -> None:
     title("Cancel everything at the revision: what waits first, then what runs")
-    unfinished = wait("tests is over", lambda: _without(client, "tests"))
+    wait("tests is over", lambda: not _unfinished(client, "tests"))
+    unfinished = client.buildbot("buildrequests?complete=false")
     receipt = client.job("DELETE", f"/main/rev/{revision}")
     ended = {outcome["request_id"] for outcome in receipt["requests"]}
     same("requests", sorted(ended), sorted(one["buildrequestid"] for one in unfinished))
@@ -216,12 +218,10 @@ def _cancel_everything(client: Client, revision: str) -> None:
     same("done", done["job_complete"], True)
 
 
-def _without(client: Client, builder: str) -> list[Any]:
-    """Return what is pending or running, or nothing while the builder has anything of it."""
-    unfinished = client.buildbot("buildrequests?complete=false")
+def _unfinished(client: Client, builder: str) -> list[Any]:
+    """Return what is pending or running of a builder as Buildbot has it."""
     (theirs,) = client.buildbot(f"builders?name={builder}")
-    busy = theirs["builderid"] in {one["builderid"] for one in unfinished}
-    return [] if busy else unfinished
+    return client.buildbot(f"buildrequests?complete=false&builderid={theirs['builderid']}")
 
 
 def _journal(client: Client) -> None:
