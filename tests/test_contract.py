@@ -7,6 +7,7 @@ none can be added without being tried.
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ import pytest_twisted
 from buildbot_selfserve.params.kinds import Choice
 from buildbot_selfserve.params.kinds import Choices
 from buildbot_selfserve.params.kinds import Date
+from buildbot_selfserve.params.kinds import Ending
 from buildbot_selfserve.params.kinds import Flag
 from buildbot_selfserve.params.kinds import Globs
 from buildbot_selfserve.params.kinds import Int
@@ -45,8 +47,12 @@ EXISTING = {
     "anybody": USER,
     "any_revision": REVISION,
     "builder": "fast",
+    "built_builder": "fast",
     "builder_set": "nightly",
+    "bisection": "2",
 }
+#: So many job requests are in the journal then: a rebuild, a bisection, and its end.
+FURNISHED = 3
 MISSING = {
     "branch": ("no/where", "Branch no/where not found"),
     "build": ("4711", "Build 4711 not found on branch main"),
@@ -57,17 +63,22 @@ MISSING = {
     "job": ("4711", "Job 4711 not found"),
     "builder": ("no/where", "Builder no/where not found on branch main"),
     "builder_set": ("nowhere", "Set nowhere not found on branch main"),
+    "bisection": ("4711", "Bisection 4711 not found on branch main"),
     # whatever is no known revision is built as it is
     "any_revision": None,
     # a user without builds has none; nobody knows all users
     "user": None,
     "anybody": None,
+    # they stand in bodies only
+    "built_builder": None,
+    "good": None,
 }
 #: Values that a parameter of a type must refuse; Text takes everything that can be stored.
 BAD: dict[type[Param], list[str]] = {
     Int: ["x", "1.5", "-99999999999", "99999999999999999999", "\u0663"],
     IntOrWord: ["x", "1.5", "Next", "99999999999999999999"],
     Moment: ["x", "-1", "1.5", "2026-13-01", "20260101T", "1000-01-01"],
+    Ending: ["x", "0", "2026-01-01", "2030-01-01T00:00", "99999999999"],
     Date: ["x", "2026-13-01", "20260101", "2026-W01-1", "1000-01-01"],
     Text: ["x" * 300, "a\nb"],
     Choice: ["x"],
@@ -78,7 +89,12 @@ BAD: dict[type[Param], list[str]] = {
     TextList: ["x", "{}", "[1]", '[""]', '["a\\nb"]'],
 }
 #: A value for each parameter that must be given and names no noun.
-NEEDED = {"priority": "1", "q": "nothing has this in its name"}
+NEEDED = {
+    "priority": "1",
+    "q": "nothing has this in its name",
+    "reason": "The lab moves",
+    "expires": str(int(time.time()) + 86_400),
+}
 #: What else a read must be asked for.
 WANTED = {"GET /goto": {"build": "1"}}
 METHODS = ("GET", "POST", "PUT", "DELETE")
@@ -121,6 +137,30 @@ async def furnish(master: Any) -> None:
     assert (build["buildid"], build["buildrequestid"]) == (1, 1)
     answer = await master.post("/self-serve/main/build", user=USER, data={"build_id": 1})
     await master.completed(answer.json["requests"][0]["request_id"])
+    await _bisect(master)
+
+
+async def _bisect(master: Any) -> None:
+    """Begin a bisection of two pushes, and stop it."""
+    place = {"branch": "main", "codebase": "", "repository": "https://example.org/repo"}
+    ends = {"good": REVISION, "revision": "c" * 40}
+    for revision in (*ends.values(), "e" * 40):  # the last one stays green
+        await master.master.data.updates.addChange(
+            revision=revision, author="Ada", comments="Add", **place
+        )
+
+    async def all_are_built() -> bool:
+        requests = await master.data("buildrequests")
+        return len(requests) == 5 and all(one["complete"] for one in requests)
+
+    await master.until(all_are_built, "all pushes are built")
+    master.pause()
+    ends["builder_name"] = "slow"
+    begun = await master.post("/self-serve/main/bisect", user=USER, data=ends)
+    path = f"/self-serve/main/bisect/{begun.json['job_id']}"
+    assert (await master.request("DELETE", path, user=USER)).status == 202
+    assert path.endswith(f"/{EXISTING['bisection']}")
+    master.resume()
 
 
 def reads() -> list[Route]:
@@ -160,7 +200,7 @@ async def test_every_read_answers_head_tags_and_packs(master: Any) -> None:
             url = url_of(route, {"format": form})
             whole = await master.raw(url, {})
             head = await master.request("HEAD", url)
-            assert (head.status, head.body) == (200, b"")
+            assert (head.status, head.body) == (200, b""), url
             tag = str(whole.header("etag"))
             assert (await master.raw(url, {"If-None-Match": f'"x", {tag}'})).status == 304, url
             assert (await master.raw(url, {"If-None-Match": '"x"'})).status == 200
@@ -208,7 +248,7 @@ async def test_every_bad_value_of_every_parameter_is_named(master: Any) -> None:
         url = url_of(route, {"format": "xml"})
         answer = await master.request(route.method, url, user=USER)
         assert (answer.status, answer.json["msg"]) == (400, "Bad format"), route.name
-    assert len((await master.get("/self-serve/jobs")).json) == 1
+    assert len((await master.get("/self-serve/jobs")).json) == FURNISHED
 
 
 @pytest_twisted.ensureDeferred
@@ -241,4 +281,4 @@ async def test_every_job_request_is_for_known_users_only(master: Any) -> None:
             route.method, path_of(route), user=USER, data=body_of(route), headers=headers
         )
         assert answer.status == 403, route.name
-    assert len((await master.get("/self-serve/jobs")).json) == 1
+    assert len((await master.get("/self-serve/jobs")).json) == FURNISHED

@@ -192,6 +192,7 @@ def test_whatever_the_rules_deny_is_denied_though_all_else_is_right(
     path = re.sub("<([a-z_]+)>", lambda match: hostile.EXISTING[match[1]], route.path)
     fields = {"build_id": 1, "request_id": 1, "priority": 1, "builder_name": "fast"}
     fields["revision"] = REVISION
+    fields |= {"reason": "r", "expires": int(time.time()) + 86_400}
     known = {param.name for param in route.params}
     body = json.dumps({key: value for key, value in fields.items() if key in known}).encode()
     headers = [("Accept", "application/json"), ("Authorization", basic(EVE, PASSWORD))]
