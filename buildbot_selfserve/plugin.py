@@ -33,6 +33,7 @@ from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.gc_freeze import GcFreeze
 from buildbot_selfserve.jobs import Jobs
+from buildbot_selfserve.jobs.pruner import Pruner
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
 from buildbot_selfserve.model import Hold
@@ -69,7 +70,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         clock = monotonic(master.reactor)
         secrets = Secrets(master)
         self.databases = Databases(
-            master, secrets, self._reconcile_left_open, lambda: self.jobs.begin_anew()
+            master, secrets, self._journal_opened, lambda: self.jobs.begin_anew()
         )
         self.live = Live(clock, self._sourcestamps_of)
         self.metrics = Metrics()
@@ -95,6 +96,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             lambda: int(master.masterid),
             self.holds,
             self.metrics.job_ended,
+        )
+        self._pruner = Pruner(
+            clock, self.databases.write, self._check_available, lambda: self.config.keep_jobs
         )
         self._watch()
         self._takeover_loop = task.LoopingCall(self._reconcile_of_gone)
@@ -138,6 +142,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self.jobs.ongoing.listen(self._master.mq.startConsuming)
         self.databases.open(self.config)
         self._takeover_loop.start(GONE_INTERVAL, now=False)
+        self._pruner.start()
         self.backend.load_tokens()
         self._freeze_gc()
 
@@ -155,6 +160,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self.live.reconfigured()
             self.holds.reconfigured()
             self.jobs.ongoing.look()
+            self._pruner.look()
             self._freeze_gc()
 
     @defer.inlineCallbacks
@@ -163,6 +169,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         yield super().stopService()
         self.holds.stop()
         self._takeover_loop.stop()
+        self._pruner.stop()
         self._gc_freeze.stop()
         self._retired()
         self._mount.remove()
@@ -178,6 +185,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             self._gc_freeze.stop()
         elif self.running:
             self._gc_freeze.freeze_when_idle()
+
+    async def _journal_opened(self) -> None:
+        self._pruner.look()
+        await self._reconcile_left_open()
 
     async def _reconcile_left_open(self) -> None:
         """Close what this master left open when it stopped the last time."""

@@ -81,7 +81,7 @@ READS = {
     "GET /search": Asked({}, {"q": REVISION[:8]}),
     "GET /goto": Asked({}, {"build": 1}),
     "GET /<branch>/bisect/<bisection>": Asked({"branch": "main", "job_id": 0}),
-    "GET /jobs": Asked({}, {"num": 2}),
+    "GET /jobs": Asked({}, {"num": 2, "action": "new_"}),
     "GET /jobs/<job>": Asked({"job_id": 1}),
 }
 #: The document would hold itself; what is no JSON has no example.

@@ -73,6 +73,7 @@ def test_everything_has_a_default() -> None:
     assert config.backfill_priority == -1
     assert config.timeout == 10
     assert config.db_url is None
+    assert config.keep_jobs is None
     assert config.readers == 1
     assert config.gc_freeze is True
     assert config.timezone == "UTC"
@@ -103,6 +104,10 @@ def test_everything_has_a_default() -> None:
         ("db_url", "postgresql://user:pass@db.example.org:5432/journal"),
         ("db_url", util.Secret("journal")),
         ("db_url", util.Interpolate("postgresql://%(secret:journal)s@db/journal")),
+        ("keep_jobs", None),
+        ("keep_jobs", 1),
+        ("keep_jobs", 7.5),
+        ("keep_jobs", 36500),
         ("readers", 0),
         ("readers", 16),
         ("timezone", "UTC"),
@@ -173,6 +178,10 @@ ONE_TO_600 = "a number from 1 to 600"
             for value in (0, 0.5, 601, float("inf"), "10", None, True)
         ),
         *(
+            ("keep_jobs", value, "a number from 1 to 36500")
+            for value in (0, 0.9, -1, 36501, float("inf"), "30", True, False)
+        ),
+        *(
             ("readers", value, "a whole number from 0 to 16")
             for value in (-1, 17, 1.0, "1", None, False)
         ),
@@ -235,8 +244,8 @@ def test_an_argument_that_does_not_exist_is_reported_with_those_that_do() -> Non
     (mistake,) = mistakes(SelfServe, pth="self-serve")
     assert mistake == (
         "SelfServe: there is no argument 'pth'; it takes path, branches, require_login, tokens,"
-        " max_count, backfill_priority, limits, timeout, db_url, readers, gc_freeze,"
-        " max_bisections, timezone, max_waiting, max_waiting_per_client"
+        " max_count, backfill_priority, limits, timeout, db_url, keep_jobs, readers,"
+        " gc_freeze, max_bisections, timezone, max_waiting, max_waiting_per_client"
     )
 
 

@@ -65,6 +65,8 @@ class SelfServe:
     :param limits: :class:`SelfServeLimits`; ``None``: everybody may ask for as much as they like
     :param timeout: seconds after which a job request that cannot be finished is answered
     :param db_url: where the journal lives; ``None``: in the master's own database
+    :param keep_jobs: days for which the journal keeps job requests that have ended; ``None``: for
+        ever
     :param readers: how many readers run beside the reactor; ``0``: threads in the master
     :param gc_freeze: Python's garbage collector leaves alone what stays until the next reconfig
     :param max_bisections: how many bisections may go on at once, on all masters together
@@ -83,6 +85,7 @@ class SelfServe:
         "limits",
         "timeout",
         "db_url",
+        "keep_jobs",
         "readers",
         "gc_freeze",
         "max_bisections",
@@ -103,6 +106,7 @@ class SelfServe:
         limits: SelfServeLimits | None = None,
         timeout: float = 10,
         db_url: str | None = None,
+        keep_jobs: float | None = None,
         readers: int = 1,
         gc_freeze: bool = True,
         max_bisections: int = 4,
@@ -127,6 +131,8 @@ class SelfServe:
         )
         check.number("timeout", timeout, 1, 600)
         check.secret("db_url", _is_db_url(db_url), "a database URL, a renderable or None")
+        if keep_jobs is not None:
+            check.number("keep_jobs", keep_jobs, 1, 36500)
         check.whole("readers", readers, 0, 16)
         check.boolean("gc_freeze", gc_freeze)
         check.whole("max_bisections", max_bisections, 0, 1000)
@@ -139,6 +145,7 @@ class SelfServe:
         self.limits = limits.limits if isinstance(limits, SelfServeLimits) else NO_LIMITS
         self.timeout = timeout
         self.db_url = db_url
+        self.keep_jobs = keep_jobs
         self.readers = readers
         self.gc_freeze = gc_freeze
         self.max_bisections = max_bisections
