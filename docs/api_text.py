@@ -167,9 +167,9 @@ text of 1 to 256 characters without control characters, a different one for each
 - Each user and each token has its own keys. Masters that share a journal share the keys.
 - While the first is still being done, the second waits for it. If that takes longer than the master
   waits (10 seconds, unless it is configured otherwise), it is 503 with the `job_id` of the first.
-- A key is kept with its row in the journal. It is free again when that row is deleted, which happens
-  only where `keep_jobs` is configured, and when nothing came of the job request: it was refused, it
-  failed for every build request, or it had no build request.
+- A key is kept with its row in the journal. It is free again when that row is deleted, which
+  happens only where `keep_jobs` is configured, and when nothing came of the job request: it was
+  refused, it failed for every build request, or it had no build request.
 
 Without a key, what is sent twice is done twice.
 

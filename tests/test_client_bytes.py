@@ -81,7 +81,7 @@ def test_bytes_in_arguments_make_no_traceback(tmp_path: Path, arguments: tuple[b
     [
         (".config/selfserve/config.ini", b"\xef\xbb\xbf[selfserve]\nuser=ada\n", b"password"),
         (".config/selfserve/config.ini", b"[selfserve]\nuser=" + NOT_UTF_8, b"it is not UTF-8"),
-        (".config/selfserve/config.ini", "[selfserve]\n".encode("utf-16"), b"it is not UTF-8"),
+        (".config/selfserve/config.ini", "[selfserve]\nuser=ada".encode("utf-16"), b"password"),
         (".config/selfserve/config.ini", b"\x00\x01[selfserve]", b"not a valid configuration file"),
         (".netrc", b"machine 127.0.0.1 login ada password " + NOT_UTF_8, b""),
         (".netrc", b"\xef\xbb\xbfmachine 127.0.0.1 login ada password x", b""),

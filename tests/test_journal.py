@@ -77,6 +77,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
     assert sorted(tables) == [
         "selfserve_alembic_version",
         "selfserve_askers",
+        "selfserve_holds",
         "selfserve_job_targets",
         "selfserve_jobs",
         "selfserve_leases",

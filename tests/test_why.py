@@ -18,6 +18,7 @@ from buildbot.process.builder import enforceChosenWorker
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.internet import defer
 
+from buildbot_selfserve import plugin
 from buildbot_selfserve.control.explain import collect
 from tests.harness import Config
 from tests.harness import config
@@ -667,7 +668,7 @@ def without(made: Config, name: str) -> Config:
 
 @pytest_twisted.ensureDeferred
 async def test_all_who_ask_at_once_share_one_state(master: Any) -> None:
-    states = collect.MasterStates(master.master)
+    states = collect.MasterStates(master.master, plugin.application._service.holds)
     asked = [defer.Deferred.fromCoroutine(states.pickled()) for _ in range(5)]
     asked[2].addErrback(lambda _: None)
     asked[2].cancel()
