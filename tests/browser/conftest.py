@@ -110,11 +110,13 @@ class Furnished:
         _, done = master.send("DELETE", f"/self-serve/main/request/{first}")
         master.send("POST", f"/self-serve/main/rev/{REVISION}/pgo")
         refused = master.get("/jobs")[0]
+        good = "b" * 40
+        master.send("POST", f"/self-serve/main/builders/fast/{good}")
         _, receipt_failed = master.send("POST", f"/self-serve/main/builders/failing/{'f' * 40}")
         failing = receipt_failed["requests"][0]["request_id"]
         master.until(lambda: self._request(failing)["complete"], "a build has failed")
         (failed,) = self._request(failing)["build_ids"]
-        running, ended = (self._bisect(builder) for builder in ("slow", "failing"))
+        running, ended = (self._bisect(one, good) for one in ("slow", "failing"))
         at = f"/main/rev/{REVISION}"
         self.places = {
             "root": "",
@@ -150,6 +152,7 @@ class Furnished:
             "journal": "/jobs",
             "filtered journal": "/jobs?who=nobody&since=2026-01-01",
             "empty journal": "/jobs?offset=1000",
+            "holds": "/main/hold",
             "bisection": f"/main/bisect/{running}",
             "ended bisection": f"/main/bisect/{ended}",
             "job": f"/jobs/{receipt['job_id']}",
@@ -165,9 +168,9 @@ class Furnished:
     def url(self, name: str) -> str:
         return f"{self.master.url}/self-serve{self.places[name]}"
 
-    def _bisect(self, builder: str) -> int:
+    def _bisect(self, builder: str, good: str) -> int:
         """Begin a bisection; return its id."""
-        fields = {"builder_name": builder, "revision": "f" * 40, "good": REVISION}
+        fields = {"builder_name": builder, "revision": "f" * 40, "good": good}
         status, receipt = self.master.send("POST", "/self-serve/main/bisect", **fields)
         assert status == 202, receipt
         return int(receipt["job_id"])

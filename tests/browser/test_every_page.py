@@ -87,6 +87,7 @@ PAGES = {
     "journal": "jobs.html",
     "filtered journal": "jobs.html",
     "empty journal": "jobs.html",
+    "holds": "holds.html",
     "bisection": "bisection.html",
     "ended bisection": "bisection.html",
     "job": "job.html",
