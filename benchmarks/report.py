@@ -1,6 +1,7 @@
-"""Makes tables of runs, and from the kept ones ``docs/performance.md``.
+"""Makes tables of runs: all of the kept ones, and a few for ``docs/performance.md``.
 
-``python -m benchmarks.report`` writes the document and its plots from ``benchmarks/results``.
+``python -m benchmarks.report`` writes ``benchmarks/results/tables.md`` from what is kept beside it,
+the figures in ``docs/performance.md``, which stand between comments, and its plots.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from benchmarks.runs import Run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "performance.md"
+#: All tables, beside the results that they are made from.
+TABLES = "tables.md"
 #: How databases are called in tables.
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the document and its plots."""
+    """Write the tables, and the figures and plots of the document."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("--results", type=Path, default=runs.RESULTS, help="(%(default)s)")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="(%(default)s)")
@@ -35,12 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write(results: Path, document: Path) -> None:
-    """Write *document* from the kept *results*, and its plots beside it in ``images/``."""
+    """Write all tables of the kept *results* beside them, and the figures in *document*.
+
+    Its plots are written beside it, into ``images/``. A new document has the text of the usual one.
+    """
     known = runs.load(results)
     writes, plans = runs.load_writes(results), runs.load_plans(results)
     notes, forecasts = runs.load_notes(results), runs.load_forecasts(results)
     pushed = runs.load_pushes(results)
-    document.write_text(text(known, writes, plans, notes, forecasts, pushed))
+    (results / TABLES).write_text(text(known, writes, plans, notes, forecasts, pushed))
+    before = document if document.exists() else DOCUMENT
+    document.write_text(page(before.read_text(), known, writes))
     images = document.parent / "images"
     images.mkdir(exist_ok=True)
     plots.draw(known, images)
@@ -160,16 +168,17 @@ def short(checks: Iterable[wanted.Check]) -> list[str]:
     ]
 
 
-# -- the document
+# -- all tables
 
 _HEAD = """\
-# Performance
+# Measurements
 
-<!-- Made by `python -m benchmarks.report` from benchmarks/results: measure again, then run it. -->
+<!-- Made by `python -m benchmarks.report` from what lies here: measure again, then run it. -->
 
 What self-serve costs a master with a long history, measured by `make bench BUILDS=1000000`
-([benchmarks](../benchmarks/README.md) says how). Seconds depend on the machine, and other work on
-it only adds to them; what counts are ratios between things that were measured in the same run.
+([benchmarks](../README.md) says how). [Performance](../../docs/performance.md) has what matters to
+operators. Seconds depend on the machine, and other work on it only adds to them; what counts are
+ratios between things that were measured in the same run.
 
 - **SQL alone** is the same answer on a bare database driver, with the ids of its buildsets known
   beforehand, encoded as JSON.
@@ -192,24 +201,24 @@ def text(
     forecasts: str,
     measured_pushes: Sequence[Figures] = (),
 ) -> str:
-    """Return ``docs/performance.md``.
+    """Return all tables.
 
     :param notes: what somebody has to say of these results
     :param forecasts: what is said of the error of forecasts
     """
-    parts = [_HEAD, notes, _plots_text(known)]
-    largest: dict[str, Run] = {}
-    for run in known:
-        largest[run.database] = run  # the largest comes last
-    parts += [summary(run, known, writes, wanted.BUILDS) for run in largest.values()]
-    parts += ["## Smaller histories\n", *_smaller(known, largest.values())]
+    largest = _largest(known)
+    parts = [_HEAD, notes]
+    parts += [summary(run, known, writes, wanted.BUILDS) for run in largest]
+    parts += ["## Smaller histories\n", *_smaller(known, largest)]
     parts += [_writes_text(writes), _plans_text(plans), _pushes_text(measured_pushes)]
-    parts += [forecasts, _machine_text(largest.values())]
+    parts += [forecasts, _machine_text(largest)]
     return "\n".join(part for part in parts if part)
 
 
-def _plots_text(known: Sequence[Run]) -> str:
-    return "\n".join(f"![{title}](images/{name})\n" for name, title in plots.titles(known))
+def _largest(known: Iterable[Run]) -> list[Run]:
+    """Return the largest run on each database."""
+    # the largest comes last
+    return list({run.database: run for run in known}.values())
 
 
 def _smaller(known: Iterable[Run], largest: Iterable[Run]) -> Iterator[str]:
@@ -301,6 +310,107 @@ def _machine_text(measured: Iterable[Run]) -> str:
             f" began: {load}"
         )
     return "## Where it was measured\n\n" + "\n".join(lines) + "\n"
+
+
+# -- the document
+
+#: What questions ask, for operators.
+_ASKED = {
+    "revision": "builds of a revision",
+    "is_done": "is a revision done?",
+    "day": "builds of a day",
+    "user": "builds of a user",
+    "build": "a build",
+    "request": "a build request",
+    "pending": "what waits",
+    "builders": "builders of a branch",
+}
+
+
+def page(before: str, known: Sequence[Run], writes: Sequence[Figures]) -> str:
+    """Return the text of the document with the figures of these runs.
+
+    :param before: its text, which has a comment before and after each part that is made
+    :raises ValueError: a comment is missing
+    """
+    largest = _largest(known)
+    parts = {
+        "reads": _reads_of(largest),
+        "clients": _clients_of(largest),
+        "job requests": _job_requests_of(writes),
+        "plots": "\n\n".join(f"![{title}](images/{name})" for name, title in plots.titles(known)),
+        "goals": _missed(known, writes),
+    }
+    for name, made in parts.items():
+        begin, end = f"<!-- made by make bench-report: {name} -->", f"<!-- end of {name} -->"
+        if before.count(begin) != 1 or before.count(end) != 1:
+            raise ValueError(f"the document has no part {name!r} between comments")
+        head, _, rest = before.partition(begin)
+        before = f"{head}{begin}\n\n{made}\n\n{end}{rest.partition(end)[2]}"
+    return before
+
+
+def _reads_of(largest: Sequence[Run]) -> str:
+    measured = [run for run in largest if run.reads]
+    head = ["Question"]
+    for run in measured:
+        head += [NAMES[run.database], "REST API"]
+    rows = []
+    for question, asked in _ASKED.items():
+        row = [asked]
+        for run in measured:
+            worst = min(
+                (case[question] for case in run.reads.values()),
+                key=lambda one: one["stock"] / one["ours"],
+            )
+            row += [_ms(worst["ours"]), _ms(worst["stock"])]
+        rows.append(row)
+    return _table(head, rows)
+
+
+def _clients_of(largest: Sequence[Run]) -> str:
+    measured = [run for run in largest if run.reactor]
+    head = ["Clients"]
+    for run in measured:
+        head += [f"{NAMES[run.database]}: answers a second", "delay", "cores"]
+    rows = []
+    for scene in dict.fromkeys(scene for run in measured for scene in run.reactor):
+        row = [scene]
+        for run in measured:
+            figures = run.quietest(scene)
+            answers = (figures["crowd"].get("answers_s") if figures else None) or 0
+            row += [
+                (f"{answers:.3g}" if answers < 100 else f"{answers:,.0f}") if answers else "",
+                _ms(figures["late_p99"]) if figures else "",
+                f"{figures['cores']:.2f}" if figures else "",
+            ]
+        rows.append(row)
+    return _table(head, rows)
+
+
+def _job_requests_of(writes: Sequence[Figures]) -> str:
+    head = ["Requests that wait", "Database", "rebuild 100 times", "cancel 1,000"]
+    rows = [
+        [
+            f"{one['pending']:,}",
+            NAMES[one["database"]],
+            *(f"{one[act]['seconds']:.2f} s" for act in ("rebuild", "cancel")),
+        ]
+        for one in writes
+        if one["pending"] > 100
+    ]
+    return _table(head, rows)
+
+
+def _missed(known: Sequence[Run], writes: Sequence[Figures]) -> str:
+    lines = [
+        f"- {NAMES[run.database]}, {one.what}: {one.measured}, wanted {one.wanted}"
+        for run in _largest(known)
+        if run.builds >= wanted.BUILDS
+        for one in wanted.checks(run, known, writes)
+        if not one.met
+    ]
+    return "\n".join(lines) or "None."
 
 
 if __name__ == "__main__":

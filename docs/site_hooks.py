@@ -26,6 +26,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security-policy.md",
     "benchmarks/README.md": "benchmarks.md",
+    "benchmarks/results/tables.md": "measurements.md",
     "newsfragments/README.md": "newsfragments.md",
     "master.cfg.example": "master.cfg.example",
     "LICENSE": "LICENSE.txt",

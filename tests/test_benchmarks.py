@@ -198,7 +198,8 @@ def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
         assert sum(one[0]["late_bars"]) > 0
         assert 0 <= one[0]["awake_p99"] <= one[0]["late_p99"]
     _run("benchmarks.report", f"--results {results} --document {document}")
-    assert "## SQLite, 1,000 builds" in document.read_text()
+    assert "## SQLite, 1,000 builds" in (results / report.TABLES).read_text()
+    assert "| builds of a revision | " in document.read_text()
     plots = {path.name for path in (tmp_path / "images").iterdir()}
     assert plots == {"reads-sqlite.svg", "stalls-sqlite.svg"}
 
@@ -358,6 +359,11 @@ def test_soak_sees_that_memory_grows(most: Any, flat: float, grown: float) -> No
     assert f"{grown} MB" in fault
 
 
+def test_a_document_without_a_place_for_its_figures_is_refused() -> None:
+    with pytest.raises(ValueError, match="no part 'reads'"):
+        report.page("# Performance\n", [], [])
+
+
 def test_soak_sees_a_traceback_of_ours_only() -> None:
     log = """\
 2026-01-01 10:00:00+0000 [-] Unhandled Error
@@ -371,12 +377,14 @@ def test_soak_sees_a_traceback_of_ours_only() -> None:
     assert fault.endswith("ValueError: no")
 
 
-def test_the_document_is_made_from_the_results() -> None:
+def test_the_documents_are_made_from_the_results() -> None:
     known = runs.load(runs.RESULTS)
     writes, plans = runs.load_writes(runs.RESULTS), runs.load_plans(runs.RESULTS)
     notes, forecasts = runs.load_notes(runs.RESULTS), runs.load_forecasts(runs.RESULTS)
     pushed = runs.load_pushes(runs.RESULTS)
     made = report.text(known, writes, plans, notes, forecasts, pushed)
-    assert report.DOCUMENT.read_text() == made, "run make bench-report"
+    assert (runs.RESULTS / report.TABLES).read_text() == made, "run make bench-report"
+    page = report.DOCUMENT.read_text()
+    assert report.page(page, known, writes) == page, "run make bench-report"
     for name, _ in report.plots.titles(known):
         assert (report.DOCUMENT.parent / "images" / name).exists()

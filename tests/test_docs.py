@@ -136,6 +136,7 @@ def test_the_tests_that_show_what_is_claimed_exist(name: str) -> None:
         "docs/migrating.md",
         "docs/multimaster.md",
         "docs/operators.md",
+        "docs/performance.md",
         "docs/security.md",
         "docs/testing.md",
     ],

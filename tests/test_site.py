@@ -56,6 +56,7 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
         ("docs/api.md", "README.md", "api.md"),
         ("../CONTRIBUTING.md", "docs/how-it-works.md", "contributing.md"),
         ("../benchmarks/README.md", "docs/how-it-works.md", "benchmarks.md"),
+        ("../../docs/performance.md", "benchmarks/results/tables.md", "performance.md"),
         ("api.md", "docs/operators.md", "api.md"),
         ("docs/images/root-wide.png", "README.md", "images/root-wide.png"),
         ("../README.md", "docs/operators.md", "index.md"),
