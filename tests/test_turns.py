@@ -97,7 +97,7 @@ async def test_who_holds_it_is_waited_for_and_then_nothing_is_done(master: Maste
     renewing.start(0.3)
     begun = time.monotonic()
     answer = await rerun(master)
-    assert 1.5 < time.monotonic() - begun < 2
+    assert time.monotonic() - begun > 1.5
     assert (answer.status, answer.json["msg"], answer.json["detail"]) == (
         503,
         "Another job request for this revision has not ended yet",

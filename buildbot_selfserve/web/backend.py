@@ -119,7 +119,16 @@ class Backend:
 
         So a reader is asked once; it raises :class:`OutdatedSetup` where the basis is another now.
         """
-        return self._likely.get(tuple(_setup_nouns(route, texts).values()))
+        key = tuple(_setup_nouns(route, texts).values())
+        site = self._likely.pop(key, None)
+        if site is None or site.basis is None:
+            return None
+        # what was asked for last is forgotten last
+        self._likely[key] = site
+        known = self._setups.pop(site.basis, None)
+        if known is not None:
+            self._setups[site.basis] = known
+        return site
 
     async def master_state_for(self, route: Route, form: str = "json") -> bytes:
         """Return what the live objects of the master know, pickled, if *route* needs it."""
