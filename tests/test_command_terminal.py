@@ -46,7 +46,7 @@ from tests.unreliable import unreliable
 GATED = r"""
 c["builders"] += [
     builder("gated", "while [ ! -e {gate}/open ]; do sleep 0.1; done"),
-    builder("slower", "if [ -e {gate}/slow ]; then sleep 60; fi")]
+    builder("slower", "if [ -e {gate}/slow ]; then sleep 60; else sleep 4; fi")]
 c["schedulers"].append(schedulers.Triggerable(name="more", builderNames=["gated", "slower"]))
 """
 NOBODY = {"SELFSERVE_USER": None, "SELFSERVE_PASSWORD": None}
@@ -398,13 +398,17 @@ def test_why_tells_when_it_is_likely_done(shell: Shell, gate: Path) -> None:
         shell.build("slower", f"{number}{at[1:]}")
         shell.settled(f"{number}{at[1:]}")
     (gate / "slow").touch()
-    build_id = shell.build("slower", at)
-    request = shell.master.get(f"/main/build/{build_id}")["requests"][0]["request_id"]
-    told = shell.ok("why", "main", str(request))
-    assert told["eta"] is not None
-    lines = shell("why", "main", str(request)).out.splitlines()
     time_of_day = "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}"
-    assert re.fullmatch(f"Likely done between {time_of_day} and {time_of_day}.", lines[-1])
+    wanted = f"Likely done between {time_of_day} and {time_of_day}."
+    for number in range(5):  # on a busy machine it may run for longer than those before it
+        at = f"{number + 3}{at[1:]}"
+        build_id = shell.build("slower", at)
+        request = shell.master.get(f"/main/build/{build_id}")["requests"][0]["request_id"]
+        lines = shell("why", "main", str(request)).out.splitlines()
+        if re.fullmatch(wanted, lines[-1]):
+            break
+        shell.ok("cancel", "main", "--revision", at)
+    assert re.fullmatch(wanted, lines[-1])
     shell.ok("cancel", "main", "--revision", at)
     ended = shell("why", "main", str(request)).out
     assert "ikely" not in ended
