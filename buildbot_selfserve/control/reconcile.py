@@ -133,6 +133,14 @@ async def _not_begun(master: Any, plan: Plan) -> Effect:
     )
 
 
+async def _stamp_ids(master: Any, buildset: NewBuildset) -> set[int]:
+    """Return the ids of the sourcestamps of *buildset*."""
+    find = master.db.sourcestamps.findSourceStampId
+    return {
+        stamp if isinstance(stamp, int) else await find(**stamp) for stamp in buildset.sourcestamps
+    }
+
+
 async def _without_requested(
     master: Any, plan: Plan, made: Mapping[int, int], own: Mapping[int, RequestState]
 ) -> Plan:
@@ -140,11 +148,7 @@ async def _without_requested(
 
     What is made already stays as it is.
     """
-    find = master.db.sourcestamps.findSourceStampId
-    stamps = [
-        {stamp if isinstance(stamp, int) else await find(**stamp) for stamp in one.sourcestamps}
-        for one in plan.buildsets
-    ]
+    stamps = [await _stamp_ids(master, one) for one in plan.buildsets]
     found = await current_state.open_requests(master, set().union(*stamps), ())
     taken_anywhere = {one.builder_id for one in found if one.request_id not in own}
     begun = {id(one) for number, one in plan.each_buildset() if number in made}
