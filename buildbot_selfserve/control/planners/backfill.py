@@ -22,6 +22,7 @@ from buildbot_selfserve.control.planners.originals import Original
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.own_requests import ending_pending
 from buildbot_selfserve.control.planners.own_requests import made_by
+from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
 from buildbot_selfserve.control.rights import no_builder
 from buildbot_selfserve.errors import Refused
@@ -222,22 +223,17 @@ async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
     made = await made_by(ctx, job)
     texts = await revisions_of(ctx, made)
     own = list(made.values())
-    asked = Counter(
-        one.text
-        for one in found.candidates
+    built = [
+        (state.request_id, one.text)
+        for one in (*found.candidates, found.bad)
         for state in own
         if one.revision.revision in texts.get(state.request_id, ())
-    )
+    ]
+    asked = Counter(text for _, text in built)
     lacking = {
         number: count
         for number, count in _lacking(found, spec["times"]).items()
         if asked[found.candidates[number].text] < spec["most"].get(found.candidates[number].text, 0)
-    }
-    told = {
-        state.request_id: one.text
-        for one in (*found.candidates, found.bad)
-        for state in own
-        if one.revision.revision in texts.get(state.request_id, ())
     }
     going_on = sum(not one.complete for one in own)
     buildsets: list[NewBuildset] = []
@@ -254,7 +250,7 @@ async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
         end = f"{len(own)} {plural(len(own), 'build')} requested"
     first_number = max(made, default=-1) + 1
     return _step_of(
-        job, own, told, Plan(buildsets=tuple(buildsets), first_number=first_number), end
+        job, own, dict(built), Plan(buildsets=tuple(buildsets), first_number=first_number), end
     )
 
 
@@ -293,7 +289,7 @@ def _step_of(
         plan,
         replace(job.ongoing, now=now),
         (),
-        tuple(replace(one.outcome("created"), revision=told.get(one.request_id)) for one in own),
+        outcomes_of(own, told),
         tuple(sorted({one.buildset_id for one in own})),
         end,
     )

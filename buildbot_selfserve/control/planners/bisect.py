@@ -14,11 +14,13 @@ from typing import Any
 
 from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.planners.backfill import RangeBuilder
+from buildbot_selfserve.control.planners.cancel import endings_of
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
 from buildbot_selfserve.control.planners.new_builds import GIVEN
 from buildbot_selfserve.control.planners.own_requests import ending_pending
 from buildbot_selfserve.control.planners.own_requests import made_by
+from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
 from buildbot_selfserve.control.rights import no_builder
 from buildbot_selfserve.errors import BadParameter
@@ -34,7 +36,6 @@ from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import Bisection
 from buildbot_selfserve.model import Builder
-from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Ongoing
@@ -42,7 +43,6 @@ from buildbot_selfserve.model import OngoingStep
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Range
 from buildbot_selfserve.model import RangeRevision
-from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import WantedRange
 from buildbot_selfserve.model import plural
@@ -211,7 +211,7 @@ async def _step(
         Plan(buildsets=buildsets, first_number=max(made or (), default=-1) + 1),
         Ongoing(spec, now),
         tuple(ending_pending(drop)),
-        _outcomes(own, {it.request_id: one.one.text for one in line for it in one.own}),
+        outcomes_of(own, {it.request_id: one.one.text for one in line for it in one.own}),
         tuple(sorted({one.buildset_id for one in own})),
         None if decision.end is None else now["msg"],
     )
@@ -227,15 +227,6 @@ async def _build(
     if not admitted.builders:
         raise Refused(f"Builder {spec['buildername']} is no longer configured")
     return admitted
-
-
-def _outcomes(
-    own: Sequence[RequestState], revisions: Mapping[Any, str | None]
-) -> tuple[RequestOutcome, ...]:
-    """Return what became of the bisection's requests; *revisions* has what each builds."""
-    return tuple(
-        replace(one.outcome("created"), revision=revisions.get(one.request_id)) for one in own
-    )
 
 
 def _tested(
@@ -293,7 +284,7 @@ async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> Ongoin
         Plan(),
         replace(job.ongoing, now=now),
         tuple(ending_pending(own)),
-        _outcomes(own, {one.request_id: one.revision for one in job.requests}),
+        outcomes_of(own, {one.request_id: one.revision for one in job.requests}),
         tuple(sorted({one.buildset_id for one in own})),
         why,
         errors=status == "failed",
@@ -313,11 +304,7 @@ async def cancel_bisection(ctx: PlanContext, bisection: Bisection) -> Plan:
     if not await ctx.rights.may(Builder(spec["builder_id"], spec["buildername"])):
         raise no_builder()
     own = (await made_by(ctx, job)).values()
-    endings = tuple(
-        Ending(one.request_id, one.buildername, one.claimed and not one.abandoned, one.build_ids)
-        for one in own
-        if not one.complete
-    )
+    endings = endings_of(one for one in own if not one.complete)
     return Plan(
         endings=endings,
         stops=job.job_id,

@@ -27,7 +27,7 @@ async def cancel_request(ctx: PlanContext, request: RequestRow) -> Plan:
     if state.complete:
         msg = f"ended with {result_name(state.results)}"
         return _already_complete(state.outcome("already_complete", msg))
-    return Plan(endings=_endings([state]))
+    return Plan(endings=endings_of([state]))
 
 
 async def cancel_build(ctx: PlanContext, build: BuildRow) -> Plan:
@@ -67,13 +67,14 @@ async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selec
     if denied and not allowed:
         raise Forbidden("You may not cancel anything at this revision")
     return Plan(
-        endings=_endings(allowed),
+        endings=endings_of(allowed),
         untouched=tuple(one.outcome("denied") for one in denied),
         nothing="Nothing was left to cancel",
     )
 
 
-def _endings(states: Iterable[RequestState]) -> tuple[Ending, ...]:
+def endings_of(states: Iterable[RequestState]) -> tuple[Ending, ...]:
+    """Return what cancels *states* while they wait, and stops them while they run."""
     return tuple(
         Ending(
             one.request_id,

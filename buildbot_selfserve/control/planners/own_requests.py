@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.planners.cancel import endings_of
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import RequestOutcome
 
 
 async def made_by(ctx: PlanContext, job: Job) -> dict[int, RequestState]:
@@ -37,8 +41,14 @@ async def revisions_of(ctx: PlanContext, made: Mapping[int, RequestState]) -> di
 
 def ending_pending(states: Iterable[RequestState]) -> list[Ending]:
     """Return what cancels those of *states* that wait; what runs may end."""
-    return [
-        Ending(one.request_id, one.buildername, running=False, build_ids=one.build_ids)
-        for one in states
-        if not one.complete and (not one.claimed or one.abandoned)
-    ]
+    waiting = (one for one in states if not one.complete and (not one.claimed or one.abandoned))
+    return list(endings_of(waiting))
+
+
+def outcomes_of(
+    states: Iterable[RequestState], revisions: Mapping[Any, str | None]
+) -> tuple[RequestOutcome, ...]:
+    """Return what became of requests; *revisions* has what each builds, as far as it is known."""
+    return tuple(
+        replace(one.outcome("created"), revision=revisions.get(one.request_id)) for one in states
+    )
