@@ -35,9 +35,9 @@ def authz_of(folder: Path) -> Any:
 
 
 def by_action(token: SelfServeToken, authz: Any) -> dict[str, Needs]:
-    """Return what the rules of *authz* want of *token*, by the actions that it is for.
+    """Return the roles that the rules of *authz* require of *token*, for each of its actions.
 
-    These are those of every branch, in their usual order, and the sets that it names.
+    The actions are those of every branch, in their usual order, and the sets that it names.
     """
     sets = (one for one in token.actions or () if SET_ACTION.fullmatch(one))
     names = dict.fromkeys([*filter(token.is_for, every_action()), *sets])

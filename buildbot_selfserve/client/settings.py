@@ -147,7 +147,7 @@ def of_netrc(
 ) -> Credentials:
     """Return the credentials that netrc has for the host of *url*.
 
-    :raises Misconfigured: it has none
+    :raises Misconfigured: netrc has no credentials for that host
     """
     found = _of_netrc(url, os.environ if environ is None else environ, warn)
     if found is None:

@@ -73,7 +73,7 @@ class Holds:
         self._changes = 0
         #: with their branches, as those are configured; ``None`` until somebody asks
         self._on_branches: tuple[tuple[Hold, Branch], ...] | None = None
-        #: there may be new builders, of which it is not known whether patterns select them
+        #: there may be new builders, and patterns have not been matched with them yet
         self._has_new_builders = False
         #: what holds look at of a buildset; *same*: equal places are one object
         self._places: dict[int, RequestPlace] = {}

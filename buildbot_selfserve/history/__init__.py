@@ -390,7 +390,7 @@ def find_range(history: History, wanted: WantedRange, most: int, force: bool) ->
 def at_revisions(
     history: History, branch_name: str, buildername: str, texts: Sequence[str]
 ) -> dict[str, RangeRevision]:
-    """Return what a builder has made of whole revisions, by these, as far as they are there."""
+    """Return the results of a builder at those of the whole revisions *texts* that exist."""
     branch = history.branch(branch_name)
     if branch is None:
         return {}

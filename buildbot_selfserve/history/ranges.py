@@ -100,7 +100,7 @@ def at_revisions(
     buildername: str,
     texts: Sequence[str],
 ) -> dict[str, RangeRevision]:
-    """Return what a builder has made of whole revisions, by these, as far as they are there."""
+    """Return the results of a builder at those of the whole revisions *texts* that exist."""
     load_found(connection, facts, (branch,))
     there = {one: its for one in texts if (its := facts.in_line(branch, one)) is not None}
     found = _described(connection, facts, branch, buildername, list(there.values()))

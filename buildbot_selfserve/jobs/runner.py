@@ -374,7 +374,7 @@ class Jobs:
         return found or job
 
     async def _begun(self, job: Job, effect: Effect) -> Job:
-        """Let *job* go on, of which the first step is done; return what its receipt says."""
+        """Go on with *job* after its first step; return what its receipt says."""
         job = replace(
             job, msg=effect.msg, requests=effect.requests, buildset_ids=effect.buildset_ids
         )

@@ -92,7 +92,7 @@ class MqConsumer:
 
 
 def _place(change: Mapping[str, Any]) -> Sourcestamp | None:
-    """Return where a change is, as far as its message says so."""
+    """Return where a change is; ``None`` if its message does not say."""
     if not {"branch", *_TEXTS} <= change.keys():
         return None
     return Sourcestamp(change["branch"], *(str(change[name] or "") for name in _TEXTS))

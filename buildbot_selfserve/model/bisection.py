@@ -124,7 +124,7 @@ _FLAKY = "the same revision passes and fails, so that no edge can be told"
 def edges(line: Sequence[Evidence]) -> tuple[int, int]:
     """Return the newest revision that passed and the first one after it that failed.
 
-    Whoever asks has named the first and the last one, so they count as such without a result.
+    The first and the last one were named, so they count as such without a result.
     """
     last = len(line) - 1
     low = next((i for i in range(last - 1, 0, -1) if line[i].passed), 0)

@@ -324,7 +324,7 @@ def plan_to_json(plan: Plan) -> str:
 def plan_from_json(text: str) -> Plan:
     """Return the plan that :func:`plan_to_json` made *text* of."""
     read = json.loads(text)
-    holding = read.get("holding")  # a plan of before there were holds has none
+    holding = read.get("holding")  # plans of earlier versions have none
     return Plan(
         holding=None if holding is None else _holds_from_json(holding),
         changes=tuple(_change(one) for one in read["changes"]),

@@ -43,7 +43,7 @@ class RangeRevision:
     """A revision of a range, and what the builder has made of it.
 
     :param revision: with the sourcestamps to build it with
-    :param author: of the newest change that Buildbot has of it; ``None`` where it has none
+    :param author: of its newest change; ``None`` if Buildbot has no change of it
     :param subject: the first line of the comments of that change
     :param when: when that change was made, in epoch seconds
     :param state: the latest result: ``passed``, ``warnings``, ``failed`` or ``exception``; or empty

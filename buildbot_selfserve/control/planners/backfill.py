@@ -69,7 +69,7 @@ async def backfill(
 ) -> Plan:
     """Plan to build what is missing between a good and a bad revision.
 
-    What has a result, and what is pending or running, counts, whoever has asked for it; so asking
+    Results count, and so do pending and running builds, no matter who requested them. So asking
     twice makes nothing twice.
 
     :param max: so many revisions may lie between the two
