@@ -252,6 +252,14 @@ class Master:
     async def data(self, *path: Any) -> Any:
         return await self.master.data.get(tuple(str(part) for part in path))
 
+    async def requests(self) -> Any:
+        """Return all build requests."""
+        return await self.data("buildrequests")
+
+    async def add_change(self, **change: Any) -> None:
+        """Let a push arrive."""
+        await self.master.data.updates.addChange(**change)
+
     async def until(
         self, check: Callable[[], Any], what: str = "", patience: float = PATIENCE
     ) -> Any:

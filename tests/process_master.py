@@ -38,6 +38,7 @@ from buildbot.plugins import schedulers, util
 c = BuildmasterConfig = config({selfserve})
 give_time(c["www"]["plugins"])
 c["db"] = {{"db_url": {db_url!r}}}
+c["www"]["change_hook_dialects"] = {{"base": True}}
 c["www"]["port"] = "tcp:{port}:interface=127.0.0.1"
 c["buildbotURL"] = "http://127.0.0.1:{port}/"
 c["schedulers"].append(schedulers.ForceScheduler(
@@ -244,6 +245,23 @@ class ProcessMaster:
         _, requests = self.control("forceschedulers/force", "force", **params)
         (request_id,) = requests.values()
         return int(request_id)
+
+    def push(self, **change: str) -> None:
+        """Let a push arrive, as a forge's hook reports it."""
+        request = urllib.request.Request(
+            f"{self.url}/change_hook/base", data=urllib.parse.urlencode(change).encode()
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            assert answer.status < 300
+
+    def pause(self, worker: str, paused: bool) -> None:
+        """Pause the worker of that name, or let it work again; wait until it does."""
+
+        def found() -> Any:
+            return self.data(f"workers?name={worker}")["workers"][0]
+
+        self.control(f"workers/{found()['workerid']}", "pause" if paused else "unpause")
+        self.until(lambda: found()["paused"] == paused, f"{worker}: paused is {paused}")
 
     def until(self, check: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
         """Return the first true answer of *check*."""

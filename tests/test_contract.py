@@ -144,16 +144,16 @@ async def _bisect(master: Any) -> None:
     """Begin a bisection of two pushes, and stop it."""
     place = {"branch": "main", "codebase": "", "repository": "https://example.org/repo"}
     ends = {"good": REVISION, "revision": "c" * 40}
+    built = len(await master.requests())
     for revision in (*ends.values(), "e" * 40):  # the last one stays green
-        await master.master.data.updates.addChange(
-            revision=revision, author="Ada", comments="Add", **place
-        )
+        await master.add_change(revision=revision, author="Ada", comments="Add", **place)
+        built += 1  # one at a time, so that none is collapsed
 
-    async def all_are_built() -> bool:
-        requests = await master.data("buildrequests")
-        return len(requests) == 5 and all(one["complete"] for one in requests)
+        async def all_are_built(built: int = built) -> bool:
+            requests = await master.requests()
+            return len(requests) == built and all(one["complete"] for one in requests)
 
-    await master.until(all_are_built, "all pushes are built")
+        await master.until(all_are_built, "the push is built")
     master.pause()
     ends["builder_name"] = "slow"
     begun = await master.post("/self-serve/main/bisect", user=USER, data=ends)

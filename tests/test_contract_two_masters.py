@@ -41,6 +41,18 @@ class Either(Master):
         kind = path[0]
         return self.back.data("/".join(map(str, path)))[kind][0]
 
+    async def requests(self) -> Any:
+        return self.back.data("buildrequests")["buildrequests"]
+
+    async def add_change(self, **change: Any) -> None:
+        self.back.push(**change)
+
+    def pause(self) -> None:
+        self.back.pause("worker", True)
+
+    def resume(self) -> None:
+        self.back.pause("worker", False)
+
 
 @pytest.fixture(scope="module")
 def pair(

@@ -150,6 +150,14 @@ def hindrances(page: Page, *rules: str) -> list[Any]:
     ]
 
 
+#: What a keyboard cannot scroll on a screen on which it is too wide, whatever the fonts are.
+OUT_OF_REACH = """
+[...document.querySelectorAll(".scroll:not([tabindex])")]
+    .filter(one => !one.querySelector("a[href], button, input:not([type=hidden]), select"))
+    .map(one => "no keyboard scrolls it: " + one.outerHTML.slice(0, 100))
+"""
+
+
 def faults(page: Page, *rules: str) -> list[Any]:
     """Return what hinders somebody on *page*, and what sticks out: wide or narrow, light or dark.
 
@@ -159,6 +167,7 @@ def faults(page: Page, *rules: str) -> list[Any]:
     look_into(page)
     if page.get_by_role("heading", level=1).count() != 1:
         found.append("it has no title, or several")
+    found += page.evaluate(OUT_OF_REACH)
     for number, (size, scheme) in enumerate(LOOKS):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
