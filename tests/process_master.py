@@ -10,7 +10,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -21,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from tests import reaper
+from tests import zygote
 from tests.databases import SQLITE
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.ports import free_port
+from tests.zygote import BUILDBOT
 
 #: So many answers of Buildbot's own REST API may be garbled in a row.
 GARBLED = 5
-BUILDBOT = Path(sys.executable).with_name("buildbot")
 ROOT = Path(__file__).parent.parent
 
 CONFIG = """
@@ -91,8 +91,8 @@ def _created() -> Path:
 
 
 def _create_master(folder: Path, *options: str) -> None:
-    command = [str(BUILDBOT), "create-master", "--quiet", *options, str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [BUILDBOT, "create-master", "--quiet", *options, str(folder)]
+    zygote.run(command, check=True, capture_output=True)
 
 
 class ProcessMaster:
@@ -115,9 +115,13 @@ class ProcessMaster:
         text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION, selfserve=selfserve)
         (folder / "master.cfg").write_text(text + more)
 
-    def start(self, patience: float = PATIENCE) -> None:
-        self._process = subprocess.Popen(
-            [str(BUILDBOT), "start", "--nodaemon", str(self.folder)],
+    def start(self, patience: float = PATIENCE, begin: Any = zygote.Popen) -> None:
+        """Start it, and wait until it answers.
+
+        :param begin: what starts processes; ``subprocess.Popen`` does it as users do
+        """
+        self._process = begin(
+            [BUILDBOT, "start", "--nodaemon", str(self.folder)],
             cwd=ROOT,
             env=reaper.environment(PYTHONPATH=str(ROOT)),
             stdin=subprocess.DEVNULL,
@@ -135,7 +139,7 @@ class ProcessMaster:
     def command(self, name: str) -> None:
         """Run a ``buildbot`` command on the master."""
         done = subprocess.run(
-            [str(BUILDBOT), name, str(self.folder)],
+            [BUILDBOT, name, str(self.folder)],
             cwd=ROOT,
             env=reaper.environment(PYTHONPATH=str(ROOT)),
             capture_output=True,

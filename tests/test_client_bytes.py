@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from buildbot_selfserve.client import Credentials
 from buildbot_selfserve.client.errors import Misconfigured
+from tests import zygote
 from tests.ports import free_port
+from tests.zygote import SELFSERVE
 
 NOT_UTF_8 = b"caf\xe9"
-COMMAND = Path(sys.executable).with_name("selfserve")
 USAGE, NOT_NOW = 2, 5
 
 
@@ -25,8 +25,8 @@ def run(
     """Run the command against a server that is not there, or which its settings forbid."""
     url = f"http://127.0.0.1:{free_port()}".encode()
     given = {b"HOME": os.fsencode(home), b"PATH": os.environb[b"PATH"], b"SELFSERVE_URL": url}
-    return subprocess.run(
-        [COMMAND, "--patience", "0", *arguments],
+    return zygote.run(
+        [SELFSERVE, "--patience", "0", *arguments],
         env={**given, **(environ or {})},
         capture_output=True,
         timeout=60,

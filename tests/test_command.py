@@ -23,6 +23,7 @@ import pytest
 from rich.cells import cell_len
 
 from buildbot_selfserve.client.command import selfserve
+from tests import zygote
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
@@ -34,8 +35,8 @@ from tests.unreliable import LOST
 from tests.unreliable import Fault
 from tests.unreliable import Unreliable
 from tests.unreliable import unreliable
+from tests.zygote import SELFSERVE
 
-SELFSERVE = Path(sys.executable).with_name("selfserve")
 DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
 
 #: A builder that fails, sets, and two users, of whom one may not stop builds.
@@ -92,8 +93,8 @@ class Shell:
 
     def __call__(self, *arguments: str, **environment: str | None) -> Ran:
         merged = {**self.environment, **environment}
-        done = subprocess.run(
-            [str(SELFSERVE), *arguments],
+        done = zygote.run(
+            [SELFSERVE, *arguments],
             env={name: value for name, value in merged.items() if value is not None},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -296,8 +297,8 @@ def terminal_lines(shell: Shell, *arguments: str, columns: int) -> list[str]:
 def in_terminal(shell: Shell, *arguments: str, **environment: str) -> str:
     """Run the command in a terminal of 120 columns; return what that was sent."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [str(SELFSERVE), *arguments],
+    process = zygote.Popen(
+        [SELFSERVE, *arguments],
         env={**shell.environment, "TERM": "xterm", "COLUMNS": "120", **environment},
         stdin=theirs,
         stdout=theirs,
@@ -647,7 +648,7 @@ def test_without_a_branch_it_is_the_commit_that_is_checked_out(
         assert (nowhere.status, "Give a BRANCH" in nowhere.err) == (USAGE, True)
 
     def git(*arguments: str) -> str:
-        ran = subprocess.run(
+        ran = zygote.run(
             ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
             check=True,
             capture_output=True,
@@ -689,8 +690,8 @@ def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> Non
 
 def test_a_wait_ends_when_the_builds_do(shell: Shell) -> None:
     shell.build("slow", revision("a"))
-    command = [str(SELFSERVE), "is-done", "main", revision("a"), "--wait=60", "--stable-delay=0"]
-    process = subprocess.Popen(
+    command = [SELFSERVE, "is-done", "main", revision("a"), "--wait=60", "--stable-delay=0"]
+    process = zygote.Popen(
         command, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
@@ -708,10 +709,10 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
         f"selfserve: Revision {revision('b')} not found on branch main\n",
     )
     command = [
-        str(SELFSERVE), "is-done", "main", revision("b"),
+        SELFSERVE, "is-done", "main", revision("b"),
         "--wait=30", "--appear=20", "--stable-delay=0",
     ]  # fmt: skip
-    process = subprocess.Popen(
+    process = zygote.Popen(
         command, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
@@ -829,8 +830,8 @@ def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
         shell = Shell(master, tmp_path)
         master.force("fast")
         shell.build("slow", revision("d"))
-        process = subprocess.Popen(
-            [str(SELFSERVE), "is-done", "main", revision("d"), "--wait=90", "--stable-delay=0"],
+        process = zygote.Popen(
+            [SELFSERVE, "is-done", "main", revision("d"), "--wait=90", "--stable-delay=0"],
             env=shell.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -1098,8 +1099,8 @@ def test_a_wait_outlives_a_master_that_is_away(shell: Shell, proxy: Unreliable) 
 
 def test_ctrl_c_says_nothing_of_builds(shell: Shell) -> None:
     shell.build("slow", revision("0") + "3")
-    process = subprocess.Popen(
-        [str(SELFSERVE), "is-done", "main", revision("0") + "3", "--wait=60"],
+    process = zygote.Popen(
+        [SELFSERVE, "is-done", "main", revision("0") + "3", "--wait=60"],
         env=shell.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -1134,7 +1135,7 @@ raise SystemExit(run_group(Group("selfserve", [drop], "")))
 
 
 def test_ctrl_c_that_python_drops_ends_it_too() -> None:
-    process = subprocess.Popen(
+    process = zygote.Popen(
         [sys.executable, "-c", DROPS, "drop"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -1153,8 +1154,8 @@ def test_output_that_nobody_reads_says_nothing_of_builds(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = subprocess.Popen(
-        [str(SELFSERVE), *arguments],
+    process = zygote.Popen(
+        [SELFSERVE, *arguments],
         env=shell.environment,
         stdout=writing,
         stderr=subprocess.PIPE,
@@ -1236,10 +1237,10 @@ def test_completion_is_silent_when_nobody_answers(shell: Shell) -> None:
 
 def test_it_is_a_module_too_and_says_what_is_missing(shell: Shell, tmp_path: Path) -> None:
     module = [sys.executable, "-m", "buildbot_selfserve"]
-    done = subprocess.run([*module, "--version"], capture_output=True, text=True)
+    done = zygote.run([*module, "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("selfserve ")
     # a stranger's environment, in which the extra is not installed
     (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')\n")
-    done = subprocess.run(module, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
+    done = zygote.run(module, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == USAGE
     assert "pip install '.[cli]'" in done.stderr

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests import zygote
 from tests.process_master import ProcessMaster
 from tests.test_command import DONE
 from tests.test_command import NOT_FOUND
-from tests.test_command import SELFSERVE
 from tests.test_command import USAGE
 from tests.test_command import Shell
 from tests.test_command import in_terminal
+from tests.zygote import SELFSERVE
 
 REVISIONS = {name: letter * 40 for name, letter in (("one", "a"), ("two", "b"))}
 #: Builders that fail, one that waits for a file, and a step that prints what a terminal would obey.
@@ -136,8 +137,8 @@ def test_what_is_not_there(shell: Shell) -> None:
 
 def test_a_log_is_followed_until_the_build_ends(shell: Shell, gate: Path) -> None:
     build_id = shell.build("waiting", "c" * 40)
-    with subprocess.Popen(
-        [str(SELFSERVE), "log", "main", str(build_id), "--follow"],
+    with zygote.Popen(
+        [SELFSERVE, "log", "main", str(build_id), "--follow"],
         env=shell.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

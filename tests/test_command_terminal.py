@@ -20,6 +20,7 @@ import pytest
 from rich.cells import cell_len
 
 from buildbot_selfserve.client.command import selfserve
+from tests import zygote
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
@@ -30,7 +31,6 @@ from tests.test_command import MORE
 from tests.test_command import NOT_FOUND
 from tests.test_command import NOT_NOW
 from tests.test_command import REFUSED
-from tests.test_command import SELFSERVE
 from tests.test_command import TIMED_OUT
 from tests.test_command import TOKEN
 from tests.test_command import USAGE
@@ -41,6 +41,7 @@ from tests.test_command import terminal_lines
 from tests.unreliable import Fault
 from tests.unreliable import Unreliable
 from tests.unreliable import unreliable
+from tests.zygote import SELFSERVE
 
 #: A builder that ends when a file is there, and one that is slow from then on.
 GATED = r"""
@@ -91,7 +92,7 @@ class Checkout:
 
     def git(self, *arguments: str | bytes) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        ran = subprocess.run(
+        ran = zygote.run(
             ["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
         )
         return ran.stdout.strip()
@@ -204,8 +205,8 @@ def test_watch_tells_what_begins_and_what_fails(shell: Shell, gate: Path) -> Non
     broken = shell.build("broken", at)
     shell.settled(at)
     gated = shell.build("gated", at)
-    process = subprocess.Popen(
-        [str(SELFSERVE), "watch", "main", at, "--stable-delay=0"],
+    process = zygote.Popen(
+        [SELFSERVE, "watch", "main", at, "--stable-delay=0"],
         env=shell.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -255,8 +256,8 @@ def test_watch_ends_with_the_verdict(shell: Shell, checkout: Checkout) -> None:
 
 
 def test_watch_waits_for_what_was_just_pushed(shell: Shell, checkout: Checkout) -> None:
-    process = subprocess.Popen(
-        [str(SELFSERVE), "watch", "--stable-delay=0"],
+    process = zygote.Popen(
+        [SELFSERVE, "watch", "--stable-delay=0"],
         env=shell.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -421,8 +422,8 @@ def test_why_tells_when_it_is_likely_done(shell: Shell, gate: Path) -> None:
 def login(shell: Shell, *arguments: str, data: bytes = b"", **environment: str | None) -> Ran:
     """Run ``selfserve login`` as somebody without settings, with *data* as its input."""
     merged = {**shell.environment, **NOBODY, "SELFSERVE_URL": None, **environment}
-    done = subprocess.run(
-        [str(SELFSERVE), "login", *arguments],
+    done = zygote.run(
+        [SELFSERVE, "login", *arguments],
         env={name: value for name, value in merged.items() if value is not None},
         input=data,
         capture_output=True,
@@ -496,8 +497,8 @@ def test_login_asks_at_a_terminal(shell: Shell, tmp_path: Path) -> None:
 def typed_in_terminal(shell: Shell, answers: dict[bytes, str], *arguments: str) -> str:
     """Run the command in a terminal and answer what it asks; return what is shown."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [str(SELFSERVE), *arguments],
+    process = zygote.Popen(
+        [SELFSERVE, *arguments],
         env={**shell.environment, "TERM": "xterm", "COLUMNS": "120"},
         stdin=theirs,
         stdout=theirs,
