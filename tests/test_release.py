@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -38,6 +39,16 @@ def test_the_changelog_can_be_made_and_has_all_the_news() -> None:
     for path in NEWS:
         # of the type misc only the number of an issue is shown
         assert ".misc." in path.name or " ".join(path.read_text().split()) in draft, path.name
+
+
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    before, mark, released = changes.partition("<!-- towncrier release notes start -->\n")
+    assert (before, mark) == ("# Changes\n\n", "<!-- towncrier release notes start -->\n")
+    sections = re.findall(r"^## (\S+) \(\d{4}-\d{2}-\d{2}\)$", released, re.MULTILINE)
+    assert sections.count(buildbot_selfserve.__version__) == 1
+    # between two releases the version is that of the last
+    assert sections[0] == buildbot_selfserve.__version__
 
 
 def test_newsfragments_have_the_names_that_the_changelog_knows() -> None:
