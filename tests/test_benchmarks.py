@@ -180,9 +180,8 @@ def _rows(history: Any) -> dict[str, list[Any]]:
 @pytest.mark.heavy
 def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     results, document = tmp_path / "results", tmp_path / "performance.md"
-    arguments = "--builds 1000 --database sqlite --parts floor reads reactor --rounds 1 --windows 1"
+    arguments = "--builds 1000 --database sqlite --parts reads reactor --rounds 1 --windows 1"
     limits = f"--stock-seconds 0 --seconds 0.5 --folder {tmp_path} --results {results}"
-    limits += " --floor-seconds 0.5"
     measured = _run("benchmarks", f"{arguments} {limits}", timeout=600, status=1)
     last = measured.stdout.splitlines()[-1]
     assert last.startswith("sqlite: falls short: ")
@@ -191,7 +190,6 @@ def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     assert re.search(r"^\[ 9\d% +\d+:\d\d\] sqlite, 1,000 builds: ", measured.stderr, re.MULTILINE)
     (run,) = runs.load(results)
     assert run.counts["buildrequests"] >= 1000
-    assert list(run.floor["one"]) == list(floor.QUESTIONS)
     for cells in run.reads.values():
         assert all(cell["rows"] > 0 for cell in cells.values())
     for one in run.reactor.values():
@@ -322,9 +320,9 @@ def test_what_falls_short_is_marked() -> None:
 
 @pytest.mark.heavy
 def test_soak(tmp_path: Path) -> None:
-    """A minute of everything at once; ``make soak`` takes twenty."""
+    """Half a minute of everything at once; ``make soak`` takes twenty."""
     counts = tmp_path / "counts.json"
-    done = _run("benchmarks.soak", f"--seconds 60 --json {counts}", timeout=600)
+    done = _run("benchmarks.soak", f"--seconds 30 --json {counts}", timeout=600)
     assert "WRONG" not in done.stdout
     counted = json.loads(counts.read_text())
     assert counted["faults"] == []

@@ -161,14 +161,15 @@ OUT_OF_REACH = """
 def faults(page: Page, *rules: str) -> list[Any]:
     """Return what hinders somebody on *page*, and what sticks out: wide or narrow, light or dark.
 
-    :param rules: of what depends on no colours, look only for these
+    :param rules: of what depends on no colours, look only for these; each width and scheme once
     """
     found: list[Any] = []
     look_into(page)
     if page.get_by_role("heading", level=1).count() != 1:
         found.append("it has no title, or several")
     found += page.evaluate(OUT_OF_REACH)
-    for number, (size, scheme) in enumerate(LOOKS):
+    looks = LOOKS[:2] if rules else LOOKS
+    for number, (size, scheme) in enumerate(looks):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
