@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def running(
             url.render_as_string(hide_password=False),
             selfserve,
             more.format(port=probe_port),
+            subprocess.Popen,
         )
         process.start(_PATIENCE)
         try:

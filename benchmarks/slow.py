@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -137,7 +138,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         url = f"sqlite:///{folder}/state.sqlite"
         selfserve = f"util.SelfServe(timeout={asked.timeout})"
-        process = ProcessMaster(Path(folder), url, selfserve)
+        process = ProcessMaster(Path(folder), url, selfserve, begin=subprocess.Popen)
         if asked.branches:
             fill(url, 5)
             fill_branches(url, asked.branches)

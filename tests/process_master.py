@@ -99,6 +99,7 @@ class ProcessMaster:
     """A master in *folder*; call ``start``, and in the end ``kill`` or ``stop``.
 
     :param more: what stands at the end of its master.cfg
+    :param begin: what starts the process; ``subprocess.Popen`` does it as users do
     """
 
     def __init__(
@@ -107,20 +108,19 @@ class ProcessMaster:
         db_url: str = SQLITE,
         selfserve: str = "True",
         more: str = "",
+        begin: Any = zygote.Popen,
     ) -> None:
         self.folder = folder
+        self._begin = begin
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         _create(folder, db_url)
         text = CONFIG.format(db_url=db_url, port=self.port, revision=REVISION, selfserve=selfserve)
         (folder / "master.cfg").write_text(text + more)
 
-    def start(self, patience: float = PATIENCE, begin: Any = zygote.Popen) -> None:
-        """Start it, and wait until it answers.
-
-        :param begin: what starts processes; ``subprocess.Popen`` does it as users do
-        """
-        self._process = begin(
+    def start(self, patience: float = PATIENCE) -> None:
+        """Start it, and wait until it answers."""
+        self._process = self._begin(
             [BUILDBOT, "start", "--nodaemon", str(self.folder)],
             cwd=ROOT,
             env=reaper.environment(PYTHONPATH=str(ROOT)),

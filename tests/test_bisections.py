@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import pytest_twisted
 from buildbot.plugins import util
+from buildbot.plugins import worker
+from twisted.internet import defer
 
 from buildbot_selfserve.jobs import ongoing
+from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Limits
 from tests.bisected import HERE
+from tests.bisected import Checkout
 from tests.bisected import Judge
 from tests.bisected import begin
 from tests.bisected import bisected
@@ -122,6 +126,79 @@ async def test_what_cannot_be_built_is_tried_three_times(master: Master) -> None
     assert found["culprit"] is None
     states = {one["revision"]: one["state"] for one in found["tested"]}
     assert states[revision(3)] == states[revision(4)] == "exception"
+
+
+def with_checkout() -> Any:
+    """Return the configuration of a master whose builds get their sources first."""
+    made = judged()
+    for one in made["builders"]:
+        one.factory = util.BuildFactory([Checkout(haltOnFailure=True), Judge()])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("away", "status", "low", "high"), [((2, 3), "found", 4, 5), ((3, 4, 5), "range_only", 2, 6)]
+)
+@pytest.mark.parametrize("master", [with_checkout], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_who_was_pushed_away_has_broken_nothing(
+    master: Master,
+    monkeypatch: pytest.MonkeyPatch,
+    away: tuple[int, ...],
+    status: str,
+    low: int,
+    high: int,
+) -> None:
+    monkeypatch.setattr(Checkout, "pushed_away", frozenset(away))
+    broken_from(5)
+    await pushed(master, 8)
+    found = await bisected(master)
+    assert (found["status"], found["low"], found["high"]) == (status, revision(low), revision(high))
+    states = {one["revision"]: one["state"] for one in found["tested"]}
+    assert {states.get(revision(number), "exception") for number in away} == {"exception"}
+
+
+class Absent(Judge):
+    """Loses its worker in the middle of the first build of a revision."""
+
+    lost_at = 3
+
+    async def run(self) -> int:
+        result = await super().run()
+        assert self.build is not None
+        if Judge.built[-1] == self.lost_at and Judge.built.count(self.lost_at) == 1:
+            self.build.workerforbuilder.worker.conn.loseConnection()
+            await self.interrupted
+            return RETRY
+        return result
+
+    def startStep(self, remote: Any) -> Any:
+        self.interrupted: defer.Deferred[None] = defer.Deferred()
+        return super().startStep(remote)
+
+    def interrupt(self, reason: Any) -> Any:
+        self.interrupted.callback(None)
+        return super().interrupt(reason)
+
+
+def with_a_spare_worker() -> Any:
+    made = judged()
+    made["workers"].append(worker.LocalWorker("spare"))
+    for one in made["builders"]:
+        one.workernames.append("spare")
+        one.factory = util.BuildFactory([Absent()])
+    return made
+
+
+@pytest.mark.parametrize("master", [with_a_spare_worker], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_worker_that_is_lost_costs_one_build(master: Master) -> None:
+    broken_from(4)
+    await pushed(master, 8)
+    found = await bisected(master)
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(4))
+    assert Judge.built.count(Absent.lost_at) == 3  # one that was lost, one that counts, one again
+    assert len(Judge.built) == found["builds"] + 1
 
 
 @on_judged

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -555,6 +557,15 @@ async def test_a_client_that_goes_away_takes_its_question_along(processes: Any) 
 # -- in a master
 
 
+@pytest.fixture
+def process_master(tmp_path: Path) -> Iterator[ProcessMaster]:
+    """Run a master that starts as users start theirs, as its readers do."""
+    running = ProcessMaster(tmp_path, begin=subprocess.Popen)
+    running.start()
+    yield running
+    running.stop()
+
+
 def children_of(pid: int) -> list[psutil.Process]:
     try:
         found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
@@ -603,7 +614,7 @@ def test_a_reader_that_is_killed_is_replaced(process_master: ProcessMaster) -> N
 
 
 def test_a_daemon_has_its_reader_too(tmp_path: Any) -> None:
-    master = ProcessMaster(tmp_path)
+    master = ProcessMaster(tmp_path, begin=subprocess.Popen)
     pid = master.start_daemon()
     (reader,) = children_of(pid)
     assert master.get("/branches") == {}

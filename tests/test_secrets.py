@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ c["secretsProviders"] = [secrets.SecretInAFile({str(kept)!r})]
         db_url=util.Secret("journal"),
         tokens=[util.SelfServeToken("robot", util.Secret("token"))],
         branches=[util.SelfServeBranch("main")])"""
-    running = ProcessMaster(folder, urls[0], selfserve=selfserve, more=more)
+    running = ProcessMaster(folder, urls[0], selfserve=selfserve, more=more, begin=subprocess.Popen)
     running.start()
     running.journal = urls[1]  # type: ignore[attr-defined]
     try:

@@ -21,8 +21,8 @@ RUNS = {"started": subprocess.run, "forked": zygote.run}
 @pytest.mark.skipif(not zygote.available, reason="nothing is forked on this system")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_master_and_a_command(way: str, tmp_path: Path) -> None:
-    master = ProcessMaster(tmp_path)
-    master.start(begin=WAYS[way])
+    master = ProcessMaster(tmp_path, begin=WAYS[way])
+    master.start()
     try:
         master.force("fast")
         url = f"{master.url}/self-serve"

@@ -19,6 +19,7 @@ from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.revisions import known_revisions
+from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.states import ENDS
 from buildbot_selfserve.history.states import Requests
 from buildbot_selfserve.history.states import names_of
@@ -44,6 +45,11 @@ _LOOKS = (5, 25, LONGEST_RANGE + 1)
 #: Results that count, and those of them that say something of the revision.
 _COUNTED = PASSED_STATES | FAILED_STATES
 _TESTED = _COUNTED - {"exception"}
+#: Which builds have got the sources of a revision.
+_GOT_REVISION = Statement(
+    sa.select(rows.properties.c.buildid).where(rows.properties.c.name == "got_revision"),
+    rows.properties.c.buildid,
+)
 
 
 def find_range(
@@ -223,12 +229,38 @@ def _described(
     ]
     revisions = known_revisions(connection, facts, [revision_of(branch, one) for one in line])
     infos = change_infos(connection, line)
-    return [_one(*each) for each in zip(revisions, infos, its_own, strict=True)]
+    sourceless = _without_sources(connection, its_own)
+    return [_one(*each, sourceless) for each in zip(revisions, infos, its_own, strict=True)]
 
 
-def _one(revision: AnyRevision, info: ChangeInfo | None, requests: Requests) -> RangeRevision:
-    """Return a revision with what the *requests* of one builder have made of it."""
-    ended = sorted((one[6], ENDS[one[11]]) for one in requests.builds if one[10] is not None)
+def _without_sources(connection: sa.Connection, of_all: Sequence[Requests]) -> set[int]:
+    """Return the failed builds that never got the revision that they were to test.
+
+    It was pushed away, say, or the repository was out of reach, so that a step before the tests
+    failed. Buildbot's source steps note what they have got; unless each build that passes has such a
+    note, it says nothing that others have none (buildbot/steps/source, ``got_revision``).
+    """
+    ended = [(one[6], ENDS[one[11]]) for its in of_all for one in its.builds if one[10] is not None]
+    failed = {build_id for build_id, state in ended if state == "failed"}
+    passed = {build_id for build_id, state in ended if state in PASSED_STATES}
+    if not failed or not passed:
+        return set()
+    got = {build_id for (build_id,) in _GOT_REVISION.of(connection, sorted(failed | passed))}
+    return failed - got if passed <= got else set()
+
+
+def _one(
+    revision: AnyRevision, info: ChangeInfo | None, requests: Requests, sourceless: Set[int]
+) -> RangeRevision:
+    """Return a revision with what the *requests* of one builder have made of it.
+
+    :param sourceless: failed builds that say nothing of it
+    """
+    ended = sorted(
+        (one[6], "exception" if one[6] in sourceless else ENDS[one[11]])
+        for one in requests.builds
+        if one[10] is not None
+    )
     state, build_id = _latest(ended, _COUNTED)
     tested, tested_build_id = _latest(ended, _TESTED)
     unbuilt = [its[0] for its in requests.whole if its[0][3] and not stands_for(its)]
@@ -246,6 +278,7 @@ def _one(revision: AnyRevision, info: ChangeInfo | None, requests: Requests) -> 
         dict(Counter(ends)),
         tuple(sorted(its[0][0] for its in requests.whole if _is_open(its))),
         min((its[0][0] for its in requests.whole), default=None),
+        frozenset(build_id for build_id, _ in ended if build_id in sourceless),
     )
 
 

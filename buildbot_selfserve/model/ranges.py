@@ -55,6 +55,8 @@ class RangeRevision:
         build counts as cancelled or skipped
     :param open: the ids of the requests that wait or run
     :param request_id: the first request, open or not; ``None`` if the builder was never asked
+    :param sourceless: builds that failed before they had the revision's sources, which count as
+        exceptions
     """
 
     revision: AnyRevision
@@ -68,6 +70,7 @@ class RangeRevision:
     counts: Mapping[str, int]
     open: tuple[int, ...]
     request_id: int | None
+    sourceless: frozenset[int] = frozenset()
 
     @property
     def text(self) -> str:

@@ -242,7 +242,12 @@ def _tested(
     """
     text = one.revision.revision
     its = tuple(state for state in own if text in revisions_of.get(state.request_id, ()))
-    results = [build.results for state in its for build in state.builds if build.complete]
+    results = [
+        EXCEPTION if build.build_id in one.sourceless else build.results
+        for state in its
+        for build in state.builds
+        if build.complete
+    ]
     passes = sum(result in (SUCCESS, WARNINGS) for result in results)
     failures = results.count(FAILURE)
     unbuilt = sum(state.complete and not state.builds for state in its)
