@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 from playwright.sync_api import Page
+from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
 
 from tests.harness import PASSWORD
@@ -19,6 +20,9 @@ from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
+
+# else Playwright waits for five seconds, which a busy machine may take
+expect.set_options(timeout=PATIENCE * 1000)
 
 #: Names under which distributions install it.
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

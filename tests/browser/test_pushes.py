@@ -23,7 +23,6 @@ from tests.browser.conftest import BOB
 from tests.browser.conftest import log_in
 from tests.browser.test_every_page import NARROW
 from tests.browser.test_every_page import faults
-from tests.browser.test_tasks import LOOKS_AGAIN
 from tests.browser.test_tasks import shown_job
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
@@ -475,19 +474,19 @@ def test_the_list_follows_and_takes_nothing_away(pushed: PushedMaster, open_page
     chip = first.get_by_role("link", name="gate")
     chip.focus()
     pushed.push("newer", "Come later")
-    expect(page.locator(".push h2").first).to_have_text("Come later", timeout=LOOKS_AGAIN)
+    expect(page.locator(".push h2").first).to_have_text("Come later")
     expect(chip).to_be_focused()
     expect(first.locator("details.more")).to_have_js_property("open", True)
     # its build ends while the chip has the focus
     pushed.end("followed")
-    expect(first.locator(".verdict-word")).to_have_text("Passed", timeout=LOOKS_AGAIN)
+    expect(first.locator(".verdict-word")).to_have_text("Passed")
     expect(chip).to_be_focused()
     expect(first.locator("details.more")).to_have_js_property("open", True)
     # and the other one, while the focus is on what has no address
     second = card(page, "Come later")
     second.get_by_label("More actions").focus()
     pushed.end("newer")
-    expect(second.locator(".verdict-word")).to_have_text("Passed", timeout=LOOKS_AGAIN)
+    expect(second.locator(".verdict-word")).to_have_text("Passed")
     expect(second.get_by_label("More actions")).to_be_focused()
     expect(page.get_by_label("Find a revision, author or builder")).to_have_value("half a wo")
     assert len(loads) == 1
@@ -551,7 +550,7 @@ def test_who_did_not_ask_is_told_nothing(pushed: PushedMaster, open_page: Open) 
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
     pushed.end("untold")
-    expect(card(page, "Tell nobody")).to_contain_text("Passed", timeout=LOOKS_AGAIN)
+    expect(card(page, "Tell nobody")).to_contain_text("Passed")
     assert page.evaluate("window.told") == []
 
 
@@ -660,7 +659,7 @@ def test_nothing_moves_while_a_list_is_followed(pushed: PushedMaster, open_page:
     expect(card(page, "Keep still")).to_be_visible()
     assert page.evaluate("window.shifts") == []
     pushed.end("still")
-    expect(card(page, "Keep still")).to_contain_text("Passed", timeout=LOOKS_AGAIN)
+    expect(card(page, "Keep still")).to_contain_text("Passed")
     # but for the buttons, of which there are others now
     moved = [html for _, sources in page.evaluate("window.shifts") for html in sources]
     assert [
