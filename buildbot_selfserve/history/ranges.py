@@ -237,8 +237,8 @@ def _without_sources(connection: sa.Connection, of_all: Sequence[Requests]) -> s
     """Return the failed builds that never got the revision that they were to test.
 
     It was pushed away, say, or the repository was out of reach, so that a step before the tests
-    failed. Buildbot's source steps note what they have got; unless each build that passes has such a
-    note, it says nothing that others have none (buildbot/steps/source, ``got_revision``).
+    failed. Buildbot's source steps note what they have got; unless each build that passes has such
+    a note, it says nothing that others have none (buildbot/steps/source, ``got_revision``).
     """
     ended = [(one[6], ENDS[one[11]]) for its in of_all for one in its.builds if one[10] is not None]
     failed = {build_id for build_id, state in ended if state == "failed"}
