@@ -39,6 +39,7 @@ SOURCES = (
     "demo/*.py",
     "docs/*",
     "docs/images/*.svg",
+    "docs/recipes/*",
     "master.cfg.example",
     "mkdocs.yml",
     "newsfragments/*.md",

@@ -201,7 +201,7 @@ def test_every_method_and_every_exception_is_documented() -> None:
         for name, value in vars(Client).items()
         if callable(value) and not name.startswith("_") and name != "pause"
     }
-    assert set(re.findall(r"^\| `([a-z_]+)\(", text, re.MULTILINE)) == methods
+    assert set(re.findall(r"^- `([a-z_]+)\(", text, re.MULTILINE)) == methods
     named = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert {name for name in named - {"Done", "Outcome"} if f"`{name}`" not in text} == set()
 

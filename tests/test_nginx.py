@@ -1,4 +1,4 @@
-"""The recipes for nginx, as they stand in docs/operators.md, on Debian's nginx."""
+"""The recipes for nginx in docs/recipes, on Debian's nginx."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import threads
 
-from tests import examples
+from tests import documented
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Config
@@ -43,9 +43,10 @@ http {{
 
 
 def recipes() -> list[str]:
-    found = examples.examples(examples.ROOT / "docs" / "operators.md")
+    """Return the recipes that the guide leads to: without a path in buildbotURL, and with one."""
     return [
-        example.code for example in found if example.mark == f"run by tests/{Path(__file__).name}"
+        (documented.DOCS / "recipes" / name).read_text("utf-8")
+        for name in ("nginx.conf", "nginx-with-path.conf")
     ]
 
 

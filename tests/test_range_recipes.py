@@ -15,7 +15,7 @@ from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import SUCCESS
-from tests import examples
+from tests import documented
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Config
@@ -28,14 +28,10 @@ from tests.push_history import sha
 
 
 def recipes() -> dict[str, Any]:
-    """Return what the lines of the guide define."""
-    names: dict[str, Any] = {"c": {}, "util": util}
-    mark = "run by tests/test_range_recipes.py"
-    found = examples.examples(examples.ROOT / "docs" / "operators.md")
-    codes = [one.code for one in found if one.mark == mark]
-    assert len(codes) == 2
-    for code in codes:
-        exec(code, names)
+    """Return what the lines define that the guide leads to."""
+    names: dict[str, Any] = {"c": {}}
+    exec((documented.DOCS / "recipes" / "backfills.cfg").read_text("utf-8"), names)
+    assert len(names["c"]["services"]) == 2
     return names
 
 
