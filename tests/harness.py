@@ -398,7 +398,8 @@ async def _set_up_database(master: Any, basedir: Path, db_url: str) -> None:
     url = sa.engine.make_url(db_url)
     if db_url == SQLITE:
         url = url.set(database=str(basedir / "state.sqlite"))
-    is_empty = databases.is_empty(url)
+    # one in memory is gone when nobody uses it
+    is_empty = bool(url.database) and databases.is_empty(url)
     is_made = is_empty and databases.restore(url)
     await master.db.setup(check_version=False)
     if is_made:

@@ -633,22 +633,24 @@ def test_nobody_is_hindered_by_many_builders(many: ProcessMaster, open_page: Ope
 
 @pytest.mark.heavy
 def test_pushes_of_200_builders_are_painted_at_once(many: ProcessMaster, browser: Browser) -> None:
-    paints = []
-    for _ in range(3):
+    paints: dict[str, list[float]] = {"main/pushes": [], "main/permissions": []}
+    for path in [*paints] * 3:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.add_init_script(OBSERVER)
-        page.goto(f"{many.url}/self-serve/main/pushes")
-        page.wait_for_timeout(500)
-        paints.append(
-            page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        page.goto(f"{many.url}/self-serve/{path}")
+        painted = page.wait_for_function(
+            "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
         )
-        assert page.locator(".push").count() == 20
+        paints[path].append(painted.json_value())
+        if path == "main/pushes":
+            assert page.locator(".push").count() == 20
         assert page.evaluate("window.shifts") == []
         context.close()
-    sys.stdout.write(f"first paint after {[round(one) for one in paints]} ms\n")
-    # of three, since others may use the machine
-    assert min(paints) < 1000
+    sys.stdout.write(f"milliseconds until the first paint: {paints}\n")
+    # the best of three, since others use the machine; a page of a few rows takes no less than half
+    pushes, plain = map(min, paints.values())
+    assert pushes < 8 * plain
 
 
 def test_nothing_moves_while_a_list_is_followed(pushed: PushedMaster, open_page: Open) -> None:
