@@ -154,10 +154,15 @@ def differences(expected: str, printed: str) -> list[str]:
     if expected.startswith(("{", "[")):
         return _json_differences(expected, printed)
     pattern = re.escape(expected).replace(re.escape("..."), ".*?")
-    pattern = re.sub(r"\d+", r"\\d+", pattern)
+    pattern = re.sub(r"(?P<hash>\b[0-9a-f]{32}\b)|\d+", _any_such, pattern)
     pattern = re.sub(r"(\\ |\\\n|\n)+", r"\\s+", pattern)
     matches = re.search(pattern, printed, re.DOTALL)
     return [] if matches else [f"expected\n{expected}\nprinted\n{printed}"]
+
+
+def _any_such(found: re.Match[str]) -> str:
+    """Return what matches any hash in place of a hash, and any number in place of a number."""
+    return "[0-9a-f]{32}" if found["hash"] else r"\d+"
 
 
 def _json_differences(expected: str, printed: str) -> list[str]:

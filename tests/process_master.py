@@ -112,6 +112,7 @@ class ProcessMaster:
     ) -> None:
         self.folder = folder
         self._begin = begin
+        self._begun = 0
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         _create(folder, db_url)
@@ -119,7 +120,8 @@ class ProcessMaster:
         (folder / "master.cfg").write_text(text + more)
 
     def start(self, patience: float = PATIENCE) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers, also to job requests."""
+        self._begun = self._times_begun() + 1
         self._process = self._begin(
             [BUILDBOT, "start", "--nodaemon", str(self.folder)],
             cwd=ROOT,
@@ -280,10 +282,17 @@ class ProcessMaster:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._last_words()
+        if self._times_begun() < self._begun:
+            return False
         try:
             return self.send("GET", "/self-serve/branches")[0] == 200
         except OSError:
             return False
+
+    def _times_begun(self) -> int:
+        """Return how often it has said that it is ready; until then job requests are refused."""
+        there = (self.folder / "twistd.log").exists()
+        return self.log.count("BuildMaster is running") if there else 0
 
     def _last_words(self) -> str:
         return self.log[-4000:]

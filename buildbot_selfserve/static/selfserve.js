@@ -229,7 +229,11 @@
      function, because the element itself will be gone. */
   function finder(part, element) {
     if (element === part) { return function () { return part; }; }
-    var selector = element.tagName, attribute = element.hasAttribute("href") ? "href" : "";
+    // the chip of a builder leads to a request, and then to its build
+    var attribute = ["data-same", "href"].find(function (name) {
+      return element.hasAttribute(name);
+    });
+    var selector = element.tagName;
     var holder = element.closest("details[id], form[action]");
     var id = element.id || (element.tagName === "SUMMARY" && element.parentNode.id);
     var text = element.textContent, action = holder && holder.getAttribute("action");

@@ -492,6 +492,23 @@ def test_the_list_follows_and_takes_nothing_away(pushed: PushedMaster, open_page
     assert len(loads) == 1
 
 
+def test_the_focus_stays_on_a_chip_whose_build_begins(
+    pushed: PushedMaster, open_page: Open
+) -> None:
+    pushed.push("holds", "Hold the worker")
+    pushed.push("waits", "Wait for it")
+    page = open_page()
+    page.goto(f"{pushed.url}/live/pushes")
+    chip = card(page, "Wait for it").get_by_role("link", name="gate")
+    expect(chip).to_have_attribute("href", re.compile("/request/"))
+    chip.focus()
+    pushed.end("holds")
+    expect(chip).to_have_attribute("href", re.compile("/build/"))
+    expect(chip).to_be_focused()
+    pushed.end("waits")
+    expect(card(page, "Wait for it").locator(".verdict-word")).to_have_text("Passed")
+
+
 #: Keeps what is told, and tells it nevertheless.
 RECORDER = """
 window.told = [];
