@@ -1,10 +1,14 @@
-"""What the tests' own fixtures promise."""
+"""What the tests' own fixtures promise, and how a run of them ends."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 _ONE_FAILS = """
 import pytest_twisted
@@ -27,8 +31,38 @@ def test_a_fixture_that_fails_once_fails_one_test(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(_ONE_FAILS)
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert "1 passed, 1 error" in ran.stdout, ran.stdout
+
+
+_ONE_DIES = """
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(number):
+    if __name__ == "test_1" and number == 1:
+        os._exit(1)
+"""
+
+
+def test_a_run_in_which_a_process_dies_ends(tmp_path: Path) -> None:
+    """pytest-xdist replaces it, by default, and waits for ever for what it had left to do."""
+    made = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    found = re.search("^PYTEST := .* -m pytest (.*)$", made, re.MULTILINE)
+    assert found is not None
+    for number in range(6):
+        (tmp_path / f"test_{number}.py").write_text(_ONE_DIES)
+    options = [*shlex.split(found[1]), "--numprocesses=2", "--rootdir", str(tmp_path)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 1, ran.stdout
+    assert "crashed while running 'test_1.py::test_it[1]'" in ran.stdout
