@@ -121,8 +121,8 @@ JSON if the `Accept` header includes `application/json`, and a page otherwise. A
 `Accept` includes `text/html`, as that of browsers does, is answered with 303 instead of a page.
 
 In `/self-serve/openapi.json` the default of `format` is `json`, for generated clients: many send
-`Accept: */*`. Those that leave defaults out, such as `openapi-fetch` with `openapi-typescript`, need
-the header `Accept: application/json`.
+`Accept: */*`. Those that leave defaults out, such as `openapi-fetch` with `openapi-typescript`,
+need the header `Accept: application/json`.
 
 {statuses}
 
