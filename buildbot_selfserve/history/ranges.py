@@ -240,7 +240,7 @@ def _without_sources(connection: sa.Connection, of_all: Sequence[Requests]) -> s
     failed. Buildbot's source steps note what they have got; unless each build that passes has such
     a note, it says nothing that others have none (buildbot/steps/source, ``got_revision``).
     """
-    ended = [(one[6], ENDS[one[11]]) for its in of_all for one in its.builds if one[10] is not None]
+    ended = [one for its in of_all for one in _ended(its)]
     failed = {build_id for build_id, state in ended if state == "failed"}
     passed = {build_id for build_id, state in ended if state in PASSED_STATES}
     if not failed or not passed:
@@ -257,9 +257,8 @@ def _one(
     :param sourceless: failed builds that say nothing of it
     """
     ended = sorted(
-        (one[6], "exception" if one[6] in sourceless else ENDS[one[11]])
-        for one in requests.builds
-        if one[10] is not None
+        (build_id, "exception" if build_id in sourceless else state)
+        for build_id, state in _ended(requests)
     )
     state, build_id = _latest(ended, _COUNTED)
     tested, tested_build_id = _latest(ended, _TESTED)
@@ -280,6 +279,11 @@ def _one(
         min((its[0][0] for its in requests.whole), default=None),
         frozenset(build_id for build_id, _ in ended if build_id in sourceless),
     )
+
+
+def _ended(requests: Requests) -> list[tuple[int, str]]:
+    """Return the builds that have ended, and how."""
+    return [(one[6], ENDS[one[11]]) for one in requests.builds if one[10] is not None]
 
 
 def _is_open(its: Sequence[Any]) -> bool:

@@ -70,7 +70,7 @@ class RangeRevision:
     counts: Mapping[str, int]
     open: tuple[int, ...]
     request_id: int | None
-    sourceless: frozenset[int] = frozenset()
+    sourceless: frozenset[int]
 
     @property
     def text(self) -> str:
