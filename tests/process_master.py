@@ -258,7 +258,7 @@ class ProcessMaster:
             f"{self.url}/change_hook/base", data=urllib.parse.urlencode(change).encode()
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            assert answer.status < 300
+            assert answer.status == 200
 
     def pause(self, worker: str, paused: bool) -> None:
         """Pause the worker of that name, or let it work again; wait until it does."""

@@ -23,7 +23,7 @@ EVERY_DATABASE = "heavy"
 COUNT = 40
 KEY = "sent again until it is answered"
 #: Seconds in which so many builds are built, also on a busy machine.
-PATIENCE = 180.0
+PATIENCE = 60.0
 
 #: Builds of no steps take little time.
 MORE = """

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +23,6 @@ from tests.browser.test_every_page import NARROW
 from tests.browser.test_every_page import faults
 from tests.browser.test_tasks import shown_job
 from tests.harness import PASSWORD
-from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.process_master import ProcessMaster
 from tests.push_history import PushHistory
@@ -54,7 +51,6 @@ c["builders"] += [
 for branch, built in (("main", names), ("acts", names), ("live", ["gate"])):
     c["schedulers"].append(schedulers.SingleBranchScheduler(
         name=branch, builderNames=built, change_filter=util.ChangeFilter(branch=branch)))
-c["www"]["change_hook_dialects"] = {"base": True}
 c["www"]["auth"] = util.UserPasswordAuth({USER: PASSWORD, BOB: PASSWORD})
 c["www"]["authz"] = util.Authz(
     allowRules=[util.SelfServeEndpointMatcher(role="developers")],
@@ -121,17 +117,9 @@ class PushedMaster:
 
     def push(self, name: str, subject: str) -> None:
         """Let Buildbot hear of a push to the branch "live", whose build goes on until ``end``."""
-        change = {
-            "revision": sha(name),
-            "branch": "live",
-            "author": ADA,
-            "comments": subject,
-            "project": "",
-        }
-        body = urllib.parse.urlencode(change).encode()
-        url = f"{self.master.url}/change_hook/base"
-        with urllib.request.urlopen(url, body, timeout=PATIENCE) as answer:
-            assert answer.status == 200
+        self.master.push(
+            revision=sha(name), branch="live", author=ADA, comments=subject, project=""
+        )
         self.master.until(lambda: self._build(name), f"{name} is built")
 
     def end(self, name: str) -> None:
@@ -666,14 +654,15 @@ def test_pushes_of_200_builders_are_painted_at_once(many: ProcessMaster, browser
         page.add_init_script(OBSERVER)
         page.goto(f"{many.url}/self-serve/{path}")
         paints[path].append(page.evaluate(FIRST_PAINT))
+        page.wait_for_timeout(500)
         if path == "main/pushes":
             assert page.locator(".push").count() == 20
         assert page.evaluate("window.shifts") == []
         context.close()
     sys.stdout.write(f"milliseconds until the first paint: {paints}\n")
-    # the best of three, since others use the machine; a page of a few rows takes no less than half
+    # the best of three, since others use the machine; it takes two to four times as long
     pushes, plain = map(min, paints.values())
-    assert pushes < 8 * plain
+    assert pushes < 6 * plain
 
 
 def test_nothing_moves_while_a_list_is_followed(pushed: PushedMaster, open_page: Open) -> None:
