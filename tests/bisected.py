@@ -105,7 +105,7 @@ def renamed() -> Config:
 async def push(master: Master, count: int) -> None:
     """Push *count* revisions on main."""
     for number in range(count):
-        await master.master.data.updates.addChange(
+        await master.add_change(
             files=["a.c"],
             comments=f"Change {number}\nand why",
             author=f"Author {number} <a{number}@example.org>",

@@ -111,11 +111,7 @@ class PostgreSQL:
             )
 
     def _set(self, *statements: str) -> None:
-        engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for statement in (*statements, "SELECT pg_reload_conf()"):
-                connection.exec_driver_sql(statement)
-        engine.dispose()
+        _command(self.url, *statements, "SELECT pg_reload_conf()")
 
 
 def throw_out(db_url: str) -> None:
@@ -217,11 +213,8 @@ def _wait_for(url: sa.URL, log: Path) -> None:
 def fresh_database(server: sa.URL) -> str:
     """Make a new database on *server*; return its URL, with its password."""
     name = f"selfserve_{next(_numbers)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        charset = "" if server.drivername.startswith("postgresql") else " CHARACTER SET utf8mb4"
-        connection.exec_driver_sql(f"CREATE DATABASE {name}{charset}")
-    engine.dispose()
+    charset = "" if server.drivername.startswith("postgresql") else " CHARACTER SET utf8mb4"
+    _command(server, f"CREATE DATABASE {name}{charset}")
     return server.set(database=name).render_as_string(hide_password=False)
 
 
@@ -243,18 +236,16 @@ def is_empty(url: sa.URL) -> bool:
 
 
 def keep(url: sa.URL) -> None:
-    """Keep a copy of a database that nobody uses at the moment, unless there is one."""
+    """Keep a copy of a database that nobody uses at the moment."""
     kind = url.get_backend_name()
     key = _key_of(url)
-    if key in _kept:
-        return
     if kind == "sqlite":
         with contextlib.closing(sqlite3.connect(str(url.database))) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _kept[key] = Path(str(url.database)).read_bytes()
     elif kind == "postgresql":
         _kept[key] = f"{url.database}_kept"
-        _command(url, f"CREATE DATABASE {_kept[key]} TEMPLATE {url.database}")
+        _command(_outside(url), f"CREATE DATABASE {_kept[key]} TEMPLATE {url.database}")
     else:
         _kept[key] = _mariadb("mariadb-dump", url)
 
@@ -268,23 +259,31 @@ def restore(url: sa.URL) -> bool:
     if kind == "sqlite":
         Path(str(url.database)).write_bytes(kept)
     elif kind == "postgresql":
-        _command(url, f"DROP DATABASE {url.database}")
-        _command(url, f"CREATE DATABASE {url.database} TEMPLATE {kept}")
+        _command(
+            _outside(url),
+            f"DROP DATABASE {url.database}",
+            f"CREATE DATABASE {url.database} TEMPLATE {kept}",
+        )
     else:
         _mariadb("mariadb", url, input=kept)
     return True
 
 
 def _key_of(url: sa.URL) -> str:
-    server = url.set(database="")
-    return server.render_as_string()
+    return url.set(database="").render_as_string()
 
 
-def _command(url: sa.URL, statement: str) -> None:
-    """Have the server of a database do something from outside of it."""
-    engine = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+def _outside(url: sa.URL) -> sa.URL:
+    """Return the URL of a database of the same server that always exists."""
+    return url.set(database="postgres")
+
+
+def _command(url: sa.URL, *statements: str) -> None:
+    """Run statements that must be in no transaction."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
     engine.dispose()
 
 

@@ -161,7 +161,7 @@ class Received(Protocol):
 
 
 class Events:
-    """What a master tells whoever listens: something has changed, look again."""
+    """Wakes what waits when a master produces an event."""
 
     def __init__(self) -> None:
         self._waiting: list[defer.Deferred[None]] = []
@@ -201,7 +201,7 @@ class Master:
     loader: _Loader
     agent: Agent
     errors: list[Any] = field(default_factory=list)
-    events: Events = field(default_factory=lambda: Events())
+    events: Events = field(default_factory=Events)
 
     @property
     def log(self) -> str:
@@ -295,9 +295,9 @@ class Master:
         """Return all build requests."""
         return await self.data("buildrequests")
 
-    async def add_change(self, **change: Any) -> None:
-        """Let a push arrive."""
-        await self.master.data.updates.addChange(**change)
+    async def add_change(self, **change: Any) -> Any:
+        """Let a push arrive; return the id of its change."""
+        return await self.master.data.updates.addChange(**change)
 
     async def until(
         self, check: Callable[[], Any], what: str = "", patience: float = PATIENCE

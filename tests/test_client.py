@@ -149,7 +149,7 @@ async def test_all_pushes_come_with_several_answers(
 ) -> None:
     monkeypatch.setattr(core, "MOST_PUSHES", 2)
     for number in range(5):
-        await master.master.data.updates.addChange(
+        await master.add_change(
             author="Ada <ada@example.org>", revision=f"{number}" * 40, branch="main", files=[]
         )
     newest_first = [f"{number}" * 40 for number in (4, 3, 2, 1, 0)]

@@ -190,7 +190,7 @@ def nothing_scheduled() -> Any:
 @pytest.mark.parametrize("master", [nothing_scheduled], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_revision_that_no_scheduler_takes_is_not_done(master: Any) -> None:
-    await master.master.data.updates.addChange(
+    await master.add_change(
         author="ada", files=[], comments="", revision="facade" * 6, branch="main", repository="r"
     )
     path = f"/self-serve/main/rev/{'facade' * 6}"
@@ -409,7 +409,7 @@ async def test_branches_are_those_that_were_seen_or_are_watched(master: Any) -> 
 
 async def change(master: Any, author: str, revision: str, branch: str = "main") -> None:
     """Record a change as a change source does; its scheduler builds it."""
-    await master.master.data.updates.addChange(
+    await master.add_change(
         author=author,
         files=["a"],
         comments="",

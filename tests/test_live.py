@@ -105,7 +105,7 @@ async def test_a_push_is_told_for_which_nothing_is_requested(master: Any) -> Non
     await master.finished_build()
     await master.finished_build(branch="feature/x", properties={"branch": ("feature/x", "Change")})
     browser, other = await opened(master), await opened(master, "feature%2Fx")
-    await master.master.data.updates.addChange(
+    await master.add_change(
         revision="c" * 40, author="Ada", comments="Mend it", branch="feature/x", codebase=""
     )
     await master.until(lambda: other.changes, "the change is told")

@@ -48,7 +48,7 @@ async def push(master: Any, revision: str, **more: Any) -> int:
     """Let Buildbot see a revision."""
     given = {"author": "ada", "files": ["a.c"], "comments": "", "branch": "main", **more}
     given.setdefault("repository", REPOSITORY)
-    change_id: int = await master.master.data.updates.addChange(revision=revision, **given)
+    change_id: int = await master.add_change(revision=revision, **given)
     return change_id
 
 

@@ -427,7 +427,7 @@ def forced() -> Any:
 async def test_a_revision_is_where_its_change_is_and_not_where_somebody_forced_it(
     master: Any,
 ) -> None:
-    await master.master.data.updates.addChange(
+    await master.add_change(
         author="eve",
         branch="main",
         revision=REVISION,

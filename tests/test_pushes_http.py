@@ -53,7 +53,7 @@ class Told:
 
     async def push(self, name: str, author: str = "Ada <ada@example.org>", **more: Any) -> None:
         """Push, and wait until all is built."""
-        await self.master.master.data.updates.addChange(
+        await self.master.add_change(
             author=author,
             revision=sha(name),
             branch=more.pop("branch", "main"),

@@ -88,7 +88,7 @@ def farm(collapse: Any = None, canceller: Any = None) -> Any:
 async def push(master: Master, name: str) -> None:
     """Push a revision, of which schedulers hear."""
     before = len(await master.data("buildrequests"))
-    await master.master.data.updates.addChange(
+    await master.add_change(
         author="Ada <ada@example.org>",
         revision=sha(name),
         branch="main",

@@ -46,18 +46,13 @@ SELFSERVE = str(BIN / "selfserve")
 BUILDBOT = str(BIN / "buildbot")
 
 
-class Zygote:
-    """The process that others are forked from, as the one sees it that asks for them."""
+class _Asked:
+    """A process that others are forked from, as the process that asks for them sees it."""
 
     def __init__(self) -> None:
-        ours, its = _pair()
-        command = [sys.executable, "-m", __name__, str(its.fileno())]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(command, pass_fds=[its.fileno()], env=env)
-        its.close()
-        self._socket = ours
+        self._socket, self._its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _LARGEST)
         self._asking = threading.Lock()
-        atexit.register(self.end)
 
     def fork(self, kind: str, fdmap: Mapping[int, int], **how: Any) -> int:
         """Start a process with these descriptors, by their numbers there; return its id.
@@ -65,50 +60,48 @@ class Zygote:
         :param kind: a key of ``KINDS``
         :param how: arguments of that function
         """
-        return _ask(self._socket, self._asking, kind, fdmap, how)
+        numbers = sorted(fdmap)
+        files = array.array("i", [fdmap[number] for number in numbers])
+        message = pickle.dumps((kind, numbers, how))
+        with self._asking:
+            self._socket.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+            (pid,) = _PID.unpack(self._socket.recv(_PID.size))
+        return int(pid)
+
+
+class Zygote(_Asked):
+    """The one of the tests themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        its = self._its
+        command = [sys.executable, "-m", __name__, str(its.fileno())]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(command, pass_fds=[its.fileno()], env=env)
+        its.close()
+        atexit.register(self.end)
 
     def end(self) -> None:
         self._socket.close()
         self._process.wait()
 
 
-class _Own:
-    """A process that a master is the parent of, as that of what is forked from it must be."""
+class _Own(_Asked):
+    """The one of a master: what is forked has the parent of the process that forks it."""
 
     def __init__(self) -> None:
-        self._socket, its = _pair()
-        self._asking = threading.Lock()
+        super().__init__()
         if os.fork() == 0:
             self._socket.close()
-            begin = _serve(its)
+            begin = _serve(self._its)
             os._exit(0) if begin is None else begin()
-
-    def fork(self, kind: str, fdmap: Mapping[int, int], **how: Any) -> int:
-        return _ask(self._socket, self._asking, kind, fdmap, how)
+        self._its.close()
 
 
-def _pair() -> tuple[socket.socket, socket.socket]:
-    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _LARGEST)
-    return pair
+_running: list[_Asked] = []
 
 
-def _ask(
-    ours: socket.socket, lock: threading.Lock, kind: str, fdmap: Mapping[int, int], how: Any
-) -> int:
-    numbers = sorted(fdmap)
-    files = array.array("i", [fdmap[number] for number in numbers])
-    message = pickle.dumps((kind, numbers, how))
-    with lock:
-        ours.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-        (pid,) = _PID.unpack(ours.recv(_PID.size))
-    return int(pid)
-
-
-_running: list[Zygote | _Own] = []
-
-
-def _zygote() -> Zygote | _Own:
+def _zygote() -> _Asked:
     if not _running:
         _running.append(Zygote())
     return _running[0]
@@ -144,8 +137,7 @@ class Popen(subprocess.Popen[Any]):
     """Starts what ``subprocess.Popen`` does; ``selfserve`` and ``buildbot`` are forked."""
 
     def _execute_child(self, args: Any, *more: Any) -> None:
-        command = [os.fsdecode(args)] if isinstance(args, str | bytes | Path) else list(args)
-        kind = {SELFSERVE: "selfserve", BUILDBOT: "buildbot"}.get(os.fsdecode(command[0]))
+        kind = {SELFSERVE: "selfserve", BUILDBOT: "buildbot"}.get(os.fsdecode(args[0]))
         _, _, close_fds, pass_fds, cwd, env, _, _, shell = more[:9]
         plain = close_fds and not pass_fds and not shell
         if kind is None or not plain or not available or _differs(env):
@@ -161,7 +153,7 @@ class Popen(subprocess.Popen[Any]):
         self.pid = _zygote().fork(
             kind,
             files,
-            arguments=[os.fsencode(one) for one in command],
+            arguments=[os.fsencode(one) for one in args],
             cwd=os.fsencode(cwd or Path.cwd()),
             env=dict(os.environb) if env is None else _bytes(env),
             session=session,
@@ -255,8 +247,7 @@ def _buildbot() -> Callable[..., Any]:
     def begin(**how: Any) -> Any:
         _renew(reactor)
         _running[:] = [_Own()]
-        # its type has slots only for what twistd wants
-        vars(reactor)["spawnProcess"] = spawner(reactor, processes._BOOTSTRAP)
+        reactor.spawnProcess = spawner(reactor, processes._BOOTSTRAP)  # type: ignore[attr-defined]
         return _begin(run, **how)
 
     return begin
