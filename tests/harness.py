@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -347,6 +348,17 @@ class Master:
         for one in self.master.workers.workers.values():
             # not paused: a worker that is only starting would take that from the database
             one.canStartBuild = lambda: False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no build start meanwhile; one that was paused before stays so."""
+        before = any("canStartBuild" in vars(one) for one in self.master.workers.workers.values())
+        self.pause()
+        try:
+            yield
+        finally:
+            if not before:
+                self.resume()
 
     def resume(self) -> None:
         for one in self.master.workers.workers.values():

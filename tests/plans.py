@@ -116,9 +116,10 @@ async def ended(
     :param more: ``virtual``, the name of the builder that built it; the rest as for ``add_request``
     """
     virtual = more.pop("virtual", None)
-    request_id = await master.add_request(builder_name, **more)
     db = master.master.db
-    await db.buildrequests.claimBuildRequests([request_id])
+    with master.paused():  # else a builder may claim it first
+        request_id = await master.add_request(builder_name, **more)
+        await db.buildrequests.claimBuildRequests([request_id])
     build_id = None
     if built:
         name = builder_name if virtual is None else virtual
