@@ -49,7 +49,7 @@ class Pipeline:
 
     @cached_property
     def resource(self) -> KleinResource:
-        """Return the resource to mount: its routes take long to compile."""
+        """Return the resource to mount."""
         return routing.resource(ROUTES, self.handle, self._unmatched, self._root, self._begin)
 
     def nothing(self) -> IResource:

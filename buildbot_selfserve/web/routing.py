@@ -60,27 +60,7 @@ def resource(
     :param root: returns our URL path as clients see it
     :param begin: called first with every request
     """
-    routes = list(routes)
-    by_name = {route.name: route for route in routes}
-    app = Klein()
-    app.url_map.converters["default"] = _Segment
-    app.url_map.converters["beside"] = _beside(_words(routes))
-    app.url_map.merge_slashes = False
-    for route in routes:
-        converter = "" if route.path.startswith(_BRANCH) else "beside:"
-        # Klein hands the texts over by name, beside a "request" of its own
-        path = route.path.replace("<", f"<{converter}{_PREFIX}")
-        # by default Klein goes by a function's name, and the last of one name wins
-        app.route(path, methods=[route.method], endpoint=route.name)(_endpoint(route, endpoint))
-
-    def unmatched(request: Any, failure: Failure) -> Any:
-        error = _not_here(request, failure.value)
-        if request.method == b"OPTIONS" and isinstance(error, MethodNotAllowed):
-            return security_headers.answer_options(request, error.allowed)
-        return refuse(request, error)
-
-    app.handle_errors(HTTPException)(unmatched)
-    return _Resource(app, by_name, endpoint, refuse, root, begin)
+    return _Resource(tuple(routes), endpoint, refuse, root, begin)
 
 
 class NotFoundResource(Resource):
@@ -108,6 +88,26 @@ class _Segment(UnicodeConverter):
         return unquote(value)
 
 
+@lru_cache(maxsize=1)
+def _compiled(routes: tuple[Route, ...]) -> Klein:
+    """Return what finds the route of a path, which takes long to make: a process makes it once.
+
+    Bound to a resource, it calls that resource's handlers.
+    """
+    app = Klein()
+    app.url_map.converters["default"] = _Segment
+    app.url_map.converters["beside"] = _beside(_words(routes))
+    app.url_map.merge_slashes = False
+    for route in routes:
+        converter = "" if route.path.startswith(_BRANCH) else "beside:"
+        # Klein hands the texts over by name, beside a "request" of its own
+        path = route.path.replace("<", f"<{converter}{_PREFIX}")
+        # by default Klein goes by a function's name, and the last of one name wins
+        app.route(path, methods=[route.method], endpoint=route.name)(_handler(route))
+    app.handle_errors(HTTPException)(_Resource.unmatched)
+    return app
+
+
 def _words(routes: Iterable[Route]) -> list[str]:
     """Return what stands right behind the name of a branch and ends the path."""
     behind = {route.path.removeprefix(f"{_BRANCH}/") for route in routes}
@@ -128,9 +128,9 @@ def _beside(words: Iterable[str]) -> type[_Segment]:
     return Beside
 
 
-def _endpoint(route: Route, endpoint: Endpoint) -> Callable[..., Any]:
-    def handle(request: Request, **texts: str) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(endpoint(route, request, _in_order(route, texts)))
+def _handler(route: Route) -> Callable[..., Deferred[bytes]]:
+    def handle(resource: _Resource, request: Request, **texts: str) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(resource.endpoint(route, request, _in_order(route, texts)))
 
     return handle
 
@@ -156,17 +156,16 @@ class _Resource(KleinResource):
 
     def __init__(
         self,
-        app: Klein,
-        routes: Mapping[str, Route],
+        routes: tuple[Route, ...],
         endpoint: Endpoint,
         refuse: Refuse,
         root: Callable[[], str],
         begin: Callable[[Request], None],
     ) -> None:
-        super().__init__(app)
-        self._routes = routes
-        self._endpoint = endpoint
-        self._refuse = refuse
+        super().__init__(_compiled(routes).__get__(self, type(self)))
+        self._routes = {route.name: route for route in routes}
+        self.endpoint = endpoint
+        self.refuse = refuse
         self._root = root
         self._begin = begin
         # where a path leads never changes
@@ -180,22 +179,29 @@ class _Resource(KleinResource):
             if request.method == b"POST":
                 request.method = request_body.method_of(request).encode("ascii", "replace")
         except SelfServeError as error:
-            return self._refuse(request, error)
+            return self.refuse(request, error)
         if segments and segments[-1] == "" and "" not in segments[:-1]:
             return self._without_slash(request, segments[:-1])
         if "" in segments[:-1] or segments[-1:] == [""]:
-            return self._refuse(request, _not_here(request, None))
+            return self.refuse(request, _not_here(request, None))
         if request.method in (b"GET", b"HEAD"):
             is_short = len(request.uri) <= LONGEST_REMEMBERED
             found = (self._remembered if is_short else self._found)(tuple(segments))
             if found is not None:
                 route, texts = found
-                return _render(request, self._endpoint(route, request, dict(texts)))
+                return _render(request, self.endpoint(route, request, dict(texts)))
         # Klein fails on names that no host can have, and no route depends on one
         request.getRequestHostname = _any_host
         # Twisted has decoded each segment; encoded again, no character in it is structure
         request.postpath = [quote(text, safe="").encode() for text in segments] or [b""]
         return super().render(request)
+
+    def unmatched(self, request: Any, failure: Failure) -> Any:
+        """Answer a request for which Klein finds no route."""
+        error = _not_here(request, failure.value)
+        if request.method == b"OPTIONS" and isinstance(error, MethodNotAllowed):
+            return security_headers.answer_options(request, error.allowed)
+        return self.refuse(request, error)
 
     def _found(self, segments: tuple[str, ...]) -> tuple[Route, dict[str, str]] | None:
         """Return the route of a GET, and what stands in its path by noun, if there is one."""
