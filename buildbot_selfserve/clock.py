@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from twisted.internet import error
+from twisted.internet import task
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -28,6 +29,11 @@ TOLERANCE = 0.2
 def monotonic(reactor: Any) -> Clock:
     """Return the clock of *reactor*, always the same one."""
     return Clock(reactor)
+
+
+async def next_turn(reactor: Any) -> None:
+    """Return when all else that waits for *reactor* had its turn."""
+    await task.deferLater(monotonic(reactor), 0)
 
 
 @implementer(IReactorTime)
@@ -55,9 +61,9 @@ class Clock:
         self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
     ) -> IDelayedCall:
         """Call *callable* after *delay* seconds."""
+        apart = self._apart()
         call = _Call(self, self.seconds() + delay, lambda: callable(*args, **kw))
-        if delay:
-            self._watch()
+        self._watch(apart)
         return call
 
     def getDelayedCalls(self) -> tuple[IDelayedCall, ...]:
@@ -75,16 +81,17 @@ class Clock:
         """Take *call* from what is planned."""
         self._calls.discard(call)
 
-    def _watch(self) -> None:
+    def _watch(self, apart: float) -> None:
         with self._lock:
             if not self._is_watched:
                 self._is_watched = True
-                watch = threading.Thread(target=self._look, name="selfserve-clock", daemon=True)
-                watch.start()
+                # a thread may begin late: it is told how far the clocks were apart before
+                threading.Thread(
+                    target=self._look, args=(apart,), name="selfserve-clock", daemon=True
+                ).start()
 
-    def _look(self) -> None:
+    def _look(self, apart: float) -> None:
         pause = threading.Event()
-        apart = self._apart()
         while True:
             pause.wait(LOOK_INTERVAL)
             now = self._apart()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -60,6 +61,33 @@ async def test_a_timer_comes_in_time(wall: WallClock, jump: float) -> None:
     assert 1.4 < time.monotonic() - begun < 1.5 + 2 * clock.LOOK_INTERVAL
     assert putting_off.active()
     putting_off.cancel()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_turn_comes_in_time(wall: WallClock) -> None:
+    begun = time.monotonic()
+    turn = defer.ensureDeferred(clock.next_turn(reactor))
+    wall.offset = min(JUMPS)
+    await turn
+    assert time.monotonic() - begun < -min(JUMPS) / 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_jump_is_seen_though_the_thread_begins_late(
+    wall: WallClock, monkeypatch: Any
+) -> None:
+    class Late(threading.Thread):
+        def run(self) -> None:
+            time.sleep(0.5)
+            super().run()
+
+    monkeypatch.setattr(threading, "Thread", Late)
+    ours = clock.Clock(reactor)
+    begun = time.monotonic()
+    waiting = task.deferLater(ours, 1)
+    wall.offset = min(JUMPS)
+    await waiting
+    assert time.monotonic() - begun < -min(JUMPS) / 2
 
 
 @pytest_twisted.ensureDeferred

@@ -21,12 +21,12 @@ from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
 from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
-from twisted.internet import task
 
 from buildbot_selfserve.auth import authorization
 from buildbot_selfserve.auth import custom_code
 from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.auth.authorization import Action
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.errors import Forbidden
@@ -226,7 +226,7 @@ class _Preview:
         each = {}
         for number, name in enumerate(names):
             if number % BATCH == 0:
-                await task.deferLater(self._master.reactor, 0)  # others have their turn
+                await next_turn(self._master.reactor)
             each[name] = await self._of_builder(name)
         return _of_each(each)
 

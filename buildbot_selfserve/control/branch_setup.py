@@ -18,11 +18,10 @@ from buildbot.schedulers.timed import NightlyBase
 from buildbot.schedulers.timed import NightlyTriggerable
 from buildbot.schedulers.timed import Timed
 from buildbot.steps.trigger import Trigger
-from twisted.internet import task
 from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
-from buildbot_selfserve.clock import monotonic
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control.changes import log_failed_filter
 from buildbot_selfserve.control.model_changes import InventedChange
 from buildbot_selfserve.control.model_changes import model_changes
@@ -54,13 +53,13 @@ class Pause:
     """Lets the reactor have its turn in work that takes long."""
 
     def __init__(self, reactor: Any) -> None:
-        self._clock = monotonic(reactor)
+        self._reactor = reactor
         self._begun = time.perf_counter()
 
     async def if_due(self) -> None:
         """Return after the reactor had its turn, if it has had none for long enough."""
         if time.perf_counter() - self._begun > LONGEST_TURN:
-            await task.deferLater(self._clock, 0)
+            await next_turn(self._reactor)
             self._begun = time.perf_counter()
 
 

@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet import task
 
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import change_holds
 from buildbot_selfserve.control import changes
@@ -124,7 +124,7 @@ class _Execution:
         for batch in _batches(self._left(lacking)):
             self._order.check_running()
             await self._insert(batch)
-            await task.deferLater(self._master.reactor, 0)  # others have their turn
+            await next_turn(self._master.reactor)
         states = await current_state.request_states(self._master, self._request_ids)
         states |= await current_state.requests_of(self._master, self._there.values())
         return effects.created(

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet import task
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control import request_places
 from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.errors import Unavailable
@@ -313,7 +313,7 @@ class Holds:
         found: dict[str, tuple[str, ...]] = {}
         for number, name in enumerate(list(self._master.botmaster.builders)):
             if number % BATCH == 0:
-                await task.deferLater(self._master.reactor, 0)  # others have their turn
+                await next_turn(self._master.reactor)
             its = virtual_builder_names.names(self._master, name, {})
             found |= {name: its} if its else {}
         return found

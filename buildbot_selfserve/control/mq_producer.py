@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from buildbot.data.resultspec import Filter
 from buildbot.data.resultspec import ResultSpec
 from buildbot.db.model import Model
-from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.model import SCHEDULER
 
 #: So many events are sent before the reactor has its turn: each takes some 50 microseconds.
@@ -82,7 +82,7 @@ async def _in_batches(master: Any, rows: Iterable[Row]) -> Any:
     for number, row in enumerate(rows, 1):
         yield row
         if number % BATCH == 0:
-            await task.deferLater(master.reactor, 0)
+            await next_turn(master.reactor)
 
 
 async def _request_models(master: Any, request_ids: Sequence[int]) -> list[Any]:

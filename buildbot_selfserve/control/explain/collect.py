@@ -21,9 +21,9 @@ from buildbot.process.builder import enforceChosenWorker
 from buildbot.process.workerforbuilder import States
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.internet import defer
-from twisted.internet import task
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.model import LiveBuild
@@ -77,7 +77,7 @@ class MasterStates:
             if state is not None:
                 break
             busy += time.monotonic() - begun
-            await task.deferLater(self._master.reactor, 0)
+            await next_turn(self._master.reactor)
         state = state._replace(builders={}, holds=self._holds.now)
         self._pickled = _pickled((self._configured.pickled, state))
         now = time.monotonic()

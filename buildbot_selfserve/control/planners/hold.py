@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from twisted.internet import task
-
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control import held_requests
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
@@ -110,7 +109,7 @@ async def _require_rights(ctx: PlanContext, selection: Selection) -> None:
     denied = []
     for number, name in enumerate(sorted(names - selection.excluded)):
         if number % BATCH == 0:
-            await task.deferLater(ctx.master.reactor, 0)  # others have their turn
+            await next_turn(ctx.master.reactor)
         if not await ctx.rights.may(Builder(0, name)):
             denied.append(name)
     if denied:
