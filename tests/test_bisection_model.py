@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from benchmarks import bisections
 from benchmarks.bisections import Simulated
 from benchmarks.bisections import bisect
 from buildbot_selfserve.model.bisection import MOST_TRIES
+from buildbot_selfserve.model.bisection import SURE
 from buildbot_selfserve.model.bisection import Evidence
 from buildbot_selfserve.model.bisection import decide
 
@@ -28,7 +30,23 @@ def most_builds(size: int, confirm: int) -> int:
     return math.ceil(math.log2(max(1, size))) + 2 + 2 * confirm
 
 
-@pytest.mark.parametrize("confirm", [0, 1, 2])
+class Flaking(Simulated):
+    """A line in which the first builds of some revisions say the opposite.
+
+    :ivar liars: how many do, by the numbers of their revisions
+    """
+
+    liars: dict[int, int] = {}
+
+    def build(self, number: int) -> None:
+        truth = self.culprit
+        if self.line[number].own < self.liars.get(number, 0):
+            self.culprit = 0 if number < truth else self.size + 2
+        super().build(number)
+        self.culprit = truth
+
+
+@pytest.mark.parametrize("confirm", [0, 1, 2, 3])
 def test_every_small_range_has_its_culprit(confirm: int) -> None:
     for size, culprit in SMALL:
         simulated = Simulated(size, culprit)
@@ -37,12 +55,14 @@ def test_every_small_range_has_its_culprit(confirm: int) -> None:
         assert simulated.built <= most_builds(size, confirm)
 
 
-def test_every_culprit_of_longer_ranges_is_found_in_time() -> None:
+@pytest.mark.parametrize("confirm", [1, 2])
+def test_every_culprit_of_longer_ranges_is_found_in_time(confirm: int) -> None:
     for size in (12, 31, 32, 33, 60, 64, 100):
         for culprit in range(1, size + 2):
             simulated = Simulated(size, culprit)
-            assert bisect(simulated, 1).culprit == culprit
-            assert simulated.built <= most_builds(size, 1)
+            first = decide(simulated.line, confirm).left_steps
+            assert bisect(simulated, confirm).culprit == culprit
+            assert simulated.built <= first <= most_builds(size, confirm)
 
 
 def test_two_known_neighbours_need_no_build() -> None:
@@ -88,7 +108,8 @@ def test_what_is_known_is_never_asked_again(
     simulated = Simulated(size, culprit, line=line)
     decision = bisect(simulated, confirm)
     assert (decision.end, decision.culprit) == ("found", culprit)
-    assert simulated.built <= math.ceil(math.log2(gap + 1)) + 2 * confirm
+    more = 0 if confirm < SURE else 2
+    assert simulated.built <= math.ceil(math.log2(gap + 1)) + 2 * confirm + more
     if all(tested) and not confirm:
         assert simulated.built == 0
 
@@ -219,11 +240,58 @@ def test_the_newest_place_where_it_broke_is_looked_for() -> None:
     assert bisect(Simulated(5, 5, line=line), 0).culprit == 5
 
 
+@pytest.mark.parametrize("size", [5, 12, 13, 31])
+def test_who_wants_to_be_sure_is_not_misled_by_one_revision(size: int) -> None:
+    for culprit, liar in itertools.product(range(1, size + 2), range(1, size + 1)):
+        simulated = Flaking(size, culprit)
+        simulated.liars = {liar: SURE + 1}
+        assert bisect(simulated, SURE).culprit in (culprit, None)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_where_one_build_less_is_promised_it_is_wrong_by_two_at_most(size: int) -> None:
+    for culprit, liar in itertools.product(range(1, size + 2), range(1, size + 1)):
+        simulated = Flaking(size, culprit)
+        simulated.liars = {liar: SURE + 1}
+        found = bisect(simulated, SURE).culprit
+        assert found is None or abs(found - culprit) <= 2
+
+
+def test_one_flake_of_many_builds_costs_builds_not_the_answer() -> None:
+    held = Evidence(passes=4), Evidence(failures=4)
+    for edge in (0, 1):
+        line = list(held)
+        line[edge] = replace(held[edge], passes=3 - 2 * edge, failures=1 + 2 * edge)
+        assert decide(line, SURE).request == (edge,)
+        line[edge] = replace(held[edge], passes=5 - 4 * edge, failures=1 + 4 * edge)
+        assert decide(line, SURE).end == "found"
+        # two are too many, and so is one of as few builds as were asked for
+        line[edge] = replace(held[edge], passes=5 - 3 * edge, failures=2 + 3 * edge, own=7)
+        assert decide(line, SURE).end == "flaky"
+        line[edge] = replace(held[edge], passes=2 - edge, failures=1 + edge, own=3)
+        assert decide(line, SURE).end == "flaky"
+
+
+def test_what_cannot_be_built_once_more_has_held_as_was_asked() -> None:
+    line = [Evidence(passes=3, own_voids=MOST_TRIES), Evidence(failures=3)]
+    assert decide(line, SURE).request == (1,)
+    line[1] = Evidence(failures=4)
+    assert decide(line, SURE).end == "found"
+    line[0] = Evidence(passes=2, own_voids=MOST_TRIES)
+    assert decide(line, SURE).end == "insufficient_data"
+
+
 def test_a_week_has_no_wrong_culprit() -> None:
-    week = bisections.week(confirm=2)
+    week, plain = bisections.week(confirm=2), bisections.plain_week()
     assert week.ends["wrong"] == 0
     assert week.ends["found"] > 425
-    assert week.builds < 2 * bisections.plain_week().builds
+    # the edges are confirmed six times, and some of these builds have no result
+    assert week.builds < plain.builds + 6.5 * 500
+
+
+@pytest.mark.heavy
+def test_a_year_has_no_wrong_culprit() -> None:
+    assert bisections.week(confirm=2, number=20_000).ends["wrong"] == 0
 
 
 def test_the_table_of_a_week(capsys: Any) -> None:

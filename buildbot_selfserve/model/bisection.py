@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
 BisectionEnd = Literal["found", "flaky", "range_only", "insufficient_data", "cancelled", "failed"]
@@ -17,6 +18,8 @@ BisectionEnd = Literal["found", "flaky", "range_only", "insufficient_data", "can
 MOST_TRIES = 3
 #: So many revisions whose own rebuild contradicted what was known before, and no more is built.
 MOST_FLAKY = 3
+#: From so many confirmations on, the user wants to be sure.
+SURE = 2
 #: Of what is left, the share that something others have open must leave at most to be waited for.
 WORTH_WAITING = 2 / 3
 
@@ -101,10 +104,16 @@ def decide(line: Sequence[Evidence], confirm: int = 1, concurrency: int = 2) -> 
     The search has one request of its own open at a time: a second one would be for nothing half
     of the time. The two edges are confirmed at the same time.
 
+    If each build says the opposite with a chance of p, a search of s steps ends at a wrong edge
+    about s * p times, and names it if all confirmations flake, too: s * p ** (1 + confirm) in all.
+    Only more builds of the edges can tell. So from :data:`SURE` confirmations on, these are built
+    once more.
+
     :param line: what is known of each revision, from the good one to the bad one
-    :param confirm: so many more builds of both edges must say the same before the end
+    :param confirm: so many more builds of both edges, at least, must say the same before the end
     :param concurrency: so many of its own requests may wait or run
     """
+    line = [_believed(one, confirm) for one in line]
     low, high = edges(line)
     contradiction = _contradiction(line, low, high)
     if contradiction is not None:
@@ -119,6 +128,18 @@ def decide(line: Sequence[Evidence], confirm: int = 1, concurrency: int = 2) -> 
 
 
 _FLAKY = "the same revision passes and fails, so that no edge can be told"
+
+
+def _believed(one: Evidence, confirm: int) -> Evidence:
+    """Return what to believe of a revision that was built more often than was asked for.
+
+    Where as many results as were asked for agree, a single one that does not is taken for a flake:
+    it takes one of them away.
+    """
+    fewer, more = sorted((one.passes, one.failures))
+    if confirm < SURE or fewer != 1 or more <= confirm:
+        return one
+    return replace(one, passes=one.passes - 1, failures=one.failures - 1)
 
 
 def edges(line: Sequence[Evidence]) -> tuple[int, int]:
@@ -156,7 +177,7 @@ def _search(
     :param left: those between the edges that can still tell something
     """
     drop = tuple(i for i, one in enumerate(line) if one.own_open and i not in left)
-    steps = math.ceil(math.log2(len(left) + 1)) + 2 * confirm
+    steps = math.ceil(math.log2(len(left) + 1)) + 2 * confirm + _more(len(line) - 2, confirm)
     waits = Decision(low, high, drop=drop, left_steps=steps)
     open_ones = [i for i in left if line[i].is_open]
     gap = max(_gaps(left, open_ones), key=len)
@@ -179,14 +200,33 @@ def _gaps(left: Sequence[int], dividers: Sequence[int]) -> list[list[int]]:
     return gaps
 
 
+def _more(size: int, confirm: int) -> int:
+    """Return how many of the edges of *size* candidates are built more often than was asked for.
+
+    The search takes ``ceil(log2(size + 1))`` builds, and ``ceil(log2(size)) + 2`` are promised.
+    """
+    is_power_of_two = size > 0 and not size & (size - 1)
+    return 0 if confirm < SURE else 1 if is_power_of_two else 2
+
+
+def _wanted(line: Sequence[Evidence], low: int, high: int, confirm: int) -> dict[int, int]:
+    """Return how many results each edge must have."""
+    older = next((i for i in range(low - 1, 0, -1) if line[i].passed), 0)
+    newer = next((i for i in range(high + 1, len(line) - 1) if line[i].failed), len(line) - 1)
+    # the edge first that more depends on: if it is wrong, the culprit is somewhere before, or after
+    ordered = (low, high) if low - older >= newer - high else (high, low)
+    more = [i for i in ordered[: _more(len(line) - 2, confirm)] if line[i].own_voids < MOST_TRIES]
+    return {i: 1 + confirm + (i in more) for i in ordered}
+
+
 def _confirm(
     line: Sequence[Evidence], low: int, high: int, confirm: int, concurrency: int
 ) -> Decision:
     """Return which edge to build again, or the end when both have held."""
-    wanted = 1 + confirm
+    wanted = _wanted(line, low, high, confirm)
     missing = {
-        low: max(0, wanted - line[low].passes),
-        high: max(0, wanted - line[high].failures),
+        low: max(0, wanted[low] - line[low].passes),
+        high: max(0, wanted[high] - line[high].failures),
     }
     lacking = [i for i in (low, high) if missing[i]]
     drop = tuple(i for i, one in enumerate(line) if one.own_open and i not in lacking)
