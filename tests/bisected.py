@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from buildbot.process.buildstep import BuildStep
+from twisted.internet import defer
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.journal import store
@@ -47,6 +50,37 @@ class Judge(BuildStep):
         before = Judge.built.count(number)
         Judge.built.append(number)
         return Judge.results(number, before)
+
+
+class Held(Judge):
+    """Ends when a test says so, if that wants to hold it.
+
+    :ivar begun: the build that is held has begun
+    :ivar ends: lets it end
+    """
+
+    begun: defer.Deferred[None] = defer.succeed(None)
+    ends: defer.Deferred[None] = defer.succeed(None)
+
+    #: so many builds are not held
+    free = 0
+
+    @staticmethod
+    @contextlib.contextmanager
+    def one(free: int = 0) -> Iterator[None]:
+        """Hold a build until the end, the first one after so many that are free."""
+        Held.begun, Held.ends, Held.free = defer.Deferred(), defer.Deferred(), free
+        try:
+            yield
+        finally:
+            Held.begun = defer.succeed(None)
+            Held.ends.callback(None)
+
+    async def run(self) -> int:
+        if not Held.begun.called and len(Judge.built) == Held.free:
+            Held.begun.callback(None)
+            await Held.ends
+        return await super().run()
 
 
 class Checkout(BuildStep):
@@ -97,6 +131,14 @@ def judged(name: str = "judged", **selfserve: Any) -> Config:
     return made
 
 
+def with_held_builds(name: str = "judged") -> Config:
+    """Return the same with builds that a test can hold."""
+    made = judged(name)
+    for one in made["builders"]:
+        one.factory = util.BuildFactory([Held()])
+    return made
+
+
 def renamed() -> Config:
     """Return the same, with another name for the builder."""
     return judged("renamed")
@@ -128,6 +170,11 @@ async def pushed(master: Master, count: int, builder: str = "judged") -> None:
     for number in (0, count - 1):
         await master.finished_build(builder, revision=revision(number))
     Judge.built.clear()
+
+
+async def all_built(master: Master) -> bool:
+    """Whether no build runs."""
+    return all(one["complete"] for one in await master.data("builds"))
 
 
 async def begin(master: Master, builder: str = "judged", **fields: Any) -> Any:

@@ -14,6 +14,7 @@ from buildbot.plugins import util
 from lxml import html
 from twisted.internet import defer
 
+from buildbot_selfserve.control.planners import backfill as backfill_planner
 from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
@@ -24,6 +25,14 @@ from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import plan_to_json
+from tests import bisected
+from tests import test_gone_masters as gone
+from tests.bisected import Held
+from tests.bisected import Judge
+from tests.bisected import all_built
+from tests.bisected import broken_from
+from tests.bisected import jobs
+from tests.bisected import with_held_builds
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Config
@@ -227,6 +236,76 @@ async def test_few_wait_at_a_time_and_each_revision_is_built(master: Master) -> 
     assert body["msg"] == "6 builds requested"
     assert sorted(one["revision"] for one in body["requests"]) == sorted(seen)
     assert master.errors == []
+
+
+@with_master()
+@pytest_twisted.ensureDeferred
+async def test_what_another_master_has_claimed_and_never_builds_is_built(master: Master) -> None:
+    await pushed(master, "abcdefg", "a", "g")
+    other = await gone.another(master)
+    receipt = await backfill(master, order="halving")
+    claimed = created(receipt)
+    for request_id in claimed:
+        await gone.builds(master, other, request_id)
+    master.resume()
+    await gone.dies(master, other)
+    jobs().ongoing.look()
+    assert (await over(master, receipt["job_id"]))["msg"] == "5 builds requested"
+    for request_id in claimed:
+        assert (await master.data("buildrequests", request_id))["results"] == SUCCESS
+
+
+def without_linux() -> Config:
+    made = farm()()
+    made["builders"] = [one for one in made["builders"] if one.name != "linux"]
+    made["schedulers"][0].builderNames.remove("linux")
+    return made
+
+
+@pytest.mark.parametrize("waiting", [2, 3])
+@with_master()
+@pytest_twisted.ensureDeferred
+async def test_a_builder_that_is_gone_ends_it(
+    master: Master, monkeypatch: Any, waiting: int
+) -> None:
+    await pushed(master, "abcde", "a", "e")
+    receipt = await backfill(master, order="halving")
+    monkeypatch.setattr(backfill_planner, "AT_ONCE", waiting)
+    jobs().ongoing.look()
+
+    async def all_wait() -> bool:
+        requests = await master.data("buildrequests")
+        return sum(not one["complete"] for one in requests) == waiting
+
+    await master.until(all_wait, "so many wait")
+    await master.reconfig(without_linux)
+    body = await over(master, receipt["job_id"])
+    assert (body["errors"], body["msg"]) == (True, "Builder linux is no longer configured")
+    assert all(one["complete"] for one in await master.data("buildrequests"))
+
+
+@pytest.mark.parametrize("master", [with_held_builds], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_builder_that_is_renamed_while_it_builds_ends_it(master: Master) -> None:
+    broken_from(3)
+    await bisected.pushed(master, 5)
+    with Held.one(free=2):
+        receipt = await backfill(master, order="halving", builder_name="judged")
+        await Held.begun  # the last one
+        await master.reconfig(lambda: with_held_builds("renamed"))
+        body = await over(master, receipt["job_id"])
+    assert (body["errors"], body["msg"]) == (True, "Builder judged is no longer configured")
+    await master.until(lambda: all_built(master), "the last one has ended")
+    assert sorted(Judge.built) == [1, 2, 3]
+
+
+async def over(master: Master, job_id: int) -> Any:
+    """Wait until a job request has ended; return what the journal says of it."""
+
+    async def check() -> Any:
+        return (await master.get(f"/self-serve/jobs/{job_id}")).json["complete_data"]
+
+    return (await master.until(check, "it ends"))["body"]
 
 
 @with_master()

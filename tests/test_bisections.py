@@ -13,9 +13,12 @@ from twisted.internet import defer
 from buildbot_selfserve.jobs import ongoing
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Limits
+from tests import test_gone_masters as gone
 from tests.bisected import HERE
 from tests.bisected import Checkout
+from tests.bisected import Held
 from tests.bisected import Judge
+from tests.bisected import all_built
 from tests.bisected import begin
 from tests.bisected import bisected
 from tests.bisected import bisection
@@ -27,6 +30,7 @@ from tests.bisected import judged
 from tests.bisected import pushed
 from tests.bisected import renamed
 from tests.bisected import revision
+from tests.bisected import with_held_builds
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Master
@@ -81,6 +85,45 @@ async def test_who_asks_twice_joins_the_first(master: Master) -> None:
     # each result served both
     assert sorted(Judge.built.count(edge) for edge in (2, 3)) == [3, 4]
     assert len(Judge.built) <= 3 + 2 * 2 + 1
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_two_that_share_revisions_build_them_once(master: Master) -> None:
+    broken_from(5)
+    await pushed(master, 12)
+    await master.finished_build("judged", revision=revision(9))
+    Judge.built.clear()
+    master.pause()
+    first = await begin(master, good=revision(0), revision=revision(11))
+    second = await begin(master, good=revision(0), revision=revision(9))
+    assert first["job_id"] != second["job_id"]
+    # the second waits for what the first has requested, in the middle of both
+    assert (len(first["requests"]), second["requests"]) == (1, [])
+    master.resume()
+    for one in (first, second):
+        found = await ended(master, one["job_id"])
+        assert (found["status"], found["culprit"]["revision"]) == ("found", revision(5))
+    assert {Judge.built.count(number) for number in Judge.built} <= {1, 2}
+    assert {number for number in Judge.built if Judge.built.count(number) > 1} <= {4, 5}
+    assert all(one["complete"] for one in await master.data("buildrequests"))
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_one_goes_on_when_the_other_that_it_waits_for_is_stopped(master: Master) -> None:
+    broken_from(5)
+    await pushed(master, 12)
+    master.pause()
+    first = await begin(master)
+    second = await begin(master, confirm="2")
+    assert second["requests"] == []
+    await master.request("DELETE", f"{HERE}/{first['job_id']}", user=USER)
+    assert (await bisection(master, first["job_id"]))["status"] == "cancelled"
+    master.resume()
+    found = await ended(master, second["job_id"])
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(5))
+    assert len(Judge.built) == found["builds"] <= 4 + 2 + 4
 
 
 @pytest.mark.parametrize("master", [lambda: judged(max_bisections=1)], indirect=True)
@@ -257,6 +300,26 @@ async def test_a_builder_that_is_renamed_ends_it(master: Master) -> None:
     assert job["status"] == "failed"
 
 
+@pytest.mark.parametrize("master", [with_held_builds], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_builder_that_is_renamed_while_it_builds_ends_it(master: Master) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    with Held.one():
+        receipt = await begin(master)
+        await Held.begun
+        await master.reconfig(lambda: with_held_builds("renamed"))
+        found = await ended(master, receipt["job_id"])
+    assert (found["status"], found["msg"]) == ("failed", "Builder judged is no longer configured")
+    # what runs ends by itself, and nothing follows. Buildbot forgets the request of that build
+    await master.until(lambda: all_built(master), "it has ended")
+    assert len(Judge.built) == 1
+    # under its new name it can be bisected
+    for number in (0, 5):
+        await master.finished_build("renamed", revision=revision(number))
+    assert (await bisected(master, "renamed"))["culprit"]["revision"] == revision(3)
+
+
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_a_plan_says_what_would_be_built_first(master: Master) -> None:
@@ -361,6 +424,81 @@ async def test_another_life_of_the_master_goes_on_with_it(master: Master) -> Non
     found = await ended(master, receipt["job_id"])
     assert (found["status"], found["culprit"]["revision"]) == ("found", revision(7))
     assert len(Judge.built) == found["builds"] <= 6 + 2
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_another_master_has_claimed_and_never_builds_is_built_again(
+    master: Master,
+) -> None:
+    broken_from(7)
+    await pushed(master, 12)
+    master.pause()
+    other = await gone.another(master)
+    receipt = await begin(master)
+    (request,) = receipt["requests"]
+    await gone.builds(master, other, request["request_id"])
+    master.resume()
+    # as long as it lives, it may end its build
+    jobs().ongoing.look()
+    await master.until(lambda: not any_woken(), "it has looked")
+    assert len((await bisection(master, receipt["job_id"]))["tested"]) == 3
+    await gone.dies(master, other)
+    jobs().ongoing.look()
+    found = await ended(master, receipt["job_id"])
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(7))
+    # by the request that was there
+    assert len(Judge.built) == found["builds"] <= 6 + 2
+    assert (await master.completed(request["request_id"]))["claimed_by_masterid"] != other
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_another_master_gives_up_without_a_word_is_built(
+    master: Master, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(ongoing, "INTERVAL", 0.2)
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+    (request,) = receipt["requests"]
+    other = await gone.another(master)
+    build_id = await gone.builds(master, other, request["request_id"])
+    master.resume()
+    distributor = master.master.botmaster.brd
+    await master.until(lambda: not distributor.active, "builders have looked for work")
+    # as a master does that starts again after it was killed
+    db = master.master.db
+    await db.builds.finishBuild(build_id, RETRY)
+    await db.buildrequests._unclaim_buildrequests_for_master([request["request_id"]], other)
+    assert (await ended(master, receipt["job_id"]))["status"] == "found"
+
+
+@pytest.mark.parametrize("number", [5, 6])
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_what_others_wait_for_in_vain_is_not_waited_for(master: Master, number: int) -> None:
+    broken_from(6)
+    await pushed(master, 12)
+    master.pause()
+    other = await gone.another(master)
+    request_id = await master.add_request("judged", revision=revision(number))
+    await gone.builds(master, other, request_id)
+    receipt = await begin(master)
+    assert receipt["requests"] == []
+    master.resume()
+    await gone.dies(master, other)
+    jobs().ongoing.look()
+    found = await ended(master, receipt["job_id"])
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(6))
+    # it is somebody else's
+    assert not (await master.data("buildrequests", request_id))["complete"]
+
+
+def any_woken() -> bool:
+    """Whether a bisection is about to look again."""
+    return any(one.woken for one in jobs().ongoing._followed.values())
 
 
 @on_judged

@@ -55,14 +55,19 @@ async def dies(master: Any, other: int) -> None:
 
 async def built_by(master: Any, other: int, state: str = "running") -> tuple[int, int]:
     """Let the other master build a request; return the ids of the request and of its build."""
-    db = master.master.db
     master.pause()
     request_id = await master.add_request()
+    return request_id, await builds(master, other, request_id, state)
+
+
+async def builds(master: Any, other: int, request_id: int, state: str = "running") -> int:
+    """Let the other master build this request; return the id of the build."""
+    db = master.master.db
     claimed_at = int(time.time()) - SILENT
     await db.buildrequests._claim_buildrequests_for_master([request_id], claimed_at, other)
-    builder_id = await master.master.data.updates.findBuilderId("fast")
+    builder_id = (await db.buildrequests.getBuildRequest(request_id)).builderid
     build_id, _ = await db.builds.addBuild(builder_id, request_id, None, other, state)
-    return request_id, build_id
+    return int(build_id)
 
 
 @pytest.mark.parametrize("path", ["request/{}", f"rev/{REVISION}"])

@@ -50,13 +50,13 @@ def master(folder: Path, router: str, db_url: str, more: str) -> ProcessMaster:
 
 @contextlib.contextmanager
 def running(
-    folders: tuple[Path, Path], router: str, db_url: str, back: str = ""
+    folders: tuple[Path, Path], router: str, db_url: str, back: str = "", front: str = ""
 ) -> Iterator[tuple[ProcessMaster, ProcessMaster]]:
     """Run the front and the back; yield them when each hears what the other says.
 
-    :param back: what stands at the end of the master.cfg of the back, too
+    :param back: what stands at the end of the master.cfg of the back, too; *front* likewise
     """
-    the_front = master(folders[0], router, db_url, FRONT)
+    the_front = master(folders[0], router, db_url, FRONT + front)
     the_back = master(folders[1], router, db_url, BACK + back)
     with contextlib.ExitStack() as stack:
         for one in (the_back, the_front):

@@ -18,6 +18,7 @@ from buildbot.db.model import Model
 from buildbot.process.results import worst_status
 
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control import gone_masters
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import SUCCESS
@@ -87,7 +88,7 @@ def _complete_unclaimed(
     )
     try:
         with connection.begin():
-            _give_up_claims(connection, request_ids)
+            gone_masters.give_up_claims(connection, request_ids)
             found = {row.id: row.buildsetid for row in connection.execute(pending)}
             if found:
                 claims = [
@@ -106,13 +107,6 @@ def _complete_unclaimed(
         if len(request_ids) == 1:
             return {}
     return _one_by_one(connection, request_ids, master_id, now, begun)
-
-
-def _give_up_claims(connection: sa.Connection, request_ids: Sequence[int]) -> None:
-    query = sa.select(_claims.c.brid).where(current_state.claimed_by_nobody(request_ids))
-    left = connection.execute(query).scalars().all()
-    if left:  # a DELETE that finds nothing locks all the same, in some databases
-        connection.execute(_claims.delete().where(current_state.claimed_by_nobody(left)))
 
 
 def _one_by_one(

@@ -1,9 +1,17 @@
-"""Finds out which masters of this database have stopped or died."""
+"""Finds out which masters of this database have stopped or died, and gives up their claims."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
+
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.control import current_state
+
+_claims = Model.buildrequest_claims
 
 
 class GoneMasters:
@@ -33,3 +41,25 @@ class GoneMasters:
         }
         self._since = {one: self._since.get(one, now) for one in idle}
         return {one[0] for one, since in self._since.items() if now - since >= seconds}
+
+
+async def let_others_build(master: Any, request_ids: Sequence[int]) -> None:
+    """Let living masters build those of some requests that gone ones keep claimed.
+
+    Buildbot means to do that when it marks a master as gone, but gives up claims of the master
+    that does so (unclaimBuildRequests in buildbot/db/buildrequests.py). Nobody is told.
+    """
+
+    def write(connection: sa.Connection) -> None:
+        with connection.begin():
+            give_up_claims(connection, request_ids)
+
+    await master.db.pool.do(write)
+
+
+def give_up_claims(connection: sa.Connection, request_ids: Sequence[int]) -> None:
+    """Give up the claims of gone masters on some requests."""
+    query = sa.select(_claims.c.brid).where(current_state.claimed_by_nobody(request_ids))
+    left = connection.execute(query).scalars().all()
+    if left:  # a DELETE that finds nothing locks all the same, in some databases
+        connection.execute(_claims.delete().where(current_state.claimed_by_nobody(left)))

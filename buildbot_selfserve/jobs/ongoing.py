@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.execute import execute
+from buildbot_selfserve.control.gone_masters import let_others_build
 from buildbot_selfserve.control.planners import backfill
 from buildbot_selfserve.control.planners import bisect
 from buildbot_selfserve.control.planners.context import PlanContext
@@ -102,7 +103,7 @@ class _Followed:
         self.job = job
         self.woken = False
         self.failures = 0
-        #: a step may have been cut short, here or elsewhere
+        #: a step may have been cut short, here or elsewhere, or an event was lost
         self.is_doubtful = True
         #: since when it cannot go on, in monotonic seconds
         self.refused_since: float | None = None
@@ -130,7 +131,7 @@ class _Followed:
             try:
                 await waiter
             except defer.TimeoutError:
-                pass
+                self.is_doubtful = True
             finally:
                 self._waiter = None
         self.woken = False
@@ -325,12 +326,20 @@ class OngoingJobs:
         return step.end is None
 
     async def _make_known(self, one: _Followed) -> None:
-        """Let builders look for what a step before this one may have made and not told of."""
-        if one.is_doubtful:
-            since = one.job.when - current_state.SET_BACK
-            made = await current_state.made_by(self._master, one.job.job_id, since)
+        """Let builders look for requests that wait without their knowing.
+
+        A step before this one may have made them and not told of them, or another master may have
+        given them up, or have claimed them and be gone.
+        """
+        since = one.job.when - current_state.SET_BACK
+        made = await current_state.made_by(self._master, one.job.job_id, since)
+        kept = [state.request_id for state in made.values() if state.abandoned]
+        if kept:
+            await let_others_build(self._master, kept)
+            made = {**made, **await current_state.request_states(self._master, kept)}
+        if kept or one.is_doubtful:
             await make_known(self._master, made)
-            one.is_doubtful = False
+        one.is_doubtful = False
 
     async def _may_come_back(self, one: _Followed, error: SelfServeError) -> bool:
         """Whether what is refused now may be possible when another master has started again."""

@@ -21,6 +21,7 @@ from buildbot_selfserve.control.planners.context import requested_by
 from buildbot_selfserve.control.planners.originals import Original
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.own_requests import ending_pending
+from buildbot_selfserve.control.planners.own_requests import is_open
 from buildbot_selfserve.control.planners.own_requests import made_by
 from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
@@ -235,18 +236,20 @@ async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
         for number, count in _lacking(found, spec["times"]).items()
         if asked[found.candidates[number].text] < spec["most"].get(found.candidates[number].text, 0)
     }
-    going_on = sum(not one.complete for one in own)
+    going_on = sum(map(is_open, own))
     buildsets: list[NewBuildset] = []
     end = None
     if any(one.complete and one.results == CANCELLED for one in own):
         end = f"{len(own)} {plural(len(own), 'build')} requested; stopped, as one was cancelled"
-    elif lacking:
+    elif lacking or going_on:
+        asked_of = Builder(spec["requested_builder_id"], spec["buildername"])
+        await require_configured(ctx.master, asked_of)  # else what waits would do so for ever
         builder = Builder(spec["builder_id"], spec["buildername"])
         room = AT_ONCE - going_on
         buildsets = await _next(ctx, found, lacking, room, builder, spec["priority"])
-        if room > 0 and not buildsets:
+        if lacking and room > 0 and not buildsets:
             raise Refused(f"Builder {builder.name} is no longer configured")
-    elif not going_on:
+    else:
         end = f"{len(own)} {plural(len(own), 'build')} requested"
     first_number = max(made, default=-1) + 1
     return _step_of(

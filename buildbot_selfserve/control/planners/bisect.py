@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.planners.backfill import RangeBuilder
 from buildbot_selfserve.control.planners.cancel import endings_of
@@ -19,6 +21,7 @@ from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
 from buildbot_selfserve.control.planners.new_builds import GIVEN
 from buildbot_selfserve.control.planners.own_requests import ending_pending
+from buildbot_selfserve.control.planners.own_requests import is_open
 from buildbot_selfserve.control.planners.own_requests import made_by
 from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
@@ -194,9 +197,11 @@ async def _step(
     made: Mapping[int, RequestState] | None = None,
 ) -> OngoingStep:
     assert found.good is not None  # a bisection has one
+    revisions = (found.good, *found.candidates, found.bad)
+    in_vain = await _abandoned(ctx, [it for one in revisions for it in one.open])
     line = [
-        _tested(one, own, revisions_of, only_own=bool(spec["properties"]))
-        for one in (found.good, *found.candidates, found.bad)
+        _tested(one, own, revisions_of, in_vain, only_own=bool(spec["properties"]))
+        for one in revisions
     ]
     decision = decide([one.evidence for one in line], spec["confirm"])
     range_builder = RangeBuilder(ctx, found, Builder(spec["builder_id"], spec["buildername"]))
@@ -229,15 +234,23 @@ async def _build(
     return admitted
 
 
+async def _abandoned(ctx: PlanContext, request_ids: Sequence[int]) -> set[int]:
+    """Return the requests that a master has claimed that is gone: no result comes of them."""
+    states = await current_state.request_states(ctx.master, request_ids)
+    return {one.request_id for one in states.values() if one.abandoned}
+
+
 def _tested(
     one: RangeRevision,
     own: Sequence[RequestState],
     revisions_of: Mapping[int, set[str]],
+    in_vain: Set[int],
     *,
     only_own: bool,
 ) -> _Tested:
     """Return what is known of a revision.
 
+    :param in_vain: requests that nobody builds any more
     :param only_own: builds that others have made were made in another way, and do not count
     """
     text = one.revision.revision
@@ -256,10 +269,10 @@ def _tested(
         failures=failures,
         own=passes + failures,
         own_voids=len(results) - passes - failures + unbuilt,
-        own_open=sum(map(_is_open, its)),
+        own_open=sum(map(is_open, its)),
     )
     if not only_own:
-        counts, ids = one.counts, {state.request_id for state in its}
+        counts, ids = one.counts, in_vain | {state.request_id for state in its}
         tries = results.count(EXCEPTION) + results.count(RETRY)
         evidence = replace(
             evidence,
@@ -269,12 +282,6 @@ def _tested(
             open=sum(request_id not in ids for request_id in one.open),
         )
     return _Tested(one, evidence, its)
-
-
-def _is_open(state: RequestState) -> bool:
-    """Whether a request waits or runs: its build may have ended a moment before it does."""
-    ended = any(build.complete and build.results != RETRY for build in state.builds)
-    return not state.complete and not ended
 
 
 # -- the end, whatever else is the case
