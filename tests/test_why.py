@@ -38,6 +38,22 @@ class Sleepy(AbstractLatentWorker):
         return defer.succeed(True)
 
 
+class Choosy(worker.LocalWorker):
+    """A worker that suits no build."""
+
+    builds_may_be_incompatible = True
+
+    def isCompatibleWithBuild(self, build_props: Any) -> Any:
+        return defer.succeed(False)
+
+
+class Locked(worker.LocalWorker):
+    """A worker whose locks are nobody's business."""
+
+    def locksAvailable(self) -> bool:
+        return False
+
+
 def with_builders(*builders: Any, workers: Any = (), **more: Any) -> Callable[[], Config]:
     """Return what makes a configuration with what these functions make beside the usual."""
 
@@ -110,6 +126,24 @@ async def first(master: Any, request_id: int, code: str) -> Any:
     return await master.until(found, f"{request_id} waits for {code}")
 
 
+async def let_time_pass(master: Any, request_id: int) -> None:
+    """Let a request have waited for some minutes."""
+
+    def write(connection: Any) -> None:
+        earlier = "UPDATE buildrequests SET submitted_at = submitted_at - 300 WHERE id = "
+        connection.execute(sa.text(f"{earlier}{request_id}"))
+        connection.commit()
+
+    await master.master.db.pool.do(write)
+
+
+async def stop(master: Any, request_id: int) -> None:
+    """Stop the builds of a request."""
+    for one in await master.data("buildrequests", request_id, "builds"):
+        key = ("control", "builds", str(one["buildid"]), "stop")
+        master.master.mq.produce(key, {"reason": ""})
+
+
 def master_locks(master: Any) -> list[Any]:
     services = master.master.botmaster.namedServices.values()
     return [one for one in services if hasattr(one, "owners")]
@@ -149,20 +183,33 @@ async def test_its_worker_is_busy(master: Any) -> None:
 
 @running_on(
     with_builders(
-        on(["one"], "slow1", "sleep 60"), on(["one"]), workers=[local("one", max_builds=1)]
+        on(["one"], "slow1", "sleep 60"),
+        on(["one"]),
+        on(["one"], "needy", locks=lambda: [LOCK.access("exclusive")]),
+        on(["worker"], "holder", "sleep 60", locks=lambda: [LOCK.access("exclusive")]),
+        workers=[local("one", max_builds=1)],
     )
 )
 @pytest_twisted.ensureDeferred
 async def test_its_worker_has_as_many_builds_as_it_takes(master: Any) -> None:
     build = await master.running_build(await master.add_request("slow1"))
-    reason = await first(master, await master.add_request("b"), "workers_busy")
+    early = await master.add_request("b")
+    reason = await first(master, early, "workers_busy")
     assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
     # another builder's request for the same worker comes first
     urgent = await master.add_request("slow1", priority=5)
-    told = await ask(master, await master.add_request("b"))
-    behind = next(one for one in told["reasons"] if one["code"] == "behind")
-    assert urgent in behind["requests"]
-    assert "slow1" in behind["msg"]
+    # but not one that waits for something else, too
+    await master.running_build(await master.add_request("holder"))
+    await master.add_request("needy", priority=9)
+    late = await master.add_request("b")
+    told = await ask(master, late)
+    assert [one["code"] for one in told["reasons"]] == ["behind", "workers_busy", "behind"]
+    assert told["reasons"][0]["requests"] == [early]
+    assert told["reasons"][2]["requests"] == [urgent]
+    assert "slow1" in told["reasons"][2]["msg"]
+    # the queue says the same
+    rows = (await master.get("/self-serve/pending")).json["requests"]
+    assert [one["reason"] for one in rows if one["request_id"] == late] == told["reasons"][:1]
 
 
 @pytest_twisted.ensureDeferred
@@ -174,6 +221,9 @@ async def test_its_worker_is_paused_or_shuts_down_or_is_in_quarantine(master: An
     reason = await first(master, request_id, "worker_paused")
     assert "new disk" in reason["msg"]
     assert reason["workers"] == ["worker"]
+    # one that another master was faster with stays where those are that start
+    master.master.botmaster.add_in_progress_buildrequest(request_id)
+    await first(master, request_id, "worker_paused")
     # it is what matters also where others come first
     second = await ask(master, await master.add_request("slow"))
     assert second["reasons"][0]["code"] == "worker_paused"
@@ -184,8 +234,11 @@ async def test_its_worker_is_paused_or_shuts_down_or_is_in_quarantine(master: An
     one.stopQuarantineTimer()
     await master.completed(request_id)
     one._graceful = True
-    reason = await first(master, await master.add_request(), "worker_graceful")
+    request_id = await master.add_request()
+    reason = await first(master, request_id, "worker_graceful")
     assert not reason["fatal"]
+    await one.disconnect()
+    await first(master, request_id, "no_worker_connected")  # it is down
     one._graceful = False
 
 
@@ -231,9 +284,15 @@ def without_workers() -> Any:
 @running_on(with_builders(without_workers))
 @pytest_twisted.ensureDeferred
 async def test_the_builder_has_no_workers(master: Any) -> None:
-    reason = await first(master, await master.add_request("b"), "builder_has_no_workers")
+    request_id = await master.add_request("b")
+    reason = await first(master, request_id, "builder_has_no_workers")
     assert reason["fatal"]
     assert reason["capacity"]
+    # another master may have some
+    await add_master(master, request_id, "worker")
+    told = await ask(master, request_id)
+    assert [one["code"] for one in told["reasons"]] == ["unknown", "builder_has_no_workers"]
+    assert not any(one["fatal"] for one in told["reasons"])
 
 
 @running_on(
@@ -253,6 +312,28 @@ async def test_a_latent_worker_starts(master: Any) -> None:
     sleepy.pause("")
     sleepy.started.callback(False)
     await master.until(lambda: not sleepy.building, "nothing starts any more")
+    # one that is disconnected has left its builders
+    sleepy.unpause()
+    sleepy.stopQuarantineTimer()
+    sleepy.disconnect()
+    await first(master, await master.add_request("c"), "no_worker_connected")
+
+
+@running_on(
+    with_builders(
+        on(["choosy"]),
+        on(["locked"], "c"),
+        workers=[lambda: Choosy("choosy"), lambda: Locked("locked")],
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_a_worker_of_the_operators_takes_only_some_builds(master: Any) -> None:
+    await connected(master, "choosy", "b")
+    reason = await first(master, await master.add_request("b"), "unknown")
+    assert reason["workers"] == ["choosy"]
+    await connected(master, "locked", "c")
+    reason = await first(master, await master.add_request("c"), "held_back_by_configuration")
+    assert reason["workers"] == ["locked"]
 
 
 # -- locks
@@ -424,6 +505,45 @@ async def test_a_step_of_its_build_waits_for_a_lock(master: Any) -> None:
     # the step also keeps builds from starting
     reason = await first(master, await master.add_request("c"), "lock_held")
     assert [one["build_id"] for one in reason["builds"]] == [build["buildid"]]
+    assert reason["msg"].endswith(", and wanted by build 2 of b")
+
+
+def with_parents() -> Config:
+    step = steps.Trigger(schedulerNames=["child"], waitForFinish=True)
+
+    def parent(name: str) -> Callable[[], Any]:
+        factory = util.BuildFactory([step])
+        return lambda: util.BuilderConfig(name=name, workernames=["two"], factory=factory)
+
+    made = with_builders(
+        parent("p"), parent("q"), on(["two"], "child"), workers=[local("two", max_builds=2)]
+    )()
+    made["schedulers"].append(schedulers.Triggerable(name="child", builderNames=["child"]))
+    return made
+
+
+@running_on(with_parents)
+@pytest_twisted.ensureDeferred
+async def test_builds_wait_for_what_needs_their_worker(master: Any) -> None:
+    await connected(master, "two", "child")
+    worker_of(master, "two").pause("")
+    parents = [await master.add_request(name) for name in ("p", "q")]
+
+    async def children() -> Any:
+        found = [one for one in await master.requests() if one["waited_for"]]
+        return [one["buildrequestid"] for one in found] if len(found) == 2 else None
+
+    worker_of(master, "two").unpause()
+    ids = await master.until(children, "both wait")
+    # nobody waits for the last one, and yet it cannot start either
+    for request_id in (*ids, await master.add_request("child")):
+        told = await ask(master, request_id)
+        assert told["reasons"][0]["code"] == "workers_busy"
+        assert told["reasons"][0]["fatal"]
+        assert "deadlock" in told["reasons"][0]["msg"]
+        assert told["eta_reason"] == "It will never start as things are"
+    for request_id in parents:
+        await stop(master, request_id)
 
 
 # -- the operator's own functions: never called, and only blamed if a worker is free
@@ -466,9 +586,54 @@ async def test_the_configuration_holds_it_back(master: Any, setting: str) -> Non
     assert [one["code"] for one in told["reasons"]] == ["worker_paused"]
 
 
+def without_b(_: Any, builders: Any) -> Any:
+    return [one for one in builders if one.name != "b"]
+
+
+@running_on(with_builders(on(["worker"]), prioritizeBuilders=lambda: without_b))
+@pytest_twisted.ensureDeferred
+async def test_the_master_does_not_look_at_a_builder(master: Any) -> None:
+    await connected(master, "worker", "b")
+    await let_time_pass(master, request_id := await master.add_request("b"))
+    reason = await first(master, request_id, "unknown")
+    assert reason["settings"] == ["prioritizeBuilders"]
+
+
+_undecided: list[defer.Deferred[None]] = []
+
+
+def decides_late(*arguments: Any) -> Any:
+    if _undecided:
+        return None
+    _undecided.append(defer.Deferred())
+    return _undecided[0]
+
+
 @running_on(
     with_builders(
-        on(["worker", "other"], canStartBuild=enforceChosenWorker), workers=[local("other")]
+        on(["worker"], "slow1", nextWorker=decides_late), on(["other"]), workers=[local("other")]
+    )
+)
+@pytest_twisted.ensureDeferred
+async def test_another_builder_keeps_the_master_from_looking(master: Any) -> None:
+    _undecided.clear()
+    await connected(master, "worker", "slow1")
+    await connected(master, "other", "b")
+    await master.add_request("slow1")
+    await master.until(lambda: _undecided, "the master has asked")
+    await let_time_pass(master, request_id := await master.add_request("b"))
+    try:
+        reason = await first(master, request_id, "unknown")
+        assert "is choosing builds" in reason["msg"]
+    finally:
+        _undecided[0].callback(None)  # or the master never stops
+    await master.completed(request_id)
+
+
+@running_on(
+    with_builders(
+        on(["worker", "other"], command="sleep 60", canStartBuild=enforceChosenWorker),
+        workers=[local("other")],
     )
 )
 @pytest_twisted.ensureDeferred
@@ -479,7 +644,9 @@ async def test_it_asks_for_a_worker_that_cannot(master: Any) -> None:
     reason = await first(master, await master.add_request("b", **wanted), "worker_paused")
     assert reason["workers"] == ["other"]
     # it keeps nothing else from the other worker
-    await master.completed(await master.add_request("b"))
+    await master.running_build(await master.add_request("b"))
+    told = await ask(master, await master.add_request("b"))
+    assert [one["code"] for one in told["reasons"]] == ["workers_busy", "worker_paused"]
     wanted = {"properties": {"workername": ("nobody", "me")}}
     request_id = await master.add_request("b", **wanted)
     reason = await first(master, request_id, "held_back_by_configuration")
@@ -510,6 +677,21 @@ async def test_the_master_shuts_down(master: Any) -> None:
     botmaster.cancelCleanShutdown()
     stop = ("control", "builds", str(build["buildid"]), "stop")
     master.master.mq.produce(stop, {"reason": ""})
+    await done
+
+
+@running_on(
+    with_builders(on(["worker"], command="sleep 60"), on(["other"], "c"), workers=[local("other")])
+)
+@pytest_twisted.ensureDeferred
+async def test_a_shutdown_that_was_cancelled_lasts_until_its_builds_end(master: Any) -> None:
+    await connected(master, "other", "c")
+    await master.running_build(running := await master.add_request("b"))
+    done = master.master.botmaster.cleanShutdown(stopReactor=False)
+    master.master.botmaster.cancelCleanShutdown()
+    reason = await first(master, await master.add_request("c"), "distribution_stopped")
+    assert "cancelled" in reason["msg"]
+    await stop(master, running)
     await done
 
 
@@ -566,8 +748,19 @@ async def test_another_master_has_its_worker(master: Any) -> None:
     await connected(master, "away", "b")
     await worker_of(master, "away").disconnect()
     request_id = await master.add_request("b")
+    await first(master, request_id, "no_worker_connected")
+    await add_master(master, request_id, "away")
+    told = await ask(master, request_id)
+    assert [one["code"] for one in told["reasons"]] == ["unknown", "no_worker_connected"]
+    assert told["reasons"][0]["masters"] == ["far"]
+    (row,) = (await master.get("/self-serve/pending")).json["requests"]
+    assert row["reason"]["code"] == "unknown"
+
+
+async def add_master(master: Any, request_id: int, worker_name: str) -> None:
+    """Let another master have the builder of a request, and a worker for it."""
     builder_id = (await master.data("buildrequests", request_id))["builderid"]
-    worker_id = worker_of(master, "away").workerid
+    worker_id = worker_of(master, worker_name).workerid
 
     def add(connection: Any) -> None:
         for statement in (
@@ -580,13 +773,7 @@ async def test_another_master_has_its_worker(master: Any) -> None:
             connection.execute(sa.text(statement))
         connection.commit()
 
-    await first(master, request_id, "no_worker_connected")
     await master.master.db.pool.do(add)
-    told = await ask(master, request_id)
-    assert [one["code"] for one in told["reasons"]] == ["unknown", "no_worker_connected"]
-    assert told["reasons"][0]["masters"] == ["far"]
-    (row,) = (await master.get("/self-serve/pending")).json["requests"]
-    assert row["reason"]["code"] == "unknown"
 
 
 # -- what comes before it

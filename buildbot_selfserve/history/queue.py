@@ -67,8 +67,14 @@ _OPEN_BUILDS = Statement(
         _builds.c.masterid,
         _builds.c.state_string,
         _builds.c.started_at,
+        _requests.c.waited_for,
+        _buildsets.c.parent_buildid,
     )
-    .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
+    .select_from(
+        _requests.join(_builds, _builds.c.buildrequestid == _requests.c.id).join(
+            _buildsets, _buildsets.c.id == _requests.c.buildsetid
+        )
+    )
     .where(_requests.c.complete == 0, _builds.c.complete_at.is_(None))
 )
 _MASTERS = Statement(
@@ -129,7 +135,7 @@ def pending(
     """
     records = _PENDING.all(connection)
     requests = tuple(
-        PendingRequest._make((*one[:5], bool(one[5]) and one[6] is not None))
+        PendingRequest._make((*one[:5], bool(one[5]), one[6] if one[5] else None))
         for one in sorted(records, key=itemgetter(0))
     )
     builder_ids = {one.builder_id for one in requests}
@@ -165,12 +171,19 @@ def _workers_of(
 
 
 def _open_builds(connection: sa.Connection, facts: Facts) -> tuple[OpenBuild, ...]:
-    records = sorted(_OPEN_BUILDS.all(connection))
+    records = sorted(_OPEN_BUILDS.all(connection), key=itemgetter(0))
 
     def made() -> tuple[OpenBuild, ...]:
         names = facts.names("workers")
         return tuple(
-            OpenBuild._make((*one[:5], "" if one[5] is None else names[one[5]], *one[6:]))
+            OpenBuild._make(
+                (
+                    *one[:5],
+                    "" if one[5] is None else names[one[5]],
+                    *one[6:9],
+                    one[10] if one[9] else None,
+                )
+            )
             for one in records
         )
 

@@ -99,7 +99,7 @@ class LiveWorker(NamedTuple):
     :param busy: how many builders have a build there, or are about to
     :param is_latent: it starts when it is needed
     :param is_between: it is latent, and starts or stops for a build
-    :param is_picky: it is latent, and what it runs now may not suit another build
+    :param is_picky: what it runs now may not suit another build
     :param has_own_rule: its class decides itself whether a build can start
     """
 
@@ -143,7 +143,7 @@ class MasterState(NamedTuple):
     :param is_looking: it is choosing builds right now
     :param has_own_order: a function of the operator's decides which builder comes first
     :param builders: by id
-    :param attaching: connected workers that are not ready for a builder yet, by its id
+    :param attaching: workers that are not ready for a builder yet, or no more, by its id
     :param busy: workers that have a build of a builder, by its id
     :param locks: by name and worker, with an empty text for a lock of the whole master
     :param starting: the ids of build requests that are being made into builds

@@ -17,7 +17,7 @@ class PendingRequest(NamedTuple):
     """A build request that no master has claimed.
 
     :param submitted_at: epoch seconds
-    :param waited_for: a build waits for it
+    :param waited_for: somebody waits for it; *waited_by* is the id of the build that does
     """
 
     request_id: int
@@ -26,12 +26,14 @@ class PendingRequest(NamedTuple):
     priority: int
     submitted_at: int
     waited_for: bool
+    waited_by: int | None = None
 
 
 class OpenBuild(NamedTuple):
     """A build that runs, as the database has it; *builder_id* is that of its request.
 
     :param started_at: epoch seconds
+    :param waited_by: the id of the build that waits for it
     """
 
     build_id: int
@@ -43,6 +45,7 @@ class OpenBuild(NamedTuple):
     master_id: int
     state_string: str
     started_at: int
+    waited_by: int | None = None
 
 
 class Duration(NamedTuple):

@@ -225,8 +225,8 @@ def _attaching(
     builder: Any, known: LiveBuilder, workers: Mapping[str, LiveWorker]
 ) -> tuple[str, ...]:
     there = {one.worker.workername for one in builder.workers if one.worker is not None}
-    away = (name for name in known.workers if name not in there)
-    return tuple(name for name in away if name in workers and workers[name].connected)
+    away = (name for name in known.workers if name not in there and name in workers)
+    return tuple(name for name in away if workers[name].connected or workers[name].is_latent)
 
 
 def _busy(builder: Any) -> tuple[str, ...]:
@@ -258,14 +258,23 @@ def _worker(worker: Any) -> LiveWorker:
         _accesses(worker.access),
         is_latent,
         is_latent and not connected and bool(worker.building),
-        is_latent and worker.builds_may_be_incompatible,
-        _has_own_rule(worker),
+        _is_picky(worker),
+        not (_is_buildbots(worker.canStartBuild) and _is_buildbots(worker.locksAvailable)),
     )
 
 
-def _has_own_rule(worker: Any) -> bool:
-    rule = worker.canStartBuild
-    return not getattr(rule, "__module__", "").startswith("buildbot.")
+def _is_picky(worker: Any) -> bool:
+    """Return whether a worker may refuse a build for its properties.
+
+    Buildbot's own classes compare a build with what runs: those take any until then.
+    """
+    if not worker.builds_may_be_incompatible:
+        return False
+    return worker.conn is not None or not _is_buildbots(worker.isCompatibleWithBuild)
+
+
+def _is_buildbots(function: Any) -> bool:
+    return getattr(function, "__module__", "").startswith("buildbot.")
 
 
 # -- locks

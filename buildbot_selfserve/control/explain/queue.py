@@ -277,4 +277,6 @@ def _of_claim(claim: Claim, build: OpenBuild | None, now: int) -> tuple[Reason, 
         msg = f"Master {name} has claimed it, and no build has begun"
         return (Reason("unknown", msg, masters=(name,)),)
     msg = f"Its build is starting on master {name}"
+    if build is not None:
+        msg += f": {build.state_string}"
     return (Reason("starting", msg, blocking=False, masters=(name,)),)

@@ -7,10 +7,12 @@ Nothing here asks anybody: a reason names its cause, or says that it is not know
 from __future__ import annotations
 
 import bisect
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
@@ -31,8 +33,9 @@ from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import WorkerElsewhere
 from buildbot_selfserve.model import plural
 
-#: Seconds within which a master that is not held up makes a build of a request.
-SOON = 10
+#: Seconds within which a master has heard of a new request and looks at its builder; and within
+#: which one that is choosing builds, and is not held up, makes a build of it.
+HEARD, SOON = 5, 10
 #: So many names stand in a sentence, and so many ids in a list.
 MOST_NAMES, MOST_IDS = 5, 20
 
@@ -47,6 +50,9 @@ _LASTING: tuple[ReasonCode, ...] = (
     "worker_not_connected",
     "held_back_by_configuration",
 )
+
+#: The master starts nothing, whatever its workers do.
+_STOPPED: tuple[ReasonCode, ...] = ("master_shutting_down", "distribution_stopped")
 
 _NO_HOLDS: Mapping[int, Hold] = MappingProxyType({})
 
@@ -97,7 +103,7 @@ class Explainer:
         self.pending = pending
         self.holds = holds
         #: the places of the requests of a builder that may go to a worker
-        self._competing: dict[tuple[int, str], list[int]] = {}
+        self._competing: dict[tuple[int, str | None], list[int]] = {}
         self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
 
     @cached_property
@@ -144,7 +150,8 @@ class Explainer:
 
     def _reasons(self, request: PendingRequest, in_brief: bool) -> tuple[Reason, ...]:
         """Return why *request* waits; *in_brief*, only the first reason needs to be right."""
-        if request.request_id in self.state.starting:
+        if request.request_id in self.state.starting and self.state.is_looking:
+            # one that another master has claimed first stays among them
             return (Reason("starting", "Its build is starting", blocking=False),)
         hold = self.holds.get(request.request_id)
         if hold is not None:
@@ -160,9 +167,12 @@ class Explainer:
             not_here = self._not_here(request)
             return (*elsewhere, not_here) if _knows(elsewhere) else (not_here, *elsewhere)
         here = self._here(request, builder, in_brief)
-        if here[0].fatal or here[0].code in _LASTING:
+        if here[0].fatal or here[0].code in (*_STOPPED, *_LASTING):
             # another master may have the worker, or others
-            return (*self._elsewhere(request), *here)
+            elsewhere = self._elsewhere(request)
+            if elsewhere:
+                here = tuple(replace(one, fatal=False) for one in here)
+            return (*elsewhere, *here)
         return here if in_brief else (*here, *self._elsewhere(request))
 
     # -- on this master
@@ -173,27 +183,41 @@ class Explainer:
         stopped = self._stopped(request)
         if stopped is not None:
             return (stopped,)
-        chosen = self.pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
+        chosen = self._chosen(request, builder)
         shared = self._shared_reasons(builder, chosen) or (self._free(request, builder),)
         if shared[0].fatal:
             return shared
-        ahead = _Ahead() if "nextBuild" in builder.hooks else self._own_ahead(request, chosen)
-        is_first = ahead.number > 0 and shared[0].code in (*_PASSING, "starting")
-        if in_brief and not is_first:
+        shared = self._never(request, shared)
+        ahead = (
+            _Ahead() if "nextBuild" in builder.hooks else self._own_ahead(request, builder, chosen)
+        )
+        if ahead.number:
+            behind = self._behind(ahead, f"of builder {builder.name}", shared)
+            is_first = not shared[0].fatal and shared[0].code in (*_PASSING, "starting")
+            shared = (behind, *shared) if is_first else (*shared, behind)
+        if in_brief:
             return shared
-        others = [] if in_brief else self._others_ahead(request, builder, shared)
-        if not ahead.number and not others:
-            return shared
-        behind = self._behind(builder, shared, ahead, others)
-        return (behind, *shared) if is_first else (*shared, behind)
+        return (*shared, *self._others_first(request, builder, shared))
+
+    def _chosen(self, request: PendingRequest, builder: LiveBuilder) -> str | None:
+        """Return the worker that *request* asks for, if it can be built nowhere else."""
+        return self.pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
 
     def _stopped(self, request: PendingRequest) -> Reason | None:
         """Return why the master starts nothing now, or not this."""
         state = self.state
-        if state.shutting_down and not (state.distributes and request.waited_for):
+        starts = state.distributes and request.waited_by is not None
+        if state.shutting_down and not starts:
             return Reason(
                 "master_shutting_down",
                 f"Master {state.name} is shutting down and starts no more builds",
+                masters=(state.name,),
+            )
+        if state.only_waited_for and not starts:
+            return Reason(
+                "distribution_stopped",
+                f"Master {state.name} has cancelled its shutdown; until the builds that ran then"
+                " have ended, it starts only what a build waits for",
                 masters=(state.name,),
             )
         if not state.distributes:
@@ -256,7 +280,7 @@ class Explainer:
             code
             for code, applies in _lasting(
                 worker.paused,
-                worker.graceful,
+                worker.graceful and (worker.connected or worker.is_latent),
                 worker.quarantined_until is not None,
                 not (worker.connected or worker.is_latent),
             )
@@ -267,8 +291,11 @@ class Explainer:
             return
         if name in self._busy_for(builder):
             yield _Obstacle("workers_busy")
-        elif worker.is_between or name in self.state.attaching.get(builder.builder_id, ()):
+        elif worker.is_between:
             yield _Obstacle("worker_starting")
+        elif name in self.state.attaching.get(builder.builder_id, ()):
+            # a latent one that was disconnected has left its builders, and starts no more
+            yield _Obstacle("worker_starting" if worker.connected else "worker_not_connected")
         elif worker.max_builds is not None and worker.busy >= worker.max_builds:
             yield _Obstacle("workers_busy")
         elif held := self._held(name, (*worker.locks, *(builder.locks or ()))):
@@ -276,7 +303,7 @@ class Explainer:
             yield _Obstacle("lock_held", tuple(_key(one, name) for one in held), is_fatal)
         elif worker.has_own_rule:
             yield _Obstacle("held_back_by_configuration")
-        elif worker.is_picky and worker.connected:
+        elif worker.is_picky:
             yield _Obstacle("unknown")
 
     def _busy_for(self, builder: LiveBuilder) -> tuple[str, ...]:
@@ -338,8 +365,8 @@ class Explainer:
         }.get(
             code,
             (
-                f"{_workers(named)} {_runs(named)} already, and it is not known whether"
-                " this build can run there as it is",
+                f"{_workers(named)} {_takes(named)} only some builds, and it is not known whether"
+                " this is one of them",
                 False,
             ),
         )
@@ -423,15 +450,23 @@ class Explainer:
         holders = list(dict.fromkeys(holders))
         names = tuple(dict.fromkeys(name for name, _ in keys))
         what = f"{'Lock' if len(names) == 1 else 'Locks'} {_names(names)}"
+        waiting = self._waiting(keys) if code == "lock_held" else []
         if never:
-            msg = f"{what} {_is(names)} smaller than what it needs"
-        elif holders:
-            msg = f"{what} {_is(names)} held by {_builds(holders)}"
+            msg, holders = f"{what} {_is(names)} smaller than what it needs", []
+        elif holders or waiting:
+            said = [f"held by {_builds(holders)}"] if holders else []
+            said += [f"wanted by {_builds(waiting)}"] if waiting else []
+            msg = f"{what} {_is(names)} {', and '.join(said)}"
+            holders = holders or waiting
         else:
             msg = f"{what} {_is(names)} held, or wanted by others who came first"
         return Reason(code, msg, fatal=never, locks=names, builds=_links(holders))
 
-    # -- what comes first
+    def _waiting(self, keys: Collection[tuple[str, str]]) -> list[LiveBuild]:
+        """Return the builds that wait for some of these locks: each gets them before new ones."""
+        return [one for one in self.state.builds if not set(keys).isdisjoint(one.locks)]
+
+    # -- what the master decides
 
     def _free(self, request: PendingRequest, builder: LiveBuilder) -> Reason:
         """Return why a request waits although a worker is free."""
@@ -452,58 +487,124 @@ class Explainer:
                 settings=builder.hooks,
             )
         age = state.taken_at - request.submitted_at
-        if age < SOON or request.builder_id in state.looking:
-            return Reason("starting", "A worker is free; it is about to start", blocking=False)
         if state.is_looking:
+            # perhaps for long: what it asks the operator's functions may take any time
             return Reason(
-                "unknown", f"A worker is free; master {state.name} is busy choosing builds"
+                "starting" if age < SOON else "unknown",
+                f"A worker is free; master {state.name} is choosing builds",
+                blocking=age >= SOON,
+            )
+        if age < HEARD or request.builder_id in state.looking:
+            return Reason("starting", "A worker is free; it is about to start", blocking=False)
+        if state.has_own_order:
+            return Reason(
+                "unknown",
+                "A worker is free; why it does not start is not known. prioritizeBuilders decides"
+                " which builders are looked at",
+                settings=("prioritizeBuilders",),
             )
         return Reason("unknown", "A worker is free; why it does not start is not known")
 
-    def _own_ahead(self, request: PendingRequest, chosen: str | None) -> _Ahead:
-        """Return the requests of the same builder that come first, if they want its worker, too."""
+    # -- deadlocks
+
+    def _never(self, request: PendingRequest, shared: tuple[Reason, ...]) -> tuple[Reason, ...]:
+        """Return *shared* as fatal where builds that never end have all that *request* needs."""
+        if not self._stuck or not self._is_kept_by(self._stuck, request):
+            return shared
+        said = "This is a deadlock: builds wait for requests that need what those builds have"
+        return tuple(replace(one, msg=f"{one.msg}. {said}", fatal=True) for one in shared)
+
+    @cached_property
+    def _stuck(self) -> Set[int | None]:
+        """Return the builds that wait for requests which they keep from starting, all together."""
+        requests = [one for one in self.pending.requests if one.waited_by is not None]
+        while True:
+            stuck = self._waiting_for(requests)
+            kept = [one for one in requests if self._is_kept_by(stuck, one)]
+            if len(kept) == len(requests):
+                return stuck
+            requests = kept
+
+    def _waiting_for(self, requests: Iterable[PendingRequest]) -> Set[int | None]:
+        """Return the builds that wait for *requests*, or for builds that do."""
+        parents = {one.build_id: one.waited_by for one in self.pending.builds}
+        found: set[int | None] = set()
+        for one in requests:
+            build_id = one.waited_by
+            while build_id is not None and build_id not in found:
+                found.add(build_id)
+                build_id = parents.get(build_id)
+        return found
+
+    def _is_kept_by(self, builds: Set[int | None], request: PendingRequest) -> bool:
+        """Return whether *request* cannot start before one of these *builds* has ended."""
+        builder = self.state.builders.get(request.builder_id)
+        if builder is None or any(self._others_with(request)):
+            return False
+        shared = self._shared_reasons(builder, self._chosen(request, builder))
+        return bool(shared) and all(
+            one.code in ("workers_busy", "lock_held")
+            and 0 < len(one.builds) < MOST_IDS
+            and all(link.build_id in builds for link in one.builds)
+            for one in shared
+        )
+
+    # -- what comes first
+
+    def _own_ahead(
+        self, request: PendingRequest, builder: LiveBuilder, chosen: str | None
+    ) -> _Ahead:
+        """Return the requests of the same builder that come first for the workers that it wants."""
         its, index = self.queues[request.builder_id], self._places[request.request_id].index
-        if chosen is None:
+        if not builder.enforces_worker:
             return _Ahead(index, tuple(one.request_id for one in its[: min(index, MOST_IDS)]))
         key = (request.builder_id, chosen)
         if key not in self._competing:
             asked = self.pending.chosen
             self._competing[key] = [
-                at for at, one in enumerate(its) if asked.get(one.buildset_id, chosen) == chosen
+                at
+                for at, one in enumerate(its)
+                if self._compete(builder, asked.get(one.buildset_id), chosen)
             ]
         competing = self._competing[key]
         number = bisect.bisect_left(competing, index)
         return _Ahead(number, tuple(its[at].request_id for at in competing[:number][:MOST_IDS]))
 
-    def _behind(
-        self,
-        builder: LiveBuilder,
-        shared: Sequence[Reason],
-        ahead: _Ahead,
-        others: Sequence[PendingRequest],
-    ) -> Reason:
-        """Return that requests come before another: *ahead* of its builder, and *others*."""
-        said = []
-        if ahead.number:
-            noun = plural(ahead.number, "request")
-            said.append(f"{ahead.number} {noun} of builder {builder.name}")
+    def _compete(self, builder: LiveBuilder, theirs: str | None, mine: str | None) -> bool:
+        """Return whether one that asks for *theirs* is in the way of one that asks for *mine*.
+
+        Who asks for a worker that cannot build is in nobody's way.
+        """
+        if theirs is None or mine is not None:
+            return theirs in (None, mine)
+        shared = self._shared_reasons(builder, theirs)
+        return not shared or not (shared[0].fatal or shared[0].code in _LASTING)
+
+    def _behind(self, ahead: _Ahead, whose: str, shared: Sequence[Reason]) -> Reason:
+        """Return that requests come first: those *ahead*, which are *whose*."""
+        return Reason(
+            "behind",
+            f"{ahead.number} {plural(ahead.number, 'request')} {whose} {_come(ahead.number)} first",
+            capacity=any(one.code == "workers_busy" for one in shared),
+            requests=ahead.request_ids,
+        )
+
+    def _others_first(
+        self, request: PendingRequest, builder: LiveBuilder, shared: Sequence[Reason]
+    ) -> Iterator[Reason]:
+        """Yield that requests of other builders come first for the same workers or locks."""
+        others = self._others_ahead(request, builder, shared)
         if others:
             names = self.pending.builders
             by = tuple(dict.fromkeys(names[one.builder_id] for one in others))
-            said.append(f"{len(others)} {plural(len(others), 'request')} of {_builders(by)}")
-        return Reason(
-            "behind",
-            f"{' and '.join(said)} {_come(ahead.number + len(others))} first",
-            capacity=any(one.code == "workers_busy" for one in shared),
-            requests=(*ahead.request_ids, *(one.request_id for one in others))[:MOST_IDS],
-        )
+            ids = tuple(one.request_id for one in others[:MOST_IDS])
+            yield self._behind(_Ahead(len(others), ids), f"of {_builders(by)}", shared)
 
     def _others_ahead(
         self, request: PendingRequest, builder: LiveBuilder, shared: Sequence[Reason]
     ) -> list[PendingRequest]:
-        """Return the requests of other builders that come first for the same workers or locks."""
         state = self.state
-        if state.has_own_order:
+        if state.has_own_order or any(one.fatal for one in shared):
             return []
         full = {
             name
@@ -520,9 +621,19 @@ class Explainer:
             if builder_id == request.builder_id or other is None:
                 continue
             shares_locks = any(one.name in locks for one in other.locks or ())
-            if shares_locks or not full.isdisjoint(other.workers):
+            shares_workers = not full.isdisjoint(other.workers)
+            if (shares_locks or shares_workers) and self._can_be_next(other, locks):
                 found += [one for one in its if (-one.priority, one.request_id) < mine]
-        return sorted(found, key=lambda one: (-one.priority, one.request_id))
+        waits = (one for one in found if one.request_id not in self.holds)
+        return sorted(waits, key=lambda one: (-one.priority, one.request_id))
+
+    def _can_be_next(self, builder: LiveBuilder, locks: Collection[str]) -> bool:
+        """Return whether builds of *builder* wait for nothing but workers and these *locks*."""
+        shared = self._shared_reasons(builder, None)
+        if shared and (shared[0].fatal or shared[0].code in _LASTING):
+            return False
+        others = [one for one in builder.locks or () if one.name not in locks]
+        return any(not self._held(name, others) for name in builder.workers)
 
     # -- on other masters
 
@@ -548,12 +659,17 @@ class Explainer:
 
     def _elsewhere(self, request: PendingRequest) -> tuple[Reason, ...]:
         """Return why other masters that have the builder do not start it, as far as is known."""
-        masters = self.pending.masters.get(request.builder_id, {})
         found: list[Reason] = []
+        for master_id, name in self._others_with(request):
+            found += self._of_master(request, master_id, name)
+        return tuple(found)
+
+    def _others_with(self, request: PendingRequest) -> Iterator[tuple[int, str]]:
+        """Yield the ids and names of the other masters that run and have the builder."""
+        masters = self.pending.masters.get(request.builder_id, {})
         for master_id, master in sorted(masters.items()):
             if master.is_active and master_id != self.state.master_id:
-                found += self._of_master(request, master_id, master.name)
-        return tuple(found)
+                yield master_id, master.name
 
     def _of_master(self, request: PendingRequest, master_id: int, master: str) -> Iterator[Reason]:
         workers = self.pending.workers.get((request.builder_id, master_id), ())
@@ -568,7 +684,10 @@ class Explainer:
             lasting = [
                 code
                 for code, applies in _lasting(
-                    worker.paused, worker.graceful, False, not worker.connected
+                    worker.paused,
+                    worker.graceful and worker.connected,
+                    False,
+                    not worker.connected,
                 )
                 if applies
             ]
@@ -729,8 +848,8 @@ def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _runs(names: Sequence[str]) -> str:
-    return "runs" if len(names) == 1 else "run"
+def _takes(names: Sequence[str]) -> str:
+    return "takes" if len(names) == 1 else "take"
 
 
 def _come(number: int) -> str:
