@@ -543,6 +543,9 @@ async def test_builds_wait_for_what_needs_their_worker(master: Any) -> None:
         assert "deadlock" in told["reasons"][0]["msg"]
         assert told["eta_reason"] == "It will never start as things are"
     for request_id in parents:
+        told = await ask(master, request_id)
+        assert told["eta_reason"] == "It waits for requests that it keeps from starting"
+    for request_id in parents:
         await stop(master, request_id)
 
 

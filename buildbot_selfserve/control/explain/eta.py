@@ -120,6 +120,8 @@ class Forecaster:
         took = self._durations.get(build.build_builder_id)
         known = self._state.builders.get(build.builder_id)
         name = "its builder" if known is None else known.name
+        if build.build_id in self._explainer.stuck:
+            return _unknown("It waits for requests that it keeps from starting")
         if took is None:
             return _too_few(name)
         if build.started_at + took.p90 < self._now:
@@ -231,7 +233,8 @@ class Forecaster:
             builder_id, started = lender, self._now
             if row is not None:
                 builder_id, started = row.build_builder_id, row.started_at
-            until = self._end(builder_id, started, is_earliest)
+            is_stuck = live.build_id in self._explainer.stuck
+            until = math.inf if is_stuck else self._end(builder_id, started, is_earliest)
             played.occupy(live.worker, lender, until)
             played.ends.update(dict.fromkeys(live.request_ids, until))
         for request in self._simulated.values():

@@ -509,13 +509,13 @@ class Explainer:
 
     def _never(self, request: PendingRequest, shared: tuple[Reason, ...]) -> tuple[Reason, ...]:
         """Return *shared* as fatal where builds that never end have all that *request* needs."""
-        if not self._stuck or not self._is_kept_by(self._stuck, request):
+        if not self.stuck or not self._is_kept_by(self.stuck, request):
             return shared
         said = "This is a deadlock: builds wait for requests that need what those builds have"
         return tuple(replace(one, msg=f"{one.msg}. {said}", fatal=True) for one in shared)
 
     @cached_property
-    def _stuck(self) -> Set[int | None]:
+    def stuck(self) -> Set[int | None]:
         """Return the builds that wait for requests which they keep from starting, all together."""
         requests = [one for one in self.pending.requests if one.waited_by is not None]
         while True:
