@@ -30,12 +30,13 @@ class Sleepy(AbstractLatentWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.started: defer.Deferred[bool] = defer.Deferred()
+        self.stopped: defer.Deferred[bool] = defer.succeed(True)
 
     def start_instance(self, build: Any) -> Any:
         return self.started
 
     def stop_instance(self, fast: bool = False) -> Any:
-        return defer.succeed(True)
+        return self.stopped
 
 
 class Choosy(worker.LocalWorker):
@@ -305,12 +306,24 @@ async def test_a_latent_worker_starts(master: Any) -> None:
     reason = await first(master, request_id, "worker_starting")
     assert reason["workers"] == ["sleepy"]
     # it starts for that one, and so not for another builder's
-    other = await first(master, await master.add_request("c"), "worker_starting")
+    other = await first(master, waiting := await master.add_request("c"), "worker_starting")
     assert other["builds"][0]["buildername"] == "b"
-    for one in await master.data("buildrequests", request_id, "builds"):
-        master.master.mq.produce(("control", "builds", str(one["buildid"]), "stop"), {"reason": ""})
-    sleepy.pause("")
+    # it stops slowly, and meanwhile it is wanted again
+    sleepy.stopped = defer.Deferred()
+    await stop(master, request_id)
     sleepy.started.callback(False)
+    await master.completed(request_id)
+    sleepy.stopQuarantineTimer()
+    sleepy.botmaster.maybeStartBuildsForWorker("sleepy")
+
+    async def stopping() -> Any:
+        (reason,) = (await ask(master, waiting))["reasons"]
+        return reason["code"] == "worker_starting" and "stops first" in reason["msg"]
+
+    await master.until(stopping, "it stops first")
+    await stop(master, waiting)
+    sleepy.pause("")
+    sleepy.stopped.callback(True)
     await master.until(lambda: not sleepy.building, "nothing starts any more")
     # one that is disconnected has left its builders
     sleepy.unpause()

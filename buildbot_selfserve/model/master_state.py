@@ -99,6 +99,7 @@ class LiveWorker(NamedTuple):
     :param busy: how many builders have a build there, or are about to
     :param is_latent: it starts when it is needed
     :param is_between: it is latent, and starts or stops for a build
+    :param is_stopping: it is latent, and stops; it may have to start again for a build
     :param is_picky: what it runs now may not suit another build
     :param has_own_rule: its class decides itself whether a build can start
     """
@@ -115,6 +116,7 @@ class LiveWorker(NamedTuple):
     is_between: bool = False
     is_picky: bool = False
     has_own_rule: bool = False
+    is_stopping: bool = False
 
 
 class LiveBuilder(NamedTuple):

@@ -20,6 +20,7 @@ from buildbot.interfaces import IRenderable
 from buildbot.process.builder import enforceChosenWorker
 from buildbot.process.workerforbuilder import States
 from buildbot.worker.latent import AbstractLatentWorker
+from buildbot.worker.latent import States as LatentStates
 from twisted.internet import defer
 
 from buildbot_selfserve import buildbot_private
@@ -38,6 +39,8 @@ SLICE = 0.001
 #: A state is good for so many times as long as it took to make it: all who ask within these few
 #: milliseconds share it, so that the reactor spends no more than a fifth of its time on this.
 SHARED_FOR = 4
+
+_STOPPING = (LatentStates.INSUBSTANTIATING, LatentStates.INSUBSTANTIATING_SUBSTANTIATING)
 
 #: Where something is kept under this name, it is the lock of the whole master, or the rest.
 ANYWHERE = ""
@@ -260,6 +263,7 @@ def _worker(worker: Any) -> LiveWorker:
         is_latent and not connected and bool(worker.building),
         _is_picky(worker),
         not (_is_buildbots(worker.canStartBuild) and _is_buildbots(worker.locksAvailable)),
+        is_latent and worker.state in _STOPPING,
     )
 
 

@@ -615,15 +615,15 @@ class Explainer:
         }
         locks = {name for one in shared if one.code == "lock_held" for name in one.locks}
         mine = (-request.priority, request.request_id)
-        found = []
+        found: list[PendingRequest] = []
         for builder_id, its in self.queues.items():
             other = state.builders.get(builder_id)
             if builder_id == request.builder_id or other is None:
                 continue
             shares_locks = any(one.name in locks for one in other.locks or ())
-            shares_workers = not full.isdisjoint(other.workers)
-            if (shares_locks or shares_workers) and self._can_be_next(other, locks):
-                found += [one for one in its if (-one.priority, one.request_id) < mine]
+            if shares_locks or not full.isdisjoint(other.workers):
+                earlier = [one for one in its if (-one.priority, one.request_id) < mine]
+                found += earlier if earlier and self._can_be_next(other, locks) else ()
         waits = (one for one in found if one.request_id not in self.holds)
         return sorted(waits, key=lambda one: (-one.priority, one.request_id))
 
@@ -755,11 +755,13 @@ class Explainer:
         for build in self.state.builds:
             if request_id not in build.request_ids:
                 continue
-            if build.waits == "worker" and self._is_starting(build.worker):
+            worker = self.state.workers.get(build.worker)
+            if build.waits == "worker" and worker is not None and worker.is_latent:
+                does = "stops first, and then starts" if worker.is_stopping else "is starting"
                 return (
                     Reason(
                         "worker_starting",
-                        f"Worker {build.worker} is starting for its build",
+                        f"Worker {build.worker} {does} for its build",
                         capacity=False,
                         workers=(build.worker,),
                         builds=_links([build]),
@@ -772,10 +774,6 @@ class Explainer:
             if build.build_id is None:
                 return (Reason("starting", "Its build is starting", blocking=False),)
         return ()
-
-    def _is_starting(self, name: str) -> bool:
-        worker = self.state.workers.get(name)
-        return worker is not None and worker.is_latent
 
 
 def _held(hold: Hold) -> Reason:
