@@ -756,6 +756,25 @@ async def test_the_master_that_has_claimed_it_is_gone(master: Any) -> None:
     await master.master.db.pool.do(claim)
     reason = await first(master, request_id, "master_gone")
     assert reason["masters"] == ["old"]
+    assert reason["fatal"]
+
+    def begin(connection: Any) -> None:
+        connection.execute(
+            sa.text(
+                "INSERT INTO builds (number, builderid, buildrequestid, masterid, started_at,"
+                " state_string, locks_duration_s)"
+                " SELECT 1, builderid, buildrequests.id, masters.id, 1, 'building', 0"
+                " FROM buildrequests, masters"
+                f" WHERE buildrequests.id = {request_id} AND masters.name = 'old'"
+            )
+        )
+        connection.commit()
+
+    await master.master.db.pool.do(begin)
+    told = await ask(master, request_id)
+    (reason,) = told["reasons"]
+    assert (reason["code"], reason["fatal"]) == ("master_gone", False)
+    assert told["eta_reason"] == reason["msg"]
 
 
 @running_on(with_builders(on(["away"]), workers=[local("away")]))

@@ -101,7 +101,7 @@ class Forecaster:
         if build is not None:
             return self._of_build(build)
         request = self._requests.get(request_id)
-        return _unknown("No build of it has begun yet") if request is None else self._of(request)
+        return _unknown("No build of it runs yet") if request is None else self._of(request)
 
     @cached_property
     def _builds(self) -> dict[int, OpenBuild]:

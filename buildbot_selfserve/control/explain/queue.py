@@ -61,6 +61,8 @@ def why(history: History, state: MasterState, request: RequestRow) -> Why:
     told = _forecaster(history, explainer).of_request(request.request_id)
     if held and held[0].fatal:
         told = Forecast(None, "It will never start as things are")
+    elif held and held[0].code == "master_gone":
+        told = Forecast(None, held[0].msg)
     return Why(request, "running", None, None, held, told.eta, told.reason)
 
 
@@ -242,8 +244,12 @@ def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> 
     build = next(
         (one for one in explainer.pending.builds if one.request_id == request.request_id), None
     )
-    if not claim.master.is_active and build is None:
-        name = claim.master.name
+    name = claim.master.name
+    if not claim.master.is_active and build is not None:
+        # a master says so before its builds have stopped
+        msg = f"Its build ran on master {name}, which has stopped, or is about to"
+        return (Reason("master_gone", msg, masters=(name,)),)
+    if not claim.master.is_active:
         return (
             Reason(
                 "master_gone",
@@ -274,7 +280,7 @@ def _of_claim(claim: Claim, build: OpenBuild | None, now: int) -> tuple[Reason, 
     if build is not None and build.state_string not in _BEGINNING:
         return ()
     if build is None and now - claim.claimed_at > LONGEST_START:
-        msg = f"Master {name} has claimed it, and no build has begun"
+        msg = f"Master {name} has claimed it, and no build of it runs"
         return (Reason("unknown", msg, masters=(name,)),)
     msg = f"Its build is starting on master {name}"
     if build is not None:
