@@ -142,7 +142,7 @@ class MasterState(NamedTuple):
     :param distributes: it starts builds; while it shuts down, perhaps only those that another build
         waits for (*only_waited_for*)
     :param looking: the ids of the builders that it is about to look at
-    :param is_looking: it is choosing builds right now
+    :param is_looking: it is choosing builds right now, or the builders to look at
     :param has_own_order: a function of the operator's decides which builder comes first
     :param builders: by id
     :param attaching: workers that are not ready for a builder yet, or no more, by its id

@@ -189,7 +189,7 @@ def collect(master: Any, configured: Configured) -> Iterator[MasterState | None]
         distributes=bool(brd.can_distribute),
         only_waited_for=bool(brd.distribute_only_waited_childs),
         looking=frozenset(looking),
-        is_looking=bool(brd.active),
+        is_looking=bool(brd.active or brd.pending_builders_lock.locked),
         has_own_order=master.config.prioritizeBuilders is not None,
         builders=configured.builders,
         attaching={one: its for one, its in attaching.items() if its},

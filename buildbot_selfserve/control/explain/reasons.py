@@ -35,7 +35,7 @@ from buildbot_selfserve.model import plural
 
 #: Seconds within which a master has heard of a new request and looks at its builder; and within
 #: which one that is choosing builds, and is not held up, makes a build of it.
-HEARD, SOON = 5, 10
+HEARD, SOON = 2, 10
 #: So many names stand in a sentence, and so many ids in a list.
 MOST_NAMES, MOST_IDS = 5, 20
 
