@@ -349,6 +349,22 @@ async def test_a_worker_of_the_operators_takes_only_some_builds(master: Any) -> 
     assert reason["workers"] == ["locked"]
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_worker_does_not_know_a_new_builder_yet(master: Any) -> None:
+    await connected(master, "worker", "fast")
+    connection, known = worker_of(master, "worker").conn, defer.Deferred()
+    connection.remotePrint = lambda message: known
+    done = defer.ensureDeferred(master.reconfig(with_builders(on(["worker"]))))
+    try:
+        await master.until(lambda: "b" in master.master.botmaster.builders, "it is there")
+        reason = await first(master, await master.add_request("b"), "worker_starting")
+        assert "not ready for builder b" in reason["msg"]
+    finally:
+        del connection.remotePrint
+        known.callback(None)
+    await done
+
+
 # -- locks
 
 LOCK = util.MasterLock("the lock")

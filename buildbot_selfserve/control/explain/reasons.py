@@ -391,10 +391,13 @@ class Explainer:
     def _starting(self, workers: tuple[str, ...], builder: LiveBuilder) -> Reason:
         wanted = set(workers)
         builds = [one for one in self.state.builds if one.worker in wanted]
+        if any(self.state.workers[one].is_latent for one in workers):
+            does = "starting or stopping" + (f", for {_builds(builds)}" if builds else "")
+        else:
+            does = f"connected, and not ready for builder {builder.name} yet"
         return Reason(
             "worker_starting",
-            f"{_workers(workers)} {_is(workers)} starting or stopping"
-            + (f", for {_builds(builds)}" if builds else ""),
+            f"{_workers(workers)} {_is(workers)} {does}",
             capacity=True,
             workers=workers,
             builds=_links(builds),
@@ -673,6 +676,9 @@ class Explainer:
 
     def _of_master(self, request: PendingRequest, master_id: int, master: str) -> Iterator[Reason]:
         workers = self.pending.workers.get((request.builder_id, master_id), ())
+        builder = self.state.builders.get(request.builder_id)
+        if builder is not None and self._chosen(request, builder) is not None:
+            workers = ()  # whether it asks there for the same one is not known
         builds = [
             one
             for one in self.pending.builds
