@@ -17,6 +17,7 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.history.results import by_builder
 from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION
@@ -144,6 +145,17 @@ def test_the_latest_result_of_each_builder_counts(
 def test_a_build_is_newer_if_it_began_later_whatever_the_clocks_say() -> None:
     early = replace_times(build(1, "a", FAILURE), begun=END + 50, ended=END + 60)
     assert judge([early, build(2, "a", SUCCESS)], 0, END + 60).verdict == "passed"
+
+
+def test_what_is_rerun_is_what_the_verdict_says_has_failed() -> None:
+    # Buildbot tried request 1 again, after request 2 was built
+    tried_again = build(1, "a", RETRY)
+    again = build(3, "a", FAILURE)._replace(request=tried_again.request)
+    rows = [tried_again, build(2, "a", SUCCESS), again]
+    for order in itertools.permutations(rows):
+        (result,) = by_builder(order, {})
+        assert (result.row, result.state) == (again, "failure")
+        assert told(*order) == ("failed", ("a",), ("a",))
 
 
 def replace_times(row: BuildRow, begun: int, ended: int) -> BuildRow:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from buildbot_selfserve.history.verdict import BuilderResults
 from buildbot_selfserve.history.verdict import Virtual
 from buildbot_selfserve.history.verdict import built_as
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import EXCEPTION
-from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SKIPPED
-from buildbot_selfserve.model import SUCCESS
-from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Row
 
-#: Which of its results is the latest of a builder: the newest of the first group that it has.
-RANKS = (
-    frozenset({SUCCESS, WARNINGS, FAILURE, EXCEPTION}),
-    frozenset({CANCELLED, SKIPPED}),
-    frozenset({RETRY}),
-)
-#: What a build that has ended has made of a revision.
-_RESULTS = RANKS[0] | {SKIPPED}
+#: What is the latest of a builder that has no result: the newest of the first group that it has.
+_RANKS = (frozenset({CANCELLED, SKIPPED}), frozenset({RETRY}))
 
 
 def by_builder(found: Iterable[Row], virtual: Virtual) -> list[BuilderResult]:
@@ -39,19 +30,24 @@ def by_builder(found: Iterable[Row], virtual: Virtual) -> list[BuilderResult]:
 
 
 def _result(name: str, its: list[Row]) -> BuilderResult:
-    latest = _latest([row for row in its if row.endtime is not None])
+    results: BuilderResults[Row] = BuilderResults()
+    ended = [row for row in its if row.endtime is not None]
+    built = [row for row in ended if isinstance(row, BuildRow)]
+    for row in built:
+        results.add(row.build_id, row.status, row)
+    latest = results.latest or _latest_other(ended)
     states = {row.state for row in its if row.endtime is None}
     return BuilderResult(
         name,
         latest,
         "" if latest is None else latest.state,
         "running" if "running" in states else "pending" if states else "",
-        any(isinstance(row, BuildRow) and row.status in _RESULTS for row in its),
+        bool(results.result) or any(row.status == SKIPPED for row in built),
     )
 
 
-def _latest(ended: list[Row]) -> Row | None:
-    for statuses in RANKS:
+def _latest_other(ended: list[Row]) -> Row | None:
+    for statuses in _RANKS:
         counted = [row for row in ended if row.status in statuses]
         if counted:
             return max(counted, key=_order)

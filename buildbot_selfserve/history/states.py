@@ -23,17 +23,13 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_names
-from buildbot_selfserve.history.results import RANKS
 from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.history.verdict import BuilderResults
+from buildbot_selfserve.history.verdict import verdict_of
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import EXCEPTION
-from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SKIPPED
-from buildbot_selfserve.model import SUCCESS
-from buildbot_selfserve.model import WARNINGS
-from buildbot_selfserve.model.pushes import FAILED_STATES
-from buildbot_selfserve.model.pushes import PASSED_STATES
+from buildbot_selfserve.model.pushes import RESULT_STATES
 from buildbot_selfserve.model.pushes import BuilderState
 
 _requests, _builds, _claims = rows.requests, rows.builds, rows.claims
@@ -58,17 +54,16 @@ _REQUESTS_OF = Statement(sa.select(_builds.c.id, _builds.c.buildrequestid), _bui
 _WITH_RESULT: Any = (
     sa.select(_requests.c.buildsetid, _builds.c.id, _builds.c.builderid, _builds.c.results)
     .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
-    .where(_builds.c.complete_at.is_not(None), _builds.c.results.in_(sorted(RANKS[0])))
+    .where(_builds.c.complete_at.is_not(None), _builds.c.results.in_([*RESULT_STATES]))
 )
 _RESULTS_OF = Statement(_WITH_RESULT, _requests.c.buildsetid)
 _RESULTS_FOUND = Statement(_WITH_RESULT, _builds.c.id)
 _CLAIMED = Statement(sa.select(_claims.c.brid), _claims.c.brid)
 
-#: The words for results that count; where there is none of these, for those that do not.
-_RESULTS = {SUCCESS: "passed", WARNINGS: "warnings", FAILURE: "failed", EXCEPTION: "exception"}
-_OTHERS = {CANCELLED: "cancelled", SKIPPED: "skipped"}
+#: The states of builders that have no result.
+_OTHERS: Mapping[int | None, str] = {CANCELLED: "cancelled", SKIPPED: "skipped"}
 #: The words for all ends of builds.
-ENDS = {**_RESULTS, **_OTHERS, RETRY: "retry"}
+ENDS: Mapping[int | None, str] = {**RESULT_STATES, **_OTHERS, RETRY: "retry"}
 
 #: Builders by name.
 States = Mapping[str, BuilderState]
@@ -88,29 +83,17 @@ class AtRevision:
 
     @property
     def verdict(self) -> RevisionVerdict:
-        """Return the verdict, as ``verdict.judge`` gives it to the rows of the revision."""
-        states = [one.state for one in self.states.values()]
-        if "running" in states:
-            return "running"
-        if "pending" in states or not states:
-            return "pending"
-        if any(one in FAILED_STATES for one in states):
-            return "failed"
-        return "passed" if all(one in PASSED_STATES for one in states) else "incomplete"
+        """Return the verdict."""
+        return verdict_of([one.state for one in self.states.values()])
 
 
-class _Tally:
+class _Tally(BuilderResults[Any]):
     """What is seen of one builder at one revision. Builds are their ids and columns."""
 
-    __slots__ = ("attempts", "failed", "latest", "other", "passed", "pending", "running")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.passed = self.failed = False
-        self.latest: Any = None
-        self.running: Any = None
-        self.pending: Any = None
-        self.other: Any = None
+    attempts: int = 0
+    running: Any = None
+    pending: Any = None
+    other: Any = None
 
     def add_build(self, record: Any) -> None:
         """Add a build, unless Buildbot has tried again."""
@@ -120,12 +103,7 @@ class _Tally:
         self.attempts += 1
         if not ended:
             self.running = _newer(self.running, record)
-        elif status in _RESULTS:
-            passes = status in (SUCCESS, WARNINGS)
-            self.passed, self.failed = self.passed or passes, self.failed or not passes
-            if self.latest is None or record[6] > self.latest[6]:
-                self.latest = record
-        else:
+        elif not self.add(record[6], status, record):
             self.other = _newer_other(self.other, record)
 
     def add_request(self, record: Any, is_claimed: bool) -> None:
@@ -145,13 +123,12 @@ class _Tally:
 
     def state(self, name: str, builder_id: int) -> BuilderState:
         """Return what this comes to."""
-        result = "" if self.latest is None else _RESULTS[self.latest[11]]
         if self.running is not None:
             record, state = self.running, "running"
         elif self.pending is not None:
             record, state = self.pending, "pending"
         elif self.latest is not None:
-            record, state = self.latest, result
+            record, state = self.latest, self.result
         else:
             record = self.other
             state = _OTHERS.get(record[11], "cancelled")
@@ -163,8 +140,8 @@ class _Tally:
             record[6],
             record[7],
             record[0],
-            result,
-            self.passed and self.failed,
+            self.result,
+            self.flaky,
             record[9],
             record[10],
             None if self.latest is None else self.latest[6],
@@ -264,7 +241,7 @@ def results_at(connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
         found.append(sorted(records, key=itemgetter(1)))
     names = names_of(connection, facts, {record[2] for its in found for record in its})
     # the newest is the last one
-    return [{names[record[2]]: _RESULTS[record[3]] for record in its} for its in found]
+    return [{names[record[2]]: RESULT_STATES[record[3]] for record in its} for its in found]
 
 
 def _others(facts: Facts, pushed: Pushed) -> set[int]:

@@ -1,4 +1,4 @@
-"""Judges the rows of a revision: whether all of it has ended, and which builders pass.
+"""Says which build of a builder counts, and what the builders of a revision come to: its verdict.
 
 Nothing here reads a database. What counts of a builder is its latest result: that of the newest of
 its builds that ended with success, warnings, a failure or an exception. What was cancelled, skipped
@@ -7,20 +7,24 @@ or collapsed has passed nothing, and a RETRY is no result at all.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Generic
+from typing import TypeVar
 
 from buildbot_selfserve.model import CANCELLED
-from buildbot_selfserve.model import FAILING
 from buildbot_selfserve.model import PASSED
-from buildbot_selfserve.model import PASSING
 from buildbot_selfserve.model import SKIPPED
-from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import RevisionVerdict
 from buildbot_selfserve.model import Row
+from buildbot_selfserve.model.pushes import FAILED_STATES
+from buildbot_selfserve.model.pushes import PASSED_STATES
+from buildbot_selfserve.model.pushes import RESULT_STATES
+
+#: A build, as its reader knows it.
+Build = TypeVar("Build")
 
 #: Virtual builders, by the buildsets that they would build. A build has its builder's name, but a
 #: request the one of the builder that lends the virtual one its workers.
@@ -40,35 +44,55 @@ def past(end: int, now: float) -> int:
     return end if end <= now + CLOCK_SLACK else 0
 
 
-class BuilderResults:
-    """What one builder has made of a revision.
+class BuilderResults(Generic[Build]):
+    """What the builds of one builder at a revision come to, as far as they have ended.
 
     :ivar latest: the newest build that passed or failed, ``None`` if there is none
-    :ivar passes: that build passed; *fails*: it failed
-    :ivar succeeded: a build ended with success; *passed*: one did, or with warnings;
-        *failed*: one failed
+    :ivar result: how it ended, as a state; empty if there is none
+    :ivar passed: one of them passed; *failed*: one failed
     """
 
-    __slots__ = ("failed", "fails", "latest", "passed", "passes", "succeeded")
+    # of most builders one build is seen, so what need not be set is not
+    latest: Build | None = None
+    result: str = ""
+    passed: bool = False
+    failed: bool = False
+    _latest_id: int = -1
 
-    def __init__(self) -> None:
-        self.latest: BuildRow | None = None
-        self.succeeded = self.passed = self.failed = self.passes = self.fails = False
+    @property
+    def flaky(self) -> bool:
+        """Whether the builder has both passed and failed."""
+        return self.passed and self.failed
 
-    def add(self, row: BuildRow) -> None:
-        """Take in a build that has ended."""
-        status = row.status
-        passes = status in PASSING
-        if passes:
+    def add(self, build_id: int, status: int | None, build: Build) -> bool:
+        """Take in a build that has ended; return whether it has a result."""
+        result = RESULT_STATES.get(status)
+        if result is None:
+            return False
+        if result in PASSED_STATES:
             self.passed = True
-            self.succeeded = self.succeeded or status == SUCCESS
-        elif status in FAILING:
-            self.failed = True
         else:
-            return
+            self.failed = True
         # ids of builds rise in the order in which they began, whatever the clocks of masters say
-        if self.latest is None or row.build_id > self.latest.build_id:
-            self.latest, self.passes, self.fails = row, passes, not passes
+        if build_id > self._latest_id:
+            self._latest_id, self.latest, self.result = build_id, build, result
+        return True
+
+
+def verdict_of(states: Iterable[str]) -> RevisionVerdict:
+    """Return the verdict on a revision.
+
+    :param states: of each builder that was asked: what is under way, and else its result, or how
+        it ended without one. More than one of a builder do no harm.
+    """
+    states = frozenset(states)
+    if "running" in states:
+        return "running"
+    if "pending" in states or not states:
+        return "pending"
+    if states & FAILED_STATES:
+        return "failed"
+    return "passed" if states <= PASSED_STATES else "incomplete"
 
 
 def built_as(row: Row, virtual: Virtual) -> str:
@@ -78,9 +102,11 @@ def built_as(row: Row, virtual: Virtual) -> str:
     return virtual.get(row.buildset_id, row.buildername)
 
 
-def by_builder(found: Iterable[Row], virtual: Virtual = _NONE) -> dict[str, BuilderResults]:
+def by_builder(
+    found: Iterable[Row], virtual: Virtual = _NONE
+) -> dict[str, BuilderResults[BuildRow]]:
     """Return what each builder has made of a revision, as far as its rows have ended."""
-    results: dict[str, BuilderResults] = {}
+    results: dict[str, BuilderResults[BuildRow]] = {}
     for row in found:
         if row.endtime is None:
             continue
@@ -89,7 +115,7 @@ def by_builder(found: Iterable[Row], virtual: Virtual = _NONE) -> dict[str, Buil
         if its is None:
             its = results[name] = BuilderResults()
         if isinstance(row, BuildRow):
-            its.add(row)
+            its.add(row.build_id, row.status, row)
     return results
 
 
@@ -112,7 +138,7 @@ def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual 
     complete = bool(ended) and not states and last_end + stable_delay <= now
     results = by_builder(ended, virtual)
     # every row passed, and of each builder something was built that did
-    passed = not failed and not cancelled and all(one.succeeded for one in results.values())
+    passed = not failed and not cancelled and all(one.passed for one in results.values())
     return Done(
         stable_delay=stable_delay,
         job_complete=complete,
@@ -123,21 +149,10 @@ def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual 
         failed=failed,
         cancelled=cancelled,
         skipped=statuses.count(SKIPPED),
-        verdict=_verdict(states, results),
-        failing=tuple(sorted([name for name, one in results.items() if one.fails])),
-        flaky=tuple(sorted([name for name, one in results.items() if one.passed and one.failed])),
+        verdict=verdict_of([*states, *[one.result for one in results.values()]]),
+        failing=tuple(sorted([it for it, one in results.items() if one.result in FAILED_STATES])),
+        flaky=tuple(sorted([name for name, one in results.items() if one.flaky])),
     )
-
-
-def _verdict(states: Container[str], results: Mapping[str, BuilderResults]) -> RevisionVerdict:
-    """Return the verdict; *states* are those of what is open."""
-    if "running" in states:
-        return "running"
-    if "pending" in states or not results:
-        return "pending"
-    if any(one.fails for one in results.values()):
-        return "failed"
-    return "passed" if all(one.passes for one in results.values()) else "incomplete"
 
 
 def unbuilt_buildsets(found: Iterable[Row]) -> list[int]:

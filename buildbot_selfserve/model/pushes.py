@@ -13,10 +13,22 @@ from buildbot_selfserve.answers import BuilderStateName
 from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Revision
+from buildbot_selfserve.model.results import EXCEPTION
+from buildbot_selfserve.model.results import FAILING
+from buildbot_selfserve.model.results import FAILURE
+from buildbot_selfserve.model.results import PASSING
+from buildbot_selfserve.model.results import SUCCESS
+from buildbot_selfserve.model.results import WARNINGS
 
-#: The states of builders that have a result, and the words for it.
-PASSED_STATES = frozenset({"passed", "warnings"})
-FAILED_STATES = frozenset({"failed", "exception"})
+#: The states of builders that have a result, by the result.
+RESULT_STATES: Mapping[int | None, BuilderStateName] = {
+    SUCCESS: "passed",
+    WARNINGS: "warnings",
+    FAILURE: "failed",
+    EXCEPTION: "exception",
+}
+PASSED_STATES = frozenset(RESULT_STATES[one] for one in PASSING)
+FAILED_STATES = frozenset(RESULT_STATES[one] for one in FAILING)
 OPEN_STATES = frozenset({"running", "pending"})
 
 #: What needs eyes first.
