@@ -363,7 +363,7 @@ def test_reprioritize_takes_a_negative_priority(shell: Shell) -> None:
     why = shell.ok("why", "main", request_id)
     assert why["reasons"][0]["code"] == "workers_busy"
     told = shell("why", "main", request_id).out
-    assert told.startswith(f"Request {request_id}: pending, number 1 of its builder\nWorker")
+    assert told.startswith(f"Request {request_id}: waiting, number 1 of its builder\nWorker")
     for branch in ((), ("main",)):
         waiting = shell.ok("queue", *branch, "--builders", "sl*")
         assert [str(one["request_id"]) for one in waiting["requests"]] == [request_id]
@@ -429,7 +429,7 @@ def test_what_failed_is_rerun_after_a_look_at_the_plan(
     told = re.fullmatch(r"1 build would be requested; nothing was done \(plan ([0-9a-f]+)\)", first)
     assert told is not None
     assert head.split() == ["OUTCOME", "BUILDER", "REQUEST", "REVISION", "PRIORITY", "NOTE"]
-    assert [line.split() for line in lines] == [["would_create", "broken", at[:12], "0"]]
+    assert [line.split() for line in lines] == [["would", "be", "built", "broken", at[:12], "0"]]
     assert shell.ok("jobs", "--num", "1") == before
     # no line breaks on a small terminal
     narrow = terminal_lines(shell, "rerun", "main", at, "--dry-run", columns=80)
@@ -464,7 +464,7 @@ def test_what_is_pending_anyway_is_no_failure_of_a_rerun(shell: Shell) -> None:
     states = ("--states", "cancelled")
     assert shell("rerun", "main", at, *states).status == DONE
     again = shell("rerun", "main", at, *states)
-    assert (again.status, "left_out" in again.out) == (DONE, True)
+    assert (again.status, "left out" in again.out) == (DONE, True)
     assert shell("cancel", "main", "--revision", at, "--builders", "s*").status == DONE
 
 
@@ -491,7 +491,7 @@ def test_a_backfill_builds_what_is_missing(shell: Shell) -> None:
     receipt = shell.ok("backfill", "main", "broken", *bad, "--priority=0", "--times", "1")
     assert [one["outcome"] for one in receipt["requests"]] == ["created"] * 2
     twice = shell("backfill", "main", "broken", "--revision", "93" * 20, "--good", "91" * 20)
-    assert (twice.status, twice.out.count("left_out")) == (DONE, 1)
+    assert (twice.status, twice.out.count("  left out  ")) == (DONE, 1)
     assert "REVISION" in twice.out
 
 
@@ -505,7 +505,7 @@ def test_a_bisection_is_begun_followed_and_stopped(shell: Shell) -> None:
     assert [one["outcome"] for one in plan["requests"]] == ["would_create"]
     job = shell.ok("bisect", *ends, "--confirm=0", "--property=mode=full", "--max", "5")["job_id"]
     shown = shell("bisection", "main", str(job))
-    assert (shown.status, shown.out.startswith("running: ")) == (TIMED_OUT, True)
+    assert (shown.status, shown.out.startswith("looking for it: ")) == (TIMED_OUT, True)
     assert "82828282" in shown.out
     waited = shell("bisect", *ends, "--confirm=0", "--property=mode=full", "--max=5", "--wait=1")
     assert (waited.status, f"(job {job})" in waited.out) == (TIMED_OUT, True)
@@ -570,13 +570,13 @@ def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
     passed = shell("is-done", "main", revision("8"), *wait)
     assert (passed.status, passed.out) == (
         DONE,
-        f"main {revision('8')}: passed (0 pending, 0 running, 1 ended, 0 failed, 0 cancelled)\n",
+        f"main {revision('8')}: passed (0 waiting, 0 running, 1 ended, 0 failed, 0 cancelled)\n",
     )
     shell.build("broken", revision("8"))
     failed = shell("is-done", "main", revision("8"), *wait)
     assert (failed.status, failed.out) == (
         FAILED,
-        f"main {revision('8')}: failed (0 pending, 0 running, 2 ended, 1 failed, 0 cancelled)\n"
+        f"main {revision('8')}: failed (0 waiting, 0 running, 2 ended, 1 failed, 0 cancelled)\n"
         "failing: broken\n",
     )
     # nobody waits, and by the default of the server it is not done yet
@@ -676,15 +676,15 @@ def test_3_tells_that_the_wait_timed_out_and_where_it_stood(shell: Shell) -> Non
     took = time.monotonic() - begun
     assert ran.status == TIMED_OUT
     assert 2 <= took < 30
-    assert "not done, running (0 pending, 1 running, 0 ended, 0 failed, 0 cancelled)" in ran.out
+    assert "not done, running (0 waiting, 1 running, 0 ended, 0 failed, 0 cancelled)" in ran.out
     assert ran.err.splitlines() == [
-        "selfserve: 0 pending, 1 running, 0 ended, 0 failed, 0 cancelled",
+        "selfserve: 0 waiting, 1 running, 0 ended, 0 failed, 0 cancelled",
         "selfserve: Not done after 2 seconds",
     ]
     in_json = shell("is-done", "main", revision("9"), "--wait", "1", "--json")
     assert (in_json.status, in_json.json["running"]) == (TIMED_OUT, 1)
     shown = in_terminal(shell, "is-done", "main", revision("9"), "--wait", "1")
-    assert "0 pending, 1 running, 0 ended" in shown
+    assert "0 waiting, 1 running, 0 ended" in shown
     shell.ok("cancel", "main", "--revision", revision("9"))
 
 
@@ -699,7 +699,7 @@ def test_a_wait_ends_when_the_builds_do(shell: Shell) -> None:
     shell.ok("cancel", "main", "--revision", revision("a"))
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == FAILED
-    assert "0 pending, 0 running, 1 ended, 0 failed, 1 cancelled" in out + err
+    assert "0 waiting, 0 running, 1 ended, 0 failed, 1 cancelled" in out + err
 
 
 def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
@@ -846,7 +846,7 @@ def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
         assert shell("cancel", "main", "--revision", revision("d")).status == DONE
         out, _ = process.communicate(timeout=60)
         assert process.returncode == FAILED
-        assert "0 pending, 0 running" in out
+        assert "0 waiting, 0 running" in out
     finally:
         master.kill()
 

@@ -215,7 +215,7 @@ def test_watch_tells_what_begins_and_what_fails(shell: Shell, gate: Path) -> Non
     )
     assert process.stdout is not None
     first = [process.stdout.readline() for _ in range(3)]
-    assert first[0].startswith(f"main {at}: running (")
+    assert first[0].startswith(f"main {at}: failing (")
     assert re.fullmatch(rf"..:..:..  failed     broken: step shell, build {broken}.*\n", first[1])
     assert re.fullmatch(rf"..:..:..  running    gated: build {gated}\n", first[2])
     (gate / "open").touch()
@@ -223,7 +223,7 @@ def test_watch_tells_what_begins_and_what_fails(shell: Shell, gate: Path) -> Non
     (gate / "open").unlink()
     *_, ended, done, failing = out.splitlines()
     assert re.fullmatch(rf"..:..:..  passed     gated: build {gated}", ended)
-    assert done.startswith(f"main {at}: failed (0 pending, 0 running, 2 ended, 1 failed")
+    assert done.startswith(f"main {at}: failed (0 waiting, 0 running, 2 ended, 1 failed")
     assert failing == "failing: broken"
     assert (process.returncode, err) == (
         FAILED,
@@ -237,7 +237,7 @@ def test_watch_ends_with_the_verdict(shell: Shell, checkout: Checkout) -> None:
     ran = shell("watch", "--stable-delay=0")
     assert (ran.status, ran.out.splitlines()[-1]) == (
         DONE,
-        f"main {head}: passed (0 pending, 0 running, 1 ended, 0 failed, 0 cancelled)",
+        f"main {head}: passed (0 waiting, 0 running, 1 ended, 0 failed, 0 cancelled)",
     )
     ran = shell("watch", "HEAD", "--stable-delay=0", "--json")
     assert (ran.status, ran.json) == (
@@ -249,7 +249,7 @@ def test_watch_ends_with_the_verdict(shell: Shell, checkout: Checkout) -> None:
     assert (ran.status, ran.json["verdict"]) == (TIMED_OUT, "running")
     assert "running    slow: build" in ran.err
     shown = in_terminal(shell, "watch", "main", head, "--timeout=1", COLUMNS="80")
-    assert "1 running, 0 pending: slow" in shown
+    assert "1 running, 0 waiting: slow" in shown
     shell.ok("cancel", "main", "--revision", head)
     ran = shell("watch", "main", checkout.first)
     assert (ran.status, ran.out) == (NOT_FOUND, "")

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from buildbot_selfserve import state_words
 from buildbot_selfserve.client import Client
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
-from buildbot_selfserve.views import words
 from demo.__main__ import invitation
 from docs import generate
 
@@ -107,7 +107,7 @@ def test_every_outcome_is_documented() -> None:
     outcomes = set(schemas.schemas()["RequestOutcome"]["properties"]["outcome"]["enum"])
     assert outcomes_in(generate.API, "`([a-z_]+)`") == outcomes
     # of a plan, pages say it in headings
-    shown = {words.outcome_word(one) for one in outcomes if not one.startswith("would_")}
+    shown = {state_words.outcome_word(one) for one in outcomes if not one.startswith("would_")}
     listed = (generate.ROOT / "docs" / "users.md").read_text().partition("The outcomes:\n")[2]
     named = re.findall(r"^- \*\*([a-z ]+)\*\*:", listed.partition("\n## ")[0], re.MULTILINE)
     assert set(named) == shown

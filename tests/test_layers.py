@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "": (0, frozenset()),
     "answers": (0, frozenset()),
+    "state_words": (0, frozenset()),
     "errors": (1, frozenset()),
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from buildbot_selfserve import state_words
 from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
@@ -89,7 +90,7 @@ def test_links_lead_to_what_a_sentence_names() -> None:
 def test_every_action_and_every_outcome_has_words() -> None:
     named = [one for permission in PERMISSIONS for one in actions_of(permission)]
     for name in (*named, *get_args(Outcome)):
-        label = words.action_label(name) if name in named else words.outcome_word(name)
+        label = words.action_label(name) if name in named else state_words.outcome_word(name)
         assert "_" not in label
     assert {*named} == {*words.known_actions()}
     assert len({words.action_label(one) for one in named}) == len(named)

@@ -220,6 +220,12 @@ class Done:
     failing: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was requested."""
+        ended = self.builds or self.failed or self.cancelled or self.skipped
+        return not (self.pending or self.running or ended)
+
 
 #: Among what has to happen first: that something is asked for, whatever it is.
 NEW_REQUEST = ("buildrequests", 0)

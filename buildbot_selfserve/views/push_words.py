@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 from buildbot_selfserve.model import LONGEST_RANGE
 from buildbot_selfserve.model import BuilderHealth
+from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import Eta
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import plural
 from buildbot_selfserve.model.pushes import OPEN_STATES
+from buildbot_selfserve.state_words import CHANGE_WORDS
+from buildbot_selfserve.state_words import STATE_WORDS
+from buildbot_selfserve.state_words import verdict_word
 
 #: Of more builders than this, those that need no eyes are squares without a name.
 MOST_CHIPS = 30
@@ -23,36 +27,6 @@ MOST_CHIPS = 30
 _BEGINNING = re.compile(r"([^-_/.: ]+)[-_/.: ]+(?=\S)")
 
 _DAY = (86_400, "day")
-
-#: The words for states and changes, as people read them.
-STATE_WORDS: Mapping[str, str] = {
-    "passed": "passed",
-    "warnings": "passed with warnings",
-    "failed": "failed",
-    "exception": "exception",
-    "cancelled": "cancelled",
-    "skipped": "skipped",
-    "running": "running",
-    "pending": "waiting",
-    "missing": "not requested",
-}
-CHANGE_WORDS: Mapping[str, str] = {
-    "regressed": "regression",
-    "still_failing": "failed before, too",
-    "fixed": "fixed",
-    "passing": "",
-    "flaky": "flaky here",
-    "new": "no result before",
-    "unknown": "",
-}
-VERDICT_WORDS: Mapping[str, str] = {
-    "passed": "Passed",
-    "failed": "Failed",
-    "running": "Running",
-    "pending": "Waiting",
-    "incomplete": "Incomplete",
-}
-
 
 #: Which attempt it was. A builder both passes and fails in two at least.
 _ORDINALS: Mapping[int, str] = {1: "second", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
@@ -109,6 +83,8 @@ class Chips:
 def verdict(push: Health) -> Verdict:
     """Return in words how a push stands."""
     failing, waiting = push.failing, push.open
+    is_requested = any(one.at.state != "missing" for one in push.builders)
+    word = verdict_word(push.verdict, is_requested, bool(failing)).capitalize()
     parts: list[str] = []
     if failing:
         parts += _failures(push)
@@ -117,16 +93,15 @@ def verdict(push: Health) -> Verdict:
         parts += [f"{len(waiting) - running} waiting"] * (len(waiting) > running)
         unbuilt = sum(one.at.state in ("skipped", "cancelled") for one in push.builders)
         parts += [f"{unbuilt} without a result"] * bool(unbuilt)
-        word = "Failing" if waiting else "Failed"
         return Verdict("failed", word, ", ".join(parts))
-    if not push.builders or all(one.at.state == "missing" for one in push.builders):
-        return Verdict("pending", "Not built yet", "")
+    if not is_requested:
+        return Verdict("pending", word, "")
     if waiting:
         asked = [one for one in push.builders if one.at.state != "missing"]
         text = f"{len(asked) - len(waiting)} of {len(asked)} done"
-        return Verdict(push.verdict, VERDICT_WORDS[push.verdict], text)
+        return Verdict(push.verdict, word, text)
     if push.verdict == "incomplete":
-        return Verdict("incomplete", "Incomplete", _unbuilt(push))
+        return Verdict("incomplete", word, _unbuilt(push))
     flaky = [one.at for one in push.builders if one.at.flaky]
     if flaky:
         attempts = max(one.attempts for one in flaky)
@@ -135,9 +110,14 @@ def verdict(push: Health) -> Verdict:
         ordinal = _ORDINALS.get(attempts)
         when = f"after {attempts} attempts" if ordinal is None else f"on the {ordinal} attempt"
         text = f"{when}: {is_flaky}"
-        return Verdict("passed", "Passed", text, goes_on=True)
+        return Verdict("passed", word, text, goes_on=True)
     fixed = len(push.named("fixed"))
-    return Verdict("passed", "Passed", f"{fixed} fixed" if fixed else "")
+    return Verdict("passed", word, f"{fixed} fixed" if fixed else "")
+
+
+def done_word(done: Done) -> str:
+    """Return the word for the verdict on a revision of which only its rows are known."""
+    return verdict_word(done.verdict, not done.is_empty, bool(done.failing))
 
 
 def _counted(number: int, noun: str) -> str:

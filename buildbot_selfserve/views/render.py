@@ -18,6 +18,7 @@ import jinja2
 import orjson
 
 from buildbot_selfserve import __version__
+from buildbot_selfserve import state_words
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.params.property_rows import property_rows
 from buildbot_selfserve.permissions import set_action
@@ -94,13 +95,13 @@ def templates() -> jinja2.Environment:
         words.action_label,
         words.done_to_row,
         words.job_words,
-        words.outcome_word,
-        words.bisection_word,
         words.short_name,
-        words.state_word,
-        words.status_word,
         words.via_word,
         words.what_label,
+        state_words.bisection_word,
+        state_words.outcome_word,
+        state_words.state_word,
+        state_words.status_word,
     ):
         environment.filters[words_of.__name__] = words_of
     environment.globals["known_actions"] = words.known_actions

@@ -111,18 +111,6 @@ LABELS = {
     "confirm": "Edges built again",
     "job_id": "Bisection",
 }
-OUTCOMES = {
-    "stop_sent": "told to stop",
-    "already_complete": "already complete",
-    "reprioritized": "priority changed",
-    "left_out": "left out",
-    "would_create": "would be built",
-    "would_cancel": "would be cancelled",
-    "would_stop": "would be stopped",
-    "would_reprioritize": "would have another priority",
-    "would_hold": "would be held",
-    "would_release": "would be released",
-}
 #: What was done to a build request, by its outcome.
 DONE_TO = {
     "created": "Requested",
@@ -135,13 +123,6 @@ DONE_TO = {
     "held": "Held",
     "released": "Released",
 }
-STATES = {"pending": "waiting"}
-BISECTIONS = {
-    "running": "looking for it",
-    "range_only": "not narrowed down further",
-    "insufficient_data": "not known",
-}
-STATUSES = {"ok": "done"}
 VIA = {
     "session": "logged in",
     "basic": "with a password",
@@ -172,29 +153,9 @@ def what_label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
-def outcome_word(outcome: str) -> str:
-    """Return what pages call an outcome."""
-    return OUTCOMES.get(outcome, outcome.replace("_", " "))
-
-
-def state_word(state: str) -> str:
-    """Return what pages call the state of a row: a result of Buildbot's, running or waiting."""
-    return STATES.get(state, state)
-
-
-def bisection_word(status: str) -> str:
-    """Return what pages call the status of a bisection."""
-    return BISECTIONS.get(status, status)
-
-
 def short_name(author: str) -> str:
     """Return the name of an author without the address behind it."""
     return author.partition(" <")[0] or author
-
-
-def status_word(status: str) -> str:
-    """Return what pages call the status of a job request."""
-    return STATUSES.get(status, status)
 
 
 def via_word(via: str) -> str:

@@ -411,7 +411,7 @@ def status(branch: str | None, revision: str | None, base: str | None) -> int:
     What needs attention comes first: what this revision broke, then what failed before, too.
     Without a revision, it is the newest push of the branch; without a branch, the commit that is
     checked out here. The exit status is 0 if it passed, 1 if it failed or if some builder has built
-    nothing there, and 3 while builds are pending or running.
+    nothing there, and 3 while builds are waiting or running.
     """
     asked = invocation()
     client = asked.client()

@@ -34,6 +34,7 @@ from buildbot_selfserve.client.rows import OutcomeNow
 from buildbot_selfserve.client.rows import Permissions
 from buildbot_selfserve.client.rows import Plan
 from buildbot_selfserve.client.rows import Push
+from buildbot_selfserve.client.rows import PushBuilder
 from buildbot_selfserve.client.rows import Queue
 from buildbot_selfserve.client.rows import QueuedRequest
 from buildbot_selfserve.client.rows import RangeRevision
@@ -42,6 +43,13 @@ from buildbot_selfserve.client.rows import Why
 from buildbot_selfserve.client.rows import WorkerSet
 from buildbot_selfserve.client.rows import request_of
 from buildbot_selfserve.client.rows import state
+from buildbot_selfserve.state_words import CHANGE_WORDS
+from buildbot_selfserve.state_words import STATE_WORDS
+from buildbot_selfserve.state_words import bisection_word
+from buildbot_selfserve.state_words import outcome_word
+from buildbot_selfserve.state_words import state_word
+from buildbot_selfserve.state_words import status_word
+from buildbot_selfserve.state_words import verdict_word
 
 #: So much of a revision tells it from others.
 SHORT_REVISION = 12
@@ -76,12 +84,13 @@ _HASH = re.compile(f"[0-9a-f]{{{SHORT_REVISION}}}")
 _STYLES = {
     "success": "green",
     "passed": "green",
-    "passing": "green",
+    "passed with warnings": "yellow",
     "fixed": "green",
-    "regressed": "bold red",
-    "still failing": "red",
-    "new": "yellow",
+    "regression": "bold red",
+    "failed before, too": "red",
+    "no result before": "yellow",
     "flaky": "yellow",
+    "flaky here": "yellow",
     "incomplete": "yellow",
     "warnings": "yellow",
     "failure": "red",
@@ -90,11 +99,14 @@ _STYLES = {
     "cancelled": "magenta",
     "skipped": "blue",
     "running": "cyan",
-    "pending": "dim",
-    "ok": "green",
+    "waiting": "dim",
+    "not built yet": "dim",
+    "not requested": "dim",
+    "done": "green",
     "failed": "red",
+    "failing": "red",
     "denied": "red",
-    "left_out": "yellow",
+    "left out": "yellow",
     "unknown": "magenta",
 }
 
@@ -206,7 +218,10 @@ class Screen:
             self.value(done)
             return
         state = "" if done["job_complete"] else "not done, "
-        self.line(f"{branch} {revision}: {state}{done['verdict']} ({counts(done)})")
+        ended = done["builds"] or done["failed"] or done["cancelled"] or done["skipped"]
+        is_requested = bool(done["pending"] or done["running"] or ended)
+        word = verdict_word(done["verdict"], is_requested, bool(done["failing"]))
+        self.line(f"{branch} {revision}: {state}{word} ({counts(done)})")
         for what in ("failing", "flaky"):
             if done[what]:
                 self.line(f"{what}: {', '.join(done[what])}")
@@ -217,7 +232,7 @@ class Screen:
             self.value(why)
             return
         place = "" if why["position"] is None else f", number {why['position']} of its builder"
-        self.line(f"Request {why['request_id']}: {why['state']}{place}")
+        self.line(f"Request {why['request_id']}: {state_word(why['state'])}{place}")
         for reason in why["reasons"]:
             fatal = ". It will never start as things are" if reason["fatal"] else ""
             until = f", until {moment(reason['until'])}" if "until" in reason else ""
@@ -276,13 +291,15 @@ class Screen:
 
     def health_line(self, branch: str, health: Health) -> None:
         """Show whether a revision is good, in one line."""
-        found = ", ".join(f"{count} {state}" for state, count in sorted(health["counts"].items()))
-        self.line(f"{branch} {health['revision']}: {health['verdict']} ({found or 'no builds'})")
+        counted = sorted(health["counts"].items())
+        found = ", ".join(f"{count} {STATE_WORDS.get(state, state)}" for state, count in counted)
+        word = _verdict(health["verdict"], health["builders"])
+        self.line(f"{branch} {health['revision']}: {word} ({found or 'no builds'})")
 
     def event(self, state: str, name: str, note: str) -> None:
         """Show that a builder has come to a state; on a terminal, in one line."""
-        text = Text(f"{time.strftime('%H:%M:%S')}  ")
-        text.append(f"{state:9}", _STYLES.get(state, ""))
+        text, word = Text(f"{time.strftime('%H:%M:%S')}  "), STATE_WORDS.get(state, state)
+        text.append(f"{word:9}", _STYLES.get(word, ""))
         text.append(clean(f"  {name}{f': {note}' if note else ''}"))
         if self.as_json:
             self.complain(text.plain)
@@ -318,7 +335,8 @@ class Screen:
         if self.as_json:
             self.value(found)
             return
-        self.line(f"{found['status']}: {found['msg']} (job {found['job_id']})")
+        word = bisection_word(found["status"])
+        self.line(f"{word}: {found['msg']} (job {found['job_id']})")
         known = [one for one in found["revisions"] if one["state"] != "untested"]
         self.table(("REVISION", "STATE", "BUILD", "AUTHOR", "SUBJECT"), map(_range_revision, known))
 
@@ -372,7 +390,7 @@ class Screen:
         for name, value in job["what"].items():
             self.line(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
         ended = f", ended at {moment(job['completed_at'])}" if job["completed_at"] else ""
-        self.line(f"{job['status']}{ended}: {_ending(job)}")
+        self.line(f"{status_word(job['status'])}{ended}: {_ending(job)}")
         outcomes = [] if job["complete_data"] is None else job["complete_data"]["body"]["requests"]
         if outcomes:
             columns = ("REQUEST", "BUILDER", "OUTCOME", "NOW", "BUILDS", "NOTE", "URL")
@@ -423,7 +441,7 @@ class Screen:
 def counts(done: Done) -> str:
     """Return how far a revision is, in figures."""
     figures = {
-        "pending": done["pending"],
+        "waiting": done["pending"],
         "running": done["running"],
         "ended": done["builds"],
         "failed": done["failed"],
@@ -498,7 +516,7 @@ def _row(row: Mapping[str, Any], moment: Callable[[int], str]) -> tuple[object, 
         request["request_id"],
         row["buildername"],
         (row["revision"] or "")[:SHORT_REVISION],
-        f"{state(row)}, patched" if row.get("patched") else state(row),
+        f"{state_word(state(row))}{', patched' if row.get('patched') else ''}",
         moment(begun or request["submittime"]),
         _span(ended - begun) if begun and ended else None,
         request.get("owner"),
@@ -534,11 +552,11 @@ def _queued(one: QueuedRequest, moment: Callable[[int], str]) -> tuple[object, .
 
 
 def _push(push: Push, moment: Callable[[int], str]) -> tuple[object, ...]:
-    failing = [one["buildername"] for one in push["builders"] if one["state"] in FAILED_STATES]
+    failing = [one["buildername"] for one in push["builders"] if _fails(one)]
     return (
         push["revision"][:SHORT_REVISION],
         None if push["when"] is None else moment(push["when"]),
-        push["verdict"],
+        _verdict(push["verdict"], push["builders"]),
         ", ".join(failing),
         push["author"],
         push["subject"],
@@ -546,14 +564,24 @@ def _push(push: Push, moment: Callable[[int], str]) -> tuple[object, ...]:
     )
 
 
+def _verdict(verdict: str, builders: Iterable[BuilderHealth | PushBuilder]) -> str:
+    """Return the word for a verdict."""
+    builders = list(builders)
+    is_requested = any(one["state"] != "missing" for one in builders)
+    return verdict_word(verdict, is_requested, any(map(_fails, builders)))
+
+
+def _fails(one: BuilderHealth | PushBuilder) -> bool:
+    """Whether the latest result of a builder is a failure, as far as is told while it builds."""
+    return one["state"] in FAILED_STATES or one["change"] in ("regressed", "still_failing")
+
+
 def _builder_health(one: BuilderHealth) -> tuple[object, ...]:
-    # without a result there is nothing to compare
-    change = "" if one["change"] == "unknown" else one["change"].replace("_", " ")
     base = (one["base_revision"] or "")[:SHORT_REVISION]
     return (
         one["buildername"],
-        one["state"],
-        change,
+        STATE_WORDS.get(one["state"], one["state"]),
+        CHANGE_WORDS.get(one["change"], one["change"]),
         one["attempts"],
         one["build_id"],
         one["failed_step"],
@@ -570,7 +598,7 @@ def _span(seconds: int) -> str:
 
 def _outcome(one: Outcome) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
-    names = (one["request_id"], one["buildername"], one["outcome"])
+    names = (one["request_id"], one["buildername"], outcome_word(one["outcome"]))
     return (*names, builds, one["msg"], one["url"])
 
 
@@ -587,20 +615,22 @@ def _with_revisions(
 
 def _range_revision(one: RangeRevision) -> tuple[object, ...]:
     build = one["build_id"] or ""
-    return one["revision"][:SHORT_REVISION], one["state"], build, one["author"], one["subject"]
+    state = state_word(one["state"])
+    return one["revision"][:SHORT_REVISION], state, build, one["author"], one["subject"]
 
 
 def _outcome_now(one: OutcomeNow) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
     # a server of before does not tell
-    now = (one["outcome"], one.get("state"))
+    now = (outcome_word(one["outcome"]), state_word(one.get("state") or ""))
     return (one["request_id"], one["buildername"], *now, builds, one["msg"], one["url"])
 
 
 def _planned(one: Outcome) -> tuple[object, ...]:
     request_id, priority = one["request_id"], one.get("priority")
     revision = (one.get("revision") or "")[:SHORT_REVISION]
-    return one["outcome"], one["buildername"], request_id, revision, priority, one["msg"]
+    outcome = outcome_word(one["outcome"])
+    return outcome, one["buildername"], request_id, revision, priority, one["msg"]
 
 
 def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
@@ -610,7 +640,7 @@ def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
         job["who"],
         job["action"],
         job["branch"],
-        job["status"],
+        status_word(job["status"]),
         _ending(job),
     )
 

@@ -24,6 +24,7 @@ from buildbot_selfserve.client.rows import BuilderHealth
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.rows import Health
 from buildbot_selfserve.client.sync import Client
+from buildbot_selfserve.state_words import CHANGE_WORDS
 
 #: Seconds after the last end in which what it triggers has begun.
 STABLE_DELAY = 5
@@ -34,7 +35,7 @@ AWAY = 600.0
 #: Longer than anybody waits.
 ENDLESS = 10 * 365 * 86400
 #: Changes that are worth a word.
-_CHANGES = {"regressed": "regressed", "still_failing": "still failing", "fixed": "fixed"}
+_CHANGES = ("regressed", "still_failing", "fixed")
 
 
 class News(NamedTuple):
@@ -69,7 +70,8 @@ def _note(one: BuilderHealth) -> str:
     build = None if one["build_id"] is None else f"build {one['build_id']}"
     step = None if one["failed_step"] is None else f"step {one['failed_step']}"
     # what runs is compared by what it was before
-    change = None if one["state"] == "running" else _CHANGES.get(one["change"])
+    is_told = one["state"] != "running" and one["change"] in _CHANGES
+    change = CHANGE_WORDS[one["change"]] if is_told else None
     return ", ".join(filter(None, (step, build, change)))
 
 
@@ -167,7 +169,7 @@ class _Watched:
         for news in self._follower.news(health):
             self._screen.event(*news)
         running = [one["buildername"] for one in health["builders"] if one["state"] == "running"]
-        counted = f"{done['running']} running, {done['pending']} pending"
+        counted = f"{done['running']} running, {done['pending']} waiting"
         self.now = f"{counted}: {', '.join(running)}" if running else counted
 
 

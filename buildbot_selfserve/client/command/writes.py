@@ -221,7 +221,7 @@ def rerun(
 ) -> int:
     """Rerun what failed at a revision.
 
-    Build with each builder whose latest result is a failure or an exception. What is pending or
+    Build with each builder whose latest result is a failure or an exception. What is waiting or
     running already is left out.
     """
     return _sent(
@@ -291,7 +291,7 @@ def fill(
 def backfill(branch: str, builder: str, most: int | None, **options: Any) -> int:
     """Find out since when a builder fails.
 
-    Build each revision between a good and a bad one that has no result. What is pending or running
+    Build each revision between a good and a bad one that has no result. What is waiting or running
     already is left out.
     """
     act = invocation().client().backfill
@@ -417,7 +417,7 @@ def cancel(
 ) -> int:
     """Cancel a build, a request or a revision.
 
-    A running build is stopped. For a revision, everything pending or running is cancelled, or only
+    A running build is stopped. For a revision, everything waiting or running is cancelled, or only
     that of some builders.
     """
     _one_of(build=build_id, request=request_id, revision=revision)
@@ -449,7 +449,7 @@ def _need_revision(*selectors: tuple[str, ...]) -> None:
     "--revision",
     metavar="REVISION",
     type=checkout.resolved,
-    help="Move everything that is pending at this revision.",
+    help="Move everything that is waiting at this revision.",
 )
 @selectors
 @click.argument("priority", type=new_priority)
@@ -464,7 +464,7 @@ def reprioritize(
     priority: int | str,
     **options: Any,
 ) -> int:
-    """Change the priority of what is pending.
+    """Change the priority of what is waiting.
 
     Higher is built first; most requests have 0. With next, it is built before all that wait for its
     builder now.
@@ -588,7 +588,7 @@ def hold(
     exclude: tuple[str, ...],
     **options: Any,
 ) -> int:
-    """Keep pending requests of a branch from starting for a while.
+    """Keep waiting requests of a branch from starting for a while.
 
     New ones wait as well, and what runs goes on. A hold with the same builders is replaced. It ends
     by itself, after 30 days at most.

@@ -1,0 +1,87 @@
+"""The words for verdicts, states and outcomes that people read, on pages and from the command.
+
+JSON has names for them, which are in ``answers``. Here they are words of a sentence; a page begins
+one with the verdict. Another version may have more names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: What a builder has come to.
+STATE_WORDS: Mapping[str, str] = {
+    "passed": "passed",
+    "warnings": "passed with warnings",
+    "failed": "failed",
+    "exception": "exception",
+    "cancelled": "cancelled",
+    "skipped": "skipped",
+    "running": "running",
+    "pending": "waiting",
+    "missing": "not requested",
+}
+#: How that compares with what was before.
+CHANGE_WORDS: Mapping[str, str] = {
+    "regressed": "regression",
+    "still_failing": "failed before, too",
+    "fixed": "fixed",
+    "passing": "",
+    "flaky": "flaky here",
+    "new": "no result before",
+    "unknown": "",
+}
+VERDICT_WORDS: Mapping[str, str] = {
+    "passed": "passed",
+    "failed": "failed",
+    "running": "running",
+    "pending": "waiting",
+    "incomplete": "incomplete",
+}
+_OUTCOMES = {
+    "stop_sent": "told to stop",
+    "already_complete": "already complete",
+    "reprioritized": "priority changed",
+    "left_out": "left out",
+    "would_create": "would be built",
+    "would_cancel": "would be cancelled",
+    "would_stop": "would be stopped",
+    "would_reprioritize": "would have another priority",
+    "would_hold": "would be held",
+    "would_release": "would be released",
+}
+_BISECTIONS = {
+    "running": "looking for it",
+    "range_only": "not narrowed down further",
+    "insufficient_data": "not known",
+}
+
+
+def verdict_word(verdict: str, is_requested: bool, is_failing: bool) -> str:
+    """Return the word for a verdict.
+
+    :param is_requested: something was requested at the revision
+    :param is_failing: some builder fails by its latest result, also while it builds again
+    """
+    if is_failing:
+        return "failing" if verdict in ("pending", "running") else "failed"
+    return VERDICT_WORDS.get(verdict, verdict) if is_requested else "not built yet"
+
+
+def state_word(state: str) -> str:
+    """Return the word for the state of a build or request: Buildbot's result, or what it does."""
+    return "waiting" if state == "pending" else state
+
+
+def outcome_word(outcome: str) -> str:
+    """Return the word for an outcome of a job request."""
+    return _OUTCOMES.get(outcome, outcome.replace("_", " "))
+
+
+def status_word(status: str) -> str:
+    """Return the word for the status of a job request."""
+    return "done" if status == "ok" else status
+
+
+def bisection_word(status: str) -> str:
+    """Return the word for the status of a bisection."""
+    return _BISECTIONS.get(status, status)
