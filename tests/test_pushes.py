@@ -226,14 +226,14 @@ def user_pages(pushed: Pushed, user: str, limit: int) -> Iterator[tuple[str, str
     before = None
     while True:
         with pushed.asked() as asked:
-            page: Pushes = asked.pushes_of_user(user, limit, before)
+            page: Pushes = asked.pushes_of_user((user,), limit, before)
             for one in page.pushes:
                 yield one.revision.branch.name, pushed.name(one.revision.revision)
             if page.older is None:
                 return
             before = next(
                 one
-                for one in asked.pushes_named(user, page.older)
+                for one in asked.pushes_named((user,), page.older)
                 if one.branch.name == page.older_branch
             )
 
@@ -317,7 +317,7 @@ def test_threads_ask_while_the_index_grows(pushed: Pushed) -> None:
                     asked = pushed.history_of(connection)
                     pushes = asked.pushes(MAIN, 20).pushes
                     assert pushes[-1].revision.revision == sha("a")
-                    of_ada = asked.pushes_of_user(ADA, 20).pushes
+                    of_ada = asked.pushes_of_user((ADA,), 20).pushes
                     assert of_ada[-1].revision.revision == sha("a")
                     # what was known before may be asked for once more
                     assert len(of_ada) >= len(pushes)

@@ -30,6 +30,7 @@ from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.model import user_key
 
 #: Where Buildbot looks for the name under which somebody's builds run (buildbot/www/rest.py).
 NAME_FIELDS = ("email", "username", "full_name")
@@ -52,10 +53,19 @@ class Identity:
     @property
     def name(self) -> str | None:
         """Return the name that owns the user's builds, ``None`` if anonymous."""
+        return next(iter(self.names), None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return all names by which Buildbot knows the user, that one first."""
         if self.via == "anonymous":
-            return None
-        names = (self.user_info.get(field) for field in NAME_FIELDS)
-        return next((str(name) for name in names if name), None)
+            return ()
+        by_key: dict[str, str] = {}
+        for field in NAME_FIELDS:
+            name = str(self.user_info.get(field) or "")
+            if name:
+                by_key.setdefault(user_key(name), name)
+        return tuple(by_key.values())
 
 
 NOBODY = Identity("anonymous", {"anonymous": True})

@@ -307,15 +307,18 @@ class Core(JobRequests):
         limit: int | None = None,
         before: str | None = None,
         before_branch: str | None = None,
+        also: Patterns | None = None,
     ) -> Steps[list[Push]]:
         """Return the pushes of a user on all branches, newest first; each has its branch.
 
         :param user: the author of changes, or the address in it
+        :param also: further names of the same user
         :param limit: at most so many; ``None`` for as many as are usual there
         :param before: only pushes that are older than this one, on *before_branch*
         """
         path = ("user", user, "pushes")
-        return self._pushes(path, limit, before=before, before_branch=before_branch)
+        query = {"before": before, "before_branch": before_branch, "also": _lines(also)}
+        return self._pushes(path, limit, **query)
 
     def health(self, branch: str, revision: str, *, base: str | None = None) -> Steps[Health]:
         """Return whether a revision is good, and how each builder compares with what was before.

@@ -192,13 +192,15 @@ class History:
         """Return the newest pushes of *branch*, or those before a revision, or of an author."""
         return pushes.pushes(self.connection, self.facts, branch, limit, before, author)
 
-    def pushes_named(self, user: str, text: str) -> list[Revision]:
+    def pushes_named(self, users: tuple[str, ...], text: str) -> list[Revision]:
         """Return the pushes of *user* on all branches that *text* may mean, the newest first."""
-        return pushes.pushes_named(self.connection, self.facts, self.site, user, text)
+        return pushes.pushes_named(self.connection, self.facts, self.site, users, text)
 
-    def pushes_of_user(self, user: str, limit: int, before: Revision | None = None) -> Pushes:
+    def pushes_of_user(
+        self, users: tuple[str, ...], limit: int, before: Revision | None = None
+    ) -> Pushes:
         """Return the newest pushes of *user* on all branches, or those before one of them."""
-        return pushes.pushes_of_user(self.connection, self.facts, self.site, user, limit, before)
+        return pushes.pushes_of_user(self.connection, self.facts, self.site, users, limit, before)
 
     def newest_pushes(self, branches: Sequence[Branch]) -> dict[str, Health]:
         """Return the newest push of each of *branches*, by their names."""
@@ -277,6 +279,10 @@ class History:
     def search(self, text: str, branch: Branch | None) -> SearchResults:
         """Return what *text* may mean; a revision is looked for on *branch* first."""
         return search.search(self.connection, self.facts, self.site, text, branch)
+
+    def similar_authors(self, users: tuple[str, ...]) -> tuple[str, ...]:
+        """Return authors of changes who may be the user that has these names."""
+        return search.similar_authors(self.facts, users)
 
     def page_of(self, kind: str, asked: Any) -> Destination | None:
         """Return our page of a build, request, change or builder; ``None`` if it has none.

@@ -71,9 +71,9 @@ def _own_pushes_before(
     facts: Facts, branch: Branch, user: str, than: Pushed | None
 ) -> Iterator[OwnPush]:
     """Yield the pushes of *user* on *branch*, older *than* one of them or of somebody."""
-    own = None if than is None else facts.own_change(than, user)
+    own = None if than is None else facts.own_change(than, (user,))
     below = than.change_ids[0] if than is not None and than.change_ids else None
-    for one in facts.pushed_by(user, lambda place: _on(place, branch), own or below):
+    for one in facts.pushed_by((user,), lambda place: _on(place, branch), own or below):
         # those of one user stand in the order of their own changes
         if own is not None or than is None or one.pushed.position < than.position:
             yield one
@@ -87,15 +87,16 @@ def pushes_of_user(
     connection: sa.Connection,
     facts: Facts,
     site: Site,
-    user: str,
+    users: tuple[str, ...],
     limit: int,
     before: Revision | None = None,
 ) -> Pushes:
-    """Return the newest pushes of *user* on all branches.
+    """Return the newest pushes of a user on all branches.
 
+    :param users: the names of that user, each the whole author of changes or the address in it
     :param before: only those that are older than this one of theirs
     """
-    own = _own_pushes(facts, site, user, before)
+    own = _own_pushes(facts, site, users, before)
     found = list(itertools.islice(own, limit + 1))
     load_found(connection, facts, list({one.branch for one in found}))
     pushed = ((one.branch, one.pushed.revision) for one in found[:limit])
@@ -105,15 +106,17 @@ def pushes_of_user(
     )
     last = shown[-1].revision if len(found) > limit and shown else None
     if last is None:
-        return Pushes(None, shown, None, user)
-    return Pushes(None, shown, last.revision, user, last.branch.name)
+        return Pushes(None, shown, None, users[0], also=users[1:])
+    return Pushes(None, shown, last.revision, users[0], last.branch.name, users[1:])
 
 
-def _own_pushes(facts: Facts, site: Site, user: str, before: Revision | None) -> Iterator[OwnPush]:
+def _own_pushes(
+    facts: Facts, site: Site, users: tuple[str, ...], before: Revision | None
+) -> Iterator[OwnPush]:
     than = None if before is None else facts.in_line(before.branch, before.revision)
-    own = None if than is None else facts.own_change(than, user)
+    own = None if than is None else facts.own_change(than, users)
     found = facts.pushed_by(
-        user, lambda place: _branches_of(site, place), None if own is None else own + 1
+        users, lambda place: _branches_of(site, place), None if own is None else own + 1
     )
     if before is None:
         return found
@@ -124,15 +127,15 @@ def _own_pushes(facts: Facts, site: Site, user: str, before: Revision | None) ->
 
 
 def pushes_named(
-    connection: sa.Connection, facts: Facts, site: Site, user: str, text: str
+    connection: sa.Connection, facts: Facts, site: Site, users: tuple[str, ...], text: str
 ) -> list[Revision]:
-    """Return the pushes of *user* on all branches whose revision is *text*, the newest first."""
+    """Return the pushes of *users* on all branches whose revision is *text*, the newest first."""
     names = (_branches_of(site, place) for place in facts.places_of(text, MOST_PLACES))
     branches = list({branch.name: branch for its in names for branch in its}.values())
     found: list[tuple[int, int, Revision]] = []
     for number, revision in enumerate(candidates(connection, facts, branches, text)):
         pushed = facts.in_line(revision.branch, revision.revision)
-        own = None if pushed is None else facts.own_change(pushed, user)
+        own = None if pushed is None else facts.own_change(pushed, users)
         if own is not None:
             found.append((-own, number, revision))
     return [revision for _, _, revision in sorted(found, key=lambda one: one[:2])]

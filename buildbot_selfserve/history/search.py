@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -25,9 +26,12 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import page_of_revision
+from buildbot_selfserve.model import user_keys
 
 #: So many of each kind are named.
 MOST = 20
+#: So many authors with a text in their names are looked at for one with it as a word.
+MOST_LIKE = 1000
 #: So many of the newest requests of a builder tell on which branch it is.
 NEWEST = 50
 
@@ -50,6 +54,22 @@ def search(
         authors=tuple(facts.authors_like(text, MOST)),
         branches=tuple(one.branch for one in named),
     )
+
+
+def similar_authors(facts: Facts, users: tuple[str, ...]) -> tuple[str, ...]:
+    """Return authors who are none of *users*, with a word in common that may be their name.
+
+    That is one of these names, or what is before the @ of an address.
+    """
+    keys = set[str]().union(*map(user_keys, users))
+    words = {one.partition("@")[0] for one in users} - {""}
+    found: dict[str, None] = {}
+    for word in sorted(words):
+        whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+        for author in facts.authors_like(word, MOST_LIKE):
+            if whole.search(author) and keys.isdisjoint(user_keys(author)):
+                found[author] = None
+    return tuple(found)[:MOST]
 
 
 def _revisions(

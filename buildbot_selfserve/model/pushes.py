@@ -185,6 +185,7 @@ class Pushes:
     :param branch: ``None`` for those of a user on all branches
     :param older_branch: the branch of that one, among the pushes of a user
     :param author: only those of this author
+    :param also: or of these, which are the same user
     :param older: the revision before which the next ones are, ``None`` if these are the last
     """
 
@@ -193,6 +194,7 @@ class Pushes:
     older: str | None
     author: str | None = None
     older_branch: str | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

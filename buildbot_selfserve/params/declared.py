@@ -20,6 +20,7 @@ from buildbot_selfserve.params.kinds import Int
 from buildbot_selfserve.params.kinds import IntOrWord
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
+from buildbot_selfserve.params.kinds import Names
 from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.params.kinds import Text
 from buildbot_selfserve.params.kinds import TextList
@@ -294,6 +295,11 @@ BEFORE_BRANCH = Text(
 )
 AUTHOR = Text(
     "author", "Return only pushes of this author: the whole name of a change, or the address in it."
+)
+ALSO = Names(
+    "also",
+    "Further names of the same user: the whole author of a change, or the address in it.",
+    most=10,
 )
 BASE = Text("base", "Compare with this revision of the branch.", strict=True)
 MOST_PUSHES = Int(

@@ -452,6 +452,17 @@ class Globs(Several):
 
 
 @dataclass(frozen=True)
+class Names(Globs):
+    """Names, one a line."""
+
+    def expected(self) -> str:
+        return (
+            f"a list of {self.fewest} to {self.most} names, each of at most {self.longest}"
+            " characters, without control characters"
+        )
+
+
+@dataclass(frozen=True)
 class Choices(Several):
     """Some of a few words, in a text with commas or line breaks between them.
 

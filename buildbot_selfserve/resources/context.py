@@ -6,6 +6,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
+from urllib.parse import urlencode
 
 from buildbot_selfserve.history import History
 from buildbot_selfserve.jobs import JobRunner
@@ -25,6 +27,7 @@ class Visitor:
     """The user who looks at an answer.
 
     :param name: ``None`` for nobody in particular
+    :param also: the other names by which Buildbot knows them
     :param via: how they proved it, as the journal writes it
     :param login: the URL at which they can log in; empty when they cannot
     :param logout: the URL at which they can log out; likewise
@@ -34,6 +37,14 @@ class Visitor:
     login: str = ""
     logout: str = ""
     via: str = "anonymous"
+    also: tuple[str, ...] = ()
+
+    @property
+    def own_pushes(self) -> str:
+        """Return the path below the root of the page of their pushes."""
+        path = f"/user/{quote(self.name or '', safe='', errors='replace')}/pushes"
+        query = urlencode([("also", one) for one in self.also], errors="replace")
+        return f"{path}?{query}" if query else path
 
 
 @dataclass(frozen=True)

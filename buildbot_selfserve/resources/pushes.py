@@ -15,6 +15,7 @@ from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import Pushes
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Selection
+from buildbot_selfserve.params.declared import ALSO
 from buildbot_selfserve.params.declared import AUTHOR
 from buildbot_selfserve.params.declared import BASE
 from buildbot_selfserve.params.declared import BEFORE
@@ -41,15 +42,17 @@ def _revision(ctx: ReadContext, branch: Branch, param: Param, text: str | None) 
     return fitting[0]
 
 
-def _own_push(ctx: ReadContext, user: str, text: str | None, branch: str | None) -> Revision | None:
-    """Return the push of *user* that *text* names.
+def _own_push(
+    ctx: ReadContext, users: tuple[str, ...], text: str | None, branch: str | None
+) -> Revision | None:
+    """Return the push of *users* that *text* names.
 
     :param branch: only there; ``None``: the newest one
     :raises BadParameter: there is none
     """
     if text is None:
         return None
-    for one in ctx.history.pushes_named(user, text):
+    for one in ctx.history.pushes_named(users, text):
         if branch in (None, one.branch.name):
             return one
     raise BadParameter(BEFORE.name, "a revision that this user has pushed")
@@ -103,11 +106,13 @@ class PushesPage(NamedTuple):
     :param tags: the tags by which builders are grouped, by their names
     :param green: the newest green revision, or how many were looked at without finding one
     :param forecaster: forecasts when what is open is done
+    :param similar: authors of other names who may be the user whose pushes they are
     """
 
     tags: Mapping[str, str]
     green: LastGreen | int = 0
     forecaster: Forecaster | None = None
+    similar: tuple[str, ...] = ()
 
 
 def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
@@ -120,7 +125,9 @@ def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
 def user_page(ctx: ReadContext, anybody: str) -> PushesPage:
     """Return what only the page of a user shows."""
     forecasts = forecaster(ctx.history, ctx.master_state)
-    return PushesPage(ctx.history.only_tags(), forecaster=forecasts)
+    also = ctx.visitor.also if anybody == ctx.visitor.name else ()
+    similar = ctx.history.similar_authors((anybody, *also))
+    return PushesPage(ctx.history.only_tags(), forecaster=forecasts, similar=similar)
 
 
 @declare(
@@ -147,19 +154,25 @@ def pushes(
 @declare(
     "GET",
     "/user/<anybody>/pushes",
-    params=(PUSH_LIMIT, BEFORE, BEFORE_BRANCH),
+    params=(PUSH_LIMIT, BEFORE, BEFORE_BRANCH, ALSO),
     page_needs_master_state=True,
     beside=user_page,
     returns=Pushes,
     template="user_pushes.html",
 )
 def user_pushes(
-    ctx: ReadContext, anybody: str, limit: int, before: str | None, before_branch: str | None
+    ctx: ReadContext,
+    anybody: str,
+    limit: int,
+    before: str | None,
+    before_branch: str | None,
+    also: tuple[str, ...],
 ) -> Pushes:
     """List the pushes of this user on all branches, newest first.
 
-    The user is the whole author of a change, or the address in it. The Link header has the URL of
-    older pushes.
+    The user is the whole author of a change, or the address in it; part of it is not enough, as
+    that may be somebody else. The Link header has the URL of older pushes.
     """
-    than = _own_push(ctx, anybody, before, before_branch)
-    return ctx.history.pushes_of_user(anybody, limit, than)
+    users = (anybody, *also)
+    than = _own_push(ctx, users, before, before_branch)
+    return ctx.history.pushes_of_user(users, limit, than)

@@ -284,7 +284,7 @@ def new_read_request(
     path = site.prefix + request.path.decode("ascii", "replace")
     visitor = ANYBODY
     if identity is not authentication.NOBODY:
-        visitor = Visitor(identity.name, via=identity.via)
+        visitor = Visitor(identity.name, via=identity.via, also=identity.names[1:])
     if form == "html":
         back = authentication.page_of(site, request, path)
         login, logout = (

@@ -160,10 +160,10 @@ class Changes:
         changes = self._of_stamp.of(stamp_id)
         return changes[0] if changes else None
 
-    def is_of(self, change_id: int, user: str) -> bool:
-        """Whether a change is of *user*, who is a whole name or the address in it."""
+    def is_of(self, change_id: int, users: tuple[str, ...]) -> bool:
+        """Whether a change is of one of *users*: whole names, or the addresses in them."""
         where = self._ids.where(change_id)
-        return where is not None and not self.known_as(user).isdisjoint(
+        return where is not None and not self._known_as_any(users).isdisjoint(
             self._names[self._named[where]]
         )
 
@@ -171,13 +171,13 @@ class Changes:
         """Return the changes of a sourcestamp that are still there, by id."""
         return [one for one in self._of_stamp.of(stamp_id) if self._ids.where(one) is not None]
 
-    def by(self, user: str, before: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield the changes of *user* and their sourcestamps, the newest first.
+    def by(self, users: tuple[str, ...], before: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the changes of *users* and their sourcestamps, the newest first.
 
-        :param user: a whole name, or the address in it
+        :param users: whole names, or the addresses in them
         :param before: only those with a lower id
         """
-        every = [self._by_name[name] for name in self.known_as(user)]
+        every = [self._by_name[name] for name in self._known_as_any(users)]
         if before is not None:
             every = [one[: bisect.bisect_left(one, before)] for one in every]
         # one that has several of these names comes several times
@@ -207,11 +207,19 @@ class Changes:
         """Return the names of *user*, who is a whole name or the address in it."""
         return self._by_key.get(user_key(user), set())
 
+    def _known_as_any(self, users: tuple[str, ...]) -> set[str]:
+        return set[str]().union(*map(self.known_as, users))
+
     def names_like(self, text: str, count: int) -> list[str]:
         """Return at most *count* names with *text* in them, in any case; the whole ones first."""
         sought = text.casefold()
         whole = self.known_as(text)
-        found = [name for name in self._buildsets if sought in name.casefold()]
+        found = [
+            name
+            for name, its in self._by_name.items()
+            # also of changes that nothing was built of, or that were deleted since
+            if (its or name in self._buildsets) and sought in name.casefold()
+        ]
         return sorted(found, key=lambda name: (name not in whole, name))[:count]
 
     def buildsets_of(self, user: str, place: int) -> set[int]:

@@ -252,20 +252,23 @@ class Facts:
         )
 
     def pushed_by(
-        self, user: str, branches_of: Callable[[Sourcestamp], Iterable[Branch]], below: int | None
+        self,
+        users: tuple[str, ...],
+        branches_of: Callable[[Sourcestamp], Iterable[Branch]],
+        below: int | None,
     ) -> Iterator[OwnPush]:
-        """Yield the revisions with changes of *user*, the newest of their first ones first.
+        """Yield the revisions with changes of *users*, the newest of their first ones first.
 
         :param branches_of: the branches that are asked about, of those where something is
         :param below: only changes with lower ids
         """
         while True:
             with self._lock:
-                changes = list(itertools.islice(self._changes.by(user, below), SOME_CHANGES))
+                changes = list(itertools.islice(self._changes.by(users, below), SOME_CHANGES))
                 found = [
                     one
                     for change_id, stamp_id in changes
-                    for one in self._own_pushes(user, branches_of, change_id, stamp_id)
+                    for one in self._own_pushes(users, branches_of, change_id, stamp_id)
                 ]
             yield from found
             if len(changes) < SOME_CHANGES:
@@ -274,7 +277,7 @@ class Facts:
 
     def _own_pushes(
         self,
-        user: str,
+        users: tuple[str, ...],
         branches_of: Callable[[Sourcestamp], Iterable[Branch]],
         change_id: int,
         stamp_id: int,
@@ -286,16 +289,16 @@ class Facts:
         for branch in branches_of(stamp.place):
             pushed = self._in_line(branch, revision)
             # the same may have been pushed several times, and to several places
-            if pushed is not None and self._own_change(pushed, user) == change_id:
+            if pushed is not None and self._own_change(pushed, users) == change_id:
                 yield OwnPush(branch, pushed, change_id)
 
-    def own_change(self, pushed: Pushed, user: str) -> int | None:
-        """Return the first change of *user* of what was pushed."""
+    def own_change(self, pushed: Pushed, users: tuple[str, ...]) -> int | None:
+        """Return the first change of *users* of what was pushed."""
         with self._lock:
-            return self._own_change(pushed, user)
+            return self._own_change(pushed, users)
 
-    def _own_change(self, pushed: Pushed, user: str) -> int | None:
-        return next((one for one in pushed.change_ids if self._changes.is_of(one, user)), None)
+    def _own_change(self, pushed: Pushed, users: tuple[str, ...]) -> int | None:
+        return next((one for one in pushed.change_ids if self._changes.is_of(one, users)), None)
 
     def in_line(self, branch: Branch, revision: str) -> Pushed | None:
         """Return where a *revision* stands, ``None`` if nothing was pushed or built there."""
