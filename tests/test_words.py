@@ -100,3 +100,9 @@ def test_how_somebody_proved_who_they_are_is_said() -> None:
     assert words.via_word("token:ci: nightly") == "with the API token ci: nightly"
     assert words.via_word("basic") == "with a password"
     assert words.via_word("else") == "else"
+
+
+def test_a_bisection_that_found_the_culprit_without_a_build_was_done() -> None:
+    what = {"builder_name": "linux", "revision": REVISION}
+    assert said("bisect", **what) == f"bisected the builds of linux before {REVISION[:12]}"
+    assert said("bisect", "failed", **what).startswith("tried to bisect the builds of linux")

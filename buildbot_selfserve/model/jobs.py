@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,6 +189,13 @@ class JobDetail:
             or self.job.unsettled
             or any(one.state in ("pending", "running") for one in self.now.values())
         )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many of the requests are in each state, what is under way first."""
+        numbers = Counter(one.state for one in self.now.values() if one.state)
+        order = sorted(numbers, key=lambda one: (one not in ("running", "pending"), one))
+        return {one: numbers[one] for one in order}
 
     def now_of(self, outcome: RequestOutcome) -> RequestNow:
         """Return what the build request of *outcome* has come to."""

@@ -95,6 +95,7 @@ def templates() -> jinja2.Environment:
         words.action_label,
         words.done_to_row,
         words.job_words,
+        words.reason_word,
         words.short_name,
         words.via_word,
         words.what_label,

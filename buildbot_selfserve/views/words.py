@@ -130,6 +130,9 @@ VIA = {
     "anonymous": "not logged in",
 }
 
+#: Reasons for which requests wait, where their names do not say enough.
+_REASONS = {"behind": "others come first"}
+
 _REBUILDS = frozenset({"rebuild_build", "rebuild_request"})
 #: Outcomes of which nobody can say that it was done.
 _NOT_DONE = NOTHING_DONE | UNSETTLED | {"already_complete"}
@@ -156,6 +159,11 @@ def what_label(name: str) -> str:
 def short_name(author: str) -> str:
     """Return the name of an author without the address behind it."""
     return author.partition(" <")[0] or author
+
+
+def reason_word(code: str) -> str:
+    """Return what pages call a reason for which requests wait."""
+    return _REASONS.get(code, code.replace("_", " "))
 
 
 def via_word(via: str) -> str:
@@ -208,8 +216,8 @@ def job_words(job: Job) -> tuple[Part, ...]:
 def _job_parts(job: Job) -> Iterator[Part]:
     verb, what = _verb(job.action), job.what
     done = job.status != "running" and any(one.outcome not in _NOT_DONE for one in job.requests)
-    # a hold is one also while nothing waits
-    done = done or (verb.target == "branch" and job.status == "ok")
+    # a hold is one also while nothing waits, and a bisection may find what was built before
+    done = done or (job.status == "ok" and (verb.target == "branch" or job.action == "bisect"))
     tried = "tried" if job.status == "failed" else "asked"
     yield Part(f"{verb.past} " if done else f"{tried} to {verb.base} ")
     if verb.target == "builder":

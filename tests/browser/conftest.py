@@ -67,6 +67,15 @@ c["www"]["authz"] = util.Authz(
     roleMatchers=[util.RolesFromUsername(roles=["developers"], usernames=[{USER!r}])])
 """
 
+#: Keeps what is told, and tells it nevertheless.
+RECORDER = """
+window.told = [];
+const Real = window.Notification;
+window.Notification = class extends Real {
+  constructor(title, options) { super(title, options); window.told.push([title, options.body]); }
+};
+"""
+
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:

@@ -18,6 +18,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import expect
 
 from tests.browser.conftest import BOB
+from tests.browser.conftest import RECORDER
 from tests.browser.conftest import log_in
 from tests.browser.test_every_page import NARROW
 from tests.browser.test_every_page import faults
@@ -495,16 +496,6 @@ def test_the_focus_stays_on_a_chip_whose_build_begins(
     expect(chip).to_be_focused()
     pushed.end("waits")
     expect(card(page, "Wait for it").locator(".verdict-word")).to_have_text("Passed")
-
-
-#: Keeps what is told, and tells it nevertheless.
-RECORDER = """
-window.told = [];
-const Real = window.Notification;
-window.Notification = class extends Real {
-  constructor(title, options) { super(title, options); window.told.push([title, options.body]); }
-};
-"""
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["in sight", "out of sight"])

@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import Route
 from playwright.sync_api import expect
 
+from tests.browser.conftest import RECORDER
 from tests.browser.conftest import Furnished
 from tests.browser.conftest import log_in
 from tests.harness import PASSWORD
@@ -376,6 +377,27 @@ def test_the_page_of_a_job_request_follows_what_it_made(
     expect(page.locator("#requests .state")).to_have_text("success")
     expect(page.get_by_role("link", name="build 2")).to_be_visible()
     assert page.evaluate("window.sameAsBefore")
+    expect(page.locator("#followed")).to_have_text("Ended: 1 success")
+
+
+def test_the_page_of_a_job_request_tells_of_its_end(process_master: Any, open_page: Open) -> None:
+    request_id = process_master.force("slow")
+    _, made = process_master.send("POST", "/self-serve/main/request", request_id=request_id)
+    page = open_page()
+    page.context.grant_permissions(["notifications"], origin=process_master.url)
+    page.add_init_script(RECORDER)
+    page.goto(f"{process_master.url}/self-serve{made['job_url'].partition('/self-serve')[2]}")
+    followed = page.locator("#followed")
+    expect(followed).to_contain_text("Under way: 1 waiting")
+    button = followed.get_by_role("button", name="Notify me")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    again = made["requests"][0]["request_id"]
+    process_master.send("DELETE", f"/self-serve/main/request/{again}")
+    expect(followed).to_have_text("Ended: 1 cancelled")
+    process_master.until(lambda: page.evaluate("window.told"), "it is told")
+    assert page.evaluate("window.told") == [[f"Job {made['job_id']}", "Ended: 1 cancelled"]]
+    process_master.send("DELETE", f"/self-serve/main/request/{request_id}")
 
 
 def test_an_age_goes_on(furnished: Furnished, open_page: Open) -> None:
