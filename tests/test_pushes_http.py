@@ -151,6 +151,32 @@ async def test_from_a_push_to_its_repair(master: Master, tmp_path: Path) -> None
     await _what_was_not_asked_for(told)
 
 
+@with_master
+@pytest_twisted.ensureDeferred
+async def test_the_page_says_how_many_pushes_may_have_broken_it(
+    master: Master, tmp_path: Path
+) -> None:
+    told = Told(master, tmp_path)
+    for name in "abcd":
+        await master.add_change(author="ada", revision=sha(name), branch="side")
+    for name in "acd":
+        if name == "c":
+            told.broken.touch()
+        path = f"/self-serve/side/builders/linux/{sha(name)}"
+        (made,) = (await master.post(path, user=USER)).json["requests"]
+        await master.completed(made["request_id"])
+    pages = {}
+    for name in "cd":
+        answer = await master.get(f"/self-serve/side/rev/{sha(name)}?format=html")
+        pages[name] = " ".join(re.sub(r"<[^>]*>", "", answer.text).split())
+    since = f"regression: passed at {sha('a')[:12]}, any of 2 pushes since then may have broken it"
+    assert since in pages["c"]
+    # nothing is compared with what was not built
+    assert "compared with" not in pages["c"]
+    assert f"compared with {sha('c')[:12]}, the push before it" in pages["d"]
+    assert "may have broken it" not in pages["d"]
+
+
 async def _the_list_of_pushes(told: Told) -> None:
     pushes = await told.json(f"{MAIN}/pushes")
     assert [one["revision"] for one in pushes] == [sha("c"), sha("b"), sha("a")]

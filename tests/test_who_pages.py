@@ -81,10 +81,15 @@ async def test_the_page_of_a_job_follows_its_requests_to_their_end(master: Maste
     # by events, by asking again where nobody tells, and without scripts
     assert 'data-events="/self-serve/main/events"' in waiting
     assert '<meta http-equiv="refresh"' in waiting
+    # it was carried out, but nothing is done yet
+    assert '<span class="state job-running">under way</span></h1>' in waiting
+    assert "1 waiting" in waiting
     master.resume()
     await master.completed(request)
     over = await page(master, path)
     assert '<span class="state success">success</span>' in over
+    assert '<span class="state job-ok">done</span></h1>' in over
+    assert "1 success" in over
     assert 'http-equiv="refresh"' not in over
     assert "data-events" not in over
 
