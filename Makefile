@@ -63,7 +63,7 @@ test: $(VENV)/dev crossbar
 	$(PYTEST) $(ARGS)
 
 # also the soak, fuzzing, the servers for all that is tested on SQLite, both of two masters
-# One to three that fail beside so many others are run again by themselves, and named.
+# A few that fail beside so many others are run again by themselves, and named.
 test-all: $(VENV)/dev crossbar
 	$(PYTEST) -m "heavy or not heavy" $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -m tests.again; }
 

@@ -1,8 +1,9 @@
 """Measures how well bisections find culprits: ``python -m benchmarks.bisections``.
 
 Simulates the bisections of a week: made-up ranges with a culprit anywhere in them, builds that
-flake and builds that end without a result. The decisions are those of ``model/bisection.py``; no
-master runs. Beside them stands plain bisection, which believes each build.
+flake and builds that end without a result. The decisions are those of
+``model/bisection_steps.py``; no master runs. Beside them stands plain bisection, which
+believes each build.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 
-from buildbot_selfserve.model.bisection import Decision
-from buildbot_selfserve.model.bisection import Evidence
-from buildbot_selfserve.model.bisection import decide
+from buildbot_selfserve.model.bisection_steps import Decision
+from buildbot_selfserve.model.bisection_steps import Evidence
+from buildbot_selfserve.model.bisection_steps import decide
 
 #: No bisection takes so many decisions.
 ENDLESS = 10_000

@@ -26,8 +26,8 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control.availability import Availability
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.gone_masters import GoneMasters
-from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from benchmarks import bisections
 from benchmarks.bisections import Simulated
 from benchmarks.bisections import bisect
-from buildbot_selfserve.model.bisection import MOST_TRIES
-from buildbot_selfserve.model.bisection import SURE
-from buildbot_selfserve.model.bisection import Evidence
-from buildbot_selfserve.model.bisection import decide
+from buildbot_selfserve.model.bisection_steps import MOST_TRIES
+from buildbot_selfserve.model.bisection_steps import SURE
+from buildbot_selfserve.model.bisection_steps import Evidence
+from buildbot_selfserve.model.bisection_steps import decide
 
 PASS, FAIL, UNKNOWN = Evidence(passes=1), Evidence(failures=1), Evidence()
 SMALL = [(size, culprit) for size in range(9) for culprit in range(1, size + 2)]

@@ -19,11 +19,11 @@ from twisted.internet import task
 from twisted.internet.threads import deferToThread
 
 from buildbot_selfserve.client import Client
-from buildbot_selfserve.client import core
 from buildbot_selfserve.client import errors
+from buildbot_selfserve.client import operations
 from buildbot_selfserve.client import rows
-from buildbot_selfserve.client.core import Core
 from buildbot_selfserve.client.deferred import TwistedClient
+from buildbot_selfserve.client.operations import Core
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import REVISION
@@ -147,7 +147,7 @@ async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
 async def test_all_pushes_come_with_several_answers(
     master: Any, asked: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "MOST_PUSHES", 2)
+    monkeypatch.setattr(operations, "MOST_PUSHES", 2)
     for number in range(5):
         await master.add_change(
             author="Ada <ada@example.org>", revision=f"{number}" * 40, branch="main", files=[]

@@ -77,7 +77,7 @@ import pytest
 
 @pytest.mark.parametrize("number", range(6))
 def test_it(number):
-    seen = pathlib.Path(f"seen-{number}")
+    seen = pathlib.Path(f"{__name__}-{number}")
     known = seen.exists()
     seen.touch()
     assert known or number >= FAILING
@@ -86,15 +86,16 @@ def test_it(number):
 
 
 @pytest.mark.parametrize(
-    ("failing", "broken", "status"),
-    [(0, 0, 1), (3, 0, 0), (4, 0, 1), (2, 1, 1)],
-    ids=["none", "three unsteady", "too many", "one is broken"],
+    ("modules", "failing", "broken", "status"),
+    [(1, 0, 0, 1), (1, 5, 0, 0), (3, 1, 0, 0), (4, 1, 0, 1), (2, 2, 1, 1)],
+    ids=["none", "several of one module", "three modules", "too many", "one is broken"],
 )
 def test_few_that_fail_are_run_once_more(
-    tmp_path: Path, failing: int, broken: int, status: int
+    tmp_path: Path, modules: int, failing: int, broken: int, status: int
 ) -> None:
     code = _UNSTEADY.replace("FAILING", str(failing)).replace("BROKEN", str(broken))
-    (tmp_path / "test_it.py").write_text(code)
+    for number in range(modules):
+        (tmp_path / f"test_{number}.py").write_text(code)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = heavy\n")
     subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -106,5 +107,7 @@ def test_few_that_fail_are_run_once_more(
         text=True,
     )
     assert ran.returncode == status, ran.stdout
+    told = re.findall(r"^  test_0\.py::test_it\[0\]$", ran.stdout, re.MULTILINE)
+    # named when it begins again, and at the end if it passed
+    assert len(told) == (2 if status == 0 else bool(broken))
     assert ("Unsteady" in ran.stdout) == (status == 0)
-    assert ran.stdout.count("test_it.py::test_it[2]") == (2 if status == 0 else 0)

@@ -22,7 +22,7 @@ from twisted.internet import threads
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.client.deferred import TwistedClient
-from buildbot_selfserve.control import holds
+from buildbot_selfserve.control import enforce_holds
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import holds as journal_holds
 from buildbot_selfserve.permissions import HOLD
@@ -730,7 +730,7 @@ async def test_a_master_that_cannot_read_the_holds_starts_nothing_for_a_while(
             raise error
         return await reads(service)
 
-    monkeypatch.setattr(holds, "START_PATIENCE", patience)
+    monkeypatch.setattr(enforce_holds, "START_PATIENCE", patience)
     reads = plugin.SelfServeService._holds_now
     monkeypatch.setattr(plugin.SelfServeService, "_holds_now", away)
     async with running_master(tmp_path, monkeypatch, ruled(LEADS)) as master:
@@ -744,7 +744,7 @@ async def test_a_master_that_cannot_read_the_holds_starts_nothing_for_a_while(
         if patience > 60:
             await held(master)
             is_away.append(True)
-            await task.deferLater(reactor, holds.INTERVAL)
+            await task.deferLater(reactor, enforce_holds.INTERVAL)
             service = plugin.application._service
             assert service is not None
             assert len(service.holds.now) == 1

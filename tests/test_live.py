@@ -18,13 +18,13 @@ from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol
 
 from buildbot_selfserve import plugin
-from buildbot_selfserve.live import event_streams
-from buildbot_selfserve.live.event_streams import Listeners
+from buildbot_selfserve.live import listeners
+from buildbot_selfserve.live.listeners import Listeners
 from buildbot_selfserve.live.mq_consumer import MqEvent
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Event
 from buildbot_selfserve.model import Sourcestamp
-from buildbot_selfserve.web import sse
+from buildbot_selfserve.web import event_stream
 from tests.harness import USER
 from tests.harness import config
 
@@ -84,7 +84,7 @@ async def test_what_happens_on_a_branch_is_told_to_those_who_listen_to_it(master
         "x-content-type-options: nosniff",
     ):
         assert line in head.lower()
-    assert f"retry: {sse.RETRY}\n\n" in rest
+    assert f"retry: {event_stream.RETRY}\n\n" in rest
     build = await master.finished_build()
     wanted = {"request_id": build["buildrequestid"], "build_id": build["buildid"]}
     await master.until(lambda: wanted in browser.changes, "the build is told")
@@ -251,23 +251,23 @@ def test_everybody_hears_of_their_own_branch_once_a_window() -> None:
         heard.happens(2, 20)
         heard.happens(3, 30)
     heard.happens(2)
-    heard.clock.advance(event_streams.WINDOW)
+    heard.clock.advance(listeners.WINDOW)
     assert heard.main == [Event(1, None), Event(3, 30)]
     assert heard.other == [Event(2, 20), Event(3, 30)]
     heard.happens(1, 10)
-    heard.clock.advance(event_streams.WINDOW)
+    heard.clock.advance(listeners.WINDOW)
     assert heard.main[2:] == [Event(1, 10)]
     # where a request belongs is asked once
     assert heard.asked == [[1, 2, 3]]
 
 
 def test_a_storm_is_told_as_something(monkeypatch: Any) -> None:
-    monkeypatch.setattr(event_streams, "MOST_TOLD", 1)
+    monkeypatch.setattr(listeners, "MOST_TOLD", 1)
     heard = Heard()
     heard.happens(1)
     heard.happens(3)
     heard.happens(2)
-    heard.clock.advance(event_streams.WINDOW)
+    heard.clock.advance(listeners.WINDOW)
     assert heard.main == heard.other == [Event(None, None)]
 
 
@@ -290,7 +290,7 @@ def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) ->
         heard.listening.enter_context(heard.listeners.listening(branch, each[name].extend))
     for request_id in (1, *range(1000, 1400)):
         heard.happens(request_id)
-    heard.clock.advance(event_streams.WINDOW)
+    heard.clock.advance(listeners.WINDOW)
     while any(not told for told in each.values()):
         heard.clock.advance(0)
     assert [one.request_id for one in each["feature/3"]] == [1, *range(1003, 1400, 40)]
@@ -299,15 +299,15 @@ def test_what_happens_is_held_against_its_own_branches_only(monkeypatch: Any) ->
 
 
 def test_memory_is_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr(event_streams, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(listeners, "MOST_REMEMBERED", 2)
     heard = Heard()
     for request_id in (1, 2, 3):
         heard.happens(request_id)
-    heard.clock.advance(event_streams.WINDOW)
+    heard.clock.advance(listeners.WINDOW)
     assert (heard.main, heard.asked) == ([Event(None, None)], [])
     for request_id in (1, 2, 3, 1):
         heard.happens(request_id)
-        heard.clock.advance(event_streams.WINDOW)
+        heard.clock.advance(listeners.WINDOW)
         assert len(heard.listeners._places) <= 2
     assert heard.main[1:] == [Event(1, None), Event(3, None), Event(1, None)]
 
@@ -316,7 +316,7 @@ def test_when_nobody_can_say_where_it_happened_all_are_told_of_something() -> No
     heard = Heard()
     heard.listeners._look_up = lambda request_ids: defer.fail(ValueError("no database"))
     heard.happens(1)
-    heard.clock.advance(event_streams.WINDOW)
+    heard.clock.advance(listeners.WINDOW)
     assert heard.main == heard.other == [Event(None, None)]
 
 

@@ -17,7 +17,7 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import plugin
-from buildbot_selfserve.history.results import by_builder
+from buildbot_selfserve.history.latest_results import by_builder
 from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import EXCEPTION

@@ -27,13 +27,13 @@ from twisted.web.client import ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
-from buildbot_selfserve.client.core import Configured
-from buildbot_selfserve.client.core import Core
-from buildbot_selfserve.client.core import described
 from buildbot_selfserve.client.exchange import Answer
 from buildbot_selfserve.client.exchange import Lost
 from buildbot_selfserve.client.exchange import Send
 from buildbot_selfserve.client.exchange import Steps
+from buildbot_selfserve.client.operations import Configured
+from buildbot_selfserve.client.operations import Core
+from buildbot_selfserve.client.operations import described
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,14 +13,14 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from buildbot_selfserve.client.core import Configured
-from buildbot_selfserve.client.core import Core
-from buildbot_selfserve.client.core import described
 from buildbot_selfserve.client.errors import Misconfigured
 from buildbot_selfserve.client.exchange import Answer
 from buildbot_selfserve.client.exchange import Lost
 from buildbot_selfserve.client.exchange import Send
 from buildbot_selfserve.client.exchange import Steps
+from buildbot_selfserve.client.operations import Configured
+from buildbot_selfserve.client.operations import Core
+from buildbot_selfserve.client.operations import described
 
 #: Seconds for making a connection.
 CONNECT_TIMEOUT = 10.0

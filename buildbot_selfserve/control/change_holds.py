@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.control import current_state
-from buildbot_selfserve.control.holds import Holds
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.journal import holds as journal_holds
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import HeldRequest

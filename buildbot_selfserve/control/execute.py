@@ -28,7 +28,7 @@ from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import effects
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control import set_priority
-from buildbot_selfserve.control.holds import Holds
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.insert_buildsets import Insertion
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.model import JOB_PROPERTY

@@ -23,8 +23,8 @@ from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import effects
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.execute import execute
-from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.planners.ask_scheduler import LATER
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything

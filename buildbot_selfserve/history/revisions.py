@@ -13,7 +13,7 @@ from functools import partial
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.history import results
+from buildbot_selfserve.history import latest_results
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.branches import branches_of
 from buildbot_selfserve.history.index import ByBranch
@@ -286,7 +286,7 @@ def results_at(connection: sa.Connection, facts: Facts, revision: Revision) -> l
     """Return what each builder has made of *revision*, by name."""
     found = _rows(connection, facts, revision)
     buildsets = sorted({row.request.buildset_id for row in found})
-    return results.by_builder(found, rows.virtual_builders(connection, buildsets))
+    return latest_results.by_builder(found, rows.virtual_builders(connection, buildsets))
 
 
 def _judge(

@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from buildbot_selfserve.control import effects
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.execute import execute
-from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import is_convergent
 from buildbot_selfserve.control.rights import Rights

@@ -20,8 +20,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from buildbot_selfserve.deferreds import SharedCall
 from buildbot_selfserve.live.connection_limit import ConnectionLimit
-from buildbot_selfserve.live.event_streams import Listeners
-from buildbot_selfserve.live.event_streams import LookUp
+from buildbot_selfserve.live.listeners import Listeners
+from buildbot_selfserve.live.listeners import LookUp
 from buildbot_selfserve.live.long_poll import LongPoll
 from buildbot_selfserve.live.mq_consumer import MqConsumer
 from buildbot_selfserve.live.mq_consumer import MqEvent

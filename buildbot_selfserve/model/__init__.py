@@ -14,9 +14,9 @@ from buildbot_selfserve.model.ansi import Run
 from buildbot_selfserve.model.api_document import ApiDocument
 from buildbot_selfserve.model.api_document import Manual
 from buildbot_selfserve.model.api_document import RouteText
-from buildbot_selfserve.model.bisections import UNTESTED
-from buildbot_selfserve.model.bisections import Bisection
-from buildbot_selfserve.model.bisections import BisectionDetail
+from buildbot_selfserve.model.bisection_rows import UNTESTED
+from buildbot_selfserve.model.bisection_rows import Bisection
+from buildbot_selfserve.model.bisection_rows import BisectionDetail
 from buildbot_selfserve.model.branches import DAY
 from buildbot_selfserve.model.branches import QUIET_AFTER
 from buildbot_selfserve.model.branches import AnyRevision

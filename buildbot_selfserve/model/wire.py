@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from buildbot_selfserve import answers
 from buildbot_selfserve.model import api_document
-from buildbot_selfserve.model import bisections
+from buildbot_selfserve.model import bisection_rows
 from buildbot_selfserve.model import branches
 from buildbot_selfserve.model import decisions
 from buildbot_selfserve.model import holds
@@ -590,7 +590,7 @@ def _plan(receipt: jobs.PlannedReceipt, site: Site) -> answers.PlannedReceipt:
 
 
 @as_json.register
-def _(detail: bisections.BisectionDetail, site: Site) -> answers.Bisection:
+def _(detail: bisection_rows.BisectionDetail, site: Site) -> answers.Bisection:
     bisection, now = detail.bisection, detail.bisection.now
     job, culprit = bisection.job, now.get("culprit")
     here = f"{site.buildbot_url}{site.path}/{quote(bisection.branch.name, safe='')}/rev"
@@ -610,7 +610,7 @@ def _(detail: bisections.BisectionDetail, site: Site) -> answers.Bisection:
         "tested": [
             {"revision": one["revision"], "state": one["state"], "build_id": one["build_id"]}
             for one in revisions
-            if one["state"] != bisections.UNTESTED
+            if one["state"] != bisection_rows.UNTESTED
         ],
         "revisions": revisions,
         "next": now["next"],

@@ -1,10 +1,9 @@
-"""Long answers as the master sees them: taken in pieces, and cut off where that is too slow."""
+"""Long answers as the master sees them: taken in pieces, at a pace that is measured."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 
@@ -19,8 +18,6 @@ from buildbot_selfserve.readers.room import Room
 
 log = Logger()
 
-#: Bytes a second: who takes less may be cut off when others wait for room.
-SLOWEST = 64 * 1024
 #: Seconds over which that is measured at least.
 MEASURED = 5.0
 
@@ -230,20 +227,3 @@ class HeldBody(Body):
 
     def _let_go(self) -> None:
         self._room.leave(self.text_number)
-
-
-def make_room(bodies: Iterable[Body], lacking: int) -> None:
-    """Cut off the slowest who take *bodies* until so many bytes are free, or nobody is too slow.
-
-    A text is free when all who take it are cut off; so it counts as slow as the quickest of them.
-    """
-    by_text: dict[int, list[Body]] = {}
-    for body in bodies:
-        by_text.setdefault(body.text_number, []).append(body)
-    paces = {number: max(one.pace() for one in its) for number, its in by_text.items()}
-    for number in sorted(paces, key=paces.__getitem__):
-        if lacking <= 0 or paces[number] >= SLOWEST:
-            return
-        lacking -= by_text[number][0].length
-        for body in by_text[number]:
-            body.lose()

@@ -27,7 +27,7 @@ from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import frames
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import PipedBody
-from buildbot_selfserve.readers.bodies import make_room
+from buildbot_selfserve.readers.slow_clients import make_room
 
 #: Attempts of a read: it is repeated once if its reader dies.
 ATTEMPTS = 2

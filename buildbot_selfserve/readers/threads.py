@@ -19,8 +19,8 @@ from buildbot_selfserve.readers import Lengthy
 from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import HeldBody
-from buildbot_selfserve.readers.bodies import make_room
 from buildbot_selfserve.readers.room import Room
+from buildbot_selfserve.readers.slow_clients import make_room
 
 #: Runs a callable in a thread of the lane for small or large answers.
 Run = Callable[[Callable[[], Any], bool], "defer.Deferred[Any]"]

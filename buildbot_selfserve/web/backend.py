@@ -13,8 +13,8 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured_or_none
 from buildbot_selfserve.control.branch_setup import BranchSetups
 from buildbot_selfserve.control.branch_setup import watched_branches
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.explain.collect import MasterStates
-from buildbot_selfserve.control.holds import Holds
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live

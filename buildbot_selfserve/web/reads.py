@@ -43,8 +43,8 @@ from buildbot_selfserve.views.paging import PageRequest
 from buildbot_selfserve.views.read_request import ANYBODY
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.web import event_stream
 from buildbot_selfserve.web import negotiation
-from buildbot_selfserve.web import sse
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.backend import needs_setup
 from buildbot_selfserve.web.queue_metrics import QueueMetrics
@@ -172,7 +172,7 @@ class Reads:
             branch: Branch = now["branch"]
             return branch
 
-        return await sse.stream(request, client, value.branch, backend.live, check, clock)
+        return await event_stream.stream(request, client, value.branch, backend.live, check, clock)
 
     def _until_worth_asking(
         self,

@@ -26,7 +26,7 @@ from twisted.internet import defer
 from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control import virtual_builder_names
-from buildbot_selfserve.control.holds import Holds
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.model import LiveBuild
 from buildbot_selfserve.model import LiveBuilder
 from buildbot_selfserve.model import LiveLock

@@ -1,7 +1,7 @@
 """Plans bisections: what one begins with, each step that follows, and their end.
 
-``model/bisection.py`` decides. Here is what it decides from: a range as a reader finds it, and what
-the requests of the bisection itself have come to.
+``model/bisection_steps.py`` decides. Here is what it decides from: a range as a reader finds it,
+and what the requests of the bisection itself have come to.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from buildbot_selfserve.model import RangeRevision
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import WantedRange
 from buildbot_selfserve.model import plural
-from buildbot_selfserve.model.bisection import Evidence
-from buildbot_selfserve.model.bisection import decide
-from buildbot_selfserve.model.bisections import shown
+from buildbot_selfserve.model.bisection_rows import shown
+from buildbot_selfserve.model.bisection_steps import Evidence
+from buildbot_selfserve.model.bisection_steps import decide
 from buildbot_selfserve.permissions import BISECT
 
 #: Seconds after which it is worth asking again when there are too many.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from typing import TypeVar
 
-from buildbot_selfserve.control.holds import Holds
+from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.model import Job
 

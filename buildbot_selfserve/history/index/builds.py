@@ -13,9 +13,9 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.columns import ByText
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
-from buildbot_selfserve.history.index.line import Line
-from buildbot_selfserve.history.index.line import Position
-from buildbot_selfserve.history.index.line import found_at
+from buildbot_selfserve.history.index.push_order import Line
+from buildbot_selfserve.history.index.push_order import Position
+from buildbot_selfserve.history.index.push_order import found_at
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.history.index.sourcestamps import Find
 from buildbot_selfserve.history.json_columns import value_in

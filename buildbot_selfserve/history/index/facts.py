@@ -14,7 +14,7 @@ from typing import NamedTuple
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.ingest import Ingest
-from buildbot_selfserve.history.index.line import Position
+from buildbot_selfserve.history.index.push_order import Position
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Find
 from buildbot_selfserve.history.index.sourcestamps import Stamp

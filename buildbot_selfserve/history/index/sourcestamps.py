@@ -15,7 +15,7 @@ from buildbot_selfserve.history.index.branch_names import BranchNames
 from buildbot_selfserve.history.index.branch_names import latest
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Texts
-from buildbot_selfserve.history.index.line import Line
+from buildbot_selfserve.history.index.push_order import Line
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch

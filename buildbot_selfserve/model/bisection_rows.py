@@ -1,4 +1,4 @@
-"""Bisections as they are asked for, kept and shown; ``bisection`` decides what they do."""
+"""Bisections as they are asked for, kept and shown; ``bisection_steps`` decides what they do."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from buildbot_selfserve.model.bisection import Decision
-from buildbot_selfserve.model.bisection import Evidence
+from buildbot_selfserve.model.bisection_steps import Decision
+from buildbot_selfserve.model.bisection_steps import Evidence
 from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.identifiers import is_hash
 from buildbot_selfserve.model.jobs import Job
