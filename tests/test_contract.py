@@ -24,6 +24,7 @@ from buildbot_selfserve.params.kinds import Int
 from buildbot_selfserve.params.kinds import IntOrWord
 from buildbot_selfserve.params.kinds import JsonObject
 from buildbot_selfserve.params.kinds import Moment
+from buildbot_selfserve.params.kinds import Names
 from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.params.kinds import Text
 from buildbot_selfserve.params.kinds import TextList
@@ -85,6 +86,7 @@ BAD: dict[type[Param], list[str]] = {
     Choices: ["x", "failure,x", "Failure", "failure warnings", "[]", '["failure", 1]'],
     Flag: ["x", "2", "yes", "-1", "1.0"],
     Globs: ["x" * 300, "a\tb", "\n".join(map(str, range(101))), "no-builder*", "no-builder"],
+    Names: ["x" * 300, "a\tb", "\n".join(map(str, range(11)))],
     JsonObject: ["x", "[1]", '{"owner": "eve"}', '{"": 1}', '{"x": NaN}', '{"x": "\\u0000"}'],
     TextList: ["x", "{}", "[1]", '[""]', '["a\\nb"]'],
 }
