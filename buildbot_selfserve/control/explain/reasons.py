@@ -105,6 +105,8 @@ class Explainer:
         #: the places of the requests of a builder that may go to a worker
         self._competing: dict[tuple[int, str | None], list[int]] = {}
         self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
+        #: what other masters say of the requests of a builder that ask for a worker, or for any
+        self._others: dict[tuple[int, bool], tuple[Reason, ...]] = {}
 
     @cached_property
     def queues(self) -> dict[int, list[PendingRequest]]:
@@ -171,7 +173,7 @@ class Explainer:
             # another master may have the worker, or others
             elsewhere = self._elsewhere(request)
             if elsewhere:
-                here = tuple(replace(one, fatal=False) for one in here)
+                here = tuple(replace(one, fatal=False) if one.fatal else one for one in here)
             return (*elsewhere, *here)
         return here if in_brief else (*here, *self._elsewhere(request))
 
@@ -542,7 +544,7 @@ class Explainer:
     def _is_kept_by(self, builds: Set[int | None], request: PendingRequest) -> bool:
         """Return whether *request* cannot start before one of these *builds* has ended."""
         builder = self.state.builders.get(request.builder_id)
-        if builder is None or any(self._others_with(request)):
+        if builder is None or any(self._others_with(request.builder_id)):
             return False
         shared = self._shared_reasons(builder, self._chosen(request, builder))
         return bool(shared) and all(
@@ -662,27 +664,33 @@ class Explainer:
 
     def _elsewhere(self, request: PendingRequest) -> tuple[Reason, ...]:
         """Return why other masters that have the builder do not start it, as far as is known."""
-        found: list[Reason] = []
-        for master_id, name in self._others_with(request):
-            found += self._of_master(request, master_id, name)
-        return tuple(found)
+        builder = self.state.builders.get(request.builder_id)
+        has_chosen = builder is not None and self._chosen(request, builder) is not None
+        key = (request.builder_id, has_chosen)
+        if key not in self._others:
+            self._others[key] = tuple(
+                reason
+                for master_id, name in self._others_with(request.builder_id)
+                for reason in self._of_master(request.builder_id, has_chosen, master_id, name)
+            )
+        return self._others[key]
 
-    def _others_with(self, request: PendingRequest) -> Iterator[tuple[int, str]]:
+    def _others_with(self, builder_id: int) -> Iterator[tuple[int, str]]:
         """Yield the ids and names of the other masters that run and have the builder."""
-        masters = self.pending.masters.get(request.builder_id, {})
+        masters = self.pending.masters.get(builder_id, {})
         for master_id, master in sorted(masters.items()):
             if master.is_active and master_id != self.state.master_id:
                 yield master_id, master.name
 
-    def _of_master(self, request: PendingRequest, master_id: int, master: str) -> Iterator[Reason]:
-        workers = self.pending.workers.get((request.builder_id, master_id), ())
-        builder = self.state.builders.get(request.builder_id)
-        if builder is not None and self._chosen(request, builder) is not None:
-            workers = ()  # whether it asks there for the same one is not known
+    def _of_master(
+        self, builder_id: int, has_chosen: bool, master_id: int, master: str
+    ) -> Iterator[Reason]:
+        # whether what asks for a worker asks there for the same one is not known
+        workers = () if has_chosen else self.pending.workers.get((builder_id, master_id), ())
         builds = [
             one
             for one in self.pending.builds
-            if one.master_id == master_id and one.builder_id == request.builder_id
+            if one.master_id == master_id and one.builder_id == builder_id
         ]
         busy = {one.worker for one in builds}
         by_code: dict[ReasonCode, list[WorkerElsewhere]] = {}
