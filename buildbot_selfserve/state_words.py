@@ -67,6 +67,11 @@ def verdict_word(verdict: str, is_requested: bool, is_failing: bool) -> str:
     return VERDICT_WORDS.get(verdict, verdict) if is_requested else "not built yet"
 
 
+def builder_word(state: str) -> str:
+    """Return the word for what a builder has come to."""
+    return STATE_WORDS.get(state, state)
+
+
 def state_word(state: str) -> str:
     """Return the word for the state of a build or request: Buildbot's result, or what it does."""
     return "waiting" if state == "pending" else state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from buildbot_selfserve.model import Run
 from buildbot_selfserve.model import ansi
+from tests.measure import best_seconds
 
 
 @pytest.mark.parametrize(
@@ -84,14 +85,5 @@ def test_no_escape_is_left_whatever_the_text(text: str) -> None:
 @pytest.mark.parametrize("text", ["\x1b]", "\x1b[1;", "\x1b[38;5;", "\x1b[31m", "\x9d0;", "\x1b "])
 def test_long_texts_take_no_longer_than_they_are(text: str) -> None:
     # 64 times as long if it were quadratic
-    assert _seconds(text * 32_000) < 24 * _seconds(text * 4_000)
-
-
-def _seconds(text: str) -> float:
-    """Return the processor time that a text takes at best."""
-    best = float("inf")
-    for _ in range(5):
-        begun = time.thread_time()
-        ansi.runs(text)
-        best = min(best, time.thread_time() - begun)
-    return best
+    long, short = (best_seconds(partial(ansi.runs, text * count), 5) for count in (32_000, 4_000))
+    assert long < 24 * short

@@ -315,13 +315,8 @@ async def test_who_cancels_one_of_its_builds_stops_it(master: Master) -> None:
     receipt = await backfill(master, order="halving")
     for request_id in created(receipt):
         await master.request("DELETE", f"/self-serve/main/request/{request_id}", user=USER)
-
-    async def over() -> Any:
-        job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
-        return job["complete_data"]
-
-    ended_as = await master.until(over, "it ends")
-    assert ended_as["body"]["msg"] == "2 builds requested; stopped, as one was cancelled"
+    body = await over(master, receipt["job_id"])
+    assert body["msg"] == "2 builds requested; stopped, as one was cancelled"
     # asked for again it makes them
     assert len(created(await backfill(master, order="newest"))) == 7
 

@@ -193,13 +193,13 @@ class History:
         return pushes.pushes(self.connection, self.facts, branch, limit, before, author)
 
     def pushes_named(self, users: tuple[str, ...], text: str) -> list[Revision]:
-        """Return the pushes of *user* on all branches that *text* may mean, the newest first."""
+        """Return the pushes of *users* on all branches that *text* may mean, the newest first."""
         return pushes.pushes_named(self.connection, self.facts, self.site, users, text)
 
     def pushes_of_user(
         self, users: tuple[str, ...], limit: int, before: Revision | None = None
     ) -> Pushes:
-        """Return the newest pushes of *user* on all branches, or those before one of them."""
+        """Return the newest pushes of *users* on all branches, or those before one of them."""
         return pushes.pushes_of_user(self.connection, self.facts, self.site, users, limit, before)
 
     def newest_pushes(self, branches: Sequence[Branch]) -> dict[str, Health]:

@@ -45,7 +45,7 @@ def past(end: int, now: float) -> int:
 
 
 class BuilderResults(Generic[Build]):
-    """What the builds of one builder at a revision come to, as far as they have ended.
+    """Keeps what the builds of a builder at a revision have come to, as far as they have ended.
 
     :ivar latest: the newest build that passed or failed, ``None`` if there is none
     :ivar result: how it ended, as a state; empty if there is none

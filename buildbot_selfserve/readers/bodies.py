@@ -18,7 +18,7 @@ from buildbot_selfserve.readers.room import Room
 
 log = Logger()
 
-#: Seconds over which that is measured at least.
+#: Seconds over which the pace of a client is measured at least.
 MEASURED = 5.0
 
 

@@ -77,6 +77,13 @@ window.Notification = class extends Real {
 """
 
 
+def notified(page: Page, url: str) -> Page:
+    """Let *page* notify whoever looks at a master, and keep in ``window.told`` what it tells."""
+    page.context.grant_permissions(["notifications"], origin=url)
+    page.add_init_script(RECORDER)
+    return page
+
+
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:

@@ -18,8 +18,8 @@ from playwright.sync_api import Page
 from playwright.sync_api import expect
 
 from tests.browser.conftest import BOB
-from tests.browser.conftest import RECORDER
 from tests.browser.conftest import log_in
+from tests.browser.conftest import notified
 from tests.browser.test_every_page import NARROW
 from tests.browser.test_every_page import faults
 from tests.browser.test_tasks import shown_job
@@ -505,9 +505,7 @@ def test_a_verdict_is_told_once_to_who_asked(
 ) -> None:
     name = f"told {place} {hidden}"
     pushed.push(name, f"Tell of {name}")
-    page = open_page(chromium)
-    page.context.grant_permissions(["notifications"], origin=pushed.master.url)
-    page.add_init_script(RECORDER)
+    page = notified(open_page(chromium), pushed.master.url)
     path = f"{pushed.url}/live/pushes" if place == "pushes" else pushed.revision(name, "live")
     page.goto(path)
     its = card(page, f"Tell of {name}") if place == "pushes" else page.locator("#verdict")
@@ -538,9 +536,7 @@ def test_who_did_not_ask_is_told_nothing(
     pushed: PushedMaster, open_page: Open, chromium: Browser
 ) -> None:
     pushed.push("untold", "Tell nobody")
-    page = open_page(chromium)
-    page.context.grant_permissions(["notifications"], origin=pushed.master.url)
-    page.add_init_script(RECORDER)
+    page = notified(open_page(chromium), pushed.master.url)
     page.goto(f"{pushed.url}/live/pushes")
     button = card(page, "Tell nobody").get_by_role("button", name="Notify me")
     button.click()

@@ -12,9 +12,9 @@ from playwright.sync_api import Page
 from playwright.sync_api import Route
 from playwright.sync_api import expect
 
-from tests.browser.conftest import RECORDER
 from tests.browser.conftest import Furnished
 from tests.browser.conftest import log_in
+from tests.browser.conftest import notified
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.process_master import REVISION
@@ -391,9 +391,7 @@ def test_the_page_of_a_job_request_tells_of_its_end(
 ) -> None:
     request_id = process_master.force("slow")
     _, made = process_master.send("POST", "/self-serve/main/request", request_id=request_id)
-    page = open_page(chromium)
-    page.context.grant_permissions(["notifications"], origin=process_master.url)
-    page.add_init_script(RECORDER)
+    page = notified(open_page(chromium), process_master.url)
     page.goto(f"{process_master.url}/self-serve{made['job_url'].partition('/self-serve')[2]}")
     followed = page.locator("#followed")
     expect(followed).to_contain_text("Under way: 1 waiting")

@@ -44,8 +44,8 @@ from buildbot_selfserve.client.rows import WorkerSet
 from buildbot_selfserve.client.rows import request_of
 from buildbot_selfserve.client.rows import state
 from buildbot_selfserve.state_words import CHANGE_WORDS
-from buildbot_selfserve.state_words import STATE_WORDS
 from buildbot_selfserve.state_words import bisection_word
+from buildbot_selfserve.state_words import builder_word
 from buildbot_selfserve.state_words import outcome_word
 from buildbot_selfserve.state_words import state_word
 from buildbot_selfserve.state_words import status_word
@@ -292,13 +292,13 @@ class Screen:
     def health_line(self, branch: str, health: Health) -> None:
         """Show whether a revision is good, in one line."""
         counted = sorted(health["counts"].items())
-        found = ", ".join(f"{count} {STATE_WORDS.get(state, state)}" for state, count in counted)
+        found = ", ".join(f"{count} {builder_word(state)}" for state, count in counted)
         word = _verdict(health["verdict"], health["builders"])
         self.line(f"{branch} {health['revision']}: {word} ({found or 'no builds'})")
 
     def event(self, state: str, name: str, note: str) -> None:
         """Show that a builder has come to a state; on a terminal, in one line."""
-        text, word = Text(f"{time.strftime('%H:%M:%S')}  "), STATE_WORDS.get(state, state)
+        text, word = Text(f"{time.strftime('%H:%M:%S')}  "), builder_word(state)
         text.append(f"{word:9}", _STYLES.get(word, ""))
         text.append(clean(f"  {name}{f': {note}' if note else ''}"))
         if self.as_json:
@@ -580,7 +580,7 @@ def _builder_health(one: BuilderHealth) -> tuple[object, ...]:
     base = (one["base_revision"] or "")[:SHORT_REVISION]
     return (
         one["buildername"],
-        STATE_WORDS.get(one["state"], one["state"]),
+        builder_word(one["state"]),
         CHANGE_WORDS.get(one["change"], one["change"]),
         one["attempts"],
         one["build_id"],
