@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 #: Seconds between two looks at the wall clock; a call is late by so much at most when it is set.
 LOOK_INTERVAL = 1.0
-#: Seconds by which the two clocks may drift apart between two looks.
+#: Seconds by which the two clocks may drift apart before calls are planned anew.
 TOLERANCE = 0.2
 
 
@@ -49,6 +49,8 @@ class Clock:
         self._calls: set[_Call] = set()
         self._lock = threading.Lock()
         self._is_watched = False
+        #: how far the clocks were apart when calls were planned
+        self._planned_by = self._apart()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -61,9 +63,9 @@ class Clock:
         self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
     ) -> IDelayedCall:
         """Call *callable* after *delay* seconds."""
-        apart = self._apart()
+        self._follow_wall_clock()
         call = _Call(self, self.seconds() + delay, lambda: callable(*args, **kw))
-        self._watch(apart)
+        self._watch()
         return call
 
     def getDelayedCalls(self) -> tuple[IDelayedCall, ...]:
@@ -81,23 +83,18 @@ class Clock:
         """Take *call* from what is planned."""
         self._calls.discard(call)
 
-    def _watch(self, apart: float) -> None:
+    def _watch(self) -> None:
         with self._lock:
             if not self._is_watched:
                 self._is_watched = True
-                # a thread may begin late: it is told how far the clocks were apart before
-                threading.Thread(
-                    target=self._look, args=(apart,), name="selfserve-clock", daemon=True
-                ).start()
+                threading.Thread(target=self._look, name="selfserve-clock", daemon=True).start()
 
-    def _look(self, apart: float) -> None:
+    def _look(self) -> None:
         pause = threading.Event()
         while True:
             pause.wait(LOOK_INTERVAL)
-            now = self._apart()
-            if abs(now - apart) > TOLERANCE:
-                self._reactor.callFromThread(self._plan_anew)
-            apart = now
+            if self._was_set():
+                self._reactor.callFromThread(self._follow_wall_clock)
             with self._lock:
                 if not self._calls:
                     self._is_watched = False
@@ -107,9 +104,15 @@ class Clock:
         """Return how far the reactor's clock and ours are apart, in seconds."""
         return float(self._reactor.seconds()) - self.seconds()
 
-    def _plan_anew(self) -> None:
-        for call in list(self._calls):
-            call.plan_anew()
+    def _was_set(self) -> bool:
+        """Return whether the wall clock is another than the one that calls are planned by."""
+        return abs(self._apart() - self._planned_by) > TOLERANCE
+
+    def _follow_wall_clock(self) -> None:
+        if self._was_set():
+            self._planned_by = self._apart()
+            for call in list(self._calls):
+                call.plan_anew()
 
 
 @implementer(IDelayedCall)
