@@ -323,6 +323,9 @@ def test_an_id_that_never_comes_is_not_waited_for_for_ever(
             facts = asked.index.facts(reading)
             assert facts.ingest.cursors["stamps"].gaps
             monkeypatch.setattr(cursor, "PATIENCE", -1.0)
+            # nothing is looked at before something is written, whatever that is
+            connection.execute(Model.masters.update().values(last_active=BEGIN + 1))
+            connection.commit()
             asked.index.facts(reading)
             assert not facts.ingest.cursors["stamps"].gaps
         compare(asked)

@@ -11,6 +11,8 @@ from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.model import Site
+from buildbot_selfserve.web import reads
 from buildbot_selfserve.web.negotiation import MOST_FIELDS
 from buildbot_selfserve.web.negotiation import accepted_form
 from buildbot_selfserve.web.negotiation import form_of
@@ -160,3 +162,16 @@ def test_any_query_is_texts_by_name_or_refused(query: str) -> None:
 @given(accept=st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\r\n")))
 def test_any_accept_header_has_a_form(accept: str) -> None:
     assert accepted_form(request(accept=accept)) in ("json", "html")
+
+
+def test_a_question_in_the_same_words_is_known_until_a_reconfig() -> None:
+    questions: Any = reads._Remembered()
+    first, second = Site("self-serve", "http://a/"), Site("self-serve", "http://a/")
+    questions.keep(first, (b"/self-serve/main",), "question")
+    questions.keep(first, None, "of somebody in particular")
+    assert questions.get(first, (b"/self-serve/main",)) == "question"
+    assert questions.get(first, None) is None
+    assert questions.get(second, (b"/self-serve/main",)) is None
+    for number in range(reads.MOST_REMEMBERED):
+        questions.keep(first, (b"/%d" % number,), "another")
+    assert questions.get(first, (b"/self-serve/main",)) is None

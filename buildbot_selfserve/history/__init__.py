@@ -32,6 +32,7 @@ from buildbot_selfserve.history import steps
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
@@ -88,6 +89,11 @@ class History:
     def facts(self) -> Facts:
         """Return what the index knows, as new as the database is when it is first asked for."""
         return self._index.facts(self.connection)
+
+    @property
+    def version(self) -> Version:
+        """Return the version of the database when ``facts`` were asked for (``Index.version``)."""
+        return self._index.version(self.connection)
 
     # -- nouns
 

@@ -16,6 +16,7 @@ from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
@@ -65,16 +66,19 @@ NAMES_A_ROW = 10
 PUSHED_A_ROW = 4
 
 
-def answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
+def answer(
+    reader: Reader, site: Site, read_request: ReadRequest, facts: Facts | None = None
+) -> Response:
     """Answer *read_request*; "not found" is an answer, too.
 
+    :param facts: what the index knows, if it was brought up to date for this question
     :raises LargeAnswer: the answer is too large for the lane of small answers
     """
     route = ROUTES[read_request.route]
     if route.media_types:
         return _text_answer(reader, site, read_request)
     try:
-        found, value, beside = reader.read(site, partial(_answered, route, read_request))
+        found, value, beside = reader.read(site, partial(_answered, route, read_request), facts)
     except SelfServeError as error:
         return failure(reader.templates, site, error, read_request)
     if not read_request.is_large and _size(value) > MOST_SMALL[read_request.form]:
@@ -153,13 +157,18 @@ def _destination(value: Any) -> Destination | None:
 
 
 def answer_packed(
-    reader: Reader, site: Site, packed: tuple[Any, ...], in_pieces: bool
+    reader: Reader, site: Site, packed: bytes, in_pieces: bool, repeats: bool
 ) -> tuple[Any, ...] | Lengthy:
     """Return what ``answer`` returns for a packed ``ReadRequest``, as a plain tuple.
 
     :param in_pieces: return a long body beside it, which then comes in pieces
+    :param repeats: it may be the one that was returned before, if nothing has changed
     """
-    whole = answer(reader, site, ReadRequest.unpacked(packed))
+
+    def make(facts: Facts | None) -> Response:
+        return answer(reader, site, ReadRequest.unpacked(packed), facts)
+
+    whole = reader.repeated(site, packed, make) if repeats else make(None)
     if in_pieces and (len(whole.body) > PIECE or whole.left is not None):
         return Lengthy(whole._replace(body=b""), whole.body)
     return tuple(whole)

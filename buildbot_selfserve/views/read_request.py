@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
@@ -54,19 +55,27 @@ class ReadRequest(NamedTuple):
         return repr(self._replace(master_state=b""))
 
     @property
-    def packed(self) -> tuple[Any, ...]:
-        """Return it without classes of ours, as far as every JSON answer has them.
+    def repeats(self) -> bool:
+        """Return whether the answer is the same while the database and the clock are.
+
+        A page shows what time it is, and the live objects of the master change all the time.
+        """
+        return self.form == "json" and not self.master_state and not self.is_large
+
+    def packed(self) -> bytes:
+        """Return it as bytes, without classes of ours as far as every JSON answer has them.
 
         Each class takes pickle as long as all the texts together.
         """
         visitor = None if self.visitor is ANYBODY else self.visitor
         page = None if self.page is None else tuple(self.page)
-        return tuple(self._replace(visitor=visitor, page=page))  # type: ignore[arg-type]
+        plain = tuple(self._replace(visitor=visitor, page=page))  # type: ignore[arg-type]
+        return pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
 
     @classmethod
-    def unpacked(cls, packed: tuple[Any, ...]) -> ReadRequest:
+    def unpacked(cls, packed: bytes) -> ReadRequest:
         """Return that of which *packed* was made."""
-        read_request = cls._make(packed)
+        read_request = cls._make(pickle.loads(packed))
         return read_request._replace(
             visitor=read_request.visitor or ANYBODY,
             page=None if read_request.page is None else paging.PageRequest(*read_request.page),

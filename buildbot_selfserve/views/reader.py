@@ -17,12 +17,17 @@ import sqlalchemy as sa
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.views import openapi
 from buildbot_selfserve.views import render
+from buildbot_selfserve.views import repeats
 from buildbot_selfserve.views.error_responses import STATUS
+from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.views.repeats import Moment
+from buildbot_selfserve.views.repeats import Repeats
 
 #: So many of the newest jobs of a user are looked at for what they made.
 MOST_JOBS = 1000
@@ -37,6 +42,16 @@ class Reading:
         self.history = History(history, index, site)
         self.journal = JournalReader(journal, site)
         self.site = site
+
+    def moment(self) -> Moment | None:
+        """Return in which moment this is, ``None`` if the database does not tell.
+
+        What is read from now on is as of this moment, or later.
+        """
+        second = repeats.now()
+        _ = self.history.facts  # which are brought up to date
+        version = self.history.version
+        return None if version is None else Moment(self.site, version, second)
 
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
@@ -56,6 +71,7 @@ class Reader:
         self._journal = journal
         self._kept: threading.local | None = threading.local() if keeps else None
         self._index = Index(only_reads=keeps)
+        self._repeats = threading.local()
         self.templates = render.templates()
 
     def warm(self) -> None:
@@ -66,17 +82,46 @@ class Reader:
         with suppress(sa.exc.SQLAlchemyError), self._history.connect() as history:
             self._index.facts(history)
 
-    def read(self, site: Site, work: Callable[[Reading], Any]) -> Any:
+    def repeated(
+        self, site: Site, question: bytes, make: Callable[[Facts | None], Response]
+    ) -> Response:
+        """Return what *make* returns, or what it has returned to *question* if nothing has changed.
+
+        Whether anything has is asked first, as for every answer; *make* gets the facts as of then.
+
+        :raises Unavailable: a database does not answer
+        """
+        # connections that are not kept have no versions, nor has a journal somewhere else
+        if self._kept is None or self._journal is not self._history:
+            return make(None)
+
+        def look(reading: Reading) -> tuple[Moment | None, Facts]:
+            return reading.moment(), reading.history.facts
+
+        moment, facts = self.read(site, look)
+        if moment is None:
+            return make(facts)
+        known: Repeats = self._repeats.__dict__.setdefault("known", Repeats())
+        answer = known.find(moment, question)
+        if answer is None:
+            answer = make(facts)
+            known.keep(moment, question, answer)
+        return answer
+
+    def read(self, site: Site, work: Callable[[Reading], Any], facts: Facts | None = None) -> Any:
         """Run *work*, which reads, and return its result.
 
         If the database server was restarted, the first read finds its connection dead; then all
         connections are replaced, and the read is repeated once.
 
+        :param facts: what the index knows, if it was brought up to date for this question
         :raises Unavailable: a database does not answer
         """
         for last in (False, True):
             try:
                 with self._connected(site) as reading:
+                    if facts is not None:
+                        reading.history.facts = facts
                     return work(reading)
             except db_engine.AWAY as error:
                 if last or not getattr(error, "connection_invalidated", False):

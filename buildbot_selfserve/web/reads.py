@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from twisted.internet import defer
@@ -54,6 +55,15 @@ from buildbot_selfserve.web.responses import send
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
 
+#: What a GET that is the same for everybody asks for depends on its URL, and on these headers. So
+#: many are remembered, if all that is no longer than this, in bytes.
+DECIDING = (b"accept", b"accept-encoding", b"if-none-match")
+MOST_REMEMBERED = 1000
+LONGEST_REMEMBERED = 600
+
+#: The URL of a request, and those of its headers.
+_Words = tuple[bytes | None, ...]
+
 
 @dataclass(frozen=True)
 class _Question:
@@ -64,6 +74,10 @@ class _Question:
     texts: dict[str, str]
     read_request: ReadRequest
     large: bool
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return self.read_request.packed()
 
     async def ask(self, in_pieces: bool = True) -> Response | Delivery:
         """Return the answer of a reader, which may know what builds the branch already."""
@@ -81,9 +95,33 @@ class _Question:
         readers, answer, asked = self.backend.readers, read_handler.answer_packed, self.read_request
         if not self.large:
             with suppress(LargeAnswer):
-                return _unpacked(await readers.ask(answer, site, asked.packed, in_pieces))
-        packed = asked._replace(is_large=True).packed
-        return _unpacked(await readers.ask(answer, site, packed, in_pieces, large=True))
+                found = await readers.ask(answer, site, self._packed, in_pieces, asked.repeats)
+                return _unpacked(found)
+        packed = asked._replace(is_large=True).packed()
+        return _unpacked(await readers.ask(answer, site, packed, in_pieces, False, large=True))
+
+
+class _Remembered:
+    """What GETs in the same words have asked before, under the configuration of now."""
+
+    def __init__(self) -> None:
+        self._site: Site | None = None
+        self._questions: dict[_Words, _Question] = {}
+
+    def get(self, site: Site, words: _Words | None) -> _Question | None:
+        """Return what they asked, if it is known."""
+        return self._questions.get(words) if words is not None and site is self._site else None
+
+    def keep(self, site: Site, words: _Words | None, question: _Question) -> None:
+        """Remember what they ask, and forget the oldest of very many."""
+        if words is None:
+            return
+        if site is not self._site:
+            self._site = site
+            self._questions = {}
+        self._questions[words] = question
+        if len(self._questions) > MOST_REMEMBERED:
+            del self._questions[next(iter(self._questions))]
 
 
 class Reads:
@@ -94,12 +132,17 @@ class Reads:
         self.backend = backend
         self._clock = monotonic(master.reactor)
         self._queue_metrics = QueueMetrics(backend, self._clock)
+        self._remembered = _Remembered()
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in a reader.
 
         :param texts: what stands in its path, by noun
         """
+        words = self._words(request)
+        known = self._remembered.get(self.backend.site, words)
+        if known is not None:
+            return await self._send(request, await known.ask())
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
         identity = await self._identity(route, request, form)
@@ -132,19 +175,37 @@ class Reads:
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
         question = _Question(self.backend, route, texts, read_request, large)
-
-        def ask_next(left: LogText) -> defer.Deferred[Delivery]:
-            readers, site = self.backend.readers, self.backend.site
-            return readers.ask(read_handler.next_part, site, left, large=True)
-
         if shared is None:
-            return await send(request, await question.ask(), self._clock, ask_next)
+            if read_request.repeats and not tells:
+                self._remembered.keep(self.backend.site, words, question)
+            return await self._send(request, await question.ask())
         # each who waits is sent the same: it cannot come in pieces, which are taken once
         asked = shared.ask(
             read_request.key,
             lambda: defer.Deferred.fromCoroutine(question.ask(in_pieces=False)),
         )
         return await send(request, await asked, self._clock)
+
+    def _send(self, request: Request, answer: Response | Delivery) -> Awaitable[bytes]:
+        """Send an *answer*, which may be the first part of a text."""
+
+        def ask_next(left: LogText) -> defer.Deferred[Delivery]:
+            readers, site = self.backend.readers, self.backend.site
+            return readers.ask(read_handler.next_part, site, left, large=True)
+
+        return send(request, answer, self._clock, ask_next)
+
+    def _words(self, request: Request) -> _Words | None:
+        """Return all that the answer to a GET depends on, ``None`` if that is also who asks."""
+        if self._is_guarded or request.getHeader(b"authorization") is not None:
+            return None
+        words = (request.uri, *map(request.getHeader, DECIDING))
+        return words if sum(map(len, filter(None, words))) <= LONGEST_REMEMBERED else None
+
+    @property
+    def _is_guarded(self) -> bool:
+        """Whether there are rules of who may see anything."""
+        return bool(self.master.www.authz.allowRules)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in the reactor.
@@ -202,8 +263,7 @@ class Reads:
         :raises Forbidden: they may not read
         """
         seconds = self.backend.config.timeout
-        guarded = bool(self.master.www.authz.allowRules)
-        if form == "json" and not guarded and not route.tells_offers:
+        if form == "json" and not self._is_guarded and not route.tells_offers:
             if request.getHeader(b"authorization") is not None:
                 await time_limits.require_right_credentials(
                     self.master, self.backend.tokens, request, seconds

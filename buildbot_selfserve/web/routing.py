@@ -16,6 +16,7 @@ from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError
 from twisted.internet.defer import Deferred
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -235,6 +236,8 @@ def _render(request: Request, work: Coroutine[Any, Any, bytes]) -> int:
     def answered(body: bytes) -> None:
         request.write(body)
         if not is_gone:
+            if body:
+                _send_now(request)
             request.finish()
 
     def failed(failure: Failure) -> None:
@@ -249,6 +252,17 @@ def _render(request: Request, work: Coroutine[Any, Any, bytes]) -> int:
     request.notifyFinish().addErrback(gone)
     answer.addCallbacks(answered, failed).addErrback(log_failure)
     return int(NOT_DONE_YET)
+
+
+def _send_now(request: Request) -> None:
+    """Send what was written, as far as the client takes it.
+
+    The reactor would do so in a turn of its own, which costs a tenth of a small answer.
+    """
+    transport = getattr(request.channel, "transport", None)
+    # what a connection that is to end has written, the reactor must hear of
+    if isinstance(transport, Connection) and not transport.disconnecting:
+        transport.doWrite()
 
 
 def _any_host() -> bytes:

@@ -24,6 +24,8 @@ EVERY = {
     # for browsers that do not know frame-ancestors
     "X-Frame-Options": "DENY",
 }
+#: The same as Twisted keeps it: a copy of each is made for every answer.
+_RAW = [(name.encode(), [value.encode()]) for name, value in EVERY.items()]
 #: What scripts of other sites may see of an answer, beyond what they always may.
 EXPOSED = ("ETag", "Link", "Location", "Retry-After", "WWW-Authenticate")
 #: What they may send.
@@ -45,8 +47,9 @@ def put_on(master: Any, request: Request) -> None:
     Scripts of a page elsewhere may read it if ``c['www']['allowed_origins']`` names their site; of
     the visitor's own credentials they have the use only where that names it in particular.
     """
-    for name, value in EVERY.items():
-        request.setHeader(name, value)
+    set_header = request.responseHeaders.setRawHeaders
+    for name, values in _RAW:
+        set_header(name, values)
     if request.getHeader(b"origin") is None:
         return
     origin = csrf.origin_of(request)

@@ -20,6 +20,7 @@ from buildbot_selfserve.history.index.push_order import Position
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sync import Index
+from buildbot_selfserve.history.index.sync import Version
 from buildbot_selfserve.history.index.sync import builders_on
 from buildbot_selfserve.history.index.sync import chosen_lately
 from buildbot_selfserve.history.index.sync import load_branches
@@ -37,6 +38,7 @@ __all__ = [
     "Pushed",
     "Stamp",
     "StampsAndBuilds",
+    "Version",
     "builders_on",
     "can_be_named",
     "chosen_lately",

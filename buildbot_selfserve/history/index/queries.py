@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from buildbot.db.model import Model
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history.sql import Statement
@@ -35,7 +40,25 @@ def _oldest(column: sa.Column[int]) -> sa.ScalarSelect[int]:
     return sa.select(sa.func.min(column)).scalar_subquery()
 
 
-#: How far each table goes. All of it comes from the ends of primary keys.
+class _Version(FunctionElement[Any]):
+    """Which transactions a statement sees, as text; NULL where the database does not tell."""
+
+    inherit_cache = True
+
+
+@compiles(_Version)
+def _unknown(element: _Version, compiler: SQLCompiler, **more: Any) -> str:
+    return "NULL"
+
+
+@compiles(_Version, "postgresql")
+def _snapshot(element: _Version, compiler: SQLCompiler, **more: Any) -> str:
+    # a copy of another server's database does not tell which transactions are open
+    return "CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(txid_current_snapshot() AS TEXT) END"
+
+
+#: How far each table goes, and which version of the database this is about. All of it comes from
+#: the ends of primary keys.
 ENDS = Statement(
     sa.select(
         _newest(builds.c.id),
@@ -45,6 +68,7 @@ ENDS = Statement(
         _oldest(links.c.id),
         _oldest(changes.c.changeid),
         _oldest(stamps.c.id),
+        _Version(),
     )
 )
 

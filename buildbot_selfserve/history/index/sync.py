@@ -53,10 +53,13 @@ _FOLLOWED = (
 #: In these the last column is what may be there several times, or not at all.
 _SEVERAL = {"links", "changes"}
 
-#: What a connection keeps: the facts it has brought up to date, and the version they have then.
+#: What a connection keeps: the facts it has brought up to date, and the version of the database
+#: that they were brought up to.
 _VERSION = "selfserve_version"
 
 Records = list[Record]
+#: Tells the state of a database from all others that a connection sees; ``None`` if nothing does.
+Version = int | str | None
 
 
 class Index:
@@ -95,6 +98,16 @@ class Index:
             except Replaced:
                 facts = self._loaded(connection, facts)
 
+    @staticmethod
+    def version(connection: sa.Connection) -> Version:
+        """Return the version that the database had when :meth:`facts` was last asked for.
+
+        As long as it is the same on the same connection, nothing was written. It is ``None`` where
+        the database does not tell.
+        """
+        version: Version = connection.info.get(_VERSION, (None, None))[1]
+        return version
+
     def _loaded(self, connection: sa.Connection, stale: Facts | None) -> Facts:
         with self._loading:
             if self._facts is None or self._facts is stale:
@@ -107,22 +120,33 @@ class Index:
 def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
     """Learn what is new, unless nothing was written since this connection did so.
 
-    SQLite tells that at next to no cost. Each connection has numbers of its own for it.
+    SQLite tells that at next to no cost, and PostgreSQL beside how far the tables go. On SQLite
+    each connection has numbers of its own for it.
     """
-    if connection.dialect.name != "sqlite":
-        _extend(connection, facts)
-        return
-    version = sql.fetched(connection, "PRAGMA data_version")[0]
-    known_facts, known_version = connection.info.get(_VERSION, (None, None))
-    if known_version != version or known_facts() is not facts:
-        _extend(connection, facts)
+    known_facts, known = connection.info.get(_VERSION, (None, None))
+    if known_facts is None or known_facts() is not facts:
+        known = None
+    if connection.dialect.name == "sqlite":
+        version: Version = sql.fetched(connection, "PRAGMA data_version")[0][0]
+        if version != known:
+            _extend(connection, facts)
+    else:
+        version = _extend(connection, facts, known)
+    if version != known:
         connection.info[_VERSION] = (weakref.ref(facts), version)
 
 
-def _extend(connection: sa.Connection, facts: Facts) -> None:
+def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> Version:
+    """Learn what is new, unless the version of the database is still the one that is *known*.
+
+    :return: the version, if the database tells it beside how far the tables go
+    """
     ingest = facts.ingest
     before = ingest.ends()
-    *ends, first_link, first_change, first_stamp = queries.ENDS.all(connection)[0]
+    version: Version
+    *ends, first_link, first_change, first_stamp, version = queries.ENDS.all(connection)[0]
+    if version is not None and version == known:
+        return known
     ingest.begins(first_stamp, first_link)
     ingest.forget_changes(first_change)
     new: dict[str, Records] = {}
@@ -140,6 +164,7 @@ def _extend(connection: sa.Connection, facts: Facts) -> None:
         needed.difference_update(stamp[0] for stamp in new.get("stamps", ()))
         ingest.add(new, _unknown_stamps(connection, ingest, needed))
     _tidy(connection, facts)
+    return version
 
 
 def _unknown_stamps(connection: sa.Connection, ingest: Ingest, needed: Iterable[int]) -> Records:
