@@ -116,6 +116,30 @@ def test_what_nobody_pushed_or_built_is_no_push(pushed: Pushed) -> None:
     assert pushed.line() == "a"
 
 
+def test_what_becomes_known_of_a_revision_that_was_looked_at(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", linux="P")
+    history.build("c", linux="P")
+    history.push("b", linux="F")
+    assert pushed.line() == "b c a"
+    assert pushed.told("b") == ("failed", "regressed", "passed", "a", 1)
+    history.build("a", linux="F", mac="P")
+    assert pushed.told("b") == ("failed", "still_failing", "failed", "a", 1)
+    history.push("c", mac="F")
+    assert pushed.line() == "c b a"
+    assert pushed.told("c") == ("passed", "fixed", "failed", "b", 1)
+    assert pushed.told("c", "mac") == ("failed", "regressed", "passed", "a", 2)
+    history.build(None, got="b", mac="F")
+    assert pushed.told("c", "mac") == ("failed", "still_failing", "failed", "b", 1)
+    history.build("b", "lib:b", win="P", patch=True)
+    history.build(f"={sha('a')[:8]}", win="P")
+    history.build("c", win="F")
+    assert pushed.told("c", "win") == ("failed", "regressed", "passed", "a", 2)
+    # the digits may be of another hash, too
+    history.stamp(f"={sha('a')[:8]}{'0' * 32}")
+    assert pushed.told("c", "win")[:2] == ("failed", "new")
+
+
 def test_changes_that_buildbot_has_deleted(pushed: Pushed) -> None:
     history = pushed.history
     for name in "abc":

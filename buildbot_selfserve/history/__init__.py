@@ -133,6 +133,10 @@ class History:
         """Return the revisions that may be built when *text* is asked for: one, or several."""
         return revisions.to_build(self.connection, self.facts, branch, text)
 
+    def known_revision(self, revision: Revision) -> AnyRevision:
+        """Return how a *revision* is built that is known."""
+        return revisions.known_revisions(self.connection, self.facts, [revision])[0]
+
     def builder(self, branch: Branch, name: str) -> Builder | None:
         """Return the builder of this name if one may ask for it on *branch*."""
         every = builders.allowed(self.connection, self._setup, branch)
@@ -183,10 +187,15 @@ class History:
         """Return what each builder has made of *revision*, by name."""
         return revisions.results_at(self.connection, self.facts, revision)
 
-    def health(self, revision: Revision, base: Revision | None = None) -> Health | None:
-        """Return the health of *revision*, compared with *base* or what was before it."""
+    def health(
+        self, revision: Revision, base: Revision | None = None, with_change: bool = True
+    ) -> Health | None:
+        """Return the health of *revision*, compared with *base* or what was before it.
+
+        :param with_change: also what its change says
+        """
         reacting = builders.existing_named(self.connection, self.facts, self._setup.reacting)
-        return health.health(self.connection, self.facts, revision, base, reacting)
+        return health.health(self.connection, self.facts, revision, base, reacting, with_change)
 
     def pushes(
         self,

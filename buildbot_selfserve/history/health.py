@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,8 +33,9 @@ from buildbot_selfserve.model.pushes import BuilderState
 from buildbot_selfserve.model.pushes import Health
 from buildbot_selfserve.model.pushes import by_need
 
-#: How far is looked for what a builder has made before, until all of them have something.
-_LOOKS = (3, 12, MOST_BACK)
+#: So many revisions before are looked at for what all builders have made of them, and then so many
+#: for those that have no result there.
+_FIRST_LOOK, _LAST_LOOK = 4, MOST_BACK
 _NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 
@@ -70,10 +72,14 @@ class Comparison:
             for one, at in self._at.items()
         }
 
-    def _load(self, pushed: Iterable[Pushed]) -> None:
-        """Read the results of revisions that were not read yet."""
+    def _load(self, pushed: Iterable[Pushed], builder_ids: Sequence[int] | None = None) -> None:
+        """Read the results of revisions that were not read yet.
+
+        :param builder_ids: only those of these builders
+        """
         new = list(dict.fromkeys(one for one in pushed if one not in self._results))
-        self._results.update(zip(new, results_at(self._connection, self._facts, new), strict=True))
+        found = results_at(self._connection, self._facts, new, builder_ids)
+        self._results.update(zip(new, found, strict=True))
 
     def at(self, pushed: Pushed) -> AtRevision:
         """Return what builders have made of a revision that is compared."""
@@ -87,20 +93,27 @@ class Comparison:
     def bases(self) -> list[dict[str, Base]]:
         """Return for each revision what its builders that have a result are compared with."""
         found: list[dict[str, Base]] = [{} for _ in self._pushed]
-        for look in _LOOKS:
-            before = {
-                number: self.ancestry[branch].before(one, look)
-                for number, (branch, one) in enumerate(self._pushed)
-                if self._missing(one, found[number])
+        for look in (_FIRST_LOOK, _LAST_LOOK):
+            missing = {
+                number: names
+                for number, (_, one) in enumerate(self._pushed)
+                if (names := self._results[one].keys() - found[number].keys())
             }
-            self._load(it for its in before.values() for it in its)
-            for number, its in before.items():
-                missing = self._missing(self._pushed[number][1], found[number])
-                self._look(its, found[number], missing)
+            before = {number: self._before(number, look) for number in missing}
+            wanted = None if look == _FIRST_LOOK else self._builder_ids(missing)
+            self._load([it for its in before.values() for it in its], wanted)
+            for number, names in missing.items():
+                self._look(before[number], found[number], names)
         return found
 
-    def _missing(self, pushed: Pushed, bases: dict[str, Base]) -> set[str]:
-        return self._results[pushed].keys() - bases.keys()
+    def _before(self, number: int, count: int) -> list[Pushed]:
+        branch, pushed = self._pushed[number]
+        return self.ancestry[branch].before(pushed, count)
+
+    def _builder_ids(self, missing: Mapping[int, Set[str]]) -> list[int]:
+        """Return the ids of the builders that are *missing* of revisions, by their numbers."""
+        at = {number: self._at[self._pushed[number][1]].states for number in missing}
+        return sorted({at[it][name].builder_id for it, names in missing.items() for name in names})
 
     def _look(self, before: Sequence[Pushed], bases: dict[str, Base], missing: set[str]) -> None:
         for distance, pushed in enumerate(before, 1):
@@ -202,11 +215,13 @@ def health(
     revision: Revision,
     base: Revision | None = None,
     reacting: Sequence[tuple[str, int]] = (),
+    with_change: bool = True,
 ) -> Health | None:
     """Return the health of one revision; ``None`` if nothing was ever to be built there.
 
     :param base: compare with this revision in place of those before
     :param reacting: builders that schedulers would build it with, and their ids
+    :param with_change: also what its change says
     """
     branch = revision.branch
     load_found(connection, facts, (branch,))
@@ -224,7 +239,7 @@ def health(
     states = [*at.states.values(), *missing]
     failed = {one.result_build_id or 0 for one in states if one.result in FAILED_STATES}
     step_names = failed_step_names(connection, sorted(failed))
-    info = change_info(connection, pushed)
+    info = change_info(connection, pushed) if with_change else None
     return Health(
         revision,
         comparison.nearest(branch, pushed) if base is None else base.revision,

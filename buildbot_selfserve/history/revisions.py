@@ -210,8 +210,7 @@ def known_revisions(
         its = {buildsets[one] for one in revision.builds if one in buildsets}
         of_builds = facts.on_branch(revision.branch, its)
         stamps.append(facts.stamps({*revision.sourcestamps, *of_builds.values()}))
-    every = sorted({stamp.id for its_stamps in stamps for stamp in its_stamps})
-    changed = {one for (one,) in _CHANGED.of(connection, every)}
+    changed = facts.changes_of(stamp.id for its_stamps in stamps for stamp in its_stamps)
     return [_known(facts, *one, changed) for one in zip(found, stamps, strict=True)]
 
 

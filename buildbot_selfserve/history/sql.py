@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import operator
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -28,74 +29,97 @@ class Statement:
 
     :param query: without parameters, and with nothing behind its condition if *listed* is given
     :param listed: column of which the ids are asked for
+    :param also: another one, of which some may be asked for
     """
 
-    def __init__(self, query: Any, listed: sa.ColumnElement[int] | None = None) -> None:
+    def __init__(
+        self,
+        query: Any,
+        listed: sa.ColumnElement[int] | None = None,
+        also: sa.ColumnElement[int] | None = None,
+    ) -> None:
         self._query = query
-        self._listed = listed
-        self._texts: dict[str, tuple[str, str]] = {}
+        self._columns = [one for one in (listed, also) if one is not None]
+        self._texts: dict[str, tuple[str, list[str]]] = {}
         self._name = f"selfserve_{next(_numbers)}"
 
     def all(self, connection: sa.Connection) -> list[Any]:
         """Return all records."""
-        return self._records(connection, "", None)
+        return self._records(connection, [], [])
 
-    def of(self, connection: sa.Connection, ids: Sequence[int]) -> list[Any]:
-        """Return the records of *ids*."""
-        if not ids:
+    def of(
+        self, connection: sa.Connection, ids: Sequence[int], also: Sequence[int] | None = None
+    ) -> list[Any]:
+        """Return the records of *ids*, of which the other column is one of *also*."""
+        lists = [ids] if also is None else [ids, also]
+        if not all(lists):
             return []
         dialect = connection.dialect.name
-        if dialect == "sqlite" and len(ids) == 1:
-            return self._records(connection, "= ?", ids[0])
         if dialect == "sqlite":
             # the text is the same for any number of ids
-            one_of = "IN (SELECT value FROM json_each(?))"
-            return self._records(connection, one_of, json.dumps(list(ids)))
+            some = "IN (SELECT value FROM json_each(?))"
+            return self._records(
+                connection,
+                ["= ?" if len(one) == 1 else some for one in lists],
+                [one[0] if len(one) == 1 else json.dumps(list(one)) for one in lists],
+            )
         if dialect == "postgresql":
-            return self._records(connection, "= ANY({})", list(ids))
+            return self._records(connection, ["= ANY({})"] * len(lists), [*map(list, lists)])
         found: list[Any] = []
         for begin in range(0, len(ids), BATCH):
-            batch = ", ".join(str(int(one)) for one in ids[begin : begin + BATCH])
-            found += self._records(connection, f"IN ({batch})", None)
+            some_of = [_in(ids[begin : begin + BATCH]), *map(_in, lists[1:])]
+            found += self._records(connection, some_of, [])
         return found
 
-    def _records(self, connection: sa.Connection, one_of: str, value: Any) -> list[Any]:
+    def _records(
+        self, connection: sa.Connection, some_of: Sequence[str], values: Sequence[Any]
+    ) -> list[Any]:
         if _prepares(connection):
             try:
-                return fetched(connection, *self._prepared(connection, one_of, value))
+                return fetched(connection, *self._prepared(connection, some_of, values))
             except sa.exc.DBAPIError as error:
                 if getattr(error.orig, "pgcode", None) not in _OTHER_SESSION:
                     raise
                 connection.engine.dialect.selfserve_pooled = True  # type: ignore[attr-defined]
-        text = self._text(connection, one_of.format("%s"))
-        return fetched(connection, text, None if value is None else (value,))
+        text = self._text(connection, [one.format("%s") for one in some_of])
+        return fetched(connection, text, tuple(values) or None)
 
-    def _prepared(self, connection: sa.Connection, one_of: str, value: Any) -> tuple[str, Any]:
+    def _prepared(
+        self, connection: sa.Connection, some_of: Sequence[str], values: Sequence[Any]
+    ) -> tuple[str, Any]:
         prepared = connection.info.setdefault("selfserve_prepared", set())
-        name = f"{self._name}_{'of' if one_of else 'all'}"
+        name = f"{self._name}_{len(values)}"
         if name not in prepared:
-            kind = "" if value is None else "(integer[])"
-            text = self._text(connection, one_of.format("$1"))
-            connection.exec_driver_sql(f"PREPARE {name}{kind} AS {text}").close()
+            kinds = f"({', '.join(['integer[]'] * len(values))})" if values else ""
+            numbered = [one.format(f"${number}") for number, one in enumerate(some_of, 1)]
+            text = self._text(connection, numbered)
+            connection.exec_driver_sql(f"PREPARE {name}{kinds} AS {text}").close()
             prepared.add(name)
-        if value is None:
+        if not values:
             return f"EXECUTE {name}", None
-        return f"EXECUTE {name}(%s)", (value,)
+        return f"EXECUTE {name}({', '.join(['%s'] * len(values))})", tuple(values)
 
-    def _text(self, connection: sa.Connection, one_of: str) -> str:
+    def _text(self, connection: sa.Connection, some_of: Sequence[str]) -> str:
         name = connection.dialect.name
         if name not in self._texts:
             self._texts[name] = self._compiled(connection.dialect)
-        whole, condition = self._texts[name]
-        return f"{whole}{condition}{one_of}" if one_of else whole
+        whole, conditions = self._texts[name]
+        return whole + "".join(map(operator.add, conditions, some_of))
 
-    def _compiled(self, dialect: sa.Dialect) -> tuple[str, str]:
-        """Return the text of the query, and what its condition on ids begins with."""
-        compiled = self._query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        if self._listed is None:
-            return str(compiled), ""
+    def _compiled(self, dialect: sa.Dialect) -> tuple[str, list[str]]:
+        """Return the text of the query, and what its conditions on ids begin with."""
+        literal = {"literal_binds": True}
+        texts = [one.compile(dialect=dialect, compile_kwargs=literal) for one in self._columns]
+        compiled = self._query.compile(dialect=dialect, compile_kwargs=literal)
         begin = "WHERE" if self._query.whereclause is None else "AND"
-        return str(compiled), f"\n{begin} {self._listed.compile(dialect=dialect)} "
+        begins = [begin, *["AND"] * len(texts)]
+        return str(compiled), [
+            f"\n{begin} {text} " for begin, text in zip(begins, texts, strict=False)
+        ]
+
+
+def _in(ids: Sequence[int]) -> str:
+    return f"IN ({', '.join(str(int(one)) for one in ids)})"
 
 
 def streamed(

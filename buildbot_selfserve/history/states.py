@@ -56,7 +56,12 @@ _WITH_RESULT: Any = (
     .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
     .where(_builds.c.complete_at.is_not(None), _builds.c.results.in_([*RESULT_STATES]))
 )
-_RESULTS_OF = Statement(_WITH_RESULT, _requests.c.buildsetid)
+_RESULTS_OF = Statement(
+    _WITH_RESULT,
+    _requests.c.buildsetid,
+    # builds are not to be looked for by their builders, of which each has very many
+    also=_builds.c.builderid + 0,
+)
 _RESULTS_FOUND = Statement(_WITH_RESULT, _builds.c.id)
 _CLAIMED = Statement(sa.select(_claims.c.brid), _claims.c.brid)
 
@@ -186,8 +191,7 @@ def requests_at(
     connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
 ) -> list[Requests]:
     """Return what was requested at these revisions, in their order."""
-    buildsets = [facts.buildsets_at(one.stamp_ids) for one in pushed]
-    of_buildsets = _by_request(_OF_BUILDSETS.of(connection, sorted(set().union(*buildsets))))
+    of_buildsets = _by_request(_OF_BUILDSETS.of(connection, _buildset_ids(pushed)))
     by_buildset: dict[int, list[list[Any]]] = {}
     for its in of_buildsets.values():
         by_buildset.setdefault(its[0][1], []).append(its)
@@ -195,9 +199,10 @@ def requests_at(
     request_of = dict(_REQUESTS_OF.of(connection, build_ids))
     of_builds = _by_request(_OF_REQUESTS.of(connection, sorted(set(request_of.values()))))
     found: list[Requests] = []
-    for one, buildset_ids in zip(pushed, buildsets, strict=True):
-        requests = [its for it in sorted(buildset_ids) for its in by_buildset.get(it, ())]
-        others = _others(facts, one) if facts.has_abbreviations else set()
+    has_abbreviations = facts.has_abbreviations
+    for one in pushed:
+        requests = [its for it in one.buildset_ids for its in by_buildset.get(it, ())]
+        others = _others(facts, one) if has_abbreviations else set()
         builds = [
             record
             for its in requests
@@ -220,21 +225,32 @@ def requests_at(
     return found
 
 
-def results_at(connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]) -> list[Results]:
+def _buildset_ids(pushed: Iterable[Pushed]) -> list[int]:
+    return sorted({one for its in pushed for one in its.buildset_ids})
+
+
+def results_at(
+    connection: sa.Connection,
+    facts: Facts,
+    pushed: Sequence[Pushed],
+    builder_ids: Sequence[int] | None = None,
+) -> list[Results]:
     """Return the latest results of the builders of these revisions, in their order.
 
     This is all that is asked of revisions with which others are compared.
+
+    :param builder_ids: only of these; there may be some of others, too
     """
-    buildsets = [facts.buildsets_at(one.stamp_ids) for one in pushed]
     by_buildset: dict[int, list[Any]] = {}
-    for record in _RESULTS_OF.of(connection, sorted(set().union(*buildsets))):
+    for record in _RESULTS_OF.of(connection, _buildset_ids(pushed), builder_ids):
         by_buildset.setdefault(record[0], []).append(record)
     build_ids = sorted({one for its in pushed for one in its.build_ids})
     by_id = {record[1]: record for record in _RESULTS_FOUND.of(connection, build_ids)}
     found: list[list[Any]] = []
-    for one, buildset_ids in zip(pushed, buildsets, strict=True):
-        records = [record for it in buildset_ids for record in by_buildset.get(it, ())]
-        if facts.has_abbreviations:
+    has_abbreviations = facts.has_abbreviations
+    for one in pushed:
+        records = [record for it in one.buildset_ids for record in by_buildset.get(it, ())]
+        if has_abbreviations:
             others = _others(facts, one)
             records = [record for record in records if record[1] not in others]
         records += (by_id[it] for it in one.build_ids if it in by_id)

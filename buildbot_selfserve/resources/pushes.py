@@ -72,7 +72,9 @@ def health(ctx: ReadContext, branch: Branch, revision: Revision, base: str | Non
     where it has one, at most 50 revisions back; with base, at that revision. Builders that
     schedulers would build here and that nobody requested are missing.
     """
-    return ctx.history.health(revision, _revision(ctx, branch, BASE, base))
+    than = _revision(ctx, branch, BASE, base)
+    # its JSON says nothing of the change
+    return ctx.history.health(revision, than, with_change=False)
 
 
 @declare(

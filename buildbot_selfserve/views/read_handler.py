@@ -316,7 +316,7 @@ def _basis(reading: Reading, found: Mapping[str, Any]) -> SetupBasis:
     """Return what the schedulers are to be asked with about these nouns."""
     branch, any_revision = found["branch"], found.get("any_revision")
     if "revision" in found:
-        (any_revision,) = reading.history.any_revision(branch, found["revision"].revision)
+        any_revision = reading.history.known_revision(found["revision"])
     return reading.history.setup_basis(branch, any_revision)
 
 

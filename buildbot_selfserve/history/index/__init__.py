@@ -14,9 +14,9 @@ from buildbot_selfserve.history.index.facts import About
 from buildbot_selfserve.history.index.facts import Chosen
 from buildbot_selfserve.history.index.facts import Facts
 from buildbot_selfserve.history.index.facts import OwnPush
-from buildbot_selfserve.history.index.facts import Pushed
 from buildbot_selfserve.history.index.facts import StampsAndBuilds
 from buildbot_selfserve.history.index.push_order import Position
+from buildbot_selfserve.history.index.pushed import Pushed
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sync import Index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -85,18 +86,20 @@ class Builds:
         """Return the buildsets of which a build started late, in a span of time."""
         return self._late.between(begin, end)
 
-    def resolve(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> None:
-        """Take in what builds have found.
+    def resolve(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> set[str]:
+        """Take in what builds have found; return the revisions of which there are other ones now.
 
         :param looked_at: builds, the JSON of the property, and whether they are over
         """
         new: list[tuple[str, int]] = []
+        others: set[str] = set()
         for build_id, value, over in looked_at:
             undecided = self.searching.get(build_id, ())
             found = found_in(value, undecided)
             before, numbers = self._so_far.get(build_id, ([], []))
             if undecided and found != before:
                 self._forget(build_id, before, numbers)
+                others.update(revision for revision, _ in itertools.chain(before, found))
                 numbers = self._note(build_id, found)
                 new += zip((revision for revision, _ in found), numbers, strict=True)
                 self._so_far[build_id] = found, numbers
@@ -112,6 +115,7 @@ class Builds:
                 in_line.setdefault(place, []).append(self._position(number))
         for place, positions in in_line.items():
             self._line.add_found(place, positions)
+        return others
 
     def _note(self, build_id: int, found: Iterable[Found]) -> list[int]:
         """Note what a build has *found*; return the numbers of that."""

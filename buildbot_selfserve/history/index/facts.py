@@ -15,6 +15,8 @@ from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.ingest import Ingest
 from buildbot_selfserve.history.index.push_order import Position
+from buildbot_selfserve.history.index.pushed import Places
+from buildbot_selfserve.history.index.pushed import Pushed
 from buildbot_selfserve.history.index.sourcestamps import ByBranch
 from buildbot_selfserve.history.index.sourcestamps import Find
 from buildbot_selfserve.history.index.sourcestamps import Stamp
@@ -56,25 +58,6 @@ class About(NamedTuple):
     undecided: bool = False
 
 
-class Pushed(NamedTuple):
-    """A revision in the line of a branch.
-
-    :param stamp_ids: its sourcestamps there, without those with a patch
-    :param build_ids: builds that have found it
-    :param change_ids: its changes that Buildbot still has
-    :param codebases: those that it is of
-    :param by_hand: it never had a change: it was only asked for
-    """
-
-    position: Position
-    revision: str
-    stamp_ids: tuple[int, ...]
-    build_ids: tuple[int, ...]
-    change_ids: tuple[int, ...]
-    codebases: frozenset[str]
-    by_hand: bool
-
-
 class OwnPush(NamedTuple):
     """A push of somebody, by the first change of theirs."""
 
@@ -105,6 +88,7 @@ class Facts:
         self._buildsets = known.buildsets
         self._changes = known.changes
         self._builds = known.builds
+        self._kept = known.pushed
 
     def names(self, kind: str) -> Mapping[int, str]:
         """Return the names of builders, workers or masters; they are never changed in place."""
@@ -209,8 +193,7 @@ class Facts:
         with self._lock:
             places = self._stamps.places(branch)
             positions = self._stamps.line.older(places, than)
-            known: dict[str, Pushed | None] = {}
-            pushed = (self._pushed(branch, one, known) for one in positions)
+            pushed = (self._pushed(branch, places, one) for one in positions)
             return list(itertools.islice((one for one in pushed if one is not None), count))
 
     def before(
@@ -227,22 +210,31 @@ class Facts:
         :param only_changes: not those that were only built by hand
         """
         with self._lock:
-            positions = self._stamps.line.older(self._stamps.places(branch), than)
-            likely = (
-                one
-                for one in itertools.islice(positions, MOST_LOOKED_AT)
-                if not (only_changes and (one.found >= 0 or not self._had_change(one.stamp_id)))
-                and self._may_be_in(one, codebases)
-            )
-            known: dict[str, Pushed | None] = {}
-            pushed = (self._pushed(branch, one, known) for one in likely)
+            places = self._stamps.places(branch)
+            positions = itertools.islice(self._stamps.line.older(places, than), MOST_LOOKED_AT)
+
+            def is_likely(position: Position) -> bool:
+                return self._may_be_in(position, codebases, only_changes)
+
+            pushed = (self._pushed(branch, places, one, is_likely) for one in positions)
             found = (
-                one for one in pushed if one is not None and not one.codebases.isdisjoint(codebases)
+                one
+                for one in pushed
+                if one is not None
+                and not (only_changes and one.by_hand)
+                and not one.codebases.isdisjoint(codebases)
             )
             return list(itertools.islice(found, count))
 
-    def _may_be_in(self, position: Position, codebases: Collection[str]) -> bool:
-        """Whether what stands there may be in one of *codebases*, as far as is quickly known."""
+    def _may_be_in(
+        self, position: Position, codebases: Collection[str], only_changes: bool
+    ) -> bool:
+        """Whether what stands there may be in one of *codebases*, as far as is quickly known.
+
+        :param only_changes: and may have a change
+        """
+        if only_changes and (position.found >= 0 or not self._had_change(position.stamp_id)):
+            return False
         if position.found >= 0 or self._has_abbreviations:
             return True
         stamp = self._stamps[position.stamp_id]
@@ -306,27 +298,45 @@ class Facts:
             return self._in_line(branch, revision)
 
     def _pushed(
-        self, branch: Branch, position: Position, known: dict[str, Pushed | None]
+        self,
+        branch: Branch,
+        places: Places,
+        position: Position,
+        is_likely: Callable[[Position], bool] | None = None,
     ) -> Pushed | None:
         """Return what stands at a *position*, ``None`` if it stands elsewhere.
 
-        :param known: revisions that were met before, as many builds find the same
+        :param places: those of the branch
+        :param is_likely: whether what is not known is worth finding out
         """
         if position.found < 0:
-            stamp = self._stamps[position.stamp_id]
-            revision, place = stamp.revision, self._stamps.place(stamp.id)
+            revision = self._stamps.revision(position.stamp_id)
+            if self._has_abbreviations:
+                revision = self._whole(revision, self._stamps.place(position.stamp_id))
         else:
             find = self._builds.find(position.found)
             if find is None:
                 return None
-            revision, place = find.revision, find.place
-        revision = self._whole(revision, place)
-        if revision not in known:
-            known[revision] = self._in_line(branch, revision)
-        pushed = known[revision]
+            revision = self._whole(find.revision, find.place)
+        kept = self._kept.of(revision)
+        if places in kept:
+            pushed = kept[places]
+        elif is_likely is not None and not is_likely(position):
+            return None
+        else:
+            pushed = self._found_in_line(branch, places, revision)
         return pushed if pushed is not None and pushed.position == position else None
 
     def _in_line(self, branch: Branch, revision: str) -> Pushed | None:
+        kept, places = self._kept.of(revision), self._stamps.places(branch)
+        return kept[places] if places in kept else self._found_in_line(branch, places, revision)
+
+    def _found_in_line(self, branch: Branch, places: Places, revision: str) -> Pushed | None:
+        pushed = self._find_in_line(branch, revision)
+        self._kept.keep(revision, places, pushed)
+        return pushed
+
+    def _find_in_line(self, branch: Branch, revision: str) -> Pushed | None:
         stamp_ids, build_ids = self._ids_at(branch, revision)
         changes = {one: its for one in stamp_ids if (its := self._changes.all_of(one))}
         anchor = self._anchor(stamp_ids, changes)
@@ -347,6 +357,7 @@ class Facts:
             tuple(sorted(itertools.chain(*changes.values()))),
             frozenset(self._stamps.place_at(one).codebase for one in places),
             by_hand=anchor is None or not self._had_change(anchor),
+            buildset_ids=tuple(sorted(self._buildsets_at(stamp_ids))),
         )
 
     def _ids_at(self, branch: Branch, revision: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -498,12 +509,8 @@ class Facts:
         with self._lock:
             return self._of_stamps(stamp_ids)
 
-    def buildsets_at(self, stamp_ids: Iterable[int]) -> set[int]:
-        """Return the buildsets of these sourcestamps, without those with a patch."""
-        with self._lock:
-            return self._buildsets_at(stamp_ids)
-
     def _buildsets_at(self, stamp_ids: Iterable[int]) -> set[int]:
+        """Return the buildsets of these sourcestamps, without those with a patch."""
         found = {one for stamp_id in stamp_ids for one in self._buildsets.of_stamp(stamp_id)}
         patched = self._stamps.patched
         if not patched:

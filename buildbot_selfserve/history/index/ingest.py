@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ class Ingest:
         self._buildsets = known.buildsets
         self._changes = known.changes
         self._builds = known.builds
+        self._pushed = known.pushed
         self._first: dict[str, int | None] = {}
         #: changes whose sourcestamps are not known yet, with the ids of those
         self._unplaced: list[tuple[int, int]] = []
@@ -68,6 +70,7 @@ class Ingest:
             taken = {name: self.cursors[name].take(records) for name, records in new.items()}
             self._stamps.add(more_stamps)
             self._stamps.add(taken.get("stamps", ()))
+            self._forget_pushed(one[0] for one in (*more_stamps, *taken.get("stamps", ())))
             self._add_changes(taken.get("changes", ()))
             links = taken.get("links", ())
             self._add_links(links)
@@ -141,7 +144,9 @@ class Ingest:
                 continue
             first.append((change_id, stamp_id, place))
         self._changes.move(newest)
-        self._stamps.line.add_changes(first)
+        if self._stamps.line.add_changes(first):
+            self._pushed.clear()
+        self._forget_pushed(stamp_ids)
 
     def _add_links(self, links: Sequence[Record], later: bool = False) -> list[Record]:
         """Take in links; return those to sourcestamps that are not known."""
@@ -160,7 +165,25 @@ class Ingest:
             self._stamps.move(latest(zip(places, times, strict=True)))
             added = zip(buildset_ids, stamp_ids, places, strict=True)
             self._changes.add_buildsets(added, later)
+            # with a patch in one codebase, a buildset does not count in the others
+            beside = map(self._buildsets.stamps, buildset_ids)
+            self._forget_pushed(itertools.chain.from_iterable(beside))
         return left_out
+
+    def _forget_pushed(self, stamp_ids: Iterable[int]) -> None:
+        """Forget what is kept of the revisions of sourcestamps, of which something is new."""
+        if not self._pushed:
+            return  # nobody has asked yet: all there is, is being taken in
+        known = (one for one in stamp_ids if one in self._stamps)
+        self._forget_revisions(map(self._stamps.revision, known))
+
+    def _forget_revisions(self, revisions: Iterable[str]) -> None:
+        if self._stamps.has_abbreviations or self._builds.has_abbreviations:
+            # what is new may be what some digits mean that another one was taken for
+            if any(True for _ in revisions):
+                self._pushed.clear()
+        else:
+            self._pushed.forget(revisions)
 
     def _add_builds(self, builds: Records) -> None:
         for build_id, request_id, started_at, asked_at, buildset_id in builds:
@@ -208,7 +231,7 @@ class Ingest:
                 self._search(build_id, buildset_id, request_id)
                 if complete_at is not None:
                     over.append((build_id, value, True))
-            self._builds.resolve(over)
+            self._forget_revisions(self._builds.resolve(over))
 
     def add_codebase_branches(self, branches: Records, end: tuple[int, int | None]) -> bool:
         """Take in branches of codebases: id, name, when it moved; return whether these are all.
@@ -246,7 +269,10 @@ class Ingest:
     def forget_changes(self, first: int | None) -> None:
         """Forget the changes before *first*: Buildbot deletes the oldest ones."""
         with self._lock:
-            for stamp_id in self._changes.forget_before(first):
+            forgotten = self._changes.forget_before(first)
+            if forgotten:
+                self._pushed.clear()
+            for stamp_id in forgotten:
                 if stamp_id in self._stamps and self._changes.newest_of(stamp_id) is None:
                     self._stamps.line.forget_change(stamp_id, self._stamps.place(stamp_id))
 
@@ -265,7 +291,7 @@ class Ingest:
         :param looked_at: builds, the JSON of the property, and whether they are over
         """
         with self._lock:
-            self._builds.resolve(looked_at)
+            self._forget_revisions(self._builds.resolve(looked_at))
 
     def look_at(
         self, buildsets: Mapping[int, Mapping[int, int]], builders: Iterable[tuple[int, int]]

@@ -79,13 +79,19 @@ class Line:
         for stamp_id in stamp_ids:
             ids.insert(bisect.bisect_left(ids, stamp_id), stamp_id)
 
-    def add_changes(self, changes: Iterable[tuple[int, int, int]]) -> None:
-        """Note the first changes of sourcestamps: change, sourcestamp, number of the place."""
+    def add_changes(self, changes: Iterable[tuple[int, int, int]]) -> bool:
+        """Note the first changes of sourcestamps: change, sourcestamp, number of the place.
+
+        Return whether others may stand elsewhere now, too.
+        """
+        late = False
         for change_id, stamp_id, place in changes:
             if self._recent and change_id < self._recent[-1].change_id:
                 self._add_late(change_id, stamp_id, place)
+                late = True
             else:
                 self._add(change_id, stamp_id, place)
+        return late
 
     def _add_late(self, change_id: int, stamp_id: int, place: int) -> None:
         """Note a change of which the id is no order in time: it was committed after others."""

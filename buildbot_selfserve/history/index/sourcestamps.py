@@ -73,7 +73,7 @@ class Stamps:
         self._called: dict[str | None, list[int]] = {}
         self.branch_names = BranchNames()
         self._of_branch: dict[Branch, frozenset[int]] = {}
-        self._named = Revisions(self._revision)
+        self._named = Revisions(self.revision)
         #: those that name no revision, or digits that may be the beginning of one
         self._vague = array("i")
         #: revisions that are written otherwise than they are known, by sourcestamp
@@ -96,8 +96,8 @@ class Stamps:
         written = self._written.get(stamp_id, revision)
         return Stamp(stamp_id, self._places[self._place_of[where]], revision, written)
 
-    def _revision(self, stamp_id: int) -> str:
-        """Return the revision of a sourcestamp that is there."""
+    def revision(self, stamp_id: int) -> str:
+        """Return the revision of a sourcestamp that is there, in its one spelling."""
         where = self._ids.where(stamp_id)
         assert where is not None
         return self._revisions[where]

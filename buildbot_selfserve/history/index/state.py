@@ -9,6 +9,7 @@ from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.buildsets import Buildsets
 from buildbot_selfserve.history.index.changes import Changes
 from buildbot_selfserve.history.index.cursor import Cursor
+from buildbot_selfserve.history.index.pushed import KeptPushed
 from buildbot_selfserve.history.index.sourcestamps import Stamps
 
 
@@ -27,6 +28,7 @@ class IndexState:
         self.buildsets = Buildsets()
         self.changes = Changes()
         self.builds = Builds(self.stamps.line)
+        self.pushed = KeptPushed()
         #: of builders, workers and masters; none of them is changed in place
         self.names: dict[str, dict[int, str]] = {}
         #: the branches of codebases by their ids; how many there were, and when one last moved
