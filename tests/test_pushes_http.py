@@ -90,6 +90,12 @@ class Told:
             for one in found["builders"]
         }
 
+    async def compared(self, build_id: int) -> str | None:
+        """Return how the page of a build compares its failure, if it does."""
+        answer = await self.master.get(f"{MAIN}/build/{build_id}?format=html")
+        found = re.search(r'id="compared">(.*?)</p>', answer.text, re.DOTALL)
+        return " ".join(re.sub("<[^>]*>", "", found.group(1)).split()) if found else None
+
 
 def next_of(answer: Any) -> str | None:
     """Return the path that the Link header leads to."""
@@ -126,8 +132,14 @@ async def test_from_a_push_to_its_repair(master: Master, tmp_path: Path) -> None
     assert (green["revision"], green["distance"]) == (sha("b"), 0)
     green = await told.json(f"{MAIN}/last_green?tags=slow")
     assert green["distance"] == 0
+    short = {name: sha(name)[:12] for name in "abc"}
+    regression = f"regression: passed at {short['a']}, push {short['b']} may have broken it"
+    assert await told.compared(linux["build_id"]) == regression
+    assert await told.compared(found["builders"][1]["build_id"]) is None
     await told.push("c")
     assert (await told.changes("c"))["linux"] == ("failed", "still_failing", 1)
+    failed_at_c = (await told.health("c"))["builders"][0]["build_id"]
+    assert await told.compared(failed_at_c) == f"failed before, too, last at {short['b']}"
     # rerun when it is repaired
     told.broken.unlink()
     path = f"{MAIN}/rev/{sha('c')}/failed"
@@ -138,6 +150,8 @@ async def test_from_a_push_to_its_repair(master: Master, tmp_path: Path) -> None
         "linux": ("passed", "flaky", 2),
         "mac": ("passed", "passing", 1),
     }
+    flaky = f"flaky here: passed and failed at {short['c']}"
+    assert await told.compared(failed_at_c) == flaky
     done = await told.json(f"{MAIN}/rev/{sha('c')}/is_done?stableDelay=0")
     assert (done["verdict"], done["flaky"]) == ("passed", ["linux"])
     # with a base of one's own

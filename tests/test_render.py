@@ -477,7 +477,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 failed_step(text),
                 mentions(text),
             ),
-            "beside": BuildPage(False, Forecast(None, text)),
+            "beside": BuildPage(False, Forecast(None, text), health(text).builders[0]),
             **nouns(text),
         },
         "request.html": {

@@ -37,6 +37,7 @@ from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import BuilderHealth
 from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
@@ -196,6 +197,10 @@ class History:
         """
         reacting = builders.existing_named(self.connection, self.facts, self._setup.reacting)
         return health.health(self.connection, self.facts, revision, base, reacting, with_change)
+
+    def health_of_build(self, branch: Branch, build: BuildRow) -> BuilderHealth | None:
+        """Return how the builder of a *build* compares that failed; ``None`` if it did not."""
+        return health.health_of_build(self.connection, self.facts, branch, build)
 
     def pushes(
         self,

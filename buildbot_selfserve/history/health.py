@@ -24,7 +24,9 @@ from buildbot_selfserve.history.states import Results
 from buildbot_selfserve.history.states import results_at
 from buildbot_selfserve.history.states import states_at
 from buildbot_selfserve.history.steps import failed_step_names
+from buildbot_selfserve.model import FAILING
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model.pushes import FAILED_STATES
 from buildbot_selfserve.model.pushes import PASSED_STATES
@@ -248,6 +250,21 @@ def health(
         info,
         info.when if info is not None else at.asked_at,
     )
+
+
+def health_of_build(
+    connection: sa.Connection, facts: Facts, branch: Branch, build: BuildRow
+) -> BuilderHealth | None:
+    """Return how the builder of a *build* that failed compares at its revision.
+
+    ``None`` if it did not fail, or is of no revision.
+    """
+    if build.status not in FAILING or build.patched or build.revision is None:
+        return None
+    revision = Revision(branch, build.revision, (), ())
+    found = health(connection, facts, revision, with_change=False)
+    its = () if found is None else found.builders
+    return next((one for one in its if one.at.buildername == build.buildername), None)
 
 
 def revision_of(branch: Branch, pushed: Pushed) -> Revision:

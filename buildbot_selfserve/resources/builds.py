@@ -11,6 +11,7 @@ from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
+from buildbot_selfserve.model import BuilderHealth
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Forecast
 from buildbot_selfserve.model import Log
@@ -36,10 +37,12 @@ class BuildPage(NamedTuple):
 
     :param is_built: it can be built again
     :param forecast: when it is likely done, while it runs
+    :param compared: how its builder compares with what was before, where it failed
     """
 
     is_built: bool
     forecast: Forecast
+    compared: BuilderHealth | None = None
 
 
 def build_page(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildPage:
@@ -49,7 +52,8 @@ def build_page(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildPage:
         forecast = queue.forecaster(ctx.history, ctx.master_state).of_request(
             build.request.request_id
         )
-    return BuildPage(ctx.history.is_built(build), forecast)
+    compared = ctx.history.health_of_build(branch, build)
+    return BuildPage(ctx.history.is_built(build), forecast, compared)
 
 
 @declare(
