@@ -133,13 +133,13 @@ async def test_from_a_push_to_its_repair(master: Master, tmp_path: Path) -> None
     green = await told.json(f"{MAIN}/last_green?tags=slow")
     assert green["distance"] == 0
     short = {name: sha(name)[:12] for name in "abc"}
-    regression = f"regression: passed at {short['a']}, push {short['b']} may have broken it"
+    regression = f"Regression: passed at {short['a']}, push {short['b']} may have broken it"
     assert await told.compared(linux["build_id"]) == regression
     assert await told.compared(found["builders"][1]["build_id"]) is None
     await told.push("c")
     assert (await told.changes("c"))["linux"] == ("failed", "still_failing", 1)
     failed_at_c = (await told.health("c"))["builders"][0]["build_id"]
-    assert await told.compared(failed_at_c) == f"failed before, too, last at {short['b']}"
+    assert await told.compared(failed_at_c) == f"Failed before, too, last at {short['b']}"
     # rerun when it is repaired
     told.broken.unlink()
     path = f"{MAIN}/rev/{sha('c')}/failed"
@@ -150,7 +150,7 @@ async def test_from_a_push_to_its_repair(master: Master, tmp_path: Path) -> None
         "linux": ("passed", "flaky", 2),
         "mac": ("passed", "passing", 1),
     }
-    flaky = f"flaky here: passed and failed at {short['c']}"
+    flaky = f"Flaky here: passed and failed at {short['c']}"
     assert await told.compared(failed_at_c) == flaky
     done = await told.json(f"{MAIN}/rev/{sha('c')}/is_done?stableDelay=0")
     assert (done["verdict"], done["flaky"]) == ("passed", ["linux"])

@@ -693,6 +693,10 @@ def test_times_are_those_of_the_site(timezone: str, shown: str) -> None:
     assert f"<dt>Started</dt><dd>{shown}</dd>" in html
 
 
+def test_the_queue_of_a_branch_is_one_of_its_pages() -> None:
+    assert 'aria-current="page">Queue</a>' in rendered("queue.html", HARMLESS)
+
+
 def test_what_has_not_ended_says_so() -> None:
     context = {
         **page_context(ReadRequest("", "html")),
