@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from buildbot_selfserve.answers import Parameter
 from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import PATH
@@ -193,7 +194,7 @@ def _permission(permission: Permission) -> str:
     )
 
 
-def _parameters(parameters: Sequence[dict[str, Any]]) -> str:
+def _parameters(parameters: Sequence[Parameter]) -> str:
     rows = (
         (
             f"`{parameter['name']}`",

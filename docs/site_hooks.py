@@ -36,6 +36,7 @@ _LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put pages that the navigation does not name at its end: nothing is left out."""
+    assert config.nav is not None, "mkdocs.yml has the navigation"
     named = json.dumps(config.nav)
     for page in sorted(Path(config.docs_dir).glob("*.md")):
         if f'"{page.name}"' not in named:

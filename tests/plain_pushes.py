@@ -153,11 +153,13 @@ class PlainPushes:
         line = self.line(branch)
         if self.parents.get(revision) is None:
             return self._by_order(branch, revision)
-        found, one, last = [], self.parents[revision], revision
+        found: list[str] = []
+        one: str | None = self.parents[revision]
+        last = revision
         while one is not None:
             if one in line:
                 found.append(one)
-            one, last = self.parents.get(one), one
+            last, one = one, self.parents.get(one)
         if last in line:
             # Buildbot knows commits only since somebody told it to keep them
             found += [one for one in self._by_order(branch, last) if one not in (*found, revision)]

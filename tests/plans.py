@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.control.execute import execute
 from buildbot_selfserve.jobs import runner
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import RETRY
@@ -94,7 +95,6 @@ class CarriedOut:
 def watch_executor(monkeypatch: Any) -> list[CarriedOut]:
     """Return a list that gets each plan that is carried out."""
     found: list[CarriedOut] = []
-    execute = runner.execute
 
     async def executed(master: Any, order: Any, plan: Any, rights: Any, **more: Any) -> Any:
         found.append(CarriedOut(plan, order))

@@ -293,7 +293,7 @@ class PushHistory:
             self._add(Model.build_properties, buildid=build_id, **values)
 
     def _add(self, table: sa.Table, **values: Any) -> int:
-        (key,) = list(table.primary_key) or [None]
+        key = next(iter(table.primary_key), None)
         number = 0
         if key is not None and key.name not in values:
             if table not in self._next:

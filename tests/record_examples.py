@@ -236,7 +236,7 @@ def _ask(master: ProcessMaster, route: Route, asked: Asked) -> dict[str, Any]:
     texts = {name: quote(str(text), safe="") for name, text in asked.path.items()}
     path = "/self-serve" + route.shown_path.format(**texts).rstrip("/")
     query = f"?{urlencode(asked.query, doseq=True)}" if asked.query else ""
-    fields = {
+    fields: dict[str, Any] = {
         name: value if isinstance(value, str | int) else json.dumps(value)
         for name, value in asked.body.items()
     }

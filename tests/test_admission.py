@@ -28,7 +28,7 @@ OPEN = ("linux", "mac")
 NAMES = [*OPEN, *RELEASE]
 
 
-class Own(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Own(schedulers.AnyBranchScheduler):
     """Names all of its builders, whatever it is asked for."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -36,7 +36,7 @@ class Own(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return super().addBuildsetForChanges(**kwargs)
 
 
-class Silent(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Silent(schedulers.AnyBranchScheduler):
     """Returns nothing."""
 
     @defer.inlineCallbacks
@@ -45,7 +45,7 @@ class Silent(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         yield super().addBuildsetForChanges(**kwargs)
 
 
-class Plain(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Plain(schedulers.AnyBranchScheduler):
     """Returns nothing, without a Deferred."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ class Plain(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         super().addBuildsetForChanges(**kwargs)
 
 
-class Elsewhere(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Elsewhere(schedulers.AnyBranchScheduler):
     """Calls another method of its parent, with sourcestamps and properties of its own."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ class Elsewhere(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         )
 
 
-class Several(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Several(schedulers.AnyBranchScheduler):
     """Makes a buildset for each of its builders."""
 
     @defer.inlineCallbacks
@@ -73,7 +73,7 @@ class Several(schedulers.AnyBranchScheduler):  # type: ignore[misc]
             yield super().addBuildsetForChanges(**{**kwargs, "builderNames": [name]})
 
 
-class Below(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Below(schedulers.AnyBranchScheduler):
     """Goes past its parent to the Data API."""
 
     @defer.inlineCallbacks
@@ -96,7 +96,7 @@ class Below(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return made
 
 
-class Lowest(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Lowest(schedulers.AnyBranchScheduler):
     """Goes past the Data API to the database."""
 
     @defer.inlineCallbacks
@@ -113,7 +113,7 @@ class Lowest(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return made
 
 
-class Delegates(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Delegates(schedulers.AnyBranchScheduler):
     """Lets another scheduler build."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -122,7 +122,7 @@ class Delegates(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return other.addBuildsetForChanges(**kwargs)
 
 
-class Triggers(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Triggers(schedulers.AnyBranchScheduler):
     """Triggers another scheduler, as a Trigger step does."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -133,7 +133,7 @@ class Triggers(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return started
 
 
-class ByItsParent(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class ByItsParent(schedulers.AnyBranchScheduler):
     """Finds the other scheduler where its own master is not asked."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -141,7 +141,7 @@ class ByItsParent(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return self.parent.namedServices["other"].addBuildsetForChanges(**kwargs)
 
 
-class Remembers(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Remembers(schedulers.AnyBranchScheduler):
     """Has kept a method of its own since it was configured, and the master."""
 
     @defer.inlineCallbacks
@@ -181,7 +181,7 @@ def replaced(**more: Any) -> Any:
     return made
 
 
-class InTheEnd(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class InTheEnd(schedulers.AnyBranchScheduler):
     """Builds in a callback, which remembers nothing of who has called."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -191,7 +191,7 @@ class InTheEnd(schedulers.AnyBranchScheduler):  # type: ignore[misc]
         return asked.addCallback(lambda _: other.addBuildsetForChanges(**kwargs))
 
 
-class Looping(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Looping(schedulers.AnyBranchScheduler):
     """Builds in a loop that was there before."""
 
     @defer.inlineCallbacks
@@ -223,7 +223,7 @@ class BeginsALoop(Looping):
         self.asked.put(kwargs)
 
 
-class Late(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Late(schedulers.AnyBranchScheduler):
     """Builds some time after it has returned."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> None:
@@ -384,7 +384,7 @@ async def test_who_may_build_with_none_is_refused(master: Any) -> None:
 # -- budgets
 
 
-class Two(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Two(schedulers.AnyBranchScheduler):
     """Builds with two of its builders."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -586,7 +586,7 @@ async def test_what_is_denied_is_told_under_the_name_that_it_would_have(master: 
 # -- other branches
 
 
-class OtherBranch(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class OtherBranch(schedulers.AnyBranchScheduler):
     """Builds the branch "release", whatever it is asked for."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -617,7 +617,7 @@ async def test_a_scheduler_class_builds_no_branch_that_is_denied(master: Any) ->
 # -- what does not go that way
 
 
-class Forces(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Forces(schedulers.AnyBranchScheduler):
     """Forces builds through the control API, which asks no rule."""
 
     def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -641,7 +641,7 @@ async def test_nothing_is_forced_past_the_rules(master: Any) -> None:
     assert any("may not force builds" in error for error in master.errors)
 
 
-class Raises(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Raises(schedulers.AnyBranchScheduler):
     """Is surprised by what its parent returns."""
 
     @defer.inlineCallbacks
@@ -665,7 +665,7 @@ async def test_what_was_made_before_a_class_failed_is_told(master: Any) -> None:
     ]
 
 
-class Fails(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+class Fails(util.ForceBuildEndpointMatcher):
     """A rule that cannot be asked about some builders."""
 
     def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:

@@ -330,7 +330,7 @@ async def test_who_logged_in_with_oauth_is_known_with_their_groups(master: Any) 
     assert (await rebuild(master, user=USER)).status == 401
 
 
-class Checker(util.CustomAuth):  # type: ignore[misc, name-defined]
+class Checker(util.CustomAuth):
     """Somebody's own way to check a password."""
 
     def check_credentials(self, username: bytes, password: bytes) -> bool:

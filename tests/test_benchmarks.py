@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks import floor
 from benchmarks import inside
+from benchmarks import plots
 from benchmarks import reads
 from benchmarks import report
 from benchmarks import runs
@@ -331,7 +332,7 @@ def test_soak(tmp_path: Path) -> None:
     assert any(kind.startswith("change ") and ": 202" in kind for kind in counted["answers"])
 
 
-CENSUS = {
+CENSUS: dict[str, Any] = {
     **dict.fromkeys(verdict.SLACK, 10),
     "megabytes": {"master": 100.0, "readers": 60.0},
 }
@@ -384,5 +385,5 @@ def test_the_documents_are_made_from_the_results() -> None:
     assert (runs.RESULTS / report.TABLES).read_text() == made, "run make bench-report"
     page = report.DOCUMENT.read_text()
     assert report.page(page, known, writes) == page, "run make bench-report"
-    for name, _ in report.plots.titles(known):
+    for name, _ in plots.titles(known):
         assert (report.DOCUMENT.parent / "images" / name).exists()

@@ -6,6 +6,7 @@ Masters are killed in the middle, or others replace them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def test_a_master_that_is_killed_again_and_again_goes_on_with_it(
     job_id = begin(slow_master)
     for kills in range(3):
         slow_master.until(
-            lambda kills=kills: bisection(slow_master, job_id)["builds"] > kills, "it goes on"
+            partial(lambda before: bisection(slow_master, job_id)["builds"] > before, kills),
+            "it goes on",
         )
         slow_master.kill()
         slow_master.start()
@@ -172,7 +174,8 @@ def test_a_backfill_that_is_cut_short_again_and_again_is_done_once(
     job_id = receipt["job_id"]
     for kills in range(3):
         slow_master.until(
-            lambda kills=kills: len(requested(slow_master, job_id)) > 2 * kills, "it goes on"
+            partial(lambda before: len(requested(slow_master, job_id)) > 2 * before, kills),
+            "it goes on",
         )
         slow_master.kill()
         slow_master.start()

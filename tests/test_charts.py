@@ -175,7 +175,7 @@ def at(hours: float) -> int:
 
 
 def test_a_day_counts_what_waits_and_what_runs() -> None:
-    rows = [
+    rows: list[BuildRow | RequestRow] = [
         build(at(6), at(7), at(12), number=1),
         build(at(6), at(8), at(9), number=2),
         cancelled(at(6.5), at(6.75), request_id=3),
@@ -200,7 +200,7 @@ def test_what_ends_when_another_begins_makes_no_peak() -> None:
 
 
 def test_today_ends_now_and_begins_at_midnight() -> None:
-    rows = [build(at(-5), at(-4)), request(at(-3), request_id=2)]
+    rows: list[BuildRow | RequestRow] = [build(at(-5), at(-4)), request(at(-3), request_id=2)]
     load = charts.load(rows, DAY, "UTC", now=at(6))
     assert (load.running.most, load.running.at) == (1, at(0))
     assert load.running.path == load.pending.path == "M0 100H0V0H72V100Z"
@@ -214,7 +214,7 @@ def test_a_day_on_which_the_clocks_change_has_its_own_length(day: str, hours: in
     assert places[0] == (0, times[0])
     assert places[-1] == (100, times[-1])
     noon = {23: 11, 25: 13}[hours]
-    assert places[2] == (pytest.approx(100 * noon / hours, abs=0.01), times[0] + noon * HOUR)
+    assert places[2] == pytest.approx((100 * noon / hours, times[0] + noon * HOUR), abs=0.01)
 
 
 @given(

@@ -18,13 +18,15 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from buildbot.plugins import worker
 from twisted.internet import defer
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet import task
 
 from buildbot_selfserve.control import cancel_pending
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import config
+
+reactor: Any = _reactor
 
 SUCCESS, CANCELLED = 0, 6
 BUILDERS, ROUNDS = 4, 50

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_the_file_may_be_elsewhere(home: Home) -> None:
     home.write("xdg/selfserve/config.ini", "[selfserve]\nurl = http://xdg/s\n")
     named = home.write("named.ini", "[selfserve]\nurl = http://named/s\n")
     other = home.write("other.ini", "[selfserve]\nurl = http://other/s\n")
-    xdg = {"XDG_CONFIG_HOME": str(home.folder / "xdg")}
+    xdg: dict[str, Any] = {"XDG_CONFIG_HOME": str(home.folder / "xdg")}
     assert home.load(**xdg).url == "http://xdg/s"
     assert home.load(XDG_CONFIG_HOME="relative").url == "http://usual/s"
     assert home.load(**xdg, SELFSERVE_CONFIG=str(named)).url == "http://named/s"
@@ -132,7 +133,7 @@ def test_a_token_comes_before_a_password_and_the_environment_before_the_files(ho
     assert home.load().credentials == Credentials(user="file", password=SECRET)
     home.config(f"url = {URL}\nuser = file\npassword = {SECRET}\ntoken = of-file\n")
     assert home.load().credentials == Credentials(token="of-file")
-    environ = {"SELFSERVE_USER": "ada", "SELFSERVE_PASSWORD": "lovelace"}
+    environ: dict[str, Any] = {"SELFSERVE_USER": "ada", "SELFSERVE_PASSWORD": "lovelace"}
     assert home.load(**environ).credentials == Credentials(user="ada", password="lovelace")
     environ["SELFSERVE_TOKEN"] = "of-environment"
     assert home.load(**environ).credentials == Credentials(token="of-environment")
@@ -164,7 +165,7 @@ def test_netrc_may_be_elsewhere(home: Home) -> None:
 
 @pytest.mark.parametrize("missing", ["user", "password"])
 def test_half_of_the_credentials_is_refused(home: Home, missing: str) -> None:
-    environ = {"SELFSERVE_USER": "ada", "SELFSERVE_PASSWORD": SECRET}
+    environ: dict[str, Any] = {"SELFSERVE_USER": "ada", "SELFSERVE_PASSWORD": SECRET}
     del environ[f"SELFSERVE_{missing.upper()}"]
     with pytest.raises(Misconfigured, match=f"SELFSERVE_{missing.upper()} is missing") as caught:
         home.load(URL, **environ)
@@ -260,7 +261,8 @@ def test_what_nobody_named_and_nobody_can_read_is_left_out(home: Home) -> None:
         str(home.folder / ".config/selfserve/config.ini"),
         str(home.folder / ".netrc"),
     ]
-    for named in ({"NETRC": str(home.folder)}, {"SELFSERVE_CONFIG": str(home.folder)}):
+    for name in ("NETRC", "SELFSERVE_CONFIG"):
+        named: dict[str, Any] = {name: str(home.folder)}
         with pytest.raises(Misconfigured, match="cannot be read"):
             home.load(URL, **named)
 

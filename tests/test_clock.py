@@ -55,7 +55,7 @@ def wall(monkeypatch: Any) -> Iterator[WallClock]:
 async def test_a_timer_comes_in_time(wall: WallClock, jump: float) -> None:
     ours = clock.monotonic(reactor)
     begun = time.monotonic()
-    waiting = task.deferLater(ours, 1.5)
+    waiting: defer.Deferred[None] = task.deferLater(ours, 1.5)
     putting_off = ours.callLater(0.1, lambda: None)
     putting_off.reset(60)
     wall.offset = jump
@@ -107,7 +107,7 @@ async def test_a_jump_is_seen_though_the_thread_begins_late(
     monkeypatch.setattr(threading, "Thread", Late)
     ours = clock.Clock(reactor)
     begun = time.monotonic()
-    waiting = task.deferLater(ours, 1)
+    waiting: defer.Deferred[None] = task.deferLater(ours, 1)
     wall.offset = min(JUMPS)
     await waiting
     assert time.monotonic() - begun < -min(JUMPS) / 2

@@ -35,7 +35,7 @@ class Away:
             return function(connection, *arguments)
 
 
-def told(outcome: str) -> Effect:
+def told(outcome: Any) -> Effect:
     return Effect(outcome, (RequestOutcome(3, "fast", outcome, (4,)),))
 
 

@@ -1190,7 +1190,7 @@ def test_help_ends_in_an_example_that_may_be_typed_as_it_is(shell: Shell, name: 
     (example,) = re.findall(r"^Example:\n  selfserve (.*)$", told, re.MULTILINE)
     assert example.split()[0] == name
     # what is wrong with it, only the server can say; a login wants a secret, too
-    fine = (USAGE,) if name == "login" else (DONE, TIMED_OUT, NOT_FOUND)
+    fine: tuple[int, ...] = (USAGE,) if name == "login" else (DONE, TIMED_OUT, NOT_FOUND)
     # no rule of this master lets anybody hold
     fine += (REFUSED,) if name in ("hold", "release") else ()
     assert shell(*shlex.split(example)).status in fine

@@ -352,6 +352,7 @@ BRANCH = "a text, None, or a list of those"
 TEXTS = "a text, a list of texts, or None"
 BUILDERS = "a list of builder names, re.compile(...) or tag:NAME"
 SETS = "a dict of names (small letters, digits, - and _) and lists of builders"
+NO_BUILDERS: list[str] = []
 REVLINK = "a text with {revision}, or a callable"
 
 
@@ -365,7 +366,10 @@ REVLINK = "a text with {revision}, or a callable"
         *(("repo", value, "a text") for value in (None, 5)),
         *(("repo_type", value, "a text") for value in (None, 5)),
         *(("builders", value, BUILDERS) for value in ("fast", 5, [5], [""], ["tag:"], [None])),
-        *(("sets", value, SETS) for value in (["nightly"], "nightly", {"Nightly": []}, {"": []})),
+        *(
+            ("sets", value, SETS)
+            for value in (["nightly"], "nightly", {"Nightly": NO_BUILDERS}, {"": NO_BUILDERS})
+        ),
         *(
             ("revlink", value, REVLINK)
             for value in (
@@ -572,7 +576,8 @@ def test_another_value_is_a_mistake_of_the_configuration(value: Any) -> None:
     mistakes = [one for one in error.value.errors if "selfserve" in one]
     assert len(mistakes) == 1
     assert "must be util.SelfServe(...), True or {}" in mistakes[0]
-    for fine in ({}, True, None, SelfServe()):
+    others: tuple[Any, ...] = ({}, True, None, SelfServe())
+    for fine in others:
         MasterConfig.loadFromDict(with_value(fine), "master.cfg")
 
 

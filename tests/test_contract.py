@@ -218,7 +218,7 @@ async def test_every_noun_that_is_missing_is_named(master: Any) -> None:
             if MISSING[noun] is None:
                 continue
             text, msg = MISSING[noun]  # type: ignore[misc]
-            path = url_of(route, **{noun: text})
+            path = url_of(route, None, **{noun: text})
             answer = await master.request(route.method, path, user=USER, data=body_of(route))
             assert (answer.status, answer.header("content-type")) == (404, "application/json")
             told = answer.json

@@ -34,7 +34,7 @@ def written(folder: Path, **texts: str) -> Any:
     return secrets.SecretInAFile(dirname=str(folder))
 
 
-class Vault(SecretProviderBase):  # type: ignore[misc]
+class Vault(SecretProviderBase):
     """A provider of the operator's own: it gives *answers*, or raises those that are exceptions."""
 
     name = "vault"
@@ -64,7 +64,7 @@ class Careless(Vault):
         """Do nothing."""
 
 
-class Unhappy(BuildbotService):  # type: ignore[misc]
+class Unhappy(BuildbotService):
     """A service that fails whenever it is configured anew."""
 
     name = "unhappy"

@@ -249,7 +249,8 @@ async def cancelled_unnoticed(
 
 def fail_once(monkeypatch: Any, name: str) -> None:
     """Let the first look for what to tell of fail."""
-    look, failed = getattr(mq_producer, name), []
+    look = getattr(mq_producer, name)
+    failed: list[bool] = []
 
     async def failing(*arguments: Any) -> Any:
         if not failed:

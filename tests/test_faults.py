@@ -211,7 +211,7 @@ def _interrupted(
         engine = sa.create_engine(place.db_url)
         with engine.connect() as connection:
             while not sent.done():
-                found = connection.exec_driver_sql("SELECT max(id) FROM buildsets").scalar()
+                found = connection.exec_driver_sql("SELECT max(id) FROM buildsets").scalar_one()
                 connection.rollback()
                 if found > before + 2:
                     break

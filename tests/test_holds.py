@@ -688,7 +688,8 @@ async def _reads_tokens(master: Any) -> bool:
 @leading
 @pytest_twisted.ensureDeferred
 async def test_what_was_written_though_that_failed_is_held(master: Any, monkeypatch: Any) -> None:
-    write, failed = journal_holds.put, []
+    write = journal_holds.put
+    failed: list[bool] = []
 
     def fail_once(connection: Any, hold: Any) -> bool:
         stands = write(connection, hold)

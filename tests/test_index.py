@@ -371,7 +371,7 @@ def test_what_was_deleted_is_not_shown(asked: Asked) -> None:
         delete(connection, buildsets.c.id < 10)
         connection.commit()
         compare(asked)
-        newest = connection.scalar(sa.select(sa.func.max(buildsets.c.id)))
+        newest = connection.execute(sa.select(sa.func.max(buildsets.c.id))).scalar_one()
         delete(connection, buildsets.c.id > newest - 5)
         connection.commit()
         compare(asked)

@@ -250,8 +250,8 @@ def test_a_job_is_found_by_what_it_was_about_and_by_what_it_did(
     sent = replace(OUTCOME, outcome="stop_sent")
     # its build had ended before, and was to be tried again
     waited = replace(sent, request_id=8, outcome="cancelled", build_ids=(6,))
-    refused = (replace(sent, request_id=4, outcome="denied"), replace(sent, request_id=None))
-    refused += (waited,)
+    denied = replace(sent, request_id=4, outcome="denied")
+    refused = (denied, replace(sent, request_id=None), waited)
     ended = replace(job, status="ok", completed_at=1, requests=(sent, *refused))
     for _ in range(2):  # a row is closed once
         connection.rollback()
@@ -289,7 +289,7 @@ def test_of_too_many_jobs_the_newest_are_mentioned(connection: sa.Connection) ->
 
 
 #: Rows as the version before had them: id, action, what, result.
-OLD_ROWS = (
+OLD_ROWS: tuple[tuple[int, str, dict[str, Any], dict[str, Any] | None], ...] = (
     (1, "rebuild_build", {"bid": 7, "branch": "main"}, {"requests": [("created", 3, [])]}),
     (2, "cancel_revision", {"revision": "f" * 40}, {"requests": [("stopped", 3, [4, 5])]}),
     (3, "cancel_request", {"brid": 3}, {"requests": [("denied", 3, []), ("left_out", None, [])]}),
@@ -372,8 +372,8 @@ def test_a_key_has_one_row_that_has_done_something(connection: sa.Connection) ->
     again = store.open_job(connection, replace(JOB, when=2000), 2, "another", ATTEMPT)
     assert (again.new, again.fingerprint, again.job) == (False, "what", first.job)
     # another user, a token of the same name, another key are others
-    for asker in ({"who": "eve"}, {"via": f"token:{JOB.who}"}, {"via": "anonymous"}):
-        assert store.open_job(connection, replace(JOB, **asker), 1, "a life", ATTEMPT).new
+    for who, via in (("eve", JOB.via), (JOB.who, f"token:{JOB.who}"), (JOB.who, "anonymous")):
+        assert store.open_job(connection, replace(JOB, who=who, via=via), 1, "a life", ATTEMPT).new
     assert store.open_job(connection, JOB, 1, "a life", replace(ATTEMPT, key="KEY")).new
     ended = replace(first.job, status="ok", completed_at=1010, requests=(OUTCOME,))
     assert store.close_job(connection, ended)

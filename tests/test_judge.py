@@ -41,7 +41,7 @@ BUILDER, WORKER, MASTER = 7, 5, 3
 NAMES = Names({BUILDER: "fast"}, {WORKER: "worker"}, {MASTER: "master"})
 ABOUT = {1: About(codebase="", revision="a" * 40, reason="a push", owner=None)}
 
-BUILD = {
+BUILD: dict[str, Any] = {
     "number": 1,
     "build_builder_id": BUILDER,
     "started_at": END - 60,
@@ -212,7 +212,7 @@ def test_no_rows_are_not_done() -> None:
     ],
 )
 def test_a_build_that_ended_is_done_and_its_result_says_whether_it_passed(
-    status: int, passed: bool, counted: dict[str, int]
+    status: int, passed: bool, counted: dict[str, Any]
 ) -> None:
     assert judged(ended(status)) == Done(
         stable_delay=DELAY, job_complete=True, job_passed=passed, builds=1, **counted
@@ -224,7 +224,7 @@ def test_a_build_that_ended_is_done_and_its_result_says_whether_it_passed(
     [(SKIPPED, False, {"skipped": 1}), (CANCELLED, False, {"cancelled": 1})],
 )
 def test_a_request_that_ended_without_a_build_is_done(
-    status: int, passed: bool, counted: dict[str, int]
+    status: int, passed: bool, counted: dict[str, Any]
 ) -> None:
     assert judged(record(request(status=status))) == Done(
         stable_delay=DELAY, job_complete=True, job_passed=passed, **counted
@@ -280,7 +280,7 @@ def test_one_that_did_not_pass_is_enough(status: int) -> None:
     ],
 )
 def test_it_is_not_done_while_something_waits_or_runs(
-    records: list[Any], counted: dict[str, int]
+    records: list[Any], counted: dict[str, Any]
 ) -> None:
     expected: dict[str, Any] = {"stable_delay": DELAY, "builds": 1, **counted}
     assert judged(ended(SUCCESS), *records) == Done(

@@ -58,7 +58,7 @@ def limited(**limits: int) -> Any:
     return make
 
 
-async def rebuild(master: Any, count: int = 1, user: str = USER, **more: Any) -> Any:
+async def rebuild(master: Any, count: int = 1, user: str | None = USER, **more: Any) -> Any:
     return await master.post(
         "/self-serve/main/build", user=user, data={"build_id": 1, "count": count}, **more
     )

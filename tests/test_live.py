@@ -140,7 +140,7 @@ async def test_a_branch_that_does_not_exist_has_no_events(master: Any) -> None:
 async def test_the_end_of_the_plugin_ends_it(master: Any) -> None:
     await master.finished_build()
     browser = await opened(master)
-    await plugin.application._service.disownServiceParent()  # type: ignore[union-attr]
+    await plugin.application._service.disownServiceParent()
     # in chunks: the last one is empty
     await master.until(lambda: browser.text.endswith("\r\n0\r\n\r\n"), "the answer ends")
 

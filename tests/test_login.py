@@ -31,7 +31,7 @@ def door(name: str, back: str) -> str:
     return f"/auth/{name}?redirect={quote(back, safe='')}"
 
 
-class Checker(util.CustomAuth):  # type: ignore[misc, name-defined]
+class Checker(util.CustomAuth):
     """A password check of an operator's own."""
 
     def check_credentials(self, username: bytes, password: bytes) -> bool:
@@ -155,7 +155,7 @@ class Provider(Resource):
         return json.dumps({"username": "octo", "email": "octo@example.org"}).encode()
 
 
-class Login(OAuth2Auth):  # type: ignore[misc]
+class Login(OAuth2Auth):
     """A login at ``Provider``."""
 
     def __init__(self, url: str) -> None:
@@ -171,7 +171,8 @@ class Login(OAuth2Auth):  # type: ignore[misc]
 @pytest_twisted.async_yield_fixture
 async def provider() -> AsyncIterator[str]:
     """Run a provider; return its URL."""
-    port = reactor.listenTCP(0, Site(Provider()), interface="127.0.0.1")  # type: ignore[attr-defined]
+    site: Any = Site(Provider())
+    port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
     yield f"http://127.0.0.1:{port.getHost().port}"
     await port.stopListening()
 

@@ -100,7 +100,7 @@ async def test_what_was_left_open_is_settled_though_a_statement_fails(
     # as a start of the master does
     await ours.close()
     statements = failing()
-    ours.open(plugin.application._service.config)  # type: ignore[union-attr]
+    ours.open(plugin.application._service.config)
 
     async def settled() -> bool:
         answer = await master.get(f"/self-serve/jobs/{job.job_id}")
@@ -115,7 +115,7 @@ async def test_what_was_left_open_is_settled_though_a_statement_fails(
 # -- reconfigs
 
 
-class Vault(SecretProviderBase):  # type: ignore[misc]
+class Vault(SecretProviderBase):
     """A provider of secrets far away: each time it answers with the next of *answers*."""
 
     name = "vault"

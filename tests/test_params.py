@@ -32,6 +32,9 @@ TEXT = Text("n", "A text.", longest=5)
 CHOICE = Choice("n", "A word.", choices=("json", "html"))
 
 LIMITS = {"most": 7}
+#: What JSON may hold, and no parameter takes.
+NO_ITEMS: list[Any] = []
+NO_FIELDS: dict[str, Any] = {}
 
 
 @pytest.mark.parametrize(
@@ -101,9 +104,9 @@ WORD = "n must be json or html"
                 True,
                 False,
                 None,
-                [],
+                NO_ITEMS,
                 [1],
-                {},
+                NO_FIELDS,
                 {"n": 1},
             )
         ),
@@ -130,12 +133,15 @@ WORD = "n must be json or html"
                 True,
                 None,
                 ["2024-01-01"],
-                {},
+                NO_FIELDS,
             )
         ),
         *((TEXT, raw, SHORT) for raw in ("abcdef", "a\nb", "\x00", "\x7f", "a\x85b", "\ud800")),
-        *((TEXT, raw, SHORT) for raw in (1, 1.5, True, None, [], {})),
-        *((CHOICE, raw, WORD) for raw in ("xml", "JSON", " json", "", 0, None, True, ["json"], {})),
+        *((TEXT, raw, SHORT) for raw in (1, 1.5, True, None, NO_ITEMS, NO_FIELDS)),
+        *(
+            (CHOICE, raw, WORD)
+            for raw in ("xml", "JSON", " json", "", 0, None, True, ["json"], NO_FIELDS)
+        ),
     ],
 )
 def test_a_bad_value_names_the_parameter_and_what_would_be_right(

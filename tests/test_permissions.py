@@ -323,40 +323,40 @@ async def test_a_virtual_builder_is_not_a_way_around_the_rules_of_its_builder(ma
 # -- rules of classes that operators have written
 
 
-class NotSlow(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+class NotSlow(util.ForceBuildEndpointMatcher):
     """Matches what it likes, whatever its builder is; and at once."""
 
     def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:
         return Match(self.master) if "slow" in options["builderNames"] else None
 
 
-class AsEver(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+class AsEver(util.ForceBuildEndpointMatcher):
     """Asks Buildbot's own rule, which looks for the ForceScheduler that self-serve has not."""
 
     def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:
         return super().match_ForceSchedulerEndpoint_force(endpoint, texts, options)
 
 
-class Cancels(util.StopBuildEndpointMatcher):  # type: ignore[misc]
+class Cancels(util.StopBuildEndpointMatcher):
     """Speaks of the requests that Buildbot's own rule forgot."""
 
     def match_BuildRequestEndpoint_cancel(self, endpoint: Any, texts: Any, options: Any) -> Any:
         return defer.succeed(Match(self.master))
 
 
-class Rebuilds(util.RebuildBuildEndpointMatcher):  # type: ignore[misc]
+class Rebuilds(util.RebuildBuildEndpointMatcher):
     """Speaks of builds in a way of its own, and of requests in none."""
 
     def match_BuildEndpoint_rebuild(self, endpoint: Any, texts: Any, options: Any) -> Any:
         return defer.succeed(None)
 
 
-class OnlyNamed(util.StopBuildEndpointMatcher):  # type: ignore[misc]
+class OnlyNamed(util.StopBuildEndpointMatcher):
     """Another name for Buildbot's own rule."""
 
 
 #: A rule for admins, and what bob may not do then.
-OWN_RULES = (
+OWN_RULES: tuple[tuple[Any, str | None, set[str]], ...] = (
     (NotSlow, None, {"build slow"}),
     (NotSlow, "fast", {"build slow", "build fast"}),
     (NotSlow, "other", {"build slow"}),
@@ -578,7 +578,7 @@ async def test_without_rules_a_known_user_may_do_everything(master: Any) -> None
     assert wrong.status == 401
 
 
-class OfTheirOwn(EndpointMatcherBase):  # type: ignore[misc]
+class OfTheirOwn(EndpointMatcherBase):
     """A rule that an operator has written."""
 
     def match_BuildEndpoint_stop(self, endpoint: Any, texts: Any, options: Any) -> Any:
@@ -713,7 +713,7 @@ STOPS = {"cancel_build", "cancel_request", "cancel_revision"}
 REBUILDS = {"rebuild_build", "rebuild_request", "rebuild_failed"}
 
 
-class Signing(util.ForceBuildEndpointMatcher):  # type: ignore[misc]
+class Signing(util.ForceBuildEndpointMatcher):
     """A rule that an operator has written: it is about one builder, whatever it was given."""
 
     def match_ForceSchedulerEndpoint_force(self, endpoint: Any, texts: Any, options: Any) -> Any:

@@ -57,7 +57,7 @@ TOKENS = {
 }
 
 
-class Twice(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Twice(schedulers.AnyBranchScheduler):
     """Makes two buildsets of each change, and remembers how many."""
 
     async def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -669,6 +669,13 @@ async def test_what_is_refused_is_refused_when_it_is_only_planned(master: Master
     assert [one["status"] for one in jobs if one["action"] != "bisect"] == ["failed"] * 4
 
 
+#: What neither turns a dry run on nor off.
+NO_SWITCH: tuple[Any, ...] = (
+    *("maybe", "", "2", "yes", "True", " 1", "1 ", "01"),
+    *(None, [], [1, 0], 1.0, {}),
+)
+
+
 @with_plans
 @pytest_twisted.ensureDeferred
 async def test_what_is_neither_a_dry_run_nor_none_is_never_the_act(master: Master) -> None:
@@ -677,7 +684,7 @@ async def test_what_is_neither_a_dry_run_nor_none_is_never_the_act(master: Maste
     before = await contents(master)
     for verb in VERBS:
         method, path, data = verb.send(at)
-        for text in ("maybe", "", "2", "yes", "True", " 1", "1 ", "01", None, [], [1, 0], 1.0, {}):
+        for text in NO_SWITCH:
             answer = await send(master, method, path, {**data, "dry_run": text})
             assert (answer.status, answer.json["msg"]) == (400, "Bad dry_run"), (verb, text)
         for query in ("dry_run=maybe", "dry_run=", "dry_run", "dry_run=0&dry_run=1", "dry_run=-"):
@@ -732,7 +739,7 @@ async def test_a_dry_run_takes_nothing_and_says_what_is_left(master: Master) -> 
         assert changed(before, await contents(master)) <= may_change
 
 
-class Broken(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Broken(schedulers.AnyBranchScheduler):
     """Adds a buildset that no database takes."""
 
     async def addBuildsetForChanges(self, **kwargs: Any) -> Any:

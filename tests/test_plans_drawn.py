@@ -57,7 +57,7 @@ some_properties = st.dictionaries(
 )
 
 
-class Several(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Several(schedulers.AnyBranchScheduler):
     """Adds a buildset for each of its builders, and returns nothing."""
 
     async def addBuildsetForChanges(self, **kwargs: Any) -> Any:
@@ -70,7 +70,7 @@ class Several(schedulers.AnyBranchScheduler):  # type: ignore[misc]
             await self.setState("count", count)
 
 
-class Direct(schedulers.AnyBranchScheduler):  # type: ignore[misc]
+class Direct(schedulers.AnyBranchScheduler):
     """Adds a buildset with sourcestamps of its own, past its parents."""
 
     async def addBuildsetForChanges(self, reason: Any, changeids: Any, **kwargs: Any) -> Any:
@@ -203,23 +203,20 @@ def job_request(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
         {}, optional={"count": st.just(2), "properties": st.just(changes)}
     )
     at = "/rev/{revision}"
-    method, path, ways = draw(
-        st.sampled_from(
-            [
-                ("POST", at, [selectors, priority]),
-                ("POST", at + "/failed", [selectors, priority, rebuilt]),
-                ("POST", at + "/missing", [selectors, priority]),
-                ("POST", at + "/units", [selectors, priority]),
-                ("DELETE", at, [selectors]),
-                ("POST", "/build", [priority, rebuilt, st.just({"build_id": "{build}"})]),
-                (
-                    "POST",
-                    "/builders/b2/{revision}",
-                    [priority, st.sampled_from([{}, {"files": ["x.c"]}, {"properties": {"q": 1}}])],
-                ),
-            ]
-        )
-    )
+    asked: list[tuple[str, str, list[st.SearchStrategy[Any]]]] = [
+        ("POST", at, [selectors, priority]),
+        ("POST", at + "/failed", [selectors, priority, rebuilt]),
+        ("POST", at + "/missing", [selectors, priority]),
+        ("POST", at + "/units", [selectors, priority]),
+        ("DELETE", at, [selectors]),
+        ("POST", "/build", [priority, rebuilt, st.just({"build_id": "{build}"})]),
+        (
+            "POST",
+            "/builders/b2/{revision}",
+            [priority, st.sampled_from([{}, {"files": ["x.c"]}, {"properties": {"q": 1}}])],
+        ),
+    ]
+    method, path, ways = draw(st.sampled_from(asked))
     body: dict[str, Any] = {}
     for way in ways:
         body |= draw(way)

@@ -38,7 +38,7 @@ def recipes() -> dict[str, Any]:
 RECIPES = recipes()
 
 
-class Collects(ReporterBase):  # type: ignore[misc]
+class Collects(ReporterBase):
     """A reporter that keeps the revisions that it is to tell of."""
 
     def __init__(self, name: str, generators: list[Any]) -> None:

@@ -32,9 +32,9 @@ def found(
     branch: Branch = MAIN,
 ) -> Range:
     """Return a range of *branch*."""
-    ends = [None if one is None else pushed.revision(one, branch) for one in (bad, good)]
+    last, first = (None if one is None else pushed.revision(one, branch) for one in (bad, good))
     with pushed.asked() as history:
-        return history.find_range(branch, builder, *ends, most, force)
+        return history.find_range(branch, builder, last, first, most, force)
 
 
 def told(pushed: Pushed, range_: Range) -> str:

@@ -22,7 +22,12 @@ EVERY_DATABASE = "heavy"
 UNKNOWN = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "https://example.org/app"
 #: What the filters of a picky master ask for.
-PULL = {"repository": REPOSITORY, "project": "app", "category": "pull", "author": "Eve <eve@x.org>"}
+PULL: dict[str, Any] = {
+    "repository": REPOSITORY,
+    "project": "app",
+    "category": "pull",
+    "author": "Eve <eve@x.org>",
+}
 DAY = 86_400
 
 
@@ -55,7 +60,7 @@ def first_file(change: Any) -> str:
     return found
 
 
-FILTERS = {
+FILTERS: dict[str, dict[str, Any]] = {
     "of-repository": {"repository": REPOSITORY},
     "of-repository-re": {"repository_re": ".*/app$"},
     "of-project": {"project": ["app", "lib"]},

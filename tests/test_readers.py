@@ -466,7 +466,7 @@ async def test_a_reactor_that_stood_still_makes_no_reader_hang() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_reader_that_cannot_be_started_is_tried_again(monkeypatch: Any) -> None:
-    spawn = reactor.spawnProcess  # type: ignore[attr-defined]
+    spawn = reactor.spawnProcess
     failures = [OSError(errno.EAGAIN, "no more processes"), OSError(errno.EMFILE, "no files")]
 
     def scarce(*arguments: Any, **more: Any) -> Any:

@@ -259,7 +259,7 @@ def properties(text: str) -> dict[str, Any]:
     return {text: text, f"{text} list": [text, {text: text}], "number": 2**70}
 
 
-def job(text: str, **more: Any) -> Job:
+def job(text: Any, **more: Any) -> Job:
     outcome = RequestOutcome(6, text, text, (10, 11), text)
     denied = RequestOutcome(None, text, text)
     given: dict[str, Any] = {
@@ -328,7 +328,7 @@ def jobs(text: str) -> Jobs:
 
 def manual(text: str) -> Manual:
     schema = {"type": "string", "default": text}
-    parameter = {"name": text, "in": text, "required": True, "text": text, "schema": schema}
+    parameter: Any = {"name": text, "in": text, "required": True, "text": text, "schema": schema}
     route = RouteText(text, f"/{text}", f"{text}\n\n{text}", (parameter,))
     return Manual((route,), (ListedBranch(branch(text), 1),), 1)
 
@@ -602,7 +602,7 @@ def used_by(template: str) -> set[str]:
     for node in tree.find_all((nodes.Name, nodes.FromImport)):
         if isinstance(node, nodes.FromImport):
             used -= {str(name) for name in node.names}
-        elif node.ctx == "store":
+        elif isinstance(node, nodes.Name) and node.ctx == "store":
             used.discard(node.name)
     for node in tree.find_all(nodes.Include):
         assert isinstance(node.template, nodes.Const)

@@ -175,7 +175,7 @@ async def test_the_latest_result_of_each_builder_counts(master: Master) -> None:
         ("count", 0),
     ):
         for more in ({}, {"dry_run": "1"}):
-            answer = await post(master, FAILED, **{field: bad}, **more)
+            answer = await post(master, FAILED, USER, **{field: bad}, **more)
             assert (answer.status, answer.json["msg"]) == (400, f"Bad {field}"), bad
     assert (await master.get("/self-serve/jobs")).json == []
 
@@ -283,7 +283,11 @@ async def test_of_what_a_parent_waited_for_the_parent_is_rerun_once(master: Mast
 async def test_a_parent_at_another_revision_is_rerun_once(master: Master) -> None:
     master.pause()
     _, build_id = await ended(master, "b0", FAILURE, revision="e" * 40)
-    relation = {"parent_buildid": build_id, "parent_relationship": "T", "waited_for": True}
+    relation: dict[str, Any] = {
+        "parent_buildid": build_id,
+        "parent_relationship": "T",
+        "waited_for": True,
+    }
     for name in ("b1", "b2"):
         await ended(master, name, FAILURE, **relation)
     assert outcomes((await post(master, FAILED, builders="b1")).json) == [

@@ -203,7 +203,11 @@ async def act_on_selected(ctx: Any, branch: Any, selection: Any) -> None:
     """Something to do."""
 
 
-DELETE_SELECTED = {"method": "DELETE", "permission": CANCEL_REVISION, "selects": True}
+DELETE_SELECTED: dict[str, Any] = {
+    "method": "DELETE",
+    "permission": CANCEL_REVISION,
+    "selects": True,
+}
 
 
 def test_what_selects_takes_the_selectors_and_gets_a_selection() -> None:

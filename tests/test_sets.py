@@ -45,7 +45,7 @@ def by_day(properties: Any) -> list[str]:
     return ["w1"]
 
 
-class Choosing(schedulers.Nightly):  # type: ignore[misc]
+class Choosing(schedulers.Nightly):
     """A class of an operator's, which chooses among its builders when it builds."""
 
     def addBuildsetForSourceStamps(self, **more: Any) -> Any:

@@ -135,7 +135,7 @@ async def test_a_master_that_stops_ends_its_jobs_itself(master: Any, monkeypatch
 @pytest_twisted.ensureDeferred
 async def test_a_master_that_was_there_in_between_has_not_gone(master: Any) -> None:
     async def gone() -> set[int]:
-        await task.deferLater(reactor, 0.3)  # type: ignore[arg-type]
+        await task.deferLater(reactor, 0.3)
         return set(await service()._gone_masters.gone(0.2))
 
     other = await another(master)

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ def test_what_is_rerun_at_both_at_once_is_built_once(
         at = f"/self-serve/main/rev/{revision}"
         ask(back, "POST", f"/self-serve/main/builders/slow/{revision}")
         ask(back, "DELETE", at)
-        back.until(lambda at=revision: not open_at(back, at), "nothing is left there")
+        back.until(partial(lambda at: not open_at(back, at), revision), "nothing is left there")
         found = sent_to_both(masters, f"{at}/failed", states="cancelled", builders="slow")
         assert [outcome for _, outcome, _ in found] == ["created", *["left_out"] * 3], found
         assert {msg for _, _, msg in found} <= {"", "is pending", "is running"}
@@ -464,7 +465,7 @@ def test_what_a_dead_master_left_open_is_settled_by_one_of_the_others(
     with engine.connect() as connection:
         (heir,) = connection.exec_driver_sql(
             f"SELECT masterid FROM selfserve_jobs WHERE id = {job_id}"
-        ).fetchone()
+        ).one()
         still_open = connection.exec_driver_sql(
             "SELECT count(*) FROM selfserve_jobs WHERE status = 'running'"
         ).scalar()

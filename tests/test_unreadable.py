@@ -23,9 +23,9 @@ from tests.harness import config
 from tests.hostile import EXISTING
 
 TOKEN = "a-secret-of-more-than-twenty-characters"
-BOB = ("bob", {})
+BOB: tuple[str, dict[str, str]] = ("bob", {})
 ROBOT = (None, {"Authorization": f"Bearer {TOKEN}"})
-NOBODY = (None, {})
+NOBODY: tuple[None, dict[str, str]] = (None, {})
 #: Values of a noun that do not exist, are too long or cannot be any; EXISTING has one of each.
 OTHERS = ("none", "999999", "f" * 300, "a\tb", "a\x00b")
 

@@ -56,7 +56,7 @@ async def held(master: Any, path: str) -> defer.Deferred[Any]:
 def counted(monkeypatch: Any) -> list[str]:
     """Return a list that gets the name of each function that the readers are asked."""
     asked: list[str] = []
-    readers = plugin.application._service.backend.readers  # type: ignore[union-attr]
+    readers = plugin.application._service.backend.readers
     original = readers.ask
 
     def ask(function: Any, *arguments: Any, **more: Any) -> Any:
@@ -212,7 +212,7 @@ async def test_the_end_of_the_plugin_turns_all_away(master: Any) -> None:
     answer = await held(master, is_done(60))
     before = list(live()._events._consumers)
     assert len(before) == 3  # builds, build requests and changes
-    await plugin.application._service.disownServiceParent()  # type: ignore[union-attr]
+    await plugin.application._service.disownServiceParent()
     response = await answer
     assert (response.status, response.header("retry-after")) == (503, "5")
     assert [consumer.callback for consumer in before] == [None] * 3
@@ -290,8 +290,9 @@ async def test_a_reader_that_fails_in_between_is_asked_again(master: Any, monkey
     await master.until(
         lambda: all(hold.known for hold in live()._holder._holds.values()), "it has looked"
     )
-    original, failed = read_handler.wait_condition, []
-    readers = plugin.application._service.backend.readers  # type: ignore[union-attr]
+    original = read_handler.wait_condition
+    failed: list[Any] = []
+    readers = plugin.application._service.backend.readers
     ask = readers.ask
 
     def failing(function: Any, *arguments: Any, **more: Any) -> Any:
@@ -346,7 +347,7 @@ def test_one_look_follows_when_the_last_has_ended() -> None:
     holder.ended(("buildrequests", 2))
     clock.advance(0)
     assert (looks.count, holder.waiting) == (2, 0)
-    moments = {waiter.result for waiter in waiters}  # type: ignore[attr-defined]
+    moments = {waiter.result for waiter in waiters}
     assert len(moments) == 1
     assert clock.getDelayedCalls() == []
 
@@ -415,7 +416,7 @@ def test_who_asks_for_what_does_not_exist_is_told_so() -> None:
     waiter = begun(LongPoll(clock), Looks(ValueError("no")))
     clock.advance(0)
     waiter.addErrback(lambda failure: failure.trap(ValueError))
-    assert waiter.result is ValueError  # type: ignore[attr-defined]
+    assert waiter.result is ValueError
     assert clock.getDelayedCalls() == []
 
 
@@ -431,8 +432,8 @@ def test_what_several_ask_at_one_moment_is_asked_once() -> None:
     waiters[0].addErrback(lambda failure: None)
     waiters[0].cancel()
     work.callback(5)
-    assert [waiter.result for waiter in waiters[1:]] == [5, 5]  # type: ignore[attr-defined]
-    assert moment.ask("key", question).result == 5  # type: ignore[attr-defined]
+    assert [waiter.result for waiter in waiters[1:]] == [5, 5]
+    assert moment.ask("key", question).result == 5
     assert len(asked) == 1
 
 
@@ -453,8 +454,8 @@ class Turns(task.Clock):
         super().__init__()
         self.planned: list[Any] = []
 
-    def callLater(self, delay: float, work: Any, *arguments: Any, **more: Any) -> Any:
-        self.planned.append(lambda: work(*arguments, **more))
+    def callLater(self, delay: float, callable: Any, *arguments: Any, **more: Any) -> Any:
+        self.planned.append(lambda: callable(*arguments, **more))
         return super().callLater(1e9, lambda: None)  # what can be cancelled
 
     def turn(self) -> None:
@@ -484,4 +485,4 @@ def test_hundreds_are_let_go_a_few_in_each_turn_of_the_reactor() -> None:
     clock.turn()
     assert sum(hold.called for hold in holds) == Batcher.EACH_TURN
     clock.turn()
-    assert all(isinstance(hold.result, SharedCall) for hold in holds)  # type: ignore[attr-defined]
+    assert all(isinstance(hold.result, SharedCall) for hold in holds)

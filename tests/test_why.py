@@ -352,7 +352,8 @@ async def test_a_worker_of_the_operators_takes_only_some_builds(master: Any) -> 
 @pytest_twisted.ensureDeferred
 async def test_a_worker_does_not_know_a_new_builder_yet(master: Any) -> None:
     await connected(master, "worker", "fast")
-    connection, known = worker_of(master, "worker").conn, defer.Deferred()
+    known: defer.Deferred[None] = defer.Deferred()
+    connection = worker_of(master, "worker").conn
     connection.remotePrint = lambda message: known
     done = defer.ensureDeferred(master.reconfig(with_builders(on(["worker"]))))
     try:
@@ -367,7 +368,7 @@ async def test_a_worker_does_not_know_a_new_builder_yet(master: Any) -> None:
 
 # -- locks
 
-LOCK = util.MasterLock("the lock")
+LOCK: Any = util.MasterLock("the lock")
 COUNTED = util.MasterLock("three", maxCount=3)
 DISK = util.WorkerLock("disk", maxCount=1, maxCountForWorker={"large": 2})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.zygote import SELFSERVE
 
 #: How a process starts: as users start it, and forked.
 WAYS = {"started": subprocess.Popen, "forked": zygote.Popen}
-RUNS = {"started": subprocess.run, "forked": zygote.run}
+RUNS: dict[str, Callable[..., Any]] = {"started": subprocess.run, "forked": zygote.run}
 
 
 @pytest.mark.skipif(not zygote.available, reason="nothing is forked on this system")

@@ -114,7 +114,7 @@ def spawner(reactor: Any, bootstrap: str) -> Any:
     """
     from twisted.internet.process import Process
 
-    class Forked(Process):  # type: ignore[misc]
+    class Forked(Process):
         def _trySpawnInsteadOfFork(self, *args: Any, **kwargs: Any) -> bool:
             *_, asked = args
             self.pid = _zygote().fork("reader", asked["fdmap"])
@@ -247,7 +247,7 @@ def _buildbot() -> Callable[..., Any]:
     def begin(**how: Any) -> Any:
         _renew(reactor)
         _running[:] = [_Own()]
-        reactor.spawnProcess = spawner(reactor, processes._BOOTSTRAP)  # type: ignore[attr-defined]
+        vars(reactor)["spawnProcess"] = spawner(reactor, processes._BOOTSTRAP)
         return _begin(run, **how)
 
     return begin
@@ -334,7 +334,7 @@ def _begin(
         stream = os.fdopen(number, mode, encoding="utf-8", errors=_ERRORS[number])
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(line_buffering=True)
     _end(main)
 
 

@@ -13,6 +13,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
 from playwright.sync_api import Route
+from playwright.sync_api import ViewportSize
 from playwright.sync_api import expect
 
 from buildbot_selfserve.errors import Forbidden
@@ -37,8 +38,9 @@ from tests.process_master import REVISION
 from tests.process_master import ProcessMaster
 
 TEMPLATES = templates()
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
-BETWEEN = {"width": 760, "height": 800}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+BETWEEN: ViewportSize = {"width": 760, "height": 800}
+NARROW: ViewportSize = {"width": 400, "height": 800}
 #: Each page is looked at in these ways, in the last two for what depends on colours.
 LOOKS: tuple[tuple[Any, Any], ...] = (
     (WIDE, "light"),
@@ -361,7 +363,7 @@ def test_everything_can_be_reached_with_the_keyboard(
         f"Array.from(document.querySelectorAll('{wanted}')).filter(one => one.checkVisibility())"
     )
     total = page.evaluate(f"{within}.length")
-    reached = set()
+    reached: set[Any] = set()
     for _ in range(total * 3 + 5):  # a date has three parts
         page.keyboard.press("Tab")
         at = page.evaluate(f"{within}.indexOf(document.activeElement)")

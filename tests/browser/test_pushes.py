@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser
+from playwright.sync_api import FloatRect
 from playwright.sync_api import Locator
 from playwright.sync_api import Page
 from playwright.sync_api import expect
@@ -137,6 +138,13 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushedMaster]:
     running = PushedMaster(tmp_path_factory.mktemp("pushed"))
     yield running
     running.master.kill()
+
+
+def box_of(shown: Locator) -> FloatRect:
+    """Return where something that is *shown* is."""
+    box = shown.bounding_box()
+    assert box is not None
+    return box
 
 
 def card(page: Page, subject: str) -> Locator:
@@ -454,7 +462,7 @@ def test_the_list_follows_and_takes_nothing_away(pushed: PushedMaster, open_page
     page = open_page()
     log_in(page, pushed.master.url)
     loads: list[str] = []
-    page.on("load", lambda: loads.append(page.url))
+    page.on("load", lambda loaded: loads.append(loaded.url))
     page.goto(f"{pushed.url}/live/pushes")
     first = card(page, "Be followed")
     expect(first.locator(".verdict-word")).to_have_text(re.compile("Running|Waiting"))
@@ -600,23 +608,21 @@ def test_200_builders_are_one_glance(many: ProcessMaster, open_page: Open) -> No
     ]
     square = push.locator(".square").nth(30)
     name = square.locator(".name")
-    assert (square.bounding_box() or {})["width"] < 30
+    assert box_of(square)["width"] < 30
     page.keyboard.press("Tab")
     square.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
     expect(square).to_be_focused()
-    shown_box = name.bounding_box()
-    assert shown_box is not None
-    assert shown_box["width"] > 60
+    assert box_of(name)["width"] > 60
     # down is the row below
-    top = (square.bounding_box() or {})["y"]
+    top = box_of(square)["y"]
     page.keyboard.press("ArrowDown")
     below = page.evaluate("document.activeElement.getBoundingClientRect().top")
     assert below > top
     page.keyboard.press("ArrowUp")
     expect(square).to_be_focused()
-    assert (push.bounding_box() or {})["height"] < 450
+    assert box_of(push)["height"] < 450
 
 
 def test_nobody_is_hindered_by_many_builders(many: ProcessMaster, open_page: Open) -> None:

@@ -344,7 +344,7 @@ def test_a_page_follows_what_happens(process_master: Any, open_page: Open) -> No
     )
     page = open_page()
     loads: list[str] = []
-    page.on("load", lambda: loads.append(page.url))
+    page.on("load", lambda loaded: loads.append(loaded.url))
     page.goto(f"{process_master.url}/self-serve/main/rev/{REVISION}")
     # it keeps what somebody has made of it
     page.get_by_text("All builds and requests").click()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +31,7 @@ def send(method: str, path: str, **payload: Any) -> requests.Response:
     return session.request(method, f"{root}/{path}", data=payload)
 
 
-ACTS = {
+ACTS: dict[str, Callable[..., Any]] = {
     "rebuild_build": lambda branch, build, count, priority: send(
         "POST", f"{segment(branch)}/build", build_id=build, count=count, priority=priority
     ),
