@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from playwright.sync_api import Browser
 from playwright.sync_api import Page
 from playwright.sync_api import sync_playwright
 
+from demo import chromium
 from demo.buildmaster import Buildmaster
 from demo.client import Client
 from demo.client import wait
@@ -31,7 +31,6 @@ IMAGES = Path(__file__).parent.parent / "docs" / "images"
 CONFIG = Path(__file__).with_name("pictures.cfg")
 #: Builders whose builds are over at once (pictures.cfg).
 QUICK = ("lint", "docs", "linux-debug")
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = (1280, 900), (400, 800)
 #: Pixels; a longer page is cut.
 TALLEST = 1500
@@ -76,7 +75,7 @@ def _master() -> Iterator[tuple[Client, list[str]]]:
 
 @contextmanager
 def _browser() -> Iterator[Browser]:
-    path = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    path = chromium.find()
     if path is None:
         sys.exit("Chromium is not installed")
     with sync_playwright() as playwright:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,9 @@ from playwright.sync_api import Playwright
 from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
 
+from demo.chromium import CHROMIUM
+from demo.chromium import WITHOUT_A_WINDOW
+from demo.chromium import find
 from tests.harness import PASSWORD
 from tests.harness import PATIENCE
 from tests.harness import USER
@@ -25,10 +27,6 @@ from tests.process_master import ProcessMaster
 # else Playwright waits for five seconds, which a busy machine may take
 expect.set_options(timeout=PATIENCE * 1000)
 
-#: Names under which distributions install it.
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-#: Takes a third less of a processor, and notifies nobody.
-WITHOUT_A_WINDOW = ("chromium-headless-shell", *CHROMIUM)
 #: It runs in CI as root, where its sandbox does not; and it looks nothing up for itself.
 ARGUMENTS = (
     "--no-sandbox",
@@ -103,7 +101,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 
 
 def _run(playwright: Playwright, names: tuple[str, ...]) -> Iterator[Browser]:
-    path = next((path for name in names if (path := shutil.which(name))), None)
+    path = find(names)
     if path is None:
         # in CI nothing may be left out
         assert not os.environ.get("CI"), "Chromium is not installed"
