@@ -10,6 +10,7 @@ from buildbot.plugins import util
 from buildbot.plugins import worker
 from twisted.internet import defer
 
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.jobs import ongoing
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Limits
@@ -510,7 +511,7 @@ async def test_a_database_that_is_away_is_outlasted(master: Master, monkeypatch:
     receipt = await begin(master)
     failed = []
 
-    async def fail(ctx: Any, job: Any) -> Any:
+    async def fail(ctx: Any, job: Any, made: Any) -> Any:
         failed.append(job.job_id)
         raise OSError("the database is away")
 
@@ -526,13 +527,40 @@ async def test_a_database_that_is_away_is_outlasted(master: Master, monkeypatch:
 
 @on_judged
 @pytest_twisted.ensureDeferred
+async def test_a_step_reads_once_what_was_requested(master: Master, monkeypatch: Any) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    await begin(master)
+    numbers_made, kind = current_state.numbers_made, ongoing.KINDS["bisect"]
+    reads: list[int] = []
+    steps: list[int] = []
+
+    def read(connection: Any, job_id: int, since: int) -> dict[int, int]:
+        reads.append(job_id)
+        return numbers_made(connection, job_id, since)
+
+    async def next_step(ctx: Any, job: Any, made: Any) -> Any:
+        step = await kind.next_step(ctx, job, made)
+        steps.append(len(reads))
+        reads.clear()
+        return step
+
+    monkeypatch.setattr(current_state, "numbers_made", read)
+    monkeypatch.setattr(ongoing, "KINDS", {"bisect": ongoing.Kind(next_step, kind.last_step)})
+    await master.until(lambda: (jobs().ongoing.look(), len(steps) > 1)[1], "two steps")
+    assert steps[1] == 1  # the first may have begun before
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
 async def test_what_always_fails_ends_it(master: Master, monkeypatch: Any) -> None:
     broken_from(3)
     await pushed(master, 6)
     master.pause()
     receipt = await begin(master)
 
-    async def fail(ctx: Any, job: Any) -> Any:
+    async def fail(ctx: Any, job: Any, made: Any) -> Any:
         raise RuntimeError("a mistake")
 
     kind = ongoing.Kind(fail, ongoing.KINDS["bisect"].last_step)

@@ -416,5 +416,5 @@ async def test_copies_that_others_made_of_its_builds_are_not_counted(master: Any
     # as the button of Buildbot's own page does
     await master.master.data.control("rebuild", {}, ("builds", str(again["buildid"])))
     assert len(await master.data("buildrequests")) == 3
-    made = await current_state.made_by(master.master, receipt["job_id"], 0)
-    assert list(made) == [ours]
+    numbers = await master.master.db.pool.do(current_state.numbers_made, receipt["job_id"], 0)
+    assert list(await current_state.requests_of(master.master, numbers.values())) == [ours]

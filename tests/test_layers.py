@@ -31,6 +31,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "deferreds": (1, frozenset({"twisted"})),
     "buildbot_private": (1, frozenset({"buildbot", "twisted"})),
     "gc_freeze": (1, frozenset()),
+    "mq_subscriptions": (1, frozenset({"twisted"})),
     "override": (1, frozenset()),
     "audit_log": (2, frozenset()),
     "metrics": (2, frozenset({"prometheus_client"})),

@@ -210,7 +210,7 @@ async def test_the_end_of_the_plugin_turns_all_away(master: Any) -> None:
     master.pause()
     await master.add_request()
     answer = await held(master, is_done(60))
-    before = list(live()._events._consumers)
+    before = list(live()._events._subscriptions._consumers)
     assert len(before) == 3  # builds, build requests and changes
     await plugin.application._service.disownServiceParent()
     response = await answer

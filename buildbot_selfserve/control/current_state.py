@@ -18,6 +18,7 @@ from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import is_open
 
 #: The source of that property, as the web UI shows it.
 SOURCE = "Self-serve"
@@ -87,6 +88,11 @@ class RequestState:
     def stopped_ids(self) -> set[int]:
         """Return the ids of those of its builds that were stopped."""
         return {build.build_id for build in self.builds if build.results == CANCELLED}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits or runs."""
+        return is_open(self.complete, (one.results for one in self.builds if one.complete))
 
     def outcome(self, word: Outcome, msg: str = "") -> RequestOutcome:
         """Return what *word* says became of it, as it stands in a receipt."""
@@ -239,16 +245,6 @@ def still_or_again_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]
     return sa.and_(_requests.c.id.in_(list(request_ids)), _requests.c.complete == 0, ~claimed)
 
 
-async def made_by(master: Any, job_id: int, since: int) -> dict[int, RequestState]:
-    """Return the requests that the job request *job_id* made, by id.
-
-    :param since: epoch seconds before which it cannot have made any; property values have no
-        index, but buildsets have one on their time
-    """
-    buildsets: dict[int, int] = await master.db.pool.do(numbers_made, job_id, since)
-    return await requests_of(master, buildsets.values())
-
-
 async def requests_of(master: Any, buildset_ids: Iterable[int]) -> dict[int, RequestState]:
     """Return the requests of buildsets, by id."""
     found: dict[int, RequestState] = {}
@@ -263,7 +259,8 @@ def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int
     Who rebuilds one on Buildbot's own page copies all its properties, also the key that was given
     to it alone (``rebuildBuildrequest`` in buildbot/data/buildrequests.py).
 
-    :param since: as for :func:`made_by`
+    :param since: epoch seconds before which it cannot have made any; property values have no
+        index, but buildsets have one on their time
     """
     mark, key = _properties.alias(), _properties.alias()
     query = (

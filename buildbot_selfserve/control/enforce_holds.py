@@ -30,6 +30,7 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import RequestPlace
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 
 #: Seconds between two looks for the holds that other masters have made or ended, and while they are
 #: not known yet.
@@ -81,7 +82,7 @@ class Holds:
         #: the builders that have been kept from requests, by name
         self._held_up: set[str] = set()
         self._unfilter: Callable[[], None] | None = None
-        self._consumers: list[Any] = []
+        self._subscriptions = MqSubscriptions(self._reprioritized)
         self._timers: list[Any] = []
         self._next_look: Any = None
         self._started = 0.0
@@ -97,10 +98,7 @@ class Holds:
         """
         self._started = self._clock.seconds()
         self._unfilter = buildbot_private.filter_requests(self._master.botmaster.brd, self.held)
-        consuming = defer.maybeDeferred(
-            start_consuming, self._reprioritized, ("buildrequests", None, "update")
-        )
-        consuming.addCallbacks(self._consumers.append, self._not_told)
+        self._subscriptions.start(start_consuming, [("buildrequests", None, "update")])
         self._plan_look(0.0)
 
     def stop(self) -> None:
@@ -112,9 +110,7 @@ class Holds:
             if timer.active():
                 timer.cancel()
         self._timers = []
-        for consumer in self._consumers:
-            consumer.stopConsuming()
-        self._consumers = []
+        defer.Deferred.fromCoroutine(self._subscriptions.stop())
         if self._master.running:
             unfilter()
             self._holds = {}
@@ -129,9 +125,6 @@ class Holds:
         if self._unfilter is not None:
             self._has_new_builders = bool(self._holds)
             self._plan_look(0.0)
-
-    def _not_told(self, failure: Any) -> None:
-        self.log.failure("selfserve: changes of priorities are not heard of", failure)
 
     def _reprioritized(self, key: Any, message: Mapping[str, Any]) -> None:
         """Look again for what may have got a priority with which it passes."""

@@ -26,11 +26,11 @@ from buildbot_selfserve.history.states import names_of
 from buildbot_selfserve.history.states import requests_at
 from buildbot_selfserve.history.states import results_at
 from buildbot_selfserve.history.states import stands_for
-from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Revision
+from buildbot_selfserve.model import is_open
 from buildbot_selfserve.model.pushes import FAILED_STATES
 from buildbot_selfserve.model.pushes import PASSED_STATES
 from buildbot_selfserve.model.pushes import ChangeInfo
@@ -287,8 +287,8 @@ def _ended(requests: Requests) -> list[tuple[int, str]]:
 
 
 def _is_open(its: Sequence[Any]) -> bool:
-    """Whether a request waits or runs: its build may have ended a moment before it does."""
-    return not its[0][3] and not any(one[10] is not None and one[11] != RETRY for one in its)
+    """Whether a request, which is *its* records, waits or runs."""
+    return is_open(its[0][3], (one[11] for one in its if one[10] is not None))
 
 
 def _latest(ended: Sequence[tuple[int, str]], states: Set[str]) -> tuple[str, int | None]:

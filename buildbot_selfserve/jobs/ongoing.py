@@ -20,11 +20,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.execute import execute
 from buildbot_selfserve.control.gone_masters import let_others_build
 from buildbot_selfserve.control.planners import backfill
 from buildbot_selfserve.control.planners import bisect
 from buildbot_selfserve.control.planners.context import PlanContext
+from buildbot_selfserve.control.planners.own_requests import made_by
 from buildbot_selfserve.control.reconcile import make_known
 from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import BadParameter
@@ -49,6 +51,7 @@ from buildbot_selfserve.model import Ongoing
 from buildbot_selfserve.model import OngoingStep
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Plan
+from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 from buildbot_selfserve.permissions import BACKFILL
 from buildbot_selfserve.permissions import BISECT
 
@@ -78,11 +81,11 @@ _TELLING = frozenset({"complete", "finished", "unclaimed"})
 class Kind:
     """One kind of job request that goes on.
 
-    :param next_step: says what comes next
+    :param next_step: says what comes next, by what was requested so far
     :param last_step: says how it ends as it is, with a status and why
     """
 
-    next_step: Callable[[PlanContext, Job], Awaitable[OngoingStep]]
+    next_step: Callable[[PlanContext, Job, Mapping[int, RequestState]], Awaitable[OngoingStep]]
     last_step: Callable[[PlanContext, Job, str, str], Awaitable[OngoingStep]]
 
 
@@ -173,7 +176,7 @@ class OngoingJobs:
         self._turns = turns
         self._followed: dict[JobRow, _Followed] = {}
         self._running: set[defer.Deferred[None]] = set()
-        self._consumers: list[Any] = []
+        self._subscriptions = MqSubscriptions(self._heard)
         self._stopping = False
 
     @property
@@ -185,12 +188,7 @@ class OngoingJobs:
 
     def listen(self, start_consuming: Callable[..., Any]) -> None:
         """Begin to hear of builds that end."""
-        for topic in _TOPICS:
-            begun = defer.maybeDeferred(start_consuming, self._heard, topic)
-            begun.addCallbacks(
-                self._consumers.append,
-                lambda failure: self.log.failure("selfserve: cannot hear of events", failure),
-            )
+        self._subscriptions.start(start_consuming, _TOPICS)
 
     def follow(self, job: Job) -> None:
         """Go on with *job* until it ends, if nobody here does so already."""
@@ -242,12 +240,7 @@ class OngoingJobs:
 
     async def stop(self) -> None:
         """Do the same for good: the master stops."""
-        consumers, self._consumers = self._consumers, []
-        for consumer in consumers:
-            try:
-                await defer.maybeDeferred(consumer.stopConsuming)
-            except Exception:
-                self.log.failure("selfserve: cannot stop hearing of events")
+        await self._subscriptions.stop()
         await self._rest()
 
     def _heard(self, key: tuple[str, ...], content: Any) -> None:
@@ -305,8 +298,9 @@ class OngoingJobs:
     async def _step(self, one: _Followed, job: Job, turn: Turn) -> bool:
         ctx, kind = self._context(job.who), KINDS[job.action]
         try:
-            await self._make_known(one)
-            step = await kind.next_step(ctx, job)
+            made = await made_by(self._master, job)
+            made |= await self._made_known(one, made)
+            step = await kind.next_step(ctx, job, made)
             await self._do(ctx, job, step, turn)
             one.refused_since = None
         except _FINAL as error:
@@ -325,21 +319,24 @@ class OngoingJobs:
             await self._do(ctx, job, step, turn)
         return step.end is None
 
-    async def _make_known(self, one: _Followed) -> None:
-        """Let builders look for requests that wait without their knowing.
+    async def _made_known(
+        self, one: _Followed, made: Mapping[int, RequestState]
+    ) -> dict[int, RequestState]:
+        """Let builders look for requests that wait without their knowing; return what changed.
 
         A step before this one may have made them and not told of them, or another master may have
         given them up, or have claimed them and be gone.
         """
-        since = one.job.when - current_state.SET_BACK
-        made = await current_state.made_by(self._master, one.job.job_id, since)
-        kept = [state.request_id for state in made.values() if state.abandoned]
+        kept = {state.request_id: at for at, state in made.items() if state.abandoned}
+        changed: dict[int, RequestState] = {}
         if kept:
-            await let_others_build(self._master, kept)
-            made = {**made, **await current_state.request_states(self._master, kept)}
+            await let_others_build(self._master, list(kept))
+            states = await current_state.request_states(self._master, list(kept))
+            changed = {kept[request_id]: state for request_id, state in states.items()}
         if kept or one.is_doubtful:
-            await make_known(self._master, made)
+            await make_known(self._master, {**made, **changed})
         one.is_doubtful = False
+        return changed
 
     async def _may_come_back(self, one: _Followed, error: SelfServeError) -> bool:
         """Whether what is refused now may be possible when another master has started again."""

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet import defer
-from twisted.logger import Logger
-
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 
 BUILDS, REQUESTS, CHANGES = "builds", "buildrequests", "changes"
+_TOPICS = ((BUILDS, None, None), (REQUESTS, None, None), (CHANGES, None, "new"))
 #: Events after which a thing has ended. What is cancelled while it waits is complete first.
 ENDS = frozenset({(BUILDS, "finished"), (REQUESTS, "complete")})
 #: What says where a change is, beside its branch.
@@ -55,29 +54,17 @@ class MqConsumer:
     :param happened: called with each event
     """
 
-    log = Logger()
-
     def __init__(self, happened: Callable[[MqEvent], None]) -> None:
         self._happened = happened
-        self._consumers: list[Any] = []
+        self._subscriptions = MqSubscriptions(self._heard)
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
         """Begin to hear."""
-        for plural, name in ((BUILDS, None), (REQUESTS, None), (CHANGES, "new")):
-            begun = defer.maybeDeferred(start_consuming, self._heard, (plural, None, name))
-            begun.addCallbacks(
-                self._consumers.append,
-                lambda failure: self.log.failure("selfserve: cannot hear of events", failure),
-            )
+        self._subscriptions.start(start_consuming, _TOPICS)
 
     async def stop(self) -> None:
         """Hear nothing any more."""
-        consumers, self._consumers = self._consumers, []
-        for consumer in consumers:
-            try:
-                await defer.maybeDeferred(consumer.stopConsuming)
-            except Exception:
-                self.log.failure("selfserve: cannot stop hearing of events")
+        await self._subscriptions.stop()
 
     def _heard(self, key: tuple[str, str, str], content: Any) -> None:
         plural, number, name = key

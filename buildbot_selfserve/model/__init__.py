@@ -145,6 +145,7 @@ from buildbot_selfserve.model.results import RETRY
 from buildbot_selfserve.model.results import SKIPPED
 from buildbot_selfserve.model.results import SUCCESS
 from buildbot_selfserve.model.results import WARNINGS
+from buildbot_selfserve.model.results import is_open
 from buildbot_selfserve.model.results import result_name
 from buildbot_selfserve.model.rows import NEW_REQUEST
 from buildbot_selfserve.model.rows import STABLE_DELAY
@@ -340,6 +341,7 @@ __all__ = [
     "in_halving_order",
     "is_abbreviation",
     "is_hash",
+    "is_open",
     "is_pattern",
     "may_abbreviate",
     "means",

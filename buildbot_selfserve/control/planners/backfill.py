@@ -21,7 +21,6 @@ from buildbot_selfserve.control.planners.context import requested_by
 from buildbot_selfserve.control.planners.originals import Original
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.own_requests import ending_pending
-from buildbot_selfserve.control.planners.own_requests import is_open
 from buildbot_selfserve.control.planners.own_requests import made_by
 from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
@@ -210,18 +209,18 @@ async def _next(
     return await ctx.rights.admitted_of(planned)
 
 
-async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
+async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]) -> OngoingStep:
     """Return what the backfill *job* does next, by what the database says now.
 
     It requests each revision as often as it lacked results when it was begun, and not again where
     that has not made one. Who cancels one of its requests stops it.
 
+    :param made: what it has requested, by the numbers of the buildsets
     :raises SelfServeError: it cannot go on
     """
     assert job.ongoing is not None  # that makes it one that goes on
     spec = job.ongoing.spec
     found = await _range_now(ctx, spec)
-    made = await made_by(ctx, job)
     texts = await revisions_of(ctx, made)
     own = list(made.values())
     built = [
@@ -236,7 +235,7 @@ async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
         for number, count in _lacking(found, spec["times"]).items()
         if asked[found.candidates[number].text] < spec["most"].get(found.candidates[number].text, 0)
     }
-    going_on = sum(map(is_open, own))
+    going_on = sum(one.is_open for one in own)
     buildsets: list[NewBuildset] = []
     end = None
     if any(one.complete and one.results == CANCELLED for one in own):
@@ -273,7 +272,7 @@ async def _range_now(ctx: PlanContext, spec: Mapping[str, Any]) -> Range:
 
 async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> OngoingStep:
     """Return how the backfill *job* ends as it is, with what it queued cancelled."""
-    own = list((await made_by(ctx, job)).values())
+    own = list((await made_by(ctx.master, job)).values())
     step = _step_of(job, own, {}, Plan(), why, status)
     return replace(step, drop=tuple(ending_pending(own)), errors=status == "failed")
 

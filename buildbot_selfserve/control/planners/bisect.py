@@ -21,7 +21,6 @@ from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
 from buildbot_selfserve.control.planners.new_builds import GIVEN
 from buildbot_selfserve.control.planners.own_requests import ending_pending
-from buildbot_selfserve.control.planners.own_requests import is_open
 from buildbot_selfserve.control.planners.own_requests import made_by
 from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
@@ -148,16 +147,16 @@ def _begun(found: Range) -> str:
 # -- each step
 
 
-async def next_step(ctx: PlanContext, job: Job) -> OngoingStep:
+async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]) -> OngoingStep:
     """Return what the bisection *job* does next, by what the database says now.
 
+    :param made: what it has requested, by the numbers of the buildsets
     :raises SelfServeError: it cannot go on
     """
     assert job.ongoing is not None  # that makes it a bisection
     spec = job.ongoing.spec
     found = await ctx.read(_range_of, spec)
     await _require_buildable(ctx, found, Builder(spec["builder_id"], spec["buildername"]))
-    made = await made_by(ctx, job)
     return await _step(ctx, spec, found, list(made.values()), await revisions_of(ctx, made), made)
 
 
@@ -269,7 +268,7 @@ def _tested(
         failures=failures,
         own=passes + failures,
         own_voids=len(results) - passes - failures + unbuilt,
-        own_open=sum(map(is_open, its)),
+        own_open=sum(one.is_open for one in its),
     )
     if not only_own:
         counts, ids = one.counts, in_vain | {state.request_id for state in its}
@@ -290,7 +289,7 @@ def _tested(
 async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> OngoingStep:
     """Return how the bisection *job* ends as it is, with what it queued cancelled."""
     assert job.ongoing is not None  # that makes it a bisection
-    own = list((await made_by(ctx, job)).values())
+    own = list((await made_by(ctx.master, job)).values())
     now = {**job.ongoing.now, "status": status, "msg": why, "next": None, "left_steps": 0}
     return OngoingStep(
         Plan(),
@@ -315,7 +314,7 @@ async def cancel_bisection(ctx: PlanContext, bisection: Bisection) -> Plan:
     spec = job.ongoing.spec
     if not await ctx.rights.may(Builder(spec["builder_id"], spec["buildername"])):
         raise no_builder()
-    own = (await made_by(ctx, job)).values()
+    own = (await made_by(ctx.master, job)).values()
     endings = endings_of(one for one in own if not one.complete)
     return Plan(
         endings=endings,

@@ -12,17 +12,16 @@ from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.planners.cancel import endings_of
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.originals import originals
-from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 
 
-async def made_by(ctx: PlanContext, job: Job) -> dict[int, RequestState]:
+async def made_by(master: Any, job: Job) -> dict[int, RequestState]:
     """Return the requests of *job*, by the numbers of their buildsets."""
     since = job.when - current_state.SET_BACK
-    numbers = await ctx.master.db.pool.do(current_state.numbers_made, job.job_id, since)
-    states = await current_state.requests_of(ctx.master, numbers.values())
+    numbers = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
+    states = await current_state.requests_of(master, numbers.values())
     by_buildset = {one.buildset_id: one for one in states.values()}
     return {
         number: by_buildset[buildset_id]
@@ -38,16 +37,6 @@ async def revisions_of(ctx: PlanContext, made: Mapping[int, RequestState]) -> di
         request_id: {revision for _, revision in one.built if revision}
         for request_id, one in found.items()
     }
-
-
-def is_open(state: RequestState) -> bool:
-    """Whether a request waits or runs.
-
-    Its build may have ended a moment before it does; or long before, where Buildbot has removed the
-    builder meanwhile and completes the request no more.
-    """
-    ended = any(build.complete and build.results != RETRY for build in state.builds)
-    return not state.complete and not ended
 
 
 def ending_pending(states: Iterable[RequestState]) -> list[Ending]:
