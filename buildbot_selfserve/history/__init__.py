@@ -115,7 +115,7 @@ class History:
         return revisions.candidates(self.connection, self.facts, branches, text)
 
     def elsewhere(self, branch: Branch, text: str) -> list[Revision]:
-        """Return what *text* means on other branches, of which some are looked at."""
+        """Return what *text* means on some other branches."""
         return revisions.elsewhere(self.connection, self.facts, self.site, branch, text)
 
     def build(self, branch: Branch, build_id: int) -> BuildRow | None:
@@ -154,7 +154,7 @@ class History:
         return next((one for one in every if one.name == name), None)
 
     def builder_names(self) -> list[str]:
-        """Return the names of all builders, also of those that no master has now, sorted."""
+        """Return the names of all builders, also of removed ones, sorted."""
         return builders.builder_names(self.connection)
 
     def builder_names_by_tag(self) -> dict[str, set[str]]:
@@ -166,7 +166,7 @@ class History:
         assert self.site.setup is not None, "the route does not say that it needs the setup"
         return self.site.setup
 
-    # -- what is told of them
+    # -- reads
 
     def branches(self, search: str | None = None) -> Sequence[ListedBranch]:
         """Return all branches, or those with a text in their names, the newest first."""
@@ -361,7 +361,7 @@ class History:
         return queue.pending(self.connection, self.facts, master_id, enforcing)
 
     def claim(self, request_id: int) -> Claim | None:
-        """Return who has claimed a build request, if somebody has."""
+        """Return which master has claimed a build request, if any."""
         return queue.claim(self.connection, request_id)
 
     def on_branch(self, branch: Branch, buildset_ids: Iterable[int]) -> set[int]:
@@ -383,7 +383,7 @@ class History:
         return self._index.recent_waits.of(self.connection)
 
     def durations(self, builder_ids: Collection[int]) -> dict[int, Duration]:
-        """Return how long builds take, of those builders of which that is known, by id."""
+        """Return how long builds take, by builder id, where that is known."""
         return self._index.durations.of(self.connection, builder_ids)
 
     def sourcestamps_of(self, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:

@@ -1,4 +1,4 @@
-"""Says which revisions are before a revision on its branch.
+"""Finds the revisions before a revision on its branch.
 
 Where Buildbot has the commits of the codebase, their first parents say it
 (``codebase_commits.parent_commitid``; a poller with a ``codebase`` keeps them). Elsewhere it is the
@@ -22,12 +22,12 @@ from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 
-#: At most so many revisions are looked back.
+#: The most revisions to look back.
 MOST_BACK = 50
 #: So many commits are followed at most: those of other branches, of which this one is a branch,
 #: are no revisions of it, and they may go back for ever.
 MOST_COMMITS = 200
-#: So many commits back are read with those that are asked about, and so many more at a time.
+#: How many commits back to read at first, and then at a time.
 _FIRST_COMMITS, _MORE_COMMITS = 12, 70
 
 _commits = Model.codebase_commits
@@ -54,7 +54,7 @@ class Ancestry:
         self._known: dict[str, Pushed | None] = {one.revision: one for one in pushed}
         self._codebases = [one for (one,) in _CODEBASES.all(connection)]
         self._load_commits([one.revision for one in pushed], _FIRST_COMMITS)
-        # where nobody tells of changes, what was built is all the order that there is
+        # without changes, the order of builds is the only one known
         self._has_changes = bool(facts.newest_changes(branch, 1))
         #: what was found before each, and what finds more
         self._before: dict[Pushed, tuple[list[Pushed], Iterator[Pushed]]] = {}
@@ -84,7 +84,7 @@ class Ancestry:
             one = self._next(pushed.codebases, one.position)
 
     def _link(self, codebases: frozenset[str]) -> None:
-        """Note what is next to what in the part of the line that is known."""
+        """Store the neighbours within the known part of the line."""
         self._linked.add(codebases)
         older: Pushed | None = None
         for one in reversed(self._line):
@@ -119,7 +119,7 @@ class Ancestry:
                 yield last
             revision = self._parent(revision)
         if revision is None and last is not None:
-            # Buildbot keeps commits only since somebody told it to
+            # Buildbot stores commits only since it was configured to
             for one in self._by_order(last):
                 if one.revision not in seen:
                     yield one

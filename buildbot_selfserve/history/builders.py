@@ -195,7 +195,7 @@ def setup_basis(
     """Return what the schedulers are to be asked with about *revision*, or about *branch*."""
     disabled = tuple(sorted(name for (name,) in _DISABLED.all(connection)))
     if revision is not None:
-        # a text that somebody makes up is not for the operator's functions
+        # the operator's functions must not get arbitrary texts
         text = revision.revision if revision.known else None
         return SetupBasis(branch, text, revision.models, revision.sourcestamps, disabled)
     models = revisions.newest_changes(facts, branch)
@@ -240,7 +240,7 @@ def virtual_builder(
 
 
 def builder_names(connection: sa.Connection) -> list[str]:
-    """Return the names of all builders, also of those that no master has now, sorted.
+    """Return the names of all builders, also of removed ones, sorted.
 
     None of Buildbot's own.
     """

@@ -13,9 +13,9 @@ from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model.pushes import ChangeInfo
 
-#: So much of the comments is read for a list, and for a page of one revision.
+#: How much of the comments to read for a list, and for the page of one revision.
 SUBJECT, COMMENTS = 1000, 20_000
-#: So many names of files are told.
+#: The most names of files that are returned.
 MOST_FILES = 200
 
 _changes, _files = Model.changes, Model.change_files

@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-#: Seconds after which a statement that waits for SQLite's lock gives up. Readers wait only while
+#: Seconds for which a statement waits for SQLite's lock. Readers wait only while
 #: the database is being recovered or checkpointed.
 LOCK_TIMEOUT = 5.0
-#: What a database says that cannot be reached.
+#: The errors of a database that cannot be reached.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 

@@ -19,7 +19,7 @@ _builds = Model.builds
 
 #: So many of the newest successful builds count, which are looked for among so many of the newest.
 COUNTED, LOOKED_AT = 20, 100
-#: Of fewer successful builds nothing is worked out.
+#: The fewest successful builds for a result.
 FEWEST = 3
 #: Seconds for which durations are remembered.
 KEPT = 60
@@ -34,7 +34,7 @@ class Durations:
         self._known: dict[int, tuple[float, Duration | None]] = {}
 
     def of(self, connection: sa.Connection, builder_ids: Collection[int]) -> dict[int, Duration]:
-        """Return the durations of those builders that have enough successful builds, by id."""
+        """Return the durations by builder id, where there are enough successful builds."""
         now = time.monotonic()
         with self._lock:
             fresh = {one: its for one, its in self._known.items() if now - its[0] < KEPT}

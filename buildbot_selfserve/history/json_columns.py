@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any
 
-#: Values that are nested more deeply are told as text: encoders give up at some 250 levels.
+#: Values nested more deeply are returned as text: encoders fail at some 250 levels.
 DEEPEST = 200
 
 #: ``[value, "source"]``, as Buildbot writes the property of a buildset.
@@ -20,13 +20,13 @@ _WITH_SOURCE = re.compile(r'\s*\[\s*(.*?)\s*,\s*"(?:[^"\\]|\\.)*"\s*\]\s*', re.D
 
 
 def value_in(text: str | None) -> Any:
-    """Return what *text* says, or itself if it says nothing that can be passed on."""
+    """Return the JSON value of *text*, or *text* itself if it has none that can be encoded."""
     text = text or ""
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return text
-    # what has few brackets has few levels
+    # few brackets mean few levels
     return text if text.count("[") + text.count("{") > DEEPEST and _is_too_deep(value) else value
 
 
@@ -51,7 +51,7 @@ def _number(text: str) -> float | str:
     return number if math.isfinite(number) else text
 
 
-#: Made once: ``json.loads`` makes one at each call, which takes longer than most values.
+#: Built once: ``json.loads`` would build one at each call, which takes longer than parsing.
 _DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_number, parse_constant=lambda name: name)
 
 

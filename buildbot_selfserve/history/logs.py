@@ -24,12 +24,12 @@ from buildbot_selfserve.model import LogLine
 from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import ansi
 
-#: The end of a log has so many lines of so many characters at most.
+#: The most lines of the end of a log, and the most characters of a line.
 MOST_LINES, LONGEST_LINE = 30, 500
 #: So many of the last lines of a log are looked at first, because some are headers; then so many
 #: before them, so often.
 LAST, BEFORE, MOST_LOOKS = MOST_LINES + 10, 100, 3
-#: So many lines of a log are looked at: all of them may be headers.
+#: The most lines of a log that are read: all may be headers.
 MOST_LOOKED_AT = 5000
 #: Bytes of a line that are looked at: enough for LONGEST_LINE characters, and for as many colours.
 MOST_BYTES = 32 * LONGEST_LINE
@@ -202,12 +202,12 @@ class _End:
 
     @property
     def is_short(self) -> bool:
-        """Whether lines are lacking that may stand further up."""
+        """Whether earlier lines are still needed."""
         looks = self._looks and not self._note
         return bool(looks) and self.first > 0 and len(self._lines) < MOST_LINES
 
     def add(self, first: int, _last: int, compressed: int, content: bytes) -> None:
-        """Take the chunk that stands before what was taken so far."""
+        """Take the chunk before those that were taken."""
         if self._note or len(self._lines) >= MOST_LINES:
             return
         self.first = first
@@ -235,7 +235,7 @@ class _End:
         self._lines.append((stream, line))
 
     def tail(self) -> Tail:
-        """Return what was found."""
+        """Return the end of the log."""
         styles = dict.fromkeys(_STREAMS.values(), ansi.PLAIN)
         lines = []
         for stream, raw in reversed(self._lines):

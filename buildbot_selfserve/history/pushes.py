@@ -33,11 +33,11 @@ from buildbot_selfserve.model.pushes import Health
 from buildbot_selfserve.model.pushes import LastGreen
 from buildbot_selfserve.model.pushes import Pushes
 
-#: So many revisions are looked at, and then so many more, until one is green.
+#: How many revisions to search at first, and then at a time, until one is green.
 _FIRST_LOOK, _MORE = 5, 4
 #: The builders that count as those of a branch are those of so many of its newest revisions.
 MOST_RECENT = 20
-#: A revision of a user is looked for in so many places.
+#: The most places searched for a revision of a user.
 MOST_PLACES = 1000
 
 
@@ -70,7 +70,7 @@ def pushes(
 def _own_pushes_before(
     facts: Facts, branch: Branch, user: str, than: Pushed | None
 ) -> Iterator[OwnPush]:
-    """Yield the pushes of *user* on *branch*, older *than* one of them or of somebody."""
+    """Yield the pushes of *user* on *branch*, older *than* a push of any user."""
     own = None if than is None else facts.own_change(than, (user,))
     below = than.change_ids[0] if than is not None and than.change_ids else None
     for one in facts.pushed_by((user,), lambda place: _on(place, branch), own or below):
@@ -176,7 +176,7 @@ def last_green(
     Or else how many revisions were looked at. Builders that are selected by a pattern count if they
     were asked for at one of the newest revisions; those that are named always do.
 
-    :param most: so many revisions are looked at
+    :param most: the number of revisions to search
     """
     load_found(connection, facts, (branch,))
     wanted = None if selection.names is None else selection.exact

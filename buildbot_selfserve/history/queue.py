@@ -199,12 +199,12 @@ def _with_names(connection: sa.Connection, facts: Facts, make: Callable[[], Valu
     try:
         return make()
     except KeyError:
-        load_names(connection, facts)  # somebody is new
+        load_names(connection, facts)  # a worker or master is new
         return make()
 
 
 def claim(connection: sa.Connection, request_id: int) -> Claim | None:
-    """Return who has claimed a build request, if somebody has."""
+    """Return which master has claimed a build request, if any."""
     for _, master_id, claimed_at, name, active in _CLAIMS.of(connection, [request_id]):
         return Claim(master_id, OtherMaster(name, bool(active)), claimed_at)
     return None

@@ -38,9 +38,9 @@ from buildbot_selfserve.model.ranges import LONGEST_RANGE
 from buildbot_selfserve.model.ranges import Range
 from buildbot_selfserve.model.ranges import RangeRevision
 
-#: So many of the newest revisions are looked at for one that fails.
+#: How many of the newest revisions to search for a failing one.
 MOST_RECENT = 100
-#: How many revisions are looked at for one that passes or fails, until there is one.
+#: How many revisions to search at a time, until one passes or fails.
 _LOOKS = (5, 25, LONGEST_RANGE + 1)
 #: Results that count, and those of them that say something of the revision.
 _COUNTED = PASSED_STATES | FAILED_STATES

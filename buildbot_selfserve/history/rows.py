@@ -181,7 +181,7 @@ def rows_from(
     try:
         rows = assemble(branch, records, about, names_of(facts), got)
     except KeyError:
-        load_names(connection, facts)  # somebody is new
+        load_names(connection, facts)  # a worker or master is new
         rows = assemble(branch, records, about, names_of(facts), got)
     return newest_first(rows)
 
@@ -204,7 +204,7 @@ def names_of(facts: Facts) -> Names:
 
 
 def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> dict[int, str]:
-    """Return the virtual builders that would build buildsets, by the ids of those that have one."""
+    """Return the virtual builders of buildsets, by the ids of the buildsets that have one."""
     named = ((one, json.loads(value)[0]) for one, value in _VIRTUAL.of(connection, buildset_ids))
     return {buildset_id: name for buildset_id, name in named if isinstance(name, str)}
 

@@ -77,7 +77,7 @@ def failed_steps(connection: sa.Connection, build_ids: Sequence[int]) -> dict[in
 
 
 def failed_step(connection: sa.Connection, some: Iterable[Step]) -> FailedStep | None:
-    """Return the one that failed last of the steps of one build; ``None`` if none has."""
+    """Return the last failed step of a build; ``None`` if none failed."""
     return next(iter(explained(connection, _last_failed(some)).values()), None)
 
 

@@ -1,4 +1,4 @@
-"""The journal: every job request from before the act to its end.
+"""The journal: every job request, from before anything is done until it has ended.
 
 ``tables`` says how it is stored, ``migrations`` how the tables came to be, ``schema`` brings a
 database up to date, ``store`` writes and reads rows. All functions take a connection; where they

@@ -1,4 +1,4 @@
-"""Counts in the journal what each user requested lately, for all masters together.
+"""Counts in the journal what each user requested recently, over all masters.
 
 A row says how many builds its job request may make, from before the first is made, and how many it
 has made once it is closed. A transaction that takes from a budget holds the user's row in
@@ -40,8 +40,8 @@ _BUILDS: sa.ColumnElement[int] = jobs.c.builds
 
 @contextmanager
 def turn(connection: sa.Connection, asker: str) -> Iterator[None]:
-    """Begin a transaction in which nobody else takes from the budgets of *asker*."""
-    # an UPDATE locks on every database, and is what makes SQLite begin to write
+    """Begin a transaction that locks the budgets of *asker*."""
+    # an UPDATE takes the lock on every database, also on SQLite
     take = askers.update().where(askers.c.asker == asker).values(turns=askers.c.turns + 1)
     while True:
         with connection.begin():
@@ -119,7 +119,7 @@ def refusal(connection: sa.Connection, job: Job, number: int, limits: Limits) ->
 
 
 def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tuple[Budget, ...]:
-    """Return what is left to a user of each limit that there is.
+    """Return what a user has left of each configured limit.
 
     :param who: the name that the journal writes; *via* likewise
     """

@@ -1,4 +1,4 @@
-"""Writes and reads the holds, which all masters that share the journal keep to."""
+"""Writes and reads the holds, which all masters with the same journal enforce."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import holds
 from buildbot_selfserve.model import Hold
 
-#: Seconds for which a hold is kept after its end, since the clocks of masters differ.
+#: Seconds for which an ended hold is kept: the clocks of masters differ.
 KEPT = 86_400
 
 
 def every(connection: sa.Connection) -> list[Hold]:
-    """Return all holds, also some that have ended, the one that ends first first."""
+    """Return all holds, and some that have ended, sorted by their ends."""
     query = sa.select(holds).order_by(holds.c.expires, holds.c.name)
     return [_hold(record) for record in connection.execute(query)]
 
@@ -61,7 +61,7 @@ def put(connection: sa.Connection, hold: Hold) -> bool:
 
 
 def release(connection: sa.Connection, some: Iterable[Hold]) -> None:
-    """End *some* holds, unless others have taken their place."""
+    """Delete *some* holds, unless they were replaced meanwhile."""
     with connection.begin():
         for one in some:
             its = holds.c.name == one.key, holds.c.job_id == one.job_id

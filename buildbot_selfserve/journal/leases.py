@@ -1,4 +1,4 @@
-"""Leases: of the masters that share the journal, one at a time does what a lease stands for.
+"""Leases: only one master at a time does the work that a lease stands for.
 
 A lease is a row while somebody holds it. Its holder renews it by counting on; who waits for it sees
 that, and compares no clocks with anybody. A lease that is not renewed for long belongs to a master
@@ -16,9 +16,9 @@ from buildbot_selfserve.journal.tables import leases
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as it was found.
+    """A lease as it was read.
 
-    :param holder: who has it
+    :param holder: the master that has it
     :param renewals: how often it was renewed
     """
 
@@ -27,9 +27,9 @@ class Lease:
 
 
 def take(connection: sa.Connection, name: str, holder: str, stale: Lease | None = None) -> Lease:
-    """Take the lease *name* for *holder*, unless somebody has it; return it as it is then.
+    """Take the lease *name* for *holder* if it is free; return the lease as it is then.
 
-    :param stale: what was not renewed for too long; if it still is so, it is taken from its holder
+    :param stale: a lease that expired; if it was not renewed since, it is taken from its holder
     """
     while True:
         if stale is not None and _replaced(connection, name, holder, stale):

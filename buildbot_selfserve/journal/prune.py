@@ -11,7 +11,7 @@ from buildbot_selfserve.journal.tables import holds
 from buildbot_selfserve.journal.tables import job_targets
 from buildbot_selfserve.journal.tables import jobs
 
-#: So many rows are deleted in one transaction: one may have thousands of targets.
+#: The number of rows deleted per transaction: one row may have thousands of targets.
 BATCH = 200
 
 
@@ -27,7 +27,7 @@ def prune(connection: sa.Connection, before: int, now: int) -> int:
         another master is deleting them
     """
     found = sorted(connection.execute(_old(connection, before, now)).scalars())
-    # SQLite lets nobody write who has read something older
+    # SQLite refuses a write after a read of an older state
     connection.rollback()
     if not found:
         return 0

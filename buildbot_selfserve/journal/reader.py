@@ -34,9 +34,9 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import midnight
 
-#: So many of the newest jobs of a user are looked at for what they made.
+#: The number of newest jobs of a user that are searched for the requests they made.
 MOST_JOBS = 1000
-#: So many of the newest job requests are named beside what they did something to.
+#: The number of newest job requests shown on the page of a build or request.
 MOST_MENTIONED = 100
 #: What became of a request at its making and while it waited, which is so for its builds, too.
 _BEFORE_BUILDS = frozenset({"", "created", "skipped", "reprioritized"})
@@ -100,12 +100,12 @@ class JournalReader:
             return store.requests_made_for(journal, who, branch.name, MOST_JOBS)
 
     def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
-        """Return what is left to a user of each limit."""
+        """Return what a user has left of each limit."""
         with self._tables() as journal:
             return budgets.budgets(journal, who, via, self._site.limits)
 
     def holds(self, branch: Branch) -> list[Hold]:
-        """Return the holds of *branch*, the one that ends first first."""
+        """Return the holds of *branch*, sorted by their ends."""
         return [one for one in self.all_holds() if one.branch == branch.name]
 
     def all_holds(self) -> list[Hold]:
@@ -121,7 +121,7 @@ class JournalReader:
 
     @contextmanager
     def _tables(self) -> Iterator[sa.Connection]:
-        """Provide the journal, whose tables this master may not have been able to make yet.
+        """Provide the journal; its tables may not exist yet.
 
         :raises Unavailable: they are missing, or not as they are now
         """

@@ -22,7 +22,7 @@ _LOCK_SECONDS = 60
 def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     """Create or upgrade the journal's tables in the database of *engine*.
 
-    :param revision: of the migrations; the newest one, but in tests
+    :param revision: of the migrations; only tests want another than the newest
     """
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))

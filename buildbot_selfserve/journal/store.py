@@ -40,7 +40,7 @@ _OF_PLANS = frozenset({"revision", "priority"})
 
 @dataclass(frozen=True)
 class Filters:
-    """Which jobs to list; ``None`` does not narrow.
+    """Which jobs to list; ``None`` means any.
 
     :param action: what the name of the action begins with
     :param since: epoch seconds, inclusive; *until* likewise
@@ -129,7 +129,7 @@ def open_job(
             return Opened(_job(record), False, record.fingerprint)
         if written is not None:
             return written
-        # the key was given free meanwhile
+        # the key was released meanwhile
 
 
 def _insert(
@@ -236,7 +236,7 @@ def _outcome(outcome: RequestOutcome) -> dict[str, Any]:
 
 
 def note_progress(connection: sa.Connection, job: Job) -> bool:
-    """Write how far *job* has come, which goes on; return whether its row is still its own."""
+    """Write the progress of the ongoing *job*; return whether this master still has its row."""
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
         is_own = connection.execute(query.values(result=_result(job))).rowcount == 1
@@ -277,8 +277,8 @@ def take_over(
     """Make what *masters* left open or followed that of this life of this one; return it, oldest
     first. Of several that want a row, one gets it.
 
-    :param masters: those that are gone, or this one, whose earlier lives are meant
-    :param busy: rows that are worked on all the same
+    :param masters: masters that are gone, or this one for its earlier lives
+    :param busy: rows that this master already works on
     :param begun: gets the ids of the rows before they are committed. A connection may break after
         that; a second call with the same list then returns those rows, too
     """
@@ -290,7 +290,7 @@ def take_over(
     )
     query = sa.select(jobs).where(unfinished, left).order_by(jobs.c.id)
     found = [_job(record) for record in connection.execute(query)]
-    # SQLite lets nobody write who has read something older
+    # SQLite refuses a write after a read of an older state
     connection.rollback()
     taken = []
     values = {"masterid": masterid, "incarnation": incarnation}
@@ -383,7 +383,7 @@ def _every(column: sa.Column[str]) -> sa.Select[Any]:
     return sa.select(texts.c.text)
 
 
-# Made once: to make them takes longer than to answer them.
+# Built once: building them takes longer than running them.
 _EVERY_NAME, _EVERY_ACTION = _every(jobs.c.who), _every(jobs.c.action)
 _JOBS_OF = (
     sa.select(jobs)
@@ -399,7 +399,7 @@ _JOBS_OF = (
 def requests_made_for(connection: sa.Connection, who: str, branch: str, most: int) -> list[int]:
     """Return the build requests that jobs of *who* on *branch* made.
 
-    :param most: only so many of the newest jobs are looked at
+    :param most: how many of the newest jobs to search
     """
     given = {"names": _names_of(connection, who), "branch": branch, "most": most}
     key = user_key(who)

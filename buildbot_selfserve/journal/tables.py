@@ -44,7 +44,7 @@ jobs = sa.Table(
     sa.Column("fingerprint", sa.String(64)),
     # 1 while somebody waits for builds to end that were told to stop; the row may change once more
     sa.Column("followed", sa.SmallInteger, nullable=False, server_default="0"),
-    # hash of the user or the token; rows of before there were budgets have none
+    # hash of the user or the token; NULL in rows from before there were budgets
     sa.Column("asker", sa.String(64)),
     # builds that it may make, and when it is closed those that it has made
     sa.Column("builds", sa.Integer, nullable=False, server_default="0"),
@@ -58,7 +58,7 @@ jobs = sa.Table(
     sqlite_autoincrement=True,
 )
 
-#: What job requests were about, and what they did something to: a row for each of it.
+#: The targets of job requests: a row for each build, request and revision.
 job_targets = sa.Table(
     "selfserve_job_targets",
     metadata,
@@ -73,7 +73,7 @@ job_targets = sa.Table(
     sa.Index("selfserve_job_targets_job_id", "job_id"),
 )
 
-#: One row for each user under a limit, which is locked while their budgets are looked at.
+#: One row for each user with a limit; it is locked while their budgets are checked.
 askers = sa.Table(
     "selfserve_askers",
     metadata,
@@ -81,18 +81,18 @@ askers = sa.Table(
     sa.Column("turns", sa.Integer, nullable=False),
 )
 
-#: One row for each lease that somebody holds.
+#: One row for each lease that is held.
 leases = sa.Table(
     "selfserve_leases",
     metadata,
     # a hash of what it stands for
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("holder", sa.String(64), nullable=False),
-    # goes on as long as the holder lives
+    # grows as long as the holder lives
     sa.Column("renewals", sa.Integer, nullable=False),
 )
 
-#: The holds of now; those that have ended are taken away when another is made.
+#: The current holds; a new hold deletes those that have ended.
 holds = sa.Table(
     "selfserve_holds",
     metadata,

@@ -1,4 +1,4 @@
-"""Notes what job requests are about, and finds them by it.
+"""Stores the targets of job requests, and finds job requests by them.
 
 A target is a build request, a build or a revision. It is noted when the row of a job request is
 opened, and once more with its outcome when the row is closed.
@@ -26,7 +26,7 @@ from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import one_spelling
 
 REQUEST, BUILD, REVISION = "request", "build", "revision"
-#: Outcomes of a request whose last build was told to stop.
+#: Outcomes of a request whose last build was sent a stop.
 _STOPPED = frozenset({"stopped", "stop_sent"})
 #: For one job request, a build has so many rows at most: what was asked and what became of it, of
 #: itself and of its request.
@@ -48,7 +48,7 @@ class Targets:
 
 
 def note_asked(connection: sa.Connection, job: Job) -> None:
-    """Note what *job* was sent for."""
+    """Store what *job* was sent for."""
     asked = [(REQUEST, job.what.get("brid")), (BUILD, job.what.get("bid"))]
     asked.append((REVISION, one_spelling(job.what.get("revision") or job.revision)))
     _insert(connection, job, ((kind, str(name), "") for kind, name in asked if name))
@@ -116,7 +116,7 @@ _Shape = tuple[tuple[str, int, frozenset[str]], ...]
 
 @lru_cache(maxsize=64)
 def _query(shape: _Shape) -> sa.Select[Any]:
-    """Return the query of :func:`mentions`: to make it takes longer than to answer it."""
+    """Return the query of :func:`mentions`; building it takes longer than running it."""
     conditions = [
         _one_of(
             kind, [sa.bindparam(f"name_{at}_{n}", type_=sa.Text) for n in range(many)], outcomes

@@ -33,7 +33,7 @@ from buildbot_selfserve.model import WaitCondition
 
 
 class Live:
-    """Everybody who waits at one master.
+    """The clients that wait at one master.
 
     :param clock: the reactor
     :param look_up: asks a reader for the sourcestamps of build requests
@@ -48,29 +48,29 @@ class Live:
 
     @property
     def held(self) -> int:
-        """Return how many answers are held back now."""
+        """Return how many long polls wait now."""
         return self._holder.waiting
 
     @property
     def listening_now(self) -> int:
-        """Return how many listen to what happens."""
+        """Return how many clients listen to events."""
         return len(self._listeners)
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
-        """Hear of what happens.
+        """Start to listen to Buildbot's events.
 
         :param start_consuming: that of the master's message queue
         """
         self._events.start(start_consuming)
 
     def reconfigured(self) -> None:
-        """Look anew at everything, and whether those who wait still may."""
-        self._listeners.mute()  # nobody is told anything before that is known
+        """Check all long polls again, and whether each client may still wait."""
+        self._listeners.mute()  # no events until that is known
         self._guests.check()
         self._holder.look_again()
 
     async def stop(self) -> None:
-        """Turn everybody away, and hear of nothing any more."""
+        """Turn all clients away, and stop listening."""
         self._holder.stop()
         self._listeners.release()
         await self._events.stop()
@@ -85,9 +85,9 @@ class Live:
     ) -> SharedCall:
         """Return when the answer to *key* is worth asking for, or after so many *seconds*.
 
-        :param client: who waits, so that no one takes all places
-        :param look: asks a reader how things are; called once for all who wait for *key*
-        :param check: called after a reconfig; raises what the client is told who may wait no more
+        :param client: its address, so that no client takes all places
+        :param look: asks a reader; called once for all clients that wait for *key*
+        :param check: called after a reconfig; raises the error for a client that may no longer wait
         :raises TooMany: this client waits too often already
         :raises Unavailable: too many wait, or the master stops
         :raises SelfServeError: what the first look raised, or *check*
@@ -116,9 +116,9 @@ class Live:
         hear: Callable[[Sequence[Event]], None],
         check: Callable[[], Awaitable[Branch]],
     ) -> Iterator[defer.Deferred[None]]:
-        """Call *hear* with what happens on *branch*, for as long as the context lasts.
+        """Call *hear* with the events on *branch*, for as long as the context lasts.
 
-        What it gives fires when nothing will be told any more.
+        The Deferred that it provides fires when there will be no more events.
 
         :param check: called after a reconfig; returns what the branch is now, or raises if the
             client may not listen any more

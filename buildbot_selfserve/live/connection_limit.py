@@ -1,4 +1,4 @@
-"""Limits how many clients wait at once, in all and from one address."""
+"""Limits how many clients wait at once, in total and per address."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 
-#: Seconds after which somebody who found no place may try again.
+#: Seconds after which a client that was turned away may try again.
 RETRY_AFTER = 5
 
 
 class ConnectionLimit:
-    """Places for clients that wait: each is a connection that stays open."""
+    """Places for waiting clients; each takes a connection that stays open."""
 
     def __init__(self) -> None:
         self.most = 1000

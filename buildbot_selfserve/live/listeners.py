@@ -1,4 +1,4 @@
-"""Tells the listeners of a branch what happens on it.
+"""Sends the events on a branch to its listeners.
 
 Events say to which build request something has happened, and nothing of branches. Those of a
 request never change, so they are looked up once, for many requests in one question. A change says
@@ -26,13 +26,13 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Event
 from buildbot_selfserve.model import Sourcestamp
 
-#: Seconds in which what happens is told at once.
+#: Seconds whose events are sent together.
 WINDOW = 0.25
-#: When more has happened in a window it is not told one by one.
+#: The most events of a window that are sent one by one.
 MOST_TOLD = 100
-#: So many requests are remembered with their sourcestamps.
+#: The number of requests whose sourcestamps are remembered.
 MOST_REMEMBERED = 10_000
-#: What is told when too much has happened, when nobody knows where, and of a new change.
+#: Events: too much happened, it happened on an unknown branch, a change is new.
 SOMETHING = Event(None, None)
 
 #: Returns the sourcestamps of the build requests that it is given.
@@ -40,9 +40,9 @@ LookUp = Callable[[Sequence[int]], Awaitable[Mapping[int, tuple[Sourcestamp, ...
 
 
 class Listener:
-    """Somebody who wants to hear what happens on a branch.
+    """A client that listens to the events on a branch.
 
-    :param hear: called with what has happened
+    :param hear: called with the events
     """
 
     def __init__(self, branch: Branch, hear: Callable[[Sequence[Event]], None]) -> None:
@@ -51,15 +51,15 @@ class Listener:
         #: it is not known whether they still may listen, and what they have missed meanwhile
         self.muted = False
         self.missed = False
-        #: fires when there is nothing to hear any more
+        #: fires when there will be no more events
         self.over: defer.Deferred[None] = defer.Deferred()
 
 
 class Listeners:
-    """All who listen at one master.
+    """The listeners of one master.
 
     :param clock: the reactor
-    :param look_up: asks a reader where requests belong
+    :param look_up: asks a reader for the sourcestamps of requests
     """
 
     log = Logger()
@@ -82,7 +82,7 @@ class Listeners:
     def listening(
         self, branch: Branch, hear: Callable[[Sequence[Event]], None]
     ) -> Iterator[Listener]:
-        """Call *hear* with what happens on *branch*, for as long as the context lasts."""
+        """Call *hear* with the events on *branch*, for as long as the context lasts."""
         listener = Listener(branch, hear)
         self._listeners[listener] = None
         try:
@@ -91,30 +91,30 @@ class Listeners:
             self._listeners.pop(listener, None)
 
     def mute(self) -> None:
-        """Tell nobody anything before :meth:`hear_again`."""
+        """Send no events until :meth:`hear_again`."""
         for listener in self._listeners:
             listener.muted = True
 
     def hear_again(self, listener: Listener, branch: Branch) -> None:
-        """Tell *listener* what happens on *branch*, as it is now."""
+        """Send *listener* the events on *branch* again; *branch* is as configured now."""
         listener.branch = branch
         listener.muted, missed, listener.missed = False, listener.missed, False
         if missed:
             listener.hear((SOMETHING,))
 
     def end(self, listener: Listener) -> None:
-        """Tell *listener* nothing any more."""
+        """Send *listener* no more events."""
         if self._listeners.pop(listener, False) is None:
             listener.over.callback(None)
 
     def release(self) -> None:
-        """Let all go."""
+        """Release all listeners."""
         listeners, self._listeners = self._listeners, {}
         for listener in listeners:
             listener.over.callback(None)
 
     def happened(self, event: MqEvent) -> None:
-        """Note that something has happened."""
+        """Take an event."""
         if not self._listeners or (event.request_id is None and event.place is None):
             return
         if event.place is not None:
@@ -137,7 +137,7 @@ class Listeners:
         telling.addErrback(lambda failure: self.log.failure("selfserve: cannot tell", failure))
 
     async def _tell(self) -> None:
-        """Tell everybody what has happened in this window."""
+        """Send the events of this window to all listeners."""
         fresh, self._fresh = self._fresh, {}
         changed, self._changed = self._changed, set()
         too_many, self._too_many = self._too_many, False
@@ -161,7 +161,7 @@ class Listeners:
             listener.hear(changes)
 
     async def _find_out(self, request_ids: Mapping[int, object]) -> bool:
-        """Learn where the requests belong; return whether that worked."""
+        """Look up the sourcestamps of the requests; return whether that worked."""
         unknown = [one for one in request_ids if one not in self._places]
         if not unknown:
             return True
@@ -177,9 +177,9 @@ class Listeners:
 
 
 class _Told:
-    """What is told of a window: sorted by where it is once, and not for each who listens.
+    """The events of a window, sorted by branch once and not for each listener.
 
-    :param fresh: the requests to which something has happened, and their builds
+    :param fresh: the requests with events, and their builds
     :param places: the sourcestamps of requests
     :param changed: where there are new changes, for which nothing may ever be requested
     """
@@ -202,7 +202,7 @@ class _Told:
         self._of_branch: dict[str, Sequence[Event]] = {}
 
     def on(self, branch: Branch) -> Sequence[Event]:
-        """Return what has happened on *branch*, in its order."""
+        """Return the events on *branch*, in order."""
         if branch.name not in self._of_branch:
             self._of_branch[branch.name] = self._find(branch)
         return self._of_branch[branch.name]

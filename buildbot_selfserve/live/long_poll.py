@@ -25,13 +25,13 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import WaitCondition
 
-#: Seconds between two looks when no event said that one is due.
+#: Seconds between two looks without an event.
 POLL = 30.0
-#: Seconds between two looks at least.
+#: The fewest seconds between two looks.
 SHORTEST = 0.25
-#: The same while anything new may be what is waited for: it mostly is not.
+#: The same while any new request may end the wait: most do not.
 SHORTEST_FOR_NEW = 2.0
-#: So many looks are under way at once: readers have other questions, too.
+#: The most looks at a time: readers have other questions, too.
 MOST_LOOKS = 4
 
 #: ``builds`` or ``buildrequests``, and an id.
@@ -39,9 +39,9 @@ What = tuple[str, int]
 
 
 class _Hold:
-    """Those who wait for one thing.
+    """The clients that wait for the same answer.
 
-    :param look: asks how it is
+    :param look: asks a reader whether to answer
     """
 
     def __init__(self, key: Hashable, look: Callable[[], Awaitable[WaitCondition]]) -> None:
@@ -50,7 +50,7 @@ class _Hold:
         self.waiters: set[defer.Deferred[SharedCall]] = set()
         #: what has to end first
         self.open: set[What] = set()
-        #: what has ended while it was looking
+        #: what ended during the look
         self.heard: set[What] = set()
         self.known = False
         self.looked_at = float("-inf")
@@ -58,7 +58,7 @@ class _Hold:
 
 
 class LongPoll:
-    """All holds of one master.
+    """The long polls of one master.
 
     :param clock: the reactor
     """
@@ -74,13 +74,13 @@ class LongPoll:
 
     @property
     def waiting(self) -> int:
-        """Return how many wait."""
+        """Return how many clients wait."""
         return sum(len(hold.waiters) for hold in self._holds.values())
 
     async def hold(
         self, key: Hashable, look: Callable[[], Awaitable[WaitCondition]], seconds: float
     ) -> SharedCall:
-        """Return when what *key* stands for is as one waits for it, or after *seconds*.
+        """Return when the answer to *key* is due, or after *seconds*.
 
         :raises SelfServeError: what the first look raised
         """
@@ -110,19 +110,19 @@ class LongPoll:
                 self._look_in(hold, due - self.clock.seconds())
 
     def look_again(self) -> None:
-        """Look at everything again: what is waited for may have got another meaning."""
+        """Look at all again: after a reconfig, the answers may be others."""
         for hold in list(self._holds.values()):
             self._look_in(hold, SHORTEST)
 
     def stop(self) -> None:
-        """Turn all away."""
+        """Turn all clients away."""
         for hold in list(self._holds.values()):
             self._let_go(hold, Failure(Unavailable("Self-serve is shutting down")))
 
     # -- one hold
 
     def _look_in(self, hold: _Hold, seconds: float) -> None:
-        """Look after so many *seconds*, and not when it was planned before."""
+        """Plan the next look in *seconds*, in place of the planned one."""
         if hold in self._looking:
             return
         if hold.next_look is not None:
@@ -137,7 +137,7 @@ class LongPoll:
         look.addErrback(lambda failure: self.log.failure("selfserve: cannot look", failure))
 
     async def _look(self, hold: _Hold) -> None:
-        """Look at how things are, and draw the consequence."""
+        """Ask a reader, and answer or plan the next look."""
         if self._is_over(hold):
             return
         hold.looked_at = self.clock.seconds()
@@ -146,7 +146,7 @@ class LongPoll:
             wait_condition = await hold.look()
         except Exception as error:
             wait_condition = error
-        # before the consequence, which may be to look again
+        # before the result is used, which may plan the next look
         self._looking.discard(hold)
         if self._is_over(hold):
             return
@@ -160,7 +160,7 @@ class LongPoll:
             self._expect(hold, wait_condition)
 
     def _failed(self, hold: _Hold, error: Exception) -> None:
-        """Go on waiting if it is the database that has gone, and was there before."""
+        """Go on waiting if only the database has gone away since the last look."""
         if hold.known and isinstance(error, Unavailable):
             self._look_in(hold, error.retry_after)
         else:
@@ -205,7 +205,7 @@ class LongPoll:
 
 
 def _shortest(what: Set[What]) -> float:
-    """Return how many seconds there are at least between two looks, when *what* has happened."""
+    """Return the fewest seconds between two looks after the event *what*."""
     return SHORTEST_FOR_NEW if NEW_REQUEST in what else SHORTEST
 
 

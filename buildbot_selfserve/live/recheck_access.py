@@ -16,10 +16,10 @@ from buildbot_selfserve.errors import NotNow
 
 
 class Client:
-    """Somebody who waits.
+    """A client that waits.
 
-    :param check: raises what they are to be told if they may not go on
-    :param leave: called with that, once
+    :param check: raises the error for a client that may no longer wait
+    :param leave: called with that error, once
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Client:
         self._checking: defer.Deferred[None] | None = None
 
     def check(self) -> None:
-        """Ask whether they still may, in the background and until somebody knows."""
+        """Check in the background, and try again until there is an answer."""
         self.stop()
         self._checking = defer.Deferred.fromCoroutine(self._checked())
         self._checking.addErrback(lambda failure: failure.trap(defer.CancelledError))
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop checking."""
         checking, self._checking = self._checking, None
         if checking is not None:
             checking.cancel()
@@ -59,7 +59,7 @@ class Client:
 
 
 class Clients:
-    """All who wait at one master.
+    """The clients that wait at one master.
 
     :param clock: the reactor
     """
@@ -72,10 +72,10 @@ class Clients:
     def admitted(
         self, check: Callable[[], Awaitable[None]], leave: Callable[[Exception], object]
     ) -> Iterator[Client]:
-        """Let somebody wait for as long as the context lasts.
+        """Check a client after each reconfig, for as long as the context lasts.
 
-        :param check: raises what they are to be told if they may not go on
-        :param leave: called with that, once
+        :param check: raises the error for a client that may no longer wait
+        :param leave: called with that error, once
         """
         client = Client(self._clock, check, leave)
         self._guests[client] = None
@@ -86,7 +86,7 @@ class Clients:
             client.stop()
 
     def check(self) -> None:
-        """Ask for everybody whether they still may wait."""
+        """Check all clients."""
         Batcher(self._clock).each(list(self._guests), self._check_one)
 
     def _check_one(self, client: Client) -> None:

@@ -23,7 +23,7 @@ RECENT = 50
 
 
 class BuildsetInfo(NamedTuple):
-    """What is told of a buildset.
+    """What the index knows of a buildset.
 
     :param reason: why it was asked for
     :param owner: who asked for it, where it says so
@@ -43,7 +43,7 @@ class Buildsets:
 
     def __init__(self) -> None:
         self._ids = Ids()
-        #: the numbers of what is told of each
+        #: the numbers of what is known of each
         self._told = array("i")
         #: what is told by these numbers, and the numbers by what is in the database
         self._infos: list[BuildsetInfo] = []
@@ -131,7 +131,7 @@ class Buildsets:
             self._open_in.setdefault(place, set()).add(buildset_id)
 
     def info(self, buildset_id: int) -> BuildsetInfo:
-        """Return what is told of a buildset."""
+        """Return what is known of a buildset."""
         where = self._ids.where(buildset_id)
         assert where is not None
         return self._infos[self._told[where]]

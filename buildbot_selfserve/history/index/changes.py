@@ -156,7 +156,7 @@ class Changes:
         return next((one for one in there if self._ids.where(one) is not None), None)
 
     def first_of(self, stamp_id: int) -> int | None:
-        """Return the first change of a sourcestamp, also one that was forgotten."""
+        """Return the first change of a sourcestamp, even if Buildbot has deleted it."""
         changes = self._of_stamp.of(stamp_id)
         return changes[0] if changes else None
 

@@ -16,14 +16,14 @@ Record = TypeVar("Record", bound=tuple[Any, ...])
 #: when a row is written, and show the row when it is committed: a lower id can appear after a
 #: higher one. The writer of the lower one has been writing since before the higher one was seen.
 PATIENCE = 600.0
-#: At most so many of the newest skipped ids are waited for: a sequence may jump.
+#: The most skipped ids that are waited for: a sequence may jump.
 MOST_GAPS = 1000
-#: So many of the first columns tell one row from another of the same id.
+#: The number of first columns that identify a row whose id was used again.
 MARK = 3
 
 
 class Replaced(Exception):
-    """The database is another one than before, or its newest rows have gone."""
+    """The database was replaced, or its newest rows have gone."""
 
 
 class Cursor:
@@ -55,7 +55,7 @@ class Cursor:
         return newest > self.last or self._is_waiting()
 
     def condition(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-        """Return the condition on rows that have not been taken, and on the newest one that has."""
+        """Return the condition on rows not yet taken, and on the newest row that was taken."""
         newer = column >= self.last
         return sa.or_(newer, column.in_(list(self.gaps))) if self.gaps else newer
 
@@ -109,7 +109,7 @@ class Cursor:
 
 
 def _mark(record: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what tells a row from another one that has got its id."""
+    """Return what identifies a row even if its id was used again."""
     return tuple(record[:MARK])
 
 

@@ -1,4 +1,4 @@
-"""Takes new rows into the index, and says which rows those refer to."""
+"""Adds new rows to the index, and finds the rows that they refer to."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ class Ingest:
                 found = {one: its.get(one, set()) for one in times}
                 self._buildsets.look_at(place, times, found)
 
-    # -- telling what is to be asked
+    # -- what to read next
 
     def ends(self) -> dict[str, int]:
         """Return how far each table has been followed."""

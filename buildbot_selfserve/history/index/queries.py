@@ -1,4 +1,4 @@
-"""The statements that fetch what is new in the database."""
+"""The statements that fetch new rows from the database."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ STAMPS_OF = Statement(STAMPS, stamps.c.id)
 CODEBASE_BRANCHES_END = Statement(
     sa.select(sa.func.count(), sa.func.max(codebase_branches.c.last_timestamp))
 )
-#: Those that have moved since.
+#: The branches that have moved since.
 CODEBASE_BRANCHES = sa.select(
     codebase_branches.c.id, codebase_branches.c.name, codebase_branches.c.last_timestamp
 ).where(codebase_branches.c.last_timestamp >= sa.bindparam("since"))

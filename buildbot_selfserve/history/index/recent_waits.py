@@ -12,9 +12,9 @@ from buildbot_selfserve.model import DAY
 
 _requests, _builds = Model.buildrequests, Model.builds
 
-#: So many of the newest builds are asked for at a time; they are in the order of their ids.
+#: The number of newest builds read at a time, in the order of their ids.
 _AT_A_TIME = 1000
-#: The waits of a day are of at most so many builds, the newest.
+#: The most builds of a day that are counted, the newest.
 MOST_BUILDS = 20_000
 
 
@@ -39,7 +39,7 @@ class RecentWaits:
         with self._lock:
             for build_id, request_id, builder_id, started_at, submitted_at in reversed(new):
                 self._last_id = max(self._last_id, build_id)
-                # of one that was built again after a RETRY, the first start counts
+                # after a RETRY, the first start of a request counts
                 wait = max(0, started_at - submitted_at)
                 self._starts.setdefault(request_id, (builder_id, started_at, wait))
             self._starts = {key: one for key, one in self._starts.items() if one[1] >= since}

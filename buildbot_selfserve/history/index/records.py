@@ -1,4 +1,4 @@
-"""Puts the records of a query together that tell of the same row."""
+"""Joins the records of a query that are about the same row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-#: Something that a row has once, several times, or not at all.
+#: A value that a row has once, several times, or not at all.
 Several = str | tuple[str, ...] | None
 
 Record = tuple[Any, ...]

@@ -27,7 +27,7 @@ from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.model import Branch
 
-#: So many records are taken at a time.
+#: The number of records taken at a time.
 AT_A_TIME = 10_000
 
 _NAMES = {
@@ -285,5 +285,5 @@ def chosen_lately(
 
 
 def streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the records of *query*, not all of which are in memory at a time."""
+    """Yield the records of *query* without holding all in memory."""
     return itertools.chain.from_iterable(sql.streamed(connection, query, AT_A_TIME))
