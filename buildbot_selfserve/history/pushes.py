@@ -33,7 +33,7 @@ from buildbot_selfserve.model.pushes import Health
 from buildbot_selfserve.model.pushes import LastGreen
 from buildbot_selfserve.model.pushes import Pushes
 
-#: How many revisions to search at first, and then at a time, until one is green.
+#: How many revisions to search at first, and the factor for each next search, until one is green.
 _FIRST_LOOK, _MORE = 5, 4
 #: The builders that count as those of a branch are those of so many of its newest revisions.
 MOST_RECENT = 20

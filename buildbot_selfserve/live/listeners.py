@@ -32,7 +32,7 @@ WINDOW = 0.25
 MOST_TOLD = 100
 #: The number of requests whose sourcestamps are remembered.
 MOST_REMEMBERED = 10_000
-#: Events: too much happened, it happened on an unknown branch, a change is new.
+#: Sent when too much has happened, when its branch is unknown, and for a new change.
 SOMETHING = Event(None, None)
 
 #: Returns the sourcestamps of the build requests that it is given.
