@@ -43,7 +43,8 @@ def wall(monkeypatch: Any) -> Iterator[WallClock]:
     monkeypatch.setattr(reactor, "seconds", wall.time)
     monkeypatch.setattr(time, "time", wall.time)
     for call in reactor.getDelayedCalls():
-        call.seconds = wall.time  # it keeps the clock that it was planned by
+        # it keeps the clock that it was planned by
+        monkeypatch.setattr(call, "seconds", wall.time)
     yield wall
     jump, wall.offset = wall.offset, 0.0
     for call in reactor.getDelayedCalls():
@@ -68,7 +69,7 @@ async def test_a_timer_comes_in_time(wall: WallClock, jump: float) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_timer_from_before_comes_in_time(request: Any) -> None:
     begun = time.monotonic()
-    waiting = task.deferLater(clock.monotonic(reactor), 1.5)
+    waiting: defer.Deferred[None] = task.deferLater(clock.monotonic(reactor), 1.5)
     request.getfixturevalue("wall").offset = min(JUMPS)
     await waiting
     assert time.monotonic() - begun < -min(JUMPS) / 2
@@ -80,7 +81,7 @@ async def test_a_timer_comes_in_time_though_the_clock_is_set_again(wall: WallClo
     begun = time.monotonic()
     for _ in range(2):
         wall.offset = 0.0
-        waiting = task.deferLater(ours, clock.LOOK_INTERVAL / 2)
+        waiting: defer.Deferred[None] = task.deferLater(ours, clock.LOOK_INTERVAL / 2)
         wall.offset = min(JUMPS)
         await waiting
     assert time.monotonic() - begun < -min(JUMPS) / 2
