@@ -9,7 +9,9 @@ import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 
+from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import cancel_pending
+from buildbot_selfserve.control import current_state
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
@@ -48,6 +50,7 @@ async def test_everything_at_the_revision_ends_and_nothing_else(master: Any) -> 
     for request_id in outcomes:
         request = await master.data("buildrequests", request_id)
         assert (request["complete"], request["results"]) == (True, CANCELLED)
+        assert request["complete_at"] is not None
         assert ("buildrequests", str(request_id), "complete") in seen
         complete = ("buildsets", str(request["buildsetid"]), "complete")
         # the buildset of the build is Buildbot's to complete, a moment after the request
@@ -67,6 +70,19 @@ async def test_everything_at_the_revision_ends_and_nothing_else(master: Any) -> 
     again = await master.request("DELETE", AT[:-30], user=USER)
     assert (again.status, again.json["requests"]) == (202, [])
     assert again.json["msg"] == "Nothing was left to cancel"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_somebody_else_has_stopped_was_not_stopped_here(master: Any) -> None:
+    request_id = await master.add_request("slow")
+    build = await master.running_build(request_id)
+    await master.master.data.control("stop", {}, ("builds", build["buildid"]))
+    await master.completed(request_id)
+    state = await current_state.request_state(master.master, request_id)
+    assert state is not None
+    theirs, ours = (cancel.ended(state, told) for told in ((), (build["buildid"],)))
+    assert (theirs.outcome, theirs.msg) == ("already_complete", "ended with cancelled")
+    assert ours.outcome == "stopped"
 
 
 @pytest_twisted.ensureDeferred

@@ -22,13 +22,13 @@ REFERER = "its Referer is not this site"
 
 def refusal(
     via: str = "session",
-    headers: dict[str, str] | None = None,
+    headers: dict[str, str] | list[tuple[str, str]] | None = None,
     url: str = OURS,
     **www: Any,
 ) -> Forbidden | None:
     """Return how a job request with *headers* is refused, ``None`` if it is not."""
     request = Request(DummyChannel())
-    for name, value in (headers or {}).items():
+    for name, value in headers.items() if isinstance(headers, dict) else headers or ():
         request.requestHeaders.addRawHeader(name, value.encode("latin-1"))
     master = SimpleNamespace(config=SimpleNamespace(buildbotURL=url, www=www))
     try:
@@ -179,3 +179,12 @@ def test_the_operator_may_trust_other_sites(
 )
 def test_this_site_is_what_buildbot_says_its_url_is(url: str, origin: str, allowed: bool) -> None:
     assert (refusal(headers={"Origin": origin}, url=url) is None) is allowed
+
+
+@pytest.mark.parametrize("others", [["https://evil.example"], ["null"], [""]])
+def test_of_several_origins_none_may_be_foreign(others: list[str]) -> None:
+    for origins in ([OURS, *others], [*others, OURS]):
+        refused = refusal(headers=[("Origin", one) for one in origins])
+        assert refused is not None
+        assert ORIGIN in str(refused.detail)
+    assert refusal(headers=[("Origin", OURS), ("Origin", OURS)]) is None

@@ -444,6 +444,23 @@ def test_what_somebody_asked_for_is_told_of_however_old_it_is(
         compare_user(asked.history(connection), Plain(connection), branch, "ada", requests)
 
 
+def test_what_somebody_has_built_is_looked_for_until_there_is_enough(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "AT_A_TIME", 2)
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 14)
+        requests = [writer.buildset(writer.stamp(branch="main"))[0] for _ in range(7)]
+        for request_id in requests:
+            writer.end_build(writer.build(request_id), 0)
+            writer.end_request(request_id, 0)
+        connection.commit()
+    with asked.reading.connect() as connection:
+        history, plain = asked.history(connection), Plain(connection)
+        assert len(history.rows_of_user(BRANCHES[0], "nobody", requests).builds) == 7
+        compare_user(history, plain, BRANCHES[0], "nobody", requests)
+
+
 def test_a_property_of_almost_that_name_is_another(asked: Asked) -> None:
     with asked.writing.connect() as connection:
         writer = Writer(connection, 16)

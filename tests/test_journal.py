@@ -366,7 +366,8 @@ def test_long_names_are_cut(connection: sa.Connection) -> None:
 ATTEMPT = Attempt("key", "what")
 
 
-def test_a_key_has_one_row_that_has_done_something(connection: sa.Connection) -> None:
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_a_key_has_one_row_that_has_done_something(connection: sa.Connection, status: str) -> None:
     first = store.open_job(connection, JOB, 1, "a life", ATTEMPT)
     assert (first.new, first.job) == (True, replace(JOB, job_id=1))
     again = store.open_job(connection, replace(JOB, when=2000), 2, "another", ATTEMPT)
@@ -375,7 +376,7 @@ def test_a_key_has_one_row_that_has_done_something(connection: sa.Connection) ->
     for who, via in (("eve", JOB.via), (JOB.who, f"token:{JOB.who}"), (JOB.who, "anonymous")):
         assert store.open_job(connection, replace(JOB, who=who, via=via), 1, "a life", ATTEMPT).new
     assert store.open_job(connection, JOB, 1, "a life", replace(ATTEMPT, key="KEY")).new
-    ended = replace(first.job, status="ok", completed_at=1010, requests=(OUTCOME,))
+    ended = replace(first.job, status=status, completed_at=1010, requests=(OUTCOME,))
     assert store.close_job(connection, ended)
     assert store.open_job(connection, JOB, 1, "a life", ATTEMPT).job == ended
 
