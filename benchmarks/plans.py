@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,14 +42,18 @@ from tests import databases
 from tests import harness
 from tests.harness import REVISION
 from tests.harness import USER
+from tests.plans import add_change
 
 #: Builders that have failed, and schedulers that watch the branch.
 FAILED, SCHEDULERS = 50, 10
+#: Revisions of pushes after that, which nothing has built.
+PUSHED = [f"{number:040x}" for number in range(1, 51)]
 #: So many answers of Buildbot's REST API may be garbled in a row.
 GARBLED = 5
 #: Requests that are inserted.
 INSERTED = 600
-AT = f"/self-serve/main/rev/{REVISION}"
+BRANCH = "/self-serve/main"
+AT = f"{BRANCH}/rev/{REVISION}"
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ async def _master(db_url: str) -> AsyncIterator[harness.Master]:
             for number in range(FAILED):
                 await running.finished_build(f"b{number}")
             running.pause()
+            for revision in PUSHED:
+                await add_change(running, revision)
             yield running
 
 
@@ -127,6 +134,14 @@ async def measure(name: str, running: harness.Master, rounds: int) -> list[Pair]
         await _beside(f"rerun {FAILED} failed builders", name, running, rounds, _rerun, _by_rest),
         await _beside(
             f"plan new builds of {SCHEDULERS} schedulers", name, running, rounds, _dry_run, _act
+        ),
+        await _beside(
+            f"plan a backfill of {len(PUSHED)} pushes",
+            name,
+            running,
+            rounds,
+            partial(_backfill, "PLANNED", dry_run=1),
+            partial(_backfill, "OK"),
         ),
         await _beside(f"insert {INSERTED} requests", name, running, rounds, _bulk, _one_by_one),
     ]
@@ -150,8 +165,16 @@ async def _beside(
 
 
 async def _clean(running: harness.Master) -> None:
-    answer = await running.request("DELETE", AT, user=USER)
-    assert answer.status == 202, answer.text
+    for revision in (REVISION, *PUSHED):
+        answer = await running.request("DELETE", f"{BRANCH}/rev/{revision}", user=USER)
+        assert answer.status == 202, answer.text
+
+
+async def _backfill(status: str, running: harness.Master, **more: Any) -> None:
+    wanted = {"builder_name": "b0", "max": len(PUSHED), "order": "newest", "force": 1, **more}
+    answer = await running.post(f"{BRANCH}/backfill", user=USER, data=wanted)
+    assert answer.json["status"] == status, answer.text
+    assert f"{len(PUSHED)}" in answer.json["msg"], answer.text
 
 
 async def _rerun(running: harness.Master) -> None:
