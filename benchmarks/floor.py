@@ -95,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the history (%(default)s)")
     parser.add_argument("--database", nargs="+", default=keep.DATABASES, choices=keep.DATABASES)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="the lowest count (%(default)s)")
+    parser.add_argument(
+        "--anew", action="store_true", help="make each answer anew, though nothing has changed"
+    )
     parser.add_argument("--in-a-row", type=int, default=1, help="(%(default)s)")
     parser.add_argument("--windows", type=int, default=WINDOWS, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each (%(default)s)")
@@ -107,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = Sizes(options.builds, options.seed)
         with (
             keep.lend(options.folder, database, sizes, lambda text: None) as lent,
-            master.running(lent.url, ours.PATHS["is_done"](lent.cases.cases[0])) as measured,
+            master.running(
+                lent.url, ours.PATHS["is_done"](lent.cases.cases[0]), repeats=not options.anew
+            ) as measured,
         ):
             found[database] = measure(measured, lent.cases, how)
         print(table(database, found[database]), flush=True)

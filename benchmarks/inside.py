@@ -24,6 +24,7 @@ from twisted.protocols.basic import LineReceiver
 
 from benchmarks.history.plan import BUILDERS
 from benchmarks.history.plan import WORKERS
+from buildbot_selfserve.views.read_request import ReadRequest
 
 reactor: Any = _reactor
 #: Seconds between two ticks of the reactor, and between two questions to the database.
@@ -32,12 +33,17 @@ TICK, POOL_TICK = 0.005, 0.05
 BARS = (0.25, 0.5, 1, 2, 3, 4, 6, 8, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def furnish(config: dict[str, Any], probe_port: int) -> None:
+def furnish(config: dict[str, Any], probe_port: int, repeats: bool) -> None:
     """Give *config* the builders and workers of the history, and a probe.
+
+    :param repeats: give an answer again while nothing has changed, as masters do. Otherwise each
+        answer is made anew, as for clients of which no two ask the same
 
     No worker ever comes, so that nothing is built while it is measured. No scheduler watches a
     branch, so that the builders of one are not told by the configuration: the harder case.
     """
+    if not repeats:
+        ReadRequest.repeats = False  # type: ignore[method-assign,assignment]
     factory = util.BuildFactory()
     config["protocols"] = {"pb": {"port": "tcp:0:interface=127.0.0.1"}}
     config["workers"] = [worker.Worker(name, "secret") for name in WORKERS]

@@ -24,7 +24,7 @@ _PATIENCE = 300.0
 
 _FURNISHED = """
 from benchmarks.inside import furnish
-furnish(c, probe_port={port})
+furnish(c, probe_port={port}, repeats={repeats})
 """
 
 
@@ -70,12 +70,14 @@ def running(
     warm: str | None = None,
     more: str = _FURNISHED,
     selfserve: str = "util.SelfServe(timeout=60)",
+    repeats: bool = False,
 ) -> Iterator[Master]:
     """Run a master on the database at *url*.
 
     :param warm: a path that is asked for until it is answered
     :param more: what its master.cfg ends with; ``{port}`` is the probe's
     :param selfserve: its plugin's configuration, as Python
+    :param repeats: whether it may give an answer again (``inside.furnish``)
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         probe_port = ports.free_port()
@@ -83,7 +85,7 @@ def running(
             Path(folder),
             url.render_as_string(hide_password=False),
             selfserve,
-            more.format(port=probe_port),
+            more.format(port=probe_port, repeats=repeats),
             subprocess.Popen,
         )
         process.start(_PATIENCE)
