@@ -78,10 +78,11 @@ def test_plans_are_measured(tmp_path: Path) -> None:
     assert [one["what"] for one in measured] == [
         "rerun 50 failed builders",
         "plan new builds of 10 schedulers",
+        "plan a backfill of 50 pushes",
         "insert 600 requests",
     ]
     assert all(one["ours"] > 0 and one["other"] > 0 for one in measured)
-    assert done.stdout.count("\n| ") == 4
+    assert done.stdout.count("\n| ") == 5
 
 
 @pytest.mark.heavy

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -28,6 +29,7 @@ from buildbot_selfserve.readers import MOST_WAITING
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import bodies
+from buildbot_selfserve.readers import processes as processes_module
 from buildbot_selfserve.readers import room
 from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
@@ -44,6 +46,7 @@ from tests.in_readers import greet
 from tests.in_readers import large_answer
 from tests.in_readers import long_answer
 from tests.in_readers import name_of
+from tests.in_readers import open_never
 from tests.in_readers import open_slowly
 from tests.in_readers import open_state
 from tests.in_readers import open_tight
@@ -323,6 +326,21 @@ async def test_a_reader_that_hangs_is_replaced(hasty_processes: Any) -> None:
         await hasty_processes.ask(wait, 3600)
     assert await when_it_answers(hasty_processes) != first
     assert not psutil.pid_exists(first)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_dies_again_and_again_is_replaced_later_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(processes_module, "BACKOFF", (0.01, 0.02, 0.03))
+    log = SimpleNamespace(warn=lambda text, wait: waits.append(wait))
+    monkeypatch.setattr(ProcessReaders, "log", log)
+    made = ProcessReaders(reactor, 1, open_never, ("Ada",), PATIENCE)
+    while len(waits) < 4:
+        await task.deferLater(reactor, 0.02)
+    await made.stop()
+    assert waits[:4] == [0.01, 0.02, 0.03, 0.03]
 
 
 @pytest_twisted.ensureDeferred
