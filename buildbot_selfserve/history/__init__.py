@@ -427,5 +427,4 @@ def results_and_any(
     history: History, revision: Revision
 ) -> tuple[list[BuilderResult], AnyRevision]:
     """Return the same, and how *revision* is built."""
-    (any_revision,) = history.any_revision(revision.branch, revision.revision)
-    return history.results_at(revision), any_revision
+    return history.results_at(revision), history.known_revision(revision)

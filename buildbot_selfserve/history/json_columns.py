@@ -20,7 +20,7 @@ _WITH_SOURCE = re.compile(r'\s*\[\s*(.*?)\s*,\s*"(?:[^"\\]|\\.)*"\s*\]\s*', re.D
 
 
 def value_in(text: str | None) -> Any:
-    """Return the JSON value of *text*, or *text* itself if it has none that can be encoded."""
+    """Decode *text* as JSON; return *text* itself if that fails, or if encoders would."""
     text = text or ""
     try:
         value = _DECODER.decode(text)

@@ -29,7 +29,7 @@ class Statement:
 
     :param query: without parameters, and with nothing behind its condition if *listed* is given
     :param listed: column of which the ids are asked for
-    :param also: another one, of which some may be asked for
+    :param also: a second column, whose values may be given, too
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Statement:
     def of(
         self, connection: sa.Connection, ids: Sequence[int], also: Sequence[int] | None = None
     ) -> list[Any]:
-        """Return the records of *ids*, of which the other column is one of *also*."""
+        """Return the records of *ids*, if given only those with *also* in the second column."""
         lists = [ids] if also is None else [ids, also]
         if not all(lists):
             return []

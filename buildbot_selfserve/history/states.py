@@ -59,7 +59,7 @@ _WITH_RESULT: Any = (
 _RESULTS_OF = Statement(
     _WITH_RESULT,
     _requests.c.buildsetid,
-    # builds are not to be looked for by their builders, of which each has very many
+    # a sum has no index: each builder has very many builds, so the database must not begin there
     also=_builds.c.builderid + 0,
 )
 _RESULTS_FOUND = Statement(_WITH_RESULT, _builds.c.id)

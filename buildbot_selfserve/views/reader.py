@@ -19,6 +19,7 @@ from buildbot_selfserve.history import History
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.views import openapi
@@ -42,16 +43,6 @@ class Reading:
         self.history = History(history, index, site)
         self.journal = JournalReader(journal, site)
         self.site = site
-
-    def moment(self) -> Moment | None:
-        """Return in which moment this is, ``None`` if the database does not tell.
-
-        What is read from now on is as of this moment, or later.
-        """
-        second = repeats.now()
-        _ = self.history.facts  # which are brought up to date
-        version = self.history.version
-        return None if version is None else Moment(self.site, version, second)
 
     def openapi(self) -> dict[str, Any]:
         """Return this API as an OpenAPI document."""
@@ -95,12 +86,14 @@ class Reader:
         if self._kept is None or self._journal is not self._history:
             return make(None)
 
-        def look(reading: Reading) -> tuple[Moment | None, Facts]:
-            return reading.moment(), reading.history.facts
+        def look(reading: Reading) -> tuple[Facts, Version]:
+            return reading.history.facts, reading.history.version
 
-        moment, facts = self.read(site, look)
-        if moment is None:
+        second = repeats.now()
+        facts, version = self.read(site, look)
+        if version is None:
             return make(facts)
+        moment = Moment(site, version, second)
         known: Repeats = self._repeats.__dict__.setdefault("known", Repeats())
         answer = known.find(moment, question)
         if answer is None:

@@ -279,7 +279,7 @@ class Facts:
         stamp = self._stamps[stamp_id]
         revision = self._whole(stamp.revision, self._stamps.place(stamp_id))
         for branch in branches_of(stamp.place):
-            pushed = self._in_line(branch, revision)
+            pushed = self._in_line(branch, revision, self._stamps.places(branch))
             # the same may have been pushed several times, and to several places
             if pushed is not None and self._own_change(pushed, users) == change_id:
                 yield OwnPush(branch, pushed, change_id)
@@ -295,7 +295,7 @@ class Facts:
     def in_line(self, branch: Branch, revision: str) -> Pushed | None:
         """Return where a *revision* stands, ``None`` if nothing was pushed or built there."""
         with self._lock:
-            return self._in_line(branch, revision)
+            return self._in_line(branch, revision, self._stamps.places(branch))
 
     def _pushed(
         self,
@@ -318,20 +318,16 @@ class Facts:
             if find is None:
                 return None
             revision = self._whole(find.revision, find.place)
-        kept = self._kept.of(revision)
-        if places in kept:
-            pushed = kept[places]
-        elif is_likely is not None and not is_likely(position):
+        is_kept = places in self._kept.of(revision)
+        if not is_kept and is_likely is not None and not is_likely(position):
             return None
-        else:
-            pushed = self._found_in_line(branch, places, revision)
+        pushed = self._in_line(branch, revision, places)
         return pushed if pushed is not None and pushed.position == position else None
 
-    def _in_line(self, branch: Branch, revision: str) -> Pushed | None:
-        kept, places = self._kept.of(revision), self._stamps.places(branch)
-        return kept[places] if places in kept else self._found_in_line(branch, places, revision)
-
-    def _found_in_line(self, branch: Branch, places: Places, revision: str) -> Pushed | None:
+    def _in_line(self, branch: Branch, revision: str, places: Places) -> Pushed | None:
+        kept = self._kept.of(revision)
+        if places in kept:
+            return kept[places]
         pushed = self._find_in_line(branch, revision)
         self._kept.keep(revision, places, pushed)
         return pushed

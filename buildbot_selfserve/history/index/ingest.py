@@ -171,7 +171,7 @@ class Ingest:
         return left_out
 
     def _forget_pushed(self, stamp_ids: Iterable[int]) -> None:
-        """Forget what is kept of the revisions of sourcestamps, of which something is new."""
+        """Forget the revisions of these sourcestamps, because there is something new of them."""
         if not self._pushed:
             return  # nobody has asked yet: all there is, is being taken in
         known = (one for one in stamp_ids if one in self._stamps)
