@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.journal.tables import metadata
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.readers import arrival
 from buildbot_selfserve.views import read_handler
 from buildbot_selfserve.views import repeats
 from buildbot_selfserve.views.read_request import ReadRequest
@@ -60,6 +63,12 @@ class Asked:
         found = read_handler.answer_packed(self.reader, site, packed, False, asked.repeats)
         assert isinstance(found, tuple)
         return Response(*found)
+
+    def lose_connections(self) -> None:
+        """Let the reader open its connections anew, as after a restart of the database."""
+        assert self.reader._kept is not None
+        for connection in self.reader._kept.connections.values():
+            connection.invalidate()
 
     def set_priority(self, connection: sa.Connection, priority: int) -> None:
         requests = Model.buildrequests
@@ -110,6 +119,47 @@ def test_what_is_not_committed_counts_from_its_commit_on(asked: Asked) -> None:
         asked.set_priority(connection, 8)
         connection.commit()
     assert asked.priority() == 8
+
+
+def test_another_connection_begins_anew(asked: Asked) -> None:
+    """Each connection to SQLite numbers what it sees by itself."""
+    for priority in (3, 4, 5):
+        with asked.writing.begin() as connection:
+            asked.set_priority(connection, priority)
+        assert asked.priority() == priority
+        asked.lose_connections()
+
+
+def test_what_came_together_asks_the_database_once(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not asked.tells:
+        return
+    looks = []
+    look = Index.facts
+
+    def counted(index: Index, connection: sa.Connection) -> Any:
+        looks.append(connection)
+        return look(index, connection)
+
+    monkeypatch.setattr(Index, "facts", counted)
+    monkeypatch.setattr(arrival, "at", time.monotonic_ns())
+    answers = [asked.answer() for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    assert len(looks) == 1
+    monkeypatch.setattr(arrival, "at", time.monotonic_ns())
+    assert asked.answer() == answers[0]
+    assert len(looks) == 2
+
+
+def test_what_came_later_learns_what_was_written_before(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for priority in (3, 4, 5):
+        with asked.writing.begin() as connection:
+            asked.set_priority(connection, priority)
+        monkeypatch.setattr(arrival, "at", time.monotonic_ns())
+        assert asked.priority() == priority
 
 
 @pytest.mark.writes_at_once

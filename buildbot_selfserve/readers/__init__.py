@@ -8,6 +8,8 @@ a thread or a process; two lanes keep small answers from queueing behind large o
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -23,6 +25,19 @@ GRACE = 2.0
 #: So much of a long text is moved at a time. Together with what a pipe puts before it, that is as
 #: much as a pipe holds.
 PIECE = 2**16 - 16
+
+
+class _Arrival(threading.local):
+    """When the question came that a thread answers.
+
+    :ivar at: in nanoseconds of the monotonic clock; in a thread of the master nobody knows it
+    """
+
+    at: int = sys.maxsize
+
+
+#: Questions that came together can share what was looked up after the last of them had come.
+arrival = _Arrival()
 
 
 class Lengthy(NamedTuple):

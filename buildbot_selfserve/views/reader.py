@@ -6,6 +6,7 @@ It knows nothing of where it runs: in a process of its own, or in a thread of th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Site
+from buildbot_selfserve.readers import arrival
 from buildbot_selfserve.views import openapi
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views import repeats
@@ -32,6 +34,17 @@ from buildbot_selfserve.views.repeats import Repeats
 
 #: So many of the newest jobs of a user are looked at for what they made.
 MOST_JOBS = 1000
+
+
+#: What a connection keeps: the answers of its last moment.
+_REPEATS = "selfserve_repeats"
+
+
+class _Last(threading.local):
+    """The answers of the moment at which a thread has looked last."""
+
+    def __init__(self) -> None:
+        self.known = Repeats()
 
 
 class Reading:
@@ -62,7 +75,7 @@ class Reader:
         self._journal = journal
         self._kept: threading.local | None = threading.local() if keeps else None
         self._index = Index(only_reads=keeps)
-        self._repeats = threading.local()
+        self._last = _Last()
         self.templates = render.templates()
 
     def warm(self) -> None:
@@ -86,16 +99,23 @@ class Reader:
         if self._kept is None or self._journal is not self._history:
             return make(None)
 
-        def look(reading: Reading) -> tuple[Facts, Version]:
-            return reading.history.facts, reading.history.version
+        answer = self._last.known.find_since(arrival.at, site, question)
+        if answer is not None:
+            return answer
 
-        second = repeats.now()
-        facts, version = self.read(site, look)
+        def look(reading: Reading) -> tuple[Facts, Version, Repeats]:
+            history = reading.history
+            # another connection may have the same version at another time
+            known = history.connection.info.setdefault(_REPEATS, Repeats())
+            return history.facts, history.version, known
+
+        asked_at, second = time.monotonic_ns(), repeats.now()
+        facts, version, known = self.read(site, look)
         if version is None:
             return make(facts)
+        self._last.known = known
         moment = Moment(site, version, second)
-        known: Repeats = self._repeats.__dict__.setdefault("known", Repeats())
-        answer = known.find(moment, question)
+        answer = known.find(moment, asked_at, question)
         if answer is None:
             answer = make(facts)
             known.keep(moment, question, answer)
