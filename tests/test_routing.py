@@ -25,7 +25,12 @@ def resource() -> Any:
     def refuse(request: Request, error: SelfServeError) -> bytes:
         return b""
 
-    return routing.resource(ROUTES, endpoint, refuse, lambda: "/self-serve", lambda request: None)
+    def again(request: Request) -> None:
+        return None
+
+    return routing.resource(
+        ROUTES, endpoint, again, refuse, lambda: "/self-serve", lambda request: None
+    )
 
 
 def by_klein(resource: Any, segments: tuple[str, ...]) -> Any:

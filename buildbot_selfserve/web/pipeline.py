@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from functools import cached_property
 from typing import Any
 
@@ -17,16 +18,20 @@ from buildbot_selfserve.auth import session_cookies
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.metrics import OTHER
+from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views.error_responses import failure
+from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web import routing
 from buildbot_selfserve.web import security_headers
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.job_requests import JobRequests
+from buildbot_selfserve.web.reads import Answer
 from buildbot_selfserve.web.reads import Reads
 from buildbot_selfserve.web.reads import new_read_request
 from buildbot_selfserve.web.responses import respond
@@ -50,7 +55,9 @@ class Pipeline:
     @cached_property
     def resource(self) -> KleinResource:
         """Return the resource to mount."""
-        return routing.resource(ROUTES, self.handle, self._unmatched, self._root, self._begin)
+        return routing.resource(
+            ROUTES, self.handle, self.answer_again, self._unmatched, self._root, self._begin
+        )
 
     def nothing(self) -> IResource:
         """Return the resource for unknown paths next to ours."""
@@ -61,11 +68,44 @@ class Pipeline:
 
         :param texts: what stands in its path, by noun
         """
+        return await self._counted(route, request, self._answer(route, request, texts))
+
+    def answer_again(self, request: Request) -> defer.Deferred[bytes] | None:
+        """Answer a GET as one in the same words before, in a few steps; ``None`` if none was.
+
+        What all other requests go through costs more than to ask a reader, which may have the
+        answer still. Where it has no short one, that is handled as for any other request.
+        """
+        question = self._reads.short(request)
+        if question is None:
+            return None
+        begun, route = time.monotonic(), question.route
+
+        def answered(found: Answer) -> bytes | defer.Deferred[bytes]:
+            if isinstance(found, Delivery):
+                return follow(defer.succeed(found))
+            body = respond(request, Response(*found))
+            seconds = time.monotonic() - begun
+            self.backend.metrics.answered("GET", route.shown_path, str(request.code), seconds)
+            return body
+
+        def follow(asked: defer.Deferred[Any]) -> defer.Deferred[bytes]:
+            work = self._reads.follow(request, question, asked)
+            return defer.Deferred.fromCoroutine(self._counted(route, request, work))
+
+        try:
+            asked: defer.Deferred[Any] = question.ask_once()
+        except Unavailable:
+            return None  # which is told like any other failure
+        return asked.addCallbacks(answered, lambda failure: follow(defer.fail(failure)))
+
+    async def _counted(self, route: Route, request: Request, work: Awaitable[bytes]) -> bytes:
+        """Return the body that *work* makes, or that tells why it failed; count the answer."""
         method = request.method.decode("ascii", "replace")
         begun = time.monotonic()
         status = "gone"
         try:
-            body = await self._answer(route, request, texts)
+            body = await self._unfailing(route, request, work)
             status = str(request.code)
         finally:
             waited = route.live is not None or (route.wait_for and b"wait" in (request.args or ()))
@@ -74,12 +114,16 @@ class Pipeline:
         return body
 
     async def _answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
+        if route.live is not None:
+            return await self._reads.live(route, request, texts)
+        if route.method == "GET":
+            return await self._reads.answer(route, request, texts)
+        return await self._job_requests.answer(route, request, texts)
+
+    async def _unfailing(self, route: Route, request: Request, work: Awaitable[bytes]) -> bytes:
+        """Return the body that *work* makes, or that tells why it failed."""
         try:
-            if route.live is not None:
-                return await self._reads.live(route, request, texts)
-            if route.method == "GET":
-                return await self._reads.answer(route, request, texts)
-            return await self._job_requests.answer(route, request, texts)
+            return await work
         except SelfServeError as error:
             return self._refuse(request, error)
         except defer.CancelledError:

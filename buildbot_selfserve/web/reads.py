@@ -63,21 +63,31 @@ LONGEST_REMEMBERED = 600
 
 #: The URL of a request, and those of its headers.
 _Words = tuple[bytes | None, ...]
+#: What a reader answers: a response as a plain tuple, or one with a long body.
+Answer = tuple[Any, ...] | Delivery
 
 
-@dataclass(frozen=True)
-class _Question:
-    """What is asked of a reader, in the lane for large answers where it is known to be *large*."""
+@dataclass
+class Question:
+    """What is asked of a reader, in the lane for large answers where it is known to be *large*.
+
+    :ivar was_short: whether the last answer came whole, and did not depend on what builds a branch
+    """
 
     backend: Backend
     route: Route
     texts: dict[str, str]
     read_request: ReadRequest
     large: bool
+    was_short: bool = False
 
     @cached_property
     def _packed(self) -> bytes:
         return self.read_request.packed()
+
+    def ask_once(self) -> defer.Deferred[Answer]:
+        """Return what a reader answers at once in the lane for small answers."""
+        return self._ask_small(True, self.backend.site)
 
     async def ask(self, in_pieces: bool = True) -> Response | Delivery:
         """Return the answer of a reader, which may know what builds the branch already."""
@@ -91,14 +101,29 @@ class _Question:
         site = await self.backend.site_for(self.route, self.texts, self.read_request.form)
         return await self._ask(in_pieces, site)
 
-    async def _ask(self, in_pieces: bool, site: Site) -> Response | Delivery:
-        readers, answer, asked = self.backend.readers, read_handler.answer_packed, self.read_request
+    async def follow(self, asked: defer.Deferred[Answer]) -> Response | Delivery:
+        """Return the answer to what was *asked* once, or that of the lane for large ones."""
+        self.was_short = False
+        return await self._ask(True, self.backend.site, asked)
+
+    async def _ask(
+        self, in_pieces: bool, site: Site, asked: defer.Deferred[Answer] | None = None
+    ) -> Response | Delivery:
         if not self.large:
             with suppress(LargeAnswer):
-                found = await readers.ask(answer, site, self._packed, in_pieces, asked.repeats)
+                found = await (asked or self._ask_small(in_pieces, site))
+                whole = not isinstance(found, Delivery)
+                self.was_short = whole and site is self.backend.site
                 return _unpacked(found)
-        packed = asked._replace(is_large=True).packed()
-        return _unpacked(await readers.ask(answer, site, packed, in_pieces, False, large=True))
+        packed = self.read_request._replace(is_large=True).packed()
+        answer = read_handler.answer_packed
+        return _unpacked(
+            await self.backend.readers.ask(answer, site, packed, in_pieces, False, large=True)
+        )
+
+    def _ask_small(self, in_pieces: bool, site: Site) -> defer.Deferred[Answer]:
+        answer, repeats = read_handler.answer_packed, self.read_request.repeats
+        return self.backend.readers.ask(answer, site, self._packed, in_pieces, repeats)
 
 
 class _Remembered:
@@ -106,13 +131,13 @@ class _Remembered:
 
     def __init__(self) -> None:
         self._site: Site | None = None
-        self._questions: dict[_Words, _Question] = {}
+        self._questions: dict[_Words, Question] = {}
 
-    def get(self, site: Site, words: _Words | None) -> _Question | None:
+    def get(self, site: Site, words: _Words | None) -> Question | None:
         """Return what they asked, if it is known."""
         return self._questions.get(words) if words is not None and site is self._site else None
 
-    def keep(self, site: Site, words: _Words | None, question: _Question) -> None:
+    def keep(self, site: Site, words: _Words | None, question: Question) -> None:
         """Remember what they ask, and forget the oldest of very many."""
         if words is None:
             return
@@ -174,7 +199,7 @@ class Reads:
             master_state=await self.backend.master_state_for(route, form),
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
-        question = _Question(self.backend, route, texts, read_request, large)
+        question = Question(self.backend, route, texts, read_request, large)
         if shared is None:
             if read_request.repeats and not tells:
                 self._remembered.keep(self.backend.site, words, question)
@@ -185,6 +210,17 @@ class Reads:
             lambda: defer.Deferred.fromCoroutine(question.ask(in_pieces=False)),
         )
         return await send(request, await asked, self._clock)
+
+    def short(self, request: Request) -> Question | None:
+        """Return what a GET in the same words has asked before, if its answer was short."""
+        known = self._remembered.get(self.backend.site, self._words(request))
+        return known if known is not None and known.was_short else None
+
+    async def follow(
+        self, request: Request, question: Question, asked: defer.Deferred[Answer]
+    ) -> bytes:
+        """Answer a GET with what a reader has answered, or failed with, when it was *asked*."""
+        return await self._send(request, await question.follow(asked))
 
     def _send(self, request: Request, answer: Response | Delivery) -> Awaitable[bytes]:
         """Send an *answer*, which may be the first part of a text."""
@@ -354,7 +390,7 @@ def new_read_request(
     return ReadRequest(route, form, path=path, query=kept, visitor=visitor, **more)
 
 
-def _unpacked(found: tuple[Any, ...] | Delivery) -> Response | Delivery:
+def _unpacked(found: Answer) -> Response | Delivery:
     """Return the answer of which a reader has made plain data."""
     return found if isinstance(found, Delivery) else Response(*found)
 

@@ -36,6 +36,8 @@ from buildbot_selfserve.web import security_headers
 
 #: Answers a request that matched a route, with the texts in its path by noun.
 Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]]
+#: Answers a request like one before, if there was one.
+Again = Callable[[Request], "Deferred[bytes] | None"]
 #: Answers a request that can go no further.
 Refuse = Callable[[Request, SelfServeError], bytes]
 
@@ -52,16 +54,18 @@ _BRANCH = "/<branch>"
 def resource(
     routes: Iterable[Route],
     endpoint: Endpoint,
+    again: Again,
     refuse: Refuse,
     root: Callable[[], str],
     begin: Callable[[Request], None],
 ) -> KleinResource:
     """Return the resource that hands each request to *endpoint*, or to *refuse*.
 
+    :param again: is asked first about a GET
     :param root: returns our URL path as clients see it
     :param begin: called first with every request
     """
-    return _Resource(tuple(routes), endpoint, refuse, root, begin)
+    return _Resource(tuple(routes), endpoint, again, refuse, root, begin)
 
 
 class NotFoundResource(Resource):
@@ -159,6 +163,7 @@ class _Resource(KleinResource):
         self,
         routes: tuple[Route, ...],
         endpoint: Endpoint,
+        again: Again,
         refuse: Refuse,
         root: Callable[[], str],
         begin: Callable[[Request], None],
@@ -166,6 +171,7 @@ class _Resource(KleinResource):
         super().__init__(_compiled(routes).__get__(self, type(self)))
         self._routes = {route.name: route for route in routes}
         self.endpoint = endpoint
+        self._again = again
         self.refuse = refuse
         self._root = root
         self._begin = begin
@@ -174,6 +180,9 @@ class _Resource(KleinResource):
 
     def render(self, request: Any) -> Any:
         self._begin(request)
+        again = self._again(request) if request.method == b"GET" else None
+        if again is not None:
+            return _render(request, again)
         try:
             segments = _segments(request)
             request.method = request.method.upper()
@@ -190,7 +199,8 @@ class _Resource(KleinResource):
             found = (self._remembered if is_short else self._found)(tuple(segments))
             if found is not None:
                 route, texts = found
-                return _render(request, self.endpoint(route, request, dict(texts)))
+                work = self.endpoint(route, request, dict(texts))
+                return _render(request, Deferred.fromCoroutine(work))
         # Klein fails on names that no host can have, and no route depends on one
         request.getRequestHostname = _any_host
         # Twisted has decoded each segment; encoded again, no character in it is structure
@@ -223,9 +233,8 @@ class _Resource(KleinResource):
         return b""
 
 
-def _render(request: Request, work: Coroutine[Any, Any, bytes]) -> int:
-    """Answer *request* with what *work* returns, which is cancelled when the client hangs up."""
-    answer = Deferred.fromCoroutine(work)
+def _render(request: Request, answer: Deferred[bytes]) -> int:
+    """Send *answer*, which is cancelled when the client hangs up."""
     is_gone = False
 
     def gone(_: Failure) -> None:

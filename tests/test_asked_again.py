@@ -1,0 +1,159 @@
+"""GETs in the words of an earlier one, which take fewer steps and are answered the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from buildbot.plugins import util
+from twisted.internet import defer
+
+from buildbot_selfserve import plugin
+from buildbot_selfserve.errors import LargeAnswer
+from buildbot_selfserve.errors import OutdatedSetup
+from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.web.reads import Question
+from buildbot_selfserve.web.reads import Reads
+from tests.harness import REVISION
+from tests.harness import config
+from tests.test_metrics import samples
+
+EVERY_DATABASE = True
+
+AT = f"/self-serve/main/rev/{REVISION}"
+
+
+def told(answer: Any) -> Any:
+    """Return all that a client sees of an answer, but when it was."""
+    headers = dict(answer.headers.getAllRawHeaders())
+    del headers[b"Date"]
+    return answer.status, headers, answer.body
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the requests that were handled in all steps."""
+    requests: list[Any] = []
+    answer = Reads.answer
+
+    async def counted(reads: Reads, route: Any, request: Any, texts: Any) -> bytes:
+        requests.append(request)
+        return await answer(reads, route, request, texts)
+
+    monkeypatch.setattr(Reads, "answer", counted)
+    return requests
+
+
+def question() -> Question:
+    """Return the only question that the pipeline remembers."""
+    service: Any = plugin.application._service
+    (found,) = service._pipeline._reads._remembered._questions.values()
+    assert isinstance(found, Question)
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_answered_the_same_and_counted(master: Any, ordinary: list[Any]) -> None:
+    await master.finished_build()
+    first = await master.get(AT)
+    again = [await master.get(AT) for _ in range(3)]
+    assert len(ordinary) == 1
+    assert first.status == 200
+    assert {repr(told(one)) for one in again} == {repr(told(first))}
+    unchanged = [
+        await master.get(AT, headers={"If-None-Match": first.header("ETag")}) for _ in range(3)
+    ]
+    assert [one.status for one in unchanged] == [304, 304, 304]
+    assert len(ordinary) == 2
+    found = await samples(master)
+    route = "/{branch}/rev/{revision}"
+    assert found["selfserve_requests_total", ("GET", route, "200")] == 4
+    assert found["selfserve_requests_total", ("GET", route, "304")] == 3
+    assert found["selfserve_request_seconds_count", ("GET", route)] == 7
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_happened_since_is_in_it(master: Any, ordinary: list[Any]) -> None:
+    await master.finished_build()
+    for builds in (1, 2, 3):
+        assert len((await master.get(AT)).json) == builds
+        await master.finished_build()
+    assert len(ordinary) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (LargeAnswer(), 200),
+        (OutdatedSetup(), 500),
+        (Unavailable("The database does not answer"), 503),
+        (ValueError("a bug"), 500),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+@pytest_twisted.ensureDeferred
+async def test_what_a_reader_cannot_answer_at_once_is_handled_as_before(
+    master: Any, ordinary: list[Any], monkeypatch: pytest.MonkeyPatch, failure: Any, status: int
+) -> None:
+    await master.finished_build()
+    first = await master.get(AT)
+    with monkeypatch.context() as patch:
+        patch.setattr(question(), "ask_once", lambda: defer.fail(failure))
+        answer = await master.get(AT)
+    assert answer.status == status
+    assert "Traceback" not in answer.text
+    if status == 200:
+        assert told(answer) == told(first)
+    assert not question().was_short
+    assert told(await master.get(AT)) == told(first)
+    assert len(ordinary) == 2
+    if isinstance(failure, ValueError):
+        master.errors.clear()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_readers_it_is_refused_as_before(
+    master: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await master.finished_build()
+    first = await master.get(AT)
+    service: Any = plugin.application._service
+    with monkeypatch.context() as patch:
+        patch.setattr(service.databases, "_readers", None)
+        assert (await master.get(AT)).status == 503
+    assert told(await master.get(AT)) == told(first)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_become_long_comes_in_pieces(master: Any, ordinary: list[Any]) -> None:
+    path = "/self-serve/openapi.json"
+    first = await master.raw(path, {})
+    assert len(first.body) > PIECE
+    assert not question().was_short
+    question().was_short = True
+    assert told(await master.raw(path, {})) == told(first)
+    assert len(ordinary) == 1
+    assert not question().was_short
+
+
+def guarded() -> Any:
+    made = config()
+    made["www"]["authz"] = util.Authz(
+        allowRules=[util.AnyEndpointMatcher(role="admins")], roleMatchers=[]
+    )
+    return made
+
+
+@pytest_twisted.ensureDeferred
+async def test_rules_that_come_with_a_reconfig_hold(master: Any, ordinary: list[Any]) -> None:
+    await master.finished_build()
+    for _ in range(2):
+        assert (await master.get(AT)).status == 200
+    await master.reconfig(guarded)
+    assert (await master.get(AT)).status == 401
+    await master.reconfig(config)
+    for _ in range(2):
+        assert (await master.get(AT)).status == 200
+    assert len(ordinary) == 3
