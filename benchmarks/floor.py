@@ -149,17 +149,17 @@ def measure(measured: master.Master, cases: Cases, options: Options = Options())
     paths = {question: ours.PATHS[question](cases.cases[0]) for question in QUESTIONS}
     bodies = {question: connection.get(path) for question, path in paths.items()}
     one = {}
-    with _bare("twisted", bodies) as twisted, _bare("klein", bodies) as klein:
-        bare = {
+    with bare("twisted", bodies) as twisted, bare("klein", bodies) as klein:
+        kinds = {
             name: (wire.Connection(port), {name: pid})
             for name, (pid, port) in (("twisted", twisted), ("klein", klein))
         }
         for question, path in paths.items():
-            asked = [_Asked(its, f"/{question}", pids) for its, pids in bare.values()]
+            asked = [_Asked(its, f"/{question}", pids) for its, pids in kinds.values()]
             cost = _cost([*asked, _Asked(connection, path, own)], options)
             one[question] = {"bytes": len(bodies[question]), **cost}
         many = _many(measured.port, twisted[1], paths["revision"], options)
-        for its, _ in bare.values():
+        for its, _ in kinds.values():
             its.close()
     connection.close()
     return {"one": one, "many": many}
@@ -190,7 +190,7 @@ class _Asked:
 
 
 @contextlib.contextmanager
-def _bare(kind: str, bodies: Mapping[str, bytes]) -> Iterator[tuple[int, int]]:
+def bare(kind: str, bodies: Mapping[str, bytes]) -> Iterator[tuple[int, int]]:
     """Run a bare server that answers with these *bodies*, by name; yield its pid and its port."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         process = subprocess.Popen(

@@ -1,16 +1,18 @@
-"""Measures reads: self-serve over HTTP, beside SQL alone and beside Buildbot's own REST API.
+"""Measures reads: self-serve over HTTP, beside SQL alone, bare HTTP and Buildbot's own REST API.
 
-One client, one master, and each question asked of all three in turn, in several rounds. What counts
-is the median of the quietest round, for each of them, because other work on a machine only adds.
-They must name the same builds and requests, or the run fails.
+One client, one master, and each question asked of all of them in turn, in several rounds. What
+counts is the median of the quietest round, for each of them, because other work on a machine only
+adds. They must name the same builds and requests, or the run fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from benchmarks import floor
 from benchmarks import ours
 from benchmarks import raw
 from benchmarks import stock
@@ -43,6 +46,7 @@ class Cell:
     """What one question of one case took, in milliseconds.
 
     :param rows: builds and requests in the answer
+    :param bare: the same bytes from bare twisted.web
     :param stock_requests: HTTP requests that the client of the REST API sends for one answer
     :param stock_queries: statements that the master's database executes for it
     """
@@ -54,6 +58,7 @@ class Cell:
     stock_asked: int
     stock_requests: int
     stock_queries: int
+    bare: float
 
 
 class Sample:
@@ -115,10 +120,11 @@ def measure(
     found: dict[str, dict[str, Any]] = {}
     for case in cases:
         found[case.name] = {}
-        for name in ours.PATHS:
-            with progress.step(f"{case.name}: {name}"):
-                cell = _cell(clients, case, name, rounds, stock_seconds)
-                found[case.name][name] = asdict(cell)
+        with _bare(clients, case) as bare:
+            for name in ours.PATHS:
+                with progress.step(f"{case.name}: {name}"):
+                    cell = _cell(clients, bare, case, name, rounds, stock_seconds)
+                    found[case.name][name] = asdict(cell)
     clients.close()
     return found
 
@@ -143,11 +149,29 @@ class _Clients:
         self.stock.connection.close()
 
 
-def _cell(clients: _Clients, case: Case, name: str, rounds: int, stock_seconds: float) -> Cell:
+@contextlib.contextmanager
+def _bare(clients: _Clients, case: Case) -> Iterator[wire.Connection]:
+    """Yield a connection to bare twisted.web, which has our answers by the names of questions."""
+    bodies = {name: clients.ours.get(path(case), attempts=2) for name, path in ours.PATHS.items()}
+    with floor.bare("twisted", bodies) as (_, port):
+        connection = wire.Connection(port)
+        yield connection
+        connection.close()
+
+
+def _cell(
+    clients: _Clients,
+    bare: wire.Connection,
+    case: Case,
+    name: str,
+    rounds: int,
+    stock_seconds: float,
+) -> Cell:
     path = ours.PATHS[name](case)
     # twice, because a connection that was idle for long is closed
     by_ours = Sample(lambda: clients.ours.get(path, attempts=2))
     by_raw = Sample(raw.QUESTIONS[name](clients.raw, case))
+    by_bare = Sample(lambda: bare.get(f"/{name}", attempts=2))
     by_stock = Sample(
         lambda: stock.QUESTIONS[name](clients.stock, case),
         least=1,
@@ -156,6 +180,7 @@ def _cell(clients: _Clients, case: Case, name: str, rounds: int, stock_seconds: 
     requests, queries = clients.stock.requests, clients.queries()
     for number in range(rounds):
         by_raw.round()
+        by_bare.round()
         by_ours.round()
         if not number or by_stock.took < stock_seconds:
             by_stock.round()
@@ -169,6 +194,7 @@ def _cell(clients: _Clients, case: Case, name: str, rounds: int, stock_seconds: 
         by_stock.asked,
         (clients.stock.requests - requests) // by_stock.asked,
         (clients.queries() - queries) // by_stock.asked,
+        by_bare.quietest,
     )
 
 

@@ -64,7 +64,7 @@ class Run:
     def times(self, question: str, who: str) -> list[float]:
         """Return what *question* took in each case, in milliseconds.
 
-        :param who: ``ours``, ``stock`` or ``raw``
+        :param who: ``ours``, ``stock``, ``raw`` or ``bare``
         """
         return [float(cells[question][who]) for cells in self.reads.values()]
 
@@ -72,6 +72,11 @@ class Run:
         """Return how many times longer *slow* took than *quick*, in each case."""
         pairs = zip(self.times(question, slow), self.times(question, quick), strict=True)
         return [one / other for one, other in pairs]
+
+    def over_bare(self, question: str) -> list[float]:
+        """Return how many times longer we took than bare HTTP and SQL alone, in each case."""
+        cells = [cells[question] for cells in self.reads.values()]
+        return [float(one["ours"] / (one["raw"] + one["bare"])) for one in cells]
 
     def quietest(self, scene: str) -> Figures | None:
         """Return the figures of the quietest window of *scene*."""

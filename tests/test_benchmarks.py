@@ -279,7 +279,7 @@ def test_a_line_tells_each_bound_that_is_not_held() -> None:
 
 
 def test_what_falls_short_is_marked() -> None:
-    cell = {"rows": 1, "raw": 1.0, "ours": 2.0, "stock": 3000.0}
+    cell = {"rows": 1, "raw": 1.0, "bare": 0.5, "ours": 2.0, "stock": 3000.0}
     questions = (*wanted.RATIOS["postgresql"], "request", "pending", "builders")
     figures = {"late_p99": 1.0, "late_max": 9.0, "pool_p50": 1.0, "pool_p99": 13.0, "cores": 0.5}
     window = {**figures, "crowd": {"answers_s": 999.0}, "alone": {"p50": 9.9}}
@@ -307,7 +307,7 @@ def test_what_falls_short_is_marked() -> None:
     assert short == {
         "is_done: quicker than REST, worst case",
         "revision: over SQL alone, worst case",
-        "is_done: over SQL alone, worst case",
+        "is_done: over bare HTTP and SQL, worst case",
         "revision: growth from 100k builds, worst case",
         "is_done: growth from 100k builds, worst case",
         "50 revisions a second: stalls, worst (ms)",
