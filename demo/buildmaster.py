@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
 BUILDBOT = Path(sys.executable).with_name("buildbot")
 FIRST_PORT = 8010
 #: Seconds in which a master has started, or never will.
-PATIENCE = 60
+PATIENCE = 300
 
 
 class Buildmaster:

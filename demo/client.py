@@ -18,7 +18,7 @@ from typing import Any
 #: Who may do everything, and who may only look; their passwords are their names.
 DEVELOPER, GUEST = "demo", "guest"
 #: Seconds in which what the demo waits for happens, or never will.
-PATIENCE = 60
+PATIENCE = 300
 
 
 class Differs(Exception):

@@ -22,7 +22,7 @@ from typing import Any
 BUILDBOT = Path(sys.executable).with_name("buildbot")
 CHECKOUT = Path(__file__).parent.parent / "buildbot_selfserve"
 #: Seconds in which something happens, or never will.
-PATIENCE = 60
+PATIENCE = 300
 
 BEFORE = """
 from buildbot.plugins import schedulers, steps, util, worker

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from tests import PATIENCE
 from tests import documented
 from tests import reaper
 from tests.ports import free_port
@@ -27,8 +28,6 @@ ROOT = Path(__file__).parent.parent
 EXECUTABLE = Path(os.environ.get(VARIABLE) or ROOT / ".venv-crossbar" / "bin" / "crossbar")
 #: What to say when it is not there.
 MISSING = f"crossbar is not at {EXECUTABLE} (make test installs it)"
-#: Seconds in which it has started or ended, or never will.
-PATIENCE = 60
 
 
 def is_installed() -> bool:

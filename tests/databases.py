@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
+from tests import PATIENCE
+
 SQLITE = "sqlite:///state.sqlite"
-#: Seconds in which a server has started, or never will.
-PATIENCE = 60
 
 #: What makes each of the tables of a master cheap, in databases that nobody wants back.
 _UNSAFE = (

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 #: Languages of blocks that a reader would run.
 RUNNABLE = {"console", "sh", "bash", "shell", "python", "py"}
@@ -35,8 +37,6 @@ ASKS_STATUS = "echo $?"
 SHOWN_URL = "http://localhost:8010"
 #: Seconds between two commands: a reader is no faster, and what was asked for has begun.
 PAUSE = 1.5
-#: Seconds that a command may take.
-PATIENCE = 90
 
 _BLOCK = re.compile(
     r"(?:^<!-- *(?P<mark>(?:example:|not run:|run by )[^>]*?) *-->\n+)?"

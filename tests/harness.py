@@ -44,6 +44,7 @@ from zope.interface import implementer
 from buildbot_selfserve import plugin
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.readers import processes
+from tests import PATIENCE
 from tests import databases
 from tests import validating
 from tests import zygote
@@ -52,8 +53,6 @@ from tests.ports import free_port
 
 USER, PASSWORD = "ada", "analytical"
 REVISION = "1234567890abcdef1234567890abcdef12345678"
-#: Seconds after which something that a test waits for counts as never happening.
-PATIENCE = 90.0
 #: Seconds between two looks at what is waited for, where no event tells to look again. A look takes
 #: some milliseconds of a processor, which others need, too.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.2

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
+from tests import PATIENCE
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.process_master import REVISION
@@ -28,8 +29,6 @@ from tests.process_master import REVISION
 EVE = "eve"
 #: The name and the secret of a token that is good for nothing but reading.
 READER, TOKEN = "reader", "a-token-that-may-read-hunter2"
-#: Seconds for which an answer is waited for.
-PATIENCE = 30.0
 
 #: What there is in the master that is attacked.
 EXISTING = {

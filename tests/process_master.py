@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests import PATIENCE
 from tests import reaper
 from tests import zygote
 from tests.databases import SQLITE
 from tests.harness import PASSWORD
-from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.ports import free_port
 from tests.zygote import BUILDBOT
@@ -134,14 +134,14 @@ class ProcessMaster:
 
     def start_daemon(self) -> int:
         """Start it as ``buildbot start`` does, in the background; return its pid."""
-        self.command("start")
+        self.command("start", f"--start_timeout={PATIENCE}")
         self.until(lambda: self.get("/branches") == {}, "the daemon answers")
         return int((self.folder / "twistd.pid").read_text())
 
-    def command(self, name: str) -> None:
+    def command(self, name: str, *options: str) -> None:
         """Run a ``buildbot`` command on the master."""
         done = subprocess.run(
-            [BUILDBOT, name, str(self.folder)],
+            [BUILDBOT, name, *options, str(self.folder)],
             cwd=ROOT,
             env=reaper.environment(PYTHONPATH=str(ROOT)),
             capture_output=True,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 
-from tests.harness import PATIENCE
+from tests import PATIENCE
 
 
 class SlowServer:

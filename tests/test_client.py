@@ -24,8 +24,8 @@ from buildbot_selfserve.client import operations
 from buildbot_selfserve.client import rows
 from buildbot_selfserve.client.deferred import TwistedClient
 from buildbot_selfserve.client.operations import Core
+from tests import PATIENCE
 from tests.harness import PASSWORD
-from tests.harness import PATIENCE
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config

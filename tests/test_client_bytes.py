@@ -11,6 +11,7 @@ import pytest
 
 from buildbot_selfserve.client import Credentials
 from buildbot_selfserve.client.errors import Misconfigured
+from tests import PATIENCE
 from tests import zygote
 from tests.ports import free_port
 from tests.zygote import SELFSERVE
@@ -29,7 +30,7 @@ def run(
         [SELFSERVE, "--patience", "0", *arguments],
         env={**given, **(environ or {})},
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -23,9 +23,9 @@ import pytest
 from rich.cells import cell_len
 
 from buildbot_selfserve.client.command import selfserve
+from tests import PATIENCE
 from tests import zygote
 from tests.harness import PASSWORD
-from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.ports import free_port
 from tests.process_master import REVISION
@@ -99,7 +99,7 @@ class Shell:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert PASSWORD not in done.stdout + done.stderr
@@ -844,7 +844,7 @@ def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
         assert process.poll() is None
         master.start()
         assert shell("cancel", "main", "--revision", revision("d")).status == DONE
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == FAILED
         assert "0 waiting, 0 running" in out
     finally:

@@ -20,9 +20,9 @@ import pytest
 from rich.cells import cell_len
 
 from buildbot_selfserve.client.command import selfserve
+from tests import PATIENCE
 from tests import zygote
 from tests.harness import PASSWORD
-from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.process_master import ProcessMaster
 from tests.test_command import DONE
@@ -427,7 +427,7 @@ def login(shell: Shell, *arguments: str, data: bytes = b"", **environment: str |
         env={name: value for name, value in merged.items() if value is not None},
         input=data,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     out, err = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in err, err

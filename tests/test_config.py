@@ -29,6 +29,7 @@ from buildbot_selfserve.config import configured
 from buildbot_selfserve.model import NO_LIMITS
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Limits
+from tests import PATIENCE
 from tests import harness
 from tests import process_master
 from tests import reaper
@@ -504,7 +505,7 @@ def checkconfig(directory: Path, master_cfg: str) -> subprocess.CompletedProcess
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -599,7 +600,7 @@ def test_a_master_does_not_start_with_another_value_and_says_so(tmp_path: Path) 
         env=reaper.environment(PYTHONPATH=str(process_master.ROOT)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     log = done.stdout + done.stderr + master.log

@@ -14,6 +14,7 @@ from buildbot.secrets.providers.base import SecretProviderBase
 from buildbot.util.service import BuildbotService
 from twisted.internet import defer
 
+from tests import PATIENCE
 from tests.harness import Config
 from tests.harness import config
 from tests.test_opening import has_jobs
@@ -309,7 +310,7 @@ async def test_the_journal_waits_for_no_secret_but_its_own(
         made["www"]["plugins"]["selfserve"] = util.SelfServe(
             db_url=util.Secret("journal"),
             readers=0,
-            timeout=20,
+            timeout=PATIENCE,
             tokens=[util.SelfServeToken("ci", util.Secret("ci"))],
         )
         return made

@@ -15,6 +15,7 @@ from demo.buildmaster import Buildmaster
 from demo.client import Client
 from demo.repository import Repository
 from demo.walk import walk
+from tests import PATIENCE
 from tests import examples
 from tests.examples import Example
 from tests.ports import free_port
@@ -124,7 +125,7 @@ def test_buildbot_takes_the_lines_for_a_master_cfg(example: Example, tmp_path: P
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=examples.PATIENCE,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{example.place}\n{done.stdout}{done.stderr}"
 

@@ -24,6 +24,7 @@ from buildbot_selfserve.journal.targets import Targets
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
+from tests import PATIENCE
 from tests.conftest import EVERY
 
 JOB = Job(0, "rebuild_build", "ada", "basic", "127.0.0.1", 1000, "main", {"bid": 7, "count": 2})
@@ -71,7 +72,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
         for _ in range(4)
     ]
     for process in starting:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors.decode()
     tables = sa.inspect(sa.create_engine(url)).get_table_names()
     assert sorted(tables) == [

@@ -19,6 +19,7 @@ from buildbot.plugins import secrets
 from buildbot.plugins import util
 
 from buildbot_selfserve.config import SelfServe
+from tests import PATIENCE
 
 COMMAND = Path(sys.executable).with_name("selfserve-token")
 SECRET = re.compile(r"selfserve_[A-Za-z0-9_-]{43}")
@@ -29,7 +30,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         [COMMAND, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         stdin=subprocess.DEVNULL,
     )
@@ -85,7 +86,7 @@ def test_the_line_that_tries_a_token_sends_it(tmp_path: Path, folder: str) -> No
     with one_request() as (url, sent):
         printed = run("ci", "--secrets-dir", str(tmp_path / folder), "--url", url).stdout
         line = printed[printed.index("    sed ") :]
-        subprocess.run(["bash", "-euc", line], check=True, timeout=60, capture_output=True)
+        subprocess.run(["bash", "-euc", line], check=True, timeout=PATIENCE, capture_output=True)
     secret = (tmp_path / folder / "selfserve-ci").read_text().strip()
     assert sent == [("/self-serve/main/permissions", f"Bearer {secret}", "application/json")]
 

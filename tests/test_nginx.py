@@ -17,6 +17,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import threads
 
+from tests import PATIENCE
 from tests import documented
 from tests.harness import PASSWORD
 from tests.harness import USER
@@ -80,7 +81,7 @@ def send(url: str, method: str = "GET", data: bytes | None = None) -> tuple[int,
     request = urllib.request.Request(url, data, method=method)
     request.add_header("Accept", "application/json")
     try:
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode(), ""
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers.get("Location", "")

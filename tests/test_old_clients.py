@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import PATIENCE
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.process_master import REVISION
@@ -55,7 +56,7 @@ class Client:
         """Let it do something; return what it has understood."""
         root = f"http://127.0.0.1:{self.master.port}/self-serve"
         line = [*self.command, root, USER, PASSWORD, act, *map(str, arguments)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         assert told["status"] == 202, told

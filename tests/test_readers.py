@@ -35,6 +35,7 @@ from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
+from tests import PATIENCE
 from tests.in_readers import LONG
 from tests.in_readers import TIGHT
 from tests.in_readers import Configured
@@ -63,8 +64,6 @@ from tests.process_master import ProcessMaster
 BRIEF = 3.0
 #: Seconds in which there is to be room for an answer, or it is given up.
 TIGHT_SECONDS = 6.0
-#: Of what is to be answered: several processes start at once.
-PATIENCE = 60.0
 
 
 def one_reader(kind: str, seconds: float, opening: Callable[[str], Any] = open_state) -> Any:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 60.0
+from tests import PATIENCE
+
 #: Starts a daemon that nobody ends, and waits.
 SCRIPT = """
 import subprocess, sys, time

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import PATIENCE
 from tests.process_master import REVISION
 from tests.process_master import SLOW_INSERTS
 from tests.process_master import ProcessMaster
@@ -22,8 +23,6 @@ EVERY_DATABASE = "heavy"
 
 COUNT = 40
 KEY = "sent again until it is answered"
-#: Seconds in which so many builds are built, also on a busy machine.
-PATIENCE = 60.0
 
 #: Builds of no steps take little time.
 MORE = """
@@ -118,7 +117,7 @@ def test_a_master_that_stops_keeps_nobody_waiting(process_master: ProcessMaster)
     process_master.until(lambda: rows(process_master), "it is known")
     held = f"/main/rev/{REVISION}/is_done?wait=600"
     url = f"http://127.0.0.1:{process_master.port}/self-serve/main/events"
-    with ThreadPoolExecutor() as pool, urllib.request.urlopen(url, timeout=20) as stream:
+    with ThreadPoolExecutor() as pool, urllib.request.urlopen(url, timeout=PATIENCE) as stream:
         answer = pool.submit(process_master.send, "GET", f"/self-serve{held}")
         time.sleep(2)
         assert not answer.done()

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests import PATIENCE
 from tests import databases
 from tests import two_masters
 from tests.harness import USER
@@ -396,7 +397,7 @@ def test_what_the_other_builds_is_told(
     asked: ProcessMaster, back: ProcessMaster, built: Any
 ) -> None:
     url = f"http://127.0.0.1:{asked.port}/self-serve/main/events"
-    with urllib.request.urlopen(url, timeout=20) as stream:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as stream:
         assert stream.readline().startswith(b"retry: ")
         request_id = back.force("fast")
         told: list[Any] = []
@@ -411,7 +412,7 @@ def test_what_the_other_builds_is_told(
 
 def measured(master: ProcessMaster, name: str) -> float:
     url = f"http://127.0.0.1:{master.port}/self-serve/metrics"
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         (value,) = re.findall(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
     return float(value)
 
@@ -530,7 +531,7 @@ def test_a_budget_is_spent_at_both(
         headers = {"Accept": "application/json"}
         request = urllib.request.Request(url, data=body, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

@@ -169,7 +169,7 @@ async def test_it_outlives_the_timeout_of_reads(master: Any) -> None:
     async def answers() -> bool:
         return (await master.get(is_done(0))).status == 200  # a reader takes a while to start
 
-    await master.until(answers, "a reader answers", patience=60)
+    await master.until(answers, "a reader answers")
     response = await master.get(is_done(8))
     assert (response.status, response.json["job_complete"]) == (200, False)
 

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from typing import Any
 
-from tests.harness import PATIENCE
+from tests import PATIENCE
 
 #: The request does not reach the master; the connection is closed.
 LOST = "lost"

@@ -18,8 +18,8 @@ from playwright.sync_api import sync_playwright
 from demo.chromium import CHROMIUM
 from demo.chromium import WITHOUT_A_WINDOW
 from demo.chromium import find
+from tests import PATIENCE
 from tests.harness import PASSWORD
-from tests.harness import PATIENCE
 from tests.harness import USER
 from tests.process_master import REVISION
 from tests.process_master import ProcessMaster

@@ -14,8 +14,8 @@ from playwright.sync_api import Locator
 from playwright.sync_api import Page
 from playwright.sync_api import expect
 
+from tests import PATIENCE
 from tests.browser.conftest import Furnished
-from tests.harness import PATIENCE
 from tests.process_master import ProcessMaster
 
 Open = Callable[..., Page]
