@@ -32,6 +32,7 @@ from buildbot_selfserve.control.reconcile import reconcile
 from buildbot_selfserve.databases import Databases
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.gc_freeze import GcFreeze
+from buildbot_selfserve.history import sourcestamps
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.jobs.pruner import Pruner
 from buildbot_selfserve.live import Live
@@ -40,7 +41,6 @@ from buildbot_selfserve.model import Hold
 from buildbot_selfserve.secrets import Secrets
 from buildbot_selfserve.views.read_handler import ask_history
 from buildbot_selfserve.views.read_handler import holds_now
-from buildbot_selfserve.views.read_handler import sourcestamps_of
 from buildbot_selfserve.web.backend import KEY
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.mounting import Mount
@@ -223,7 +223,9 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
     # -- what live answers need
 
     def _sourcestamps_of(self, request_ids: Sequence[int]) -> Awaitable[Any]:
-        return self.databases.readers.ask(sourcestamps_of, self.backend.site, request_ids)
+        return self.databases.readers.ask(
+            ask_history, self.backend.site, sourcestamps.of_requests, (request_ids,)
+        )
 
     def _watch(self) -> None:
         """Let the metrics see what there is now."""

@@ -11,8 +11,11 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import db_engine
-from buildbot_selfserve.history.health import health
+from buildbot_selfserve.history.health import health_of_revision
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.pushes import find_last_green
+from buildbot_selfserve.history.pushes import pushes_of_branch
+from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuilderHealth
 from buildbot_selfserve.model import Health
@@ -69,7 +72,7 @@ class Pushed:
         with self.asked() as history:
             text = written(name)
             assert text is not None
-            (found,) = history.revisions(branch, text)
+            (found,) = candidates(history, (branch,), text)
             return found
 
     def health(
@@ -83,7 +86,7 @@ class Pushed:
         its_base = None if base is None else self.revision(base, branch)
         revision = self.revision(name, branch)
         with self.asked() as history:
-            found = health(history.connection, history.facts, revision, its_base, reacting)
+            found = health_of_revision(history, revision, its_base, reacting)
             assert found is not None
             return found
 
@@ -107,7 +110,7 @@ class Pushed:
         """Return the newest pushes."""
         than = None if before is None else self.revision(before, branch)
         with self.asked() as history:
-            return history.pushes(branch, limit, than, author).pushes
+            return pushes_of_branch(history, branch, limit, than, author).pushes
 
     def line(self, branch: Branch = MAIN) -> str:
         """Return the names of the pushes, the newest first."""
@@ -122,7 +125,7 @@ class Pushed:
         if exact or patterns:
             chosen = Selection(frozenset((*exact, *patterns)), frozenset(exact))
         with self.asked() as history:
-            found = history.last_green(branch, chosen, most)
+            found = find_last_green(history, branch, chosen, most)
             if isinstance(found, int):
                 return None
             return self.name(found.revision.revision), found.distance

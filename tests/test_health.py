@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from buildbot_selfserve.history import revisions
 from buildbot_selfserve.model import Branch
 from tests.push_history import sha
 from tests.pushed import MAIN
@@ -95,7 +96,7 @@ def test_the_latest_result_counts(
     # the verdict of is_done is the same, by other ways
     revision = pushed.revision("b")
     with pushed.asked() as asked:
-        done = asked.done(revision, 0)
+        done = revisions.done(asked, revision, 0)
     assert done is not None
     assert done.verdict == verdict
     assert bool(done.flaky) == (change == "flaky")

@@ -19,10 +19,15 @@ from buildbot_selfserve.history import History
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history import sql
 from buildbot_selfserve.history import users
+from buildbot_selfserve.history.branches import listed_branches
+from buildbot_selfserve.history.days import day
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import cursor
 from buildbot_selfserve.history.index import sync
+from buildbot_selfserve.history.revisions import candidates
+from buildbot_selfserve.history.revisions import done
 from buildbot_selfserve.history.revisions import newest_changes
+from buildbot_selfserve.history.revisions import rows_at
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Revision
@@ -100,7 +105,7 @@ class Asked:
 
     def revision(self, branch: Branch, text: str) -> Revision:
         with self.reading.connect() as connection:
-            (found,) = self.history(connection).revisions(branch, text)
+            (found,) = candidates(self.history(connection), (branch,), text)
             return found
 
     def close(self) -> None:
@@ -159,19 +164,19 @@ def compare(asked: Asked, before: Plain | None = None) -> Plain:
             history = asked.history(connection)
             revisions = plain.revisions(branch)
             for text in (*TEXTS, *revisions, *(one[:9].upper() for one in revisions)):
-                meant = history.revisions(branch, text)
+                meant = candidates(history, (branch,), text)
                 where = branch.name, text
                 assert [one.revision for one in meant] == plain.meant(branch, text), where
                 for found in meant:
                     for patched in (False, True) if text == found.revision else ():
-                        rows = [shown(row) for row in history.rows_at(found, patched).rows]
+                        rows = [shown(row) for row in rows_at(history, found, patched).rows]
                         expected = plain.at(branch, found.revision, patched)
                         assert rows == in_order(expected), (*where, patched)
             last = max([BEGIN, *(row["start"] for row in plain.rows(branch))])
             for begin_of_day in range(BEGIN, last + DAY, DAY):
                 date = datetime.datetime.fromtimestamp(begin_of_day, datetime.timezone.utc).date()
-                day = [shown(row) for row in history.day(branch, date).rows]
-                assert day == in_order(plain.day(branch, begin_of_day)), (branch.name, date)
+                on_day = [shown(row) for row in day(history, branch, date).rows]
+                assert on_day == in_order(plain.day(branch, begin_of_day)), (branch.name, date)
             compare_today(history, plain, branch)
             assert list(newest_changes(history.facts, branch)) == (plain.newest_changes(branch)), (
                 branch.name
@@ -190,20 +195,20 @@ def compare_branches(history: History, plain: Plain) -> None:
     """What is asked of all branches at once is what is asked of each."""
     some = [min(revisions) for revisions in map(plain.revisions, BRANCHES) if revisions]
     for text in (*TEXTS, *some):
-        of_each = [one for branch in BRANCHES for one in history.revisions(branch, text)]
-        assert history.revisions_on(BRANCHES, text) == of_each
+        of_each = [one for branch in BRANCHES for one in candidates(history, (branch,), text)]
+        assert candidates(history, BRANCHES, text) == of_each
 
 
 def compare_today(history: History, plain: Plain, branch: Branch) -> None:
     """All that is open belongs to today, on which nothing else happened."""
     still_open = [row for row in plain.rows(branch) if row["end"] is None]
-    assert [shown(row) for row in history.day(branch, None).rows] == in_order(still_open)
+    assert [shown(row) for row in day(history, branch, None).rows] == in_order(still_open)
 
 
 def compare_user(
     history: History, plain: Plain, branch: Branch, user: str, asked_for: Sequence[int] = ()
 ) -> None:
-    rows = history.rows_of_user(branch, user, asked_for)
+    rows = users.rows_of_user(history, branch, user, asked_for)
     expected = plain.of_user(branch, user, asked_for)
     builds = [row for row in expected if "build_id" in row]
     assert [shown(row) for row in rows.builds] == in_order(
@@ -241,9 +246,9 @@ def test_what_is_there_before_the_question_is_seen(asked: Asked) -> None:
             requests = writer.buildset(stamp_id)
             connection.commit()
             history = asked.history(reading)
-            (found,) = history.revisions(branch, revision)
-            assert len(history.rows_at(found).rows) == len(requests)
-            assert history.done(found, 0).pending == len(requests)
+            (found,) = candidates(history, (branch,), revision)
+            assert len(rows_at(history, found).rows) == len(requests)
+            assert done(history, found, 0).pending == len(requests)
 
 
 def test_a_revision_is_looked_for_once_on_however_many_branches(
@@ -268,10 +273,10 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
     statements = calls_of(monkeypatch, sql, "fetched")
     with asked.reading.connect() as connection:
         history = asked.history(connection)
-        assert {one.branch for one in history.revisions_on(configured, "abcdef")} == set(configured)
+        assert {one.branch for one in candidates(history, configured, "abcdef")} == set(configured)
         assert len(looked_at) <= 3 * len(configured)
         statements.clear()
-        history.revisions_on(configured, "abcdef")
+        candidates(history, configured, "abcdef")
         assert len(statements) <= 3
 
 
@@ -438,7 +443,7 @@ def test_what_somebody_asked_for_is_told_of_however_old_it_is(
         builds = [writer.build(request_id) for request_id in requests[:2]]
         connection.commit()
     with asked.reading.connect() as connection:
-        rows = asked.history(connection).rows_of_user(branch, "nobody", requests)
+        rows = users.rows_of_user(asked.history(connection), branch, "nobody", requests)
         assert sorted(row.build_id for row in rows.running) == builds
         assert {row.request_id for row in rows.pending} >= set(requests[2:])
         compare_user(asked.history(connection), Plain(connection), branch, "ada", requests)
@@ -457,7 +462,7 @@ def test_what_somebody_has_built_is_looked_for_until_there_is_enough(
         connection.commit()
     with asked.reading.connect() as connection:
         history, plain = asked.history(connection), Plain(connection)
-        assert len(history.rows_of_user(BRANCHES[0], "nobody", requests).builds) == 7
+        assert len(users.rows_of_user(history, BRANCHES[0], "nobody", requests).builds) == 7
         compare_user(history, plain, BRANCHES[0], "nobody", requests)
 
 
@@ -487,7 +492,7 @@ def test_a_build_belongs_to_its_day_also_where_clocks_differ(asked: Asked) -> No
         connection.commit()
     date = datetime.datetime.fromtimestamp(BEGIN, datetime.timezone.utc).date()
     with asked.reading.connect() as connection:
-        rows = asked.history(connection).day(branch, date).rows
+        rows = day(asked.history(connection), branch, date).rows
         assert [row.build_id for row in rows if isinstance(row, BuildRow)] == [build_id]
 
 
@@ -502,7 +507,7 @@ def test_what_starts_at_midnight_belongs_to_the_day_that_begins(asked: Asked) ->
     with asked.reading.connect() as connection:
         for begin, expected in ((BEGIN, []), (midnight, [build_id])):
             date = datetime.datetime.fromtimestamp(begin, datetime.timezone.utc).date()
-            rows = asked.history(connection).day(branch, date).rows
+            rows = day(asked.history(connection), branch, date).rows
             assert [row.build_id for row in rows if isinstance(row, BuildRow)] == expected
 
 
@@ -514,7 +519,7 @@ def test_any_part_of_the_branches_is_a_part_of_all(asked: Asked) -> None:
         connection.commit()
     watched = replace(SITE, hinted_branches=("a", "b", "c"))
     with asked.reading.connect() as connection:
-        listed = History(connection, asked.index, watched).branches()
+        listed = listed_branches(History(connection, asked.index, watched))
         names = [one.branch.name for one in listed]
         assert names[-3:] == ["a", "b", "c"]
         assert len(listed) == len(names) == 6
@@ -556,8 +561,8 @@ def test_two_threads_share_what_they_know(asked: Asked, monkeypatch: pytest.Monk
                     # what is known by now must be seen by the question that follows
                     for revision, count in known[-3:]:
                         history = asked.history(reading)
-                        (found,) = history.revisions(branch, revision)
-                        assert len(history.rows_at(found).rows) == count
+                        (found,) = candidates(history, (branch,), revision)
+                        assert len(rows_at(history, found).rows) == count
         except BaseException as error:
             wrong.append(error)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,10 +26,14 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.history import History
 from buildbot_selfserve.history import logs
-from buildbot_selfserve.history import steps as history_steps
+from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.steps import failed_step_names
+from buildbot_selfserve.history.steps import failed_steps
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import LogText
+from buildbot_selfserve.model import Site
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import Received
@@ -214,13 +220,14 @@ async def test_why_a_build_failed(master: Any) -> None:
     assert {line["text"]: line["stream"] for line in odd["tail"]}[texts[-4]] == "stderr"
     # as a page that shows several builds asks
     statements: list[str] = []
-    with engine_of(master).connect() as connection:
+    with history_of(master) as history:
+        connection = history.connection
         sa.event.listen(
             connection, "before_cursor_execute", lambda *told: statements.append(told[2])
         )
-        found = history_steps.failed_steps(connection, [*ids.values(), 4711])
+        found = failed_steps(history, [*ids.values(), 4711])
         asked = len(statements)
-        names = history_steps.failed_step_names(connection, [*ids.values(), 4711])
+        names = failed_step_names(connection, [*ids.values(), 4711])
     assert {build_id: one.step.name for build_id, one in found.items()} == {
         ids[name]: step
         for name, step in (
@@ -285,6 +292,12 @@ def engine_of(master: Any) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         url = url.set(database=f"{master.master.basedir}/state.sqlite")
     return sa.create_engine(url)
+
+
+@contextmanager
+def history_of(master: Any) -> Iterator[History]:
+    with engine_of(master).connect() as connection:
+        yield History(connection, Index(), Site("self-serve", "http://localhost/"))
 
 
 async def check_pages(master: Any, ids: dict[str, int]) -> None:
@@ -444,11 +457,11 @@ async def test_only_the_end_of_a_long_log_is_read(master: Any, monkeypatch: Any)
     assert whole.text == without_streams("".join(texts))
     head = await master.request("HEAD", f"{step.path}/{log.slug}")
     assert (head.status, head.body) == (200, b"")
-    with engine_of(master).connect() as connection:
-        left: LogText | None = logs.text(connection, log, 0, None)
+    with history_of(master) as history:
+        left: LogText | None = logs.text(history, log, 0, None)
         sizes = []
         while left is not None:
-            part, left = logs.part(connection, left)
+            part, left = logs.part(history, left)
             sizes.append(len(part))
     assert sum(sizes) == len(whole.body)
     assert len(sizes) > 3
@@ -463,11 +476,11 @@ async def test_what_was_written_at_once_is_sent_in_parts_too(master: Any, monkey
     monkeypatch.setattr(logs, "LONGEST_PART", 10_000)
     for kind, expected in (("s", without_streams(text)), ("t", text)):
         log = await step.add([text, numbered(5000, 1)], kind)
-        with engine_of(master).connect() as connection:
-            left: LogText | None = logs.text(connection, log, 7, None)
+        with history_of(master) as history:
+            left: LogText | None = logs.text(history, log, 7, None)
             parts = []
             while left is not None:
-                part, left = logs.part(connection, left)
+                part, left = logs.part(history, left)
                 parts.append(part)
         whole = b"".join(parts).decode()
         assert whole.splitlines()[:-1] == expected.splitlines()[7:]
@@ -480,14 +493,14 @@ async def test_what_was_written_at_once_is_sent_in_parts_too(master: Any, monkey
 async def test_what_grows_while_it_is_sent_ends_where_it_ended(master: Any) -> None:
     step = await Step.of(master)
     log = await step.add([numbered(0, 10)])
-    with engine_of(master).connect() as connection:
-        wanted = logs.text(connection, log, 4, None)
+    with history_of(master) as history:
+        wanted = logs.text(history, log, 4, None)
         await step.logs.appendLog(log.log_id, numbered(10, 10))
-        text, left = logs.part(connection, wanted)
+        text, left = logs.part(history, wanted)
         assert (text.decode(), left) == (without_streams(numbered(4, 6)), None)
         # what was joined meanwhile still has the same lines
         await step.logs.compressLog(log.log_id, force=True)
-        text, left = logs.part(connection, logs.text(connection, log, 4, 12))
+        text, left = logs.part(history, logs.text(history, log, 4, 12))
         assert (text.decode(), left) == (without_streams(numbered(8, 12)), None)
 
 

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +19,9 @@ from hypothesis import strategies as st
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
-from buildbot_selfserve.history.index import near
+from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Selection
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.views import lookup
 
 MANY = sorted([*(f"feature-{number:05}" for number in range(20_000)), "main", "release-7"])
@@ -29,8 +29,9 @@ MANY = sorted([*(f"feature-{number:05}" for number in range(20_000)), "main", "r
 
 def like(text: str, names: Sequence[str]) -> list[str]:
     """Return which branches are named when *text* is not found among those of these *names*."""
-    history = SimpleNamespace(branch=lambda name: None, branch_names_near=partial(near, names))
-    names_only: Any = SimpleNamespace(history=history)
+    branches = tuple(Branch(name, (name,)) for name in names)
+    site = Site("self-serve", "http://localhost/", branches=branches)
+    names_only: Any = SimpleNamespace(history=SimpleNamespace(site=site))
     with pytest.raises(NotFound) as refusal:
         lookup.resolve(names_only, {"branch": text})
     named = [name for name, _ in refusal.value.links]
@@ -83,12 +84,13 @@ def selected(
     names: Sequence[str] = NAMES,
     by_tag: Mapping[str, set[str]] = BY_TAG,
 ) -> Selection:
-    history = SimpleNamespace(
-        builder_names=lambda: sorted(names), builder_names_by_tag=lambda: by_tag
-    )
-    builders_only: Any = SimpleNamespace(history=history)
+    reading: Any = SimpleNamespace(history=None)
     selectors = {"builders": builders, "tags": tags, "exclude_builders": exclude}
-    return lookup.selection(builders_only, selectors)
+    with pytest.MonkeyPatch.context() as patched:
+        known = "buildbot_selfserve.history.builders"
+        patched.setattr(f"{known}.builder_names", lambda _: sorted(names))
+        patched.setattr(f"{known}.names_by_tag", lambda _: by_tag)
+        return lookup.selection(reading, selectors)
 
 
 @pytest.mark.parametrize(

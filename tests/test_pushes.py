@@ -9,7 +9,12 @@ import pytest
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.pushes import pushes_named
+from buildbot_selfserve.history.pushes import pushes_of_branch
+from buildbot_selfserve.history.pushes import pushes_of_user
+from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Pushes
@@ -44,8 +49,8 @@ def test_what_is_shown_of_a_push_is_its_health(pushed: Pushed) -> None:
     write_many(pushed.history, builders=12, pushes=8)
     for push in pushed.pushes():
         with pushed.asked() as asked:
-            (revision,) = asked.revisions(MAIN, push.revision.revision)
-            done = asked.done(revision, 0)
+            (revision,) = candidates(asked, (MAIN,), push.revision.revision)
+            done = revisions.done(asked, revision, 0)
         assert done is not None
         assert push.verdict == done.verdict
 
@@ -169,12 +174,12 @@ def paged(pushed: Pushed, limit: int, author: str | None = None) -> Iterator[Hea
     before = None
     while True:
         with pushed.asked() as asked:
-            page = asked.pushes(MAIN, limit, before, author)
+            page = pushes_of_branch(asked, MAIN, limit, before, author)
             assert len(page.pushes) <= limit
             yield from page.pushes
             if page.older is None:
                 return
-            (before,) = asked.revisions(MAIN, page.older)
+            (before,) = candidates(asked, (MAIN,), page.older)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
@@ -250,14 +255,14 @@ def user_pages(pushed: Pushed, user: str, limit: int) -> Iterator[tuple[str, str
     before = None
     while True:
         with pushed.asked() as asked:
-            page: Pushes = asked.pushes_of_user((user,), limit, before)
+            page: Pushes = pushes_of_user(asked, (user,), limit, before)
             for one in page.pushes:
                 yield one.revision.branch.name, pushed.name(one.revision.revision)
             if page.older is None:
                 return
             before = next(
                 one
-                for one in asked.pushes_named((user,), page.older)
+                for one in pushes_named(asked, (user,), page.older)
                 if one.branch.name == page.older_branch
             )
 
@@ -339,9 +344,9 @@ def test_threads_ask_while_the_index_grows(pushed: Pushed) -> None:
             while not over.is_set():
                 with pushed.reading.connect() as connection:
                     asked = pushed.history_of(connection)
-                    pushes = asked.pushes(MAIN, 20).pushes
+                    pushes = pushes_of_branch(asked, MAIN, 20).pushes
                     assert pushes[-1].revision.revision == sha("a")
-                    of_ada = asked.pushes_of_user((ADA,), 20).pushes
+                    of_ada = pushes_of_user(asked, (ADA,), 20).pushes
                     assert of_ada[-1].revision.revision == sha("a")
                     # what was known before may be asked for once more
                     assert len(of_ada) >= len(pushes)

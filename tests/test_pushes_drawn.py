@@ -15,8 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from buildbot_selfserve.history import History
-from buildbot_selfserve.history.health import health as health_of
+from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history.health import health_of_revision
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.pushes import find_last_green
+from buildbot_selfserve.history.pushes import pushes_of_branch
+from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Selection
@@ -88,7 +92,7 @@ def compare(connection: sa.Connection, index: Index, branches: Any = BRANCHES) -
     for branch in branches:
         history = History(connection, index, SITE)
         line = plain.line(branch)
-        pushes = history.pushes(branch, 100).pushes
+        pushes = pushes_of_branch(history, branch, 100).pushes
         assert [one.revision.revision for one in pushes] == line, branch.name
         for push in pushes:
             revision = push.revision.revision
@@ -99,8 +103,8 @@ def compare(connection: sa.Connection, index: Index, branches: Any = BRANCHES) -
             changes = plain.changes_of(branch, revision)
             ids = () if push.change is None else push.change.change_ids
             assert list(ids) == [one["changeid"] for one in changes], where
-            (found,) = history.revisions(branch, revision)
-            done = history.done(found, 0)
+            (found,) = candidates(history, (branch,), revision)
+            done = revisions.done(history, found, 0)
             assert done is not None, where
             assert done.verdict == push.verdict, where
             flaky = [one.at.buildername for one in push.builders if one.at.flaky]
@@ -109,7 +113,7 @@ def compare(connection: sa.Connection, index: Index, branches: Any = BRANCHES) -
         compare_health(history, plain, branch)
         for names in (None, ("linux",), ("linux", "mac"), ("deploy",)):
             chosen = Selection() if names is None else Selection(frozenset(names), frozenset(names))
-            green = history.last_green(branch, chosen, 100)
+            green = find_last_green(history, branch, chosen, 100)
             expected_green = plain.last_green(branch, names)
             if isinstance(green, int):
                 assert (green, expected_green) == (len(line), None), (branch.name, names)
@@ -121,10 +125,10 @@ def compare(connection: sa.Connection, index: Index, branches: Any = BRANCHES) -
 def compare_health(history: History, plain: PlainPushes, branch: Branch) -> None:
     line = plain.line(branch)
     for revision in line:
-        (found,) = history.revisions(branch, revision)
+        (found,) = candidates(history, (branch,), revision)
         for base in (None, line[-1]):
-            its_base = None if base is None else history.revisions(branch, base)[0]
-            health = health_of(history.connection, history.facts, found, its_base)
+            its_base = None if base is None else candidates(history, (branch,), base)[0]
+            health = health_of_revision(history, found, its_base)
             assert health is not None
             where = branch.name, revision, base
             assert told(health) == plain.health(branch, revision, base), where

@@ -11,9 +11,12 @@ from buildbot.db.model import Model
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.history import sql
+from buildbot_selfserve.history.ranges import find_range
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Range
 from buildbot_selfserve.model import RangeRevision
+from buildbot_selfserve.model import WantedRange
 from tests.push_history import sha
 from tests.pushed import MAIN
 from tests.pushed import Pushed
@@ -34,7 +37,9 @@ def found(
     """Return a range of *branch*."""
     last, first = (None if one is None else pushed.revision(one, branch) for one in (bad, good))
     with pushed.asked() as history:
-        return history.find_range(branch, builder, last, first, most, force)
+        return find_range(
+            history, WantedRange(branch, Builder(0, builder), last, first), most, force
+        )
 
 
 def told(pushed: Pushed, range_: Range) -> str:
@@ -317,7 +322,7 @@ def test_how_much_is_read_does_not_grow_with_the_history(
         with pushed.asked() as asked:
             asked.facts  # noqa: B018 - what is new is read once
             read.clear()
-            asked.find_range(MAIN, "linux", None, None, 19)
+            find_range(asked, WantedRange(MAIN, Builder(0, "linux")), 19)
         return len(read), sum(read)
 
     history.push("a", linux="P")

@@ -11,6 +11,8 @@ import pytest
 from buildbot_selfserve import answers
 from buildbot_selfserve import state_words
 from buildbot_selfserve.client.command.show import Screen
+from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history.pushes import pushes_of_branch
 from buildbot_selfserve.model import wire
 from buildbot_selfserve.views import push_words
 from tests.pushed import Pushed
@@ -50,8 +52,8 @@ def test_a_verdict_has_one_word_everywhere(
     assert push_words.verdict(health).word == word.capitalize()
     found = pushed.revision("b")
     with pushed.asked() as asked:
-        done = asked.done(found, 0)
-        listed = asked.pushes(found.branch, 1, None, None)
+        done = revisions.done(asked, found, 0)
+        listed = pushes_of_branch(asked, found.branch, 1)
     assert done is not None
     assert push_words.done_word(done) == word
     screen = Screen(as_json=False)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from buildbot_selfserve.control import request_places
 from buildbot_selfserve.history import History
+from buildbot_selfserve.history.queue import read_pending
 from buildbot_selfserve.model import HeldRequest
 from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import Pending
@@ -34,7 +35,7 @@ def by_request(
 
 def of_holds(history: History, holds: Sequence[Hold], aliases: Aliases) -> list[HeldRequest]:
     """Return the requests that one of *holds* keeps from starting, or would, by id."""
-    pending = history.pending(0, ())
+    pending = read_pending(history, 0, ())
     held = by_request(history, holds, pending, aliases)
     return [
         HeldRequest(one.request_id, pending.builders[one.builder_id])
@@ -50,7 +51,7 @@ def _held_by(
     if branch is None:
         return []  # it is not configured any more
     some = [one for one in pending.requests if not one.waited_for]
-    its = history.on_branch(branch, {one.buildset_id for one in some})
+    its = history.facts.on_branch(branch, {one.buildset_id for one in some})
     places: Mapping[int, RequestPlace] = {}
     if hold.names is not None or hold.excluded:
         places = request_places.of_buildsets(history.connection, its)

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Position
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.sql import Statement
@@ -40,11 +40,8 @@ class Ancestry:
     :param pushed: those that are asked about
     """
 
-    def __init__(
-        self, connection: sa.Connection, facts: Facts, branch: Branch, pushed: Sequence[Pushed]
-    ) -> None:
-        self._connection = connection
-        self._facts = facts
+    def __init__(self, history: History, branch: Branch, pushed: Sequence[Pushed]) -> None:
+        self._history = history
         self._branch = branch
         #: what is next to positions, in some codebases; ``None`` where nothing is
         self._older: dict[tuple[frozenset[str], Position], Pushed | None] = {}
@@ -52,10 +49,10 @@ class Ancestry:
         self._linked: set[frozenset[str]] = set()
         self._parents: dict[str, str | None] = {}
         self._known: dict[str, Pushed | None] = {one.revision: one for one in pushed}
-        self._codebases = [one for (one,) in _CODEBASES.all(connection)]
+        self._codebases = [one for (one,) in _CODEBASES.all(history.connection)]
         self._load_commits([one.revision for one in pushed], _FIRST_COMMITS)
         # without changes, the order of builds is the only one known
-        self._has_changes = bool(facts.newest_changes(branch, 1))
+        self._has_changes = bool(history.facts.newest_changes(branch, 1))
         #: what was found before each, and what finds more
         self._before: dict[Pushed, tuple[list[Pushed], Iterator[Pushed]]] = {}
         self._wanted = 0
@@ -98,7 +95,7 @@ class Ancestry:
         """Return what is next to a *position*; as much as is wanted is read with it."""
         where = codebases, position
         if where not in self._older:
-            line = self._facts.before(
+            line = self._history.facts.before(
                 self._branch, codebases, self._wanted, position, self._has_changes
             )
             for one in line:
@@ -126,7 +123,7 @@ class Ancestry:
 
     def _in_line(self, revision: str) -> Pushed | None:
         if revision not in self._known:
-            self._known[revision] = self._facts.in_line(self._branch, revision)
+            self._known[revision] = self._history.facts.in_line(self._branch, revision)
         return self._known[revision]
 
     def _parent(self, revision: str) -> str | None:
@@ -139,7 +136,7 @@ class Ancestry:
         self._parents.update(dict.fromkeys(unknown))
         if not unknown or not self._codebases:
             return
-        records = self._connection.execute(_chain(self._codebases, unknown, most)).all()
+        records = self._history.connection.execute(_chain(self._codebases, unknown, most)).all()
         for child, parent in records:
             # the same commit may be known in several codebases, and be the end of a chain in one
             if parent is not None or child not in self._parents:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import can_be_named
 from buildbot_selfserve.history.index import load_branches
@@ -27,17 +28,18 @@ from buildbot_selfserve.model import Sourcestamp
 _codebase_branches = Model.codebase_branches
 
 
-def branch(connection: sa.Connection, facts: Facts, site: Site, name: str) -> Branch | None:
+def branch(history: History, name: str) -> Branch | None:
     """Return the branch that URLs call *name*, or ``None``."""
+    site = history.site
     found = site.branch(name)
-    if found is None or name in site.named_branches:
+    if found is None or name in site.named_branches or name in site.hinted_branches:
         return found
-    if name in site.hinted_branches or (facts.is_branch(name) and _has_any(facts, found)):
+    if history.facts.is_branch(name) and _has_any(history.facts, found):
         return found
     query = sa.select(_codebase_branches.c.id).where(
         binary_collation(_codebase_branches.c.name, name)
     )
-    there = name and connection.execute(query.limit(1)).first()
+    there = name and history.connection.execute(query.limit(1)).first()
     return found if there else None
 
 
@@ -46,16 +48,15 @@ def _has_any(facts: Facts, branch: Branch) -> bool:
     return not branch.is_narrowed or facts.has_places(branch)
 
 
-def branches(
-    connection: sa.Connection, facts: Facts, site: Site, search: str | None = None
-) -> Sequence[ListedBranch]:
+def listed_branches(history: History, search: str | None = None) -> Sequence[ListedBranch]:
     """Return all branches, the one on which something last moved first.
 
     Of very many, those are made that somebody looks at.
 
     :param search: only those whose names have this text in them, in capitals or not
     """
-    load_branches(connection, facts)
+    facts, site = history.facts, history.site
+    load_branches(history.connection, facts)
     hinted = filter(can_be_named, site.hinted_branches)
     unmoved = sorted(one for one in hinted if not facts.is_branch(one))
     if site.branches is None and search is None:
@@ -128,14 +129,13 @@ def branches_of(site: Site, places: Iterable[Sourcestamp]) -> list[Branch]:
     return found
 
 
-def names_near(
-    connection: sa.Connection, facts: Facts, site: Site, text: str, count: int
-) -> Sequence[str]:
+def names_near(history: History, text: str, count: int) -> Sequence[str]:
     """Return the *count* names of branches beside which *text* would stand in their order."""
+    site = history.site
     names = set(site.named_branches)
     if site.patterns:
-        load_branches(connection, facts)
-        others = {*site.hinted_branches, *facts.branches_near(text, count)}
+        load_branches(history.connection, history.facts)
+        others = {*site.hinted_branches, *history.facts.branches_near(text, count)}
         names.update(name for name in others if site.branch(name) is not None)
     return near(sorted(names), text, count)
 

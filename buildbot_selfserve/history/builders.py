@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Set
@@ -15,7 +14,7 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history import revisions
-from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import builders_on
 from buildbot_selfserve.history.index import chosen_lately
 from buildbot_selfserve.history.index import load_names
@@ -26,6 +25,7 @@ from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import BuilderEntry
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import BuilderSet
+from buildbot_selfserve.model import Possible
 from buildbot_selfserve.model import SetPart
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import SetupBasis
@@ -53,41 +53,41 @@ TAG = "tag:"
 SCHEDULER = "scheduler:"
 
 
-def builders(connection: sa.Connection, facts: Facts, setup: Setup, branch: Branch) -> Builders:
+def builders_of(history: History, branch: Branch) -> Builders:
     """Return the builders of *branch* that exist on a master now.
 
     The first of these that names any: those that are configured for the branch; those whose
     property ``branch`` is it; those that its schedulers reach, with those that have built it
     lately; those that have ever built it.
     """
-    existing = _existing(connection)
+    existing = _existing(history.connection)
     if branch.builders is not None:
-        named = _named(connection, existing, branch.builders)
+        named = _named(history, existing, branch.builders)
     else:
         named = (
-            {name for name, value in setup.builder_branches if value in branch.branches}
+            {name for name, value in history.setup.builder_branches if value in branch.branches}
             & set(existing)
-            or _of_branch(connection, facts, setup, branch, existing)
-            or _names_of(existing, builders_on(connection, facts, branch))
+            or _of_branch(history, branch, existing)
+            or _names_of(existing, builders_on(history.connection, history.facts, branch))
         )
     return Builders(branch, _sorted(existing, named))
 
 
 def _of_other_branches(
-    connection: sa.Connection, setup: Setup, existing: Mapping[str, Builder], named: Set[str]
+    history: History, existing: Mapping[str, Builder], named: Set[str]
 ) -> set[str]:
     """Return which builders only other schedulers than those of the branch reach, or none at all,
     though they have built something lately.
     """
-    unreached = named - set(setup.reachable)
+    unreached = named - set(history.setup.reachable)
     since = int(time.time()) - LATELY
     newest = sa.select(_builds.c.started_at).order_by(_builds.c.number.desc()).limit(1)
     return {
         name
         for name in unreached
-        if name in setup.elsewhere
+        if name in history.setup.elsewhere
         or (
-            connection.execute(
+            history.connection.execute(
                 newest.where(_builds.c.builderid == existing[name].builder_id)
             ).scalar()
             or 0
@@ -96,49 +96,41 @@ def _of_other_branches(
     }
 
 
-def _of_branch(
-    connection: sa.Connection,
-    facts: Facts,
-    setup: Setup,
-    branch: Branch,
-    existing: Mapping[str, Builder],
-) -> set[str]:
+def _of_branch(history: History, branch: Branch, existing: Mapping[str, Builder]) -> set[str]:
     """Return the builders that the schedulers of *branch* reach, and those that built it lately.
 
     What a scheduler chooses only when it builds is among the latter, and what triggers start that
     name their schedulers only then.
     """
-    lately = builders_on(connection, facts, branch, int(time.time()) - LATELY)
-    return set(setup.reachable) & set(existing) | _names_of(existing, lately)
+    lately = builders_on(history.connection, history.facts, branch, int(time.time()) - LATELY)
+    return set(history.setup.reachable) & set(existing) | _names_of(existing, lately)
 
 
 def chosen_by(
-    connection: sa.Connection, facts: Facts, branch: Branch, schedulers: Iterable[str]
+    history: History, branch: Branch, schedulers: Iterable[str]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the builders that *schedulers* have chosen in their last builds on *branch*."""
-    chosen = chosen_lately(connection, facts, branch, schedulers)
-    existing = _existing(connection) if chosen else {}
+    chosen = chosen_lately(history.connection, history.facts, branch, schedulers)
+    existing = _existing(history.connection) if chosen else {}
     return tuple(
         (name, tuple(sorted(_names_of(existing, chosen[name])))) for name in sorted(chosen)
     )
 
 
-def allowed(connection: sa.Connection, setup: Setup, branch: Branch) -> tuple[Builder, ...]:
+def allowed(history: History, branch: Branch) -> tuple[Builder, ...]:
     """Return the builders that one may ask for on *branch*, by name.
 
     Those that it is configured with, or else all but those that belong to other branches.
     """
-    existing = _existing(connection)
+    existing = _existing(history.connection)
     if branch.builders is not None:
-        named = _named(connection, existing, branch.builders)
+        named = _named(history, existing, branch.builders)
     else:
-        named = set(existing) - _of_others(setup, branch)
+        named = set(existing) - _of_others(history.setup, branch)
     return _sorted(existing, named)
 
 
-def builder_sets(
-    connection: sa.Connection, facts: Facts, setup: Setup, branch: Branch
-) -> list[BuilderSet]:
+def builder_sets(history: History, branch: Branch) -> tuple[BuilderSet, ...]:
     """Return the sets of *branch* by name; a set that is not configured may have no builders.
 
     Such a set has the builders of its tag, without those that only the schedulers of other branches
@@ -146,7 +138,7 @@ def builder_sets(
     branch.
     """
     configured = dict(branch.sets)
-    existing = _existing(connection)
+    existing, setup = _existing(history.connection), history.setup
     others = _of_others(setup, branch)
     found = []
     for name in sorted({*USUAL_SETS, *configured}):
@@ -158,18 +150,18 @@ def builder_sets(
                 if isinstance(entry, str) and entry.startswith(SCHEDULER)
             ]
             parts = _parts(setup, existing, schedulers, set())
-            named = _named(connection, existing, entries)
+            named = _named(history, existing, entries)
         else:
             parts = _parts(setup, existing, setup.nightly if name == NIGHTLY else (), others)
-            named = _named(connection, existing, (f"{TAG}{name}",)) - others
-            others_own = _of_other_branches(connection, setup, existing, named)
+            named = _named(history, existing, (f"{TAG}{name}",)) - others
+            others_own = _of_other_branches(history, existing, named)
             if others_own:
-                named -= others_own - _of_branch(connection, facts, setup, branch, existing)
+                named -= others_own - _of_branch(history, branch, existing)
         # what a scheduler has is built with the properties of that one
         named -= {builder.name for part in parts for builder in part.builders}
         parts += [SetPart(None, _sorted(existing, named))] if named else []
         found.append(BuilderSet(branch, name, tuple(parts)))
-    return found
+    return tuple(found)
 
 
 def _parts(
@@ -189,41 +181,63 @@ def _parts(
     return parts
 
 
-def setup_basis(
-    connection: sa.Connection, facts: Facts, branch: Branch, revision: AnyRevision | None
-) -> SetupBasis:
+def possible(history: History, revision: AnyRevision) -> Possible:
+    """Return what can be built at *revision*."""
+    branch, setup = revision.branch, history.setup
+    sets = builder_sets(history, branch)
+    deciding = {*setup.undecided, *(name for one in sets for name in one.undecided)}
+    elsewhere = [] if revision.known else revisions.elsewhere(history, branch, revision.revision)
+    return Possible(
+        revision,
+        setup.reacting,
+        sets,
+        allowed(history, branch),
+        undecided=setup.undecided,
+        failing=setup.failing,
+        unclear=setup.unclear,
+        lately=chosen_by(history, branch, deciding),
+        elsewhere=tuple(elsewhere),
+    )
+
+
+def setup_basis(history: History, branch: Branch, revision: AnyRevision | None) -> SetupBasis:
     """Return what the schedulers are to be asked with about *revision*, or about *branch*."""
-    disabled = tuple(sorted(name for (name,) in _DISABLED.all(connection)))
+    disabled = tuple(sorted(name for (name,) in _DISABLED.all(history.connection)))
     if revision is not None:
         # the operator's functions must not get arbitrary texts
         text = revision.revision if revision.known else None
         return SetupBasis(branch, text, revision.models, revision.sourcestamps, disabled)
-    models = revisions.newest_changes(facts, branch)
-    places = () if models else tuple(facts.places_on(branch, revisions.MOST_PLACES))
+    models = revisions.newest_changes(history.facts, branch)
+    places = () if models else tuple(history.facts.places_on(branch, revisions.MOST_PLACES))
     return SetupBasis(branch, None, models, places, disabled)
 
 
-def existing_named(
-    connection: sa.Connection, facts: Facts, names: Collection[str]
-) -> list[tuple[str, int]]:
-    """Return those of *names* that are builders of a master now, with their ids."""
+def reacting(history: History) -> list[tuple[str, int]]:
+    """Return the builders of a master now that schedulers would start, with their ids."""
+    names = history.setup.reacting
     wanted = {one for one in names if not one.startswith(BUILDBOTS_OWN)}
-    known = facts.names("builders")
+    known = history.facts.names("builders")
     if not wanted.issubset(known.values()):
-        load_names(connection, facts)
-        known = facts.names("builders")
+        load_names(history.connection, history.facts)
+        known = history.facts.names("builders")
     ids = {name: builder_id for builder_id, name in known.items() if name in wanted}
-    existing = {one for (one,) in _ON_MASTERS.of(connection, sorted(ids.values()))}
+    existing = {one for (one,) in _ON_MASTERS.of(history.connection, sorted(ids.values()))}
     return [(name, ids[name]) for name in names if ids.get(name) in existing]
 
 
-def virtual_builder(
-    connection: sa.Connection, lenders: Iterable[Builder], name: str
-) -> Builder | None:
-    """Return the virtual builder of this *name*, if its newest build was lent by one of *lenders*.
+def builder(history: History, branch: Branch, name: str) -> Builder | None:
+    """Return the builder of this *name* if one may ask for it on *branch*."""
+    every = allowed(history, branch)
+    return next((one for one in every if one.name == name), None)
 
-    No master is configured with it: a build of another builder's request takes its name.
+
+def virtual_builder(history: History, branch: Branch, name: str) -> Builder | None:
+    """Return the virtual builder of this *name*, if one may ask for it on *branch*.
+
+    That is so if one may ask for the builder that lent its workers to its newest build. No master
+    is configured with it: a build of another builder's request takes its name.
     """
+    lenders = {one.builder_id for one in allowed(history, branch)}
     requests = Model.buildrequests
     query = (
         sa.select(_builders.c.id, requests.c.builderid)
@@ -233,22 +247,22 @@ def virtual_builder(
         .order_by(_builds.c.number.desc())
         .limit(1)
     )
-    for builder_id, lender_id in connection.execute(query):
-        if builder_id != lender_id and any(one.builder_id == lender_id for one in lenders):
+    for builder_id, lender_id in history.connection.execute(query):
+        if builder_id != lender_id and lender_id in lenders:
             return Builder(builder_id, name)
     return None
 
 
-def builder_names(connection: sa.Connection) -> list[str]:
+def builder_names(history: History) -> list[str]:
     """Return the names of all builders, also of removed ones, sorted.
 
     None of Buildbot's own.
     """
-    every = connection.execute(sa.select(_builders.c.name)).scalars()
+    every = history.connection.execute(sa.select(_builders.c.name)).scalars()
     return sorted(name for name in every if not name.startswith(BUILDBOTS_OWN))
 
 
-def names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
+def names_by_tag(history: History) -> dict[str, set[str]]:
     """Return the names of the builders that have each tag, but of none of Buildbot's own."""
     query = sa.select(_tags.c.name, _builders.c.name).select_from(
         _tags.join(_tagged, _tagged.c.tagid == _tags.c.id).join(
@@ -256,15 +270,15 @@ def names_by_tag(connection: sa.Connection) -> dict[str, set[str]]:
         )
     )
     found: dict[str, set[str]] = {}
-    for tag, name in connection.execute(query):
+    for tag, name in history.connection.execute(query):
         if not name.startswith(BUILDBOTS_OWN):
             found.setdefault(tag, set()).add(name)
     return found
 
 
-def only_tags(connection: sa.Connection) -> dict[str, str]:
+def only_tags(history: History) -> dict[str, str]:
     """Return the tag of each builder that has just one, if another builder has it, too."""
-    tags = names_by_tag(connection)
+    tags = names_by_tag(history)
     times = Counter(name for names in tags.values() for name in names)
     return {
         name: tag
@@ -275,10 +289,10 @@ def only_tags(connection: sa.Connection) -> dict[str, str]:
     }
 
 
-def is_built(connection: sa.Connection, builder_id: int) -> bool:
+def is_built(history: History, builder_id: int) -> bool:
     """Whether some master has the builder of this id in its configuration."""
     query = sa.select(_on_masters.c.id).where(_on_masters.c.builderid == builder_id).limit(1)
-    return connection.execute(query).first() is not None
+    return history.connection.execute(query).first() is not None
 
 
 def _of_others(setup: Setup, branch: Branch) -> set[str]:
@@ -312,11 +326,9 @@ def _existing(connection: sa.Connection) -> dict[str, Builder]:
     }
 
 
-def _named(
-    connection: sa.Connection, existing: Iterable[str], entries: Iterable[BuilderEntry]
-) -> set[str]:
+def _named(history: History, existing: Iterable[str], entries: Iterable[BuilderEntry]) -> set[str]:
     """Return the existing builders that *entries* of the configuration mean, but for schedulers."""
-    tagged = names_by_tag(connection)
+    tagged = names_by_tag(history)
     named: set[str] = set()
     for entry in entries:
         if isinstance(entry, re.Pattern):

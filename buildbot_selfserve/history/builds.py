@@ -11,7 +11,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history import steps
-from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import SUCCESS
@@ -22,7 +22,6 @@ from buildbot_selfserve.model import Related
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestNow
 from buildbot_selfserve.model import RequestRow
-from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import result_name
 
@@ -34,48 +33,43 @@ _PROPERTIES = Statement(
 )
 
 
-def build(
-    connection: sa.Connection, facts: Facts, branch: Branch, build_id: int
-) -> BuildRow | None:
+def build(history: History, branch: Branch, build_id: int) -> BuildRow | None:
     """Return the build *build_id* if it belongs to *branch*."""
-    found = rows.rows_where(connection, facts, branch, rows.OF_BUILDS, build_id)
+    found = rows.rows_where(history, branch, rows.OF_BUILDS, build_id)
     return next((row for row in found if isinstance(row, BuildRow)), None)
 
 
-def request(
-    connection: sa.Connection, facts: Facts, branch: Branch, request_id: int
-) -> RequestRow | None:
+def request(history: History, branch: Branch, request_id: int) -> RequestRow | None:
     """Return the request *request_id* if it belongs to *branch*."""
-    found = rows.rows_where(connection, facts, branch, rows.OF_REQUESTS, request_id)
+    found = rows.rows_where(history, branch, rows.OF_REQUESTS, request_id)
     for row in found:
         return row.request if isinstance(row, BuildRow) else row
     return None
 
 
-def build_detail(connection: sa.Connection, build: BuildRow) -> BuildDetail:
+def build_detail(history: History, build: BuildRow) -> BuildDetail:
     """Return *build* with the properties of its request, and its steps."""
-    every = steps.steps(connection, build.build_id)
+    every = steps.steps(history, build.build_id)
     # a step may fail without its build
-    failed = None if build.status == SUCCESS else steps.failed_step(connection, every)
-    its_properties = properties(connection, build.request.buildset_id)
+    failed = None if build.status == SUCCESS else steps.failed_step(history.connection, every)
+    its_properties = properties(history.connection, build.request.buildset_id)
     return BuildDetail(build, its_properties, steps.shown(every), failed)
 
 
-def request_detail(
-    connection: sa.Connection, facts: Facts, branch: Branch, request: RequestRow
-) -> RequestDetail:
+def request_detail(history: History, branch: Branch, request: RequestRow) -> RequestDetail:
     """Return *request* with its properties and its builds, oldest first."""
-    found = rows.rows_where(connection, facts, branch, rows.OF_REQUESTS, request.request_id)
+    found = rows.rows_where(history, branch, rows.OF_REQUESTS, request.request_id)
     its_builds = sorted(
         (row for row in found if isinstance(row, BuildRow)), key=lambda row: row.build_id
     )
-    return RequestDetail(request, properties(connection, request.buildset_id), tuple(its_builds))
+    its_properties = properties(history.connection, request.buildset_id)
+    return RequestDetail(request, its_properties, tuple(its_builds))
 
 
-def states_of(connection: sa.Connection, request_ids: Sequence[int]) -> dict[int, RequestNow]:
+def states_of(history: History, request_ids: Sequence[int]) -> dict[int, RequestNow]:
     """Return what has become of requests, by id; of whatever branch they are."""
     found: dict[int, list[rows.Record]] = {}
-    for one in map(rows.Record._make, rows.OF_REQUESTS.of(connection, request_ids)):
+    for one in map(rows.Record._make, rows.OF_REQUESTS.of(history.connection, request_ids)):
         found.setdefault(one.request_id, []).append(one)
     return {request_id: _now(records) for request_id, records in found.items()}
 
@@ -90,22 +84,17 @@ def _now(records: Sequence[rows.Record]) -> RequestNow:
 
 
 def related(
-    connection: sa.Connection,
-    facts: Facts,
-    site: Site,
-    request_id: int | None,
-    build_id: int | None,
-    revision: str | None,
+    history: History, request_id: int | None, build_id: int | None, revision: str | None
 ) -> Related:
     """Return the builds of a request, the request of a build, the spellings of a revision."""
-    builds = [] if request_id is None else _BUILDS_OF.of(connection, [request_id])
-    requests = [] if build_id is None else _REQUEST_OF.of(connection, [build_id])
-    known = [] if revision is None else revisions.elsewhere(connection, facts, site, None, revision)
+    builds = [] if request_id is None else _BUILDS_OF.of(history.connection, [request_id])
+    requests = [] if build_id is None else _REQUEST_OF.of(history.connection, [build_id])
+    known = [] if revision is None else revisions.elsewhere(history, None, revision)
     spelled = {one_spelling(revision)} if revision is not None else set()
     return Related(
         tuple(one for (one,) in builds),
         next((one for (one,) in requests), None),
-        tuple(sorted(spelled.union(*(revisions.spellings(facts, one) for one in known)))),
+        tuple(sorted(spelled.union(*(revisions.spellings(history, one) for one in known)))),
     )
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 
-import sqlalchemy as sa
-
 from buildbot_selfserve.history import rows
-from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import midnight
@@ -17,29 +15,22 @@ from buildbot_selfserve.model import midnight
 FIRST_DAY = datetime.date(1970, 1, 1)
 
 
-def day(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    date: datetime.date | None,
-    timezone: str,
-) -> Day:
+def day(history: History, branch: Branch, date: datetime.date | None) -> Day:
     """Return the rows of *branch* on *date*, or today.
 
     A build belongs to the day on which it started, a request without a build to the day on which
-    it was asked for. What still runs or waits also belongs to today.
-
-    :param timezone: whose midnight counts, as an IANA name
+    it was asked for. What still runs or waits also belongs to today. Days are those of the time
+    zone of the site.
     """
-    zone = zoneinfo.ZoneInfo(timezone)
+    zone = zoneinfo.ZoneInfo(history.site.timezone)
     today = datetime.datetime.now(zone).date()
     date = date or today
     begin, end = midnight(date, zone), midnight(date + datetime.timedelta(days=1), zone)
-    chosen = facts.between(branch, begin, end)
-    found = rows.rows_of(connection, facts, branch, chosen)
+    chosen = history.facts.between(branch, begin, end)
+    found = rows.rows_of(history, branch, chosen)
     if date == today:
-        older = {one: its for one, its in facts.open(branch).items() if one not in chosen}
-        waiting = rows.rows_of(connection, facts, branch, older, rows.OPEN_OF_BUILDSETS)
+        older = {one: its for one, its in history.facts.open(branch).items() if one not in chosen}
+        waiting = rows.rows_of(history, branch, older, rows.OPEN_OF_BUILDSETS)
         found = rows.newest_first([*found, *waiting])
     return Day(
         branch=branch,

@@ -16,7 +16,7 @@ from buildbot_selfserve.history.ancestry import MOST_BACK
 from buildbot_selfserve.history.ancestry import Ancestry
 from buildbot_selfserve.history.change_info import change_info
 from buildbot_selfserve.history.change_info import change_infos
-from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.states import AtRevision
@@ -55,20 +55,15 @@ class Comparison:
     :param pushed: the revisions, each on its branch
     """
 
-    def __init__(
-        self, connection: sa.Connection, facts: Facts, pushed: Sequence[tuple[Branch, Pushed]]
-    ) -> None:
-        self._connection = connection
-        self._facts = facts
+    def __init__(self, history: History, pushed: Sequence[tuple[Branch, Pushed]]) -> None:
+        self._history = history
         self._pushed = pushed
         on: dict[Branch, list[Pushed]] = {}
         for branch, one in pushed:
             on.setdefault(branch, []).append(one)
-        self.ancestry = {
-            branch: Ancestry(connection, facts, branch, its) for branch, its in on.items()
-        }
+        self.ancestry = {branch: Ancestry(history, branch, its) for branch, its in on.items()}
         each = list(dict.fromkeys(one for _, one in pushed))
-        self._at = dict(zip(each, states_at(connection, facts, each), strict=True))
+        self._at = dict(zip(each, states_at(history, each), strict=True))
         self._results: dict[Pushed, Results] = {
             one: {name: state.result for name, state in at.states.items() if state.result}
             for one, at in self._at.items()
@@ -80,7 +75,7 @@ class Comparison:
         :param builder_ids: only those of these builders
         """
         new = list(dict.fromkeys(one for one in pushed if one not in self._results))
-        found = results_at(self._connection, self._facts, new, builder_ids)
+        found = results_at(self._history, new, builder_ids)
         self._results.update(zip(new, found, strict=True))
 
     def at(self, pushed: Pushed) -> AtRevision:
@@ -176,21 +171,18 @@ def _compared(
     return BuilderHealth(state, change, base.result, base.revision, base.distance, failed_step)
 
 
-def health_of_line(
-    connection: sa.Connection, facts: Facts, branch: Branch, line: Sequence[Pushed]
-) -> tuple[Health, ...]:
+def health_of_line(history: History, branch: Branch, line: Sequence[Pushed]) -> tuple[Health, ...]:
     """Return the health of revisions that are a part of the line of *branch* without gaps."""
-    comparison = Comparison(connection, facts, [(branch, one) for one in line])
+    pushed = [(branch, one) for one in line]
+    comparison = Comparison(history, pushed)
     if line:
         comparison.ancestry[branch].add_line(line)
-    return _health_of(connection, comparison, [(branch, one) for one in line])
+    return _health_of(history.connection, comparison, pushed)
 
 
-def health_of_each(
-    connection: sa.Connection, facts: Facts, pushed: Sequence[tuple[Branch, Pushed]]
-) -> tuple[Health, ...]:
+def health_of_each(history: History, pushed: Sequence[tuple[Branch, Pushed]]) -> tuple[Health, ...]:
     """Return the health of revisions between which there may be others, each on its branch."""
-    return _health_of(connection, Comparison(connection, facts, pushed), pushed)
+    return _health_of(history.connection, Comparison(history, pushed), pushed)
 
 
 def _health_of(
@@ -211,9 +203,8 @@ def _health_of(
     )
 
 
-def health(
-    connection: sa.Connection,
-    facts: Facts,
+def health_of_revision(
+    history: History,
     revision: Revision,
     base: Revision | None = None,
     reacting: Sequence[tuple[str, int]] = (),
@@ -226,12 +217,12 @@ def health(
     :param with_change: also what its change says
     """
     branch = revision.branch
-    load_found(connection, facts, (branch,))
-    pushed = facts.in_line(branch, revision.revision)
+    load_found(history.connection, history.facts, (branch,))
+    pushed = history.facts.in_line(branch, revision.revision)
     if pushed is None:
         return None
-    comparison = Comparison(connection, facts, [(branch, pushed)])
-    its_base = None if base is None else facts.in_line(branch, base.revision)
+    comparison = Comparison(history, [(branch, pushed)])
+    its_base = None if base is None else history.facts.in_line(branch, base.revision)
     if base is None:
         (bases,) = comparison.bases()
     else:
@@ -240,8 +231,8 @@ def health(
     missing = [_missing(name, number) for name, number in reacting if name not in at.states]
     states = [*at.states.values(), *missing]
     failed = {one.result_build_id or 0 for one in states if one.result in FAILED_STATES}
-    step_names = failed_step_names(connection, sorted(failed))
-    info = change_info(connection, pushed) if with_change else None
+    step_names = failed_step_names(history.connection, sorted(failed))
+    info = change_info(history.connection, pushed) if with_change else None
     return Health(
         revision,
         comparison.nearest(branch, pushed) if base is None else base.revision,
@@ -252,9 +243,7 @@ def health(
     )
 
 
-def health_of_build(
-    connection: sa.Connection, facts: Facts, branch: Branch, build: BuildRow
-) -> BuilderHealth | None:
+def health_of_build(history: History, branch: Branch, build: BuildRow) -> BuilderHealth | None:
     """Return how the builder of a *build* that failed compares at its revision.
 
     ``None`` if it did not fail, or is of no revision.
@@ -262,7 +251,7 @@ def health_of_build(
     if build.status not in FAILING or build.patched or build.revision is None:
         return None
     revision = Revision(branch, build.revision, (), ())
-    found = health(connection, facts, revision, with_change=False)
+    found = health_of_revision(history, revision, with_change=False)
     its = () if found is None else found.builders
     return next((one for one in its if one.at.buildername == build.buildername), None)
 

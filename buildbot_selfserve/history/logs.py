@@ -17,6 +17,7 @@ from buildbot.db import compression
 from buildbot.db.model import Model
 
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import STDIO
 from buildbot_selfserve.model import Log
@@ -92,20 +93,20 @@ def tails(connection: sa.Connection, logs: Sequence[Log]) -> dict[int, Tail]:
     return {log_id: end.tail() for log_id, end in ends.items()}
 
 
-def text(connection: sa.Connection, log: Log, offset: int, tail: int | None) -> LogText:
+def text(history: History, log: Log, offset: int, tail: int | None) -> LogText:
     """Return what of *log* is to be sent.
 
     :param offset: without so many of its first lines
     :param tail: only so many of its last lines; ``None`` for all
     """
     last = sa.select(sa.func.max(_chunks.c.last_line)).where(_chunks.c.logid == log.log_id)
-    newest = connection.execute(last).scalar()
+    newest = history.connection.execute(last).scalar()
     end = 0 if newest is None else newest + 1
     first = offset if tail is None else max(offset, end - tail)
     return LogText(log, min(first, end), end)
 
 
-def part(connection: sa.Connection, wanted: LogText) -> tuple[bytes, LogText | None]:
+def part(history: History, wanted: LogText) -> tuple[bytes, LogText | None]:
     """Return the next part of a text as UTF-8, each line with its end, and what is left of it.
 
     :raises Refused: it cannot be read
@@ -114,10 +115,10 @@ def part(connection: sa.Connection, wanted: LogText) -> tuple[bytes, LogText | N
     if first >= wanted.end:
         return b"", None
     here = sa.and_(_chunks.c.logid == log.log_id, _chunks.c.last_line >= first)
-    until, most = _extent(connection, _SIZES.where(here))
+    until, most = _extent(history.connection, _SIZES.where(here))
     # what was joined with its neighbours meanwhile has another last line
     contents = _CONTENTS.where(here, _chunks.c.first_line <= until)
-    found = connection.execute(contents.order_by(_chunks.c.last_line).limit(most))
+    found = history.connection.execute(contents.order_by(_chunks.c.last_line).limit(most))
     pieces: list[bytes] = []
     held, count = 0, None
     for _, begin, last, *chunk in found:

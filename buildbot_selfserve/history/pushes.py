@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from collections.abc import Set
 
-import sqlalchemy as sa
-
+from buildbot_selfserve.history.branches import branches_of
 from buildbot_selfserve.history.change_info import change_infos
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.health import compared
 from buildbot_selfserve.history.health import health_of_each
 from buildbot_selfserve.history.health import health_of_line
@@ -26,7 +26,6 @@ from buildbot_selfserve.history.states import states_at
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Selection
-from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model.pushes import PASSED_STATES
 from buildbot_selfserve.model.pushes import Health
@@ -41,9 +40,8 @@ MOST_RECENT = 20
 MOST_PLACES = 1000
 
 
-def pushes(
-    connection: sa.Connection,
-    facts: Facts,
+def pushes_of_branch(
+    history: History,
     branch: Branch,
     limit: int,
     before: Revision | None = None,
@@ -54,15 +52,16 @@ def pushes(
     :param before: only those that are older than this one
     :param author: only those with a change of this author, a whole name or the address in it
     """
-    load_found(connection, facts, (branch,))
+    facts = history.facts
+    load_found(history.connection, facts, (branch,))
     than = None if before is None else facts.in_line(branch, before.revision)
     if author is None:
         line = facts.line(branch, limit + 1, None if than is None else than.position)
-        found = health_of_line(connection, facts, branch, line[:limit])
+        found = health_of_line(history, branch, line[:limit])
     else:
         own = _own_pushes_before(facts, branch, author, than)
         line = [one.pushed for one in itertools.islice(own, limit + 1)]
-        found = health_of_each(connection, facts, [(branch, one) for one in line[:limit]])
+        found = health_of_each(history, [(branch, one) for one in line[:limit]])
     older = line[limit - 1].revision if len(line) > limit else None
     return Pushes(branch, found, older, author)
 
@@ -84,26 +83,19 @@ def _on(place: Sourcestamp, branch: Branch) -> list[Branch]:
 
 
 def pushes_of_user(
-    connection: sa.Connection,
-    facts: Facts,
-    site: Site,
-    users: tuple[str, ...],
-    limit: int,
-    before: Revision | None = None,
+    history: History, users: tuple[str, ...], limit: int, before: Revision | None = None
 ) -> Pushes:
     """Return the newest pushes of a user on all branches.
 
     :param users: the names of that user, each the whole author of changes or the address in it
     :param before: only those that are older than this one of theirs
     """
-    own = _own_pushes(facts, site, users, before)
+    own = _own_pushes(history, users, before)
     found = list(itertools.islice(own, limit + 1))
-    load_found(connection, facts, list({one.branch for one in found}))
+    load_found(history.connection, history.facts, list({one.branch for one in found}))
     pushed = ((one.branch, one.pushed.revision) for one in found[:limit])
-    each = ((branch, facts.in_line(branch, revision)) for branch, revision in pushed)
-    shown = health_of_each(
-        connection, facts, [(branch, one) for branch, one in each if one is not None]
-    )
+    each = ((branch, history.facts.in_line(branch, revision)) for branch, revision in pushed)
+    shown = health_of_each(history, [(branch, one) for branch, one in each if one is not None])
     last = shown[-1].revision if len(found) > limit and shown else None
     if last is None:
         return Pushes(None, shown, None, users[0], also=users[1:])
@@ -111,12 +103,13 @@ def pushes_of_user(
 
 
 def _own_pushes(
-    facts: Facts, site: Site, users: tuple[str, ...], before: Revision | None
+    history: History, users: tuple[str, ...], before: Revision | None
 ) -> Iterator[OwnPush]:
+    facts, site = history.facts, history.site
     than = None if before is None else facts.in_line(before.branch, before.revision)
     own = None if than is None else facts.own_change(than, users)
     found = facts.pushed_by(
-        users, lambda place: _branches_of(site, place), None if own is None else own + 1
+        users, lambda place: branches_of(site, [place]), None if own is None else own + 1
     )
     if before is None:
         return found
@@ -126,14 +119,14 @@ def _own_pushes(
     return found
 
 
-def pushes_named(
-    connection: sa.Connection, facts: Facts, site: Site, users: tuple[str, ...], text: str
-) -> list[Revision]:
+def pushes_named(history: History, users: tuple[str, ...], text: str) -> list[Revision]:
     """Return the pushes of *users* on all branches whose revision is *text*, the newest first."""
-    names = (_branches_of(site, place) for place in facts.places_of(text, MOST_PLACES))
-    branches = list({branch.name: branch for its in names for branch in its}.values())
+    facts = history.facts
+    places = facts.places_of(text, MOST_PLACES)
+    on = (branch for place in places for branch in branches_of(history.site, [place]))
+    branches = list({branch.name: branch for branch in on}.values())
     found: list[tuple[int, int, Revision]] = []
-    for number, revision in enumerate(candidates(connection, facts, branches, text)):
+    for number, revision in enumerate(candidates(history, branches, text)):
         pushed = facts.in_line(revision.branch, revision.revision)
         own = None if pushed is None else facts.own_change(pushed, users)
         if own is not None:
@@ -141,24 +134,12 @@ def pushes_named(
     return [revision for _, _, revision in sorted(found, key=lambda one: one[:2])]
 
 
-def _branches_of(site: Site, place: Sourcestamp) -> list[Branch]:
-    """Return the branches that a place is on."""
-    found = [one for one in site.named_branches.values() if place.belongs(one)]
-    if place.branch and place.branch not in site.named_branches:
-        other = site.branch(place.branch)
-        if other is not None and place.belongs(other):
-            found.append(other)
-    return found
-
-
-def newest_pushes(
-    connection: sa.Connection, facts: Facts, branches: Sequence[Branch]
-) -> dict[str, Health]:
+def newest_pushes(history: History, branches: Sequence[Branch]) -> dict[str, Health]:
     """Return the newest push of each of *branches* that has one, by the names of the branches."""
     found: dict[str, Health] = {}
-    pushed = [(branch, one) for branch in branches for one in facts.line(branch, 1)]
-    at = states_at(connection, facts, [one for _, one in pushed])
-    infos = change_infos(connection, [one for _, one in pushed])
+    pushed = [(branch, one) for branch in branches for one in history.facts.line(branch, 1)]
+    at = states_at(history, [one for _, one in pushed])
+    infos = change_infos(history.connection, [one for _, one in pushed])
     for (branch, one), its, info in zip(pushed, at, infos, strict=True):
         when = its.asked_at if info is None else info.when
         builders = compared(its.states.values(), {}, "unknown")
@@ -168,8 +149,8 @@ def newest_pushes(
     return found
 
 
-def last_green(
-    connection: sa.Connection, facts: Facts, branch: Branch, selection: Selection, most: int
+def find_last_green(
+    history: History, branch: Branch, selection: Selection, most: int
 ) -> LastGreen | int:
     """Return the newest revision at which all selected builders passed.
 
@@ -178,18 +159,19 @@ def last_green(
 
     :param most: the number of revisions to search
     """
-    load_found(connection, facts, (branch,))
+    facts = history.facts
+    load_found(history.connection, facts, (branch,))
     wanted = None if selection.names is None else selection.exact
     if wanted != selection.names:
-        recent = states_at(connection, facts, facts.line(branch, MOST_RECENT))
+        recent = states_at(history, facts.line(branch, MOST_RECENT))
         asked_for = {name for at in recent for name in at.states if selection.takes(name)}
         wanted = selection.exact | asked_for
     distance, count, than = 0, _FIRST_LOOK, None
     while distance < most:
         line = facts.line(branch, min(count, most - distance), than)
-        for number, at in _perhaps_green(connection, facts, line, wanted):
+        for number, at in _perhaps_green(history, line, wanted):
             if _is_green(at, wanted):
-                (info,) = change_infos(connection, [line[number]])
+                (info,) = change_infos(history.connection, [line[number]])
                 when = at.asked_at if info is None else info.when
                 return LastGreen(revision_of(branch, line[number]), when, distance + number)
         distance += len(line)
@@ -200,7 +182,7 @@ def last_green(
 
 
 def _perhaps_green(
-    connection: sa.Connection, facts: Facts, line: Sequence[Pushed], wanted: Set[str] | None
+    history: History, line: Sequence[Pushed], wanted: Set[str] | None
 ) -> Iterator[tuple[int, AtRevision]]:
     """Yield which of *line* may be green, and what builders have made of these.
 
@@ -208,13 +190,13 @@ def _perhaps_green(
     """
     perhaps = [
         number
-        for number, results in enumerate(results_at(connection, facts, line))
+        for number, results in enumerate(results_at(history, line))
         if all(
             one in PASSED_STATES
             for one in (results.values() if wanted is None else map(results.get, wanted))
         )
     ]
-    return zip(perhaps, states_at(connection, facts, [line[one] for one in perhaps]), strict=True)
+    return zip(perhaps, states_at(history, [line[one] for one in perhaps]), strict=True)
 
 
 def _is_green(at: AtRevision, wanted: Set[str] | None) -> bool:

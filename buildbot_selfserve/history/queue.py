@@ -16,6 +16,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history import durations
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import load_names
@@ -28,7 +29,6 @@ from buildbot_selfserve.model import OtherMaster
 from buildbot_selfserve.model import Pending
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import RequestRow
-from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Waits
 from buildbot_selfserve.model import WorkerElsewhere
 
@@ -125,32 +125,30 @@ _CHOSEN = Statement(
 )
 
 
-def pending(
-    connection: sa.Connection, facts: Facts, master_id: int, enforcing: Collection[int]
-) -> Pending:
+def read_pending(history: History, master_id: int, enforcing: Collection[int]) -> Pending:
     """Return what waits, on all branches, and what the database knows of what could build it.
 
     :param master_id: of the master that asks: of others, their workers are read
     :param enforcing: the builders whose requests may ask for a worker
     """
-    records = _PENDING.all(connection)
+    records = _PENDING.all(history.connection)
     requests = tuple(
         PendingRequest._make((*one[:5], bool(one[5]), one[6] if one[5] else None))
         for one in sorted(records, key=itemgetter(0))
     )
     builder_ids = {one.builder_id for one in requests}
     masters: dict[int, dict[int, OtherMaster]] = {}
-    for builder_id, other_id, name, active in _MASTERS.all(connection):
+    for builder_id, other_id, name, active in _MASTERS.all(history.connection):
         masters.setdefault(builder_id, {})[other_id] = OtherMaster(name, bool(active))
     elsewhere = [one for one in builder_ids if masters.get(one, {}).keys() - {master_id}]
     choosing = [one.buildset_id for one in requests if one.builder_id in enforcing]
     return Pending(
         requests,
-        _with_names(connection, facts, lambda: _names(facts, "builders", builder_ids)),
-        _open_builds(connection, facts),
+        _with_names(history, lambda: _names(history.facts, "builders", builder_ids)),
+        _open_builds(history),
         masters,
-        _workers_of(connection, elsewhere),
-        _chosen(connection, choosing),
+        _workers_of(history.connection, elsewhere),
+        _chosen(history.connection, choosing),
     )
 
 
@@ -170,11 +168,11 @@ def _workers_of(
     return found
 
 
-def _open_builds(connection: sa.Connection, facts: Facts) -> tuple[OpenBuild, ...]:
-    records = sorted(_OPEN_BUILDS.all(connection), key=itemgetter(0))
+def _open_builds(history: History) -> tuple[OpenBuild, ...]:
+    records = sorted(_OPEN_BUILDS.all(history.connection), key=itemgetter(0))
 
     def made() -> tuple[OpenBuild, ...]:
-        names = facts.names("workers")
+        names = history.facts.names("workers")
         return tuple(
             OpenBuild._make(
                 (
@@ -187,7 +185,7 @@ def _open_builds(connection: sa.Connection, facts: Facts) -> tuple[OpenBuild, ..
             for one in records
         )
 
-    return _with_names(connection, facts, made)
+    return _with_names(history, made)
 
 
 def _names(facts: Facts, kind: str, ids: Iterable[int]) -> dict[int, str]:
@@ -195,17 +193,17 @@ def _names(facts: Facts, kind: str, ids: Iterable[int]) -> dict[int, str]:
     return {one: names[one] for one in ids}
 
 
-def _with_names(connection: sa.Connection, facts: Facts, make: Callable[[], Value]) -> Value:
+def _with_names(history: History, make: Callable[[], Value]) -> Value:
     try:
         return make()
     except KeyError:
-        load_names(connection, facts)  # a worker or master is new
+        load_names(history.connection, history.facts)  # a worker or master is new
         return make()
 
 
-def claim(connection: sa.Connection, request_id: int) -> Claim | None:
+def claim_of(history: History, request_id: int) -> Claim | None:
     """Return which master has claimed a build request, if any."""
-    for _, master_id, claimed_at, name, active in _CLAIMS.of(connection, [request_id]):
+    for _, master_id, claimed_at, name, active in _CLAIMS.of(history.connection, [request_id]):
         return Claim(master_id, OtherMaster(name, bool(active)), claimed_at)
     return None
 
@@ -213,17 +211,8 @@ def claim(connection: sa.Connection, request_id: int) -> Claim | None:
 # -- rows of what waits
 
 
-def on_branch(facts: Facts, branch: Branch, buildset_ids: Iterable[int]) -> set[int]:
-    """Return those of *buildset_ids* that belong to *branch*."""
-    return set(facts.on_branch(branch, buildset_ids))
-
-
 def request_rows(
-    connection: sa.Connection,
-    facts: Facts,
-    site: Site,
-    branch: Branch | None,
-    requests: Sequence[PendingRequest],
+    history: History, branch: Branch | None, requests: Sequence[PendingRequest]
 ) -> dict[int, RequestRow]:
     """Return the rows of pending requests by their ids, each on its branch.
 
@@ -232,20 +221,20 @@ def request_rows(
 
     :param branch: they all belong to this one; ``None`` for any
     """
-    records = rows.OF_REQUESTS.of(connection, [one.request_id for one in requests])
+    records = rows.OF_REQUESTS.of(history.connection, [one.request_id for one in requests])
     buildsets = rows.buildsets_of(records)
     by_branch: dict[Branch, Chosen] = {}
     if branch is not None:
-        by_branch[branch] = facts.on_branch(branch, buildsets)
+        by_branch[branch] = history.facts.on_branch(branch, buildsets)
     else:
-        for buildset_id, stamp_id in facts.first_stamps(buildsets).items():
-            place = facts.place_of(stamp_id)
-            where = site.branch_of(place) or Branch("", (place.branch,))
+        for buildset_id, stamp_id in history.facts.first_stamps(buildsets).items():
+            place = history.facts.place_of(stamp_id)
+            where = history.site.branch_of(place) or Branch("", (place.branch,))
             by_branch.setdefault(where, {})[buildset_id] = stamp_id
     found: dict[int, RequestRow] = {}
     for where, chosen in by_branch.items():
         its = [record for record in records if record[1] in chosen]
-        for row in rows.rows_from(connection, facts, where, its, chosen):
+        for row in rows.rows_from(history, where, its, chosen):
             if isinstance(row, RequestRow) and not row.complete:
                 found[row.request_id] = row
     return found

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
+from buildbot_selfserve.history import branches
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.ancestry import Ancestry
 from buildbot_selfserve.history.change_info import change_infos
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.health import revision_of
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
@@ -37,6 +39,7 @@ from buildbot_selfserve.model.pushes import ChangeInfo
 from buildbot_selfserve.model.ranges import LONGEST_RANGE
 from buildbot_selfserve.model.ranges import Range
 from buildbot_selfserve.model.ranges import RangeRevision
+from buildbot_selfserve.model.ranges import WantedRange
 
 #: How many of the newest revisions to search for a failing one.
 MOST_RECENT = 100
@@ -52,40 +55,30 @@ _GOT_REVISION = Statement(
 )
 
 
-def find_range(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    buildername: str,
-    bad: Revision | None,
-    good: Revision | None,
-    most: int,
-    force: bool = False,
-) -> Range:
-    """Return the revisions between *good* and *bad*, and what one builder has made of each.
+def find_range(history: History, wanted: WantedRange, most: int, force: bool = False) -> Range:
+    """Return the revisions between a good and a bad one, and what one builder has made of each.
 
     Which revisions are before another one, ``ancestry`` says. How much is read depends on *most*
     and on what was built at those revisions, and not on the history.
 
-    :param buildername: the name that the builds have
-    :param bad: ``None`` for the newest that fails, by its latest result
-    :param good: ``None`` for the nearest before it that passes, by its latest result
+    :param wanted: of its builder the name counts; a revision passes or fails by its latest result
     :param most: so many revisions may lie between the two, at most ``LONGEST_RANGE``
-    :param force: where none of *most* revisions before *bad* passes, the range is all of them
+    :param force: where none of *most* revisions before the bad one passes, the range is all of them
     :raises Refused: there is no such bad or good revision
-    :raises BadParameter: *good* is not before *bad*, or too far away
+    :raises BadParameter: the good one is not before the bad one, or too far away
     """
-    load_found(connection, facts, (branch,))
-    end = _newest_failed(connection, facts, branch, buildername) if bad is None else _at(facts, bad)
-    ancestry = Ancestry(connection, facts, branch, [end])
+    branch, buildername, bad, good = wanted.branch, wanted.builder.name, wanted.bad, wanted.good
+    load_found(history.connection, history.facts, (branch,))
+    end = _newest_failed(history, branch, buildername) if bad is None else _at(history.facts, bad)
+    ancestry = Ancestry(history, branch, [end])
     if good is not None:
-        begin = _at(facts, good)
+        begin = _at(history.facts, good)
         before = ancestry.before(end, LONGEST_RANGE + 1)
         _require_before(begin, before, end, most)
         line = before[: before.index(begin) + 1]
         has_good = True
     else:
-        line, has_good = _back_to_good(connection, facts, ancestry, end, buildername, most)
+        line, has_good = _back_to_good(history, ancestry, end, buildername, most)
         if not has_good and not force:
             raise Refused(
                 f"No good revision within {most}",
@@ -93,23 +86,22 @@ def find_range(
                 f" {end.revision}: raise max, name a good one, or take them all with force=1",
             )
         line = line if has_good else line[:most]
-    found = _described(connection, facts, branch, buildername, [*reversed(line), end])
+    found = _described(history, branch, buildername, [*reversed(line), end])
     if has_good:
         return Range(buildername, found[0], found[-1], tuple(found[1:-1]))
     return Range(buildername, None, found[-1], tuple(found[:-1]))
 
 
 def at_revisions(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    buildername: str,
-    texts: Sequence[str],
+    history: History, branch_name: str, buildername: str, texts: Sequence[str]
 ) -> dict[str, RangeRevision]:
     """Return the results of a builder at those of the whole revisions *texts* that exist."""
-    load_found(connection, facts, (branch,))
-    there = {one: its for one in texts if (its := facts.in_line(branch, one)) is not None}
-    found = _described(connection, facts, branch, buildername, list(there.values()))
+    branch = branches.branch(history, branch_name)
+    if branch is None:
+        return {}
+    load_found(history.connection, history.facts, (branch,))
+    there = {one: its for one in texts if (its := history.facts.in_line(branch, one)) is not None}
+    found = _described(history, branch, buildername, list(there.values()))
     return dict(zip(there, found, strict=True))
 
 
@@ -127,9 +119,7 @@ def _at(facts: Facts, revision: Revision) -> Pushed:
     return found
 
 
-def _newest_failed(
-    connection: sa.Connection, facts: Facts, branch: Branch, buildername: str
-) -> Pushed:
+def _newest_failed(history: History, branch: Branch, buildername: str) -> Pushed:
     """Return the newest revision of *branch* at which a builder fails.
 
     What was only built by hand stands where somebody asked for it, which says nothing of what is
@@ -137,11 +127,11 @@ def _newest_failed(
 
     :raises Refused: there is none
     """
-    by_hand = not facts.newest_changes(branch, 1)
+    by_hand = not history.facts.newest_changes(branch, 1)
     than, count, looked_at = None, _LOOKS[0], 0
     while looked_at < MOST_RECENT:
-        line = facts.line(branch, count, than)
-        results = results_at(connection, facts, line)
+        line = history.facts.line(branch, count, than)
+        results = results_at(history, line)
         for one, its in zip(line, results, strict=True):
             if its.get(buildername) in FAILED_STATES and (by_hand or not one.by_hand):
                 return one
@@ -178,12 +168,7 @@ def _require_before(begin: Pushed, before: Sequence[Pushed], end: Pushed, most: 
 
 
 def _back_to_good(
-    connection: sa.Connection,
-    facts: Facts,
-    ancestry: Ancestry,
-    end: Pushed,
-    buildername: str,
-    most: int,
+    history: History, ancestry: Ancestry, end: Pushed, buildername: str, most: int
 ) -> tuple[list[Pushed], bool]:
     """Return what is before *end* back to where a builder passes, the nearest first.
 
@@ -192,7 +177,7 @@ def _back_to_good(
     looked_at = 0
     for look in _LOOKS:
         before = ancestry.before(end, min(look, most + 1))
-        results = results_at(connection, facts, before[looked_at:])
+        results = results_at(history, before[looked_at:])
         for distance, its in enumerate(results, looked_at):
             if its.get(buildername) in PASSED_STATES:
                 return before[: distance + 1], True
@@ -201,19 +186,15 @@ def _back_to_good(
 
 
 def _described(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    buildername: str,
-    line: Sequence[Pushed],
+    history: History, branch: Branch, buildername: str, line: Sequence[Pushed]
 ) -> list[RangeRevision]:
     """Return the revisions of *line* with what a builder has made of them, in their order."""
-    requests = requests_at(connection, facts, line)
+    requests = requests_at(history, line)
     records = [its[0] for one in requests for its in one.whole]
-    virtual = rows.virtual_builders(connection, sorted({record[1] for record in records}))
+    virtual = rows.virtual_builders(history.connection, sorted({record[1] for record in records}))
     builders = {record[2] for record in records}
     builders.update(record[8] for one in requests for record in one.builds)
-    names = names_of(connection, facts, builders)
+    names = names_of(history, builders)
 
     def is_asked(its: Sequence[Any]) -> bool:
         """Whether a request is one of the builder, by its builds or else as it will be built."""
@@ -227,9 +208,9 @@ def _described(
         )
         for one in requests
     ]
-    revisions = known_revisions(connection, facts, [revision_of(branch, one) for one in line])
-    infos = change_infos(connection, line)
-    sourceless = _without_sources(connection, its_own)
+    revisions = known_revisions(history, [revision_of(branch, one) for one in line])
+    infos = change_infos(history.connection, line)
+    sourceless = _without_sources(history.connection, its_own)
     return [_one(*each, sourceless) for each in zip(revisions, infos, its_own, strict=True)]
 
 

@@ -16,6 +16,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import latest_results
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.branches import branches_of
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Stamp
@@ -36,7 +37,6 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Row
-from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.model import is_abbreviation
@@ -56,9 +56,7 @@ _EXISTING = Statement(sa.select(rows.builds.c.id), rows.builds.c.id)
 _CHANGED = Statement(sa.select(Model.changes.c.sourcestampid), Model.changes.c.sourcestampid)
 
 
-def candidates(
-    connection: sa.Connection, facts: Facts, branches: Sequence[Branch], text: str
-) -> list[Revision]:
+def candidates(history: History, branches: Sequence[Branch], text: str) -> list[Revision]:
     """Return the revisions on *branches* that *text* may mean, by branches and by their names.
 
     A text that is a revision means itself. Otherwise digits mean the hashes that begin with them
@@ -68,8 +66,9 @@ def candidates(
     text = one_spelling(text)
     if not text:
         return []
+    facts = history.facts
     # first, since builds may say of which hash the digits are that were asked for
-    load_found(connection, facts, branches)
+    load_found(history.connection, facts, branches)
     looks: list[Callable[[Sequence[Branch]], StampsAndBuilds]] = [
         lambda left: _itself(facts, left, text)
     ]
@@ -83,7 +82,7 @@ def candidates(
     left = branches
     for look in looks:
         named, got = look(left)
-        got = _existing(connection, got)
+        got = _existing(history.connection, got)
         for branch in {**named, **got}:
             found[branch] = _revisions(facts, branch, named.get(branch, {}), got.get(branch, {}))
         left = [branch for branch in left if branch not in found]
@@ -125,19 +124,19 @@ def _others(facts: Facts, revision: str, stamp_ids: Iterable[int]) -> tuple[int,
     return tuple(sorted(others))
 
 
-def elsewhere(
-    connection: sa.Connection, facts: Facts, site: Site, branch: Branch | None, text: str
-) -> list[Revision]:
+def elsewhere(history: History, branch: Branch | None, text: str) -> list[Revision]:
     """Return what *text* means on other branches than *branch*; on so many of them."""
     text = one_spelling(text)
-    places = facts.places_of(text, MOST_ELSEWHERE) if text else []
-    others = [one for one in branches_of(site, places) if branch is None or one.name != branch.name]
-    return candidates(connection, facts, others[:MOST_ELSEWHERE], text)
+    places = history.facts.places_of(text, MOST_ELSEWHERE) if text else []
+    others = branches_of(history.site, places)
+    if branch is not None:
+        others = [one for one in others if one.name != branch.name]
+    return candidates(history, others[:MOST_ELSEWHERE], text)
 
 
-def spellings(facts: Facts, revision: Revision) -> set[str]:
+def spellings(history: History, revision: Revision) -> set[str]:
     """Return the texts by which *revision* is known on its branch: itself, and abbreviations."""
-    written = {one_spelling(one.written) for one in facts.stamps(revision.sourcestamps)}
+    written = {one_spelling(one.written) for one in history.facts.stamps(revision.sourcestamps)}
     return {revision.revision, *written}
 
 
@@ -154,19 +153,17 @@ def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
     return {branch: its for branch, its in existing.items() if its}
 
 
-def to_build(
-    connection: sa.Connection, facts: Facts, branch: Branch, text: str
-) -> list[AnyRevision]:
+def to_build(history: History, branch: Branch, text: str) -> list[AnyRevision]:
     """Return the revisions that *text* may mean to somebody who wants to build one.
 
     A text that means no known revision is one by itself.
     """
-    fitting = candidates(connection, facts, (branch,), text)
-    found = known_revisions(connection, facts, fitting)
+    fitting = candidates(history, (branch,), text)
+    found = known_revisions(history, fitting)
     if found:
         return found
-    models = newest_changes(facts, branch)
-    return [AnyRevision(branch, text, False, places(facts, branch), models)]
+    models = newest_changes(history.facts, branch)
+    return [AnyRevision(branch, text, False, places(history.facts, branch), models)]
 
 
 def newest_changes(facts: Facts, branch: Branch) -> tuple[int, ...]:
@@ -199,12 +196,12 @@ def _models(
     return found or tuple(of_branch.values())
 
 
-def known_revisions(
-    connection: sa.Connection, facts: Facts, found: Sequence[Revision]
-) -> list[AnyRevision]:
+def known_revisions(history: History, found: Sequence[Revision]) -> list[AnyRevision]:
     """Return how the revisions *found* are built, in their order."""
+    facts = history.facts
     build_ids = sorted({one for revision in found for one in revision.builds})
-    buildsets = {record[9]: record[1] for record in rows.OF_BUILDS.of(connection, build_ids)}
+    records = rows.OF_BUILDS.of(history.connection, build_ids)
+    buildsets = {record[9]: record[1] for record in records}
     stamps: list[list[Stamp]] = []
     for revision in found:
         its = {buildsets[one] for one in revision.builds if one in buildsets}
@@ -254,74 +251,68 @@ def places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
     return tuple(sorted(whole, key=lambda one: one.where))
 
 
-def rows_at(
-    connection: sa.Connection, facts: Facts, revision: Revision, patched: bool = False
-) -> RevisionRows:
+def rows_at(history: History, revision: Revision, patched: bool = False) -> RevisionRows:
     """Return everything that was asked for at *revision*, the newest first.
 
     :param patched: also what was built with a patch on top of it, and so is not this revision
     """
-    every = _every_row(connection, facts, revision)
+    every = _every_row(history, revision)
     found = [row for row in every if not row.patched]
     shown = every if patched else found
-    judged = _judge(connection, found, STABLE_DELAY)
+    judged = _judge(history, found, STABLE_DELAY)
     return RevisionRows(revision, tuple(shown), judged, len(every) - len(shown))
 
 
-def done(
-    connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int
-) -> Done | None:
+def done(history: History, revision: Revision, stable_delay: int) -> Done | None:
     """Return whether *revision* is done; ``None`` if nothing was ever to be built there.
 
     :param stable_delay: seconds that must have passed since the last row ended
     """
-    found = _rows(connection, facts, revision)
-    if not found and not _has_change(connection, revision):
+    found = _rows(history, revision)
+    if not found and not _has_change(history, revision):
         return None
-    return _judge(connection, found, stable_delay)()
+    return _judge(history, found, stable_delay)()
 
 
-def results_at(connection: sa.Connection, facts: Facts, revision: Revision) -> list[BuilderResult]:
+def results_at(history: History, revision: Revision) -> list[BuilderResult]:
     """Return what each builder has made of *revision*, by name."""
-    found = _rows(connection, facts, revision)
+    found = _rows(history, revision)
     buildsets = sorted({row.request.buildset_id for row in found})
-    return latest_results.by_builder(found, rows.virtual_builders(connection, buildsets))
+    return latest_results.by_builder(found, rows.virtual_builders(history.connection, buildsets))
 
 
-def _judge(
-    connection: sa.Connection, found: Sequence[Row], stable_delay: int
-) -> Callable[[], Done]:
+def _judge(history: History, found: Sequence[Row], stable_delay: int) -> Callable[[], Done]:
     """Return what judges *found* as of now, and reads no database any more."""
-    virtual = rows.virtual_builders(connection, unbuilt_buildsets(found))
+    virtual = rows.virtual_builders(history.connection, unbuilt_buildsets(found))
     return partial(judge, found, stable_delay, time.time(), virtual)
 
 
-def _has_change(connection: sa.Connection, revision: Revision) -> bool:
+def _has_change(history: History, revision: Revision) -> bool:
     """Whether Buildbot has a change of *revision*: then builds of it may still come."""
-    return bool(_CHANGED.of(connection, revision.sourcestamps))
+    return bool(_CHANGED.of(history.connection, revision.sourcestamps))
 
 
-def _rows(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
+def _rows(history: History, revision: Revision) -> list[Row]:
     """Return the rows of *revision* itself, without a patch on top."""
-    return [row for row in _every_row(connection, facts, revision) if not row.patched]
+    return [row for row in _every_row(history, revision) if not row.patched]
 
 
-def _every_row(connection: sa.Connection, facts: Facts, revision: Revision) -> list[Row]:
-    found = rows.rows_of(connection, facts, revision.branch, facts.of_stamps(revision.sourcestamps))
+def _every_row(history: History, revision: Revision) -> list[Row]:
+    found = rows.rows_of(history, revision.branch, history.facts.of_stamps(revision.sourcestamps))
     if revision.others:
         its = revision.revision
         found = [row for row in found if isinstance(row, RequestRow) or row.revision == its]
     if not revision.builds:
         return found
-    of_builds = rows.OF_BUILDS.of(connection, revision.builds)
+    of_builds = rows.OF_BUILDS.of(history.connection, revision.builds)
     request_ids = sorted({record[0] for record in of_builds})
-    records = rows.OF_REQUESTS.of(connection, request_ids)
-    chosen = facts.on_branch(revision.branch, rows.buildsets_of(records))
+    records = rows.OF_REQUESTS.of(history.connection, request_ids)
+    chosen = history.facts.on_branch(revision.branch, rows.buildsets_of(records))
     # a build may be of this revision in one codebase, and find it in another
     there = {_identity(row) for row in found}
     found += (
         row
-        for row in rows.rows_from(connection, facts, revision.branch, records, chosen)
+        for row in rows.rows_from(history, revision.branch, records, chosen)
         # other builds of these requests may have found another revision
         if (isinstance(row, RequestRow) or row.build_id in revision.builds)
         and _identity(row) not in there
@@ -333,12 +324,10 @@ def _identity(row: Row) -> tuple[str, int]:
     return ("build", row.build_id) if isinstance(row, BuildRow) else ("request", row.request_id)
 
 
-def wait_condition(
-    connection: sa.Connection, facts: Facts, revision: Revision, stable_delay: int
-) -> WaitCondition | None:
+def wait_condition(history: History, revision: Revision, stable_delay: int) -> WaitCondition | None:
     """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
-    found = _rows(connection, facts, revision)
-    if not found and not _has_change(connection, revision):
+    found = _rows(history, revision)
+    if not found and not _has_change(history, revision):
         return None
     return predict(found, stable_delay, time.time())
 

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import About
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
@@ -122,27 +123,21 @@ class Names(NamedTuple):
 
 
 def rows_of(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    chosen: Chosen,
-    statement: Statement = OF_BUILDSETS,
+    history: History, branch: Branch, chosen: Chosen, statement: Statement = OF_BUILDSETS
 ) -> list[Row]:
     """Return the rows of the *chosen* buildsets, the newest first.
 
     :param statement: asks for all of their requests, or for some
     """
-    records = statement.of(connection, list(chosen))
-    return rows_from(connection, facts, branch, records, chosen)
+    records = statement.of(history.connection, list(chosen))
+    return rows_from(history, branch, records, chosen)
 
 
-def rows_where(
-    connection: sa.Connection, facts: Facts, branch: Branch, statement: Statement, one: int
-) -> list[Row]:
+def rows_where(history: History, branch: Branch, statement: Statement, one: int) -> list[Row]:
     """Return the rows of *branch* that a *statement* has of *one* id, the newest first."""
-    records = statement.of(connection, [one])
-    chosen = facts.on_branch(branch, buildsets_of(records))
-    return rows_from(connection, facts, branch, records, chosen)
+    records = statement.of(history.connection, [one])
+    chosen = history.facts.on_branch(branch, buildsets_of(records))
+    return rows_from(history, branch, records, chosen)
 
 
 def buildsets_of(records: Iterable[Any]) -> set[int]:
@@ -151,23 +146,20 @@ def buildsets_of(records: Iterable[Any]) -> set[int]:
 
 
 def rows_from(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    records: Sequence[Any],
-    chosen: Chosen,
+    history: History, branch: Branch, records: Sequence[Any], chosen: Chosen
 ) -> list[Row]:
     """Return the rows that *records* make, the newest first.
 
     :param chosen: the buildsets that count, and the sourcestamp that stands for each
     """
+    facts = history.facts
     about = facts.about(chosen)
     if len(about) < len(buildsets_of(records)):
         records = [record for record in records if record[1] in about]
     got: dict[int, str] = {}
     if any(one.undecided for one in about.values()):
         # what has been found since may tell of all others, too
-        load_found(connection, facts, (branch,))
+        load_found(history.connection, facts, (branch,))
         about = facts.about(chosen)
         undecided = {chosen[one] for one in about if about[one].undecided}
         found = facts.found_for(undecided)
@@ -177,11 +169,11 @@ def rows_from(
             if record[9] in (its := found.get(chosen[record[1]], {}))
         }
     if not all(one.revision for one in about.values()):
-        got |= got_revisions(connection, facts, records, about, chosen)
+        got |= got_revisions(history, records, about, chosen)
     try:
         rows = assemble(branch, records, about, names_of(facts), got)
     except KeyError:
-        load_names(connection, facts)  # a worker or master is new
+        load_names(history.connection, facts)  # a worker or master is new
         rows = assemble(branch, records, about, names_of(facts), got)
     return newest_first(rows)
 
@@ -210,11 +202,7 @@ def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> 
 
 
 def got_revisions(
-    connection: sa.Connection,
-    facts: Facts,
-    records: Iterable[Any],
-    about: Mapping[int, About],
-    chosen: Chosen,
+    history: History, records: Iterable[Any], about: Mapping[int, About], chosen: Chosen
 ) -> dict[int, str]:
     """Return the revision that each build got whose sourcestamp names none, by build id."""
     buildsets = {
@@ -223,11 +211,11 @@ def got_revisions(
         if record[9] is not None and not about[record[1]].revision
     }
     found: dict[int, str] = {}
-    for build_id, value in _GOT.of(connection, list(buildsets)):
+    for build_id, value in _GOT.of(history.connection, list(buildsets)):
         buildset_id = buildsets[build_id]
         revision = got_revision(value, about[buildset_id].codebase)
         if revision:
-            found[build_id] = facts.whole(revision, chosen[buildset_id])
+            found[build_id] = history.facts.whole(revision, chosen[buildset_id])
     return found
 
 

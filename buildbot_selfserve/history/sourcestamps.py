@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Sourcestamp
 
@@ -28,11 +29,9 @@ _PLACES = Statement(
 )
 
 
-def of_requests(
-    connection: sa.Connection, request_ids: Sequence[int]
-) -> dict[int, tuple[Sourcestamp, ...]]:
+def of_requests(history: History, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
     """Return the sourcestamps of the requests that exist, by request."""
     found: dict[int, tuple[Sourcestamp, ...]] = {}
-    for request_id, *place in _PLACES.of(connection, request_ids):
+    for request_id, *place in _PLACES.of(history.connection, request_ids):
         found[request_id] = (*found.get(request_id, ()), Sourcestamp(*place))
     return found

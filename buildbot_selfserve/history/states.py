@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from buildbot_selfserve.answers import BuilderStateName
 from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.history import rows
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_names
@@ -180,29 +181,25 @@ class Requests(NamedTuple):
     builds: list[Any]
 
 
-def states_at(
-    connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
-) -> list[AtRevision]:
+def states_at(history: History, pushed: Sequence[Pushed]) -> list[AtRevision]:
     """Return what each builder has made of these revisions, in their order."""
-    return _tallied(connection, facts, requests_at(connection, facts, pushed))
+    return _tallied(history, requests_at(history, pushed))
 
 
-def requests_at(
-    connection: sa.Connection, facts: Facts, pushed: Sequence[Pushed]
-) -> list[Requests]:
+def requests_at(history: History, pushed: Sequence[Pushed]) -> list[Requests]:
     """Return what was requested at these revisions, in their order."""
-    of_buildsets = _by_request(_OF_BUILDSETS.of(connection, _buildset_ids(pushed)))
+    of_buildsets = _by_request(_OF_BUILDSETS.of(history.connection, _buildset_ids(pushed)))
     by_buildset: dict[int, list[list[Any]]] = {}
     for its in of_buildsets.values():
         by_buildset.setdefault(its[0][1], []).append(its)
     build_ids = sorted({one for its in pushed for one in its.build_ids})
-    request_of = dict(_REQUESTS_OF.of(connection, build_ids))
-    of_builds = _by_request(_OF_REQUESTS.of(connection, sorted(set(request_of.values()))))
+    request_of = dict(_REQUESTS_OF.of(history.connection, build_ids))
+    of_builds = _by_request(_OF_REQUESTS.of(history.connection, sorted(set(request_of.values()))))
     found: list[Requests] = []
-    has_abbreviations = facts.has_abbreviations
+    has_abbreviations = history.facts.has_abbreviations
     for one in pushed:
         requests = [its for it in one.buildset_ids for its in by_buildset.get(it, ())]
-        others = _others(facts, one) if has_abbreviations else set()
+        others = _others(history.facts, one) if has_abbreviations else set()
         builds = [
             record
             for its in requests
@@ -230,10 +227,7 @@ def _buildset_ids(pushed: Iterable[Pushed]) -> list[int]:
 
 
 def results_at(
-    connection: sa.Connection,
-    facts: Facts,
-    pushed: Sequence[Pushed],
-    builder_ids: Sequence[int] | None = None,
+    history: History, pushed: Sequence[Pushed], builder_ids: Sequence[int] | None = None
 ) -> list[Results]:
     """Return the latest results of the builders of these revisions, in their order.
 
@@ -242,20 +236,20 @@ def results_at(
     :param builder_ids: only of these; there may be some of others, too
     """
     by_buildset: dict[int, list[Any]] = {}
-    for record in _RESULTS_OF.of(connection, _buildset_ids(pushed), builder_ids):
+    for record in _RESULTS_OF.of(history.connection, _buildset_ids(pushed), builder_ids):
         by_buildset.setdefault(record[0], []).append(record)
     build_ids = sorted({one for its in pushed for one in its.build_ids})
-    by_id = {record[1]: record for record in _RESULTS_FOUND.of(connection, build_ids)}
+    by_id = {record[1]: record for record in _RESULTS_FOUND.of(history.connection, build_ids)}
     found: list[list[Any]] = []
-    has_abbreviations = facts.has_abbreviations
+    has_abbreviations = history.facts.has_abbreviations
     for one in pushed:
         records = [record for it in one.buildset_ids for record in by_buildset.get(it, ())]
         if has_abbreviations:
-            others = _others(facts, one)
+            others = _others(history.facts, one)
             records = [record for record in records if record[1] not in others]
         records += (by_id[it] for it in one.build_ids if it in by_id)
         found.append(sorted(records, key=itemgetter(1)))
-    names = names_of(connection, facts, {record[2] for its in found for record in its})
+    names = names_of(history, {record[2] for its in found for record in its})
     # the newest is the last one
     return [{names[record[2]]: RESULT_STATES[record[3]] for record in its} for its in found]
 
@@ -270,17 +264,15 @@ def _others(facts: Facts, pushed: Pushed) -> set[int]:
     }
 
 
-def _tallied(
-    connection: sa.Connection, facts: Facts, found: Sequence[Requests]
-) -> list[AtRevision]:
+def _tallied(history: History, found: Sequence[Requests]) -> list[AtRevision]:
     unbuilt = [[its[0] for its in one.whole if not stands_for(its)] for one in found]
     requests = [record for records in unbuilt for record in records]
     unclaimed = sorted({record[0] for record in requests if not record[3]})
-    claimed = {one for (one,) in _CLAIMED.of(connection, unclaimed)}
-    virtual = rows.virtual_builders(connection, sorted({record[1] for record in requests}))
+    claimed = {one for (one,) in _CLAIMED.of(history.connection, unclaimed)}
+    virtual = rows.virtual_builders(history.connection, sorted({record[1] for record in requests}))
     builders = {record[2] for record in requests}
     builders.update(record[8] for one in found for record in one.builds)
-    names = names_of(connection, facts, builders)
+    names = names_of(history, builders)
     told: list[AtRevision] = []
     for one, its_unbuilt in zip(found, unbuilt, strict=True):
         tallies: dict[str, tuple[int, _Tally]] = {}
@@ -317,10 +309,10 @@ def stands_for(its: Sequence[Any]) -> bool:
     return any(record[10] is None for record in built)
 
 
-def names_of(connection: sa.Connection, facts: Facts, builder_ids: Set[int]) -> Mapping[int, str]:
+def names_of(history: History, builder_ids: Set[int]) -> Mapping[int, str]:
     """Return the names of all builders, among them these."""
-    names = facts.names("builders")
+    names = history.facts.names("builders")
     if not builder_ids <= names.keys():
-        load_names(connection, facts)
-        names = facts.names("builders")
+        load_names(history.connection, history.facts)
+        names = history.facts.names("builders")
     return names

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import logs
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.json_columns import value_in
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import DELETED
@@ -56,10 +57,10 @@ _LOGS = Statement(
 )
 
 
-def steps(connection: sa.Connection, build_id: int) -> tuple[Step, ...]:
+def steps(history: History, build_id: int) -> tuple[Step, ...]:
     """Return the steps of a build with their logs, in their order, also those that are hidden."""
-    found = sorted(_found(connection, _OF_BUILDS, [build_id]), key=lambda step: step.number)
-    return tuple(_with_logs(connection, found))
+    found = sorted(_found(history.connection, _OF_BUILDS, [build_id]), key=lambda step: step.number)
+    return tuple(_with_logs(history.connection, found))
 
 
 def shown(some: Iterable[Step]) -> tuple[Step, ...]:
@@ -67,13 +68,13 @@ def shown(some: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(step for step in some if not step.hidden or step.has_failed)
 
 
-def failed_steps(connection: sa.Connection, build_ids: Sequence[int]) -> dict[int, FailedStep]:
+def failed_steps(history: History, build_ids: Sequence[int]) -> dict[int, FailedStep]:
     """Return the step that failed last in each build in which one has failed, by build.
 
     Of all the builds together, with a handful of statements.
     """
-    found = _last_failed(_found(connection, _FAILED, build_ids))
-    return explained(connection, _with_logs(connection, found))
+    found = _last_failed(_found(history.connection, _FAILED, build_ids))
+    return explained(history.connection, _with_logs(history.connection, found))
 
 
 def failed_step(connection: sa.Connection, some: Iterable[Step]) -> FailedStep | None:

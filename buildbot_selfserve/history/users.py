@@ -8,7 +8,7 @@ from typing import TypeGuard
 import sqlalchemy as sa
 
 from buildbot_selfserve.history import rows
-from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
@@ -25,11 +25,7 @@ _BUILDSETS = Statement(sa.select(rows.requests.c.buildsetid), rows.requests.c.id
 
 
 def rows_of_user(
-    connection: sa.Connection,
-    facts: Facts,
-    branch: Branch,
-    user: str,
-    request_ids: Iterable[int],
+    history: History, branch: Branch, user: str, request_ids: Iterable[int]
 ) -> UserRows:
     """Return the builds of *branch* whose changes are by *user*, and those of *request_ids*.
 
@@ -38,7 +34,8 @@ def rows_of_user(
     :param user: a whole author, or the address inside ``Name <address>``
     :param request_ids: requests that this user asked for
     """
-    asked_for = facts.on_branch(branch, _buildsets(connection, list(request_ids)))
+    facts = history.facts
+    asked_for = facts.on_branch(branch, _buildsets(history.connection, list(request_ids)))
     mine = sorted({*facts.of_user(branch, user), *asked_for}, reverse=True)
     # what is open, however old, and what is new come in one answer
     open_ids = facts.open_of(mine)
@@ -49,7 +46,7 @@ def rows_of_user(
         looked_at = {*ids, *open_ids} if begin == 0 else {*ids}
         chosen = {one: asked_for[one] for one in looked_at if one in asked_for}
         chosen |= facts.chosen_of_user(branch, user, looked_at)
-        some = rows.rows_of(connection, facts, branch, chosen)
+        some = rows.rows_of(history, branch, chosen)
         if begin == 0:
             found = some
         wanted = set(ids)

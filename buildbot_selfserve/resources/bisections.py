@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from buildbot_selfserve.control.planners import bisect as planners
+from buildbot_selfserve.history.builds import states_of
 from buildbot_selfserve.model import Bisection
 from buildbot_selfserve.model import BisectionDetail
 from buildbot_selfserve.model import Branch
@@ -74,7 +75,7 @@ def bisection(ctx: ReadContext, branch: Branch, bisection: Bisection) -> Bisecti
     The status is running, found, flaky (an edge did not say the same again), range_only (what lies
     between cannot be built), insufficient_data, cancelled or failed.
     """
-    return BisectionDetail(bisection, ctx.history.states_of(bisection.open_requests))
+    return BisectionDetail(bisection, states_of(ctx.history, bisection.open_requests))
 
 
 @declare(

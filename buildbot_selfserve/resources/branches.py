@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 
+from buildbot_selfserve.history.branches import listed_branches
+from buildbot_selfserve.history.days import day
+from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Day
@@ -28,10 +31,10 @@ def branches(ctx: ReadContext, revision: str | None, search: str | None) -> Bran
 
     The most recently active branch comes first.
     """
-    every = ctx.history.branches(search)
+    every = listed_branches(ctx.history, search)
     if revision is None:
         return Branches(every, search=search)
-    found = tuple(ctx.history.revisions_on([one.branch for one in every], revision))
+    found = tuple(candidates(ctx.history, [one.branch for one in every], revision))
     names = {one.branch.name for one in found}
     rows = tuple(one for one in every if one.branch.name in names)
     return Branches(rows, revision, found, search)
@@ -46,4 +49,4 @@ def branch_day(ctx: ReadContext, branch: Branch, date: datetime.date | None) -> 
     A build belongs to the day on which it started. Running builds and pending requests belong to
     today.
     """
-    return ctx.history.day(branch, date)
+    return day(ctx.history, branch, date)

@@ -6,6 +6,7 @@ from typing import Any
 
 from buildbot_selfserve.control.planners.builders import build
 from buildbot_selfserve.errors import BadParameter
+from buildbot_selfserve.history.builders import builders_of
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -39,7 +40,7 @@ def builders(ctx: ReadContext, branch: Branch) -> Builders:
     these trigger, and those that have built it within 30 days. Builders that no master has now are
     left out.
     """
-    return ctx.history.builders(branch)
+    return builders_of(ctx.history, branch)
 
 
 @declare(

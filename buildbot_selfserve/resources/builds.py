@@ -9,6 +9,10 @@ from typing import NamedTuple
 from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners.rebuild import rebuild
+from buildbot_selfserve.history import builds
+from buildbot_selfserve.history import logs
+from buildbot_selfserve.history.builders import is_built
+from buildbot_selfserve.history.health import health_of_build
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
 from buildbot_selfserve.model import BuilderHealth
@@ -52,8 +56,8 @@ def build_page(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildPage:
         forecast = queue.forecaster(ctx.history, ctx.master_state).of_request(
             build.request.request_id
         )
-    compared = ctx.history.health_of_build(branch, build)
-    return BuildPage(ctx.history.is_built(build), forecast, compared)
+    compared = health_of_build(ctx.history, branch, build)
+    return BuildPage(is_built(ctx.history, build.request.builder_id), forecast, compared)
 
 
 @declare(
@@ -70,7 +74,8 @@ def build_detail(ctx: ReadContext, branch: Branch, build: BuildRow) -> BuildDeta
 
     Its jobs are the job requests that made or ended it, or reprioritized its request.
     """
-    return replace(ctx.history.build_detail(build), jobs=ctx.journal.jobs_of_build(build))
+    detail = builds.build_detail(ctx.history, build)
+    return replace(detail, jobs=ctx.journal.jobs_of_build(build))
 
 
 @declare(
@@ -94,7 +99,7 @@ def log_text(
     The text is UTF-8 with the colours that the step has printed. An HTML log is sent as a file to
     save. Of a step that is still running, the log has the lines that are in the database by now.
     """
-    return ctx.history.log_text(log, offset, tail)
+    return logs.text(ctx.history, log, offset, tail)
 
 
 @declare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from buildbot_selfserve.control import held_requests
 from buildbot_selfserve.control.planners import hold as planners
+from buildbot_selfserve.history.builders import builders_of
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BranchHold
 from buildbot_selfserve.model import Holds
@@ -22,7 +23,7 @@ from buildbot_selfserve.routes import declare
 
 def hold_page(ctx: ReadContext, branch: Branch) -> tuple[str, ...]:
     """Return the names of the builders of *branch*, for its form."""
-    return tuple(one.name for one in ctx.history.builders(branch).builders)
+    return tuple(one.name for one in builders_of(ctx.history, branch).builders)
 
 
 @declare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from buildbot_selfserve.history import builds
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobDetail
 from buildbot_selfserve.model import Jobs
@@ -53,7 +54,7 @@ def jobs(
     until: int | datetime.date | None,
 ) -> Jobs:
     """List the job requests, newest first: who requested what, when, and how it ended."""
-    related = ctx.history.related(request_id, build_id, revision)
+    related = builds.related(ctx.history, request_id, build_id, revision)
     given = {"revision": revision, "request_id": request_id, "build_id": build_id}
     when = {"since": since, "until": until}
     return ctx.journal.jobs(
@@ -65,4 +66,4 @@ def jobs(
 def job_detail(ctx: ReadContext, job: Job) -> JobDetail:
     """Return one job request, how it ended, and what its build requests have come to by now."""
     requests = [one.request_id for one in job.requests if one.request_id is not None]
-    return JobDetail(job, ctx.history.states_of(requests))
+    return JobDetail(job, builds.states_of(ctx.history, requests))

@@ -9,6 +9,15 @@ from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.explain.queue import forecaster
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.history.builders import only_tags
+from buildbot_selfserve.history.builders import reacting
+from buildbot_selfserve.history.health import health_of_revision
+from buildbot_selfserve.history.pushes import find_last_green
+from buildbot_selfserve.history.pushes import pushes_named
+from buildbot_selfserve.history.pushes import pushes_of_branch
+from buildbot_selfserve.history.pushes import pushes_of_user
+from buildbot_selfserve.history.revisions import candidates
+from buildbot_selfserve.history.search import similar_authors
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import LastGreen
@@ -35,7 +44,7 @@ def _revision(ctx: ReadContext, branch: Branch, param: Param, text: str | None) 
     """
     if text is None:
         return None
-    fitting = ctx.history.revisions(branch, text)
+    fitting = candidates(ctx.history, (branch,), text)
     if len(fitting) != 1:
         many = "several revisions begin so" if fitting else "there is no such revision"
         raise BadParameter(param.name, f"a revision on branch {branch.name}: {many}")
@@ -52,7 +61,7 @@ def _own_push(
     """
     if text is None:
         return None
-    for one in ctx.history.pushes_named(users, text):
+    for one in pushes_named(ctx.history, users, text):
         if branch in (None, one.branch.name):
             return one
     raise BadParameter(BEFORE.name, "a revision that this user has pushed")
@@ -74,7 +83,7 @@ def health(ctx: ReadContext, branch: Branch, revision: Revision, base: str | Non
     """
     than = _revision(ctx, branch, BASE, base)
     # its JSON says nothing of the change
-    return ctx.history.health(revision, than, with_change=False)
+    return health_of_revision(ctx.history, revision, than, reacting(ctx.history), with_change=False)
 
 
 @declare(
@@ -91,7 +100,7 @@ def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int)
     selects count if they were requested at one of the newest 20 revisions. A builder that is
     building again has not passed yet.
     """
-    found = ctx.history.last_green(branch, selection, max)
+    found = find_last_green(ctx.history, branch, selection, max)
     if isinstance(found, int):
         looked_at = "1 revision was" if found == 1 else f"the newest {found} revisions were"
         raise NotFound(f"No green revision on branch {branch.name}", f"{looked_at} looked at")
@@ -119,17 +128,17 @@ class PushesPage(NamedTuple):
 
 def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
     """Return what only the page of a branch shows."""
-    green = ctx.history.last_green(branch, Selection(), LOOKED_AT)
+    green = find_last_green(ctx.history, branch, Selection(), LOOKED_AT)
     forecasts = forecaster(ctx.history, ctx.master_state)
-    return PushesPage(ctx.history.only_tags(), green, forecasts)
+    return PushesPage(only_tags(ctx.history), green, forecasts)
 
 
 def user_page(ctx: ReadContext, anybody: str) -> PushesPage:
     """Return what only the page of a user shows."""
     forecasts = forecaster(ctx.history, ctx.master_state)
     also = ctx.visitor.also if anybody == ctx.visitor.name else ()
-    similar = ctx.history.similar_authors((anybody, *also))
-    return PushesPage(ctx.history.only_tags(), forecaster=forecasts, similar=similar)
+    similar = similar_authors(ctx.history, (anybody, *also))
+    return PushesPage(only_tags(ctx.history), forecaster=forecasts, similar=similar)
 
 
 @declare(
@@ -150,7 +159,8 @@ def pushes(
     A push is a revision with a change, or one that was only built by hand: that one stands where
     its first request was made. The Link header has the URL of older pushes.
     """
-    return ctx.history.pushes(branch, limit, _revision(ctx, branch, BEFORE, before), author)
+    than = _revision(ctx, branch, BEFORE, before)
+    return pushes_of_branch(ctx.history, branch, limit, than, author)
 
 
 @declare(
@@ -177,4 +187,4 @@ def user_pushes(
     """
     users = (anybody, *also)
     than = _own_push(ctx, users, before, before_branch)
-    return ctx.history.pushes_of_user(users, limit, than)
+    return pushes_of_user(ctx.history, users, limit, than)

@@ -11,6 +11,8 @@ from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners import priority as priorities
 from buildbot_selfserve.control.planners.rebuild import rebuild
+from buildbot_selfserve.history import builds
+from buildbot_selfserve.history.builders import is_built
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import RequestDetail
@@ -44,7 +46,7 @@ class RequestPage(NamedTuple):
 def request_page(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestPage:
     """Return what only the page of *request* shows."""
     why = None if request.complete else queue.why(ctx.history, ctx.master_state, request)
-    return RequestPage(ctx.history.is_built(request), why)
+    return RequestPage(is_built(ctx.history, request.builder_id), why)
 
 
 @declare(
@@ -58,9 +60,9 @@ def request_page(ctx: ReadContext, branch: Branch, request: RequestRow) -> Reque
 )
 def request_detail(ctx: ReadContext, branch: Branch, request: RequestRow) -> RequestDetail:
     """Return one build request, with its properties, its builds and what was done to it."""
-    detail = ctx.history.request_detail(branch, request)
-    builds = [build.build_id for build in detail.builds]
-    return replace(detail, jobs=ctx.journal.jobs_of_request(request, builds))
+    detail = builds.request_detail(ctx.history, branch, request)
+    build_ids = [build.build_id for build in detail.builds]
+    return replace(detail, jobs=ctx.journal.jobs_of_request(request, build_ids))
 
 
 @declare(

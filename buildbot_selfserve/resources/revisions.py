@@ -16,6 +16,10 @@ from buildbot_selfserve.control.planners import priority as priorities
 from buildbot_selfserve.control.planners.builders import build_set
 from buildbot_selfserve.control.planners.fill_missing import fill_missing
 from buildbot_selfserve.control.planners.rebuild import rerun_failed
+from buildbot_selfserve.history import builders
+from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history.health import health_of_revision
+from buildbot_selfserve.history.steps import failed_steps
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -76,11 +80,6 @@ AT_REVISION = (
 )
 
 
-def builder_sets(ctx: ReadContext, branch: Branch, revision: Revision) -> tuple[BuilderSet, ...]:
-    """The sets of builders that it can be built with."""
-    return ctx.history.builder_sets(branch)
-
-
 #: So many failing steps and waiting requests are shown on the page of a revision.
 MOST_SHOWN = 12
 #: So many of the newest job requests are.
@@ -114,7 +113,7 @@ class RevisionPage:
 def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> RevisionPage:
     """Return what only the page of *revision* shows."""
     history = ctx.history
-    health = history.health(revision)
+    health = health_of_revision(history, revision, reacting=builders.reacting(history))
     failing, under_way = ((), ()) if health is None else (health.failing, health.open)
     builds = [one.at.result_build_id for one in failing if one.at.result_build_id is not None]
     waiting: dict[int, Reason] = {}
@@ -123,13 +122,13 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
         shown = [one.at.request_id or 0 for one in under_way[:MOST_SHOWN]]
         waiting, forecaster = queue.reasons_and_forecaster(history, ctx.master_state, shown)
     return RevisionPage(
-        builder_sets(ctx, branch, revision),
-        history.builders(branch).builders,
+        builders.builder_sets(history, branch),
+        builders.builders_of(history, branch).builders,
         health,
-        history.failed_steps(builds[:MOST_SHOWN]),
+        failed_steps(history, builds[:MOST_SHOWN]),
         waiting,
-        history.only_tags(),
-        ctx.journal.jobs_at(branch, history.spellings(revision), MOST_JOBS),
+        builders.only_tags(history),
+        ctx.journal.jobs_at(branch, sorted(revisions.spellings(history, revision)), MOST_JOBS),
         forecaster,
     )
 
@@ -154,7 +153,7 @@ def revision_rows(
     A hash may be shortened to its first six or more hexadecimal digits, if no other hash begins
     with them. Builds with a patch on top of the revision are left out, unless patched is 1.
     """
-    return ctx.history.rows_at(revision, patched)
+    return revisions.rows_at(ctx.history, revision, patched)
 
 
 @declare(
@@ -173,14 +172,14 @@ def revision_lookup(
     ctx: ReadContext, branch: Branch, revision: Revision, patched: bool
 ) -> RevisionRows:
     """List the same, with the revision in the query, as a form sends it."""
-    return ctx.history.rows_at(revision, patched)
+    return revisions.rows_at(ctx.history, revision, patched)
 
 
 def until_done(
     ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: int
 ) -> WaitCondition | None:
     """Say what has to end before this revision is done."""
-    return ctx.history.wait_condition(revision, stable_delay)
+    return revisions.wait_condition(ctx.history, revision, stable_delay)
 
 
 @declare(
@@ -200,7 +199,7 @@ def is_done(ctx: ReadContext, branch: Branch, revision: Revision, stable_delay: 
     build requests yet is not complete, because builds may still come. A revision without a change
     and without build requests is not found.
     """
-    return ctx.history.done(revision, stable_delay)
+    return revisions.done(ctx.history, revision, stable_delay)
 
 
 @declare(
@@ -218,7 +217,7 @@ def possible(ctx: ReadContext, branch: Branch, any_revision: AnyRevision) -> Pos
     Schedulers are asked with the change of the revision, or with one like the newest change of the
     branch. The page has forms to build them.
     """
-    return ctx.history.possible(any_revision)
+    return builders.possible(ctx.history, any_revision)
 
 
 @declare(

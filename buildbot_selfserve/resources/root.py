@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.history import pushes
+from buildbot_selfserve.history.branches import listed_branches
 from buildbot_selfserve.model import ApiDocument
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Manual
@@ -16,8 +18,8 @@ MOST_BRANCHES = 100
 
 def newest_pushes(ctx: ReadContext) -> dict[str, Health]:
     """Return the newest pushes of the branches that the root names, by the branches' names."""
-    branches = ctx.history.branches()[:MOST_BRANCHES]
-    return ctx.history.newest_pushes([one.branch for one in branches])
+    branches = listed_branches(ctx.history)[:MOST_BRANCHES]
+    return pushes.newest_pushes(ctx.history, [one.branch for one in branches])
 
 
 @declare("GET", "/", beside=newest_pushes, returns=Manual, template="root.html")
@@ -46,6 +48,6 @@ def _manual(ctx: ReadContext) -> Manual:
         RouteText(route.method, route.shown_path, route.text, route.parameters())
         for route in ROUTES
     )
-    branches = ctx.history.branches()
+    branches = listed_branches(ctx.history)
     newest = branches[:MOST_BRANCHES]
     return Manual(routes, newest, len(branches) - len(newest))

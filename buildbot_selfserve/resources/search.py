@@ -6,6 +6,9 @@ from typing import Any
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.history.search import PAGES
+from buildbot_selfserve.history.search import page_of_numbered_build
+from buildbot_selfserve.history.search import search_results
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import SearchResults
@@ -32,7 +35,7 @@ def search(ctx: ReadContext, q: str, branch: Branch | None = None) -> SearchResu
 
     At most 20 of each are returned. A browser that searches for what is found once gets its page.
     """
-    return ctx.history.search(q, branch)
+    return search_results(ctx.history, q, branch)
 
 
 @declare(
@@ -56,10 +59,10 @@ def goto(
     """
     kind, asked = _asked(build=build, request=request, change=change, builder=builder)
     if number is None:
-        return _found(ctx.history.page_of(kind, asked), f"{kind.capitalize()} {asked}")
+        return _found(PAGES[kind](ctx.history, asked), f"{kind.capitalize()} {asked}")
     if kind != "builder":
         raise BadParameter("number", "left out, unless builder is given")
-    found = ctx.history.page_of_numbered_build(asked, number)
+    found = page_of_numbered_build(ctx.history, asked, number)
     return _found(found, f"Build {number} of builder {asked}")
 
 

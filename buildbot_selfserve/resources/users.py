@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from buildbot_selfserve.history.users import rows_of_user
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import UserRows
 from buildbot_selfserve.resources.context import ReadContext
@@ -16,4 +17,4 @@ def user_rows(ctx: ReadContext, branch: Branch, user: str) -> UserRows:
     is the whole author of a change, or the address in it, in any case.
     """
     asked_for = ctx.journal.requests_made_for(user, branch)
-    return ctx.history.rows_of_user(branch, user, asked_for)
+    return rows_of_user(ctx.history, branch, user, asked_for)

@@ -23,6 +23,11 @@ from urllib.parse import urlencode
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.history import branches
+from buildbot_selfserve.history import builders
+from buildbot_selfserve.history import builds
+from buildbot_selfserve.history import revisions
+from buildbot_selfserve.history import steps
 from buildbot_selfserve.history.index import near
 from buildbot_selfserve.model import DELETED
 from buildbot_selfserve.model import AnyRevision
@@ -62,7 +67,7 @@ _WILDCARD = re.compile(r"[*?\[\]]")
 
 Found = Mapping[str, Any]
 Named = TypeVar("Named")
-HasName = TypeVar("HasName", Step, Log)
+HasName = TypeVar("HasName", Step, Log, BuilderSet)
 
 
 def resolve(reading: Reading, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -82,7 +87,7 @@ def missing(found: Found, texts: Mapping[str, str]) -> NotFound:
 
 
 def _branch(reading: Reading, found: Found, text: str) -> Branch:
-    branch = _first(reading.history.branch, _spellings("branch", text))
+    branch = _first(partial(branches.branch, reading.history), _spellings("branch", text))
     if branch is None:
         like = _like(reading, text)
         detail = f"similar names: {', '.join(like)}" if like else ""
@@ -95,13 +100,13 @@ def _like(reading: Reading, text: str) -> list[str]:
     """Return which branches may be meant by *text*; of many, those that begin so."""
     if len(text) > LONGEST_COMPARED:
         return []
-    near = reading.history.branch_names_near(text, MOST_COMPARED)
+    near = branches.names_near(reading.history, text, MOST_COMPARED)
     return difflib.get_close_matches(text, near, MOST_LIKE)
 
 
 def _build(reading: Reading, found: Found, text: str) -> BuildRow:
     branch = found["branch"]
-    build = _by_id("build", text, partial(reading.history.build, branch))
+    build = _by_id("build", text, partial(builds.build, reading.history, branch))
     if build is None:
         raise NotFound(f"Build {text} not found on branch {branch.name}", links=_today(branch))
     return build
@@ -109,11 +114,11 @@ def _build(reading: Reading, found: Found, text: str) -> BuildRow:
 
 def _step(reading: Reading, found: Found, text: str) -> Step:
     build = found["build"]
-    steps = reading.history.steps(build)
-    numbered = next((step for step in steps if str(step.number) == text), None)
-    step = numbered or _first(partial(_named, steps), _spellings("step", text))
+    every = steps.steps(reading.history, build.build_id)
+    numbered = next((step for step in every if str(step.number) == text), None)
+    step = numbered or _first(partial(_named, every), _spellings("step", text))
     if step is None:
-        named = ", ".join(step.name for step in steps[:MOST_CANDIDATES])
+        named = ", ".join(step.name for step in every[:MOST_CANDIDATES])
         raise NotFound(
             f"Step {text} not found in build {build.build_id}",
             f"its steps: {named}" if named else "it has no steps yet",
@@ -146,7 +151,7 @@ def _slugged(logs: Iterable[Log], slug: str) -> Log | None:
 
 def _request(reading: Reading, found: Found, text: str) -> RequestRow:
     branch = found["branch"]
-    request = _by_id("request", text, partial(reading.history.request, branch))
+    request = _by_id("request", text, partial(builds.request, reading.history, branch))
     if request is None:
         raise NotFound(f"Request {text} not found on branch {branch.name}", links=_today(branch))
     return request
@@ -156,9 +161,10 @@ def _revision(reading: Reading, found: Found, text: str) -> Revision:
     branch, value = found["branch"], _value("revision", text)
     if value is None:
         raise _unknown(branch, text)
-    fitting = reading.history.revisions(branch, value)
+    fitting = revisions.candidates(reading.history, (branch,), value)
     if not fitting:
-        raise _unknown(branch, value, reading.history.elsewhere(branch, value))
+        elsewhere = revisions.elsewhere(reading.history, branch, value)
+        raise _unknown(branch, value, elsewhere)
     if len(fitting) > 1:
         raise _ambiguous(branch, value, fitting)
     return fitting[0]
@@ -168,7 +174,7 @@ def _any_revision(reading: Reading, found: Found, text: str) -> AnyRevision:
     branch = found["branch"]
     # the only noun that need not exist, so that a text which cannot be one is a mistake
     value = PATH["any_revision"].parse(text, {})
-    fitting = reading.history.any_revision(branch, value)
+    fitting = revisions.to_build(reading.history, branch, value)
     if len(fitting) > 1:
         raise _ambiguous(branch, value, fitting)
     return fitting[0]
@@ -213,7 +219,8 @@ def _url(*segments: str) -> str:
 
 def _builder(reading: Reading, found: Found, text: str) -> Builder:
     branch = found["branch"]
-    builder = _first(partial(reading.history.builder, branch), _spellings("builder", text))
+    look_up = partial(builders.builder, reading.history, branch)
+    builder = _first(look_up, _spellings("builder", text))
     if builder is None:
         raise _no_builder(branch, text)
     return builder
@@ -226,8 +233,9 @@ def _no_builder(branch: Branch, text: str) -> NotFound:
 def _built_builder(reading: Reading, found: Found, text: str) -> Builder:
     """Return a builder that some master has, or else a virtual one that something was built as."""
     branch = found["branch"]
-    for look_up in (reading.history.builder, reading.history.virtual_builder):
-        builder = _first(partial(look_up, branch), _spellings("built_builder", text))
+    for find in (builders.builder, builders.virtual_builder):
+        look_up = partial(find, reading.history, branch)
+        builder = _first(look_up, _spellings("built_builder", text))
         if builder is not None:
             return builder
     raise _no_builder(branch, text)
@@ -235,11 +243,8 @@ def _built_builder(reading: Reading, found: Found, text: str) -> Builder:
 
 def _builder_set(reading: Reading, found: Found, text: str) -> BuilderSet:
     branch = found["branch"]
-    named = (
-        reading.history.builder_set(branch, text)
-        if _value("builder_set", text) is not None
-        else None
-    )
+    may_exist = _value("builder_set", text) is not None
+    named = _named(builders.builder_sets(reading.history, branch), text) if may_exist else None
     if named is None:
         raise NotFound(f"Set {text} not found on branch {branch.name}")
     return named
@@ -316,14 +321,14 @@ def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selec
     """
     if not any(selectors.values()):
         return Selection()
-    names = reading.history.builder_names()
+    names = builders.builder_names(reading.history)
     selected = set(names)
     excluded: set[str] = set()
     exact = selected.intersection(selectors[BUILDERS.name])
     if patterns := selectors[BUILDERS.name]:
         selected &= _matching(BUILDERS, patterns, names)
     if patterns := selectors[TAGS.name]:
-        by_tag = reading.history.builder_names_by_tag()
+        by_tag = builders.names_by_tag(reading.history)
         tags = _matching(TAGS, patterns, by_tag)
         selected &= set().union(*(by_tag[tag] for tag in tags))
     if patterns := selectors[EXCLUDE_BUILDERS.name]:

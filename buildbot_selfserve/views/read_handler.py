@@ -16,7 +16,10 @@ from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import builders
+from buildbot_selfserve.history import logs
 from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.revisions import known_revisions
 from buildbot_selfserve.model import HTML
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import BuildDetail
@@ -36,7 +39,6 @@ from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.model import as_json
 from buildbot_selfserve.model import page_of_revision
@@ -123,7 +125,7 @@ def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Respo
         is_large = wanted.end - wanted.first > MOST_SMALL["json"]
         if is_large and not read_request.is_large:
             return wanted, None
-        return wanted, reading.history.log_part(wanted)
+        return wanted, logs.part(reading.history, wanted)
 
     wanted, part = reader.read(site, work)
     if part is None:
@@ -141,7 +143,7 @@ def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Respo
 
 def next_part(reader: Reader, site: Site, wanted: LogText) -> Lengthy:
     """Return the next part of a text, and beside it what is left then."""
-    body, left = reader.read(site, lambda reading: reading.history.log_part(wanted))
+    body, left = reader.read(site, lambda reading: logs.part(reading.history, wanted))
     return Lengthy(left, body)
 
 
@@ -262,7 +264,7 @@ def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> Wai
 def ask_history(
     reader: Reader, site: Site, function: Callable[..., Any], arguments: Sequence[Any]
 ) -> Any:
-    """Return what *function* returns of the history and *arguments*, for a planner."""
+    """Return what *function* returns of the history and *arguments*."""
     return reader.read(site, lambda reading: function(reading.history, *arguments))
 
 
@@ -290,16 +292,6 @@ def queue_figures(reader: Reader, site: Site, master_state: bytes) -> QueueFigur
     return figures
 
 
-def sourcestamps_of(
-    reader: Reader, site: Site, request_ids: Sequence[int]
-) -> dict[int, tuple[Sourcestamp, ...]]:
-    """Return the sourcestamps of build requests, by id."""
-    found: dict[int, tuple[Sourcestamp, ...]] = reader.read(
-        site, lambda reading: reading.history.sourcestamps_of(request_ids)
-    )
-    return found
-
-
 def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBasis:
     """Return what the schedulers are to be asked with about a branch, or a revision of it.
 
@@ -316,8 +308,8 @@ def _basis(reading: Reading, found: Mapping[str, Any]) -> SetupBasis:
     """Return what the schedulers are to be asked with about these nouns."""
     branch, any_revision = found["branch"], found.get("any_revision")
     if "revision" in found:
-        any_revision = reading.history.known_revision(found["revision"])
-    return reading.history.setup_basis(branch, any_revision)
+        (any_revision,) = known_revisions(reading.history, [found["revision"]])
+    return builders.setup_basis(reading.history, branch, any_revision)
 
 
 def resolve(

@@ -13,6 +13,9 @@ from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.explain.reasons import Explainer
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history.builders import BUILDBOTS_OWN
+from buildbot_selfserve.history.queue import claim_of
+from buildbot_selfserve.history.queue import read_pending
+from buildbot_selfserve.history.queue import request_rows
 from buildbot_selfserve.history.queue import waits_of
 from buildbot_selfserve.model import MOST_QUEUED
 from buildbot_selfserve.model import Branch
@@ -75,7 +78,8 @@ def _forecaster(history: History, explainer: Explainer) -> Forecaster:
     pending = explainer.pending
     waiting = {one.builder_id for one in pending.requests}
     running = {one.build_builder_id for one in pending.builds}
-    return Forecaster(explainer, history.durations(sorted(waiting | running)))
+    durations = history.index.durations.of(history.connection, sorted(waiting | running))
+    return Forecaster(explainer, durations)
 
 
 def reasons_and_forecaster(
@@ -105,7 +109,7 @@ def queue(
         and not names[one.builder_id].startswith(BUILDBOTS_OWN)
     ]
     if branch is not None:
-        its = history.on_branch(branch, {one.buildset_id for one in requests})
+        its = history.facts.on_branch(branch, {one.buildset_id for one in requests})
         requests = [one for one in requests if one.buildset_id in its]
     if not requests:
         return Queue(branch, 0, None)
@@ -128,7 +132,7 @@ def _set_name(workers: Sequence[str]) -> str:
 
 def _explainer(history: History, state: MasterState) -> Explainer:
     enforcing = [one for one, builder in state.builders.items() if builder.enforces_worker]
-    pending = history.pending(state.master_id, enforcing)
+    pending = read_pending(history, state.master_id, enforcing)
     holds = held_requests.by_request(history, state.holds, pending, state.aliases)
     return Explainer(state, pending, holds)
 
@@ -148,7 +152,7 @@ class _Assembly:
         self._branch = branch
         self._requests = sorted(requests, key=lambda one: (-one.priority, one.request_id))
         self._reasons = {one.request_id: explainer.first(one) for one in requests}
-        self._waits = history.recent_waits()
+        self._waits = history.index.recent_waits.of(history.connection)
         self._by_builder: dict[int, list[PendingRequest]] = {}
         for one in self._requests:
             self._by_builder.setdefault(one.builder_id, []).append(one)
@@ -174,7 +178,7 @@ class _Assembly:
 
     def _builders(self) -> tuple[QueuedBuilder, ...]:
         pending = self._explainer.pending
-        owners = self._history.owners({one.buildset_id for one in self._requests})
+        owners = self._history.facts.owners({one.buildset_id for one in self._requests})
         running = Counter(one.builder_id for one in pending.builds)
         found = [
             QueuedBuilder(
@@ -225,7 +229,7 @@ class _Assembly:
 
     def _rows(self) -> tuple[QueuedRequest, ...]:
         some = self._requests[:MOST_QUEUED]
-        rows = self._history.pending_rows(self._branch, some)
+        rows = request_rows(self._history, self._branch, some)
         return tuple(
             QueuedRequest(rows[one.request_id], self._reasons[one.request_id])
             for one in some
@@ -238,7 +242,7 @@ class _Assembly:
 
 def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> tuple[Reason, ...]:
     """Return what a request waits for that a master has claimed; nothing if its build runs."""
-    claim = history.claim(request.request_id)
+    claim = claim_of(history, request.request_id)
     if claim is None:
         return ()
     build = next(

@@ -26,8 +26,8 @@ from buildbot_selfserve.control.planners.own_requests import outcomes_of
 from buildbot_selfserve.control.planners.own_requests import revisions_of
 from buildbot_selfserve.control.rights import no_builder
 from buildbot_selfserve.errors import Refused
-from buildbot_selfserve.history import at_revisions
-from buildbot_selfserve.history import find_range
+from buildbot_selfserve.history.ranges import at_revisions
+from buildbot_selfserve.history.ranges import find_range
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import RUNNING

@@ -29,7 +29,9 @@ from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.history import History
-from buildbot_selfserve.history import find_range
+from buildbot_selfserve.history import branches
+from buildbot_selfserve.history.ranges import find_range
+from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.model import LONGEST_RANGE
@@ -165,17 +167,17 @@ def _range_of(history: History, spec: Mapping[str, Any]) -> Range:
 
     :raises Refused: there is none any more
     """
-    branch = history.branch(spec["branch"])
+    branch = branches.branch(history, spec["branch"])
     if branch is None:
         raise Refused(f"Branch {spec['branch']} does not exist any more")
     ends: list[Revision] = []
     for text in (spec["bad"], spec["good"]):
-        fitting = history.revisions(branch, text)
+        fitting = candidates(history, (branch,), text)
         if len(fitting) != 1:
             raise Refused(f"Revision {text} does not exist any more")
         ends += fitting
-    bad, good = ends
-    return history.find_range(branch, spec["buildername"], bad, good, LONGEST_RANGE)
+    wanted = WantedRange(branch, Builder(spec["builder_id"], spec["buildername"]), *ends)
+    return find_range(history, wanted, LONGEST_RANGE)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ from buildbot_selfserve.control.planners import new_builds
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
 from buildbot_selfserve.control.rights import no_builder
-from buildbot_selfserve.history import results_and_any
+from buildbot_selfserve.history import History
+from buildbot_selfserve.history.revisions import known_revisions
+from buildbot_selfserve.history.revisions import results_at
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Revision
@@ -29,7 +32,7 @@ async def fill_missing(
     :param selection: only these builders
     :raises Forbidden: the user may build none of it
     """
-    results, any_revision = await ctx.read(results_and_any, revision)
+    results, any_revision = await ctx.read(_results_and_any, revision)
     by_name = {one.buildername: one for one in results}
     planned = await new_builds.of_schedulers(
         ctx,
@@ -47,6 +50,13 @@ async def fill_missing(
     if not plan.buildsets and planned.failed:
         raise new_builds.why_nothing(ctx, any_revision, planned)
     return new_builds.with_nothing(plan, "Nothing is missing")
+
+
+def _results_and_any(
+    history: History, revision: Revision
+) -> tuple[list[BuilderResult], AnyRevision]:
+    """Return what each builder has made of *revision*, and how that is built."""
+    return results_at(history, revision), known_revisions(history, [revision])[0]
 
 
 def shown_name(properties: Mapping[str, tuple[object, str]], name: str) -> str:

@@ -18,7 +18,7 @@ from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.originals import roots
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
-from buildbot_selfserve.history import results_at
+from buildbot_selfserve.history.revisions import results_at
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import NewBuildset
