@@ -171,16 +171,16 @@ from buildbot_selfserve.model.site import Setup
 from buildbot_selfserve.model.site import SetupBasis
 from buildbot_selfserve.model.site import Site
 from buildbot_selfserve.model.site import midnight
-from buildbot_selfserve.model.steps import DELETED
-from buildbot_selfserve.model.steps import HTML
-from buildbot_selfserve.model.steps import STDIO
-from buildbot_selfserve.model.steps import TEXT
-from buildbot_selfserve.model.steps import FailedStep
-from buildbot_selfserve.model.steps import Link
-from buildbot_selfserve.model.steps import Log
-from buildbot_selfserve.model.steps import LogLine
-from buildbot_selfserve.model.steps import LogText
-from buildbot_selfserve.model.steps import Step
+from buildbot_selfserve.model.steps_and_logs import DELETED
+from buildbot_selfserve.model.steps_and_logs import HTML
+from buildbot_selfserve.model.steps_and_logs import STDIO
+from buildbot_selfserve.model.steps_and_logs import TEXT
+from buildbot_selfserve.model.steps_and_logs import FailedStep
+from buildbot_selfserve.model.steps_and_logs import Link
+from buildbot_selfserve.model.steps_and_logs import Log
+from buildbot_selfserve.model.steps_and_logs import LogLine
+from buildbot_selfserve.model.steps_and_logs import LogText
+from buildbot_selfserve.model.steps_and_logs import Step
 from buildbot_selfserve.model.wire import as_json
 
 __all__ = [

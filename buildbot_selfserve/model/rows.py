@@ -17,8 +17,8 @@ from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Revision
 from buildbot_selfserve.model.job_mentions import JobMention
 from buildbot_selfserve.model.results import result_name
-from buildbot_selfserve.model.steps import FailedStep
-from buildbot_selfserve.model.steps import Step
+from buildbot_selfserve.model.steps_and_logs import FailedStep
+from buildbot_selfserve.model.steps_and_logs import Step
 
 
 class RequestRow(NamedTuple):

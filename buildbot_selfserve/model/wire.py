@@ -24,7 +24,7 @@ from buildbot_selfserve.model import pushes
 from buildbot_selfserve.model import queue
 from buildbot_selfserve.model import rows
 from buildbot_selfserve.model import search
-from buildbot_selfserve.model import steps
+from buildbot_selfserve.model import steps_and_logs
 from buildbot_selfserve.model.site import Site
 
 
@@ -122,11 +122,11 @@ class _LogUrls:
         branch = quote(build.branch, safe="")
         self._here = f"{site.buildbot_url}{site.path}/{branch}/build/{build.build_id}/log"
 
-    def url(self, step: steps.Step, log: steps.Log) -> str:
+    def url(self, step: steps_and_logs.Step, log: steps_and_logs.Log) -> str:
         return f"{self._here}/{step.number}/{quote(log.slug, safe='')}"
 
 
-def _step(step: steps.Step, urls: _LogUrls) -> answers.Step:
+def _step(step: steps_and_logs.Step, urls: _LogUrls) -> answers.Step:
     return {
         "number": step.number,
         "name": step.name,
@@ -148,7 +148,7 @@ def _step(step: steps.Step, urls: _LogUrls) -> answers.Step:
     }
 
 
-def _failed_step(failed: steps.FailedStep, urls: _LogUrls) -> answers.FailedStep:
+def _failed_step(failed: steps_and_logs.FailedStep, urls: _LogUrls) -> answers.FailedStep:
     step, log = failed.step, failed.log
     tail: answers.LogTail | None = None
     if log is not None:
