@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import pickle
 import signal
 import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -29,11 +33,13 @@ from buildbot_selfserve.readers import MOST_WAITING
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import bodies
+from buildbot_selfserve.readers import frames
 from buildbot_selfserve.readers import processes as processes_module
 from buildbot_selfserve.readers import room
 from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.readers.processes import _Pipe
 from buildbot_selfserve.readers.threads import ThreadReaders
 from tests import PATIENCE
 from tests.in_readers import LONG
@@ -97,6 +103,42 @@ async def test_a_question_is_answered(readers: Any) -> None:
 async def test_large_answers_arrive_whole(readers: Any) -> None:
     for size in (0, 1, 65536, 5_000_000):
         assert await readers.ask(large_answer, size, large=True) == b"x" * size
+
+
+def came(pipe: Any) -> int:
+    """Return how many bytes lie in the pipe from a reader."""
+    found = fcntl.ioctl(pipe.transport.pipes[1].fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(found, sys.byteorder)
+
+
+def hold_up_until_came(pipe: Any, size: int) -> None:
+    """Hold up the reactor until so many bytes lie in the pipe."""
+    deadline = time.monotonic() + PATIENCE
+    while came(pipe) < size and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_come_takes_one_turn_of_the_reactor(
+    processes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await processes.ask(greet, "Hello")
+    turns: list[int] = []
+    received = _Pipe.outReceived
+
+    def counted(pipe: Any, data: bytes) -> None:
+        turns.append(len(data))
+        received(pipe, data)
+
+    monkeypatch.setattr(_Pipe, "outReceived", counted)
+    pipe = processes._readers[0]._pipe
+    large = processes.ask(large_answer, 50_000)
+    small = [processes.ask(greet, "Hello") for _ in range(3)]
+    expected = [b"x" * 50_000, *["Hello, Ada"] * 3]
+    size = sum(frames.HEADER.size + len(pickle.dumps(one, -1)) for one in expected)
+    hold_up_until_came(pipe, size)
+    assert [await one for one in (large, *small)] == expected
+    assert len(turns) == 1
 
 
 @pytest_twisted.ensureDeferred

@@ -45,6 +45,11 @@ class Unpacker:
         self._wanted = HEADER.size
         self._header: tuple[int, int, int] | None = None
 
+    @property
+    def lacking(self) -> int:
+        """Return how many bytes must come before there is another frame, or its header."""
+        return self._wanted - self._have
+
     def feed(self, piece: bytes) -> Iterator[Frame]:
         """Take a piece, and yield the frames that it completes."""
         self._pieces.append(piece)

@@ -43,6 +43,10 @@ STOOD_STILL = 0.5
 LONGEST_START = 600.0
 #: Seconds between two looks for clients to cut off while an answer waits for room.
 ROOM_INTERVAL = 1.0
+#: Twisted reads so many bytes of a pipe in a turn of the reactor (``fdesc.readFromFD``). If there
+#: are more, they are read at once, unless so many frames have come already.
+READ_AT_ONCE = 8192
+ENOUGH = 8
 #: The child finds its modules where we found ours; sys.path[0] would be the master's folder.
 _BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[1:];"
@@ -470,8 +474,31 @@ class _Pipe(ProcessProtocol):
         writer.doWrite()
 
     def outReceived(self, data: bytes) -> None:
+        """Take what has come, and more of what else would take a turn of the reactor for each part.
+
+        Few answers at a time: what each of them sets off takes longer than to read it.
+        """
+        answers, wanted = self._take(data), READ_AT_ONCE
+        while len(data) == wanted and answers < ENOUGH:
+            wanted = max(READ_AT_ONCE, self._unpacker.lacking)
+            data = self._read(wanted)
+            answers += self._take(data)
+
+    def _take(self, data: bytes) -> int:
+        """Take *data*; return how many frames it has completed."""
+        count = 0
         for number, kind, payload in self._unpacker.feed(data):
             self._reader.answered(number, kind, payload)
+            count += 1
+        return count
+
+    def _read(self, most: int) -> bytes:
+        """Return what has come by now; nothing where the pipe has ended, which the reactor sees."""
+        source = self.transport.pipes.get(1)
+        try:
+            return b"" if source is None else os.read(source.fileno(), most)
+        except OSError:
+            return b""
 
     def errReceived(self, data: bytes) -> None:
         self.log.warn("selfserve: a reader says: {text}", text=data.decode("utf-8", "replace"))
