@@ -74,9 +74,12 @@ class Run:
         return [one / other for one, other in pairs]
 
     def over_bare(self, question: str) -> list[float]:
-        """Return how many times longer we took than bare HTTP and SQL alone, in each case."""
+        """Return how many times longer we took than bare HTTP and SQL alone, in each case.
+
+        Earlier runs have not measured bare HTTP.
+        """
         cells = [cells[question] for cells in self.reads.values()]
-        return [float(one["ours"] / (one["raw"] + one["bare"])) for one in cells]
+        return [float(one["ours"] / (one["raw"] + one["bare"])) for one in cells if "bare" in one]
 
     def quietest(self, scene: str) -> Figures | None:
         """Return the figures of the quietest window of *scene*."""

@@ -110,8 +110,9 @@ def _of_reads(run: Run) -> Iterator[Check]:
             worst = max(run.ratios(question, "ours", "raw"))
             yield below(f"{question}: over SQL alone, worst case", OVER_SQL, worst, "×")
         for question in SMALL:
-            worst = max(run.over_bare(question))
-            yield below(f"{question}: over bare HTTP and SQL, worst case", OVER_BARE, worst, "×")
+            for worst in sorted(run.over_bare(question))[-1:]:
+                what = f"{question}: over bare HTTP and SQL, worst case"
+                yield below(what, OVER_BARE, worst, "×")
     slowest = max(run.times("builders", "ours"))
     yield below("builders: worst case (ms)", BUILDERS, slowest)
 

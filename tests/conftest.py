@@ -12,10 +12,16 @@ import psutil
 import pytest
 import pytest_twisted
 import sqlalchemy as sa
+from hypothesis import HealthCheck
+from hypothesis import settings
 
 from buildbot_selfserve.journal import schema
 from tests import databases
 from tests import reaper
+
+# on a busy machine anything may take long
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 #: Databases that Buildbot runs on.
 EVERY = ("sqlite", "postgresql", "mariadb")

@@ -94,7 +94,7 @@ def histories(draw: Any) -> tuple[int, int, list[bool]]:
 
 
 @given(histories(), st.integers(0, 3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_is_known_is_never_asked_again(
     history: tuple[int, int, list[bool]], confirm: int
 ) -> None:
@@ -115,7 +115,7 @@ def test_what_is_known_is_never_asked_again(
 
 
 @given(st.randoms(use_true_random=False), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_it_ends_whatever_builds_do(chance: random.Random, data: Any) -> None:
     size = data.draw(st.integers(0, 30))
     evidence = st.builds(

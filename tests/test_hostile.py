@@ -163,7 +163,6 @@ def assert_quiet(master: ProcessMaster) -> None:
 
 SETTINGS = settings(
     max_examples=EACH,
-    deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),

@@ -294,7 +294,6 @@ async def drawn_plans(master: Master, monkeypatch: Any, examples: int) -> None:
 
     @settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
