@@ -29,10 +29,14 @@ furnish(c, probe_port={port}, repeats={repeats})
 
 
 class Master:
-    """A running master, as a process and as clients see it."""
+    """A running master, as a process and as clients see it.
 
-    def __init__(self, process: ProcessMaster, probe_port: int) -> None:
+    :param started_in: seconds from the start of its process to the first answer of self-serve
+    """
+
+    def __init__(self, process: ProcessMaster, probe_port: int, started_in: float) -> None:
         self.process = process
+        self.started_in = started_in
         self.port = process.port
         self._probe = socket.create_connection(("127.0.0.1", probe_port), _PATIENCE)
         self._lines = self._probe.makefile()
@@ -88,9 +92,10 @@ def running(
             more.format(port=probe_port, repeats=repeats),
             subprocess.Popen,
         )
+        begun = time.monotonic()
         process.start(_PATIENCE)
         try:
-            master = Master(process, probe_port)
+            master = Master(process, probe_port, time.monotonic() - begun)
             if warm is not None:
                 answers = f"{warm} is answered"
                 process.until(lambda: process.send("GET", warm)[0] == 200, answers, _PATIENCE)

@@ -25,6 +25,7 @@ WRITES = "writes.json"
 PLANS = "plans.json"
 PUSHES = "pushes.json"
 WAITING = "waiting.json"
+GROWTH = "growth.json"
 #: What is to be said of them.
 NOTES = "notes.md"
 #: The same of the error of forecasts, which a test prints.
@@ -99,7 +100,7 @@ def load(folder: Path) -> list[Run]:
     runs = [
         Run(**json.loads(path.read_text()))
         for path in folder.glob("*-*.json")
-        if path.name not in (WRITES, PLANS, PUSHES, WAITING)
+        if path.name not in (WRITES, PLANS, PUSHES, WAITING, GROWTH)
     ]
     order = ["sqlite", "postgresql"]
     return sorted(runs, key=lambda one: (order.index(one.database), one.builds))

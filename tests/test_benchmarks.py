@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from benchmarks import floor
+from benchmarks import growth
 from benchmarks import inside
 from benchmarks import plots
 from benchmarks import reads
@@ -267,6 +268,34 @@ def test_waiting_for_a_core_is_counted() -> None:
         thread.join()
         other.kill()
     assert counted[0] > 0.05
+
+
+@pytest.mark.heavy
+def test_growth_is_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "growth.json"
+    arguments = f"--builds 2000 1000 --rounds 1 --folder {tmp_path} --json {figures}"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.growth", *arguments.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    measured = [growth.Measured(**one) for one in json.loads(figures.read_text())]
+    assert [one.builds for one in measured] == [1000, 2000]
+    assert all(one.first > 0 and one.megabytes > 0 for one in measured)
+    assert done.returncode == (1 if list(growth.misses(measured)) else 0), done.stderr
+    assert done.stdout.count("\n| ") == 4
+
+
+def test_growth_that_falls_short_has_a_line() -> None:
+    took = dict.fromkeys(growth.QUESTIONS, 1.0)
+    smaller = growth.Measured(1, 2.0, 50.0, {"a": took, "b": took})
+    larger = growth.Measured(5, 16.0, 90.0, {"a": took, "b": {**took, "pushes": 1.4}})
+    assert list(growth.misses([smaller, larger])) == [
+        "falls short: pushes: growth: 1.40×, wanted ≤ 1.3×",
+        "falls short: 5 builds: first answer: 16.0 s, wanted ≤ 15.0 s",
+    ]
 
 
 def test_a_line_tells_each_bound_that_is_not_held() -> None:
