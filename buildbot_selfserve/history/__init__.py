@@ -1,8 +1,9 @@
-"""Reads Buildbot's tables: branches, revisions, builds and requests of the past and of now.
+"""Reads branches, revisions, builds and build requests from Buildbot's tables.
 
-Every read is a function of the module of its noun. It takes a ``History`` and plain values, and
-returns values of ``model``; none writes, or knows in which thread or process it runs. What never
-changes is kept in ``index/``, and nowhere else. Nothing else in the house reads Buildbot's tables.
+Each read is a function in the module named after what it returns. It takes a ``History`` and plain
+values, and returns values of ``model``. No read writes anything or depends on the thread or process
+that it runs in. Data that never changes is kept in memory by ``index/``, and nowhere else.
+``control/`` is the only other folder with queries on Buildbot's tables.
 """
 
 from __future__ import annotations

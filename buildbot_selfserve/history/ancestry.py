@@ -1,8 +1,9 @@
 """Finds the revisions before a revision on its branch.
 
-Where Buildbot has the commits of the codebase, their first parents say it
-(``codebase_commits.parent_commitid``; a poller with a ``codebase`` keeps them). Elsewhere it is the
-order in which the changes came on the branch and codebase. Numbers of builds say nothing of it.
+If Buildbot stores the commits of the codebase, a revision comes after its first parent
+(``codebase_commits.parent_commitid``; pollers with a ``codebase`` store commits). Otherwise
+revisions are ordered by the arrival of their changes on the branch and codebase. Build numbers are
+not used.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 
-#: The most revisions to look back.
+#: The largest number of earlier revisions to return.
 MOST_BACK = 50
-#: So many commits are followed at most: those of other branches, of which this one is a branch,
-#: are no revisions of it, and they may go back for ever.
+#: The largest number of commits to follow. Commits of the branch that this one forked from are not
+#: revisions of this branch, and may go back forever.
 MOST_COMMITS = 200
-#: How many commits back to read at first, and then at a time.
+#: The number of ancestors to read with the first query, and with each later one.
 _FIRST_COMMITS, _MORE_COMMITS = 12, 70
 
 _commits = Model.codebase_commits
@@ -35,15 +36,15 @@ _CODEBASES = Statement(sa.select(Model.codebases.c.id))
 
 
 class Ancestry:
-    """What is before revisions of one branch.
+    """The revisions before given revisions of one branch.
 
-    :param pushed: those that are asked about
+    :param pushed: the revisions to look back from
     """
 
     def __init__(self, history: History, branch: Branch, pushed: Sequence[Pushed]) -> None:
         self._history = history
         self._branch = branch
-        #: what is next to positions, in some codebases; ``None`` where nothing is
+        #: by codebases and position: the next older revision, or ``None`` at the end of the line
         self._older: dict[tuple[frozenset[str], Position], Pushed | None] = {}
         self._line: Sequence[Pushed] = ()
         self._linked: set[frozenset[str]] = set()
@@ -51,18 +52,18 @@ class Ancestry:
         self._known: dict[str, Pushed | None] = {one.revision: one for one in pushed}
         self._codebases = [one for (one,) in _CODEBASES.all(history.connection)]
         self._load_commits([one.revision for one in pushed], _FIRST_COMMITS)
-        # without changes, the order of builds is the only one known
+        # a branch without changes is ordered by its builds alone
         self._has_changes = bool(history.facts.newest_changes(branch, 1))
-        #: what was found before each, and what finds more
+        #: for each revision: the earlier revisions found so far, and the iterator over the rest
         self._before: dict[Pushed, tuple[list[Pushed], Iterator[Pushed]]] = {}
         self._wanted = 0
 
     def add_line(self, line: Sequence[Pushed]) -> None:
-        """Tell of a part of the line without gaps, the newest first."""
+        """Set a part of the branch's line of revisions, newest first and without gaps."""
         self._line = line
 
     def before(self, pushed: Pushed, count: int = MOST_BACK) -> list[Pushed]:
-        """Return the *count* revisions before this one, the nearest first."""
+        """Return up to *count* revisions before *pushed*, the nearest first."""
         if pushed not in self._before:
             by_order = self._parents.get(pushed.revision) is None
             more = self._by_order(pushed) if by_order else self._by_parents(pushed)
@@ -81,7 +82,7 @@ class Ancestry:
             one = self._next(pushed.codebases, one.position)
 
     def _link(self, codebases: frozenset[str]) -> None:
-        """Store the neighbours within the known part of the line."""
+        """Store the next older revision of each revision in ``_line``."""
         self._linked.add(codebases)
         older: Pushed | None = None
         for one in reversed(self._line):
@@ -92,7 +93,7 @@ class Ancestry:
                 older = one
 
     def _next(self, codebases: frozenset[str], position: Position) -> Pushed | None:
-        """Return what is next to a *position*; as much as is wanted is read with it."""
+        """Return the next older revision, and read ahead as many revisions as the caller wants."""
         where = codebases, position
         if where not in self._older:
             line = self._history.facts.before(
@@ -116,7 +117,7 @@ class Ancestry:
                 yield last
             revision = self._parent(revision)
         if revision is None and last is not None:
-            # Buildbot stores commits only since it was configured to
+            # Buildbot stores commits only from the time it was configured to
             for one in self._by_order(last):
                 if one.revision not in seen:
                     yield one
@@ -131,20 +132,20 @@ class Ancestry:
         return self._parents[revision]
 
     def _load_commits(self, revisions: Iterable[str], most: int) -> None:
-        """Read the commits of *revisions* and *most* before each, unless they are known."""
+        """Read the commits of *revisions* and *most* ancestors of each, unless already read."""
         unknown = [one for one in revisions if one not in self._parents]
         self._parents.update(dict.fromkeys(unknown))
         if not unknown or not self._codebases:
             return
         records = self._history.connection.execute(_chain(self._codebases, unknown, most)).all()
         for child, parent in records:
-            # the same commit may be known in several codebases, and be the end of a chain in one
+            # several codebases may store the same commit, one of them without its parent
             if parent is not None or child not in self._parents:
                 self._parents[child] = parent
 
 
 def _chain(codebases: Sequence[int], revisions: Sequence[str], most: int) -> sa.Select[Any]:
-    """Return the query for commits from *revisions* back, each with the revision of its parent."""
+    """Return the query for commits from *revisions* back: revision, and revision of the parent."""
     columns = (_commits.c.id, _commits.c.revision, _commits.c.parent_commitid)
     start = (
         sa.select(*columns, sa.literal(0).label("depth"))

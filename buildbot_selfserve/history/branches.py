@@ -1,4 +1,4 @@
-"""Reads the branches: the configured ones, or those that this master has seen."""
+"""Reads the branches: those that are configured, or else those that Buildbot has seen."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def branch(history: History, name: str) -> Branch | None:
 
 
 def _has_any(facts: Facts, branch: Branch) -> bool:
-    """Whether anything that is known under the name of *branch* belongs to it."""
+    """Return whether any sourcestamp with the name of *branch* belongs to it."""
     return not branch.is_narrowed or facts.has_places(branch)
 
 
 def listed_branches(history: History, search: str | None = None) -> Sequence[ListedBranch]:
-    """Return all branches, the one on which something last moved first.
+    """Return all branches, the one with the latest activity first.
 
-    Of very many, those are made that somebody looks at.
+    The result is lazy, as there may be thousands: it creates a ``ListedBranch`` on access.
 
-    :param search: only those whose names have this text in them, in capitals or not
+    :param search: only branches whose names contain this text; case is ignored
     """
     facts, site = history.facts, history.site
     load_branches(history.connection, facts)
@@ -75,9 +75,9 @@ def listed_branches(history: History, search: str | None = None) -> Sequence[Lis
 def _by_patterns(
     facts: Facts, site: Site, known: Sequence[tuple[str, int | None]]
 ) -> list[tuple[str, int | None]]:
-    """Return those of the *known* branches, with when they moved, that patterns stand for.
+    """Return the *known* branches that match the configured patterns, each with its last activity.
 
-    There may be very many.
+    There may be thousands.
     """
     others = [one for one in known if one[0] not in site.named_or_taken]
     if "*" in {one.name for one in site.patterns} and not any(
@@ -98,7 +98,7 @@ def _by_patterns(
 
 
 class _Configured(Sequence[ListedBranch]):
-    """Branches with what is configured for them, made when they are looked at."""
+    """Branches with their configuration, created on access."""
 
     def __init__(self, site: Site, moved: Sequence[tuple[str, int | None]]) -> None:
         self._site = site
@@ -118,7 +118,7 @@ class _Configured(Sequence[ListedBranch]):
 
 
 def branches_of(site: Site, places: Iterable[Sourcestamp]) -> list[Branch]:
-    """Return the branches to which what is in one of *places* belongs, configured ones first."""
+    """Return the branches that any of *places* belongs to, configured branches first."""
     places = list(places)
     named = site.named_branches.values()
     found = [one for one in named if any(place.belongs(one) for place in places)]
@@ -130,7 +130,7 @@ def branches_of(site: Site, places: Iterable[Sourcestamp]) -> list[Branch]:
 
 
 def names_near(history: History, text: str, count: int) -> Sequence[str]:
-    """Return the *count* names of branches beside which *text* would stand in their order."""
+    """Return the *count* branch names that are nearest to *text* in alphabetical order."""
     site = history.site
     names = set(site.named_branches)
     if site.patterns:
@@ -141,10 +141,11 @@ def names_near(history: History, text: str, count: int) -> Sequence[str]:
 
 
 class _Newest(Sequence[ListedBranch]):
-    """Branches, the newest first, made when they are looked at.
+    """Branches with the latest activity first, created on access.
 
-    :param newest: returns those from a number on, before another, of which something has moved
-    :param unmoved: the others
+    :param newest: takes a begin and an end; returns the names of that slice of the branches with
+        activity, and the times of their last activity
+    :param unmoved: the names of the branches without activity; these come last
     """
 
     def __init__(

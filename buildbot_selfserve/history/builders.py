@@ -1,4 +1,4 @@
-"""Reads the builders of a branch, and its named sets of them."""
+"""Reads the builders and the builder sets of a branch."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ _ON_MASTERS = Statement(
 )
 _DISABLED = Statement(sa.select(_schedulers.c.name).where(_schedulers.c.enabled == 0))
 
-#: Begins the names of Buildbot's own builders, such as ``__Janitor``; it lets nobody else use them
+#: The prefix of Buildbot's own builders, such as ``__Janitor``; no other builder may have it
 #: (buildbot/config/builder.py, BuilderConfig).
 BUILDBOTS_OWN = "__"
-#: Seconds that it may be since a builder was asked for that has built a branch lately.
+#: A builder has built a branch lately if it was requested within this many seconds.
 LATELY = 30 * 86_400
 TAG = "tag:"
 SCHEDULER = "scheduler:"
 
 
 def builders_of(history: History, branch: Branch) -> Builders:
-    """Return the builders of *branch* that exist on a master now.
+    """Return the builders of *branch* that an active master has.
 
-    The first of these that names any: those that are configured for the branch; those whose
-    property ``branch`` is it; those that its schedulers reach, with those that have built it
-    lately; those that have ever built it.
+    The builders configured for the branch. Without that configuration, the first of these that is
+    not empty: builders whose property ``branch`` is this branch; builders that its schedulers reach
+    or that have built it lately; builders that have ever built it.
     """
     existing = _existing(history.connection)
     if branch.builders is not None:
@@ -76,8 +76,10 @@ def builders_of(history: History, branch: Branch) -> Builders:
 def _of_other_branches(
     history: History, existing: Mapping[str, Builder], named: Set[str]
 ) -> set[str]:
-    """Return which builders only other schedulers than those of the branch reach, or none at all,
-    though they have built something lately.
+    """Return the *named* builders that belong to other branches.
+
+    No scheduler of the branch reaches them, and either another scheduler does or they have built
+    something lately.
     """
     unreached = named - set(history.setup.reachable)
     since = int(time.time()) - LATELY
@@ -97,10 +99,10 @@ def _of_other_branches(
 
 
 def _of_branch(history: History, branch: Branch, existing: Mapping[str, Builder]) -> set[str]:
-    """Return the builders that the schedulers of *branch* reach, and those that built it lately.
+    """Return the builders that *branch*'s schedulers reach, and those that have built it lately.
 
-    What a scheduler chooses only when it builds is among the latter, and what triggers start that
-    name their schedulers only then.
+    Only the latter include builders that a scheduler chooses when it creates a buildset, and
+    builders behind triggers that compute the names of their schedulers.
     """
     lately = builders_on(history.connection, history.facts, branch, int(time.time()) - LATELY)
     return set(history.setup.reachable) & set(existing) | _names_of(existing, lately)
@@ -109,7 +111,7 @@ def _of_branch(history: History, branch: Branch, existing: Mapping[str, Builder]
 def chosen_by(
     history: History, branch: Branch, schedulers: Iterable[str]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the builders that *schedulers* have chosen in their last builds on *branch*."""
+    """Return the builders that each of *schedulers* chose in its last buildsets on *branch*."""
     chosen = chosen_lately(history.connection, history.facts, branch, schedulers)
     existing = _existing(history.connection) if chosen else {}
     return tuple(
@@ -118,9 +120,9 @@ def chosen_by(
 
 
 def allowed(history: History, branch: Branch) -> tuple[Builder, ...]:
-    """Return the builders that one may ask for on *branch*, by name.
+    """Return the builders that users may request on *branch*, sorted by name.
 
-    Those that it is configured with, or else all but those that belong to other branches.
+    These are the branch's configured builders, or else all but the builders of other branches.
     """
     existing = _existing(history.connection)
     if branch.builders is not None:
@@ -131,11 +133,11 @@ def allowed(history: History, branch: Branch) -> tuple[Builder, ...]:
 
 
 def builder_sets(history: History, branch: Branch) -> tuple[BuilderSet, ...]:
-    """Return the sets of *branch* by name; a set that is not configured may have no builders.
+    """Return the builder sets of *branch*, sorted by name.
 
-    Such a set has the builders of its tag, without those that only the schedulers of other branches
-    reach and that have not built it lately, and ``nightly`` the ``Nightly`` schedulers of the
-    branch.
+    A set that is not configured has the builders with its name as a tag, without those that only
+    schedulers of other branches reach and that have not built this branch lately. ``nightly`` also
+    has the ``Nightly`` schedulers of the branch. Either may be empty.
     """
     configured = dict(branch.sets)
     existing, setup = _existing(history.connection), history.setup
@@ -157,7 +159,7 @@ def builder_sets(history: History, branch: Branch) -> tuple[BuilderSet, ...]:
             others_own = _of_other_branches(history, existing, named)
             if others_own:
                 named -= others_own - _of_branch(history, branch, existing)
-        # what a scheduler has is built with the properties of that one
+        # a scheduler's builders are built with the properties of that scheduler
         named -= {builder.name for part in parts for builder in part.builders}
         parts += [SetPart(None, _sorted(existing, named))] if named else []
         found.append(BuilderSet(branch, name, tuple(parts)))
@@ -167,9 +169,9 @@ def builder_sets(history: History, branch: Branch) -> tuple[BuilderSet, ...]:
 def _parts(
     setup: Setup, existing: Mapping[str, Builder], schedulers: Iterable[str], others: Set[str]
 ) -> list[SetPart]:
-    """Return the parts of a set that *schedulers* stand for, as far as there are such.
+    """Return one part for each of *schedulers* that has builders or chooses them when it builds.
 
-    :param others: builders that are left out
+    :param others: builders to leave out
     """
     names = dict(setup.schedulers)
     parts = []
@@ -182,7 +184,7 @@ def _parts(
 
 
 def possible(history: History, revision: AnyRevision) -> Possible:
-    """Return what can be built at *revision*."""
+    """Return what users can build at *revision*: builders, builder sets and schedulers."""
     branch, setup = revision.branch, history.setup
     sets = builder_sets(history, branch)
     deciding = {*setup.undecided, *(name for one in sets for name in one.undecided)}
@@ -201,10 +203,10 @@ def possible(history: History, revision: AnyRevision) -> Possible:
 
 
 def setup_basis(history: History, branch: Branch, revision: AnyRevision | None) -> SetupBasis:
-    """Return what the schedulers are to be asked with about *revision*, or about *branch*."""
+    """Return what to ask the schedulers about: *revision*, or *branch* if that is ``None``."""
     disabled = tuple(sorted(name for (name,) in _DISABLED.all(history.connection)))
     if revision is not None:
-        # the operator's functions must not get arbitrary texts
+        # functions in master.cfg must not get arbitrary texts
         text = revision.revision if revision.known else None
         return SetupBasis(branch, text, revision.models, revision.sourcestamps, disabled)
     models = revisions.newest_changes(history.facts, branch)
@@ -213,7 +215,7 @@ def setup_basis(history: History, branch: Branch, revision: AnyRevision | None) 
 
 
 def reacting(history: History) -> list[tuple[str, int]]:
-    """Return the builders of a master now that schedulers would start, with their ids."""
+    """Return name and id of each builder that schedulers would start and an active master has."""
     names = history.setup.reacting
     wanted = {one for one in names if not one.startswith(BUILDBOTS_OWN)}
     known = history.facts.names("builders")
@@ -226,16 +228,16 @@ def reacting(history: History) -> list[tuple[str, int]]:
 
 
 def builder(history: History, branch: Branch, name: str) -> Builder | None:
-    """Return the builder of this *name* if one may ask for it on *branch*."""
+    """Return the builder called *name* if users may request it on *branch*, else ``None``."""
     every = allowed(history, branch)
     return next((one for one in every if one.name == name), None)
 
 
 def virtual_builder(history: History, branch: Branch, name: str) -> Builder | None:
-    """Return the virtual builder of this *name*, if one may ask for it on *branch*.
+    """Return the virtual builder called *name* if users may request it on *branch*, else ``None``.
 
-    That is so if one may ask for the builder that lent its workers to its newest build. No master
-    is configured with it: a build of another builder's request takes its name.
+    They may if they may request the builder whose request became its newest build. No master's
+    configuration has a virtual builder: a build of another builder's request takes its name.
     """
     lenders = {one.builder_id for one in allowed(history, branch)}
     requests = Model.buildrequests
@@ -254,16 +256,16 @@ def virtual_builder(history: History, branch: Branch, name: str) -> Builder | No
 
 
 def builder_names(history: History) -> list[str]:
-    """Return the names of all builders, also of removed ones, sorted.
+    """Return the sorted names of all builders, removed ones included.
 
-    None of Buildbot's own.
+    Buildbot's own builders are left out.
     """
     every = history.connection.execute(sa.select(_builders.c.name)).scalars()
     return sorted(name for name in every if not name.startswith(BUILDBOTS_OWN))
 
 
 def names_by_tag(history: History) -> dict[str, set[str]]:
-    """Return the names of the builders that have each tag, but of none of Buildbot's own."""
+    """Return the builder names of each tag, without Buildbot's own builders."""
     query = sa.select(_tags.c.name, _builders.c.name).select_from(
         _tags.join(_tagged, _tagged.c.tagid == _tags.c.id).join(
             _builders, _builders.c.id == _tagged.c.builderid
@@ -277,7 +279,7 @@ def names_by_tag(history: History) -> dict[str, set[str]]:
 
 
 def only_tags(history: History) -> dict[str, str]:
-    """Return the tag of each builder that has just one, if another builder has it, too."""
+    """Return the tag of each builder that has just one tag, which another builder has too."""
     tags = names_by_tag(history)
     times = Counter(name for names in tags.values() for name in names)
     return {
@@ -290,7 +292,7 @@ def only_tags(history: History) -> dict[str, str]:
 
 
 def is_built(history: History, builder_id: int) -> bool:
-    """Whether some master has the builder of this id in its configuration."""
+    """Return whether any master has this builder in its configuration."""
     query = sa.select(_on_masters.c.id).where(_on_masters.c.builderid == builder_id).limit(1)
     return history.connection.execute(query).first() is not None
 
@@ -308,7 +310,7 @@ def _sorted(existing: Mapping[str, Builder], named: Iterable[str]) -> tuple[Buil
 
 
 def _existing(connection: sa.Connection) -> dict[str, Builder]:
-    """Return the builders that exist on a master now, by name, but none of Buildbot's own."""
+    """Return the builders of active masters by name, without Buildbot's own builders."""
     query = (
         sa.select(_builders.c.id, _builders.c.name)
         .select_from(
@@ -327,7 +329,7 @@ def _existing(connection: sa.Connection) -> dict[str, Builder]:
 
 
 def _named(history: History, existing: Iterable[str], entries: Iterable[BuilderEntry]) -> set[str]:
-    """Return the existing builders that *entries* of the configuration mean, but for schedulers."""
+    """Return the existing builders that configured *entries* name; ignore scheduler entries."""
     tagged = names_by_tag(history)
     named: set[str] = set()
     for entry in entries:

@@ -34,13 +34,13 @@ _PROPERTIES = Statement(
 
 
 def build(history: History, branch: Branch, build_id: int) -> BuildRow | None:
-    """Return the build *build_id* if it belongs to *branch*."""
+    """Return the build *build_id* if it belongs to *branch*, else ``None``."""
     found = rows.rows_where(history, branch, rows.OF_BUILDS, build_id)
     return next((row for row in found if isinstance(row, BuildRow)), None)
 
 
 def request(history: History, branch: Branch, request_id: int) -> RequestRow | None:
-    """Return the request *request_id* if it belongs to *branch*."""
+    """Return the build request *request_id* if it belongs to *branch*, else ``None``."""
     found = rows.rows_where(history, branch, rows.OF_REQUESTS, request_id)
     for row in found:
         return row.request if isinstance(row, BuildRow) else row
@@ -48,16 +48,16 @@ def request(history: History, branch: Branch, request_id: int) -> RequestRow | N
 
 
 def build_detail(history: History, build: BuildRow) -> BuildDetail:
-    """Return *build* with the properties of its request, and its steps."""
+    """Return *build* with the properties of its buildset, and with its steps."""
     every = steps.steps(history, build.build_id)
-    # a step may fail without its build
+    # a step may fail without failing its build
     failed = None if build.status == SUCCESS else steps.failed_step(history.connection, every)
     its_properties = properties(history.connection, build.request.buildset_id)
     return BuildDetail(build, its_properties, steps.shown(every), failed)
 
 
 def request_detail(history: History, branch: Branch, request: RequestRow) -> RequestDetail:
-    """Return *request* with its properties and its builds, oldest first."""
+    """Return *request* with the properties of its buildset, and its builds, oldest first."""
     found = rows.rows_where(history, branch, rows.OF_REQUESTS, request.request_id)
     its_builds = sorted(
         (row for row in found if isinstance(row, BuildRow)), key=lambda row: row.build_id
@@ -67,7 +67,7 @@ def request_detail(history: History, branch: Branch, request: RequestRow) -> Req
 
 
 def states_of(history: History, request_ids: Sequence[int]) -> dict[int, RequestNow]:
-    """Return what has become of requests, by id; of whatever branch they are."""
+    """Return the state of build requests of any branch, by id."""
     found: dict[int, list[rows.Record]] = {}
     for one in map(rows.Record._make, rows.OF_REQUESTS.of(history.connection, request_ids)):
         found.setdefault(one.request_id, []).append(one)
@@ -86,7 +86,7 @@ def _now(records: Sequence[rows.Record]) -> RequestNow:
 def related(
     history: History, request_id: int | None, build_id: int | None, revision: str | None
 ) -> Related:
-    """Return the builds of a request, the request of a build, the spellings of a revision."""
+    """Return the builds of a request, the request of a build, and the spellings of a revision."""
     builds = [] if request_id is None else _BUILDS_OF.of(history.connection, [request_id])
     requests = [] if build_id is None else _REQUEST_OF.of(history.connection, [build_id])
     known = [] if revision is None else revisions.elsewhere(history, None, revision)
@@ -99,7 +99,7 @@ def related(
 
 
 def properties(connection: sa.Connection, buildset_id: int) -> dict[str, Any]:
-    """Return the properties of a buildset by name, without their sources.
+    """Return the property values of a buildset by name, without their sources.
 
     Buildbot stores ``[value, source]`` as JSON (buildbot/db/buildsets.py).
     """

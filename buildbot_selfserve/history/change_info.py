@@ -1,4 +1,4 @@
-"""Reads what Buildbot's changes say of pushes: author, subject, files."""
+"""Reads author, subject and files of pushes from Buildbot's changes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model.pushes import ChangeInfo
 
-#: How much of the comments to read for a list, and for the page of one revision.
+#: The number of characters of the comments to read for a list, and for one revision's page.
 SUBJECT, COMMENTS = 1000, 20_000
-#: The most names of files that are returned.
+#: The largest number of file names to return.
 MOST_FILES = 200
 
 _changes, _files = Model.changes, Model.change_files
@@ -46,7 +46,7 @@ _FILE_NAMES = Statement(sa.select(_files.c.changeid, _files.c.filename), _files.
 
 
 def change_infos(connection: sa.Connection, pushed: Sequence[Pushed]) -> list[ChangeInfo | None]:
-    """Return what changes say of these pushes, in their order; ``None`` where there is none."""
+    """Return the change details of each of *pushed*; ``None`` for a push without changes."""
     every = sorted({one for its in pushed for one in its.change_ids})
     found = {record[0]: record for record in _SHORT.of(connection, every)}
     several = sorted({one for its in pushed if len(its.change_ids) > 1 for one in its.change_ids})
@@ -55,7 +55,7 @@ def change_infos(connection: sa.Connection, pushed: Sequence[Pushed]) -> list[Ch
 
 
 def change_info(connection: sa.Connection, pushed: Pushed) -> ChangeInfo | None:
-    """Return all that changes say of a push, with its comments and the names of its files."""
+    """Return the change details of a push, with its comments and file names."""
     found = {record[0]: record for record in _LONG.of(connection, pushed.change_ids)}
     names = _FILE_NAMES.of(connection, pushed.change_ids)
     info = _info(pushed.change_ids, found, names)
@@ -69,11 +69,15 @@ def _info(
     found: dict[int, tuple[int, str, str, int, str | None, int]],
     names: Iterable[tuple[int, str]],
 ) -> ChangeInfo | None:
-    """Return what *found* says of changes; *names*: of the files of each, if there are several."""
+    """Return the details of one push's changes.
+
+    :param found: records of changes by change id
+    :param names: change id and file name; used only if there are several changes
+    """
     there = [one for one in change_ids if one in found]
     if not there:
         return None
-    # of several, the newest speaks
+    # of several changes, the newest one's author and comments count
     _, author, comments, when, revlink, _ = found[there[-1]]
     count = found[there[-1]][5]
     if len(there) > 1:

@@ -1,4 +1,4 @@
-"""What every read of this room takes first."""
+"""The first argument of every read in this folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from buildbot_selfserve.model import Site
 
 @dataclass
 class History:
-    """The master's history, as one question sees it: what GET handlers find in ``ctx.history``.
+    """The master's history as one GET sees it; handlers find it in ``ctx.history``.
 
     :param connection: to the master's database
     """
@@ -27,16 +27,16 @@ class History:
 
     @cached_property
     def facts(self) -> Facts:
-        """Return what the index knows, as new as the database is when it is first asked for."""
+        """Return the index's facts, brought up to date when this property is first read."""
         return self.index.facts(self.connection)
 
     @property
     def version(self) -> Version:
-        """Return the version of the database when ``facts`` were asked for (``Index.version``)."""
+        """Return the database's version as of reading ``facts`` (see ``Index.version``)."""
         return self.index.version(self.connection)
 
     @property
     def setup(self) -> Setup:
-        """Return what this master is configured to build on the branch that is asked about."""
+        """Return what this master is configured to build on the branch of the GET."""
         assert self.site.setup is not None, "the route does not say that it needs the setup"
         return self.site.setup

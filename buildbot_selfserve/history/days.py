@@ -11,16 +11,16 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import midnight
 
-#: There is nothing to see before the epoch.
+#: The earliest day: the epoch.
 FIRST_DAY = datetime.date(1970, 1, 1)
 
 
 def day(history: History, branch: Branch, date: datetime.date | None) -> Day:
-    """Return the rows of *branch* on *date*, or today.
+    """Return the rows of *branch* on *date*; ``None`` means today.
 
-    A build belongs to the day on which it started, a request without a build to the day on which
-    it was asked for. What still runs or waits also belongs to today. Days are those of the time
-    zone of the site.
+    A build belongs to the day on which it started, a request without a build to the day on which it
+    was submitted. Builds that are running and requests that are pending also belong to today. Days
+    are those of the site's time zone.
     """
     zone = zoneinfo.ZoneInfo(history.site.timezone)
     today = datetime.datetime.now(zone).date()

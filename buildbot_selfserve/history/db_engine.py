@@ -1,4 +1,4 @@
-"""Opens engines that read the master's database, beside the master's own pool."""
+"""Opens engines that read the master's database, separate from the master's own pool."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
-#: Seconds for which a statement waits for SQLite's lock. Readers wait only while
-#: the database is being recovered or checkpointed.
+#: Seconds that a statement waits for SQLite's lock. Readers wait only while the database is being
+#: recovered or checkpointed.
 LOCK_TIMEOUT = 5.0
-#: The errors of a database that cannot be reached.
+#: The exceptions of a database that cannot be reached.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
 def is_in_memory(url: sa.URL) -> bool:
-    """Whether *url* is an SQLite database that only the connection that made it can see."""
+    """Return whether *url* is an in-memory SQLite database, visible only to its own connection."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
 def open_engine(url: sa.URL, connections: int) -> sa.Engine:
-    """Return an engine of our own on *url*.
+    """Return a new engine on *url*.
 
-    :param url: a database that is not in memory; SQLite's path must be absolute
-    :param connections: at most so many connections are open at once
+    :param url: a database that is not in memory
+    :param connections: the largest number of open connections
     """
     if url.get_backend_name() != "sqlite":
-        # A transaction that is kept open would read the same state for ever under MariaDB's
-        # REPEATABLE READ, and hold back vacuuming on PostgreSQL.
+        # An open transaction would read the same snapshot forever under MariaDB's REPEATABLE READ,
+        # and hold back vacuuming on PostgreSQL.
         engine = sa.create_engine(
             url, pool_size=connections, max_overflow=0, isolation_level="AUTOCOMMIT"
         )
@@ -54,14 +54,14 @@ def open_engine(url: sa.URL, connections: int) -> sa.Engine:
 def _plan_once(connection: Any, record: object) -> None:
     """Let PostgreSQL plan each prepared statement once, for any number of ids.
 
-    For a thousand of them it would rather read whole tables, which takes four times as long as to
-    look each up; and it would plan again at each question.
+    For a thousand ids it would otherwise scan whole tables, which takes four times as long as
+    looking up each id; and it would plan again at each execution.
     """
     cursor = connection.cursor()
     try:
         cursor.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
     except Exception:
-        connection.rollback()  # before PostgreSQL 12
+        connection.rollback()  # PostgreSQL before 12 has no plan_cache_mode
     finally:
         cursor.close()

@@ -17,24 +17,24 @@ from buildbot_selfserve.model import Duration
 
 _builds = Model.builds
 
-#: So many of the newest successful builds count, which are looked for among so many of the newest.
+#: The number of newest successful builds that count, and of newest builds to search for them.
 COUNTED, LOOKED_AT = 20, 100
-#: The fewest successful builds for a result.
+#: The smallest number of successful builds for a result.
 FEWEST = 3
-#: Seconds for which durations are remembered.
+#: Seconds for which durations are cached.
 KEPT = 60
 
 
 class Durations:
-    """Remembers for a minute how long successful builds of each builder took."""
+    """Caches for a minute how long successful builds of each builder took."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # by builder: when it was asked for, by the monotonic clock, and what was found
+        # by builder: when its duration was read, by the monotonic clock, and the duration
         self._known: dict[int, tuple[float, Duration | None]] = {}
 
     def of(self, connection: sa.Connection, builder_ids: Collection[int]) -> dict[int, Duration]:
-        """Return the durations by builder id, where there are enough successful builds."""
+        """Return the durations of builders with enough successful builds, by builder id."""
         now = time.monotonic()
         with self._lock:
             fresh = {one: its for one, its in self._known.items() if now - its[0] < KEPT}
@@ -66,9 +66,9 @@ def _duration(connection: sa.Connection, builder_id: int) -> Duration | None:
 
 
 def percentiles(seconds: Iterable[int]) -> tuple[int, int]:
-    """Return the median of *seconds*, and what nine of ten do not exceed.
+    """Return the median and the 90th percentile of *seconds*.
 
-    :param seconds: at least one
+    :param seconds: at least one duration
     """
     ordered = sorted(seconds)
     last = len(ordered) - 1

@@ -1,4 +1,4 @@
-"""Compares what builders have made of a revision with what they made of those before it."""
+"""Compares the results of builders at a revision with their results at earlier revisions."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from buildbot_selfserve.model.pushes import BuilderState
 from buildbot_selfserve.model.pushes import Health
 from buildbot_selfserve.model.pushes import by_need
 
-#: So many revisions before are looked at for what all builders have made of them, and then so many
-#: for those that have no result there.
+#: The number of earlier revisions to search for results of all builders, and then for results of
+#: those builders that had none among the first.
 _FIRST_LOOK, _LAST_LOOK = 4, MOST_BACK
 _NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 
 class Base(NamedTuple):
-    """What a builder has made of a revision before."""
+    """A builder's result at an earlier revision."""
 
     result: str
     revision: str
@@ -50,9 +50,9 @@ class Base(NamedTuple):
 
 
 class Comparison:
-    """Compares revisions with those before them on their branches.
+    """Compares revisions with earlier revisions of their branches.
 
-    :param pushed: the revisions, each on its branch
+    :param pushed: the revisions, each with its branch
     """
 
     def __init__(self, history: History, pushed: Sequence[tuple[Branch, Pushed]]) -> None:
@@ -70,25 +70,25 @@ class Comparison:
         }
 
     def _load(self, pushed: Iterable[Pushed], builder_ids: Sequence[int] | None = None) -> None:
-        """Read the results of revisions that were not read yet.
+        """Read the results at revisions whose results were not read before.
 
-        :param builder_ids: only those of these builders
+        :param builder_ids: read the results of these builders only
         """
         new = list(dict.fromkeys(one for one in pushed if one not in self._results))
         found = results_at(self._history, new, builder_ids)
         self._results.update(zip(new, found, strict=True))
 
     def at(self, pushed: Pushed) -> AtRevision:
-        """Return what builders have made of a revision that is compared."""
+        """Return the builders' states at a revision that is being compared."""
         return self._at[pushed]
 
     def nearest(self, branch: Branch, pushed: Pushed) -> str | None:
-        """Return the nearest revision before this one."""
+        """Return the nearest revision before *pushed*, ``None`` if there is none."""
         before = self.ancestry[branch].before(pushed, 1)
         return before[0].revision if before else None
 
     def bases(self) -> list[dict[str, Base]]:
-        """Return for each revision what its builders that have a result are compared with."""
+        """Return for each revision the earlier result of each builder that has a result."""
         found: list[dict[str, Base]] = [{} for _ in self._pushed]
         for look in (_FIRST_LOOK, _LAST_LOOK):
             missing = {
@@ -108,7 +108,10 @@ class Comparison:
         return self.ancestry[branch].before(pushed, count)
 
     def _builder_ids(self, missing: Mapping[int, Set[str]]) -> list[int]:
-        """Return the ids of the builders that are *missing* of revisions, by their numbers."""
+        """Return the ids of builders without a base.
+
+        :param missing: builder names by the index of the revision in ``_pushed``
+        """
         at = {number: self._at[self._pushed[number][1]].states for number in missing}
         return sorted({at[it][name].builder_id for it, names in missing.items() for name in names})
 
@@ -122,7 +125,7 @@ class Comparison:
                 return
 
     def bases_at(self, branch: Branch, pushed: Pushed, base: Pushed) -> dict[str, Base]:
-        """Return what each builder has made of *base*, to compare *pushed* with it."""
+        """Return each builder's result at *base*, to compare *pushed* with."""
         self._load([base])
         before = [one.revision for one in self.ancestry[branch].before(pushed)]
         distance = before.index(base.revision) + 1 if base.revision in before else None
@@ -131,7 +134,7 @@ class Comparison:
 
 
 def change_of(state: BuilderState, base: Base | None, otherwise: BuilderChange) -> BuilderChange:
-    """Return how a state compares with *base*; *otherwise*: where there is none."""
+    """Return how *state* compares with *base*, or *otherwise* if there is no base."""
     if not state.result:
         return "unknown"
     if state.flaky:
@@ -150,9 +153,9 @@ def compared(
     otherwise: BuilderChange = "new",
     step_names: Mapping[int, str] = _NO_NAMES,
 ) -> tuple[BuilderHealth, ...]:
-    """Return *states* beside their *bases*; what needs eyes comes first.
+    """Return *states* compared with their *bases*; builders that need attention come first.
 
-    :param step_names: those of the steps that made builds fail, by build
+    :param step_names: the step that made each build fail, by build id
     """
     return by_need(
         _compared(
@@ -172,7 +175,7 @@ def _compared(
 
 
 def health_of_line(history: History, branch: Branch, line: Sequence[Pushed]) -> tuple[Health, ...]:
-    """Return the health of revisions that are a part of the line of *branch* without gaps."""
+    """Return the health of consecutive revisions of *branch*."""
     pushed = [(branch, one) for one in line]
     comparison = Comparison(history, pushed)
     if line:
@@ -181,7 +184,7 @@ def health_of_line(history: History, branch: Branch, line: Sequence[Pushed]) -> 
 
 
 def health_of_each(history: History, pushed: Sequence[tuple[Branch, Pushed]]) -> tuple[Health, ...]:
-    """Return the health of revisions between which there may be others, each on its branch."""
+    """Return the health of revisions that need not be consecutive, each with its branch."""
     return _health_of(history.connection, Comparison(history, pushed), pushed)
 
 
@@ -210,11 +213,11 @@ def health_of_revision(
     reacting: Sequence[tuple[str, int]] = (),
     with_change: bool = True,
 ) -> Health | None:
-    """Return the health of one revision; ``None`` if nothing was ever to be built there.
+    """Return the health of one revision; ``None`` if it was never pushed or requested.
 
-    :param base: compare with this revision in place of those before
-    :param reacting: builders that schedulers would build it with, and their ids
-    :param with_change: also what its change says
+    :param base: compare with this revision instead of earlier ones
+    :param reacting: builders that schedulers would start at the revision, with their ids
+    :param with_change: include the details of its changes
     """
     branch = revision.branch
     load_found(history.connection, history.facts, (branch,))
@@ -244,9 +247,9 @@ def health_of_revision(
 
 
 def health_of_build(history: History, branch: Branch, build: BuildRow) -> BuilderHealth | None:
-    """Return how the builder of a *build* that failed compares at its revision.
+    """Return the health of a failed *build*'s builder at the build's revision.
 
-    ``None`` if it did not fail, or is of no revision.
+    ``None`` if the build did not fail or has no revision.
     """
     if build.status not in FAILING or build.patched or build.revision is None:
         return None
@@ -257,7 +260,7 @@ def health_of_build(history: History, branch: Branch, build: BuildRow) -> Builde
 
 
 def revision_of(branch: Branch, pushed: Pushed) -> Revision:
-    """Return the revision that was *pushed*."""
+    """Return *pushed* as a ``Revision`` of *branch*."""
     return Revision(branch, pushed.revision, pushed.stamp_ids, pushed.build_ids)
 
 

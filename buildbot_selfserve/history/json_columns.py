@@ -1,8 +1,8 @@
-"""Parses JSON texts of the database, which may hold anything.
+"""Parses JSON columns of the database, which may contain anything.
 
-Buildbot's own readers fail at some of it. Here, what JSON cannot carry back to a client becomes
-text: a number that Python does not read (over 4,300 digits) or that is none (``NaN``, infinite),
-each as it stands there; a value that is nested too deeply, and what is no JSON, as a whole.
+Buildbot's own parsers fail at some of it. Here, values that JSON cannot carry to a client stay text
+as written: numbers that Python refuses to parse (over 4,300 digits), ``NaN`` and infinite numbers.
+A value that is nested too deeply, and a text that is not JSON, is returned whole as text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any
 
-#: Values nested more deeply are returned as text: encoders fail at some 250 levels.
+#: Values nested deeper than this are returned as text: encoders fail at some 250 levels.
 DEEPEST = 200
 
 #: ``[value, "source"]``, as Buildbot writes the property of a buildset.
@@ -20,7 +20,7 @@ _WITH_SOURCE = re.compile(r'\s*\[\s*(.*?)\s*,\s*"(?:[^"\\]|\\.)*"\s*\]\s*', re.D
 
 
 def value_in(text: str | None) -> Any:
-    """Decode *text* as JSON; return *text* itself if that fails, or if encoders would."""
+    """Decode *text* as JSON; return *text* itself if it cannot be decoded or encoded again."""
     text = text or ""
     try:
         value = _DECODER.decode(text)
@@ -31,7 +31,7 @@ def value_in(text: str | None) -> Any:
 
 
 def property_in(text: str | None) -> Any:
-    """Return the value of a buildset's property, which *text* has beside its source."""
+    """Return the value from the JSON ``[value, source]`` of a buildset's property."""
     pair = value_in(text)
     if isinstance(pair, list) and pair:
         return pair[0]

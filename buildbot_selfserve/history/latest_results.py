@@ -1,4 +1,4 @@
-"""Tells what each builder has made of a revision, for planners that look before they build."""
+"""Returns each builder's latest result at a revision, for planners that check before they build."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from buildbot_selfserve.model import BuilderResult
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Row
 
-#: What is the latest of a builder that has no result: the newest of the first group that it has.
+#: The latest row of a builder without a result is the newest row of the first of these groups that
+#: has one.
 _RANKS = (frozenset({CANCELLED, SKIPPED}), frozenset({RETRY}))
 
 
 def by_builder(found: Iterable[Row], virtual: Virtual) -> list[BuilderResult]:
-    """Return the results of each builder in *found*, by name.
+    """Return the latest result of each builder in *found*, sorted by builder name.
 
-    :param virtual: names of virtual builders, by the buildsets that they would build
+    :param virtual: names of virtual builders by the ids of the buildsets that they build
     """
     rows: dict[str, list[Row]] = {}
     for row in found:
@@ -55,5 +56,5 @@ def _latest_other(ended: list[Row]) -> Row | None:
 
 
 def _order(row: Row) -> tuple[int, int]:
-    """Return what sorts rows by when they began: ids rise, whatever clocks say."""
+    """Return the sort key for rows by start: ids rise even if clocks are wrong."""
     return row.request.request_id, row.build_id if isinstance(row, BuildRow) else 0

@@ -1,8 +1,8 @@
-"""Reads logs: their ends for those who ask why a build failed, and their text part after part.
+"""Reads logs: the last lines, to show why a build failed, and the text in parts.
 
-Buildbot keeps a log in chunks of whole lines, each compressed by itself (buildbot/db/logs.py); what
-is written at once is one chunk, however long it is. Only those that are needed are read. What a
-step has not written yet, and what the master still has in memory, is in no chunk.
+Buildbot stores a log as chunks of whole lines, each compressed separately (buildbot/db/logs.py).
+Lines written with one call form one chunk of any size. Only the chunks that are needed are read.
+Lines that a step has not written yet, or that the master still buffers, are in no chunk.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from buildbot_selfserve.model import LogLine
 from buildbot_selfserve.model import LogText
 from buildbot_selfserve.model import ansi
 
-#: The most lines of the end of a log, and the most characters of a line.
+#: The largest number of lines of a log's tail, and of characters of a line.
 MOST_LINES, LONGEST_LINE = 30, 500
-#: So many of the last lines of a log are looked at first, because some are headers; then so many
-#: before them, so often.
+#: The number of last lines to read first (more than MOST_LINES, as some may be headers), the number
+#: of lines to read with each later query, and the largest number of queries.
 LAST, BEFORE, MOST_LOOKS = MOST_LINES + 10, 100, 3
-#: The most lines of a log that are read: all may be headers.
+#: The largest number of lines to read of a log: all may be headers.
 MOST_LOOKED_AT = 5000
-#: Bytes of a line that are looked at: enough for LONGEST_LINE characters, and for as many colours.
+#: The number of bytes to read of a line: enough for LONGEST_LINE characters and as many colours.
 MOST_BYTES = 32 * LONGEST_LINE
-#: A part of a text ends with the chunk with which it has so many bytes, or its chunks have, or they
-#: are so many.
+#: A part of the text ends after the chunk that takes it to this many bytes, to this many bytes as
+#: stored, or to this many chunks.
 PART, MOST_STORED, MOST_CHUNKS = 2**20, 2**17, 500
-#: A chunk that is longer than so many bytes is sent in several parts; each decompresses it again.
+#: A chunk of more bytes than this is sent in several parts; each part decompresses it again.
 LONGEST_PART = 2**24
 
-#: The package that each compression needs, by the number that a chunk has for it.
+#: Compressor and the Python package it needs, by the number in ``logchunks.compressed``.
 COMPRESSIONS: Mapping[int, tuple[type[compression.CompressorInterface], str]] = {
     1: (compression.GZipCompressor, "zlib"),
     2: (compression.BZipCompressor, "bz2"),
@@ -49,7 +49,7 @@ COMPRESSIONS: Mapping[int, tuple[type[compression.CompressorInterface], str]] = 
     5: (compression.BrotliCompressor, "brotli"),
 }
 
-#: What the lines of a log with several streams begin with (buildbot/process/log.py).
+#: The first byte of each line of a log with several streams (buildbot/process/log.py).
 _STREAMS = {b"o": "stdout", b"e": "stderr"}
 
 _chunks = Model.logchunks
@@ -64,10 +64,10 @@ _SIZES = sa.select(_chunks.c.first_line, _chunks.c.last_line, sa.func.length(_ch
 
 
 class Tail(NamedTuple):
-    """The end of a log.
+    """The last lines of a log.
 
-    :param has_stderr: a line of it came from standard error
-    :param note: why there is none, although the log has lines; else empty
+    :param has_stderr: any of the lines came from standard error
+    :param note: why the log's lines could not be read; empty if they could
     """
 
     lines: tuple[LogLine, ...] = ()
@@ -76,10 +76,10 @@ class Tail(NamedTuple):
 
 
 def tails(connection: sa.Connection, logs: Sequence[Log]) -> dict[int, Tail]:
-    """Return the ends of *logs*, by their ids; header lines are left out."""
+    """Return the last lines of each of *logs*, without headers, by log id."""
     ends = {log.log_id: _End(log) for log in logs if log.type != HTML and log.lines}
     wanted = {log_id: (end.first - LAST, end.first) for log_id, end in ends.items()}
-    # a chunk may have come since the log was counted
+    # chunks may have been added since the log's lines were counted
     until: int | None = None
     for _ in range(MOST_LOOKS):
         for record in _last_chunks(connection, wanted, until):
@@ -94,10 +94,10 @@ def tails(connection: sa.Connection, logs: Sequence[Log]) -> dict[int, Tail]:
 
 
 def text(history: History, log: Log, offset: int, tail: int | None) -> LogText:
-    """Return what of *log* is to be sent.
+    """Return the range of lines of *log* to send.
 
-    :param offset: without so many of its first lines
-    :param tail: only so many of its last lines; ``None`` for all
+    :param offset: the number of lines to skip at the beginning
+    :param tail: the number of last lines to send; ``None`` for all
     """
     last = sa.select(sa.func.max(_chunks.c.last_line)).where(_chunks.c.logid == log.log_id)
     newest = history.connection.execute(last).scalar()
@@ -107,16 +107,16 @@ def text(history: History, log: Log, offset: int, tail: int | None) -> LogText:
 
 
 def part(history: History, wanted: LogText) -> tuple[bytes, LogText | None]:
-    """Return the next part of a text as UTF-8, each line with its end, and what is left of it.
+    """Return the next part of a log as UTF-8 lines, and the rest, ``None`` if nothing is left.
 
-    :raises Refused: it cannot be read
+    :raises Refused: the log cannot be read
     """
     log, first = wanted.log, wanted.first
     if first >= wanted.end:
         return b"", None
     here = sa.and_(_chunks.c.logid == log.log_id, _chunks.c.last_line >= first)
     until, most = _extent(history.connection, _SIZES.where(here))
-    # what was joined with its neighbours meanwhile has another last line
+    # Buildbot may have merged chunks since, which changes their last lines
     contents = _CONTENTS.where(here, _chunks.c.first_line <= until)
     found = history.connection.execute(contents.order_by(_chunks.c.last_line).limit(most))
     pieces: list[bytes] = []
@@ -138,7 +138,7 @@ def part(history: History, wanted: LogText) -> tuple[bytes, LogText | None]:
 
 
 def _extent(connection: sa.Connection, sizes: sa.Select[Any]) -> tuple[int, int]:
-    """Return where the chunks of the next part end, and how many they are."""
+    """Return the last line of the next part's chunks, and the number of these chunks."""
     until, held, count = -1, 0, 0
     found = connection.execute(sizes.order_by(_chunks.c.last_line).limit(MOST_CHUNKS))
     for _, last, size in found.all():
@@ -149,9 +149,10 @@ def _extent(connection: sa.Connection, sizes: sa.Select[Any]) -> tuple[int, int]
 
 
 def _text_of(log: Log, chunk: Sequence[Any], first: int, end: int) -> tuple[bytes, int | None]:
-    """Return lines of a chunk as a text, and how many they are if the chunk has more of them.
+    """Return lines of a chunk as text, and their number if the chunk was cut, else ``None``.
 
-    :param first: the first line, counted from that of the chunk; *end* is behind the last one
+    :param first: the first line to return, counted from the chunk's first line
+    :param end: the line after the last one to return
     """
     text = unpacked(log, *chunk)
     begin = 0
@@ -169,10 +170,10 @@ def _text_of(log: Log, chunk: Sequence[Any], first: int, end: int) -> tuple[byte
 def _last_chunks(
     connection: sa.Connection, wanted: Mapping[int, tuple[int, int]], until: int | None
 ) -> Sequence[Any]:
-    """Return chunks of several logs, those of each from its end on.
+    """Return chunks of several logs, the last chunk of each log first.
 
-    :param wanted: the lines, by the id of the log: first, and behind the last
-    :param until: ``None`` to take what comes behind them, too
+    :param wanted: by log id: the first line, and the line after the last
+    :param until: ``None`` to include chunks after these lines
     """
     if not wanted:
         return ()
@@ -187,9 +188,9 @@ def _last_chunks(
 
 
 class _End:
-    """Collects the end of a log from its chunks, the last one first.
+    """Collects the last lines of a log from its chunks, the last chunk first.
 
-    :ivar first: the first line that was looked at
+    :ivar first: the number of the earliest line that was read
     """
 
     def __init__(self, log: Log) -> None:
@@ -198,17 +199,17 @@ class _End:
         self._has_stderr = False
         self._note = ""
         self._looks = MOST_LOOKED_AT
-        #: from the last one on: the stream of each line, and its text
+        #: stream and text of each line, the last line first
         self._lines: list[tuple[str, bytes]] = []
 
     @property
     def is_short(self) -> bool:
-        """Whether earlier lines are still needed."""
+        """Return whether earlier lines are still needed."""
         looks = self._looks and not self._note
         return bool(looks) and self.first > 0 and len(self._lines) < MOST_LINES
 
     def add(self, first: int, _last: int, compressed: int, content: bytes) -> None:
-        """Take the chunk before those that were taken."""
+        """Add the chunk before the earliest one added so far."""
         if self._note or len(self._lines) >= MOST_LINES:
             return
         self.first = first
@@ -217,7 +218,7 @@ class _End:
         except Refused as error:
             self._note = f"{error.msg}: {error.detail}"
             return
-        # to split it would take longer than to decompress it: it may have been written at once
+        # splitting the whole text can take longer than decompressing it: a chunk may be a whole log
         end = len(text)
         while end >= 0 and len(self._lines) < MOST_LINES and self._looks:
             begin = text.rfind(b"\n", 0, end) + 1
@@ -225,7 +226,7 @@ class _End:
             end = begin - 1
 
     def _take(self, line: bytes) -> None:
-        """Take a line, unless it is a header."""
+        """Add a line, unless it is a header."""
         self._looks -= 1
         stream = "stdout"
         if self._log.type == STDIO:
@@ -236,7 +237,7 @@ class _End:
         self._lines.append((stream, line))
 
     def tail(self) -> Tail:
-        """Return the end of the log."""
+        """Return the last lines of the log."""
         styles = dict.fromkeys(_STREAMS.values(), ansi.PLAIN)
         lines = []
         for stream, raw in reversed(self._lines):
@@ -248,10 +249,10 @@ class _End:
 
 
 def unpacked(log: Log, compressed: int, content: bytes) -> bytes:
-    """Return the text of a chunk: lines with line ends between them.
+    """Return the decompressed text of a chunk: lines separated by newlines.
 
-    :param compressed: how, as the chunk says
-    :raises Refused: that is not known here, or it is broken
+    :param compressed: the number of the compression, 0 for none
+    :raises Refused: the compression is unknown or not installed, or the data is broken
     """
     if not compressed:
         return content
@@ -266,7 +267,7 @@ def unpacked(log: Log, compressed: int, content: bytes) -> bytes:
         )
     try:
         return bytes(method.read(content))
-    except Exception:  # each has errors of its own
+    except Exception:  # each compressor raises its own exceptions
         raise _unreadable(log, f"it is not what {method.name} can decompress") from None
 
 

@@ -1,4 +1,4 @@
-"""Reads pushes: the revisions of a branch or of a user, the newest first, with their health."""
+"""Reads pushes: the revisions of a branch or of a user, newest first, with their health."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from buildbot_selfserve.model.pushes import Health
 from buildbot_selfserve.model.pushes import LastGreen
 from buildbot_selfserve.model.pushes import Pushes
 
-#: How many revisions to search at first, and the factor for each next search, until one is green.
+#: The number of revisions in the first search for a green one, and the growth of each next search.
 _FIRST_LOOK, _MORE = 5, 4
-#: The builders that count as those of a branch are those of so many of its newest revisions.
+#: A pattern selects among the builders requested at this many of the branch's newest revisions.
 MOST_RECENT = 20
-#: The most places searched for a revision of a user.
+#: The largest number of places to search for a revision of a user.
 MOST_PLACES = 1000
 
 
@@ -47,10 +47,10 @@ def pushes_of_branch(
     before: Revision | None = None,
     author: str | None = None,
 ) -> Pushes:
-    """Return the newest pushes of *branch*.
+    """Return the newest *limit* pushes of *branch*.
 
-    :param before: only those that are older than this one
-    :param author: only those with a change of this author, a whole name or the address in it
+    :param before: only pushes older than this revision
+    :param author: only pushes with a change of this author: a full name or the address in it
     """
     facts = history.facts
     load_found(history.connection, facts, (branch,))
@@ -69,11 +69,14 @@ def pushes_of_branch(
 def _own_pushes_before(
     facts: Facts, branch: Branch, user: str, than: Pushed | None
 ) -> Iterator[OwnPush]:
-    """Yield the pushes of *user* on *branch*, older *than* a push of any user."""
+    """Yield the pushes of *user* on *branch*, newest first.
+
+    :param than: yield only pushes older than this one, which may be of any user
+    """
     own = None if than is None else facts.own_change(than, (user,))
     below = than.change_ids[0] if than is not None and than.change_ids else None
     for one in facts.pushed_by((user,), lambda place: _on(place, branch), own or below):
-        # those of one user stand in the order of their own changes
+        # pushes of one user are ordered by the user's own changes
         if own is not None or than is None or one.pushed.position < than.position:
             yield one
 
@@ -85,10 +88,10 @@ def _on(place: Sourcestamp, branch: Branch) -> list[Branch]:
 def pushes_of_user(
     history: History, users: tuple[str, ...], limit: int, before: Revision | None = None
 ) -> Pushes:
-    """Return the newest pushes of a user on all branches.
+    """Return the newest *limit* pushes of a user on all branches.
 
-    :param users: the names of that user, each the whole author of changes or the address in it
-    :param before: only those that are older than this one of theirs
+    :param users: the user's names: full authors of changes, or the addresses in them
+    :param before: only pushes older than this one, which is of the same user
     """
     own = _own_pushes(history, users, before)
     found = list(itertools.islice(own, limit + 1))
@@ -113,14 +116,14 @@ def _own_pushes(
     )
     if before is None:
         return found
-    # the change may be on several branches, which follow each other
+    # skip to this branch: a change on several branches comes once for each
     newer = itertools.takewhile(lambda one: one.branch.name != before.branch.name, found)
     collections.deque(newer, maxlen=0)
     return found
 
 
 def pushes_named(history: History, users: tuple[str, ...], text: str) -> list[Revision]:
-    """Return the pushes of *users* on all branches whose revision is *text*, the newest first."""
+    """Return the pushes of *users* on all branches that *text* names, newest first."""
     facts = history.facts
     places = facts.places_of(text, MOST_PLACES)
     on = (branch for place in places for branch in branches_of(history.site, [place]))
@@ -135,7 +138,7 @@ def pushes_named(history: History, users: tuple[str, ...], text: str) -> list[Re
 
 
 def newest_pushes(history: History, branches: Sequence[Branch]) -> dict[str, Health]:
-    """Return the newest push of each of *branches* that has one, by the names of the branches."""
+    """Return the newest push of each of *branches* that has one, by branch name."""
     found: dict[str, Health] = {}
     pushed = [(branch, one) for branch in branches for one in history.facts.line(branch, 1)]
     at = states_at(history, [one for _, one in pushed])
@@ -154,10 +157,11 @@ def find_last_green(
 ) -> LastGreen | int:
     """Return the newest revision at which all selected builders passed.
 
-    Or else how many revisions were looked at. Builders that are selected by a pattern count if they
-    were asked for at one of the newest revisions; those that are named always do.
+    If there is none, return the number of revisions searched. Builders that are selected by a
+    pattern count only if they were requested at one of the newest revisions; builders that are
+    selected by name always count.
 
-    :param most: the number of revisions to search
+    :param most: the largest number of revisions to search
     """
     facts = history.facts
     load_found(history.connection, facts, (branch,))
@@ -184,9 +188,9 @@ def find_last_green(
 def _perhaps_green(
     history: History, line: Sequence[Pushed], wanted: Set[str] | None
 ) -> Iterator[tuple[int, AtRevision]]:
-    """Yield which of *line* may be green, and what builders have made of these.
+    """Yield the index in *line* of each revision that may be green, with its builders' states.
 
-    Results alone are read much faster than all that is under way.
+    Latest results alone are read much faster than full states.
     """
     perhaps = [
         number

@@ -1,4 +1,4 @@
-"""Reads what waits: pending requests, what runs, which masters and workers could build them."""
+"""Reads pending requests, running builds, and the masters and workers that could build them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ _CLAIMS = Statement(
     ).select_from(_claims.join(_masters, _masters.c.id == _claims.c.masterid)),
     _claims.c.brid,
 )
-#: The worker that a request asks for (buildbot/process/builder.py, ``enforceChosenWorker``).
+#: The worker that a buildset requires (buildbot/process/builder.py, ``enforceChosenWorker``).
 _CHOSEN = Statement(
     sa.select(_properties.c.buildsetid, _properties.c.property_value).where(
         binary_collation(_properties.c.property_name, "workername")
@@ -126,10 +126,10 @@ _CHOSEN = Statement(
 
 
 def read_pending(history: History, master_id: int, enforcing: Collection[int]) -> Pending:
-    """Return what waits, on all branches, and what the database knows of what could build it.
+    """Return the pending requests of all branches, with the masters and workers in the database.
 
-    :param master_id: of the master that asks: of others, their workers are read
-    :param enforcing: the builders whose requests may ask for a worker
+    :param master_id: the calling master; workers are read only of builders that other masters have
+    :param enforcing: the ids of builders whose requests may require a worker
     """
     records = _PENDING.all(history.connection)
     requests = tuple(
@@ -197,29 +197,29 @@ def _with_names(history: History, make: Callable[[], Value]) -> Value:
     try:
         return make()
     except KeyError:
-        load_names(history.connection, history.facts)  # a worker or master is new
+        load_names(history.connection, history.facts)  # a builder or worker is new
         return make()
 
 
 def claim_of(history: History, request_id: int) -> Claim | None:
-    """Return which master has claimed a build request, if any."""
+    """Return the claim on a build request, ``None`` if no master has claimed it."""
     for _, master_id, claimed_at, name, active in _CLAIMS.of(history.connection, [request_id]):
         return Claim(master_id, OtherMaster(name, bool(active)), claimed_at)
     return None
 
 
-# -- rows of what waits
+# -- rows of pending requests
 
 
 def request_rows(
     history: History, branch: Branch | None, requests: Sequence[PendingRequest]
 ) -> dict[int, RequestRow]:
-    """Return the rows of pending requests by their ids, each on its branch.
+    """Return the rows of pending requests by id, each with its branch.
 
-    One that belongs to no branch has an empty name there; one that was cancelled meanwhile has no
-    row.
+    The branch name is empty if a request belongs to no branch. Requests that were claimed or
+    cancelled meanwhile have no row.
 
-    :param branch: they all belong to this one; ``None`` for any
+    :param branch: the branch of all *requests*; ``None`` to look up each request's branch
     """
     records = rows.OF_REQUESTS.of(history.connection, [one.request_id for one in requests])
     buildsets = rows.buildsets_of(records)
@@ -240,15 +240,15 @@ def request_rows(
     return found
 
 
-# -- how long others have waited
+# -- how long recent requests have waited
 
 
 def percentiles(waits: Iterable[int]) -> Waits:
-    """Return the median of *waits*, and what nine of ten do not exceed."""
+    """Return the median and the 90th percentile of *waits* in seconds."""
     known = list(waits)
     return Waits(*durations.percentiles(known)) if known else Waits(None, None)
 
 
 def waits_of(waits: Mapping[int, Sequence[int]], builder_ids: Iterable[int]) -> Waits:
-    """Return the same for several builders together."""
+    """Return the percentiles of the *waits* of several builders together."""
     return percentiles(wait for one in builder_ids for wait in waits.get(one, ()))

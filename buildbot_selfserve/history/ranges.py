@@ -1,4 +1,4 @@
-"""Reads ranges: the revisions between one that passes and one that fails, of one builder."""
+"""Reads ranges: for one builder, the revisions between a good and a bad one."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from buildbot_selfserve.model.ranges import Range
 from buildbot_selfserve.model.ranges import RangeRevision
 from buildbot_selfserve.model.ranges import WantedRange
 
-#: How many of the newest revisions to search for a failing one.
+#: The number of newest revisions to search for a failed one.
 MOST_RECENT = 100
-#: How many revisions to search at a time, until one passes or fails.
+#: The number of earlier revisions to search in each step, earlier steps included.
 _LOOKS = (5, 25, LONGEST_RANGE + 1)
-#: Results that count, and those of them that say something of the revision.
+#: Results that count, and those of them that say something about the revision's code.
 _COUNTED = PASSED_STATES | FAILED_STATES
 _TESTED = _COUNTED - {"exception"}
-#: Which builds have got the sources of a revision.
+#: The builds that a source step has given a ``got_revision``.
 _GOT_REVISION = Statement(
     sa.select(rows.properties.c.buildid).where(rows.properties.c.name == "got_revision"),
     rows.properties.c.buildid,
@@ -56,16 +56,17 @@ _GOT_REVISION = Statement(
 
 
 def find_range(history: History, wanted: WantedRange, most: int, force: bool = False) -> Range:
-    """Return the revisions between a good and a bad one, and what one builder has made of each.
+    """Return the revisions from a good to a bad one, with one builder's results at each.
 
-    Which revisions are before another one, ``ancestry`` says. How much is read depends on *most*
-    and on what was built at those revisions, and not on the history.
+    ``ancestry`` defines the order of revisions. The time this takes depends on *most* and on the
+    builds at these revisions, not on the size of the history.
 
-    :param wanted: of its builder the name counts; a revision passes or fails by its latest result
-    :param most: so many revisions may lie between the two, at most ``LONGEST_RANGE``
-    :param force: where none of *most* revisions before the bad one passes, the range is all of them
-    :raises Refused: there is no such bad or good revision
-    :raises BadParameter: the good one is not before the bad one, or too far away
+    :param wanted: only the name of its builder is used; the latest result decides whether a
+        revision is good or bad
+    :param most: the largest number of revisions between the two, at most ``LONGEST_RANGE``
+    :param force: if none of the *most* revisions before the bad one passed, return them all
+    :raises Refused: the bad or the good revision does not exist
+    :raises BadParameter: the good revision is not before the bad one, or too far before it
     """
     branch, buildername, bad, good = wanted.branch, wanted.builder.name, wanted.bad, wanted.good
     load_found(history.connection, history.facts, (branch,))
@@ -95,7 +96,10 @@ def find_range(history: History, wanted: WantedRange, most: int, force: bool = F
 def at_revisions(
     history: History, branch_name: str, buildername: str, texts: Sequence[str]
 ) -> dict[str, RangeRevision]:
-    """Return the results of a builder at those of the whole revisions *texts* that exist."""
+    """Return the results of a builder at each revision of *texts* that exists.
+
+    :param texts: full revisions
+    """
     branch = branches.branch(history, branch_name)
     if branch is None:
         return {}
@@ -106,9 +110,9 @@ def at_revisions(
 
 
 def _at(facts: Facts, revision: Revision) -> Pushed:
-    """Return where a *revision* stands.
+    """Return the *revision* with its position on its branch.
 
-    :raises Refused: nothing was pushed or built there
+    :raises Refused: the revision was never pushed or built
     """
     found = facts.in_line(revision.branch, revision.revision)
     if found is None:
@@ -120,12 +124,12 @@ def _at(facts: Facts, revision: Revision) -> Pushed:
 
 
 def _newest_failed(history: History, branch: Branch, buildername: str) -> Pushed:
-    """Return the newest revision of *branch* at which a builder fails.
+    """Return the newest revision of *branch* at which a builder failed.
 
-    What was only built by hand stands where somebody asked for it, which says nothing of what is
-    before it, so that it is left out where Buildbot hears of changes.
+    A revision without a change is positioned by the time of its first request, which says nothing
+    about its ancestors. On a branch that has changes, such revisions are skipped.
 
-    :raises Refused: there is none
+    :raises Refused: there is no such revision
     """
     by_hand = not history.facts.newest_changes(branch, 1)
     than, count, looked_at = None, _LOOKS[0], 0
@@ -147,10 +151,10 @@ def _newest_failed(history: History, branch: Branch, buildername: str) -> Pushed
 
 
 def _require_before(begin: Pushed, before: Sequence[Pushed], end: Pushed, most: int) -> None:
-    """Check that *begin* is before *end*, with at most so many revisions between them.
+    """Check that *begin* is before *end*, with at most *most* revisions between them.
 
-    :param before: what is before *end*, the nearest first
-    :raises BadParameter: it is not
+    :param before: the revisions before *end*, the nearest first
+    :raises BadParameter: *begin* is not before *end*, or too far before it
     """
     if begin in before[: most + 1]:
         return
@@ -170,9 +174,9 @@ def _require_before(begin: Pushed, before: Sequence[Pushed], end: Pushed, most: 
 def _back_to_good(
     history: History, ancestry: Ancestry, end: Pushed, buildername: str, most: int
 ) -> tuple[list[Pushed], bool]:
-    """Return what is before *end* back to where a builder passes, the nearest first.
+    """Return the revisions before *end* back to the nearest one at which a builder passed.
 
-    And whether it does within *most* revisions and one.
+    Also return whether any did, within *most* + 1 revisions. The nearest revision comes first.
     """
     looked_at = 0
     for look in _LOOKS:
@@ -188,7 +192,7 @@ def _back_to_good(
 def _described(
     history: History, branch: Branch, buildername: str, line: Sequence[Pushed]
 ) -> list[RangeRevision]:
-    """Return the revisions of *line* with what a builder has made of them, in their order."""
+    """Return each revision of *line* with a builder's results, in the same order."""
     requests = requests_at(history, line)
     records = [its[0] for one in requests for its in one.whole]
     virtual = rows.virtual_builders(history.connection, sorted({record[1] for record in records}))
@@ -197,7 +201,7 @@ def _described(
     names = names_of(history, builders)
 
     def is_asked(its: Sequence[Any]) -> bool:
-        """Whether a request is one of the builder, by its builds or else as it will be built."""
+        """Return whether a request is for this builder: by its builds, or else by its buildset."""
         built = {names.get(record[8]) for record in its if record[8] is not None}
         return buildername in (built or (virtual.get(its[0][1]) or names[its[0][2]],))
 
@@ -215,11 +219,12 @@ def _described(
 
 
 def _without_sources(connection: sa.Connection, of_all: Sequence[Requests]) -> set[int]:
-    """Return the failed builds that never got the revision that they were to test.
+    """Return the failed builds that never fetched the revision that they were to test.
 
-    It was pushed away, say, or the repository was out of reach, so that a step before the tests
-    failed. Buildbot's source steps note what they have got; unless each build that passes has such
-    a note, it says nothing that others have none (buildbot/steps/source, ``got_revision``).
+    The revision was removed by a force push, say, or the repository was unreachable, so a step
+    before the tests failed. Buildbot's source steps record the revision that they fetched
+    (buildbot/steps/source, ``got_revision``). Its absence counts only if every build that passed
+    has it.
     """
     ended = [one for its in of_all for one in _ended(its)]
     failed = {build_id for build_id, state in ended if state == "failed"}
@@ -233,9 +238,9 @@ def _without_sources(connection: sa.Connection, of_all: Sequence[Requests]) -> s
 def _one(
     revision: AnyRevision, info: ChangeInfo | None, requests: Requests, sourceless: Set[int]
 ) -> RangeRevision:
-    """Return a revision with what the *requests* of one builder have made of it.
+    """Return a revision with the results of one builder's *requests*.
 
-    :param sourceless: failed builds that say nothing of it
+    :param sourceless: failed builds that never fetched the revision; they count as exceptions
     """
     ended = sorted(
         (build_id, "exception" if build_id in sourceless else state)
@@ -263,17 +268,20 @@ def _one(
 
 
 def _ended(requests: Requests) -> list[tuple[int, str]]:
-    """Return the builds that have ended, and how."""
+    """Return the ids and end states of the builds that have ended."""
     return [(one[6], ENDS[one[11]]) for one in requests.builds if one[10] is not None]
 
 
 def _is_open(its: Sequence[Any]) -> bool:
-    """Whether a request, which is *its* records, waits or runs."""
+    """Return whether a request is pending or running.
+
+    :param its: the records of the request
+    """
     return is_open(its[0][3], (one[11] for one in its if one[10] is not None))
 
 
 def _latest(ended: Sequence[tuple[int, str]], states: Set[str]) -> tuple[str, int | None]:
-    """Return the last of the builds that *ended* in one of some *states*."""
+    """Return state and id of the last build that *ended* in one of *states*."""
     return next(
         ((state, build_id) for build_id, state in reversed(ended) if state in states), ("", None)
     )

@@ -1,4 +1,4 @@
-"""Reads what was requested at a revision, and whether it is done."""
+"""Reads the builds and requests at a revision, and whether the revision is done."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
 from buildbot_selfserve.model import one_spelling
 
-#: So many of the newest sourcestamps tell where a branch is.
+#: The number of newest sourcestamps that determine the codebases and repositories of a branch.
 NEWEST = 1000
-#: So many codebases and repositories of a branch count, the newest ones.
+#: The largest number of codebases and repositories of a branch that count, the newest ones.
 MOST_PLACES = 50
-#: A revision that is not known on a branch is looked for on so many others.
+#: The largest number of other branches to search for a revision that the branch does not have.
 MOST_ELSEWHERE = 20
 
 _EXISTING = Statement(sa.select(rows.builds.c.id), rows.builds.c.id)
@@ -57,17 +57,17 @@ _CHANGED = Statement(sa.select(Model.changes.c.sourcestampid), Model.changes.c.s
 
 
 def candidates(history: History, branches: Sequence[Branch], text: str) -> list[Revision]:
-    """Return the revisions on *branches* that *text* may mean, by branches and by their names.
+    """Return the revisions on *branches* that *text* may mean, in the order of *branches*.
 
-    A text that is a revision means itself. Otherwise digits mean the hashes that begin with them
-    (docs/api.md). What begins so is looked up at once for all branches, of which there may
-    be thousands.
+    If *text* is a revision, it means that revision. Otherwise hexadecimal digits mean the hashes
+    that begin with them (docs/api.md). All branches are searched together, as there may be
+    thousands.
     """
     text = one_spelling(text)
     if not text:
         return []
     facts = history.facts
-    # first, since builds may say of which hash the digits are that were asked for
+    # first, since a build may have found the hash that these digits abbreviate
     load_found(history.connection, facts, branches)
     looks: list[Callable[[Sequence[Branch]], StampsAndBuilds]] = [
         lambda left: _itself(facts, left, text)
@@ -75,7 +75,7 @@ def candidates(history: History, branches: Sequence[Branch], text: str) -> list[
     if may_abbreviate(text):
         looks += [
             lambda left: facts.beginning(left, text),
-            # the beginning of several hashes, all of which are on other branches
+            # digits that begin several hashes, none of them on these branches
             lambda left: facts.at(left, text, ambiguous=True),
         ]
     found: dict[Branch, list[Revision]] = {}
@@ -92,7 +92,7 @@ def candidates(history: History, branches: Sequence[Branch], text: str) -> list[
 
 
 def _itself(facts: Facts, branches: Sequence[Branch], text: str) -> StampsAndBuilds:
-    """Return what is of just *text* on the *branches* where it is more than a beginning."""
+    """Return the sourcestamps and builds of *text*, unless it only abbreviates a hash."""
     if is_abbreviation(text) and not facts.has_abbreviations:
         return {}, {}
     found = facts.at(branches, text)
@@ -118,14 +118,14 @@ def _revisions(
 
 
 def _others(facts: Facts, revision: str, stamp_ids: Iterable[int]) -> tuple[int, ...]:
-    """Return the builds of *stamp_ids* that have found another revision."""
+    """Return the builds of *stamp_ids* that found another revision than *revision*."""
     found = facts.found_for(stamp_ids).values()
     others = {build_id for its in found for build_id, one in its.items() if one != revision}
     return tuple(sorted(others))
 
 
 def elsewhere(history: History, branch: Branch | None, text: str) -> list[Revision]:
-    """Return what *text* means on other branches than *branch*; on so many of them."""
+    """Return the revisions that *text* means on at most ``MOST_ELSEWHERE`` other branches."""
     text = one_spelling(text)
     places = history.facts.places_of(text, MOST_ELSEWHERE) if text else []
     others = branches_of(history.site, places)
@@ -135,13 +135,13 @@ def elsewhere(history: History, branch: Branch | None, text: str) -> list[Revisi
 
 
 def spellings(history: History, revision: Revision) -> set[str]:
-    """Return the texts by which *revision* is known on its branch: itself, and abbreviations."""
+    """Return the spellings of *revision* on its branch: itself and its abbreviations."""
     written = {one_spelling(one.written) for one in history.facts.stamps(revision.sourcestamps)}
     return {revision.revision, *written}
 
 
 def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
-    """Return *got* without the builds that were deleted since, and what had no others."""
+    """Return *got* without deleted builds, and without revisions and branches then empty."""
     if not got:
         return {}
     ids = {one for its in got.values() for builds in its.values() for one in builds}
@@ -154,9 +154,9 @@ def _existing(connection: sa.Connection, got: ByBranch) -> ByBranch:
 
 
 def to_build(history: History, branch: Branch, text: str) -> list[AnyRevision]:
-    """Return the revisions that *text* may mean to somebody who wants to build one.
+    """Return the revisions that *text* may mean in a request for a new build.
 
-    A text that means no known revision is one by itself.
+    A text that matches no known revision is taken as a new revision.
     """
     fitting = candidates(history, (branch,), text)
     found = known_revisions(history, fitting)
@@ -167,9 +167,9 @@ def to_build(history: History, branch: Branch, text: str) -> list[AnyRevision]:
 
 
 def newest_changes(facts: Facts, branch: Branch) -> tuple[int, ...]:
-    """Return the ids of the newest change on *branch* in each codebase and repository.
+    """Return the ids of the newest changes on *branch*, one for each codebase and repository.
 
-    The newest of them comes first.
+    The newest change comes first.
     """
     return tuple(facts.newest_changes(branch, MOST_PLACES).values())
 
@@ -177,12 +177,12 @@ def newest_changes(facts: Facts, branch: Branch) -> tuple[int, ...]:
 def _models(
     facts: Facts, branch: Branch, stamps: Sequence[Stamp], known: Iterable[Sourcestamp]
 ) -> tuple[int, ...]:
-    """Return the ids of the changes that changes of a revision are like.
+    """Return the ids of the changes to model new changes of a revision on.
 
-    Where it is *known*, its own or else the newest one there; if there is none, those of the
-    branch.
+    For each *known* codebase and repository, this is the revision's own newest change, or else the
+    newest change there. If there is none anywhere, these are the newest changes of the branch.
 
-    :param stamps: its sourcestamps
+    :param stamps: the sourcestamps of the revision
     """
     of_branch = facts.newest_changes(branch, MOST_PLACES)
     changes = facts.changes_of(one.id for one in stamps)
@@ -197,7 +197,7 @@ def _models(
 
 
 def known_revisions(history: History, found: Sequence[Revision]) -> list[AnyRevision]:
-    """Return how the revisions *found* are built, in their order."""
+    """Return the revisions *found* with what is needed to build them, in the same order."""
     facts = history.facts
     build_ids = sorted({one for revision in found for one in revision.builds})
     records = rows.OF_BUILDS.of(history.connection, build_ids)
@@ -214,7 +214,7 @@ def known_revisions(history: History, found: Sequence[Revision]) -> list[AnyRevi
 def _known(
     facts: Facts, revision: Revision, stamps: list[Stamp], changed: Container[int]
 ) -> AnyRevision:
-    # who asks for a build by hand often leaves out where the revision is
+    # users who request a build by hand often omit the repository
     stamps.sort(
         key=lambda one: (
             one.revision == revision.revision,
@@ -223,7 +223,7 @@ def _known(
             one.id,
         )
     )
-    # the last one stands for its codebase
+    # the last sourcestamp of each codebase counts
     by_codebase = {stamp.place.codebase: stamp.place for stamp in stamps}
     known = tuple(by_codebase[codebase] for codebase in sorted(by_codebase))
     models = _models(facts, revision.branch, stamps, known)
@@ -231,7 +231,7 @@ def _known(
 
 
 def _written(revision: Revision, stamps: Sequence[Stamp]) -> str:
-    """Return the spelling of *revision* that its change has, so that a build finds the change."""
+    """Return *revision* as its change spells it, so that a build finds the change."""
     for stamp in reversed(stamps):
         if is_hash(stamp.revision) and stamp.revision == revision.revision:
             return stamp.written
@@ -239,22 +239,22 @@ def _written(revision: Revision, stamps: Sequence[Stamp]) -> str:
 
 
 def places(facts: Facts, branch: Branch) -> tuple[Sourcestamp, ...]:
-    """Return where *branch* is, as far as its newest sourcestamps tell.
+    """Return the codebases and repositories of *branch*, according to its newest sourcestamps.
 
-    One for each codebase and repository, with the newest project.
+    There is one item for each codebase and repository, with its newest project.
     """
     found: dict[tuple[str, str], Sourcestamp] = {}
     for one in facts.newest_places(branch, NEWEST):
         found.setdefault(one.where, one)
-    # who asks for a build by hand often leaves the repository out
+    # users who request a build by hand often omit the repository
     whole = [one for one in found.values() if one.repository] or found.values()
     return tuple(sorted(whole, key=lambda one: one.where))
 
 
 def rows_at(history: History, revision: Revision, patched: bool = False) -> RevisionRows:
-    """Return everything that was asked for at *revision*, the newest first.
+    """Return all builds and requests at *revision*, newest first.
 
-    :param patched: also what was built with a patch on top of it, and so is not this revision
+    :param patched: include builds with a patch on top, which do not count for the revision
     """
     every = _every_row(history, revision)
     found = [row for row in every if not row.patched]
@@ -264,7 +264,7 @@ def rows_at(history: History, revision: Revision, patched: bool = False) -> Revi
 
 
 def done(history: History, revision: Revision, stable_delay: int) -> Done | None:
-    """Return whether *revision* is done; ``None`` if nothing was ever to be built there.
+    """Return whether *revision* is done; ``None`` if it has no requests and no change.
 
     :param stable_delay: seconds that must have passed since the last row ended
     """
@@ -275,25 +275,25 @@ def done(history: History, revision: Revision, stable_delay: int) -> Done | None
 
 
 def results_at(history: History, revision: Revision) -> list[BuilderResult]:
-    """Return what each builder has made of *revision*, by name."""
+    """Return each builder's latest result at *revision*, sorted by builder name."""
     found = _rows(history, revision)
     buildsets = sorted({row.request.buildset_id for row in found})
     return latest_results.by_builder(found, rows.virtual_builders(history.connection, buildsets))
 
 
 def _judge(history: History, found: Sequence[Row], stable_delay: int) -> Callable[[], Done]:
-    """Return what judges *found* as of now, and reads no database any more."""
+    """Return a function that judges *found* as of now without reading the database."""
     virtual = rows.virtual_builders(history.connection, unbuilt_buildsets(found))
     return partial(judge, found, stable_delay, time.time(), virtual)
 
 
 def _has_change(history: History, revision: Revision) -> bool:
-    """Whether Buildbot has a change of *revision*: then builds of it may still come."""
+    """Return whether Buildbot has a change of *revision*: builds may then still be requested."""
     return bool(_CHANGED.of(history.connection, revision.sourcestamps))
 
 
 def _rows(history: History, revision: Revision) -> list[Row]:
-    """Return the rows of *revision* itself, without a patch on top."""
+    """Return the rows of *revision*, without those that have a patch."""
     return [row for row in _every_row(history, revision) if not row.patched]
 
 
@@ -308,12 +308,12 @@ def _every_row(history: History, revision: Revision) -> list[Row]:
     request_ids = sorted({record[0] for record in of_builds})
     records = rows.OF_REQUESTS.of(history.connection, request_ids)
     chosen = history.facts.on_branch(revision.branch, rows.buildsets_of(records))
-    # a build may be of this revision in one codebase, and find it in another
+    # a request may have this revision in one codebase while its build finds it in another
     there = {_identity(row) for row in found}
     found += (
         row
         for row in rows.rows_from(history, revision.branch, records, chosen)
-        # other builds of these requests may have found another revision
+        # other builds of the same request may have found another revision
         if (isinstance(row, RequestRow) or row.build_id in revision.builds)
         and _identity(row) not in there
     )
@@ -325,7 +325,7 @@ def _identity(row: Row) -> tuple[str, int]:
 
 
 def wait_condition(history: History, revision: Revision, stable_delay: int) -> WaitCondition | None:
-    """Return what *revision* waits for before it is done; ``None`` as for ``done``."""
+    """Return the events that must precede *revision* being done; ``None`` as in ``done``."""
     found = _rows(history, revision)
     if not found and not _has_change(history, revision):
         return None
@@ -333,10 +333,10 @@ def wait_condition(history: History, revision: Revision, stable_delay: int) -> W
 
 
 def predict(found: Sequence[Row], stable_delay: int, now: float) -> WaitCondition:
-    """Return what of *found* has to end, or else how long the last end must lie back after *now*.
+    """Return which rows of *found* must end, and the seconds from *now* until the delay has passed.
 
-    A request that has a build ends with it or after it, so both have to. Where there is nothing
-    yet, something has to be asked for.
+    A request that has a build ends with the build or later, so both must end. If *found* is empty,
+    a new request must come.
     """
     if not found:
         return WaitCondition(frozenset({NEW_REQUEST}))

@@ -1,7 +1,7 @@
-"""The one query behind every list of builds and requests, and how its records become rows.
+"""The one query behind every list of builds and requests, and the conversion of records to rows.
 
-A record is one request with one of its builds, or none; a request can have several builds (RETRY).
-All that never changes is not asked for: the index knows it.
+A record is one request with one of its builds, or without a build; a request can have several
+builds (RETRY). Columns that never change are not queried: the index has them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ RECORDS = _COLUMNS.select_from(
         builds, builds.c.buildrequestid == requests.c.id
     )
 )
-#: The same for records with a build: SQLite would begin with all requests.
+#: The same for requests that have a build: with the query above, SQLite would scan all requests.
 _WITH_BUILDS = _COLUMNS.select_from(
     builds.join(requests, builds.c.buildrequestid == requests.c.id).outerjoin(
         claims, claims.c.brid == requests.c.id
@@ -82,7 +82,7 @@ _GOT = Statement(
     ),
     properties.c.buildid,
 )
-#: What the builds of a buildset are to be called (buildbot/process/build.py, getBuilderId).
+#: The virtual builder of a buildset (buildbot/process/build.py, getBuilderId).
 _VIRTUAL = Statement(
     sa.select(
         Model.buildset_properties.c.buildsetid, Model.buildset_properties.c.property_value
@@ -92,7 +92,7 @@ _VIRTUAL = Statement(
 
 
 class Record(NamedTuple):
-    """One record of the query, by its columns."""
+    """A record of the query, with a field for each column."""
 
     request_id: int
     buildset_id: int
@@ -125,32 +125,32 @@ class Names(NamedTuple):
 def rows_of(
     history: History, branch: Branch, chosen: Chosen, statement: Statement = OF_BUILDSETS
 ) -> list[Row]:
-    """Return the rows of the *chosen* buildsets, the newest first.
+    """Return the rows of the *chosen* buildsets, newest first.
 
-    :param statement: asks for all of their requests, or for some
+    :param statement: the query for their requests: all of them or a part
     """
     records = statement.of(history.connection, list(chosen))
     return rows_from(history, branch, records, chosen)
 
 
 def rows_where(history: History, branch: Branch, statement: Statement, one: int) -> list[Row]:
-    """Return the rows of *branch* that a *statement* has of *one* id, the newest first."""
+    """Return the rows of *branch* that *statement* finds for the id *one*, newest first."""
     records = statement.of(history.connection, [one])
     chosen = history.facts.on_branch(branch, buildsets_of(records))
     return rows_from(history, branch, records, chosen)
 
 
 def buildsets_of(records: Iterable[Any]) -> set[int]:
-    """Return the buildsets of *records*."""
+    """Return the buildset ids of *records*."""
     return {record[1] for record in records}
 
 
 def rows_from(
     history: History, branch: Branch, records: Sequence[Any], chosen: Chosen
 ) -> list[Row]:
-    """Return the rows that *records* make, the newest first.
+    """Return the rows of *records*, newest first.
 
-    :param chosen: the buildsets that count, and the sourcestamp that stands for each
+    :param chosen: the buildsets that count, each with the sourcestamp that represents it
     """
     facts = history.facts
     about = facts.about(chosen)
@@ -158,7 +158,7 @@ def rows_from(
         records = [record for record in records if record[1] in about]
     got: dict[int, str] = {}
     if any(one.undecided for one in about.values()):
-        # what has been found since may tell of all others, too
+        # a build that found its revision since may complete abbreviations of other buildsets too
         load_found(history.connection, facts, (branch,))
         about = facts.about(chosen)
         undecided = {chosen[one] for one in about if about[one].undecided}
@@ -179,24 +179,24 @@ def rows_from(
 
 
 def newest_first(rows: Iterable[Row]) -> list[Row]:
-    """Return *rows* by their time, and by their ids where that is the same."""
+    """Return *rows* sorted by time and then by id, newest first."""
     return sorted(rows, key=age, reverse=True)
 
 
 def age(row: Row) -> tuple[int, int, int]:
-    """Return what rows are sorted by: their time, and their ids where that is the same."""
+    """Return the sort key of a row: its time in epoch seconds, then its ids."""
     if isinstance(row, BuildRow):
         return row.starttime, row.request.request_id, row.build_id
     return row.submittime, row.request_id, 0
 
 
 def names_of(facts: Facts) -> Names:
-    """Return the names that are known."""
+    """Return the names that the index has."""
     return Names(facts.names("builders"), facts.names("workers"), facts.names("masters"))
 
 
 def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> dict[int, str]:
-    """Return the virtual builders of buildsets, by the ids of the buildsets that have one."""
+    """Return the virtual builder of each buildset that has one, by buildset id."""
     named = ((one, json.loads(value)[0]) for one, value in _VIRTUAL.of(connection, buildset_ids))
     return {buildset_id: name for buildset_id, name in named if isinstance(name, str)}
 
@@ -204,7 +204,7 @@ def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> 
 def got_revisions(
     history: History, records: Iterable[Any], about: Mapping[int, About], chosen: Chosen
 ) -> dict[int, str]:
-    """Return the revision that each build got whose sourcestamp names none, by build id."""
+    """Return the revision found by each build whose sourcestamp names none, by build id."""
     buildsets = {
         record[9]: record[1]
         for record in records
@@ -226,13 +226,13 @@ def assemble(
     names: Names,
     got: Mapping[int, str] | None = None,
 ) -> list[Row]:
-    """Return the rows that *records* of whole requests make, in their order.
+    """Return the rows of *records*, in the order of the requests.
 
-    :param records: as ``Record`` has them
-    :param about: what is told of each buildset
-    :param got: the revisions of builds that have found another one than their sourcestamp names,
-        by build id
-    :raises KeyError: a name is not known
+    :param records: tuples of ``Record``'s columns; all records of each request
+    :param about: what the index knows of each buildset, by buildset id
+    :param got: by build id, the revision that a build found, if its sourcestamp names another one
+        or none
+    :raises KeyError: *names* lacks a name
     """
     builders, workers, masters = names
     branch_name, got = branch.name, got or {}
@@ -305,10 +305,10 @@ def assemble(
 
 
 def _stands_for(request: RequestRow, its_builds: Iterable[BuildRow]) -> bool:
-    """Whether the builds tell all there is to tell of the request.
+    """Return whether the builds represent the request, so that it needs no row of its own.
 
-    They do not where none is the last word: the request never had a build, waits again after a
-    RETRY, or was cancelled while it did.
+    They do not if the request never had a build, waits again after a RETRY, or was cancelled while
+    it waited.
     """
     if request.complete:
         return any(build.status != RETRY for build in its_builds)

@@ -1,4 +1,4 @@
-"""Finds what a text may mean, and on which branch what Buildbot's pages show is."""
+"""Finds what a text may mean, and our pages for what Buildbot's pages show."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import page_of_revision
 from buildbot_selfserve.model import user_keys
 
-#: So many of each kind are named.
+#: The largest number of results of each kind.
 MOST = 20
-#: So many authors with a text in their names are looked at for one with it as a word.
+#: The largest number of authors containing a text to search for that text as a whole word.
 MOST_LIKE = 1000
-#: So many of the newest requests of a builder tell on which branch it is.
+#: The number of newest requests of a builder to search for one on a branch.
 NEWEST = 50
 
 _requests, _builds, _builders = Model.buildrequests, Model.builds, Model.builders
@@ -39,9 +39,9 @@ _changes = Model.changes
 
 
 def search_results(history: History, text: str, branch: Branch | None) -> SearchResults:
-    """Return what *text* may mean: a revision, or part of the name of a builder, author or branch.
+    """Return matches of *text*: revisions, and names of builders, authors and branches.
 
-    :param branch: where a revision is looked for first
+    :param branch: the branch to search for a revision first
     """
     named = branches.listed_branches(history, text)[:MOST]
     return SearchResults(
@@ -54,9 +54,9 @@ def search_results(history: History, text: str, branch: Branch | None) -> Search
 
 
 def similar_authors(history: History, users: tuple[str, ...]) -> tuple[str, ...]:
-    """Return authors who are none of *users*, with a word in common that may be their name.
+    """Return other authors than *users* whose names contain one of the *users*' names as a word.
 
-    That is one of these names, or what is before the @ of an address.
+    Of an address, the part before the @ is used.
     """
     keys = set[str]().union(*map(user_keys, users))
     words = {one.partition("@")[0] for one in users} - {""}
@@ -75,18 +75,18 @@ def _revisions(history: History, text: str, branch: Branch | None) -> list[Revis
 
 
 def _builders_like(history: History, text: str) -> list[Builder]:
-    """Return the builders with *text* in their names, whole names first."""
+    """Return the builders whose names contain *text*, exact matches first; case is ignored."""
     sought = text.casefold()
     every = history.connection.execute(sa.select(_builders.c.id, _builders.c.name)).all()
     found = [Builder(*one) for one in every if sought in one.name.casefold()]
     return sorted(found, key=lambda one: (one.name.casefold() != sought, one.name))
 
 
-# -- what Buildbot's pages show
+# -- our pages for Buildbot's pages
 
 
 def page_of_build(history: History, build_id: int) -> Destination | None:
-    """Return our page of a build; ``None`` if it does not exist or is on none of our branches."""
+    """Return our page of a build; ``None`` if it does not exist or is on no branch of ours."""
     query = sa.select(_builds.c.buildrequestid).where(_builds.c.id == build_id)
     request_id = history.connection.execute(query).scalar()
     branch = _branch_of(history, [request_id] if request_id is not None else [])
@@ -94,7 +94,7 @@ def page_of_build(history: History, build_id: int) -> Destination | None:
 
 
 def page_of_numbered_build(history: History, builder: str, number: int) -> Destination | None:
-    """Return the same of the build that has a *number* at a *builder*, as in Buildbot's URLs."""
+    """Return our page of a builder's build *number*, as in Buildbot's URLs; or ``None``."""
     query = sa.select(_builds.c.id).where(
         _builds.c.builderid == _builder_id(history, builder), _builds.c.number == number
     )
@@ -109,7 +109,7 @@ def page_of_request(history: History, request_id: int) -> Destination | None:
 
 
 def page_of_change(history: History, change_id: int) -> Destination | None:
-    """Return our page of the revision of a change, or of its branch if it has none; or ``None``."""
+    """Return our page of a change's revision, or else of its branch; or ``None``."""
     query = sa.select(
         _changes.c.revision,
         _changes.c.branch,
@@ -128,9 +128,9 @@ def page_of_change(history: History, change_id: int) -> Destination | None:
 
 
 def page_of_builder(history: History, builder: str) -> Destination | None:
-    """Return our page of a builder, on the branch where it was last requested; or ``None``.
+    """Return our page of a builder on the branch of its newest request; or ``None``.
 
-    :param builder: its id, or its name
+    :param builder: the builder's id or name
     """
     builder_id = _builder_id(history, builder)
     if builder_id is None:
@@ -142,7 +142,7 @@ def page_of_builder(history: History, builder: str) -> Destination | None:
         .all()
     )
     if not ids:
-        # the builds of a virtual builder were requested of another one
+        # builds of a virtual builder belong to requests of another builder
         built = sa.select(_builds.c.buildrequestid).where(_builds.c.builderid == builder_id)
         ids = (
             history.connection.execute(built.order_by(_builds.c.number.desc()).limit(NEWEST))
@@ -155,7 +155,7 @@ def page_of_builder(history: History, builder: str) -> Destination | None:
     return Destination((branch.name, "builders"), fragment=f"builder-{builder_id}")
 
 
-#: Our page of what Buildbot shows, by kind.
+#: The functions that return our page, by the kind of Buildbot's page.
 PAGES: Mapping[str, Callable[[History, Any], Destination | None]] = {
     "build": page_of_build,
     "request": page_of_request,
@@ -165,7 +165,7 @@ PAGES: Mapping[str, Callable[[History, Any], Destination | None]] = {
 
 
 def _builder_id(history: History, builder: str) -> int | None:
-    """Return the id of a builder that is named by its id or its name."""
+    """Return the id of the builder with this id or name, ``None`` if there is none."""
     ways = [binary_collation(_builders.c.name, builder)]
     if builder.isascii() and builder.isdigit() and len(builder) < 10:
         ways.insert(0, _builders.c.id == int(builder))
@@ -176,7 +176,7 @@ def _builder_id(history: History, builder: str) -> int | None:
 
 
 def _branch_of(history: History, request_ids: Sequence[int]) -> Branch | None:
-    """Return the branch of the first of the requests that is on one of ours."""
+    """Return the branch of the first request that belongs to one of our branches."""
     places = sourcestamps.of_requests(history, request_ids)
     its: Iterable[Branch] = (
         branch

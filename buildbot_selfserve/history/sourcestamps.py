@@ -30,7 +30,7 @@ _PLACES = Statement(
 
 
 def of_requests(history: History, request_ids: Sequence[int]) -> dict[int, tuple[Sourcestamp, ...]]:
-    """Return the sourcestamps of the requests that exist, by request."""
+    """Return the sourcestamps of each request that exists, by request id."""
     found: dict[int, tuple[Sourcestamp, ...]] = {}
     for request_id, *place in _PLACES.of(history.connection, request_ids):
         found[request_id] = (*found.get(request_id, ()), Sourcestamp(*place))

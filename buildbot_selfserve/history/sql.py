@@ -1,4 +1,4 @@
-"""Runs frequent statements as fast as each database can."""
+"""Runs frequent statements as fast as each database allows."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 
 import sqlalchemy as sa
 
-#: So many ids in one IN, where there is no other way.
+#: The largest number of ids in one IN list, on databases that need a list.
 BATCH = 500
-#: PostgreSQL says so of a statement that is not prepared, or is already: there is a pooler
-#: between us and it, which gives each statement another session.
+#: PostgreSQL's errors for a statement that is not prepared, or is prepared already: a pooler runs
+#: each statement in another session.
 _OTHER_SESSION = ("26000", "42P05")
 
 _numbers = itertools.count(1)
 
 
 class Statement:
-    """A query that is compiled once for each kind of database, and gives plain tuples.
+    """A query that is compiled once for each dialect and returns plain tuples.
 
-    Where it costs more to plan a query than to run it, as on PostgreSQL, it is prepared once for
-    each connection.
+    On PostgreSQL, where planning costs more than running, it is prepared once per connection.
 
-    :param query: without parameters, and with nothing behind its condition if *listed* is given
-    :param listed: column of which the ids are asked for
-    :param also: a second column, whose values may be given, too
+    :param query: a query without parameters; if *listed* is given, nothing may follow its WHERE
+        clause
+    :param listed: the column that ``of`` compares with ids
+    :param also: a second column that ``of`` can compare with values
     """
 
     def __init__(
@@ -50,13 +50,16 @@ class Statement:
     def of(
         self, connection: sa.Connection, ids: Sequence[int], also: Sequence[int] | None = None
     ) -> list[Any]:
-        """Return the records of *ids*, if given only those with *also* in the second column."""
+        """Return the records of *ids*.
+
+        :param also: if given, only records whose second column has one of these values
+        """
         lists = [ids] if also is None else [ids, also]
         if not all(lists):
             return []
         dialect = connection.dialect.name
         if dialect == "sqlite":
-            # the text is the same for any number of ids
+            # one text for any number of ids
             some = "IN (SELECT value FROM json_each(?))"
             return self._records(
                 connection,
@@ -107,7 +110,7 @@ class Statement:
         return whole + "".join(map(operator.add, conditions, some_of))
 
     def _compiled(self, dialect: sa.Dialect) -> tuple[str, list[str]]:
-        """Return the text of the query, and what its conditions on ids begin with."""
+        """Return the SQL of the query, and the beginning of each condition on ids."""
         literal = {"literal_binds": True}
         texts = [one.compile(dialect=dialect, compile_kwargs=literal) for one in self._columns]
         compiled = self._query.compile(dialect=dialect, compile_kwargs=literal)
@@ -125,7 +128,7 @@ def _in(ids: Sequence[int]) -> str:
 def streamed(
     connection: sa.Connection, query: sa.Select[Any], size: int
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the records of a long answer as plain tuples, *size* at a time."""
+    """Yield the records of a large result as plain tuples, *size* at a time."""
     cursor = _executed(connection, query)
     while some := cursor.fetchmany(size):
         yield list(some)
@@ -135,10 +138,10 @@ def streamed(
 def streamed_whole_table(
     connection: sa.Connection, query: sa.Select[Any], size: int
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield what ``streamed`` does, where it is most of a table.
+    """Yield records as ``streamed`` does, for a query that returns most of a table.
 
-    The drivers of PostgreSQL keep a whole answer in memory, unless they fetch it from a cursor of
-    the server, which lives as long as a transaction.
+    PostgreSQL's drivers hold a whole result in memory, unless it is fetched from a server-side
+    cursor, which lives as long as its transaction.
     """
     if connection.dialect.name != "postgresql":
         yield from streamed(connection, query, size)
@@ -146,7 +149,7 @@ def streamed_whole_table(
     text = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
     connection.exec_driver_sql("BEGIN READ ONLY")
     try:
-        # all of it is wanted, and not the first records soon
+        # plan for all records, not for the first few
         connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")
         connection.exec_driver_sql(f"DECLARE selfserve NO SCROLL CURSOR FOR {text}")
         while some := _executed(connection, f"FETCH {size} FROM selfserve").fetchall():
@@ -157,7 +160,7 @@ def streamed_whole_table(
 
 
 def _executed(connection: sa.Connection, query: sa.Select[Any] | str) -> Any:
-    """Return the driver's cursor, from which a query is fetched."""
+    """Execute a query and return the driver's cursor."""
     if isinstance(query, str):
         result = connection.exec_driver_sql(query)
     else:
@@ -168,7 +171,7 @@ def _executed(connection: sa.Connection, query: sa.Select[Any] | str) -> Any:
 
 
 def _prepares(connection: sa.Connection) -> bool:
-    # other drivers of PostgreSQL prepare by themselves
+    # other PostgreSQL drivers prepare statements themselves
     dialect = connection.dialect
     return dialect.driver == "psycopg2" and not getattr(dialect, "selfserve_pooled", False)
 
@@ -178,9 +181,9 @@ def fetched(
 ) -> list[Any]:
     """Return the records of a statement.
 
-    To describe a result takes SQLAlchemy several times as long as SQLite to find it, so that its
-    own cursor is asked. What goes wrong is SQLAlchemy's business, which knows when a connection is
-    none any more: it is asked once more.
+    SQLAlchemy takes several times as long to describe a result as SQLite takes to find it, so this
+    uses the driver's cursor. On an error, the statement is run again through SQLAlchemy, which
+    knows when a connection is dead.
     """
     pooled = connection.connection.dbapi_connection
     assert pooled is not None

@@ -1,6 +1,6 @@
-"""Reads what each builder has made of several revisions: no more of each row than that takes.
+"""Reads the states of builders at several revisions, and only the columns needed for that.
 
-What counts of a builder is said in ``verdict``; rows of whole requests are in ``rows``.
+``verdict`` defines which build of a builder counts; ``rows`` reads whole requests.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _COLUMNS: Any = sa.select(
 _OF_BUILDSETS = Statement(_COLUMNS, _requests.c.buildsetid)
 _OF_REQUESTS = Statement(_COLUMNS, _requests.c.id)
 _REQUESTS_OF = Statement(sa.select(_builds.c.id, _builds.c.buildrequestid), _builds.c.id)
-#: Builds with a result: the buildset, the build, its builder, the result.
+#: Builds with a result: buildset, build, builder, result.
 _WITH_RESULT: Any = (
     sa.select(_requests.c.buildsetid, _builds.c.id, _builds.c.builderid, _builds.c.results)
     .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
@@ -60,28 +60,29 @@ _WITH_RESULT: Any = (
 _RESULTS_OF = Statement(
     _WITH_RESULT,
     _requests.c.buildsetid,
-    # a sum has no index: each builder has very many builds, so the database must not begin there
+    # the sum keeps the database from using the index on builders: each has very many builds
     also=_builds.c.builderid + 0,
 )
 _RESULTS_FOUND = Statement(_WITH_RESULT, _builds.c.id)
 _CLAIMED = Statement(sa.select(_claims.c.brid), _claims.c.brid)
 
-#: The states of builders that have no result.
+#: The states of builders without a result.
 _OTHERS: Mapping[int | None, str] = {CANCELLED: "cancelled", SKIPPED: "skipped"}
-#: The words for all ends of builds.
+#: The end states of builds, by Buildbot's result.
 ENDS: Mapping[int | None, str] = {**RESULT_STATES, **_OTHERS, RETRY: "retry"}
 
-#: Builders by name.
+#: The states of builders, by name.
 States = Mapping[str, BuilderState]
-#: Their latest results, as states.
+#: The latest results of builders as states, by name.
 Results = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class AtRevision:
-    """What all builders have made of a revision.
+    """The states of all builders at a revision.
 
-    :param asked_at: when the first request was made, in epoch seconds; ``None`` without any
+    :param asked_at: when the first request was submitted, in epoch seconds; ``None`` without
+        requests
     """
 
     states: States
@@ -89,12 +90,12 @@ class AtRevision:
 
     @property
     def verdict(self) -> RevisionVerdict:
-        """Return the verdict."""
+        """Return the verdict on the revision."""
         return verdict_of([one.state for one in self.states.values()])
 
 
 class _Tally(BuilderResults[Any]):
-    """What is seen of one builder at one revision. Builds are their ids and columns."""
+    """Collects one builder's requests and builds at one revision, as records."""
 
     attempts: int = 0
     running: Any = None
@@ -102,7 +103,7 @@ class _Tally(BuilderResults[Any]):
     other: Any = None
 
     def add_build(self, record: Any) -> None:
-        """Add a build, unless Buildbot has tried again."""
+        """Add a build, unless it ended with RETRY."""
         ended, status = record[10] is not None, record[11]
         if ended and status == RETRY:
             return
@@ -113,7 +114,7 @@ class _Tally(BuilderResults[Any]):
             self.other = _newer_other(self.other, record)
 
     def add_request(self, record: Any, is_claimed: bool) -> None:
-        """Add a request that no build stands for."""
+        """Add a request that its builds do not represent (see ``stands_for``)."""
         alone = (*record[:6], None, None, None, None, None, record[4])
         if record[3]:
             self.other = _newer_other(self.other, alone)
@@ -124,11 +125,11 @@ class _Tally(BuilderResults[Any]):
 
     @property
     def is_anything(self) -> bool:
-        """Whether anything was seen that counts: what Buildbot tried again does not."""
+        """Return whether any request or build counts; builds that ended with RETRY do not."""
         return bool(self.attempts or self.pending or self.running or self.other)
 
     def state(self, name: str, builder_id: int) -> BuilderState:
-        """Return what this comes to."""
+        """Return the builder's state: running or pending, or else its latest result."""
         if self.running is not None:
             record, state = self.running, "running"
         elif self.pending is not None:
@@ -160,7 +161,7 @@ def _newer(one: Any, other: Any) -> Any:
 
 
 def _newer_other(one: Any, other: Any) -> Any:
-    """Return the same of what has no result, but what Buildbot would have tried again."""
+    """Return the later record of two without a result; ends in ``_OTHERS`` go before RETRY."""
     if one is None or (one[11] in _OTHERS) != (other[11] in _OTHERS):
         return one if one is not None and one[11] in _OTHERS else other
     return _newer(one, other)
@@ -171,9 +172,9 @@ def _order(record: Any) -> tuple[int, int]:
 
 
 class Requests(NamedTuple):
-    """The requests of a revision, each with all its records, and those of its builds that count.
+    """The requests of a revision, each with all its records, and the builds that count.
 
-    Others of these builds have found another revision. The columns of records are those of
+    The other builds of these requests found another revision. Records have the columns of
     ``_COLUMNS``.
     """
 
@@ -182,12 +183,12 @@ class Requests(NamedTuple):
 
 
 def states_at(history: History, pushed: Sequence[Pushed]) -> list[AtRevision]:
-    """Return what each builder has made of these revisions, in their order."""
+    """Return the states of the builders at each of *pushed*, in the same order."""
     return _tallied(history, requests_at(history, pushed))
 
 
 def requests_at(history: History, pushed: Sequence[Pushed]) -> list[Requests]:
-    """Return what was requested at these revisions, in their order."""
+    """Return the requests at each of *pushed*, in the same order."""
     of_buildsets = _by_request(_OF_BUILDSETS.of(history.connection, _buildset_ids(pushed)))
     by_buildset: dict[int, list[list[Any]]] = {}
     for its in of_buildsets.values():
@@ -229,11 +230,12 @@ def _buildset_ids(pushed: Iterable[Pushed]) -> list[int]:
 def results_at(
     history: History, pushed: Sequence[Pushed], builder_ids: Sequence[int] | None = None
 ) -> list[Results]:
-    """Return the latest results of the builders of these revisions, in their order.
+    """Return the latest results of builders at each of *pushed*, in the same order.
 
-    This is all that is asked of revisions with which others are compared.
+    Comparing other revisions with these needs no more than this.
 
-    :param builder_ids: only of these; there may be some of others, too
+    :param builder_ids: read the results of these builders; results of others may be returned as
+        well
     """
     by_buildset: dict[int, list[Any]] = {}
     for record in _RESULTS_OF.of(history.connection, _buildset_ids(pushed), builder_ids):
@@ -250,12 +252,12 @@ def results_at(
         records += (by_id[it] for it in one.build_ids if it in by_id)
         found.append(sorted(records, key=itemgetter(1)))
     names = names_of(history, {record[2] for its in found for record in its})
-    # the newest is the last one
+    # the newest build comes last and wins
     return [{names[record[2]]: RESULT_STATES[record[3]] for record in its} for its in found]
 
 
 def _others(facts: Facts, pushed: Pushed) -> set[int]:
-    """Return the builds of the sourcestamps of a revision that have found another one."""
+    """Return the builds of a revision's sourcestamps that found another revision."""
     return {
         build_id
         for its in facts.found_for(pushed.stamp_ids).values()
@@ -302,7 +304,10 @@ def _by_request(records: Iterable[Any]) -> dict[int, list[Any]]:
 
 
 def stands_for(its: Sequence[Any]) -> bool:
-    """Whether builds tell all there is to tell of a request, as for rows of lists."""
+    """Return whether builds represent a request, as ``rows`` decides it.
+
+    :param its: the records of the request
+    """
     built = (record for record in its if record[6] is not None)
     if its[0][3]:
         return any(record[10] is None or record[11] != RETRY for record in built)
@@ -310,7 +315,7 @@ def stands_for(its: Sequence[Any]) -> bool:
 
 
 def names_of(history: History, builder_ids: Set[int]) -> Mapping[int, str]:
-    """Return the names of all builders, among them these."""
+    """Return the names of all builders; read them again if any of *builder_ids* is missing."""
     names = history.facts.names("builders")
     if not builder_ids <= names.keys():
         load_names(history.connection, history.facts)

@@ -1,4 +1,4 @@
-"""Reads the steps of builds, and which of them made a build fail."""
+"""Reads the steps of builds, and finds the step that made a build fail."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from buildbot_selfserve.model import Link
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import Step
 
-#: So many logs of a step are looked into for what came from standard error.
+#: The largest number of logs of a step to search for lines from standard error.
 MOST_LOGS = 8
-#: What Buildbot calls the log with the traceback of a step that raised (process/buildstep.py).
+#: Buildbot's log with the traceback of a step that raised (buildbot/process/buildstep.py).
 TRACEBACK = "err.text"
 
 _steps = Model.steps
@@ -58,20 +58,20 @@ _LOGS = Statement(
 
 
 def steps(history: History, build_id: int) -> tuple[Step, ...]:
-    """Return the steps of a build with their logs, in their order, also those that are hidden."""
+    """Return all steps of a build in order, hidden ones included, with their logs."""
     found = sorted(_found(history.connection, _OF_BUILDS, [build_id]), key=lambda step: step.number)
     return tuple(_with_logs(history.connection, found))
 
 
 def shown(some: Iterable[Step]) -> tuple[Step, ...]:
-    """Return *some* steps without those that Buildbot's own page hides, unless they failed."""
+    """Return *some* steps without hidden steps that have not failed."""
     return tuple(step for step in some if not step.hidden or step.has_failed)
 
 
 def failed_steps(history: History, build_ids: Sequence[int]) -> dict[int, FailedStep]:
-    """Return the step that failed last in each build in which one has failed, by build.
+    """Return the last failed step of each build that has one, by build id.
 
-    Of all the builds together, with a handful of statements.
+    The number of statements does not depend on the number of builds.
     """
     found = _last_failed(_found(history.connection, _FAILED, build_ids))
     return explained(history.connection, _with_logs(history.connection, found))
@@ -83,14 +83,14 @@ def failed_step(connection: sa.Connection, some: Iterable[Step]) -> FailedStep |
 
 
 def failed_step_names(connection: sa.Connection, build_ids: Sequence[int]) -> dict[int, str]:
-    """Return the name of the step that failed last in each build in which one has failed."""
+    """Return the name of the last failed step of each build that has one, by build id."""
     records = _NAMES_OF_FAILED.of(connection, build_ids)
     in_order = sorted(records, key=lambda record: _importance(bool(record[0]), record[1]))
     return {build_id: name for _, _, build_id, name in in_order}
 
 
 def explained(connection: sa.Connection, failed: Sequence[Step]) -> dict[int, FailedStep]:
-    """Return *failed* steps with the ends of their logs, by their builds."""
+    """Return *failed* steps with the last lines of their logs, by build id."""
     candidates = {step.step_id: _candidates(step) for step in failed}
     tails = logs.tails(connection, [log for some in candidates.values() for log in some])
     return {step.build_id: _explained(step, candidates[step.step_id], tails) for step in failed}
@@ -111,7 +111,7 @@ def _with_logs(connection: sa.Connection, some: Sequence[Step]) -> list[Step]:
 
 
 def _links(text: str | None) -> tuple[Link, ...]:
-    """Return the links in a column, which may hold anything."""
+    """Return the links in a JSON column, which may contain anything."""
     found = value_in(text)
     if not isinstance(found, list):
         return ()
@@ -122,7 +122,7 @@ def _links(text: str | None) -> tuple[Link, ...]:
 
 
 def _last_failed(some: Iterable[Step]) -> list[Step]:
-    """Return the step of each build that failed last; a hidden one only if there is no other."""
+    """Return the last failed step of each build; a hidden step only if no other failed."""
     last: dict[int, Step] = {}
     for step in sorted(some, key=lambda step: _importance(step.hidden, step.number)):
         if step.has_failed:
@@ -131,12 +131,12 @@ def _last_failed(some: Iterable[Step]) -> list[Step]:
 
 
 def _importance(hidden: bool, number: int) -> tuple[bool, int]:
-    """Return what sorts failed steps of a build; the last one is that which explains it."""
+    """Return the sort key of a build's failed steps; the last step explains the failure."""
     return (not hidden, number)
 
 
 def _candidates(step: Step) -> list[Log]:
-    """Return the logs that may tell why *step* failed, the likeliest first."""
+    """Return the logs that may show why *step* failed, the likeliest first."""
     some = [log for log in step.logs if log.lines and log.type not in (HTML, DELETED)]
     if step.results == EXCEPTION:
         some.sort(key=lambda log: not log.name.endswith(TRACEBACK))

@@ -1,4 +1,4 @@
-"""Reads what a user has built, is building and waits for."""
+"""Reads the finished, running and pending builds of a user."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import UserRows
 
-#: At most so many rows of each kind (docs/api.md).
+#: The largest number of rows of each kind (docs/api.md).
 MOST_ROWS = 200
-#: So many buildsets are asked for at a time, until there are enough finished builds.
+#: The number of buildsets to read at a time, until there are enough finished builds.
 AT_A_TIME = 60
 
 _BUILDSETS = Statement(sa.select(rows.requests.c.buildsetid), rows.requests.c.id)
@@ -27,17 +27,17 @@ _BUILDSETS = Statement(sa.select(rows.requests.c.buildsetid), rows.requests.c.id
 def rows_of_user(
     history: History, branch: Branch, user: str, request_ids: Iterable[int]
 ) -> UserRows:
-    """Return the builds of *branch* whose changes are by *user*, and those of *request_ids*.
+    """Return the builds on *branch* of changes by *user*, and those of *request_ids*.
 
-    Of the finished ones those that were asked for last.
+    Of the finished builds, those with the newest buildsets are returned.
 
-    :param user: a whole author, or the address inside ``Name <address>``
-    :param request_ids: requests that this user asked for
+    :param user: a full author, or the address in ``Name <address>``
+    :param request_ids: build requests that this user made
     """
     facts = history.facts
     asked_for = facts.on_branch(branch, _buildsets(history.connection, list(request_ids)))
     mine = sorted({*facts.of_user(branch, user), *asked_for}, reverse=True)
-    # what is open, however old, and what is new come in one answer
+    # the first query covers all open buildsets, however old, and the newest ones
     open_ids = facts.open_of(mine)
     found: list[Row] = []
     finished: list[BuildRow] = []

@@ -1,8 +1,8 @@
-"""Says which build of a builder counts, and what the builders of a revision come to: its verdict.
+"""Decides which build of a builder counts, and the verdict on a revision.
 
-Nothing here reads a database. What counts of a builder is its latest result: that of the newest of
-its builds that ended with success, warnings, a failure or an exception. What was cancelled, skipped
-or collapsed has passed nothing, and a RETRY is no result at all.
+Nothing here reads a database. A builder's latest result counts: that of its newest build that ended
+with success, warnings, a failure or an exception. Builds and requests that were cancelled, skipped
+or collapsed have not passed; RETRY is not a result.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from buildbot_selfserve.model.pushes import FAILED_STATES
 from buildbot_selfserve.model.pushes import PASSED_STATES
 from buildbot_selfserve.model.pushes import RESULT_STATES
 
-#: A build, as its reader knows it.
+#: A build in any representation.
 Build = TypeVar("Build")
 
-#: Virtual builders, by the buildsets that they would build. A build has its builder's name, but a
-#: request the one of the builder that lends the virtual one its workers.
+#: Names of virtual builders by the ids of the buildsets that they build. A build has the virtual
+#: builder's name; its request has the name of the builder that lends its workers.
 Virtual = Mapping[int, str]
 
 _NONE: Virtual = {}
@@ -37,7 +37,7 @@ CLOCK_SLACK = 60
 
 
 def past(end: int, now: float) -> int:
-    """Return *end*, or 0 if it lies in the future: the clock was set back since, who knows when.
+    """Return *end*, or 0 if it is in the future because the clock was set back since.
 
     :param end: epoch seconds, like *now*
     """
@@ -45,14 +45,15 @@ def past(end: int, now: float) -> int:
 
 
 class BuilderResults(Generic[Build]):
-    """Keeps what the builds of a builder at a revision have come to, as far as they have ended.
+    """Collects the results of a builder's ended builds at a revision.
 
-    :ivar latest: the newest build that passed or failed, ``None`` if there is none
-    :ivar result: how it ended, as a state; empty if there is none
-    :ivar passed: one of them passed; *failed*: one failed
+    :ivar latest: the newest build that passed or failed, ``None`` without one
+    :ivar result: the state in which *latest* ended; empty without one
+    :ivar passed: any build passed
+    :ivar failed: any build failed
     """
 
-    # of most builders one build is seen, so what need not be set is not
+    # class attributes are the defaults: most builders have one build, so few are ever set
     latest: Build | None = None
     result: str = ""
     passed: bool = False
@@ -61,11 +62,11 @@ class BuilderResults(Generic[Build]):
 
     @property
     def flaky(self) -> bool:
-        """Whether the builder has both passed and failed."""
+        """Return whether the builder has both passed and failed."""
         return self.passed and self.failed
 
     def add(self, build_id: int, status: int | None, build: Build) -> bool:
-        """Take in a build that has ended; return whether it has a result."""
+        """Add a build that has ended; return whether it has a result."""
         result = RESULT_STATES.get(status)
         if result is None:
             return False
@@ -73,7 +74,7 @@ class BuilderResults(Generic[Build]):
             self.passed = True
         else:
             self.failed = True
-        # ids of builds rise in the order in which they began, whatever the clocks of masters say
+        # build ids rise in the order in which builds began, even if the masters' clocks differ
         if build_id > self._latest_id:
             self._latest_id, self.latest, self.result = build_id, build, result
         return True
@@ -82,8 +83,8 @@ class BuilderResults(Generic[Build]):
 def verdict_of(states: Iterable[str]) -> RevisionVerdict:
     """Return the verdict on a revision.
 
-    :param states: of each builder that was asked: what is under way, and else its result, or how
-        it ended without one. More than one of a builder do no harm.
+    :param states: for each requested builder: pending or running, or else its result, or else how
+        it ended without one; several states of one builder do no harm
     """
     states = frozenset(states)
     if "running" in states:
@@ -96,7 +97,7 @@ def verdict_of(states: Iterable[str]) -> RevisionVerdict:
 
 
 def built_as(row: Row, virtual: Virtual) -> str:
-    """Return the name of the builder that a row counts for: of a build, it is in the row."""
+    """Return the name of the builder that a row counts for, virtual builders included."""
     if isinstance(row, BuildRow):
         return row.buildername
     return virtual.get(row.buildset_id, row.buildername)
@@ -105,7 +106,7 @@ def built_as(row: Row, virtual: Virtual) -> str:
 def by_builder(
     found: Iterable[Row], virtual: Virtual = _NONE
 ) -> dict[str, BuilderResults[BuildRow]]:
-    """Return what each builder has made of a revision, as far as its rows have ended."""
+    """Return the results of each builder's ended rows, by builder name."""
     results: dict[str, BuilderResults[BuildRow]] = {}
     for row in found:
         if row.endtime is None:
@@ -120,9 +121,9 @@ def by_builder(
 
 
 def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual = _NONE) -> Done:
-    """Count *found*, and say whether all of it ended long enough before *now*, and passed.
+    """Count *found*, and return whether all rows ended long enough before *now*, and passed.
 
-    No rows are not done: something may be asked for yet.
+    A revision without rows is not done: builds may still be requested.
 
     :param stable_delay: seconds that must have passed since the last row ended
     :param now: epoch seconds
@@ -137,7 +138,7 @@ def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual 
     last_end = max([past(end, now) for end in set(ends)], default=0)
     complete = bool(ended) and not states and last_end + stable_delay <= now
     results = by_builder(ended, virtual)
-    # every row passed, and of each builder something was built that did
+    # every row passed, and each builder has a build that passed
     passed = not failed and not cancelled and all(one.passed for one in results.values())
     return Done(
         stable_delay=stable_delay,
@@ -156,7 +157,7 @@ def judge(found: Iterable[Row], stable_delay: int, now: float, virtual: Virtual 
 
 
 def unbuilt_buildsets(found: Iterable[Row]) -> list[int]:
-    """Return the buildsets of the requests in *found* that ended without a build."""
+    """Return the ids of the buildsets of requests in *found* that ended without a build."""
     return sorted(
         {row.buildset_id for row in found if not isinstance(row, BuildRow) and row.complete}
     )
