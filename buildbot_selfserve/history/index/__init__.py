@@ -1,8 +1,8 @@
-"""Keeps in memory what is needed to find builds without searching the database.
+"""Keeps in memory what it takes to find builds without searching the database.
 
-Only what never changes is kept: sourcestamps, which buildsets are of them, who made changes, and
-the like; the state of requests and builds is asked for every time. ``Index`` brings it up to date
-at each question; ``Facts`` answers, and is what everybody else gets to see.
+The index has only data that never changes: sourcestamps, buildsets, authors of changes and the
+like. The state of requests and builds is read from the database every time. ``Index`` brings the
+index up to date for each read; ``Facts`` is its interface for everything else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeps the names of branches: when something last moved on each, and which are similar."""
+"""Keeps the names of branches, with the time of the latest activity on each."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from itertools import islice
 
 from buildbot_selfserve.params.texts import is_plain
 
-#: Characters that the name of a branch in a request may have.
+#: The largest number of characters of a branch name in a request.
 LONGEST = 256
 
 
 def can_be_named(branch: str) -> bool:
-    """Whether a request can give the name of a *branch*."""
+    """Return whether the name of *branch* can be given in a request."""
     return len(branch) <= LONGEST and is_plain(branch)
 
 
 class BranchNames:
-    """The branches by the time of what was last seen on them: a revision, or a buildset.
+    """The branches, ordered by the time of their latest revision or buildset.
 
-    They are kept in that order, because pages show the newest ones of very many. Those that no
-    request can give are left out.
+    They are kept in this order because pages show the newest of possibly thousands. Names that
+    cannot be given in a request are left out.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,10 @@ class BranchNames:
         return len(self._moved)
 
     def move(self, name: str, when: int) -> None:
-        """Note that something moved on a branch, in epoch seconds."""
+        """Note activity on a branch.
+
+        :param when: epoch seconds
+        """
         if name not in self._moved and not can_be_named(name):
             return
         before = self._moved.pop(name, None)
@@ -51,18 +54,18 @@ class BranchNames:
         self._latest = max(self._latest, when)
 
     def moved(self, name: str) -> int | None:
-        """Return when something last moved on a branch, ``None`` if it is not known."""
+        """Return the time of a branch's latest activity in epoch seconds, ``None`` if unknown."""
         return self._moved.get(name)
 
     def newest(self, begin: int, end: int | None) -> list[tuple[str, int]]:
-        """Return names and times, the newest first: those from *begin* on, before *end*."""
+        """Return names and times from index *begin* to before *end*, newest first."""
         if not self._in_order:
             self._moved = dict(sorted(self._moved.items(), key=lambda one: one[1]))
             self._in_order = True
         return list(islice(reversed(self._moved.items()), begin, end))
 
     def near(self, text: str, count: int) -> Sequence[str]:
-        """Return the *count* names beside which *text* would stand in their order."""
+        """Return the *count* names nearest to *text* in alphabetical order."""
         if self._added:
             self._names = sorted([*self._names, *self._added])
             self._added = []
@@ -70,14 +73,17 @@ class BranchNames:
 
 
 def near(names: Sequence[str], text: str, count: int) -> Sequence[str]:
-    """Return the *count* of the sorted *names* beside which *text* would stand."""
+    """Return the *count* of the sorted *names* that are nearest to *text*."""
     begin = bisect.bisect(names, text) - count // 2
     begin = max(0, min(begin, len(names) - count))
     return names[begin : begin + count]
 
 
 def latest(times: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Return the last of the *times* of each number."""
+    """Return the latest time of each number.
+
+    :param times: pairs of a number and a time
+    """
     found: dict[int, int] = {}
     for number, when in times:
         if when > found.get(number, -1):

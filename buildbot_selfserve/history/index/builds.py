@@ -1,4 +1,4 @@
-"""Keeps what finds builds by revision: late builds, and the revisions that builds report."""
+"""Keeps the builds that started late, and the revisions that builds found."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from buildbot_selfserve.model import begins
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import one_spelling
 
-#: A build that starts so many seconds after it was asked for is late: it is remembered, so that a
-#: day need not be looked for among all that was asked for before it.
+#: A build is late if it starts this many seconds after its request was submitted. Late builds are
+#: stored, so that a day's builds are found without searching all earlier requests.
 LATE = 3600
 
 
 class Undecided(NamedTuple):
-    """A sourcestamp of which each build says what it is of.
+    """A sourcestamp without a full revision: each of its builds finds one.
 
-    :param place: the number of its place
-    :param begin: the digits that it names; empty where it names no revision
-    :param key: the newest sourcestamp when the build was asked for
-    :param request_id: of the build
-    :param patched: the build has a patch on top, and so is of no revision
+    :param place: the number of the sourcestamp's place (see ``Stamps``)
+    :param begin: the first digits of a hash that it names; empty if it names no revision
+    :param key: the id of the newest sourcestamp when the build was requested
+    :param request_id: the build's request
+    :param patched: the build has a patch on top, and so does not count for a revision
     """
 
     stamp_id: int
@@ -48,48 +48,52 @@ class Undecided(NamedTuple):
     patched: bool
 
 
-#: A revision, and the sourcestamp that it was found for.
+#: A revision, and the sourcestamp for which a build found it.
 Found = tuple[str, Undecided]
 
 
 class Builds:
-    """Builds that started late, and builds that say themselves what they are of."""
+    """The builds that started late, and the builds that found their revision themselves."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self._late = Pairs(long=True)
-        #: what builds have found: the revisions, the builds, the numbers of the places, and where
-        #: it stands in the line; the build is 0 where it has said so no more when it was over
+        #: columns with a row for each find: revision, build id (0 if the build reported another
+        #: revision later), number of the place, and key and request id for its position
         self._revisions = Texts()
         self._build_ids = array("i")
         self._places = array("i")
         self._keys = array("i")
         self._requests = array("i")
-        #: the numbers of these by their revisions
+        #: rows by revision
         self._found = Revisions(self._revisions.__getitem__)
-        #: the builds with a patch
+        #: the ids of builds with a patch
         self.patched: set[int] = set()
-        #: the same of hashes, once for each place where they were found
+        #: rows by hash, one for each hash and place
         self._hashes = ByText(self._revisions.__getitem__)
-        #: what builds of an abbreviation have found, by that sourcestamp and by build
+        #: the hashes that builds of an abbreviation found, by sourcestamp id and build id
         self._whole: dict[int, dict[int, str]] = {}
-        #: builds that may still find a revision, and their sourcestamps that are undecided
+        #: builds that may still find a revision, with their undecided sourcestamps
         self.searching: dict[int, tuple[Undecided, ...]] = {}
-        #: what of them have found already, and its numbers
+        #: what these builds have found so far, with the rows of the finds
         self._so_far: dict[int, tuple[list[Found], list[int]]] = {}
 
     def add_late(self, late: Iterable[tuple[int, int]]) -> None:
-        """Add when builds started that started late, and their buildsets."""
+        """Add late builds.
+
+        :param late: start of the build in epoch seconds, and its buildset
+        """
         self._late.add(late)
 
     def late_between(self, begin: int, end: int) -> Iterable[int]:
-        """Return the buildsets of which a build started late, in a span of time."""
+        """Return the buildsets of late builds that started from *begin* to before *end*."""
         return self._late.between(begin, end)
 
     def resolve(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> set[str]:
-        """Take in what builds have found; return the revisions of which there are other ones now.
+        """Update what builds have found; return the revisions whose builds changed.
 
-        :param looked_at: builds, the JSON of the property, and whether they are over
+        :param looked_at: build id, JSON of the property ``got_revision``, and whether the build is
+            complete
         """
         new: list[tuple[str, int]] = []
         others: set[str] = set()
@@ -118,7 +122,7 @@ class Builds:
         return others
 
     def _note(self, build_id: int, found: Iterable[Found]) -> list[int]:
-        """Note what a build has *found*; return the numbers of that."""
+        """Add rows for what a build has *found*; return the numbers of the rows."""
         numbers = []
         for revision, undecided in found:
             numbers.append(len(self._revisions))
@@ -156,12 +160,12 @@ class Builds:
             yield revision, self._places[number]
 
     def find(self, number: int) -> Find | None:
-        """Return what a build has found, ``None`` for what it has said no more in the end."""
+        """Return the find of a row, ``None`` if its build reported another revision later."""
         build_id = self._build_ids[number]
         return Find(self._revisions[number], build_id, self._places[number]) if build_id else None
 
     def position(self, revision: str, build_ids: Collection[int]) -> Position | None:
-        """Return where in the line it stands that the first of these has found *revision*."""
+        """Return the earliest position at which one of these builds found *revision*."""
         numbers = list(self._found.of(revision))
         if is_hash(revision):
             numbers += [number for _, number in self._found.abbreviating(revision)]
@@ -173,19 +177,19 @@ class Builds:
 
     @property
     def has_abbreviations(self) -> bool:
-        """Whether any build says only how a hash begins."""
+        """Return whether any build found only an abbreviation of a hash."""
         return self._found.has_abbreviations
 
     def named(self, revision: str) -> list[Find]:
-        """Return the builds that have found just this *revision*."""
+        """Return the builds that found exactly *revision*."""
         return self._as_finds((revision, number) for number in self._found.of(revision))
 
     def abbreviating(self, whole: str) -> list[Find]:
-        """Return the builds that have found an abbreviation which the hash *whole* begins with."""
+        """Return the builds that found an abbreviation of the hash *whole*."""
         return self._as_finds(self._found.abbreviating(whole))
 
     def beginning(self, digits: str) -> list[Find]:
-        """Return the builds that have found a hash which begins with *digits*."""
+        """Return the builds that found a hash beginning with *digits*."""
         return self._as_finds(self._found.hashes(digits))
 
     def _as_finds(self, found: Iterable[tuple[str, int]]) -> list[Find]:
@@ -196,18 +200,19 @@ class Builds:
         ]
 
     def hashes(self, begin: str) -> Iterator[tuple[str, int]]:
-        """Yield the hashes that begin with the digits *begin*, with numbers of their places."""
+        """Yield the hashes that begin with the digits *begin*, with the numbers of their places."""
         return self._hashes_in_places(begin.lower(), False)
 
     def found_for(self, stamp_id: int) -> Mapping[int, str]:
-        """Return what the builds of an abbreviation have found, by build."""
+        """Return the hashes that builds of an abbreviated sourcestamp found, by build id."""
         return self._whole.get(stamp_id, {})
 
 
 def found_in(value: str | None, undecided: Iterable[Undecided]) -> list[Found]:
-    """Return the revisions in the JSON *value* of a build, and what they were found for.
+    """Return the revisions in a build's ``got_revision``, each with its undecided sourcestamp.
 
-    Where digits were named, only a hash that begins with them counts: a tag may look like digits.
+    If the sourcestamp names digits, only a hash that begins with them counts: the digits may be a
+    tag.
     """
     if value is None:
         return []
@@ -220,9 +225,10 @@ def found_in(value: str | None, undecided: Iterable[Undecided]) -> list[Found]:
 
 
 def got_revision(value: str | None, codebase: str) -> str | None:
-    """Return the revision in the JSON *value* of a ``got_revision`` property.
+    """Return a codebase's revision from the JSON *value* of a ``got_revision`` property.
 
-    It is a text, or an object with a text for each codebase (buildbot/steps/source/base.py).
+    The value is a string, or an object with a string for each codebase
+    (buildbot/steps/source/base.py).
     """
     got: Any = value_in(value) if value and value[0] in '"{' else None
     if isinstance(got, dict):

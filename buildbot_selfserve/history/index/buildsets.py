@@ -1,4 +1,4 @@
-"""Keeps the buildsets: sourcestamps, reason, time and owner. None of it changes."""
+"""Keeps the sourcestamps, reason, time and owner of buildsets, none of which ever changes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from buildbot_selfserve.history.index.records import Several
 from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.history.json_columns import property_in
 
-#: Longer than any time in seconds.
+#: Later than any time in epoch seconds.
 FOREVER = 2**62
-#: So many buildsets before one tell which sourcestamp was the newest when it was made.
+#: The number of preceding buildsets to search for the newest sourcestamp at a buildset's time.
 RECENT = 50
 
 
 class BuildsetInfo(NamedTuple):
     """What the index knows of a buildset.
 
-    :param reason: why it was asked for
-    :param owner: who asked for it, where it says so
+    :param reason: why the buildset was requested
+    :param owner: who requested it, from its property ``owner``
     """
 
     reason: str | None
     owner: str | None
 
 
-#: A buildset, one of its sourcestamps, the number of the place where that is, when it was asked for
-#: in epoch seconds; and why, and in JSON by whom.
+#: Buildset, one of its sourcestamps, number of the sourcestamp's place, time of submission in epoch
+#: seconds, and a pair of reason and owner as JSON.
 Link = tuple[int, int, int, int, tuple[str | None, Several]]
 
 
@@ -43,23 +43,24 @@ class Buildsets:
 
     def __init__(self) -> None:
         self._ids = Ids()
-        #: the numbers of what is known of each
+        #: for each buildset, the index of its info
         self._told = array("i")
-        #: what is told by these numbers, and the numbers by what is in the database
+        #: the distinct infos, and their indexes by the database's values
         self._infos: list[BuildsetInfo] = []
         self._numbers: dict[tuple[str | None, Several], int] = {}
-        #: the sourcestamp of each; where it has several, below zero: where they are in that column,
-        #: behind how many they are
+        #: the sourcestamp of each buildset; for several sourcestamps, ``~`` of an index in
+        #: ``_several`` with their number, which the ids follow
         self._stamp = array("i")
         self._several = array("i")
         self._of_stamp = Pairs()
         self._by_time: dict[int, Pairs] = {}
-        #: by the number of a place: the builders that were asked for there, with the last time; the
-        #: buildsets that were not looked at yet, with theirs; and since when that is followed
+        #: by number of place: the builders requested there, each with its latest time; the
+        #: buildsets whose builders were not read yet, with their times; and the time from which on
+        #: buildsets are collected for this
         self._builders: dict[int, dict[int, int]] = {}
         self._not_looked_at: dict[int, dict[int, int]] = {}
         self._followed_since: dict[int, int] = {}
-        #: those that may have requests which are not complete; and by the numbers of their places
+        #: the buildsets that may have incomplete requests; and the same by number of place
         self.open: set[int] = set()
         self._open_in: dict[int, set[int]] = {}
 
@@ -67,9 +68,9 @@ class Buildsets:
         return self._ids.where(buildset_id) is not None
 
     def add(self, links: Sequence[Link], later: bool) -> None:
-        """Add buildsets, each with all its sourcestamps.
+        """Add buildsets, with one link for each sourcestamp.
 
-        :param later: much more is going to be added before anybody looks
+        :param later: put off sorting, as much more will be added before the next read
         """
         by_time: dict[int, list[tuple[int, int]]] = defaultdict(list)
         newest, followed, known = self._ids.last, self._followed_since, self._numbers.get
@@ -120,24 +121,24 @@ class Buildsets:
         return tuple(self._several[begin : begin + self._several[begin - 1]])
 
     def sort(self) -> None:
-        """Sort in what was added; otherwise the next look does."""
+        """Sort what was added; otherwise the next read does."""
         for pairs in (self._of_stamp, *self._by_time.values()):
             pairs.sort()
 
     def begin(self, buildset_id: int, places: Iterable[int]) -> None:
-        """Note that a buildset in *places* may have requests which are not complete."""
+        """Note that a buildset in *places* may have incomplete requests."""
         self.open.add(buildset_id)
         for place in places:
             self._open_in.setdefault(place, set()).add(buildset_id)
 
     def info(self, buildset_id: int) -> BuildsetInfo:
-        """Return what is known of a buildset."""
+        """Return reason and owner of a buildset in the index."""
         where = self._ids.where(buildset_id)
         assert where is not None
         return self._infos[self._told[where]]
 
     def stamps(self, buildset_id: int) -> tuple[int, ...]:
-        """Return the sourcestamps of a buildset."""
+        """Return the sourcestamps of a buildset, none if it is not in the index."""
         where = self._ids.where(buildset_id)
         if where is None:
             return ()
@@ -145,7 +146,7 @@ class Buildsets:
         return (stamp_id,) if stamp_id >= 0 else self._stamps_at(where)
 
     def newest_stamp(self, buildset_id: int) -> int:
-        """Return the newest sourcestamp of a buildset and of those shortly before it."""
+        """Return the newest sourcestamp of a buildset and the ``RECENT`` buildsets before it."""
         end = self._ids.before(buildset_id + 1)
         begin = max(0, end - RECENT)
         recent = self._stamp[begin:end]
@@ -154,31 +155,31 @@ class Buildsets:
         return max(self._stamps_at(where)[0] for where in range(begin, end))
 
     def of_stamp(self, stamp_id: int) -> Iterable[int]:
-        """Return the buildsets of a sourcestamp, in their order."""
+        """Return the buildsets of a sourcestamp, ordered by id."""
         return self._of_stamp.of(stamp_id)
 
     def open_in(self, places: Iterable[int]) -> set[int]:
-        """Return the buildsets in *places* that may have requests which are not complete."""
+        """Return the buildsets in *places* that may have incomplete requests."""
         return set().union(*(self._open_in.get(one, ()) for one in places))
 
     def close(self, buildset_ids: Set[int]) -> None:
-        """Note that all requests of these are complete."""
+        """Note that all requests of these buildsets are complete."""
         for its in (self.open, *self._open_in.values()):
             its -= buildset_ids
 
     def asked_between(self, place: int, begin: int, end: int) -> Iterable[int]:
-        """Return the buildsets in a place that were asked for in a span of time."""
+        """Return the buildsets in a place that were submitted from *begin* to before *end*."""
         pairs = self._by_time.get(place)
         return () if pairs is None else pairs.between(begin, end)
 
     def newest_in(self, place: int, count: int) -> list[tuple[int, int]]:
-        """Return the newest *count* buildsets in a place: when they were asked for, and ids."""
+        """Return the times and ids of the newest *count* buildsets in a place."""
         return self._by_time.get(place, Pairs()).newest(count)
 
     def not_looked_at(self, place: int, since: int) -> dict[int, int]:
-        """Return the buildsets in a place whose builders are not known, with their times.
+        """Return the buildsets in a place whose builders were not read yet, with their times.
 
-        Those that were asked for *since* then, or later.
+        :param since: only buildsets submitted at this time or later, in epoch seconds
         """
         known = self._followed_since.get(place, FOREVER)
         times = self._not_looked_at.setdefault(place, {})
@@ -191,7 +192,11 @@ class Buildsets:
     def look_at(
         self, place: int, times: Mapping[int, int], builder_ids: Mapping[int, Set[int]]
     ) -> None:
-        """Note the builders of buildsets in a place, which were asked for at these *times*."""
+        """Add the builders of buildsets in a place.
+
+        :param times: by buildset, when it was submitted
+        :param builder_ids: by buildset, its builders
+        """
         newest = self._builders.setdefault(place, {})
         for buildset_id, time in times.items():
             self._not_looked_at[place].pop(buildset_id, None)
@@ -199,11 +204,11 @@ class Buildsets:
                 newest[builder_id] = max(time, newest.get(builder_id, time))
 
     def builders_in(self, place: int, since: int) -> Iterable[int]:
-        """Return the builders that were asked for in a place *since* then."""
+        """Return the builders requested in a place at *since* or later, in epoch seconds."""
         return [one for one, time in self._builders.get(place, {}).items() if time >= since]
 
 
 def owner_in(values: Iterable[str]) -> str | None:
-    """Return who asked for a buildset, as the JSON of its ``owner`` property says it."""
+    """Return the owner of a buildset from the JSON values of its ``owner`` property."""
     owners = (property_in(value) for value in values if value.startswith('["'))
     return next((owner for owner in owners if isinstance(owner, str)), None)

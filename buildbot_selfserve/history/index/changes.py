@@ -1,4 +1,4 @@
-"""Keeps the authors of changes."""
+"""Keeps the authors and users of changes."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
-#: Id, sourcestamp, author, and the users that Buildbot knows it to be of.
+#: Id, sourcestamp, author, and Buildbot's users of the change.
 Change = tuple[int, int, str, Several]
 
 
 class Changes:
-    """Whose each change is, and by that whose buildsets are."""
+    """The authors and users of changes, and with them of buildsets."""
 
     def __init__(self) -> None:
         self._ids = Ids()
-        #: the numbers of the names that each has
+        #: for each change, the index of its names
         self._named = array("i")
         self._stamps = array("i")
-        #: the names by these numbers, and the numbers by what is in the database
+        #: the distinct groups of names, and their indexes by the database's values
         self._names: list[tuple[str, ...]] = []
         self._numbers: dict[tuple[str, Several], int] = {}
-        #: the changes of each name; and of all names of a number
+        #: the changes of each name; and these columns for each group of names
         self._by_name: dict[str, array[int]] = {}
         self._columns: list[list[array[int]]] = []
         self._of_stamp = Pairs()
-        #: the names by which each user is found
+        #: the names that belong to each user key
         self._by_key: dict[str, set[str]] = {}
-        #: buildsets by the numbers of places, of each name
+        #: for each name, its buildsets by number of place
         self._buildsets: dict[str, Pairs] = {}
-        #: the newest change by the number of its place
+        #: the newest change of each place, by number of place
         self._newest_in: dict[int, int] = {}
 
     def add(self, changes: Sequence[Change], later: bool) -> None:
@@ -78,7 +78,7 @@ class Changes:
         self._of_stamp.add(zip(stamp_ids, ids, strict=True), later)
 
     def _number(self, names: tuple[str, Several]) -> int:
-        """Return the number of an author and users, which are known by their names from now on."""
+        """Return the index of a group of author and users; add it if it is new."""
         number = self._numbers.get(names)
         if number is None:
             author, users = names
@@ -96,7 +96,9 @@ class Changes:
                 self._by_key.setdefault(key, set()).add(name)
 
     def add_buildsets(self, links: Iterable[tuple[int, int, int]], later: bool) -> None:
-        """Add buildsets of changes that are there: buildset, sourcestamp, number of the place.
+        """Add buildsets of changes that were added before.
+
+        :param links: buildset, sourcestamp, number of place
 
         :param later: much more is going to be added before anybody looks
         """
@@ -112,18 +114,18 @@ class Changes:
             self._buildsets.setdefault(name, Pairs()).add(pairs, later)
 
     def all(self) -> tuple[Iterable[int], Sequence[int]]:
-        """Return all changes that are there, by id, and their sourcestamps."""
+        """Return the ids of all changes in order, and their sourcestamps."""
         return self._ids, self._stamps
 
     def sort(self) -> None:
-        """Sort in what was added; otherwise the next look does."""
+        """Sort what was added; otherwise the next read does."""
         for pairs in (self._of_stamp, *self._buildsets.values()):
             pairs.sort()
 
     def forget_before(self, first: int | None) -> Collection[int]:
-        """Forget the changes before *first*, or all: Buildbot deletes the oldest ones.
+        """Remove the changes before *first*, or all if ``None``, as Buildbot has deleted them.
 
-        Return their sourcestamps.
+        :return: the sourcestamps of the removed changes
         """
         count = self._ids.before(first)
         forgotten = self._stamps[:count]
@@ -135,18 +137,21 @@ class Changes:
 
     @property
     def forgotten_until(self) -> int:
-        """Return the sourcestamp of the oldest change if there were older ones, else 0."""
+        """Return the sourcestamp of the oldest change if older ones were deleted, else 0."""
         if not len(self._ids) or self._ids.at(0) == 1:
             return 0
         return self._stamps[0]
 
     def move(self, newest: Mapping[int, int]) -> None:
-        """Note changes that may be the newest ones in places, by the numbers of those."""
+        """Note changes that may be the newest in their places.
+
+        :param newest: change by number of place
+        """
         for place, change_id in newest.items():
             self._newest_in[place] = max(change_id, self._newest_in.get(place, 0))
 
     def newest_in(self, place: int) -> int | None:
-        """Return the newest change in a place, ``None`` if there is none any more."""
+        """Return the newest change in a place, ``None`` if there is none or it was deleted."""
         change_id = self._newest_in.get(place)
         return None if change_id is None or self._ids.where(change_id) is None else change_id
 
@@ -161,26 +166,26 @@ class Changes:
         return changes[0] if changes else None
 
     def is_of(self, change_id: int, users: tuple[str, ...]) -> bool:
-        """Whether a change is of one of *users*: whole names, or the addresses in them."""
+        """Return whether a change is by one of *users*: full names, or the addresses in them."""
         where = self._ids.where(change_id)
         return where is not None and not self._known_as_any(users).isdisjoint(
             self._names[self._named[where]]
         )
 
     def all_of(self, stamp_id: int) -> list[int]:
-        """Return the changes of a sourcestamp that are still there, by id."""
+        """Return the changes of a sourcestamp that Buildbot has not deleted, ordered by id."""
         return [one for one in self._of_stamp.of(stamp_id) if self._ids.where(one) is not None]
 
     def by(self, users: tuple[str, ...], before: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield the changes of *users* and their sourcestamps, the newest first.
+        """Yield the changes of *users* with their sourcestamps, newest first.
 
-        :param users: whole names, or the addresses in them
-        :param before: only those with a lower id
+        :param users: full names, or the addresses in them
+        :param before: only changes with a lower id
         """
         every = [self._by_name[name] for name in self._known_as_any(users)]
         if before is not None:
             every = [one[: bisect.bisect_left(one, before)] for one in every]
-        # one that has several of these names comes several times
+        # a change with several of these names comes several times
         merged = heapq.merge(*map(reversed, every), reverse=True)
         for change_id, _ in itertools.groupby(merged):
             where = self._ids.where(change_id)
@@ -194,7 +199,7 @@ class Changes:
         return None
 
     def names_of(self, stamp_id: int) -> set[str]:
-        """Return the names that the changes of a sourcestamp have."""
+        """Return the names of all changes of a sourcestamp."""
         return {name for names in self._names_of(stamp_id) for name in names}
 
     def _names_of(self, stamp_id: int) -> Iterator[tuple[str, ...]]:
@@ -204,28 +209,28 @@ class Changes:
                 yield self._names[self._named[where]]
 
     def known_as(self, user: str) -> set[str]:
-        """Return the names of *user*, who is a whole name or the address in it."""
+        """Return the names of *user*, given as a full name or as the address in it."""
         return self._by_key.get(user_key(user), set())
 
     def _known_as_any(self, users: tuple[str, ...]) -> set[str]:
         return set[str]().union(*map(self.known_as, users))
 
     def names_like(self, text: str, count: int) -> list[str]:
-        """Return at most *count* names with *text* in them, in any case; the whole ones first."""
+        """Return up to *count* names that contain *text*, exact matches first; case is ignored."""
         sought = text.casefold()
         whole = self.known_as(text)
         found = [
             name
             for name, its in self._by_name.items()
-            # also of changes that nothing was built of, or that were deleted since
+            # include names whose changes were never built, or were deleted since
             if (its or name in self._buildsets) and sought in name.casefold()
         ]
         return sorted(found, key=lambda name: (name not in whole, name))[:count]
 
     def buildsets_of(self, user: str, place: int) -> set[int]:
-        """Return the buildsets of the changes of *user* in a place.
+        """Return the buildsets in a place of changes by *user*.
 
-        Also of those that were forgotten.
+        Buildsets of removed changes are included.
         """
         found: set[int] = set()
         for name in self.known_as(user):

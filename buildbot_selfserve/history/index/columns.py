@@ -1,8 +1,8 @@
-"""Sorted columns: little memory for many rows, and quick to look up.
+"""Sorted columns that need little memory and are fast to search.
 
-A row of Python objects takes ten times the memory of its numbers in arrays. What is added comes
-nearly always at the end, where an insertion costs nothing; many rows at once are appended, and
-sorted when somebody looks. Ids have 31 bits, as Buildbot's columns do.
+A row of Python objects takes ten times the memory of its numbers in arrays. Nearly all new rows
+belong at the end, where insertion is cheap; large batches are appended, and sorted at the next
+read. Ids have 31 bits, as Buildbot's columns do.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import TypeVar
 
 _Ordered = TypeVar("_Ordered", int, tuple[int, int])
 
-#: More new rows than this are sorted in, fewer are inserted one by one.
+#: Up to this many new rows are inserted one by one; more are appended and sorted.
 FEW = 100
-#: A value beside its key in one number.
+#: Bits of a value when key and value are packed into one number.
 _VALUE_BITS = 32
 _VALUE = 2**_VALUE_BITS - 1
 
 
 class Pairs:
-    """Numbers under numbers, sorted by both; the same pair is kept once.
+    """Pairs of a key and a value, sorted by both, without duplicates.
 
-    :param long: the keys have more than 31 bits, or may: times have from 2038 on
+    :param long: keys may have more than 31 bits, as times do from 2038 on
     """
 
     def __init__(self, *, long: bool = False) -> None:
@@ -48,7 +48,7 @@ class Pairs:
     def add(self, pairs: Iterable[tuple[int, int]], later: bool = False) -> None:
         """Add pairs of a key and a value.
 
-        :param later: sort them in when somebody looks: much more is going to be added
+        :param later: put off sorting, as much more will be added before the next read
         """
         new = list(pairs)
         if not new:
@@ -75,10 +75,10 @@ class Pairs:
                 self._values.insert(where, value)
 
     def sort(self) -> None:
-        """Sort in what was appended; otherwise the next look does."""
+        """Sort what was appended; otherwise the next read does."""
         if self._in_order:
             return
-        # numbers are sorted in half the time of pairs, and take a third of the memory meanwhile
+        # packed numbers sort in half the time of tuples, with a third of the memory
         both = [
             key << _VALUE_BITS | value for key, value in zip(self._keys, self._values, strict=True)
         ]
@@ -89,12 +89,12 @@ class Pairs:
         self._in_order = True
 
     def between(self, low: int, high: int) -> array[int]:
-        """Return the values of the keys from *low* on, and below *high*."""
+        """Return the values of keys from *low* to below *high*."""
         begin, end = self._span(low, high)
         return self._values[begin:end]
 
     def items_between(self, low: int, high: int) -> list[tuple[int, int]]:
-        """Return the keys from *low* on, and below *high*, with their values."""
+        """Return keys from *low* to below *high*, with their values."""
         begin, end = self._span(low, high)
         return list(zip(self._keys[begin:end], self._values[begin:end], strict=True))
 
@@ -104,7 +104,7 @@ class Pairs:
         return list(zip(self._keys[-count:], self._values[-count:], strict=True))
 
     def descending(self, below: int | None) -> Iterator[tuple[int, int]]:
-        """Yield the keys *below* that one, or all, with their values, the highest first."""
+        """Yield keys and values, the highest key first; only keys *below* that, unless ``None``."""
         self.sort()
         end = len(self._keys) if below is None else bisect.bisect_left(self._keys, below)
         for where in range(end - 1, -1, -1):
@@ -122,14 +122,14 @@ class Pairs:
 
 
 def _once(numbers: list[_Ordered]) -> list[_Ordered]:
-    """Return sorted *numbers*, each once."""
+    """Return sorted *numbers* without duplicates."""
     if any(map(eq, numbers, islice(numbers, 1, None))):
         return [one for one, _ in groupby(numbers)]
     return numbers
 
 
 class Ids:
-    """Sorted ids, each with a place at which its row is in columns beside this one."""
+    """Sorted ids; the index of an id is the index of its row in the columns beside this one."""
 
     def __init__(self) -> None:
         self._ids = array("i")
@@ -138,11 +138,11 @@ class Ids:
         return len(self._ids)
 
     def where(self, one: int) -> int | None:
-        """Return the place of an id, ``None`` if it is not there."""
+        """Return the index of an id, ``None`` if it is missing."""
         ids = self._ids
         if not ids or one > ids[-1] or one < ids[0]:
             return None
-        # few ids were skipped, and there cannot be more before it than that
+        # few ids are skipped, and an id cannot be further on than if none were
         end = one - ids[0]
         if end < len(ids) and ids[end] == one:
             return end
@@ -154,35 +154,35 @@ class Ids:
 
     @property
     def last(self) -> int:
-        """Return the newest id, 0 without any."""
+        """Return the highest id, 0 if there is none."""
         return self._ids[-1] if self._ids else 0
 
     def wheres(self, ids: Iterable[int]) -> Iterable[int | None]:
-        """Return the places of *ids*, ``None`` for each that is not there."""
+        """Return the indexes of *ids*, ``None`` for each missing id."""
         first, count = (self._ids[0], len(self._ids)) if self._ids else (0, 0)
         if self.last - first + 1 != count:
             return map(self.where, ids)
-        # none was skipped
+        # no id is skipped
         return (one - first if 0 <= one - first < count else None for one in ids)
 
     def at(self, where: int) -> int:
-        """Return the id at a place."""
+        """Return the id at an index."""
         return self._ids[where]
 
     def are_newer(self, ids: Sequence[int]) -> bool:
-        """Whether *ids* are in their order, and behind all that are there."""
+        """Return whether *ids* are ascending and all higher than the present ids."""
         return not ids or (ids[0] > self.last and all(map(lt, ids, islice(ids, 1, None))))
 
     def extend(self, ids: Iterable[int]) -> None:
-        """Add ids that are newer than all that are there."""
+        """Add ascending ids that are higher than all present ids."""
         self._ids.extend(ids)
 
     def append(self, one: int) -> None:
-        """Add an id that is newer than all that are there."""
+        """Add an id that is higher than all present ids."""
         self._ids.append(one)
 
     def insert(self, one: int) -> int:
-        """Add an id that is not there; return its place, to which its row is to be inserted."""
+        """Add a missing id; return the index at which to insert its row."""
         if not self._ids or one > self._ids[-1]:
             self._ids.append(one)
             return len(self._ids) - 1
@@ -191,26 +191,27 @@ class Ids:
         return where
 
     def before(self, one: int | None) -> int:
-        """Return how many ids are below *one*; ``None``: all."""
+        """Return the number of ids below *one*, of all ids if ``None``."""
         return len(self._ids) if one is None else bisect.bisect_left(self._ids, one)
 
     def cut(self, count: int) -> None:
-        """Forget the first *count* ids."""
+        """Remove the first *count* ids."""
         del self._ids[:count]
 
 
-#: What an entry of ``Texts`` begins with. Up to the first, so many bytes of text follow; at the
-#: second, the length of the text does; from the third on, as many bytes of digits as it is higher.
+#: The first byte of an entry of ``Texts``: up to _SHORT, it is the number of bytes of text that
+#: follow; _LONG means that the length of the text follows; from _HEXADECIMAL on, the excess is the
+#: number of bytes that follow, which stand for twice as many digits.
 _SHORT, _LONG, _HEXADECIMAL = 126, 127, 128
-#: Bytes of that length.
+#: The number of bytes of that length.
 _LENGTH = 4
-#: Nearly all are hashes of Git and Mercurial.
+#: The bytes of a hash of Git or Mercurial, as nearly all texts are.
 _HASH = 20
 _HASH_BEGIN = bytes([_HEXADECIMAL + _HASH])
 
 
 class Texts:
-    """A column of texts; hexadecimal ones in small letters take half as many bytes as digits."""
+    """A column of texts; lower-case hexadecimal texts take half a byte per digit."""
 
     def __init__(self) -> None:
         self._begins = array("Q")
@@ -235,7 +236,7 @@ class Texts:
         self._begins.extend(map(self._put, texts))
 
     def insert(self, where: int, text: str) -> None:
-        """Insert a text before the place *where*."""
+        """Insert a text before index *where*."""
         self._begins.insert(where, self._put(text))
 
     def _put(self, text: str) -> int:
@@ -257,7 +258,7 @@ class Texts:
 
 
 def _digits(text: str) -> bytes:
-    """Return the bytes of which *text* is the digits, in small letters; nothing if it is none."""
+    """Return the bytes that *text* spells in lower-case hexadecimal; empty if it does not."""
     try:
         digits = bytes.fromhex(text)
     except ValueError:
@@ -265,18 +266,18 @@ def _digits(text: str) -> bytes:
     return digits if digits.hex() == text and len(digits) < _HEXADECIMAL else b""
 
 
-#: So many bytes of each text are in the column by which texts are found.
+#: The number of bytes of each text in the sorted column.
 _HEAD = 8
-#: More texts than this that begin with the same bytes are not looked at one by one.
+#: More texts than this with the same first bytes are searched by bisection.
 FEW_SAME = 4
 
 
 class ByText:
-    """Numbers, found by the beginning of their text.
+    """Numbers, found by their text or its beginning.
 
-    Of each text there is only the beginning, as a number; the rest is asked for.
+    Only the first bytes of each text are stored, as a number; the full text comes from *text_of*.
 
-    :param text_of: returns the text of a number, always the same
+    :param text_of: returns the text of a number, which never changes
     """
 
     def __init__(self, text_of: Callable[[int], str]) -> None:
@@ -286,7 +287,7 @@ class ByText:
         self._in_order = True
 
     def add(self, new: Sequence[tuple[str, int]]) -> None:
-        """Add numbers under their texts, which are known by now."""
+        """Add pairs of a text and its number; ``text_of`` must know the numbers already."""
         if len(new) > FEW:
             self._in_order = False
             texts, numbers = zip(*new, strict=True)
@@ -303,7 +304,7 @@ class ByText:
             self._numbers.insert(where, number)
 
     def sort(self) -> None:
-        """Sort in what was appended; otherwise the next look does."""
+        """Sort what was appended; otherwise the next read does."""
         if self._in_order:
             return
         both = [
@@ -320,7 +321,7 @@ class ByText:
         self._in_order = True
 
     def starting(self, text: str, whole: bool) -> Iterator[tuple[str, int]]:
-        """Yield the texts that begin with *text*, or just those that are *text*; their numbers."""
+        """Yield the texts that begin with *text* (if *whole*, equal it), with their numbers."""
         if not self._in_order:
             self.sort()
         heads, numbers, text_of = self._heads, self._numbers, self._text_of
@@ -342,7 +343,7 @@ class ByText:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield where the same number stands several times in a row: begin and end."""
+    """Yield begin and end of each run of equal numbers."""
     begin = 0
     for where, _ in filter(itemgetter(1), enumerate(map(eq, numbers, islice(numbers, 1, None)))):
         if where < begin:
@@ -363,6 +364,6 @@ def _heads(texts: Sequence[str]) -> Iterable[int]:
 
 
 def _head(text: str) -> int:
-    """Return the first bytes of *text* as a number, which is less for what stands before it."""
+    """Return the first bytes of *text* as a number that sorts as the text does."""
     data = text[:_HEAD].encode("utf-8", "surrogatepass")[:_HEAD]
     return int.from_bytes(data, "big") << 8 * (_HEAD - len(data))

@@ -12,42 +12,42 @@ import sqlalchemy as sa
 
 Record = TypeVar("Record", bound=tuple[Any, ...])
 
-#: Seconds for which an id that was skipped is waited for. PostgreSQL and MariaDB give out an id
-#: when a row is written, and show the row when it is committed: a lower id can appear after a
-#: higher one. The writer of the lower one has been writing since before the higher one was seen.
+#: Seconds to wait for a skipped id. PostgreSQL and MariaDB assign an id when a row is written and
+#: show the row when it is committed, so a lower id can appear after a higher one: its writer began
+#: before the higher id was seen.
 PATIENCE = 600.0
-#: The most skipped ids that are waited for: a sequence may jump.
+#: The largest number of skipped ids to wait for: a sequence may jump.
 MOST_GAPS = 1000
-#: The number of first columns that identify a row whose id was used again.
+#: The number of leading columns that tell a row from another row that reuses its id.
 MARK = 3
 
 
 class Replaced(Exception):
-    """The database was replaced, or its newest rows have gone."""
+    """Raised if the database was replaced, or its newest rows are gone."""
 
 
 class Cursor:
-    """How far one table has been followed.
+    """How far one table has been read.
 
-    :param clock: returns seconds that only grow
-    :param rising: ids become visible in their order, as where one writes at a time
+    :param clock: returns monotonic seconds
+    :param rising: ids become visible in ascending order, as in a database with one writer at a time
     """
 
     def __init__(self, clock: Callable[[], float], rising: bool) -> None:
         self.last = 0
-        #: ids below *last* that have not been seen yet, and since when they are waited for
+        #: ids below *last* that have not been seen, with the time since which they are awaited
         self.gaps: dict[int, float] = {}
         self._clock = clock
         self._rising = rising
         self._newest: tuple[Any, ...] | None = None
 
     def moved(self, before: int, newest: int | None) -> bool:
-        """Whether rows may be there that have not been taken.
+        """Return whether the table may have rows that were not taken.
 
-        :param before: how far it was followed before *newest* was asked for; another thread may
-            have taken more since
-        :param newest: the highest id in the table, ``None`` when it is empty
-        :raises Replaced: rows that were taken have gone
+        :param before: how far the table was read when *newest* was queried; another thread may have
+            taken more rows since
+        :param newest: the highest id in the table, ``None`` if the table is empty
+        :raises Replaced: rows that were taken are gone
         """
         newest = newest or 0
         if newest < before:
@@ -55,17 +55,17 @@ class Cursor:
         return newest > self.last or self._is_waiting()
 
     def condition(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-        """Return the condition on rows not yet taken, and on the newest row that was taken."""
+        """Return the condition for the rows not taken yet, and for the newest row taken."""
         newer = column >= self.last
         return sa.or_(newer, column.in_(list(self.gaps))) if self.gaps else newer
 
     def take(self, records: Iterable[Record]) -> list[Record]:
-        """Return those of *records* that are new, in the order of their ids.
+        """Return the new ones of *records*, ordered by id.
 
-        Records that were taken before may be among them, and are left out.
+        Records that were taken before are left out.
 
-        :param records: their first columns are the ids
-        :raises Replaced: the newest row that was taken is not the same any more
+        :param records: tuples with the id in the first column
+        :raises Replaced: the newest row that was taken has changed
         """
         records = sorted(records, key=_id)
         new = [record for record in records if record[0] > self.last or record[0] in self.gaps]
@@ -78,7 +78,7 @@ class Cursor:
         return new
 
     def begin(self, records: Sequence[tuple[Any, ...]]) -> None:
-        """Begin after *records*, which are in the order of their ids; older ones may be missing."""
+        """Start after *records*, which are ordered by id; older records may be missing."""
         recent = [_id(record) for record in records[-2 * MOST_GAPS :]]
         if recent:
             self._newest = _mark(records[-1])
@@ -109,7 +109,7 @@ class Cursor:
 
 
 def _mark(record: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what identifies a row even if its id was used again."""
+    """Return the columns that identify a row even if its id is reused."""
     return tuple(record[:MARK])
 
 

@@ -1,4 +1,4 @@
-"""Answers from the index, which is only ever added to or deleted from."""
+"""Answers reads from the index. Its rows are added and deleted, but never changed."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
 from buildbot_selfserve.model import one_spelling
 
-#: Seconds by which the clock of a master that builds may be behind that of the one that was asked.
+#: Seconds that a building master's clock may be behind that of the master that took the request.
 CLOCK_SLACK = 60
-#: So much in a line is looked at for what may be before a push. What was built by hand and what is
-#: in other codebases is passed over.
+#: The largest number of positions to search for the revisions before a push. Revisions that were
+#: only built by hand, or are in other codebases, are skipped.
 MOST_LOOKED_AT = 2000
-#: So many changes are looked at before others may have the lock.
+#: The number of changes to read before releasing the lock.
 SOME_CHANGES = 25
 
 
 class About(NamedTuple):
-    """What is told of a buildset on a branch.
+    """What the index knows of a buildset on a branch.
 
-    :param codebase: of its sourcestamp there
-    :param revision: that this sourcestamp names, completed where it can be; empty without one
-    :param owner: who asked for it, or else whose the newest change of that sourcestamp is
-    :param patched: a patch was put on top: what is built is not the revision
-    :param undecided: its sourcestamp names digits, and each build may say of which hash they are
+    :param codebase: the codebase of its sourcestamp on the branch
+    :param revision: the revision of this sourcestamp, with an abbreviation completed if possible;
+        empty if it has none
+    :param owner: who requested it, or else the author of the sourcestamp's newest change
+    :param patched: it has a patch, so its builds do not count for the revision
+    :param undecided: its sourcestamp names only digits; each build may find the full hash
     """
 
     codebase: str
@@ -59,25 +60,25 @@ class About(NamedTuple):
 
 
 class OwnPush(NamedTuple):
-    """A push of somebody, by the first change of theirs."""
+    """A user's push, with the user's first change in it."""
 
     branch: Branch
     pushed: Pushed
     change_id: int
 
 
-#: Buildsets, and for each the sourcestamp that stands for it.
+#: Buildsets, each with the sourcestamp that represents it.
 Chosen = dict[int, int]
-#: Sourcestamps, and builds that say themselves what they are of.
+#: Sourcestamps, and builds that found their revision themselves.
 StampsAndBuilds = tuple[ByBranch, ByBranch]
-#: The same as they were found.
+#: The same before they are grouped by branch.
 _Finds = tuple[list[Find], list[Find]]
 
 
 class Facts:
-    """Answers from what is known of one database.
+    """Answers reads from the index of one database.
 
-    :ivar intake: where more becomes known
+    :ivar ingest: adds new rows to the index
     """
 
     def __init__(self, known: IndexState) -> None:
@@ -91,57 +92,60 @@ class Facts:
         self._kept = known.pushed
 
     def names(self, kind: str) -> Mapping[int, str]:
-        """Return the names of builders, workers or masters; they are never changed in place."""
+        """Return names by id; the mapping is never changed in place.
+
+        :param kind: ``builders``, ``workers`` or ``masters``
+        """
         with self._lock:
             return self._known.names.get(kind, {})
 
     def is_branch(self, name: str) -> bool:
-        """Whether something was ever to be built on a branch of this name."""
+        """Return whether the index has a branch of this name."""
         with self._lock:
             return name in self._stamps.branch_names
 
     def count_branches(self) -> int:
-        """Return how many branches there are."""
+        """Return the number of branches in the index."""
         with self._lock:
             return len(self._stamps.branch_names)
 
     def newest_branches(self, begin: int, end: int | None) -> list[tuple[str, int]]:
-        """Return branches and when something last moved there, the newest first.
+        """Return branches and times of their latest activity, newest first.
 
-        Those from *begin* on, before *end*.
+        :param begin: the index of the first branch to return; *end* is the one after the last
         """
         with self._lock:
             return self._stamps.branch_names.newest(begin, end)
 
     def branches_near(self, text: str, count: int) -> Sequence[str]:
-        """Return the *count* branches beside which *text* would stand in the order of names."""
+        """Return the *count* branch names nearest to *text* in alphabetical order."""
         with self._lock:
             return self._stamps.branch_names.near(text, count)
 
     def moved(self, names: Iterable[str | None]) -> int | None:
-        """Return when something last moved on any branch of these names."""
+        """Return the time of the latest activity on any of these branches, ``None`` if unknown."""
         with self._lock:
             found = [self._stamps.branch_names.moved(name) for name in names if name]
             return max((one for one in found if one is not None), default=None)
 
     @property
     def codebase_branches_end(self) -> tuple[int, int | None]:
-        """Return how many branches of codebases are known, and when the last of them moved."""
+        """Return the number of Buildbot's codebase branches, and when one of them last moved."""
         with self._lock:
             return self._known.codebase_branches_end
 
     def stamps(self, stamp_ids: Iterable[int]) -> list[Stamp]:
-        """Return sourcestamps in the order of their ids, without those that are not there."""
+        """Return sourcestamps ordered by id; ids that are not in the index are ignored."""
         with self._lock:
             return [self._stamps[one] for one in sorted(stamp_ids) if one in self._stamps]
 
     def has_places(self, branch: Branch) -> bool:
-        """Whether there are sourcestamps on *branch*."""
+        """Return whether *branch* has any sourcestamps."""
         with self._lock:
             return bool(self._stamps.places(branch))
 
     def places_on(self, branch: Branch, most: int) -> list[Sourcestamp]:
-        """Return where *branch* is, one for each codebase and repository; at most so many."""
+        """Return up to *most* places on *branch*, one for each codebase and repository."""
         with self._lock:
             found: dict[tuple[str, str], Sourcestamp] = {}
             for number in sorted(self._stamps.places(branch), reverse=True):
@@ -155,11 +159,11 @@ class Facts:
             return self._stamps.branches_within(branch)
 
     def newest_changes(self, branch: Branch, most: int) -> dict[tuple[str, str], int]:
-        """Return the newest change on *branch* in each codebase and repository.
+        """Return the newest change on *branch* by codebase and repository.
 
         The newest change comes first.
 
-        :param most: of so many codebases and repositories
+        :param most: the largest number of codebases and repositories to return
         """
         with self._lock:
             newest: dict[tuple[str, str], int] = {}
@@ -172,23 +176,23 @@ class Facts:
             return dict(in_order[:most])
 
     def changes_of(self, stamp_ids: Iterable[int]) -> dict[int, int]:
-        """Return the newest change of each of these sourcestamps that has one."""
+        """Return the newest change of each sourcestamp that has one, by sourcestamp id."""
         with self._lock:
             found = ((one, self._changes.newest_of(one)) for one in stamp_ids)
             return {stamp_id: one for stamp_id, one in found if one is not None}
 
     def newest_places(self, branch: Branch, count: int) -> list[Sourcestamp]:
-        """Return where the newest *count* sourcestamps on *branch* are that name a revision.
+        """Return the places of the newest *count* sourcestamps on *branch* that name a revision.
 
-        The newest first.
+        The newest place comes first, and each place once.
         """
         with self._lock:
             return self._stamps.newest_places(branch, count)
 
     def line(self, branch: Branch, count: int, than: Position | None = None) -> list[Pushed]:
-        """Return the newest *count* revisions on *branch*, the newest first.
+        """Return the newest *count* revisions on *branch*, newest first.
 
-        :param than: only those that are older
+        :param than: only revisions older than this position
         """
         with self._lock:
             places = self._stamps.places(branch)
@@ -204,10 +208,10 @@ class Facts:
         than: Position,
         only_changes: bool,
     ) -> list[Pushed]:
-        """Return the newest *count* revisions on *branch* that are older *than* that.
+        """Return the newest *count* revisions on *branch* that are older than position *than*.
 
-        :param codebases: only in these
-        :param only_changes: not those that were only built by hand
+        :param codebases: only revisions in any of these
+        :param only_changes: skip revisions that never had a change
         """
         with self._lock:
             places = self._stamps.places(branch)
@@ -229,9 +233,9 @@ class Facts:
     def _may_be_in(
         self, position: Position, codebases: Collection[str], only_changes: bool
     ) -> bool:
-        """Whether what stands there may be in one of *codebases*, as far as is quickly known.
+        """Return whether the revision at *position* may be in *codebases*; a cheap first check.
 
-        :param only_changes: and may have a change
+        :param only_changes: also require that it may have a change
         """
         if only_changes and (position.found >= 0 or not self._had_change(position.stamp_id)):
             return False
@@ -249,10 +253,10 @@ class Facts:
         branches_of: Callable[[Sourcestamp], Iterable[Branch]],
         below: int | None,
     ) -> Iterator[OwnPush]:
-        """Yield the revisions with changes of *users*, the newest of their first ones first.
+        """Yield the revisions with changes of *users*, newest first by the first such change.
 
-        :param branches_of: the branches that are asked about, of those where something is
-        :param below: only changes with lower ids
+        :param branches_of: returns which of the branches of a place to search
+        :param below: only changes with lower ids than this
         """
         while True:
             with self._lock:
@@ -280,12 +284,12 @@ class Facts:
         revision = self._whole(stamp.revision, self._stamps.place(stamp_id))
         for branch in branches_of(stamp.place):
             pushed = self._in_line(branch, revision, self._stamps.places(branch))
-            # the same may have been pushed several times, and to several places
+            # a revision may have been pushed several times and to several places
             if pushed is not None and self._own_change(pushed, users) == change_id:
                 yield OwnPush(branch, pushed, change_id)
 
     def own_change(self, pushed: Pushed, users: tuple[str, ...]) -> int | None:
-        """Return the first change of *users* of what was pushed."""
+        """Return the first change of *users* in *pushed*, ``None`` if it has none."""
         with self._lock:
             return self._own_change(pushed, users)
 
@@ -293,7 +297,7 @@ class Facts:
         return next((one for one in pushed.change_ids if self._changes.is_of(one, users)), None)
 
     def in_line(self, branch: Branch, revision: str) -> Pushed | None:
-        """Return where a *revision* stands, ``None`` if nothing was pushed or built there."""
+        """Return *revision* as pushed to *branch*, ``None`` if never pushed or built there."""
         with self._lock:
             return self._in_line(branch, revision, self._stamps.places(branch))
 
@@ -304,10 +308,11 @@ class Facts:
         position: Position,
         is_likely: Callable[[Position], bool] | None = None,
     ) -> Pushed | None:
-        """Return what stands at a *position*, ``None`` if it stands elsewhere.
+        """Return the revision at *position*, ``None`` if its own position is another one.
 
-        :param places: those of the branch
-        :param is_likely: whether what is not known is worth finding out
+        :param places: the branch's places
+        :param is_likely: a cheap check that decides whether to look up a revision that is not
+            cached
         """
         if position.found < 0:
             revision = self._stamps.revision(position.stamp_id)
@@ -357,9 +362,9 @@ class Facts:
         )
 
     def _ids_at(self, branch: Branch, revision: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the sourcestamps of a revision on *branch*, and the builds that have found it.
+        """Return the sourcestamps of a revision on *branch*, and the builds that found it.
 
-        Without those that have a patch.
+        Sourcestamps and builds with a patch are left out.
         """
         if self._has_abbreviations:
             stamps, builds = self._by_branch((branch,), self._at(revision, True))
@@ -376,17 +381,17 @@ class Facts:
         )
 
     def _had_change(self, stamp_id: int) -> bool:
-        """Whether a sourcestamp has a change, or is as old as changes that Buildbot has deleted."""
+        """Return whether a sourcestamp has a change, or is as old as deleted changes."""
         return (
             self._changes.first_of(stamp_id) is not None or stamp_id < self._changes.forgotten_until
         )
 
     def _anchor(self, stamp_ids: Iterable[int], changes: Mapping[int, Sequence[int]]) -> int | None:
-        """Return which sourcestamp of a revision says where it stands.
+        """Return the sourcestamp that determines a revision's position.
 
-        That of its first change, or else the first that something was built of.
+        This is the sourcestamp of its first change, or else its first sourcestamp with a buildset.
 
-        :param changes: those of the sourcestamps that have some, by id
+        :param changes: the changes of each sourcestamp that has any, by sourcestamp id
         """
         if changes:
             return min(changes, key=lambda one: changes[one][0])
@@ -394,28 +399,31 @@ class Facts:
 
     @property
     def has_abbreviations(self) -> bool:
-        """Whether any sourcestamp or build says only how a hash begins."""
+        """Return whether any sourcestamp or build has only an abbreviation of a hash."""
         with self._lock:
             return self._has_abbreviations
 
     def at(
         self, branches: Sequence[Branch], revision: str, *, ambiguous: bool = False
     ) -> StampsAndBuilds:
-        """Return what is of just this *revision* on *branches*, in its one spelling.
+        """Return the sourcestamps and builds of exactly *revision* on *branches*.
 
-        Of a hash that is also what names an abbreviation of it. An abbreviation that cannot be
-        completed is of itself; with *ambiguous*, also where several hashes begin so.
+        A hash also has those that name an abbreviation of it alone. An abbreviation has those that
+        name it, if no hash begins with it.
+
+        :param revision: in its one spelling (see ``one_spelling``)
+        :param ambiguous: an abbreviation that begins several hashes counts as well
         """
         with self._lock:
             return self._by_branch(branches, self._at(revision, ambiguous))
 
     def beginning(self, branches: Sequence[Branch], digits: str) -> StampsAndBuilds:
-        """Return what is of a hash that begins with *digits*, on *branches*."""
+        """Return the sourcestamps and builds on *branches* of hashes that begin with *digits*."""
         with self._lock:
             return self._by_branch(branches, self._beginning(digits))
 
     def places_of(self, revision: str, most: int) -> list[Sourcestamp]:
-        """Return places where *revision* is known, or a hash that begins so; at most so many."""
+        """Return up to *most* places that have *revision*, or else a hash that begins with it."""
         with self._lock:
             found = [*self._at(revision, ambiguous=False)]
             if not any(found) and may_abbreviate(revision):
@@ -453,7 +461,7 @@ class Facts:
         return stamps, builds
 
     def _completed(self, abbreviating: Iterable[Find], whole: str) -> list[Find]:
-        """Return those of *abbreviating* that mean the hash *whole*, and no other."""
+        """Return those of *abbreviating* that can only mean the hash *whole*."""
         return [
             find._replace(revision=whole)
             for find in abbreviating
@@ -461,7 +469,7 @@ class Facts:
         ]
 
     def _itself(self, named: Iterable[Find], ambiguous: bool) -> list[Find]:
-        """Return those that *named* an abbreviation and are of no hash that begins so."""
+        """Return those of *named* whose abbreviation cannot be completed to one hash."""
         return [
             find
             for find in named
@@ -470,7 +478,7 @@ class Facts:
         ]
 
     def _completions(self, digits: str, place: int) -> set[str]:
-        """Return the hashes that *digits* may be the beginning of, at the same source."""
+        """Return the hashes at the same source that begin with *digits*."""
         found: set[str] = set()
         for revision, other in itertools.chain(
             self._stamps.hashes(digits), self._builds.hashes(digits)
@@ -480,20 +488,20 @@ class Facts:
         return found
 
     def _whole(self, revision: str, place: int) -> str:
-        """Return *revision*, completed if just one hash begins so."""
+        """Return *revision*, completed if exactly one hash begins with it."""
         if not is_abbreviation(revision):
             return revision
         found = self._completions(revision, place)
         return found.pop() if len(found) == 1 else revision
 
     def found_for(self, stamp_ids: Iterable[int]) -> dict[int, dict[int, str]]:
-        """Return the hashes that builds of abbreviations have found, by sourcestamp and build."""
+        """Return the hashes that builds of abbreviations found, by sourcestamp id and build id."""
         with self._lock:
             found = ((one, self._builds.found_for(one)) for one in stamp_ids)
             return {one: dict(its) for one, its in found if its}
 
     def whole(self, revision: str, stamp_id: int) -> str:
-        """Return a *revision* that was found for a sourcestamp, completed where it can be."""
+        """Return a *revision* that was found for a sourcestamp, completed if possible."""
         with self._lock:
             revision = one_spelling(revision)
             if stamp_id not in self._stamps:
@@ -501,12 +509,12 @@ class Facts:
             return self._whole(revision, self._stamps.place(stamp_id))
 
     def of_stamps(self, stamp_ids: Iterable[int]) -> Chosen:
-        """Return the buildsets of these sourcestamps, each with the first of them that is its."""
+        """Return the buildsets of these sourcestamps, each with the first of its sourcestamps."""
         with self._lock:
             return self._of_stamps(stamp_ids)
 
     def _buildsets_at(self, stamp_ids: Iterable[int]) -> set[int]:
-        """Return the buildsets of these sourcestamps, without those with a patch."""
+        """Return the buildsets of these sourcestamps, without buildsets with a patch."""
         found = {one for stamp_id in stamp_ids for one in self._buildsets.of_stamp(stamp_id)}
         patched = self._stamps.patched
         if not patched:
@@ -514,9 +522,9 @@ class Facts:
         return {one for one in found if patched.isdisjoint(self._buildsets.stamps(one))}
 
     def of_user(self, branch: Branch, user: str) -> set[int]:
-        """Return the buildsets of the changes of *user* on *branch*, and perhaps of deleted ones.
+        """Return the buildsets on *branch* of changes by *user*, deleted changes included.
 
-        ``chosen_of_user`` leaves those out.
+        ``chosen_of_user`` leaves out the buildsets of deleted changes.
         """
         with self._lock:
             found: set[int] = set()
@@ -525,15 +533,15 @@ class Facts:
             return found
 
     def authors_like(self, text: str, count: int) -> list[str]:
-        """Return at most *count* names of authors and users with *text* in them, in any case.
+        """Return up to *count* names of authors and users that contain *text*; case is ignored.
 
-        The whole ones first, then by name.
+        Exact matches come first; names are sorted.
         """
         with self._lock:
             return self._changes.names_like(text, count)
 
     def chosen_of_user(self, branch: Branch, user: str, buildset_ids: Iterable[int]) -> Chosen:
-        """Return those of *buildset_ids* that are of changes of *user* on *branch*."""
+        """Return those of *buildset_ids* that are on *branch*, of changes by *user*."""
         with self._lock:
             names = self._changes.known_as(user)
             return self._on(
@@ -546,7 +554,7 @@ class Facts:
             return self._on(branch, buildset_ids)
 
     def first_stamps(self, buildset_ids: Iterable[int]) -> Chosen:
-        """Return *buildset_ids* that are known, each with the first of its sourcestamps."""
+        """Return those of *buildset_ids* that the index has, each with its first sourcestamp."""
         with self._lock:
             chosen: Chosen = {}
             for buildset_id in buildset_ids:
@@ -556,7 +564,7 @@ class Facts:
             return chosen
 
     def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
-        """Return who asked for buildsets that are known, or the author of their newest change."""
+        """Return the owner of each buildset in the index, or else its newest change's author."""
         with self._lock:
             authors: dict[int, str | None] = {}
             found: dict[int, str | None] = {}
@@ -574,24 +582,24 @@ class Facts:
             return found
 
     def place_of(self, stamp_id: int) -> Sourcestamp:
-        """Return where a sourcestamp is."""
+        """Return the place of a sourcestamp: branch, codebase, repository and project."""
         with self._lock:
             return self._stamps.place_at(self._stamps.place(stamp_id))
 
     def open(self, branch: Branch) -> Chosen:
-        """Return the buildsets on *branch* that may have requests which are not complete."""
+        """Return the buildsets on *branch* that may have incomplete requests."""
         with self._lock:
             return self._on(branch, self._buildsets.open_in(self._stamps.places(branch)))
 
     def open_of(self, buildset_ids: Iterable[int]) -> set[int]:
-        """Return those of *buildset_ids* that may have requests which are not complete."""
+        """Return those of *buildset_ids* that may have incomplete requests."""
         with self._lock:
             return self._buildsets.open.intersection(buildset_ids)
 
     def between(self, branch: Branch, begin: int, end: int) -> Chosen:
-        """Return the buildsets on *branch* of which a build may have started in a span of time.
+        """Return the buildsets on *branch* that may have started a build from *begin* to *end*.
 
-        Also those that were asked for in it.
+        Buildsets submitted in that time are included. Times are in epoch seconds.
         """
         with self._lock:
             asked: set[int] = set()
@@ -601,23 +609,23 @@ class Facts:
             return self._on(branch, asked)
 
     def builders_on(self, branch: Branch, since: int) -> set[int]:
-        """Return the builders that were asked for on *branch*, as far as was looked.
+        """Return the builders requested on *branch*, of the buildsets whose builders were read.
 
-        :param since: epoch seconds
+        :param since: only builders requested at this time or later, in epoch seconds
         """
         with self._lock:
             places = self._stamps.places(branch)
             return {one for place in places for one in self._buildsets.builders_in(place, since)}
 
     def newest_buildsets(self, branch: Branch, count: int) -> list[int]:
-        """Return the newest *count* buildsets on *branch*, the newest first."""
+        """Return the newest *count* buildsets on *branch*, newest first."""
         with self._lock:
             places = self._stamps.places(branch)
             found = {one for place in places for one in self._buildsets.newest_in(place, count)}
             return [buildset_id for _, buildset_id in sorted(found, reverse=True)[:count]]
 
     def about(self, chosen: Chosen) -> dict[int, About]:
-        """Return what is told of buildsets."""
+        """Return what the index knows of the *chosen* buildsets, by buildset id."""
         with self._lock:
             return {
                 buildset_id: self._about(buildset_id, one) for buildset_id, one in chosen.items()

@@ -19,18 +19,18 @@ from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.model import Branch
 
-#: So many buildsets may be taken for open that are not.
+#: The number of buildsets that may count as open although all their requests are complete.
 MOST_CLOSED = 100
 
 Records = Iterable[Record]
-#: Long answers come in parts.
+#: The records of a large result, in parts.
 Parts = Iterable[list[Record]]
 
 
 class Ingest:
-    """Adds to what is known of one database.
+    """Adds rows to the index of one database.
 
-    What two threads have both fetched is added once.
+    Rows that two threads have both fetched are added once.
     """
 
     def __init__(self, known: IndexState) -> None:
@@ -43,16 +43,16 @@ class Ingest:
         self._builds = known.builds
         self._pushed = known.pushed
         self._first: dict[str, int | None] = {}
-        #: changes whose sourcestamps are not known yet, with the ids of those
+        #: change and sourcestamp of each change whose sourcestamp is not in the index yet
         self._unplaced: list[tuple[int, int]] = []
         self._trimmed = 0
 
-    # -- taking in
+    # -- adding rows
 
     def begin(self, name: str, parts: Parts) -> Iterator[list[Record]]:
-        """Yield *parts* of records, which are in the order of their ids; note how far they go.
+        """Yield *parts* of records, which are ordered by id; set the table's cursor to the last id.
 
-        :param name: of the tail; of a long table the last records will do
+        :param name: the cursor's name; the newest records of a long table suffice
         """
         last: list[Record] = []
         for records in parts:
@@ -61,10 +61,10 @@ class Ingest:
         self.cursors[name].begin(last)
 
     def add(self, new: Mapping[str, Sequence[Record]], more_stamps: Sequence[Record]) -> None:
-        """Take in what is new, by the names of the tails.
+        """Add new records.
 
-        :param more_stamps: old ones that new links need, and that were not known
-        :raises Replaced: the database is another one than before
+        :param more_stamps: older sourcestamps that new links refer to and the index does not have
+        :raises Replaced: the database was replaced
         """
         with self._lock:
             taken = {name: self.cursors[name].take(records) for name, records in new.items()}
@@ -79,13 +79,13 @@ class Ingest:
             self._add_builds(taken.get("builds", ()))
 
     def add_stamps(self, parts: Parts) -> None:
-        """Take in all sourcestamps."""
+        """Add all sourcestamps."""
         for records in parts:
             with self._lock:
                 self._stamps.add(records)
 
     def add_changes(self, parts: Parts) -> None:
-        """Take in all changes: id, sourcestamp, author, and the users that Buildbot knows of it."""
+        """Add all changes: id, sourcestamp, author, and Buildbot's users of the change."""
         for records in parts:
             with self._lock:
                 self._changes.add(records, later=True)
@@ -93,11 +93,12 @@ class Ingest:
             self._place_changes(*self._changes.all())
 
     def add_links(self, parts: Parts) -> list[Record]:
-        """Take in all links of buildsets to sourcestamps.
+        """Add all links of buildsets to sourcestamps.
 
-        Those to sourcestamps that are not known are left out, and returned.
+        Return the links whose sourcestamps are not in the index; these are not added.
 
-        :param parts: id, buildset, sourcestamp, when and why it was asked for, and in JSON by whom
+        :param parts: id, buildset, sourcestamp, and the buildset's time of submission, reason, and
+            owner as JSON
         """
         left_out: list[Record] = []
         for records in parts:
@@ -106,7 +107,7 @@ class Ingest:
         return left_out
 
     def sort(self) -> None:
-        """Sort in all that was taken in, or the first question would."""
+        """Sort all added rows, so that the first read need not."""
         with self._lock:
             for part in (self._stamps, self._changes, self._buildsets):
                 part.sort()
@@ -126,7 +127,7 @@ class Ingest:
         self._place_changes([one for one, _ in placed], [one for _, one in placed])
 
     def _place_changes(self, change_ids: Iterable[int], stamp_ids: Sequence[int]) -> None:
-        """Note where changes are, by their sourcestamps."""
+        """Note the places of changes, which are those of their sourcestamps."""
         newest: dict[int, int] = {}
         first: list[tuple[int, int, int]] = []
         last_stamp = self._stamps.line.newest_changed
@@ -139,7 +140,7 @@ class Ingest:
             if change_id > newest.get(place, 0):
                 newest[place] = change_id
             if stamp_id > last_stamp:
-                last_stamp = stamp_id  # none of the changes before is of it
+                last_stamp = stamp_id  # no earlier change has this sourcestamp
             elif first_of(stamp_id) != change_id:
                 continue
             first.append((change_id, stamp_id, place))
@@ -149,7 +150,7 @@ class Ingest:
         self._forget_pushed(stamp_ids)
 
     def _add_links(self, links: Sequence[Record], later: bool = False) -> list[Record]:
-        """Take in links; return those to sourcestamps that are not known."""
+        """Add links; return the links whose sourcestamps are not in the index."""
         left_out: list[Record] = []
         found = self._stamps.places_of(link[2] for link in links)
         if None in found:
@@ -165,21 +166,21 @@ class Ingest:
             self._stamps.move(latest(zip(places, times, strict=True)))
             added = zip(buildset_ids, stamp_ids, places, strict=True)
             self._changes.add_buildsets(added, later)
-            # with a patch in one codebase, a buildset does not count in the others
+            # a buildset with a patch in one codebase does not count in its other codebases
             beside = map(self._buildsets.stamps, buildset_ids)
             self._forget_pushed(itertools.chain.from_iterable(beside))
         return left_out
 
     def _forget_pushed(self, stamp_ids: Iterable[int]) -> None:
-        """Forget the revisions of these sourcestamps, because there is something new of them."""
+        """Drop the cached revisions of these sourcestamps, of which new rows were added."""
         if not self._pushed:
-            return  # nobody has asked yet: all there is, is being taken in
+            return  # nothing is cached: the index is being loaded
         known = (one for one in stamp_ids if one in self._stamps)
         self._forget_revisions(map(self._stamps.revision, known))
 
     def _forget_revisions(self, revisions: Iterable[str]) -> None:
         if self._stamps.has_abbreviations or self._builds.has_abbreviations:
-            # what is new may be what some digits mean that another one was taken for
+            # a new hash may make an abbreviation ambiguous that another hash had completed
             if any(True for _ in revisions):
                 self._pushed.clear()
         else:
@@ -207,9 +208,9 @@ class Ingest:
         )
 
     def begin_builds(self, open_buildsets: Iterable[int], late: Iterable[tuple[int, int]]) -> None:
-        """Take in what there is of builds.
+        """Note the open buildsets, and add the late builds.
 
-        :param late: when those started that started late, and their buildsets
+        :param late: start of each late build in epoch seconds, and its buildset
         """
         with self._lock:
             for one in open_buildsets:
@@ -220,10 +221,10 @@ class Ingest:
             self._builds.add_late(late)
 
     def begin_found(self, found: Iterable[tuple[int, int, int, int | None, str | None]]) -> None:
-        """Take in what builds have found.
+        """Add the revisions that builds found.
 
-        :param found: builds of sourcestamps that are undecided, their buildsets and requests, when
-            they were over, and the JSON of what they found
+        :param found: for each build of an undecided sourcestamp: build, buildset, request, time of
+            completion, and the JSON of ``got_revision``
         """
         with self._lock:
             over = []
@@ -234,9 +235,10 @@ class Ingest:
             self._forget_revisions(self._builds.resolve(over))
 
     def add_codebase_branches(self, branches: Records, end: tuple[int, int | None]) -> bool:
-        """Take in branches of codebases: id, name, when it moved; return whether these are all.
+        """Add Buildbot's codebase branches; return whether the index now has all of them.
 
-        :param end: how many there are, and when the last of them moved
+        :param end: the number of codebase branches in the database, and the latest time any of them
+            moved
         """
         with self._lock:
             for branch_id, name, when in branches:
@@ -250,14 +252,14 @@ class Ingest:
             return whole
 
     def name(self, kind: str, names: Mapping[int, str]) -> None:
-        """Take in the names of all builders, workers or masters."""
+        """Set the names of all builders, workers or masters."""
         with self._lock:
             self._known.names[kind] = dict(names)
 
     def begins(self, first_stamp: int | None, first_link: int | None) -> None:
-        """Note where tables begin.
+        """Note the lowest ids of tables.
 
-        :raises Replaced: what was there has gone
+        :raises Replaced: rows that the index has are gone
         """
         with self._lock:
             for kind, first in (("stamps", first_stamp), ("links", first_link)):
@@ -267,7 +269,7 @@ class Ingest:
                 self._first[kind] = first
 
     def forget_changes(self, first: int | None) -> None:
-        """Forget the changes before *first*: Buildbot deletes the oldest ones."""
+        """Remove the changes before *first*: Buildbot deletes the oldest changes."""
         with self._lock:
             forgotten = self._changes.forget_before(first)
             if forgotten:
@@ -277,18 +279,19 @@ class Ingest:
                     self._stamps.line.forget_change(stamp_id, self._stamps.place(stamp_id))
 
     def trim(self, begun_with: set[int], still_open: Iterable[int]) -> None:
-        """Keep of the buildsets that were open those that still are.
+        """Note which open buildsets were closed.
 
-        :param begun_with: those that were open before it was asked which still are
+        :param begun_with: the buildsets that were open before *still_open* was queried
         """
         with self._lock:
             self._buildsets.close(begun_with.difference(still_open))
             self._trimmed = len(self._buildsets.open)
 
     def resolve(self, looked_at: Iterable[tuple[int, str | None, bool]]) -> None:
-        """Take in what builds have found.
+        """Add the revisions that builds have found since.
 
-        :param looked_at: builds, the JSON of the property, and whether they are over
+        :param looked_at: build id, JSON of the property ``got_revision``, and whether the build is
+            complete
         """
         with self._lock:
             self._forget_revisions(self._builds.resolve(looked_at))
@@ -296,10 +299,10 @@ class Ingest:
     def look_at(
         self, buildsets: Mapping[int, Mapping[int, int]], builders: Iterable[tuple[int, int]]
     ) -> None:
-        """Note the builders of buildsets.
+        """Add the builders of buildsets.
 
         :param buildsets: as ``not_looked_at`` returns them
-        :param builders: buildsets, and the builders that they ask for
+        :param builders: pairs of a buildset and a builder that it requests
         """
         its: dict[int, set[int]] = {}
         for buildset_id, builder_id in builders:
@@ -312,7 +315,7 @@ class Ingest:
     # -- what to read next
 
     def ends(self) -> dict[str, int]:
-        """Return how far each table has been followed."""
+        """Return the highest id read of each table."""
         with self._lock:
             return {name: cursor.last for name, cursor in self.cursors.items()}
 
@@ -325,25 +328,25 @@ class Ingest:
         *,
         anyway: bool,
     ) -> sa.ColumnElement[bool] | None:
-        """Return the condition on the rows of a table that have not been taken in.
+        """Return the condition for a table's new rows, ``None`` if there are none.
 
-        :param name: of the tail
-        :param before: how far it was followed before *newest* was asked for
-        :param newest: the highest id in the table, ``None`` when it is empty
-        :param anyway: there may be some whatever *newest* says; otherwise ``None`` without any
-        :raises Replaced: rows that were taken in have gone
+        :param name: the cursor's name
+        :param before: how far the table was read when *newest* was queried
+        :param newest: the highest id in the table, ``None`` if the table is empty
+        :param anyway: there may be new rows whatever *newest* says: never return ``None``
+        :raises Replaced: rows that the index has are gone
         """
         with self._lock:
             cursor = self.cursors[name]
             return cursor.condition(column) if cursor.moved(before, newest) or anyway else None
 
     def unknown_stamps(self, stamp_ids: Iterable[int]) -> list[int]:
-        """Return those of *stamp_ids* that are not known."""
+        """Return those of *stamp_ids* that the index does not have."""
         with self._lock:
             return sorted(one for one in set(stamp_ids) if one not in self._stamps)
 
     def undecided(self) -> list[int]:
-        """Return the buildsets of sourcestamps of which each build says what it is of."""
+        """Return the buildsets of undecided sourcestamps, whose builds find the revision."""
         with self._lock:
             found: set[int] = set()
             for stamp_id in self._stamps.undecided():
@@ -351,13 +354,13 @@ class Ingest:
             return sorted(found)
 
     def untrimmed(self) -> set[int]:
-        """Return the buildsets that were open, if many of them may not be so any more."""
+        """Return the open buildsets if many of them may have closed, else nothing."""
         with self._lock:
             now = self._buildsets.open
             return set(now) if len(now) > self._trimmed * 1.25 + MOST_CLOSED else set()
 
     def searching(self, branches: Iterable[Branch] | None = None) -> list[int]:
-        """Return the builds that may still find a revision, on *branches* or anywhere."""
+        """Return the builds that may still find a revision, on *branches* or on any branch."""
         with self._lock:
             every = self._builds.searching
             if branches is None or not every:
@@ -370,9 +373,11 @@ class Ingest:
             )
 
     def not_looked_at(self, branch: Branch, since: int) -> dict[int, dict[int, int]]:
-        """Return the buildsets on *branch* whose builders are not known, by place.
+        """Return the buildsets on *branch* whose builders were not read yet, by place.
 
-        Each with when it was asked for, which is not before *since*.
+        The inner keys are buildsets, the values times of submission in epoch seconds.
+
+        :param since: only buildsets submitted at this time or later
         """
         with self._lock:
             places = self._stamps.places(branch)

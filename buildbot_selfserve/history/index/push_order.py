@@ -1,10 +1,9 @@
-"""Keeps the order of the revisions in each place: of the pushes, as far as Buildbot knows them.
+"""Keeps the order of pushes: of the revisions in each place.
 
-Revisions stand in the order in which their first changes came. One without a change stands where
-its first request was made, and one that only builds have found where the first of those was asked
-for. The ids of sourcestamps tell all of this: a sourcestamp is made when the first change or
-request of it is. So they are the keys here, and a revision whose change came later than that has
-another key.
+Revisions are ordered by the arrival of their first changes. A revision without a change is
+positioned by its first request; a revision that only builds found, by the first request of these
+builds. Buildbot creates a sourcestamp with its first change or request, so sourcestamp ids are the
+keys of this order. A revision whose change came later than its sourcestamp has another key.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Pairs
 
-#: The sourcestamps of more places than this are sorted together, if they are few.
+#: More places than this are sorted together if they have fewer sourcestamps than this.
 MOST_PLACES, FEW_STAMPS = 50, 2000
-#: A change that comes so late that so many with higher ids are known stands behind these.
+#: A change that arrives after this many changes with higher ids is positioned after them.
 MOST_RECENT = 1000
-#: Buildbot's ids have so many bits.
+#: The number of bits of Buildbot's ids.
 _ID_BITS = 31
 
 
 class Position(NamedTuple):
-    """Where something stands: what came later is greater.
+    """The position of a revision; later positions are greater.
 
-    :param key: the id of the newest sourcestamp at that time
-    :param order: among those of the same key: 0 is the sourcestamp of that id; of others the id of
-        the change, or of the build request whose build has found the revision
-    :param stamp_id: the sourcestamp; 0 where a build has found the revision
-    :param found: the number of that in what builds have found; -1 for a sourcestamp
+    :param key: the id of the newest sourcestamp when the revision came
+    :param order: the order within the same key: 0 for the sourcestamp with that id, else the id of
+        the change, or of the request whose build found the revision
+    :param stamp_id: the sourcestamp; 0 if a build found the revision
+    :param found: the row of the find in ``Builds``; -1 for a sourcestamp
     """
 
     key: int
@@ -47,7 +46,7 @@ class Position(NamedTuple):
 
 
 class FirstChange(NamedTuple):
-    """The first change of a sourcestamp, and what was the newest sourcestamp of changes before."""
+    """The first change of a sourcestamp, and the newest sourcestamp of earlier changes."""
 
     change_id: int
     stamp_id: int
@@ -56,22 +55,22 @@ class FirstChange(NamedTuple):
 
 
 class Line:
-    """The order of all sourcestamps, and of what builds have found, by the numbers of places."""
+    """The positions of all sourcestamps, and of revisions that builds found, by number of place."""
 
     def __init__(self) -> None:
         self._stamps: dict[int, array[int]] = {}
-        #: the numbers of what builds have found, under their keys and orders
+        #: for each place: rows of the finds in ``Builds``, by key and order
         self._found: dict[int, Pairs] = {}
-        #: sourcestamps that stand elsewhere than their ids say, also by themselves
+        #: positions of sourcestamps with another key than their id: by place, and by sourcestamp
         self._moved_in: dict[int, list[Position]] = {}
         self._moved: dict[int, Position] = {}
-        #: the newest sourcestamp that has a change
+        #: the highest sourcestamp id that has a change
         self.newest_changed = 0
-        #: the newest changes: those that come later may have lower ids
+        #: the newest changes, kept as later arrivals may have lower ids
         self._recent: deque[FirstChange] = deque(maxlen=MOST_RECENT)
 
     def add_stamps(self, place: int, stamp_ids: Sequence[int]) -> None:
-        """Add sourcestamps that name a revision, in the order of their ids."""
+        """Add sourcestamps that name a revision, ordered by id."""
         ids = self._stamps.setdefault(place, array("i"))
         if stamp_ids and (not ids or stamp_ids[0] > ids[-1]):
             ids.extend(stamp_ids)
@@ -80,9 +79,11 @@ class Line:
             ids.insert(bisect.bisect_left(ids, stamp_id), stamp_id)
 
     def add_changes(self, changes: Iterable[tuple[int, int, int]]) -> bool:
-        """Note the first changes of sourcestamps: change, sourcestamp, number of the place.
+        """Add first changes of sourcestamps.
 
-        Return whether others may stand elsewhere now, too.
+        :param changes: change, sourcestamp, number of place
+
+        :return: whether positions of other revisions may have changed
         """
         late = False
         for change_id, stamp_id, place in changes:
@@ -94,7 +95,7 @@ class Line:
         return late
 
     def _add_late(self, change_id: int, stamp_id: int, place: int) -> None:
-        """Note a change of which the id is no order in time: it was committed after others."""
+        """Add a change that was committed after changes with higher ids."""
         later: list[FirstChange] = []
         while self._recent and self._recent[-1].change_id > change_id:
             later.append(self._recent.pop())
@@ -108,7 +109,7 @@ class Line:
     def _add(self, change_id: int, stamp_id: int, place: int) -> None:
         self._recent.append(FirstChange(change_id, stamp_id, place, self.newest_changed))
         if stamp_id < self.newest_changed:
-            # it was there before its change: somebody had asked for it by hand
+            # the sourcestamp is older than its change: it was requested by hand
             position = Position(self.newest_changed, change_id, stamp_id)
             self._moved[stamp_id] = position
             bisect.insort(self._moved_in.setdefault(place, []), position)
@@ -120,20 +121,22 @@ class Line:
             self._moved_in[change.place].remove(position)
 
     def forget_change(self, stamp_id: int, place: int) -> None:
-        """Note that a sourcestamp has no change any more."""
+        """Note that a sourcestamp's changes were deleted."""
         self._forget(FirstChange(0, stamp_id, place, 0))
 
     def add_found(self, place: int, positions: Iterable[Position]) -> None:
-        """Note where something stands that builds have found in a place."""
+        """Add positions of revisions that builds found in a place."""
         pairs = ((_both(one.key, one.order), one.found) for one in positions)
         self._found.setdefault(place, Pairs(long=True)).add(pairs)
 
     def position(self, stamp_id: int) -> Position:
-        """Return where a sourcestamp stands."""
+        """Return the position of a sourcestamp."""
         return self._moved.get(stamp_id) or Position(stamp_id, 0, stamp_id)
 
     def older(self, places: Collection[int], than: Position | None) -> Iterator[Position]:
-        """Yield what stands in *places*, the newest first; only what is older *than* that."""
+        """Yield the positions in *places*, newest first, unless ``None`` only those older *than*
+        that.
+        """
         stamps = [self._stamps[one] for one in places if one in self._stamps]
         if len(stamps) > MOST_PLACES and sum(map(len, stamps)) < FEW_STAMPS:
             stamps = [array("i", sorted(itertools.chain(*stamps)))]
@@ -156,7 +159,10 @@ class Line:
 
 
 def found_at(key: int, request_id: int, number: int) -> Position:
-    """Return where something stands that a build of a request has found."""
+    """Return the position of a revision that a build of a request found.
+
+    :param number: the row of the find in ``Builds``
+    """
     return Position(key, request_id, 0, number)
 
 

@@ -1,4 +1,4 @@
-"""Keeps what is known of revisions in the lines of branches, until something else is."""
+"""Caches revisions with their positions, until new rows of them are added."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import NamedTuple
 
 from buildbot_selfserve.history.index.push_order import Position
 
-#: So many revisions are kept at most.
+#: The largest number of revisions to keep.
 MOST_KEPT = 20_000
 
 Places = frozenset[int]
 
 
 class Pushed(NamedTuple):
-    """A revision in the line of a branch.
+    """A revision as pushed to a branch.
 
-    :param stamp_ids: its sourcestamps there, without those with a patch
-    :param build_ids: builds that have found it
-    :param change_ids: its changes that Buildbot still has
-    :param codebases: those that it is of
-    :param by_hand: it never had a change: it was only asked for
+    :param stamp_ids: its sourcestamps on the branch, without those with a patch
+    :param build_ids: the builds that found it
+    :param change_ids: its changes that Buildbot has not deleted
+    :param codebases: the codebases of its sourcestamps
+    :param by_hand: it never had a change, only requests
     :param buildset_ids: the buildsets of its sourcestamps, without those with a patch
     """
 
@@ -40,11 +40,11 @@ _NOTHING: Mapping[Places, Pushed | None] = MappingProxyType({})
 
 
 class KeptPushed:
-    """What stands in lines, by revision and the numbers of the places that are a branch.
+    """A cache of ``Pushed``, by revision and by the numbers of a branch's places.
 
-    ``None`` of a revision that is in no line there. To find all of it out takes much longer than to
-    read what was built, and every question looks back over the same revisions. Whatever is taken in
-    of a revision makes it forgotten.
+    The value is ``None`` for a revision that the branch does not have. Computing a ``Pushed`` takes
+    much longer than reading its builds, and every GET looks back over the same revisions. A
+    revision is dropped when rows of it are added.
     """
 
     def __init__(self) -> None:
@@ -54,20 +54,20 @@ class KeptPushed:
         return bool(self._kept)
 
     def of(self, revision: str) -> Mapping[Places, Pushed | None]:
-        """Return what is kept of a revision."""
+        """Return the cached values of a revision."""
         return self._kept.get(revision, _NOTHING)
 
     def keep(self, revision: str, places: Places, pushed: Pushed | None) -> None:
-        """Keep what stands in the line of *places*."""
+        """Cache the value of a revision for the branch with *places*."""
         if len(self._kept) >= MOST_KEPT:
             self._kept.clear()
         self._kept.setdefault(revision, {})[places] = pushed
 
     def forget(self, revisions: Iterable[str]) -> None:
-        """Forget what is kept of *revisions*."""
+        """Drop the cached values of *revisions*."""
         for one in revisions:
             self._kept.pop(one, None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all cached values."""
         self._kept.clear()

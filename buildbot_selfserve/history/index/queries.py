@@ -24,11 +24,11 @@ _properties = Model.build_properties
 _owners = Model.buildset_properties
 _change_users, _users = Model.change_users, Model.users
 
-#: The property in which a build keeps the revision that it found.
+#: The property of a build with the revision that it found.
 GOT_REVISION = "got_revision"
-#: The property in which a buildset keeps who asked for it (buildbot/www/authz uses it, too).
+#: The property of a buildset with the user who requested it (buildbot/www/authz uses it, too).
 OWNER = "owner"
-#: The property in which a buildset keeps the scheduler that made it.
+#: The property of a buildset with the scheduler that created it.
 SCHEDULER = "scheduler"
 
 
@@ -41,7 +41,7 @@ def _oldest(column: sa.Column[int]) -> sa.ScalarSelect[int]:
 
 
 class _Version(FunctionElement[Any]):
-    """Which transactions a statement sees, as text; NULL where the database does not tell."""
+    """The transactions that a statement sees, as text; NULL on databases that cannot tell."""
 
     inherit_cache = True
 
@@ -53,12 +53,12 @@ def _unknown(element: _Version, compiler: SQLCompiler, **more: Any) -> str:
 
 @compiles(_Version, "postgresql")
 def _snapshot(element: _Version, compiler: SQLCompiler, **more: Any) -> str:
-    # a copy of another server's database does not tell which transactions are open
+    # a standby server cannot tell which transactions are open
     return "CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(txid_current_snapshot() AS TEXT) END"
 
 
-#: How far each table goes, and which version of the database this is about. All of it comes from
-#: the ends of primary keys.
+#: The highest and lowest ids of each table, and the version of the database that they are of. All
+#: ids come from the ends of primary keys.
 ENDS = Statement(
     sa.select(
         _newest(builds.c.id),
@@ -84,18 +84,18 @@ STAMPS = sa.select(
 )
 STAMPS_OF = Statement(STAMPS, stamps.c.id)
 
-#: How many branches Buildbot knows of its codebases, and when it last saw one of them move.
+#: The number of Buildbot's codebase branches, and the latest time any of them moved.
 CODEBASE_BRANCHES_END = Statement(
     sa.select(sa.func.count(), sa.func.max(codebase_branches.c.last_timestamp))
 )
-#: The branches that have moved since.
+#: The codebase branches that moved at a time or later.
 CODEBASE_BRANCHES = sa.select(
     codebase_branches.c.id, codebase_branches.c.name, codebase_branches.c.last_timestamp
 ).where(codebase_branches.c.last_timestamp >= sa.bindparam("since"))
 
-#: Buildsets, each as often as it has sourcestamps, with who asked for it, where it says so.
-#: Buildbot writes a buildset, its sourcestamps, its properties and its requests in one transaction
-#: (buildbot/db/buildsets.py, addBuildset), and what is written at once must be read at once.
+#: Buildsets with a record for each sourcestamp, and with their owner if they have one. Buildbot
+#: writes a buildset, its sourcestamps, its properties and its requests in one transaction
+#: (buildbot/db/buildsets.py, addBuildset), so one statement must read them.
 LINKS = sa.select(
     links.c.id,
     links.c.buildsetid,
@@ -113,7 +113,7 @@ LINKS = sa.select(
     )
 )
 
-#: Changes, each as often as Buildbot knows users of it, or once without any.
+#: Changes with a record for each of Buildbot's users of the change, or one without a user.
 CHANGES = sa.select(
     changes.c.changeid, changes.c.sourcestampid, changes.c.author, _users.c.identifier
 ).select_from(
@@ -130,7 +130,7 @@ BUILDS = sa.select(
     requests.c.buildsetid,
 ).select_from(builds.join(requests, requests.c.id == builds.c.buildrequestid))
 
-#: Builds, their buildsets and requests, whether they are over, and what they found.
+#: Builds with buildset, request, time of completion, and the revision that they found.
 FOUND = sa.select(
     builds.c.id, requests.c.buildsetid, requests.c.id, builds.c.complete_at, _properties.c.value
 ).select_from(
@@ -145,13 +145,13 @@ FOUND = sa.select(
 FOUND_BY = Statement(FOUND, builds.c.id)
 FOUND_IN = Statement(FOUND, requests.c.buildsetid)
 
-#: The buildsets with a request that is not complete.
+#: The buildsets with an incomplete request.
 OPEN = Statement(sa.select(requests.c.buildsetid).where(requests.c.complete == 0).distinct())
 
-#: Buildsets, and the builders that they ask for.
+#: Buildsets and the builders that they request.
 ASKED_FOR = Statement(sa.select(requests.c.buildsetid, requests.c.builderid), requests.c.buildsetid)
 
-#: Buildsets, and in JSON the names of their schedulers.
+#: Buildsets and the JSON of their schedulers' names.
 SCHEDULERS_OF = Statement(
     sa.select(_owners.c.buildsetid, _owners.c.property_value).where(
         binary_collation(_owners.c.property_name, SCHEDULER)
@@ -159,7 +159,7 @@ SCHEDULERS_OF = Statement(
     _owners.c.buildsetid,
 )
 
-#: When the builds started that started late, and their buildsets.
+#: Start of each late build, and its buildset.
 LATE = (
     sa.select(builds.c.started_at, requests.c.buildsetid)
     .select_from(builds.join(requests, requests.c.id == builds.c.buildrequestid))

@@ -1,4 +1,4 @@
-"""Keeps how long build requests have waited that started within the last day."""
+"""Keeps the waiting times of build requests that started within the last day."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _requests, _builds = Model.buildrequests, Model.builds
 
 #: The number of newest builds read at a time, in the order of their ids.
 _AT_A_TIME = 1000
-#: The most builds of a day that are counted, the newest.
+#: The largest number of builds of a day that count, the newest ones.
 MOST_BUILDS = 20_000
 
 
 class RecentWaits:
-    """Remembers how long requests have waited that started within the last day.
+    """Caches the waiting times of build requests that started within the last day.
 
-    Only what has started since the last time is read.
+    Only builds that started since the last read are read.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last_id = 0
-        # by request: builder, when it started, how long it had waited
+        # by request: builder, start in epoch seconds, waiting time in seconds
         self._starts: dict[int, tuple[int, int, int]] = {}
 
     def of(self, connection: sa.Connection) -> dict[int, list[int]]:
-        """Return the waits of each builder in seconds, by its id."""
+        """Return the waiting times of each builder's requests in seconds, by builder id."""
         since = int(time.time()) - DAY
         with self._lock:
             last_id = self._last_id
@@ -52,7 +52,7 @@ class RecentWaits:
 def _started(
     connection: sa.Connection, since: int, last_id: int
 ) -> list[tuple[int, int, int, int, int]]:
-    """Return the builds after *last_id* that started *since* then, the newest first."""
+    """Return the builds after *last_id* that started at *since* or later, newest first."""
     found: list[tuple[int, int, int, int, int]] = []
     query = (
         sa.select(

@@ -1,4 +1,4 @@
-"""Joins the records of a query that are about the same row."""
+"""Merges the records of a query that belong to the same row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-#: A value that a row has once, several times, or not at all.
+#: A value that a row has once, several times or not at all.
 Several = str | tuple[str, ...] | None
 
 Record = tuple[Any, ...]
@@ -17,22 +17,22 @@ _id = itemgetter(0)
 
 
 def several(value: Several) -> tuple[str, ...]:
-    """Return all that a row has of something."""
+    """Return the values of a ``Several`` as a tuple."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else value
 
 
 def together(parts: Iterable[list[Record]]) -> Iterator[list[Record]]:
-    """Yield records with each id once: the last column is a ``Several``.
+    """Yield one record for each id, with a ``Several`` as last column.
 
-    :param parts: records in the order of their ids, which are in the first column; that of one row
-        differ in the last one
+    :param parts: records ordered by the id in their first column; records of one row differ in the
+        last column
     """
     held: list[Record] = []
     for part in parts:
         records = held + part
-        # there may be more of the last one
+        # the next part may have more records of the last id
         begin = len(records) - 1
         while begin and records[begin - 1][0] == records[-1][0]:
             begin -= 1

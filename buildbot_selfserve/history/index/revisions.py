@@ -12,10 +12,10 @@ from buildbot_selfserve.model import is_hash
 
 
 class Revisions:
-    """Numbers, found by their revision, by its beginning, and by what it begins with.
+    """Numbers, found by revision, by the beginning of a hash, and by a hash that they abbreviate.
 
-    Abbreviations of hashes are rare. They are kept apart from all other revisions, in small
-    letters, so that those which a hash begins with are found by one look for each length.
+    Abbreviations of hashes are rare. They are kept apart from all other revisions, in lower case,
+    so that finding the abbreviations of a hash takes one search for each length.
 
     :param revision_of: returns the revision of a number
     """
@@ -27,7 +27,7 @@ class Revisions:
         self._lengths: set[int] = set()
 
     def add(self, new: Iterable[tuple[str, int]]) -> None:
-        """Add numbers under their revisions, each in its one spelling."""
+        """Add pairs of a revision, in its one spelling, and its number."""
         whole: list[tuple[str, int]] = []
         short: list[tuple[str, int]] = []
         for revision, number in new:
@@ -41,17 +41,17 @@ class Revisions:
         self._short.add(short)
 
     def sort(self) -> None:
-        """Sort in what was added; otherwise the next look does."""
+        """Sort what was added; otherwise the next read does."""
         self._whole.sort()
         self._short.sort()
 
     @property
     def has_abbreviations(self) -> bool:
-        """Whether there are any."""
+        """Return whether there are any abbreviations."""
         return bool(self._lengths)
 
     def of(self, revision: str) -> Iterator[int]:
-        """Yield the numbers under just this *revision*."""
+        """Yield the numbers of exactly *revision*."""
         if not is_abbreviation(revision):
             for _, number in self._whole.starting(revision, True):
                 yield number
@@ -67,7 +67,7 @@ class Revisions:
                 yield revision, number
 
     def abbreviating(self, whole: str) -> Iterator[tuple[str, int]]:
-        """Yield the abbreviations that the hash *whole* begins with, with their numbers."""
+        """Yield the abbreviations of the hash *whole*, with their numbers."""
         for length in self._lengths:
             if length < len(whole):
                 yield from self._short.starting(whole[:length], True)

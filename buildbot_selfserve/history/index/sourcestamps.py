@@ -1,4 +1,4 @@
-"""Keeps the sourcestamps: their source and their revision."""
+"""Keeps the places and revisions of sourcestamps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import trimmed
 
-#: Where more plain numbers than this are known, and no hash, revisions are numbers: of builds there
-#: nobody asks whether they have found a hash that begins so.
+#: A place with more decimal revisions than this, and no hash, uses numbers as revisions: its builds
+#: are not read for a hash that begins with such a number.
 MOST_NUMBERS = 1000
 
 
 class Find(NamedTuple):
-    """What was found by its revision: a sourcestamp or a build, and the number of its place."""
+    """A sourcestamp or build that was found by its revision, with the number of its place."""
 
     revision: str
     id: int
@@ -41,8 +41,8 @@ class Find(NamedTuple):
 class Stamp(NamedTuple):
     """A sourcestamp.
 
-    :param revision: that it names, in its one spelling; empty where it names none
-    :param written: the same as the database has it, but for blanks around it
+    :param revision: in its one spelling; empty if the sourcestamp names none
+    :param written: the revision as in the database, without surrounding blanks
     """
 
     id: int
@@ -51,7 +51,7 @@ class Stamp(NamedTuple):
     written: str
 
 
-#: The digits of a hash, in nearly all places.
+#: The number of digits of a hash in nearly all places.
 _HASH = 40
 
 #: Id, revision, branch, codebase, project, repository, time, patch.
@@ -61,7 +61,11 @@ ByBranch = dict[Branch, dict[str, set[int]]]
 
 
 class Stamps:
-    """All sourcestamps. A place is a number here: there are few, and many sourcestamps in each."""
+    """All sourcestamps.
+
+    A place is a combination of branch, codebase, repository and project. There are few places with
+    many sourcestamps each, so each place has a number.
+    """
 
     def __init__(self) -> None:
         self._ids = Ids()
@@ -69,18 +73,18 @@ class Stamps:
         self._place_of = array("i")
         self._places: list[Sourcestamp] = []
         self._numbers: dict[tuple[str | None, str, str, str], int] = {}
-        #: the numbers of the places by what those call their branch
+        #: the numbers of places by the name of their branch
         self._called: dict[str | None, list[int]] = {}
         self.branch_names = BranchNames()
         self._of_branch: dict[Branch, frozenset[int]] = {}
         self._named = Revisions(self.revision)
-        #: those that name no revision, or digits that may be the beginning of one
+        #: sourcestamps without a revision, or with digits that may abbreviate a hash
         self._vague = array("i")
-        #: revisions that are written otherwise than they are known, by sourcestamp
+        #: revisions as written in the database, where that differs from their one spelling
         self._written: dict[int, str] = {}
-        #: the sourcestamps with a patch
+        #: the ids of sourcestamps with a patch
         self.patched: set[int] = set()
-        #: by the number of a place: how many plain numbers it knows as revisions, and if any hash
+        #: by number of place: how many decimal revisions it has; and the places with a hash
         self._numbers_in: Counter[int] = Counter()
         self._with_hashes: set[int] = set()
         self.line = Line()
@@ -97,13 +101,13 @@ class Stamps:
         return Stamp(stamp_id, self._places[self._place_of[where]], revision, written)
 
     def revision(self, stamp_id: int) -> str:
-        """Return the revision of a sourcestamp that is there, in its one spelling."""
+        """Return the revision of a present sourcestamp, in its one spelling."""
         where = self._ids.where(stamp_id)
         assert where is not None
         return self._revisions[where]
 
     def add(self, records: Sequence[Record]) -> None:
-        """Add sourcestamps. Those that are there already are left out."""
+        """Add sourcestamps; ignore those that are present."""
         if not self._ids.are_newer([record[0] for record in records]):
             by_id = {record[0]: record for record in records if record[0] not in self}
             records = [by_id[one] for one in sorted(by_id)]
@@ -127,7 +131,7 @@ class Stamps:
             else:
                 named.append((revision, stamp_id))
                 in_line[place].append(stamp_id)
-                # nearly all are hashes that are written so, in places that have some
+                # nearly all are hashes in their one spelling, in places that have hashes already
                 if text is not revision or place not in self._with_hashes or len(text) != _HASH:
                     self._note(stamp_id, revision, text or "", place)
         self._named.add(named)
@@ -149,11 +153,14 @@ class Stamps:
             self._place_of.insert(where, place)
 
     def sort(self) -> None:
-        """Sort in what was added; otherwise the next look does."""
+        """Sort what was added; otherwise the next read does."""
         self._named.sort()
 
     def move(self, moved: Mapping[int, int]) -> None:
-        """Note when something last moved in places, by their numbers."""
+        """Note activity in places.
+
+        :param moved: epoch seconds by number of place
+        """
         newest: dict[str, int] = {}
         for place, when in moved.items():
             name = self._places[place].branch
@@ -163,7 +170,7 @@ class Stamps:
             self.branch_names.move(name, when)
 
     def _note(self, stamp_id: int, revision: str, text: str, place: int) -> None:
-        """Note how a revision is written, and of what kind it is."""
+        """Note the spelling and the kind of a revision."""
         if text != revision and trimmed(text) != revision:
             self._written[stamp_id] = trimmed(text)
         if is_hash(revision):
@@ -175,7 +182,7 @@ class Stamps:
             self._vague.append(stamp_id)
 
     def _numbers_of(self, places: Sequence[tuple[str | None, str, str, str]]) -> list[int]:
-        """Return the numbers of places, each as the fields of its ``Sourcestamp``."""
+        """Return the numbers of *places*; number those that are new."""
         numbers = self._numbers
         found = list(map(numbers.get, places))
         if None in found:
@@ -194,23 +201,23 @@ class Stamps:
         self._of_branch.clear()
 
     def place(self, stamp_id: int) -> int:
-        """Return the number of the place where a sourcestamp is."""
+        """Return the number of a sourcestamp's place."""
         where = self._ids.where(stamp_id)
         assert where is not None
         return self._place_of[where]
 
     def places_of(self, stamp_ids: Iterable[int]) -> list[int | None]:
-        """Return the numbers of places where sourcestamps are, ``None`` for those not there."""
+        """Return the number of each sourcestamp's place, ``None`` if the sourcestamp is missing."""
         place_of = self._place_of
         wheres = self._ids.wheres(stamp_ids)
         return [None if where is None else place_of[where] for where in wheres]
 
     def place_at(self, number: int) -> Sourcestamp:
-        """Return the place of a number."""
+        """Return the place with a number."""
         return self._places[number]
 
     def places(self, branch: Branch) -> frozenset[int]:
-        """Return the numbers of the places that are on *branch*."""
+        """Return the numbers of the places on *branch*."""
         found = self._of_branch.get(branch)
         if found is None:
             found = frozenset(
@@ -227,9 +234,9 @@ class Stamps:
         return {one.branch for one in self._places if one.branch and one.is_within(branch)}
 
     def newest_places(self, branch: Branch, count: int) -> list[Sourcestamp]:
-        """Return where the newest *count* sourcestamps on *branch* are that name a revision.
+        """Return the places of the newest *count* sourcestamps on *branch* that name a revision.
 
-        The newest first.
+        The newest place comes first, and each place once.
         """
         places = self.places(branch)
         found: dict[int, None] = {}
@@ -244,35 +251,35 @@ class Stamps:
 
     @property
     def has_abbreviations(self) -> bool:
-        """Whether any sourcestamp says only how a hash begins."""
+        """Return whether any sourcestamp names only an abbreviation of a hash."""
         return self._named.has_abbreviations
 
     def named(self, revision: str) -> list[Find]:
-        """Return the sourcestamps that name just this *revision*."""
+        """Return the sourcestamps that name exactly *revision*."""
         return self._finds((revision, stamp_id) for stamp_id in self._named.of(revision))
 
     def abbreviating(self, whole: str) -> list[Find]:
-        """Return the sourcestamps that name an abbreviation which the hash *whole* begins with."""
+        """Return the sourcestamps that name an abbreviation of the hash *whole*."""
         return self._finds(self._named.abbreviating(whole))
 
     def beginning(self, digits: str) -> list[Find]:
-        """Return the sourcestamps that name a hash which begins with *digits*."""
+        """Return the sourcestamps that name a hash beginning with *digits*."""
         return self._finds(self._named.hashes(digits))
 
     def _finds(self, named: Iterable[tuple[str, int]]) -> list[Find]:
         return [Find(revision, stamp_id, self.place(stamp_id)) for revision, stamp_id in named]
 
     def hashes(self, begin: str) -> Iterator[tuple[str, int]]:
-        """Yield the hashes that begin with the digits *begin*, with numbers of their places."""
+        """Yield the hashes that begin with the digits *begin*, with the numbers of their places."""
         for revision, stamp_id in self._named.hashes(begin):
             yield revision, self.place(stamp_id)
 
     def may_be(self, place: int, other: int) -> bool:
-        """Whether both places, by their numbers, may be the same source."""
+        """Return whether two places, given by number, may be the same source."""
         return place == other or self._places[place].may_be(self._places[other])
 
     def by_branch(self, branches: Iterable[Branch], finds: Iterable[Find]) -> ByBranch:
-        """Return the ids of *finds* by those of *branches* that they are on, and by revision."""
+        """Return the ids of *finds* by branch, of those in *branches*, and by revision."""
         in_place: dict[int, list[Find]] = {}
         for find in finds:
             in_place.setdefault(find.place, []).append(find)
@@ -285,11 +292,11 @@ class Stamps:
         return found
 
     def undecided(self) -> Iterator[int]:
-        """Return the sourcestamps of which each build says what it is of."""
+        """Return the undecided sourcestamps, whose builds find the revision."""
         return filter(self.is_undecided, self._vague)
 
     def is_undecided(self, stamp_id: int) -> bool:
-        """Whether each build of a sourcestamp says what it is of: it names no whole revision."""
+        """Return whether a sourcestamp names no full revision, so that its builds find one."""
         where = self._ids.where(stamp_id)
         return where is not None and self._is_undecided(where)
 
@@ -308,5 +315,5 @@ class Stamps:
 
 
 def in_order(stamp: Stamp) -> tuple[str, int]:
-    """Return what the sourcestamps of a buildset are sorted by: the first stands for all."""
+    """Return the sort key of a buildset's sourcestamps: the first represents the buildset."""
     return stamp.place.codebase, stamp.id

@@ -1,4 +1,4 @@
-"""The state of the index: all that the threads of a reader share."""
+"""The state of the index, which the threads of a reader share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from buildbot_selfserve.history.index.sourcestamps import Stamps
 
 
 class IndexState:
-    """The parts of the index. Take the lock to look at them, or to change them.
+    """The parts of the index. Hold the lock to read or change them.
 
-    Nobody asks the database meanwhile, so that nobody waits for longer than it takes to look
-    something up.
+    Do not query the database while holding the lock: other threads must not wait for it.
 
-    :param rising: ids become visible in their order, as where one writes at a time
+    :param rising: ids become visible in ascending order, as in a database with one writer at a time
     """
 
     def __init__(self, rising: bool) -> None:
@@ -29,9 +28,9 @@ class IndexState:
         self.changes = Changes()
         self.builds = Builds(self.stamps.line)
         self.pushed = KeptPushed()
-        #: of builders, workers and masters; none of them is changed in place
+        #: names by id of builders, workers and masters; never changed in place
         self.names: dict[str, dict[int, str]] = {}
-        #: the branches of codebases by their ids; how many there were, and when one last moved
+        #: Buildbot's codebase branches by id; their number, and the latest time any of them moved
         self.codebase_branches: dict[int, str] = {}
         self.codebase_branches_end: tuple[int, int | None] = (0, None)
         self.cursors = {

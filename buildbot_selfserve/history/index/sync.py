@@ -1,4 +1,4 @@
-"""Loads the index and brings it up to date: what is new at each question, the rest on demand."""
+"""Loads the index and brings it up to date: new rows at each read, names and finds on demand."""
 
 from __future__ import annotations
 
@@ -35,55 +35,57 @@ _NAMES = {
     "workers": queries.WORKERS,
     "masters": queries.MASTERS,
 }
-#: So many of the newest buildsets of a branch are looked at for what schedulers have chosen lately,
-#: and of each scheduler so many of those.
+#: The number of newest buildsets of a branch to search for the builders that schedulers chose
+#: lately, and the number of them to read for each scheduler.
 NEWEST_BUILDSETS, LAST_BUILDS = 500, 5
-#: More builds than this that may find a revision are looked at, whether anybody asks or not.
+#: If more builds than this may still find a revision, they are read at the next update.
 MOST_SEARCHING = 500
 
-#: What is followed, in this order: whatever refers to something is fetched before it, so that
-#: what it refers to is there when its turn comes. Builds refer to buildsets, and those are told of
-#: with their changes.
+#: The tables that are followed, in the order of their queries. A table is queried before the tables
+#: that it refers to, so that the rows referred to are found in turn. Builds refer to buildsets,
+#: which ``links`` covers.
 _FOLLOWED = (
     ("builds", queries.BUILDS, queries.builds.c.id),
     ("links", queries.LINKS, queries.links.c.id),
     ("changes", queries.CHANGES, queries.changes.c.changeid),
     ("stamps", queries.STAMPS, queries.stamps.c.id),
 )
-#: In these the last column is what may be there several times, or not at all.
+#: The tables whose last column is a ``Several``.
 _SEVERAL = {"links", "changes"}
 
-#: What a connection keeps: the facts it has brought up to date, and the version of the database
-#: that they were brought up to.
+#: Key in ``connection.info`` for the facts that a connection has updated and the database version
+#: that they were updated to.
 _VERSION = "selfserve_version"
 
 Records = list[Record]
-#: Tells the state of a database from all others that a connection sees; ``None`` if nothing does.
+#: Identifies a state of the database on one connection; ``None`` if the database has no such thing.
 Version = int | str | None
 
 
 class Index:
-    """What is known of one database, shared by the threads of a reader.
+    """The index of one database, shared by the threads of a reader.
 
-    An answer is as new as the database is at the time of the question: each question first asks
-    how far the tables go now, and fetches what it does not know.
+    Facts are as new as the database at the time of the read: each read first queries the highest
+    ids of the tables, and fetches the rows that are new.
 
-    :param only_reads: nothing is written through the connections that it gets: to SQLite, what a
-        connection writes itself is no change
+    :param only_reads: nothing is written through the connections that are passed in: SQLite's
+        version of the database does not count a connection's own writes
     """
 
     def __init__(self, only_reads: bool = True) -> None:
         self._only_reads = only_reads
         self._facts: Facts | None = None
         self._loading = threading.Lock()
-        #: how long requests have waited lately
+        #: how long build requests have waited lately
         self.recent_waits = RecentWaits()
         #: how long builds take
         self.durations = Durations()
 
     def facts(self, connection: sa.Connection) -> Facts:
-        """Return what is known, up to date; the first time, or after a change of the database, all
-        of it is loaded.
+        """Return the facts, brought up to date.
+
+        The first call loads the whole index, and so does the first call after the database was
+        replaced.
         """
         facts = self._facts
         while True:
@@ -100,10 +102,10 @@ class Index:
 
     @staticmethod
     def version(connection: sa.Connection) -> Version:
-        """Return the version that the database had when :meth:`facts` was last asked for.
+        """Return the database's version at this connection's last call of :meth:`facts`.
 
-        As long as it is the same on the same connection, nothing was written. It is ``None`` where
-        the database does not tell.
+        While it is the same on the same connection, nothing was written. It is ``None`` if the
+        database cannot tell.
         """
         version: Version = connection.info.get(_VERSION, (None, None))[1]
         return version
@@ -118,10 +120,10 @@ class Index:
 
 
 def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
-    """Learn what is new, unless nothing was written since this connection did so.
+    """Add new rows, unless nothing was written since this connection last did so.
 
-    SQLite tells that at next to no cost, and PostgreSQL beside how far the tables go. On SQLite
-    each connection has numbers of its own for it.
+    SQLite's version costs next to nothing to read, and is counted for each connection separately;
+    PostgreSQL returns its version with the highest ids.
     """
     known_facts, known = connection.info.get(_VERSION, (None, None))
     if known_facts is None or known_facts() is not facts:
@@ -137,9 +139,9 @@ def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
 
 
 def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> Version:
-    """Learn what is new, unless the version of the database is still the one that is *known*.
+    """Add new rows, unless the version of the database is still *known*.
 
-    :return: the version, if the database tells it beside how far the tables go
+    :return: the version, if the database returns it with the highest ids
     """
     ingest = facts.ingest
     before = ingest.ends()
@@ -152,12 +154,12 @@ def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> V
     new: dict[str, Records] = {}
     came = False
     for (name, query, column), end in zip(_FOLLOWED, ends, strict=True):
-        # what has come since we asked for the ends may refer to what has come since, too
+        # rows that came after ENDS was read may refer to other rows that came after it
         condition = ingest.condition(name, column, before[name], end, anyway=came)
         if condition is not None:
             parts = sql.streamed(connection, query.where(condition).order_by(column), AT_A_TIME)
             new[name] = list(itertools.chain.from_iterable(_followed(name, parts)))
-            # nearly always there is nothing but the newest one of before
+            # nearly always the only row is the newest one of the last read
             came = came or any(one[0] != before[name] for one in new[name])
     if came:
         needed = {link[2] for link in new.get("links", ())}
@@ -168,7 +170,7 @@ def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> V
 
 
 def _unknown_stamps(connection: sa.Connection, ingest: Ingest, needed: Iterable[int]) -> Records:
-    """Return the sourcestamps that are *needed*, and not known."""
+    """Return the *needed* sourcestamps that the index does not have."""
     return queries.STAMPS_OF.of(connection, ingest.unknown_stamps(needed))
 
 
@@ -182,7 +184,7 @@ def _tidy(connection: sa.Connection, facts: Facts) -> None:
 
 
 def _load(connection: sa.Connection) -> Facts:
-    # one that writes at a time gives out the ids in the order of the commits
+    # a database with one writer at a time assigns ids in the order of commits
     facts = Facts(IndexState(rising=connection.dialect.name == "sqlite"))
     ingest = facts.ingest
     newest = queries.BUILDS.order_by(queries.builds.c.id.desc()).limit(2 * MOST_GAPS)
@@ -195,7 +197,7 @@ def _load(connection: sa.Connection) -> Facts:
     )
     ingest.add_stamps(stamps)
     ingest.add_changes(changes)
-    # those of sourcestamps that came while we were reading
+    # links to sourcestamps that came during the load
     newer = ingest.add_links(links)
     ingest.add_stamps([_unknown_stamps(connection, ingest, (link[2] for link in newer))])
     ingest.add_links([newer])
@@ -211,33 +213,33 @@ def _load(connection: sa.Connection) -> Facts:
 
 
 def _followed(name: str, parts: Iterator[list[Record]]) -> Iterator[list[Record]]:
-    """Yield the records of a tail in parts, each id once and in their order."""
+    """Yield the records of a followed table in parts, ordered by id and one for each id."""
     return together(parts) if name in _SEVERAL else parts
 
 
 def load_names(connection: sa.Connection, facts: Facts) -> None:
-    """Learn the names of all builders, workers and masters."""
+    """Load the names of all builders, workers and masters."""
     for kind, query in _NAMES.items():
         facts.ingest.name(kind, dict(streamed(connection, query)))
 
 
 def load_branches(connection: sa.Connection, facts: Facts) -> None:
-    """Learn which branches Buildbot knows of its codebases, where those have moved."""
+    """Load Buildbot's codebase branches, if any of them have changed."""
     end: tuple[int, int | None] = tuple(queries.CODEBASE_BRANCHES_END.all(connection)[0])
     known = facts.codebase_branches_end
     if end == known:
         return
-    for since in (known[1] or 0, 0):  # if some have gone, all of them
+    for since in (known[1] or 0, 0):  # all of them if some were deleted
         query = queries.CODEBASE_BRANCHES.params(since=since)
         if facts.ingest.add_codebase_branches(streamed(connection, query), end):
             return
 
 
 def load_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None) -> None:
-    """Learn what builds have found that were not over yet, on *branches* or anywhere.
+    """Load the revisions that incomplete builds have found, on *branches* or on any branch.
 
-    Where abbreviations are known it is anywhere: what they mean may have been found on another
-    branch, when one of the two does not say which it is.
+    If the index has abbreviations, all branches are read: a build on another branch may have found
+    what an abbreviation means, if one of the two does not name its source in full.
     """
     where = None if facts.has_abbreviations else branches
     searching = facts.ingest.searching(where)
@@ -250,11 +252,11 @@ def load_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branc
 def builders_on(
     connection: sa.Connection, facts: Facts, branch: Branch, since: int = 0
 ) -> set[int]:
-    """Return the ids of the builders that were asked for on *branch* since then, or ever.
+    """Return the ids of the builders requested on *branch*.
 
-    Each buildset is looked at once.
+    Each buildset is read once.
 
-    :param since: epoch seconds
+    :param since: only builders requested at this time or later, in epoch seconds
     """
     new = facts.ingest.not_looked_at(branch, since)
     ids = sorted(set[int]().union(*new.values()))
@@ -265,9 +267,9 @@ def builders_on(
 def chosen_lately(
     connection: sa.Connection, facts: Facts, branch: Branch, schedulers: Iterable[str]
 ) -> dict[str, set[int]]:
-    """Return the ids of the builders that *schedulers* have last built *branch* with.
+    """Return the builder ids of the last buildsets of each of *schedulers* on *branch*.
 
-    Those of the newest buildsets are looked at, so that no more is read of a long history.
+    Only the newest buildsets are read, so a long history costs no more.
     """
     wanted, chosen = set(schedulers), dict[int, str]()
     newest = facts.newest_buildsets(branch, NEWEST_BUILDSETS) if wanted else []
@@ -285,5 +287,5 @@ def chosen_lately(
 
 
 def streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the records of *query* without holding all in memory."""
+    """Yield the records of *query* without holding all of them in memory."""
     return itertools.chain.from_iterable(sql.streamed(connection, query, AT_A_TIME))
