@@ -134,8 +134,9 @@ class Line:
         return self._moved.get(stamp_id) or Position(stamp_id, 0, stamp_id)
 
     def older(self, places: Collection[int], than: Position | None) -> Iterator[Position]:
-        """Yield the positions in *places*, newest first, unless ``None`` only those older *than*
-        that.
+        """Yield the positions in *places*, newest first.
+
+        :param than: yield only positions older than this one
         """
         stamps = [self._stamps[one] for one in places if one in self._stamps]
         if len(stamps) > MOST_PLACES and sum(map(len, stamps)) < FEW_STAMPS:
