@@ -1,6 +1,6 @@
-"""The journal: every job request, from before anything is done until it has ended.
+"""The journal: a row for each job request, written before anything is done.
 
-``tables`` says how it is stored, ``migrations`` how the tables came to be, ``schema`` brings a
-database up to date, ``store`` writes and reads rows. All functions take a connection; where they
-run is not their business.
+``tables`` defines the tables, ``migrations`` creates them, ``schema`` upgrades a database, and
+``store`` writes and reads rows. All functions take a connection and may run in any thread or
+process.
 """

@@ -1,12 +1,12 @@
-"""Counts in the journal what each user requested recently, over all masters.
+"""Counts each user's recent job requests and builds on all masters in the journal.
 
-A row says how many builds its job request may make, from before the first is made, and how many it
-has made once it is closed. A transaction that takes from a budget holds the user's row in
-``selfserve_askers`` meanwhile: of job requests sent at once each sees what the others have taken,
-so that a limit is never exceeded.
+A row has the number of builds that its job request may make, stored before the first build is
+requested, and once it is closed the number of builds that it made. A transaction that takes from a
+budget locks the user's row in ``selfserve_askers``. Simultaneous job requests thus see what the
+others have taken, and a limit is never exceeded.
 
-What is too much is returned, not raised: the master's database pool logs what is raised in it as a
-fatal error, with its traceback (buildbot/db/pool.py).
+An exceeded limit is returned, not raised: the master's database pool logs exceptions as fatal
+errors with traceback (buildbot/db/pool.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from buildbot_selfserve.model import plural
 
 MINUTE = 60
 HOUR = 3600
-#: Seconds by which the clock of another master may be ahead.
+#: Seconds that another master's clock may be ahead.
 CLOCK_SLACK = 60
 
 #: What a job request takes from each budget.
@@ -41,7 +41,7 @@ _BUILDS: sa.ColumnElement[int] = jobs.c.builds
 @contextmanager
 def turn(connection: sa.Connection, asker: str) -> Iterator[None]:
     """Begin a transaction that locks the budgets of *asker*."""
-    # an UPDATE takes the lock on every database, also on SQLite
+    # an UPDATE takes the lock on every database, SQLite included
     take = askers.update().where(askers.c.asker == asker).values(turns=askers.c.turns + 1)
     while True:
         with connection.begin():
@@ -52,13 +52,13 @@ def turn(connection: sa.Connection, asker: str) -> Iterator[None]:
             with connection.begin():
                 connection.execute(askers.insert().values(asker=asker, turns=0))
         except sa.exc.IntegrityError:
-            pass  # another was quicker
+            pass  # another transaction was faster
 
 
 def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) -> TooMany | None:
-    """Return why *asker* may not send one more job request.
+    """Return why *asker* may not send another job request, ``None`` if they may.
 
-    :param limit: job requests a minute
+    :param limit: job requests per minute
     """
     taken = _taken(connection, asker, _ONE, MINUTE, now)
     if sum(number for _, number in taken) < limit:
@@ -71,10 +71,10 @@ def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) ->
 
 
 def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) -> TooMany | None:
-    """Take *number* builds from the budget of the user of *job*, before they are made.
+    """Take *number* builds from the budget of *job*'s user, before requesting them.
 
     :param limit: builds an hour
-    :return: why they may not make so many; then nothing is taken
+    :return: why the user may not request so many builds; nothing is taken then
     """
     asker = asker_key(job.who, job.via)
     with turn(connection, asker):
@@ -88,7 +88,7 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
 def too_many_builds(
     connection: sa.Connection, asker: str, now: int, number: int, limit: int
 ) -> TooMany | None:
-    """Return why *asker* may not make *number* builds.
+    """Return why *asker* may not request *number* builds, ``None`` if they may.
 
     :param limit: builds an hour
     """
@@ -107,7 +107,7 @@ def too_many_builds(
 
 
 def refusal(connection: sa.Connection, job: Job, number: int, limits: Limits) -> TooMany | None:
-    """Return why the user of *job* may not send it and make *number* builds; take nothing."""
+    """Return why *job*'s user may not send it or request *number* builds; take nothing."""
     asker = asker_key(job.who, job.via)
     per_minute, per_hour = limits.job_requests_per_minute, limits.builds_per_hour
     found = None
@@ -119,9 +119,10 @@ def refusal(connection: sa.Connection, job: Job, number: int, limits: Limits) ->
 
 
 def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tuple[Budget, ...]:
-    """Return what a user has left of each configured limit.
+    """Return what is left of each of a user's configured limits.
 
-    :param who: the name that the journal writes; *via* likewise
+    :param who: the user's name as in the journal
+    :param via: the authentication as in the journal
     """
     asker, now = asker_key(who, via), int(time.time())
     return tuple(
@@ -143,7 +144,7 @@ def _taken(
 ) -> _Taken:
     """Return what *asker* has taken within *window* seconds before *now*.
 
-    What was taken in the future was taken before the clock was set back, and does not count.
+    Rows from the future were written before the clock was set back, and do not count.
     """
     within = jobs.c.submitted_at.between(now - window + 1, now + CLOCK_SLACK)
     query = (
@@ -162,9 +163,7 @@ def _budget(name: str, limit: int, taken: _Taken, window: int, now: int) -> Budg
 
 
 def _free_in(taken: _Taken, wanted: int, limit: int, window: int, now: int) -> int:
-    """Return the seconds after which *wanted* are left, or all of the budget if it never has so
-    many.
-    """
+    """Return the seconds until *wanted* are left, or if never, until all of the budget is."""
     left = limit - sum(number for _, number in taken)
     for when, number in taken:
         left += number

@@ -1,4 +1,4 @@
-"""Writes and reads the holds, which all masters with the same journal enforce."""
+"""Writes and reads holds, which all masters with the same journal enforce."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import holds
 from buildbot_selfserve.model import Hold
 
-#: Seconds for which an ended hold is kept: the clocks of masters differ.
+#: Seconds to keep an ended hold: the masters' clocks differ.
 KEPT = 86_400
 
 
 def every(connection: sa.Connection) -> list[Hold]:
-    """Return all holds, and some that have ended, sorted by their ends."""
+    """Return all holds, some ended ones included, sorted by end."""
     query = sa.select(holds).order_by(holds.c.expires, holds.c.name)
     return [_hold(record) for record in connection.execute(query)]
 
 
 def put(connection: sa.Connection, hold: Hold) -> bool:
-    """Write *hold* in the place of one with the same selectors; return whether it stands.
+    """Write *hold*, replacing a hold with the same selectors; return whether it is in force.
 
-    It does not if a later job request has made another one meanwhile. To write it once more changes
+    It is not if a later job request has replaced it meanwhile. Writing a hold again changes
     nothing.
     """
     values = {
@@ -57,7 +57,7 @@ def put(connection: sa.Connection, hold: Hold) -> bool:
                     stands = hold.job_id
             return bool(stands == hold.job_id)
         except sa.exc.IntegrityError:
-            pass  # another was quicker
+            pass  # another transaction was faster
 
 
 def release(connection: sa.Connection, some: Iterable[Hold]) -> None:

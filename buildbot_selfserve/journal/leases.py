@@ -1,8 +1,9 @@
-"""Leases: only one master at a time does the work that a lease stands for.
+"""Leases: only the holder of a lease does the work that the lease is for.
 
-A lease is a row while somebody holds it. Its holder renews it by counting on; who waits for it sees
-that, and compares no clocks with anybody. A lease that is not renewed for long belongs to a master
-that was killed, and is taken from it. No transaction lasts longer than one of these calls.
+A lease is a row that exists while a master holds it. The holder renews the lease by incrementing a
+counter. A waiting master watches the counter, so no clocks are compared. A lease that is not
+renewed for long belongs to a killed master and is taken over. No transaction outlasts a call of
+these functions.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from buildbot_selfserve.journal.tables import leases
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as it was read.
+    """A lease as read from the database.
 
-    :param holder: the master that has it
-    :param renewals: how often it was renewed
+    :param holder: the id of the turn that holds it, unique over all masters
+    :param renewals: the number of times it was renewed
     """
 
     holder: str
@@ -27,9 +28,9 @@ class Lease:
 
 
 def take(connection: sa.Connection, name: str, holder: str, stale: Lease | None = None) -> Lease:
-    """Take the lease *name* for *holder* if it is free; return the lease as it is then.
+    """Take the lease *name* for *holder* if it is free; return the lease and its holder.
 
-    :param stale: a lease that expired; if it was not renewed since, it is taken from its holder
+    :param stale: an expired lease; it is taken from its holder unless it was renewed since
     """
     while True:
         if stale is not None and _replaced(connection, name, holder, stale):
@@ -44,7 +45,7 @@ def take(connection: sa.Connection, name: str, holder: str, stale: Lease | None 
                 connection.execute(leases.insert().values(name=name, holder=holder, renewals=0))
             return Lease(holder)
         except sa.exc.IntegrityError:
-            pass  # another was quicker
+            pass  # another transaction was faster
 
 
 def _replaced(connection: sa.Connection, name: str, holder: str, stale: Lease) -> bool:
@@ -62,6 +63,6 @@ def renew(connection: sa.Connection, name: str, holder: str) -> bool:
 
 
 def give_back(connection: sa.Connection, name: str, holder: str) -> None:
-    """Give the lease *name* back, if *holder* still has it."""
+    """Release the lease *name* if *holder* still has it."""
     with connection.begin():
         connection.execute(leases.delete().where(leases.c.name == name, leases.c.holder == holder))

@@ -34,16 +34,16 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import midnight
 
-#: The number of newest jobs of a user that are searched for the requests they made.
+#: The number of newest jobs of a user to search for build requests they made.
 MOST_JOBS = 1000
 #: The number of newest job requests shown on the page of a build or request.
 MOST_MENTIONED = 100
-#: What became of a request at its making and while it waited, which is so for its builds, too.
+#: The outcomes of a request before it has builds; these concern all its builds.
 _BEFORE_BUILDS = frozenset({"", "created", "skipped", "reprioritized"})
 
 
 class JournalReader:
-    """The reads of the journal, bound to a connection: ``ctx.journal`` of a GET handler."""
+    """Reads the journal over one connection; GET handlers find it in ``ctx.journal``."""
 
     def __init__(self, connection: sa.Connection, site: Site) -> None:
         self._connection = connection
@@ -54,8 +54,9 @@ class JournalReader:
     ) -> Jobs:
         """Return a page of the journal.
 
-        :param related: to the request, build and revision in *filters*
-        :param filters: as ``store.Filters`` has them; a day counts as its begin, or as its end
+        :param related: what is related to the request, build and revision in *filters*
+        :param filters: the fields of ``store.Filters``; a date for *since* means the begin of that
+            day, a date for *until* its end
         """
         zone = zoneinfo.ZoneInfo(self._site.timezone)
         for name, days_later in (("since", 0), ("until", 1)):
@@ -69,13 +70,16 @@ class JournalReader:
     def jobs_of_request(
         self, request: RequestRow, build_ids: Iterable[int]
     ) -> tuple[JobMention, ...]:
-        """Return the job requests about *request*, which has these builds, newest first."""
+        """Return the job requests about *request*, newest first.
+
+        :param build_ids: the builds of the request
+        """
         return self._mentions(*_of_request(request.request_id, build_ids))
 
     def jobs_of_build(self, build: BuildRow) -> tuple[JobMention, ...]:
         """Return the job requests about *build*, newest first.
 
-        What happened to its request after it, when that was tried again, was not about it.
+        If the request was retried, job requests about the request after this build are left out.
         """
         return self._mentions(
             Targets(targets.BUILD, (str(build.build_id),)),
@@ -87,7 +91,7 @@ class JournalReader:
             return tuple(targets.mentions(journal, some, MOST_MENTIONED))
 
     def jobs_at(self, branch: Branch, revisions: Sequence[str], most: int) -> list[Job]:
-        """Return the newest job requests about a revision of *branch*, newest first.
+        """Return the newest *most* job requests about a revision of *branch*, newest first.
 
         :param revisions: the spellings of the revision
         """
@@ -95,35 +99,35 @@ class JournalReader:
             return store.jobs_at(journal, branch.name, revisions, most)
 
     def requests_made_for(self, who: str, branch: Branch) -> list[int]:
-        """Return the build requests that job requests of *who* on *branch* made."""
+        """Return the ids of build requests that job requests of *who* on *branch* made."""
         with self._tables() as journal:
             return store.requests_made_for(journal, who, branch.name, MOST_JOBS)
 
     def budgets(self, who: str, via: str) -> tuple[Budget, ...]:
-        """Return what a user has left of each limit."""
+        """Return what is left of each of a user's limits."""
         with self._tables() as journal:
             return budgets.budgets(journal, who, via, self._site.limits)
 
     def holds(self, branch: Branch) -> list[Hold]:
-        """Return the holds of *branch*, sorted by their ends."""
+        """Return the holds in force on *branch*, sorted by end."""
         return [one for one in self.all_holds() if one.branch == branch.name]
 
     def all_holds(self) -> list[Hold]:
-        """Return the holds of all branches, likewise."""
+        """Return the holds in force on all branches, sorted by end."""
         now = time.time()
         with self._tables() as journal:
             return [one for one in holds.every(journal) if one.lasts(now)]
 
     def job(self, job_id: int) -> Job | None:
-        """Return one job request."""
+        """Return a job request by id, ``None`` if there is none."""
         with self._tables() as journal:
             return store.job(journal, job_id)
 
     @contextmanager
     def _tables(self) -> Iterator[sa.Connection]:
-        """Provide the journal; its tables may not exist yet.
+        """Provide the connection to the journal, whose tables may not exist yet.
 
-        :raises Unavailable: they are missing, or not as they are now
+        :raises Unavailable: the tables are missing or were not upgraded
         """
         try:
             yield self._connection
@@ -134,7 +138,7 @@ class JournalReader:
 
 
 def _with_targets(filters: Filters, related: Related) -> Filters:
-    """Return *filters* with the targets that they mean."""
+    """Return *filters* with the targets that their request, build and revision mean."""
     groups: list[tuple[Targets, ...]] = []
     if filters.request_id is not None:
         groups.append(_of_request(filters.request_id, related.build_ids))

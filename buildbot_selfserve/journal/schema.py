@@ -1,4 +1,4 @@
-"""Brings the journal's tables up to date, also when several masters start at once."""
+"""Upgrades the journal's tables, even if several masters start at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from alembic.config import Config
 #: Our own version table: ``alembic_version`` is Buildbot's.
 VERSION_TABLE = "selfserve_alembic_version"
 
-#: The key of PostgreSQL's advisory lock: any number that nobody else uses ("selfserv" in ASCII).
+#: The key of PostgreSQL's advisory lock: a number unlikely to be used elsewhere ("selfserv" in
+#: ASCII).
 _LOCK_KEY = int.from_bytes(b"selfserv", "big")
 _LOCK_NAME = "selfserve_migrations"
 _LOCK_SECONDS = 60
@@ -22,7 +23,7 @@ _LOCK_SECONDS = 60
 def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     """Create or upgrade the journal's tables in the database of *engine*.
 
-    :param revision: of the migrations; only tests want another than the newest
+    :param revision: the migration to upgrade to; only tests pass another than the newest
     """
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
@@ -39,10 +40,10 @@ def _escaped(path: Path) -> str:
 
 @contextmanager
 def _locked(connection: sa.Connection) -> Iterator[None]:
-    """Let one master at a time through; what it did is committed when it leaves."""
+    """Let one master at a time upgrade; commit at the end."""
     dialect = connection.dialect.name
     if dialect == "sqlite":
-        # the driver would begin its transaction only at the first INSERT, after the tables
+        # the driver would begin the transaction only at the first INSERT, after CREATE TABLE
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif dialect == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))

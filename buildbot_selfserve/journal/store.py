@@ -34,7 +34,7 @@ from buildbot_selfserve.model import ongoing_from_json
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
-#: What an outcome has in a plan, and what it has in the journal only where it tells them apart.
+#: Fields of an outcome that plans use; the journal stores *revision* only if it is set.
 _OF_PLANS = frozenset({"revision", "priority"})
 
 
@@ -42,11 +42,12 @@ _OF_PLANS = frozenset({"revision", "priority"})
 class Filters:
     """Which jobs to list; ``None`` means any.
 
-    :param action: what the name of the action begins with
-    :param since: epoch seconds, inclusive; *until* likewise
-    :param request_id: what was asked for; *targets* say what is meant by it, and by *build_id* and
-        *revision*
-    :param targets: of each of these, one of its targets must be among those of the job
+    :param action: a prefix of the action's name
+    :param since: epoch seconds, inclusive
+    :param until: epoch seconds, inclusive
+    :param request_id: the filter as given, like *build_id* and *revision*; *targets* has their
+        meaning
+    :param targets: groups of targets; a job must have one target of each group
     """
 
     who: str | None = None
@@ -62,11 +63,11 @@ class Filters:
 
 @dataclass(frozen=True)
 class Opened:
-    """A job request that is about to be done, or was sent before.
+    """The row of a job request that is about to be done, or that was sent before.
 
-    :param job: the row that stands for it
-    :param new: it was written now; otherwise it is what an earlier sending of the same key wrote
-    :param fingerprint: of what the row was written for
+    :param job: the job request in the row
+    :param new: the row was written now; otherwise a job request with the same key wrote it earlier
+    :param fingerprint: of the job request that wrote the row
     """
 
     job: Job
@@ -83,12 +84,13 @@ def open_job(
     per_minute: int | None = None,
     begun: list[int] | None = None,
 ) -> Opened | TooMany:
-    """Write the row of a job request that is about to be done, unless its key has one already.
+    """Write the row of a job request, unless its Idempotency-Key has a row already.
 
-    :param per_minute: so many job requests a user may send in a minute
-    :param begun: gets the id of the row before it is committed. A connection may break after that;
-        a second call with the same list then returns that row, if it is there
-    :return: what was written or found; or why the user may not send another, with nothing written
+    :param per_minute: the number of job requests that a user may send per minute
+    :param begun: the id of the row is appended before the commit. If the connection breaks then, a
+        second call with the same list returns this row, if it was committed
+    :return: the row that was written or found; or why the user may not send another job request, in
+        which case nothing was written
     """
     begun = [] if begun is None else begun
     if begun:
@@ -163,21 +165,21 @@ def _key(by: str, key: str) -> str:
 
 
 def known(connection: sa.Connection, job: Job, attempt: Attempt) -> Opened | None:
-    """Return the job request that the user of *job* has sent before under this key, if any."""
+    """Return the row that the user of *job* opened before with the same key, if any."""
     key = _key(asker_key(job.who, job.via), attempt.key)
     record = connection.execute(sa.select(jobs).where(jobs.c.idempotency == key)).first()
     return None if record is None else Opened(_job(record), False, record.fingerprint)
 
 
 def note_plan(connection: sa.Connection, job: Job) -> None:
-    """Write the plan of *job*, which is about to be carried out."""
+    """Store the plan of *job* before it is carried out."""
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
         connection.execute(query.values(plan=job.plan))
 
 
 def note_found(connection: sa.Connection, job: Job) -> None:
-    """Write what was found for the user of *job*, who has not named it, into what was asked."""
+    """Store in ``what`` the values of *job* that were found for the user, who did not give them."""
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
         if connection.execute(query.values(what=json.dumps(job.what))).rowcount == 1:
@@ -185,15 +187,15 @@ def note_found(connection: sa.Connection, job: Job) -> None:
 
 
 def close_job(connection: sa.Connection, job: Job) -> Job | None:
-    """Write how *job* ended; return what its row says then, if there is one.
+    """Store how *job* ended; return the row's job, ``None`` if it has no row.
 
-    A row is closed once, by the life of a master whose row it is: what was written first stands.
+    A row is closed once, by the incarnation of the master that owns it; later calls change nothing.
     """
     return _write_end(connection, job, jobs.c.status == "running")
 
 
 def amend_job(connection: sa.Connection, job: Job) -> Job | None:
-    """Write how *job* ended in the end, once; return what its row says then, if there is one."""
+    """Store the final outcome of a followed *job*, once; return the row's job, if there is one."""
     return _write_end(connection, job, jobs.c.followed == 1)
 
 
@@ -231,12 +233,12 @@ def _result(job: Job) -> str:
 
 def _outcome(outcome: RequestOutcome) -> dict[str, Any]:
     told = {name: value for name, value in vars(outcome).items() if name not in _OF_PLANS}
-    # where a job request is about several revisions, each outcome says of which it is
+    # in a job request for several revisions, each outcome has its revision
     return told if outcome.revision is None else {**told, "revision": outcome.revision}
 
 
 def note_progress(connection: sa.Connection, job: Job) -> bool:
-    """Write the progress of the ongoing *job*; return whether this master still has its row."""
+    """Store the progress of the ongoing *job*; return whether this master still owns its row."""
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
         is_own = connection.execute(query.values(result=_result(job))).rowcount == 1
@@ -246,14 +248,14 @@ def note_progress(connection: sa.Connection, job: Job) -> bool:
 
 
 def ongoing(connection: sa.Connection, action: str) -> list[Job]:
-    """Return the job requests with this action that go on, oldest first."""
+    """Return the ongoing job requests with this action, oldest first."""
     query = sa.select(jobs).where(jobs.c.status == "running").order_by(jobs.c.id)
     found = map(_job, connection.execute(query))
     return [one for one in found if one.action == action and one.ongoing is not None]
 
 
 def open_now(connection: sa.Connection, masterid: int, incarnation: str) -> list[Job]:
-    """Return the open jobs of this life of this master, oldest first."""
+    """Return the open jobs of this incarnation of a master, oldest first."""
     query = (
         sa.select(jobs)
         .where(
@@ -274,13 +276,14 @@ def take_over(
     busy: Collection[JobRow] = (),
     begun: list[int] | None = None,
 ) -> list[Job]:
-    """Make what *masters* left open or followed that of this life of this one; return it, oldest
-    first. Of several that want a row, one gets it.
+    """Take over the rows that *masters* left open or followed; return the jobs, oldest first.
 
-    :param masters: masters that are gone, or this one for its earlier lives
+    If several masters try to take a row, one of them gets it.
+
+    :param masters: masters that are gone, or this master for its earlier incarnations
     :param busy: rows that this master already works on
-    :param begun: gets the ids of the rows before they are committed. A connection may break after
-        that; a second call with the same list then returns those rows, too
+    :param begun: the ids of the rows are appended before the commit. If the connection breaks then,
+        a second call with the same list returns these rows as well
     """
     begun = [] if begun is None else begun
     unfinished = sa.or_(jobs.c.status == "running", jobs.c.followed == 1)
@@ -305,13 +308,13 @@ def take_over(
 
 
 def job(connection: sa.Connection, job_id: int) -> Job | None:
-    """Return the job of this id, or ``None``."""
+    """Return the job with this id, or ``None``."""
     record = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
     return None if record is None else _job(record)
 
 
 def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters) -> Jobs:
-    """Return at most *num* jobs, newest first, without the *offset* newest."""
+    """Return at most *num* jobs, newest first, after skipping *offset* jobs."""
     conditions = _conditions(filters)
     query = sa.select(jobs).order_by(jobs.c.id.desc())
     if filters.action is None:
@@ -331,7 +334,7 @@ def list_jobs(connection: sa.Connection, num: int, offset: int, filters: Filters
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    """Return what *filters* demand, but for the action."""
+    """Return the conditions of *filters*, except for the action."""
     conditions: list[sa.ColumnElement[bool]] = [
         binary_collation(column, wanted)
         for column, wanted in ((jobs.c.who, filters.who), (jobs.c.branch, filters.branch))
@@ -352,7 +355,7 @@ def _newest_ids(
 ) -> list[int]:
     """Return the ids of the newest jobs with one of *actions*, newest first.
 
-    Each action is looked up by itself, along the index: together they may be half of the journal.
+    Each action is searched separately, along the index: together they may be half of the journal.
     """
     ids: list[int] = []
     for action in actions:
@@ -376,7 +379,7 @@ def jobs_at(
 
 
 def _every(column: sa.Column[str]) -> sa.Select[Any]:
-    """Return what asks for all texts in *column*, each once, along its index."""
+    """Return the query for the distinct texts in *column*, which skips along its index."""
     first = sa.select(sa.func.min(column).label("text")).cte("texts", recursive=True)
     after = sa.select(sa.func.min(column)).where(column > first.c.text).scalar_subquery()
     texts = first.union_all(sa.select(after).where(first.c.text.is_not(None)))
@@ -397,16 +400,16 @@ _JOBS_OF = (
 
 
 def requests_made_for(connection: sa.Connection, who: str, branch: str, most: int) -> list[int]:
-    """Return the build requests that jobs of *who* on *branch* made.
+    """Return the ids of build requests that jobs of *who* on *branch* made.
 
-    :param most: how many of the newest jobs to search
+    :param most: the number of newest jobs to search
     """
     given = {"names": _names_of(connection, who), "branch": branch, "most": most}
     key = user_key(who)
     return [
         outcome.request_id
         for job in map(_job, connection.execute(_JOBS_OF, given))
-        # some databases compare without case
+        # some databases ignore case in comparisons
         if key in user_keys(job.who)
         for outcome in job.requests
         if outcome.request_id is not None and outcome.outcome == "created"
@@ -414,10 +417,10 @@ def requests_made_for(connection: sa.Connection, who: str, branch: str, most: in
 
 
 def _names_of(connection: sa.Connection, who: str) -> list[str]:
-    """Return the names under which *who* has asked: an address may be written in several ways.
+    """Return the names in the journal of *who*, whose address may be written in several ways.
 
-    Goes along the index from one name to the next, so that it depends on how many have ever asked,
-    and not on how often.
+    The cost depends on the number of users in the journal, not on the number of rows: the query
+    skips along the index from name to name.
     """
     if not has_address(who):
         return [who]
@@ -453,8 +456,8 @@ def _job(record: Any) -> Job:
 
 
 def _ongoing(plan: str | None, result: dict[str, Any]) -> Ongoing | None:
-    """Return how far it has come, or what it was begun with."""
-    # most plans have none, and one of thousands of builds takes long to read
+    """Return the progress of an ongoing job, or else its first state from the plan."""
+    # most plans are not ongoing, and parsing a plan of thousands of builds takes long
     if "ongoing" in result or plan is None or '"ongoing": {' not in plan:
         return ongoing_from_json(result.get("ongoing"))
     return ongoing_from_json(json.loads(plan).get("ongoing"))

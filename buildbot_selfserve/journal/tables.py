@@ -12,7 +12,7 @@ metadata = sa.MetaData()
 #: A receipt of a thousand requests is larger than MySQL's TEXT.
 LongText = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
-#: Longer names than this are cut when they are written.
+#: Names longer than this are cut before writing.
 NAME_LENGTH = 256
 
 jobs = sa.Table(
@@ -27,26 +27,28 @@ jobs = sa.Table(
     # epoch seconds
     sa.Column("submitted_at", sa.BigInteger, nullable=False),
     sa.Column("completed_at", sa.BigInteger),
-    # JSON: what was asked, under the names of the original API
+    # JSON: the parameters, under the names of the original API
     sa.Column("what", LongText, nullable=False),
     # running, ok, failed, unknown
     sa.Column("status", sa.String(16), nullable=False),
-    # JSON: errors, msg, requests, buildset_ids; NULL while it runs
+    # JSON: errors, msg, requests, buildset_ids, ongoing; NULL while the job runs, unless it is
+    # ongoing
     sa.Column("result", LongText),
-    # JSON: what it is to do; NULL before that is known, and once it has ended
+    # JSON: the plan; NULL before planning, and once the job has ended
     sa.Column("plan", LongText),
-    # masters.id of the master that does it, and which of its lives
+    # masters.id of the master that runs the job, and the incarnation of that master
     sa.Column("masterid", sa.Integer, nullable=False),
     sa.Column("incarnation", sa.String(64), nullable=False),
-    # hashes of who asked and their Idempotency-Key, and of what they asked for; NULL without a key,
-    # and once it has failed and done nothing, so that the same key may be tried again
+    # hashes of the user with their Idempotency-Key, and of the job request; NULL without a key. The
+    # first is NULL again once the job failed without doing anything, so that the key can be used
+    # again
     sa.Column("idempotency", sa.String(64)),
     sa.Column("fingerprint", sa.String(64)),
-    # 1 while somebody waits for builds to end that were told to stop; the row may change once more
+    # 1 while a master waits for builds to stop; the row may change once more
     sa.Column("followed", sa.SmallInteger, nullable=False, server_default="0"),
-    # hash of the user or the token; NULL in rows from before there were budgets
+    # hash of the user or the token; NULL in rows older than budgets
     sa.Column("asker", sa.String(64)),
-    # builds that it may make, and when it is closed those that it has made
+    # the number of builds that the job may make; once it is closed, the number that it made
     sa.Column("builds", sa.Integer, nullable=False, server_default="0"),
     sa.Index("selfserve_jobs_status", "status"),
     sa.Index("selfserve_jobs_followed", "followed"),
@@ -67,13 +69,13 @@ job_targets = sa.Table(
     # request, build or revision; and its id, or the revision
     sa.Column("kind", sa.String(8), nullable=False),
     sa.Column("name", sa.String(NAME_LENGTH), nullable=False),
-    # what became of it; empty for what was only asked
+    # the outcome; empty for targets that the job request named
     sa.Column("outcome", sa.String(16), nullable=False),
     sa.Index("selfserve_job_targets_name", "kind", "name", "job_id"),
     sa.Index("selfserve_job_targets_job_id", "job_id"),
 )
 
-#: One row for each user with a limit; it is locked while their budgets are checked.
+#: One row for each user with a limit, locked while the user's budgets are checked.
 askers = sa.Table(
     "selfserve_askers",
     metadata,
@@ -81,22 +83,22 @@ askers = sa.Table(
     sa.Column("turns", sa.Integer, nullable=False),
 )
 
-#: One row for each lease that is held.
+#: One row for each lease in use.
 leases = sa.Table(
     "selfserve_leases",
     metadata,
-    # a hash of what it stands for
+    # hash of the work that the lease is for
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("holder", sa.String(64), nullable=False),
-    # grows as long as the holder lives
+    # incremented while the holder is alive
     sa.Column("renewals", sa.Integer, nullable=False),
 )
 
-#: The current holds; a new hold deletes those that have ended.
+#: The current holds; writing a hold deletes those that ended long ago.
 holds = sa.Table(
     "selfserve_holds",
     metadata,
-    # a hash of the branch and the selectors
+    # hash of the branch and the selectors
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("branch", sa.String(NAME_LENGTH), nullable=False),
     sa.Column("who", sa.String(NAME_LENGTH), nullable=False),
@@ -104,7 +106,7 @@ holds = sa.Table(
     # epoch seconds
     sa.Column("since", sa.BigInteger, nullable=False),
     sa.Column("expires", sa.BigInteger, nullable=False),
-    # JSON: the patterns that select its builders, and their names of then
+    # JSON: the patterns that select builders, and the names of the builders selected at the time
     sa.Column("selectors", LongText, nullable=False),
     sa.Column("above", sa.Integer),
     sa.Column("job_id", sa.Integer, nullable=False),
@@ -112,7 +114,5 @@ holds = sa.Table(
 
 
 def its_own(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the conditions on rows that they are of *job*, and of the life of a master that does
-    it.
-    """
+    """Return the conditions for the row of *job*, owned by the same incarnation of a master."""
     return jobs.c.id == job.job_id, jobs.c.incarnation == job.incarnation

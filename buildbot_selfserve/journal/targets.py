@@ -1,7 +1,7 @@
 """Stores the targets of job requests, and finds job requests by them.
 
-A target is a build request, a build or a revision. It is noted when the row of a job request is
-opened, and once more with its outcome when the row is closed.
+A target is a build request, a build or a revision. Targets are stored when the row of a job request
+is opened, and again with their outcomes when it is closed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import one_spelling
 
 REQUEST, BUILD, REVISION = "request", "build", "revision"
-#: Outcomes of a request whose last build was sent a stop.
+#: Outcomes of a request whose last build was told to stop.
 _STOPPED = frozenset({"stopped", "stop_sent"})
-#: For one job request, a build has so many rows at most: what was asked and what became of it, of
-#: itself and of its request.
+#: The largest number of rows for a build in one job request: the build and its request, each as
+#: named and with its outcome.
 _ROWS_A_JOB = 4
 
 
@@ -38,8 +38,8 @@ class Targets:
     """Some targets of one kind.
 
     :param names: ids or revisions
-    :param outcomes: those that count, of which the empty one is that of what was only asked; or
-        none, if all count
+    :param outcomes: the outcomes that count, where the empty one is that of named targets; if there
+        are none, all count
     """
 
     kind: str
@@ -48,21 +48,21 @@ class Targets:
 
 
 def note_asked(connection: sa.Connection, job: Job) -> None:
-    """Store what *job* was sent for."""
+    """Store the targets that *job* names."""
     asked = [(REQUEST, job.what.get("brid")), (BUILD, job.what.get("bid"))]
     asked.append((REVISION, one_spelling(job.what.get("revision") or job.revision)))
     _insert(connection, job, ((kind, str(name), "") for kind, name in asked if name))
 
 
 def note_found(connection: sa.Connection, job: Job) -> None:
-    """Note the revision of *job*, which was found for its user, in place of what was named."""
+    """Store the revision that was found for *job*, replacing the one that it named."""
     of_revision = job_targets.c.kind == REVISION, job_targets.c.outcome == ""
     connection.execute(job_targets.delete().where(job_targets.c.job_id == job.job_id, *of_revision))
     _insert(connection, job, [(REVISION, one_spelling(job.what["revision"]), "")])
 
 
 def note_outcomes(connection: sa.Connection, job: Job) -> None:
-    """Note what has become of each build request of *job*, in place of what was noted before."""
+    """Store the outcome of each build request of *job*, replacing earlier outcomes."""
     query = job_targets.delete().where(
         job_targets.c.job_id == job.job_id, job_targets.c.outcome != ""
     )
@@ -76,7 +76,7 @@ def _outcomes(job: Job) -> Iterator[tuple[str, str, str]]:
             continue
         yield REQUEST, str(one.request_id), one.outcome
         if one.outcome in _STOPPED and one.build_ids:
-            # those before the last had ended before
+            # builds before the last one had ended already
             yield BUILD, str(one.build_ids[-1]), one.outcome
 
 
@@ -90,7 +90,7 @@ def _insert(connection: sa.Connection, job: Job, rows: Iterable[tuple[str, str, 
 
 
 def with_one_of(some: Iterable[Targets]) -> sa.ColumnElement[bool]:
-    """Return the condition on rows of ``selfserve_jobs`` that they have one of these targets."""
+    """Return the condition that a row of ``selfserve_jobs`` has one of these targets."""
     fitting = sa.select(job_targets.c.job_id).where(sa.or_(*map(_fits, some)))
     return jobs.c.id.in_(fitting)
 
@@ -109,8 +109,8 @@ def _one_of(
     return fitting
 
 
-#: What tells the queries of :func:`mentions` apart: of each of the targets its kind, how many
-#: there are, and the outcomes.
+#: The shape of a query of :func:`mentions`: for each of its ``Targets`` the kind, the number of
+#: names, and the outcomes.
 _Shape = tuple[tuple[str, int, frozenset[str]], ...]
 
 
@@ -143,7 +143,7 @@ def _query(shape: _Shape) -> sa.Select[Any]:
 
 
 def mentions(connection: sa.Connection, some: Collection[Targets], most: int) -> list[JobMention]:
-    """Return the *most* newest job requests that have one of these targets, newest first."""
+    """Return the newest *most* job requests that have one of these targets, newest first."""
     query = _query(tuple((one.kind, len(one.names), one.outcomes) for one in some))
     given: dict[str, Any] = {"most": most * _ROWS_A_JOB}
     for at, one in enumerate(some):

@@ -1,4 +1,4 @@
-"""What Alembic runs: migrates over the connection that ``schema.upgrade`` holds."""
+"""Alembic's script: runs migrations over the connection of ``schema.upgrade``."""
 
 from __future__ import annotations
 

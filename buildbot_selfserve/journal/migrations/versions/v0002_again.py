@@ -1,4 +1,4 @@
-"""Let job requests be sent again, and be followed beyond their answer."""
+"""Let job requests be sent again, and be followed after their answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the columns of Idempotency-Key, and ``followed``."""
+    """Add the columns for Idempotency-Key, and ``followed``."""
     op.add_column("selfserve_jobs", sa.Column("idempotency", sa.String(64)))
     op.add_column("selfserve_jobs", sa.Column("fingerprint", sa.String(64)))
     followed = sa.Column("followed", sa.SmallInteger, nullable=False, server_default="0")

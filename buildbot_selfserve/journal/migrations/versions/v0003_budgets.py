@@ -1,4 +1,4 @@
-"""Count what each asker asks for."""
+"""Count the job requests and builds of each user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add who asked, as a hash, and for how many builds; and ``selfserve_askers``."""
+    """Add the hash of the user, the number of builds, and ``selfserve_askers``."""
     op.add_column("selfserve_jobs", sa.Column("asker", sa.String(64)))
     builds = sa.Column("builds", sa.Integer, nullable=False, server_default="0")
     op.add_column("selfserve_jobs", builds)
@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("turns", sa.Integer, nullable=False),
     )
     if op.get_bind().dialect.name in ("mysql", "mariadb"):
-        # Buildbot has MySQL make tables without transactions (buildbot/db/enginestrategy.py), in
-        # which nobody can hold a row and nothing is taken back
+        # Buildbot has MySQL create tables without transactions (buildbot/db/enginestrategy.py),
+        # where rows cannot be locked and nothing is rolled back
         op.execute("ALTER TABLE selfserve_jobs ENGINE=InnoDB")
         op.execute("ALTER TABLE selfserve_askers ENGINE=InnoDB")

@@ -11,6 +11,6 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the plan, as JSON; NULL before it is made, and once the job has ended."""
+    """Add the plan as JSON; NULL before planning, and once the job has ended."""
     text = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
     op.add_column("selfserve_jobs", sa.Column("plan", text))

@@ -1,4 +1,4 @@
-"""Let one master at a time do what must not be done by several at once."""
+"""Add leases, for work that only one master at a time may do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find job requests by what they were about, and by their actions."""
+"""Find job requests by target and by action."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
-#: So many job requests are read at a time: one may have thousands of build requests.
+#: The number of job requests to read at a time: one may have thousands of build requests.
 BATCH = 200
 
 _jobs = sa.table(
@@ -28,10 +28,10 @@ _targets = sa.table(
 
 
 def upgrade() -> None:
-    """Add ``selfserve_job_targets``, with what the rows of the journal were about."""
+    """Add ``selfserve_job_targets``, filled with the targets of the journal's rows."""
     on_mysql = op.get_bind().dialect.name in ("mysql", "mariadb")
     if on_mysql:
-        # its tables stay when a migration is interrupted
+        # MySQL keeps the tables of an interrupted migration
         op.execute("DROP TABLE IF EXISTS selfserve_job_targets")
     op.create_table(
         "selfserve_job_targets",
@@ -71,7 +71,7 @@ def _fill(connection: sa.Connection) -> None:
 
 
 def _read(text: str | None) -> dict[str, Any]:
-    """Return the JSON object that *text* is; an empty one for what somebody has written by hand."""
+    """Return *text* as a JSON object; an empty object if it is none, as in a row edited by hand."""
     try:
         value = json.loads(text or "{}")
     except ValueError:
@@ -88,5 +88,5 @@ def _targets_of(what: dict[str, Any], result: dict[str, Any]) -> Iterator[tuple[
         if one.get("request_id") is not None:
             yield "request", str(one["request_id"]), outcome
         if outcome in ("stopped", "stop_sent") and one.get("build_ids"):
-            # those before the last had ended before
+            # builds before the last one had ended already
             yield "build", str(one["build_ids"][-1]), outcome

@@ -1,4 +1,4 @@
-"""Keep what of a branch is not to start for a while."""
+"""Store holds, which keep a branch's builds from starting for a while."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def upgrade() -> None:
     """Add ``selfserve_holds``."""
     on_mysql = op.get_bind().dialect.name in ("mysql", "mariadb")
     if on_mysql:
-        # its tables stay when a migration is interrupted
+        # MySQL keeps the tables of an interrupted migration
         op.execute("DROP TABLE IF EXISTS selfserve_holds")
     op.create_table(
         "selfserve_holds",
