@@ -1,9 +1,9 @@
-"""Runs a job request: journal, plan, execution, journal.
+"""Runs job requests: opens the journal row, plans, executes, closes the row.
 
-What was begun is ended even if its client hangs up, waits no longer or the master is killed: a job
-request runs by itself, and clients only wait for it. ``open_row`` writes the journal's row before
-anything is done, ``close_row`` writes what really happened when it is over or was cut short, and
-goes on with what is not over with the answer; ``runner`` does one after the other.
+A job request runs to its end even if its client hangs up or times out, or the master is killed: it
+runs independently, and clients only wait for it. ``open_row`` writes the journal row before
+anything is done. ``close_row`` stores what really happened when the job ends or is cut short, and
+follows what continues after the answer. ``runner`` calls them in order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Closes journal rows with what really happened, and follows what goes on after the answer."""
+"""Closes journal rows with what really happened, and follows builds that stop after the answer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
 
-#: Seconds between attempts to close a row while the database is away; the last one repeats.
+#: Seconds between attempts to close a row while the database is away; the last value repeats.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
-#: Seconds between attempts to have built what a job made that was cut short.
+#: Seconds before each reminder to builders of the requests of a job that was cut short.
 REMINDERS = (2.0, 10.0, 30.0)
 
 
@@ -31,10 +31,12 @@ class RowCloser:
     """Closes the rows of one master's job requests.
 
     :param clock: the reactor
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
-    :param reconcile: says what a job that was cut short has really done
-    :param follow: waits until what a job told to stop has ended; says how
-    :param closed: is told of each job whose row was closed
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
+    :param reconcile: finishes a job that was cut short; returns what it has really done
+    :param follow: waits until the builds that a job told to stop have ended; returns the final
+        effect
+    :param closed: called with each job whose row was closed
     """
 
     log = Logger()
@@ -53,15 +55,15 @@ class RowCloser:
         self._follow = follow
         self._closed = closed
         self._background: set[defer.Deferred[Any]] = set()
-        #: whether the master stops
+        #: whether the master is stopping
         self.stopping = False
-        #: rows that somebody here follows
+        #: rows of jobs that this object follows
         self.followed: set[JobRow] = set()
 
     async def close(self, job: Job, effect: Effect) -> Job:
-        """Close *job* with what it has done; what it told to stop is followed from then on.
+        """Close *job* with its effect; follow the builds that it told to stop.
 
-        :return: what its row says, which another master may have taken over meanwhile
+        :return: the job as in its row, which another master may have taken over meanwhile
         """
 
         async def found() -> Effect:
@@ -73,9 +75,9 @@ class RowCloser:
         return closed
 
     async def close_as_reconciled(self, job: Job) -> Job:
-        """Close *job* with what it has really done; try until the database says.
+        """Close *job* with what it has really done; retry until the database answers.
 
-        What it told to stop is followed, likewise.
+        The builds that it told to stop are followed.
         """
         closed = await self._close(job, lambda: self._reconcile(job))
         if closed.did_something and self._goes_on(job, closed):
@@ -85,29 +87,29 @@ class RowCloser:
         return closed
 
     def follow_on(self, job: Job) -> None:
-        """Follow what *job* told to stop, in the background."""
+        """Follow the builds that *job* told to stop, in the background."""
         self.in_background(self._until_finished(job))
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run *work* until it ends, or the master does."""
+        """Run *work* until it ends or the master stops."""
         going_on = defer.Deferred.fromCoroutine(work)
         self._background.add(going_on)
 
         def over(result: Any) -> None:
             self._background.discard(going_on)
             if isinstance(result, Failure) and not result.check(defer.CancelledError):
-                self.log.failure("selfserve: gave up on what went on in the background", result)
+                self.log.failure("selfserve: a background task failed", result)
 
         going_on.addBoth(over)
 
     def stop(self) -> None:
-        """End what goes on in the background; the next start of the master goes on with it."""
+        """Cancel all background work; the next start of the master continues it."""
         self.stopping = True
         for going_on in list(self._background):
             going_on.cancel()
 
     async def _close(self, job: Job, find_out: Callable[[], Awaitable[Effect]]) -> Job:
-        """Repeat until *job* is closed; while the master stops, there is one chance."""
+        """Retry until *job* is closed; make one attempt if the master is stopping."""
         retries = 0
         while True:
             try:
@@ -116,7 +118,7 @@ class RowCloser:
                 break
             except Exception:
                 if self.stopping:
-                    raise  # the next start settles it
+                    raise  # the next start of the master closes the row
                 self.log.failure("selfserve: the journal cannot be written, trying again")
             await task.deferLater(self._clock, RETRIES[min(retries, len(RETRIES) - 1)])
             retries += 1
@@ -128,25 +130,26 @@ class RowCloser:
         return stands
 
     def _goes_on(self, job: Job, closed: Job) -> bool:
-        """Return whether there may be more to do for *job*, and it is for us to do."""
+        """Return whether there may be more to do for *job*, and this master is to do it."""
         return closed.row == job.row and closed.status != "running" and not self.stopping
 
     async def _remind(self, job: Job) -> None:
-        """Make builders look again for what *job* made.
+        """Make builders look again for the build requests of *job*.
 
-        What failed the job may have failed their own look, and they look only when told to.
+        The failure that cut the job short may have failed the builders' own look, and they look
+        only when told to.
         """
         for seconds in REMINDERS:
             await task.deferLater(self._clock, seconds)
             try:
-                await self._reconcile(replace(job, plan=None))  # there is nothing left to do
+                await self._reconcile(replace(job, plan=None))  # the plan is done
             except defer.CancelledError:
-                raise  # the master stops
+                raise  # the master is stopping
             except Exception:
-                self.log.failure("selfserve: job {job_id} cannot be looked at", job_id=job.job_id)
+                self.log.failure("selfserve: job {job_id} cannot be reconciled", job_id=job.job_id)
 
     async def _until_finished(self, job: Job) -> None:
-        """Follow *job*, and write how it ended until that stands in the journal."""
+        """Follow *job*, and store how it ended; retry until the journal has it."""
         self.followed.add(job.row)
         try:
             job, stands = await self._amended(job)
@@ -158,25 +161,27 @@ class RowCloser:
             self._tell(stands)
 
     async def _amended(self, job: Job) -> tuple[Job, Job | None]:
-        """Return how *job* ended, and what its row says."""
+        """Return the ended *job*, and the job as in its row."""
         while True:
             try:
                 if job.unsettled:
                     job = ended(job, await self._follow(job))
                 return job, await self._write(store.amend_job, job)
             except defer.CancelledError:
-                raise  # the master stops
+                raise  # the master is stopping
             except Exception:
-                self.log.failure("selfserve: job {job_id} cannot be followed", job_id=job.job_id)
+                self.log.failure(
+                    "selfserve: job {job_id} cannot be followed, trying again", job_id=job.job_id
+                )
                 await task.deferLater(self._clock, RETRIES[-1])
 
     def _tell_lost(self, job: Job) -> None:
-        """Tell what *job* did, because its row does not: others have closed that, or will.
+        """Log what *job* did here, as another master has closed its row, or will.
 
-        They took us for gone, or the journal is elsewhere now.
+        The other master took this one for gone, or the journal was moved to another database.
         """
         self.log.warn(
-            "selfserve: job {job.job_id} is not ours any more, its row stands as others write it;"
+            "selfserve: job {job.job_id} is not ours any more, another master writes its row;"
             " here it ended as {job.status}, {job.msg}, {outcomes}",
             job=job,
             outcomes=[(one.request_id, one.outcome) for one in job.requests],
@@ -197,7 +202,7 @@ class RowCloser:
 
 
 def ended(job: Job, effect: Effect) -> Job:
-    """Return *job* as it is when it has ended with *effect*."""
+    """Return *job* as ended with *effect*."""
     return replace(
         job,
         status="failed" if effect.errors else "ok",

@@ -1,4 +1,4 @@
-"""Takes over the rows that killed and gone masters have left open, and closes them."""
+"""Takes over and closes the rows that killed and gone masters left open."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
 
-#: Seconds for which the rest of a job waits for its turn.
+#: Seconds that a job to be closed waits for its turn.
 LONGEST_WAIT = 30.0
 
 
 class LeftOpen:
-    """Closes the rows that were left open.
+    """Closes rows that were left open.
 
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
     :param masterid: returns the id of this master
-    :param incarnation: returns the mark of this life of it
+    :param incarnation: returns this master's incarnation, which changes when it starts or reopens
+        the journal
     """
 
     def __init__(
@@ -48,29 +50,29 @@ class LeftOpen:
         self._closing = closing
         self._turns = turns
         self._ongoing = ongoing
-        #: rows that may have been taken over, though that failed
+        #: rows that a failed call may have taken over
         self._doubtful: set[JobRow] = set()
         self._one_at_a_time = defer.DeferredLock()
 
     async def of_this_master(self) -> int:
-        """Close the rows that earlier lives of this master left open; return how many.
+        """Close the rows that earlier runs of this master left open; return their number.
 
-        What they were following is followed on, and counts as well.
+        Rows that they followed are followed again, and count as well.
         """
         return await self._reconcile_of({self._masterid()})
 
     async def of_gone_masters(self, gone: Collection[int]) -> int:
-        """Do the same for masters that are *gone*. Several masters may do this at once."""
+        """Close the rows of masters that are *gone*. Several masters may do this at once."""
         return await self._reconcile_of(gone) if gone or self._doubtful else 0
 
     async def _reconcile_of(self, masters: Collection[int]) -> int:
-        # what one has taken is known to be worked on before the next one looks
+        # each call registers its rows as being worked on before the next call looks
         await self._one_at_a_time.acquire()
         try:
             taken = await self._take_over(masters)
             open_now = [job for job in taken if job.status == "running"]
             still_open = [job for job in open_now if job.ongoing is None]
-            self._opening.open_rows.update(job.row for job in still_open)  # they are no orphans
+            self._opening.open_rows.update(job.row for job in still_open)  # they are not orphans
             for job in taken:
                 if job.status != "running":
                     self._closing.follow_on(job)
@@ -84,10 +86,10 @@ class LeftOpen:
         return len(taken)
 
     async def _close(self, job: Job) -> None:
-        """Close *job*; what looks at what is there first does so in its turn.
+        """Close *job*; if it is of a kind that takes turns, wait for its turn.
 
-        It is closed in the end, also if others take long or the database cannot say whose turn it
-        is: what was requested by then is left out anyway.
+        It is closed even without its turn, if others take long or the database fails: requests that
+        exist by then are left out in any case.
         """
         turn = None
         if job.action in LOOKING_FIRST:
@@ -100,7 +102,7 @@ class LeftOpen:
                 await turn.end()
 
     async def _take_over(self, masters: Collection[int]) -> list[Job]:
-        """Make what *masters* left ours, and what this failed to tell of the last time."""
+        """Take over the rows of *masters*, and those that a failed call may have taken over."""
         incarnation = self._incarnation()
         begun = [job_id for life, job_id in self._doubtful if life == incarnation]
         self._doubtful.clear()

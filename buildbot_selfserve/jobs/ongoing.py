@@ -1,8 +1,8 @@
-"""Job requests that go on after their answer, such as bisections, step after step.
+"""Ongoing job requests, such as bisections, which take steps after their answer.
 
-One of them is nothing but its row in the journal, which stays open, and what the database says of
-the build requests that have its mark. Each step reads that, decides, and requests what comes next;
-so one that was cut short anywhere goes on, on this master or another, and makes nothing twice.
+The state of an ongoing job is its row in the journal, which stays open, and the build requests in
+the database that have its mark. Each step reads both, decides, and requests the next builds. A job
+that was cut short anywhere thus continues, on this master or another, and requests nothing twice.
 """
 
 from __future__ import annotations
@@ -55,41 +55,42 @@ from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 from buildbot_selfserve.permissions import BACKFILL
 from buildbot_selfserve.permissions import BISECT
 
-#: Seconds after which each is looked at though nothing was heard: events can be lost.
+#: Seconds after which a job takes a step without an event, as events can be lost.
 INTERVAL = 60.0
-#: Seconds between two looks at the same one, at least.
+#: The smallest number of seconds between two steps of a job.
 SETTLING = 0.1
-#: Seconds for which a step waits for its turn.
+#: Seconds that a step waits for its turn.
 LONGEST_WAIT = 30.0
-#: Seconds until the next attempt after one that failed, twice as long each time.
+#: Seconds before the first retry of a failed step, and at most; each wait is twice the last.
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0
-#: So many attempts may fail one after the other while the database answers.
+#: The number of consecutive attempts that may fail while the database answers.
 MOST_FAILURES = 12
-#: Seconds for which a builder may have no master, where several masters share the database: the
-#: one that has it may be starting again.
+#: Seconds that a builder may have no master if several masters share the database: its master may
+#: be restarting.
 GONE_PATIENCE = 600.0
-#: Seconds in which a step must end when the master stops; what it has not done, another one does.
+#: Seconds in which a step must end when the master stops; another master takes the steps that
+#: remain.
 STOP_PATIENCE = 10.0
-#: What cannot be done now cannot be done later either.
+#: Errors after which a later attempt would fail as well.
 _FINAL = (BadParameter, CustomCodeFailed, Forbidden, NotFound, Refused)
-#: What tells that a builder may have something new.
+#: Buildbot's messages after which a job may take a step.
 _TOPICS = (("buildrequests", None, None), ("builds", None, "finished"))
 _TELLING = frozenset({"complete", "finished", "unclaimed"})
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of job request that goes on.
+    """A kind of ongoing job request.
 
-    :param next_step: says what comes next, by what was requested so far
-    :param last_step: says how it ends as it is, with a status and why
+    :param next_step: returns the next step, given the requests so far
+    :param last_step: returns the step that ends the job now, given a status and a reason
     """
 
     next_step: Callable[[PlanContext, Job, Mapping[int, RequestState]], Awaitable[OngoingStep]]
     last_step: Callable[[PlanContext, Job, str, str], Awaitable[OngoingStep]]
 
 
-#: By their actions.
+#: The kinds by action.
 KINDS: Mapping[str, Kind] = {
     BISECT.action: Kind(bisect.next_step, bisect.last_step),
     BACKFILL.action: Kind(backfill.next_step, backfill.last_step),
@@ -97,37 +98,37 @@ KINDS: Mapping[str, Kind] = {
 
 
 class _Followed:
-    """One that goes on here.
+    """An ongoing job that this master runs.
 
-    :ivar woken: something has happened since the last look
+    :ivar woken: an event has come since the last step
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.woken = False
         self.failures = 0
-        #: a step may have been cut short, here or elsewhere, or an event was lost
+        #: whether a step may have been cut short, here or elsewhere, or an event was lost
         self.is_doubtful = True
-        #: since when it cannot go on, in monotonic seconds
+        #: when a step was first refused, in monotonic seconds; ``None`` if the last one was not
         self.refused_since: float | None = None
         self._waiter: defer.Deferred[None] | None = None
 
     @property
     def builder_id(self) -> int | None:
-        """Return the id of the builder that it waits for."""
-        assert self.job.ongoing is not None  # else it would not go on
+        """Return the id of the builder whose requests the job waits for."""
+        assert self.job.ongoing is not None  # as in all jobs here
         found: int | None = self.job.ongoing.spec.get("requested_builder_id")
         return found
 
     def wake(self) -> None:
-        """Let it look again."""
+        """Let the job take a step."""
         self.woken = True
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.callback(None)
 
     async def wait(self, seconds: float, clock: IReactorTime) -> None:
-        """Wait until it is woken, or the time is over."""
+        """Wait until the job is woken, or for *seconds*."""
         if not self.woken:
             waiter = self._waiter = defer.Deferred()
             waiter.addTimeout(seconds, clock)
@@ -141,14 +142,16 @@ class _Followed:
 
 
 class OngoingJobs:
-    """Goes on with the job requests of one master that go on.
+    """Runs the ongoing job requests of one master.
 
     :param clock: the reactor
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
-    :param context: returns the ``ctx`` of a planner for what *who* was allowed when they asked
-    :param check_available: raises :class:`Unavailable` when the master cannot do anything now
-    :param check_running: raises :class:`MasterStops` when the master stops
-    :param limits: returns what users may ask for
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
+    :param context: returns a planner's ``ctx`` with the rights that *who* had when they sent the
+        job request
+    :param check_available: raises :class:`Unavailable` if the master cannot run job requests now
+    :param check_running: raises :class:`MasterStops` if the master is stopping
+    :param limits: returns the limits of users
     """
 
     log = Logger()
@@ -181,17 +184,17 @@ class OngoingJobs:
 
     @property
     def rows(self) -> set[JobRow]:
-        """Return the rows that somebody here goes on with."""
+        """Return the rows of the jobs that run here."""
         return set(self._followed)
 
     # -- life
 
     def listen(self, start_consuming: Callable[..., Any]) -> None:
-        """Begin to hear of builds that end."""
+        """Start consuming messages about requests and builds."""
         self._subscriptions.start(start_consuming, _TOPICS)
 
     def follow(self, job: Job) -> None:
-        """Go on with *job* until it ends, if nobody here does so already."""
+        """Run *job* until it ends, unless it runs here already."""
         if job.row in self._followed or self._stopping:
             return
         one = self._followed[job.row] = _Followed(job)
@@ -202,18 +205,20 @@ class OngoingJobs:
             self._running.discard(work)
             self._followed.pop(job.row, None)
 
-        work.addErrback(lambda failure: self.log.failure("selfserve: gave up a job", failure))
+        work.addErrback(
+            lambda failure: self.log.failure("selfserve: gave up an ongoing job", failure)
+        )
         work.addBoth(over)
 
     def look(self) -> None:
-        """Look at all of them soon: something else may be configured."""
+        """Let all jobs take a step soon: the configuration may have changed."""
         for one in list(self._followed.values()):
             one.wake()
 
     async def end(self, job_id: int, why: str) -> None:
-        """Close the row of a job request that goes on, on whichever master, as cancelled.
+        """Close the row of an ongoing job request of any master as cancelled.
 
-        What it has requested is somebody else's to cancel.
+        The caller cancels its build requests.
         """
         while True:
             job: Job | None = await self._write(store.job, job_id)
@@ -221,11 +226,11 @@ class OngoingJobs:
                 return
             step = await KINDS[job.action].last_step(self._context(job.who), job, "cancelled", why)
             effect = Effect(why, step.requests, step.buildset_ids)
-            # another master may have taken it over meanwhile
+            # repeat, as another master may have taken the row over meanwhile
             await self._closing.close(replace(job, ongoing=step.ongoing), effect)
 
     async def rest(self) -> None:
-        """Go on with none any more, when each has ended its step: somebody else will."""
+        """Stop running all jobs, once each has ended its step; another master will run them."""
         await self._rest()
         self._stopping = False
 
@@ -236,10 +241,10 @@ class OngoingJobs:
         try:
             await independent(everything).addTimeout(STOP_PATIENCE, self._clock)
         except defer.TimeoutError:
-            self.log.warn("selfserve: a step of what goes on did not end in time")
+            self.log.warn("selfserve: a step of an ongoing job did not end in time")
 
     async def stop(self) -> None:
-        """Do the same for good: the master stops."""
+        """Stop running all jobs, as the master stops."""
         await self._subscriptions.stop()
         await self._rest()
 
@@ -248,7 +253,7 @@ class OngoingJobs:
             return
         builder_id = content.get("builderid") if isinstance(content, dict) else None
         for one in list(self._followed.values()):
-            # a virtual builder's build has another builder, but its request has not
+            # a build of a virtual builder has another builder id, but its request has not
             if builder_id in (None, one.builder_id):
                 one.wake()
 
@@ -267,14 +272,14 @@ class OngoingJobs:
                 await quiet
 
     async def _tried(self, one: _Followed) -> float | None:
-        """Try a step; return the seconds until the next, ``None`` when it goes on no more here."""
+        """Try a step; return the seconds until the next, ``None`` if the job ends here."""
         try:
             await self._check_available()
             goes_on = await self._in_turn(one)
         except MasterStops:
             return None
         except NotNow as error:
-            one.failures = 0  # the database is away, or the budget of the user is used up
+            one.failures = 0  # the database is away, or the user's budget is used up
             return float(min(max(error.retry_after, FIRST_RETRY), INTERVAL))
         except Exception:
             self.log.failure("selfserve: a step of job {job_id} failed", job_id=one.job.job_id)
@@ -285,12 +290,12 @@ class OngoingJobs:
         return INTERVAL if goes_on else None
 
     async def _in_turn(self, one: _Followed) -> bool:
-        """Do a step when no other bisection of any master does one; return whether it goes on."""
+        """Take a step in turn with other masters; return whether the job goes on."""
         turn = await self._turns.take(one.job, self._clock.seconds() + LONGEST_WAIT)
         try:
             job = await self._write(store.job, one.job.job_id)
             if job is None or job.row != one.job.row or job.status != "running":
-                return False  # it was stopped, or another master has taken it over
+                return False  # the job was stopped, or another master has taken it over
             return await self._step(one, job, turn)
         finally:
             await turn.end()
@@ -322,10 +327,10 @@ class OngoingJobs:
     async def _made_known(
         self, one: _Followed, made: Mapping[int, RequestState]
     ) -> dict[int, RequestState]:
-        """Let builders look for requests that wait without their knowing; return what changed.
+        """Tell builders of requests that they may not know; return the states that changed.
 
-        A step before this one may have made them and not told of them, or another master may have
-        given them up, or have claimed them and be gone.
+        An earlier step may have inserted requests without telling the builders, or another master
+        may have abandoned them, or claimed them and gone.
         """
         kept = {state.request_id: at for at, state in made.items() if state.abandoned}
         changed: dict[int, RequestState] = {}
@@ -339,7 +344,7 @@ class OngoingJobs:
         return changed
 
     async def _may_come_back(self, one: _Followed, error: SelfServeError) -> bool:
-        """Whether what is refused now may be possible when another master has started again."""
+        """Return whether a refused step may succeed once another master has restarted."""
         every = await self._master.db.masters.getMasters()
         now = self._clock.seconds()
         if one.refused_since is None:
@@ -348,7 +353,7 @@ class OngoingJobs:
         return waits and isinstance(error, Refused)
 
     async def _do(self, ctx: PlanContext, job: Job, step: OngoingStep, turn: Turn) -> None:
-        """Do *step*, and write down how far the job has come."""
+        """Do *step*, and store the progress of the job."""
         order = Order(job.job_id, job.who, self._clock.seconds(), self._check_running)
         if step.drop:
             await turn.check()
@@ -374,7 +379,7 @@ class OngoingJobs:
         await self._note(_saying(job, effect, str(step.ongoing.now.get("msg", ""))))
 
     async def _without_budget(self, job: Job, number: int) -> TooMany | None:
-        """Take *number* builds from the budget of its user; return why there are not so many."""
+        """Take *number* builds from the user's budget; return the refusal if they are too many."""
         limit = self._limits().builds_per_hour
         if limit is None:
             return None
@@ -387,8 +392,8 @@ class OngoingJobs:
 
 
 def _saying(job: Job, effect: Effect, msg: str) -> Job:
-    """Return *job* with what it has requested so far, and what is to be said of it."""
-    assert job.ongoing is not None  # that is what it goes on with
+    """Return *job* with its requests so far and with *msg*."""
+    assert job.ongoing is not None  # as in all jobs here
     ongoing = Ongoing(job.ongoing.spec, {**job.ongoing.now, "msg": msg})
     return replace(
         job,

@@ -1,4 +1,4 @@
-"""Opens the journal row of a job request before its act, or finds the row of its key."""
+"""Opens the journal row of a job request, or finds the row with its Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Target
 
-#: Seconds between two looks at a job request that was sent again while it runs.
+#: Seconds between two reads of a running job request that was sent again.
 AGAIN_INTERVAL = 0.2
-#: Seconds between two looks for rows that nobody does.
+#: Seconds between two searches for orphaned rows, whose jobs nobody runs.
 ORPHANS_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class Requester:
-    """The user or script that sends a job request, and where it comes from.
+    """The user or script that sends a job request.
 
-    :param via: how they proved it: ``session``, ``basic``, ``remote_user``, ``token:NAME`` or
+    :param via: how they authenticated: ``session``, ``basic``, ``remote_user``, ``token:NAME`` or
         ``anonymous``
-    :param begun: when they asked, in monotonic seconds; from then on the timeout counts
-    :param may: says whether they may do what they ask for to one of several targets
-    :param attempt: the key under which they may send it again, if they gave one
+    :param begun: when the job request came, in monotonic seconds; the timeout counts from then
+    :param may: returns whether they have the permission for a target
+    :param attempt: the Idempotency-Key and fingerprint, if they gave a key
     """
 
     who: str
@@ -56,9 +56,11 @@ class RowOpener:
     """Opens the rows of one master's job requests.
 
     :param clock: the reactor
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
     :param masterid: returns the id of this master
-    :param incarnation: returns which of its lives this is
+    :param incarnation: returns this master's incarnation, which changes when it starts or reopens
+        the journal
     """
 
     log = Logger()
@@ -76,21 +78,21 @@ class RowOpener:
         self._masterid = masterid
         self._incarnation = incarnation
         self._closing = closing
-        #: rows that somebody here does
+        #: rows of jobs that run here
         self.open_rows: set[JobRow] = set()
 
     async def open(
         self, job: Job, requester: Requester, deadline: float, per_minute: int | None
     ) -> store.Opened:
-        """Write the row of *job*, which is to be done now; or return what was done before.
+        """Write the row of *job*, or return the row of its Idempotency-Key.
 
-        That is what has the same Idempotency-Key, when it has ended, unless it failed and has done
-        nothing.
+        An earlier job with the same key is returned when it has ended or is ongoing, unless it
+        failed without doing anything.
 
-        :param per_minute: so many job requests an requester may send in a minute
-        :raises KeyTaken: the key was given to another job request
-        :raises TooMany: the requester sends too many of them; nothing was written
-        :raises Unavailable: the earlier one has not ended yet, or the database does not answer
+        :param per_minute: the number of job requests that a requester may send per minute
+        :raises KeyTaken: the key belongs to another job request
+        :raises TooMany: the requester sends too many job requests; nothing was written
+        :raises Unavailable: the earlier job has not ended yet, or the database does not answer
         """
         while True:
             opened = await self._row(job, requester, per_minute)
@@ -104,9 +106,9 @@ class RowOpener:
             await task.deferLater(self._clock, AGAIN_INTERVAL)
 
     async def is_known(self, job: Job, requester: Requester) -> bool:
-        """Whether the same job request was sent before, under the same key.
+        """Return whether the same job request was sent before with the same key.
 
-        :raises KeyTaken: the key was given to another job request
+        :raises KeyTaken: the key belongs to another job request
         """
         if requester.attempt is None:
             return False
@@ -116,11 +118,11 @@ class RowOpener:
         return found is not None
 
     async def _row(self, job: Job, requester: Requester, per_minute: int | None) -> store.Opened:
-        """Write the row of *job*, or find the one that its key has.
+        """Write the row of *job*, or find the row with its key.
 
-        What the database may have written though it failed is closed later.
+        A row that was written although the call failed is closed later.
         """
-        begun: list[int] = []  # lasts while the database is asked again
+        begun: list[int] = []  # kept while the call is retried
         try:
             opened: store.Opened | TooMany = await self._write(
                 store.open_job,
@@ -142,10 +144,10 @@ class RowOpener:
         return opened
 
     async def _close_orphans(self) -> None:
-        """Close rows that were written though their writing failed: nobody does those jobs.
+        """Close rows that were written although the call failed: nobody runs their jobs.
 
-        A connection that breaks at the wrong moment does that. A row counts as such when it is
-        there twice, because another's may have been written just now.
+        This happens if a connection breaks at the wrong moment. A row is an orphan if two searches
+        find it: a row found once may belong to a job that has just begun.
         """
         seen: set[JobRow] | None = None
         while True:
@@ -153,14 +155,14 @@ class RowOpener:
             try:
                 left = await self._write(store.open_now, self._masterid(), self._incarnation())
             except defer.CancelledError:
-                raise  # the master stops
+                raise  # the master is stopping
             except Exception:
                 self.log.failure("selfserve: the journal cannot be read, trying again")
                 continue
             orphans = {
                 job.row: job
                 for job in left
-                # what goes on was begun, and somebody goes on with it
+                # ongoing jobs are run by ``OngoingJobs``
                 if job.row not in self.open_rows and job.ongoing is None
             }
             if seen is not None:
@@ -171,9 +173,9 @@ class RowOpener:
 
 
 def _require_same(found: store.Opened, requester: Requester) -> None:
-    """Check that *found* is what *requester* sends under the same key.
+    """Check that *found* is the job request that *requester* sends with the same key.
 
-    :raises KeyTaken: it is another job request
+    :raises KeyTaken: *found* is another job request
     """
     if requester.attempt is None or found.fingerprint != requester.attempt.fingerprint:
         raise KeyTaken(
@@ -185,7 +187,10 @@ def _require_same(found: store.Opened, requester: Requester) -> None:
 def new_job(
     requester: Requester, action: str, nouns: Sequence[Any], params: Mapping[str, Any]
 ) -> Job:
-    """Return the job request of *requester* to do *action* to the *nouns*, with no row yet."""
+    """Return a new job without a row.
+
+    :param nouns: the targets that the job request names
+    """
     what: dict[str, Any] = {}
     for noun in nouns:
         what.update(noun.asked())
@@ -206,7 +211,7 @@ def new_job(
 
 
 def unfinished(job: Job) -> Unavailable:
-    """Return what to say to a client that has waited for *job* long enough."""
+    """Return the error for a client that has waited for *job* until its timeout."""
     if not job.job_id:
         return Unavailable("The master's database does not answer")
     return Unavailable(

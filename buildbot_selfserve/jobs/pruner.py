@@ -1,4 +1,4 @@
-"""Deletes rows of the journal that are older than the configuration says, in the background."""
+"""Deletes rows of the journal that are older than configured, in the background."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.journal import prune
 
 DAY = 86_400
-#: Seconds between two transactions while there is more to delete, for those who wait meanwhile.
+#: Seconds between two transactions while there is more to delete, to let other writers in.
 PAUSE = 1.0
-#: Seconds until the next attempt when the master is starting or its database is away.
+#: Seconds until the next attempt if the master is starting or its database is away.
 RETRY = 60.0
-#: Seconds until the next look when nothing is left to delete.
+#: Seconds until the next search if nothing is left to delete.
 INTERVAL = 3600.0
 
 
 class Pruner:
-    """Deletes what one master finds too old; all masters that share the journal may do so at once.
+    """Deletes old rows; all masters that share the journal may do so at once.
 
     :param clock: the reactor
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
-    :param check_available: raises :class:`NotNow` when the journal cannot be written now
-    :param keep_days: returns for how many days a closed row is kept; ``None``: for ever
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
+    :param check_available: raises :class:`NotNow` if the journal cannot be written now
+    :param keep_days: returns the number of days to keep a closed row, ``None`` for forever
     """
 
     log = Logger()
@@ -53,18 +54,20 @@ class Pruner:
         self._deleted = 0
 
     def start(self) -> None:
-        """Begin to look for what is too old."""
+        """Start deleting old rows."""
         running = defer.Deferred.fromCoroutine(self._until_stopped())
-        running.addErrback(lambda why: self.log.failure("selfserve: old jobs are kept", why))
+        running.addErrback(
+            lambda why: self.log.failure("selfserve: stopped deleting old jobs", why)
+        )
 
     def look(self) -> None:
-        """Look soon: the journal was opened, or something else may be configured."""
+        """Search soon: the journal was opened, or the configuration may have changed."""
         self._woken = True
         if self._pause is not None:
             self._pause.cancel()
 
     def stop(self) -> None:
-        """Look no more; a transaction that has begun goes on to its end."""
+        """Stop searching; a transaction that has begun is completed."""
         self._stopping = True
         self.look()
 
@@ -82,7 +85,7 @@ class Pruner:
         self._pause = None
 
     async def _pruned(self) -> float:
-        """Delete some of what is too old; return the seconds until the next look."""
+        """Delete some old rows; return the seconds until the next search."""
         try:
             more = await self._prune()
         except NotNow:
@@ -98,11 +101,11 @@ class Pruner:
         return INTERVAL
 
     async def _prune(self) -> bool:
-        """Delete some of what is too old; return whether there may be more."""
+        """Delete some old rows; return whether there may be more."""
         if self._keep_days() is None:
             return False
         await self._check_available()
-        days = self._keep_days()  # a reconfig may have changed it meanwhile
+        days = self._keep_days()  # read again, as a reconfig may have changed it
         if days is None or self._stopping:
             return False
         now = int(time.time())

@@ -1,4 +1,4 @@
-"""Runs a job request: opens its row, plans, carries the plan out, closes the row."""
+"""Runs a job request: opens its row, plans, executes the plan, closes the row."""
 
 from __future__ import annotations
 
@@ -56,25 +56,27 @@ from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import plan_to_json
 
-#: Of the timeout, the share in which a job request waits for builds to stop; the rest is for
-#: closing its row and answering.
+#: The share of the timeout in which a job request may plan, execute and wait for builds to stop;
+#: the rest is for closing its row and answering.
 ACT_SHARE = 0.8
-#: Characters of a plan as JSON; the journal's column of MySQL and MariaDB has room for 16 million.
+#: The largest number of characters of a plan as JSON; the journal's column has room for 16 million
+#: on MySQL and MariaDB.
 LARGEST_PLAN = 8_000_000
 
 Params = ParamSpec("Params")
-#: A planner that needs to be told only in which context it plans.
+#: A planner with all arguments bound but the context.
 Planner = Callable[[PlanContext], Awaitable[Plan]]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A job request that is to be planned, and carried out perhaps.
+    """A job request to plan, and to execute unless it is a dry run.
 
-    :param action: the name of what is done, as the journal has it
-    :param nouns: what it is about; *params* likewise, for the journal
-    :param if_plan: the text of the plan that the user has seen; another one is not carried out
-    :param alone: of those that are about the same, one is done at a time
+    :param action: the name of the action, as in the journal
+    :param nouns: the targets, for the journal
+    :param params: the parameters, for the journal
+    :param if_plan: the text of the plan that the user has seen; no other plan is executed
+    :param alone: job requests with the same target take turns
     """
 
     requester: Requester
@@ -86,7 +88,7 @@ class Wanted:
     alone: bool = False
 
     def job(self) -> Job:
-        """Return its job, which has no row yet."""
+        """Return a new job for this request, without a row."""
         return new_job(self.requester, self.action, self.nouns, self.params)
 
 
@@ -97,32 +99,35 @@ class _Planned:
 
 
 class _Running:
-    """A job request on its way; ``job`` gets its id when its row is written."""
+    """A running job request; ``job`` gets its id when its row is written."""
 
     def __init__(self, job: Job, wanted: Wanted, deadline: float) -> None:
         self.job = job
         self.wanted = wanted
         self.deadline = deadline
-        #: its turn, if it has to wait for that
+        #: the turn, if the job request has to take one
         self.turn: Turn | None = None
 
 
 class Jobs:
-    """Runs job requests of one master, one journal row each.
+    """Runs the job requests of one master, with one journal row each.
 
-    :param master: the master that the plans are about
+    :param master: Buildbot's master
     :param clock: the reactor
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
-    :param ask: calls a function in a reader with the history and further arguments
-    :param check_available: raises :class:`Unavailable` when the master cannot do anything now
-    :param reconcile: does the rest of a job that was cut short; says what it has really done
-    :param follow: waits until what a job told to stop has ended; says how
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
+    :param ask: calls a function in a reader with the ``History`` and further arguments
+    :param check_available: raises :class:`Unavailable` if the master cannot run job requests now
+    :param reconcile: finishes a job that was cut short; returns what it has really done
+    :param follow: waits until the builds that a job told to stop have ended; returns the final
+        effect
     :param masterid: returns the id of this master
-    :param holds: those that this master keeps to
-    :param closed: is told of each job whose row was closed
-    :ivar left_open: closes what killed and gone masters have left open
-    :ivar ongoing: goes on with what goes on after its answer
-    :ivar most_ongoing: so many of one action may do that at once, on all masters
+    :param holds: the holds that this master enforces
+    :param closed: called with each job whose row was closed
+    :ivar left_open: closes the rows that killed and gone masters left open
+    :ivar ongoing: runs ongoing job requests after their answer
+    :ivar most_ongoing: the number of ongoing job requests with one action that may run at once, on
+        all masters
     """
 
     log = Logger()
@@ -153,9 +158,9 @@ class Jobs:
         self._holds = holds
         self._closing = RowCloser(clock, write, reconcile, follow, closed)
         self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
-        #: what is being done, and until when somebody waits for it
+        #: the running job requests, with the monotonic seconds at which their clients time out
         self._in_flight: dict[defer.Deferred[Any], float] = {}
-        #: until when what runs may go on when the master stops, in monotonic seconds
+        #: when the master stops: until when job requests may run on, in monotonic seconds
         self._stop_at: float | None = None
         self._turns = Turns(clock, write)
         self.ongoing = OngoingJobs(
@@ -180,14 +185,14 @@ class Jobs:
         )
 
     async def run(self, wanted: Wanted) -> Receipt:
-        """Do what is wanted, with a row in the journal; return the receipt.
+        """Run a job request with a row in the journal; return the receipt.
 
-        What was begun is ended, also when nobody waits for it any more.
+        A job request that has begun runs to its end, even if nobody waits for it any more.
 
-        :raises Unavailable: the master cannot do it now, or it did not end within the timeout
-        :raises Refused: it cannot be done with this target; nothing was written
-        :raises TooMany: the requester has no budget left for it; nothing was done
-        :raises PlanChanged: the plan is another one than the user has seen; nothing was written
+        :raises Unavailable: the master cannot run it now, or it did not end within the timeout
+        :raises Refused: it cannot be done with this target; nothing was done
+        :raises TooMany: the requester's budget is used up; nothing was done
+        :raises PlanChanged: the plan differs from the one that the user has seen; nothing was done
         """
         await self._check_available()
         begun = wanted.requester.begun
@@ -195,7 +200,7 @@ class Jobs:
         due = begun + self.timeout
         work = self._begin(running, due)
         try:
-            # when nobody waits any more, what happened stands in the journal
+            # after a timeout, the journal tells what happened
             return Receipt(await independent(work).addTimeout(self._left(due), self.clock))
         except defer.TimeoutError:
             raise unfinished(running.job) from None
@@ -203,7 +208,7 @@ class Jobs:
     async def plan(self, wanted: Wanted) -> PlannedReceipt:
         """Return the receipt of a dry run; write nothing.
 
-        :raises SelfServeError: whatever the job request itself would be refused with
+        :raises SelfServeError: the error that the job request itself would be refused with
         """
         await self._check_available()
         work = independent(defer.Deferred.fromCoroutine(self._dry_run(wanted)))
@@ -216,28 +221,28 @@ class Jobs:
 
     @property
     def under_way(self) -> int:
-        """Return how many job requests are being done now."""
+        """Return the number of running job requests."""
         return len(self._in_flight)
 
     def check_running(self) -> None:
-        """Check that the master does not stop, or gives what runs some time yet.
+        """Check that the master is not stopping, or that job requests may still run.
 
-        :raises MasterStops: that time is over; the next start goes on
+        :raises MasterStops: that time is over; the next start continues the job
         """
         if self._stop_at is not None and self.clock.seconds() > self._stop_at:
             raise MasterStops
 
     async def finish(self) -> None:
-        """Wait until what runs has ended, for as long as a client would."""
+        """Wait until the running job requests have ended, for as long as a client would."""
         self._closing.stop()
         self._stop_at = self.clock.seconds() + self.timeout * ACT_SHARE
         await self._no_more_run()
         await self.ongoing.stop()
 
     async def begin_anew(self) -> None:
-        """Let what runs end, likewise, before the journal is opened anew, maybe elsewhere.
+        """Wait likewise before the journal is reopened, maybe in another database.
 
-        What does not end in time has no row there, even if another one has its id.
+        A job request that does not end in time has no row there, even if another row has its id.
         """
         await self._no_more_run()
         await self.ongoing.rest()
@@ -245,7 +250,7 @@ class Jobs:
 
     async def _no_more_run(self) -> None:
         everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
-        # each has at least the time that was configured when it came
+        # each has at least the timeout that was configured when it came
         left = max([self.timeout, *map(self._left, self._in_flight.values())])
         try:
             await independent(everything).addTimeout(left, self.clock)
@@ -256,7 +261,7 @@ class Jobs:
         return max(0.0, due - self.clock.seconds())
 
     def _begin(self, running: _Running, due: float) -> defer.Deferred[Job]:
-        """Do it, so that nobody's going away ends it."""
+        """Start the job request, independent of its client."""
         work = defer.Deferred.fromCoroutine(self._perform(running))
         self._in_flight[work] = due
 
@@ -268,14 +273,14 @@ class Jobs:
         return work.addBoth(over)
 
     async def _dry_run(self, wanted: Wanted) -> PlannedReceipt:
-        await self._opening.is_known(wanted.job(), wanted.requester)  # under this key
+        await self._opening.is_known(wanted.job(), wanted.requester)  # may raise KeyTaken
         planned = await self._planned(wanted)
         return await self._receipt(wanted, planned.plan)
 
     async def _receipt(self, wanted: Wanted, plan: Plan) -> PlannedReceipt:
         """Return the receipt of a dry run with this *plan*.
 
-        :raises TooMany: the user may not do so much
+        :raises TooMany: the user's budget is too small
         """
         job = wanted.job()
         if self.limits != NO_LIMITS:
@@ -307,11 +312,11 @@ class Jobs:
         return found
 
     async def _seen(self, running: _Running) -> _Planned | None:
-        """Return the plan of now, if the user has seen it; ``None`` if they have seen none.
+        """Return a fresh plan if it is the one that the user has seen; ``None`` without *if_plan*.
 
-        One that was carried out under the same key is not planned again.
+        A job request that was sent before with the same key is not planned again.
 
-        :raises PlanChanged: it is another one; nothing was written
+        :raises PlanChanged: the plan differs; nothing was written
         """
         wanted = running.wanted
         if wanted.if_plan is None or await self._opening.is_known(running.job, wanted.requester):
@@ -322,7 +327,7 @@ class Jobs:
         return planned
 
     async def _perform(self, running: _Running) -> Job:
-        """Do it; what looks at what is there first waits for what is done there."""
+        """Run the job request, in its turn if it takes turns."""
         if not running.wanted.alone:
             return await self._done(running)
         turn = running.turn = await self._turns.take(running.job, running.deadline)
@@ -351,15 +356,15 @@ class Jobs:
                 return await self._joined(job, planned.plan)
             effect = await self._carried_out(running, planned)
         except MasterStops:
-            raise unfinished(job) from None  # the next start goes on
+            raise unfinished(job) from None  # the next start of the master continues the job
         except (BadParameter, Refused, Forbidden, TooMany, PlanChanged) as refusal:
             await self._closing.close(job, Effect(refusal.msg, errors=True))
             raise
         except Exception as error:
-            if not isinstance(error, CustomCodeFailed):  # of which the log tells already
+            if not isinstance(error, CustomCodeFailed):  # which was logged already
                 self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
             if running.job.ongoing is not None:
-                self.ongoing.follow(running.job)  # which does what is missing
+                self.ongoing.follow(running.job)  # whose next step does what is missing
                 return replace(running.job, msg=planned.plan.begun)
             return await self._cut_short(running.job, error)
         if running.job.ongoing is not None:
@@ -368,28 +373,30 @@ class Jobs:
         return _known(await self._closing.close(job, effect))
 
     async def _joined(self, job: Job, plan: Plan) -> Job:
-        """Return the job request that does the same already."""
+        """Close *job* as doing nothing; return the job request that does the same already."""
         await self._closing.close(job, Effect(plan.nothing))
         found: Job | None = await self._write(store.job, plan.joins)
         return found or job
 
     async def _begun(self, job: Job, effect: Effect) -> Job:
-        """Go on with *job* after its first step; return what its receipt says."""
+        """Run the ongoing *job* after its first step; return the job for the receipt."""
         job = replace(
             job, msg=effect.msg, requests=effect.requests, buildset_ids=effect.buildset_ids
         )
         try:
             await self._write(store.note_progress, job)
         except Exception:
-            self.log.failure("selfserve: the begin of job {job.job_id} is noted later", job=job)
+            self.log.failure(
+                "selfserve: the first step of job {job.job_id} cannot be stored yet", job=job
+            )
         self.ongoing.follow(job)
         return job
 
     async def _carried_out(self, running: _Running, planned: _Planned) -> Effect:
-        """Carry out a plan, which the journal keeps meanwhile; return its effect.
+        """Execute a plan, stored in the journal meanwhile; return its effect.
 
-        :raises Refused: there is too much of it
-        :raises TooMany: the user may not make so many builds
+        :raises Refused: the plan is too large
+        :raises TooMany: the user may not request so many builds
         """
         plan = planned.plan
         job = running.job
@@ -413,10 +420,10 @@ class Jobs:
         return replace(effect, msg=f"{plan.begun}: {effect.msg}") if plan.begun else effect
 
     async def _cut_short(self, job: Job, error: Exception) -> Job:
-        """Return what a job has done that ended with *error*.
+        """Return the job as closed, after *error* cut it short.
 
-        :raises Unavailable: nothing
-        :raises CustomCodeFailed: nothing, and it would be the same another time
+        :raises Unavailable: the job has done nothing
+        :raises CustomCodeFailed: the job has done nothing, and another attempt would fail as well
         """
         job = _known(await self._closing.close_as_reconciled(job))
         if job.did_something or not job.errors:
@@ -436,9 +443,9 @@ class Jobs:
 
 
 def _known(job: Job) -> Job:
-    """Return *job* if its row tells how it ended.
+    """Return *job* if its row is closed.
 
-    :raises Unavailable: another master took the row over, and has not closed it yet
+    :raises Unavailable: another master has taken the row over, and has not closed it yet
     """
     if job.status == "running":
         raise unfinished(job)
@@ -446,12 +453,12 @@ def _known(job: Job) -> Job:
 
 
 class JobRunner:
-    """Runs the planner of one job request for one requester: ``ctx.jobs`` of a handler.
+    """Runs the planner of one job request for one requester; handlers find it in ``ctx.jobs``.
 
-    :param action: the name of what is done, as the journal has it
-    :param selectors: what else was asked for, for the journal
-    :param dry_run: only say what would be done
-    :param if_plan: as :class:`Wanted` has it
+    :param action: the name of the action, as in the journal
+    :param selectors: the selectors of the job request, for the journal
+    :param dry_run: only return what would be done
+    :param if_plan: as in :class:`Wanted`
     """
 
     def __init__(
@@ -477,9 +484,9 @@ class JobRunner:
         *nouns: Params.args,
         **params: Params.kwargs,
     ) -> Receipt | PlannedReceipt:
-        """Plan with ``planner(ctx, *nouns, **params)``, and carry the plan out; return the receipt.
+        """Plan with ``planner(ctx, *nouns, **params)`` and execute the plan; return the receipt.
 
-        A dry run only returns what the receipt would be.
+        A dry run returns the receipt of the plan and executes nothing.
         """
 
         def bound(ctx: PlanContext) -> Awaitable[Plan]:

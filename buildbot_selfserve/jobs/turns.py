@@ -1,7 +1,7 @@
-"""Lets job requests for the same target have their turns, whichever master they were sent to.
+"""Lets job requests with the same target take turns, on all masters.
 
-In one master they queue. Of several masters that share the journal, the one that holds the lease of
-the target has its turn; nothing in the database is locked meanwhile.
+Within a master they queue. Among masters that share the journal, the one that holds the target's
+lease has its turn; no database lock is held meanwhile.
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.permissions import BISECT
 from buildbot_selfserve.permissions import CANCEL_BISECT
 
-#: Seconds between two renewals of a lease, and without any after which it is taken from its holder.
+#: Seconds between two renewals of a lease, and seconds without a renewal after which it is taken
+#: from its holder.
 RENEWAL, PATIENCE = 1.0, 5.0
-#: Seconds for which it is remembered how a lease was seen that nobody waits for any more.
+#: Seconds to remember the state of a lease that nobody waits for any more.
 MEMORY = 60.0
-#: Job requests that take turns whatever revision they are about.
+#: Actions whose job requests all share one lease.
 _TOGETHER = frozenset({BISECT.action, CANCEL_BISECT.action})
-#: Seconds between two looks whether somebody still holds a lease.
+#: Seconds between two reads of a lease that another turn holds.
 INTERVAL = 0.1
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Somebody else's lease, and since when it is as it is, in monotonic seconds."""
+    """Another turn's lease, and since when it is unchanged, in monotonic seconds."""
 
     lease: Lease
     since: float
 
 
 class Turns:
-    """Gives turns.
+    """Gives turns to job requests.
 
     :param clock: the reactor
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
     """
 
     log = Logger()
@@ -57,14 +59,14 @@ class Turns:
         self.clock = clock
         self.write = write
         self._queues: dict[str, defer.DeferredLock] = {}
-        #: the leases that somebody has waited for in vain: who comes next goes on from there
+        #: leases that were waited for in vain; the next to wait continues from their state
         self._seen: dict[str, _Seen] = {}
 
     async def take(self, job: Job, deadline: float) -> Turn:
-        """Return the turn of *job*, when it has come.
+        """Wait for the turn of *job*, and return it.
 
-        :param deadline: until when to wait for it, in monotonic seconds
-        :raises Unavailable: that is over
+        :param deadline: until when to wait, in monotonic seconds
+        :raises Unavailable: the turn did not come in time
         """
         name = lease_name(job)
         queue = self._queues.setdefault(name, defer.DeferredLock())
@@ -90,11 +92,11 @@ class Turns:
             now = self.clock.seconds()
             if found.holder == turn.holder:
                 if stale is not None:
-                    self.log.warn("selfserve: took a turn from one who gave no sign of life")
+                    self.log.warn("selfserve: took over a lease that its holder did not renew")
                 self._seen.pop(turn.name, None)
                 return
             seen = self._seen.get(turn.name)
-            # where the database is slow, the holder may have tried to renew it
+            # if the database is slow, the holder may have tried to renew the lease
             if seen is None or seen.lease != found or now - begun > RENEWAL:
                 seen = self._note(turn.name, _Seen(found, now))
             stale = found if now - seen.since > PATIENCE else None
@@ -110,7 +112,7 @@ class Turns:
         return seen
 
     def leave(self, name: str) -> None:
-        """Let the next one of this master have its turn."""
+        """Let the next job request of this master take its turn."""
         queue = self._queues[name]
         queue.release()
         if not queue.locked and not queue.waiting:
@@ -118,7 +120,7 @@ class Turns:
 
 
 class Turn:
-    """One turn: from when it has come until its :meth:`end`."""
+    """A turn, which lasts until its :meth:`end`."""
 
     def __init__(self, turns: Turns, name: str) -> None:
         self.name = name
@@ -128,12 +130,13 @@ class Turn:
         self._renewing.clock = turns.clock
 
     def begin(self) -> None:
-        """Renew the lease from now on."""
+        """Start renewing the lease."""
         self._renewing.start(RENEWAL, now=False)
 
     def _renew(self) -> defer.Deferred[None]:
         renewed = defer.Deferred.fromCoroutine(self._is_held())
-        # the next time perhaps; whether it was lost, who acts asks
+        # ignore failures: the next renewal may succeed, and ``check`` finds out if the lease was
+        # lost
         return renewed.addBoth(lambda _: None)
 
     async def _is_held(self) -> bool:
@@ -141,39 +144,39 @@ class Turn:
         return held
 
     async def check(self) -> None:
-        """Check that nobody else has it, right before something is done in it.
+        """Check that the lease is still held, right before acting in this turn.
 
-        :raises Unavailable: it was taken by another master, which saw no sign of life of this one
+        :raises Unavailable: another master has taken the lease, as it was not renewed
         """
         if not await self._is_held():
             raise Unavailable("The master was too slow, and another one has taken over")
 
     async def end(self) -> None:
-        """Let the next one have its turn."""
+        """Release the lease, and let the next job request take its turn."""
         self._renewing.stop()
         try:
             await self._turns.write(leases.give_back, self.name, self.holder)
         except Unavailable:
-            pass  # the master stops; the lease is soon stale
+            pass  # the master is stopping; the lease will expire soon
         except Exception:
-            # likewise
-            Turns.log.failure("selfserve: a turn cannot be given back")
+            # the lease will expire soon
+            Turns.log.failure("selfserve: a lease cannot be released")
         finally:
             self._turns.leave(self.name)
 
 
 def lease_name(job: Job) -> str:
-    """Return the name of the lease for what *job* is about."""
+    """Return the name of the lease for the target of *job*."""
     target = json.dumps(_about(job))
     return hashlib.sha256(target.encode()).hexdigest()
 
 
 def _about(job: Job) -> tuple[Any, ...]:
     if job.action in _TOGETHER:
-        # they look at each other: how many there are, and what the others have requested
+        # bisections read each other: their number, and their requests
         return (BISECT.action,)
     if "builder_name" in job.what:
-        # a builder at several revisions, whichever of them was named
+        # one builder at several revisions, whichever revision the job request names
         return job.branch, "builder", job.what["builder_name"]
     return job.branch, job.what.get("revision")
 
