@@ -1,8 +1,8 @@
-"""Lets clients wait: long polls until something has ended, and streams of events.
+"""Lets clients wait: long polls, which end when builds have ended, and streams of events.
 
-Runs in the reactor and is driven by Buildbot's own events, of this master and of the others. It
-knows nothing of HTTP and nothing of SQL: what it must look up it asks readers for, through
-functions that it is given, once for all who wait for the same thing.
+This code runs in the reactor and is driven by the messages of Buildbot's message queue, from all
+masters. It uses neither HTTP nor SQL: it asks readers through the functions passed in, once for all
+clients that wait for the same thing.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from buildbot_selfserve.model import WaitCondition
 
 
 class Live:
-    """The clients that wait at one master.
+    """The waiting clients of one master.
 
     :param clock: the reactor
-    :param look_up: asks a reader for the sourcestamps of build requests
+    :param look_up: reads the sourcestamps of build requests in a reader
     """
 
     def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
@@ -48,29 +48,29 @@ class Live:
 
     @property
     def held(self) -> int:
-        """Return how many long polls wait now."""
+        """Return the number of waiting long polls."""
         return self._holder.waiting
 
     @property
     def listening_now(self) -> int:
-        """Return how many clients listen to events."""
+        """Return the number of clients that listen to events."""
         return len(self._listeners)
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
-        """Start to listen to Buildbot's events.
+        """Start consuming Buildbot's messages.
 
-        :param start_consuming: that of the master's message queue
+        :param start_consuming: ``startConsuming`` of the master's message queue
         """
         self._events.start(start_consuming)
 
     def reconfigured(self) -> None:
-        """Check all long polls again, and whether each client may still wait."""
-        self._listeners.mute()  # no events until that is known
+        """Check all long polls again, and check whether each client may still wait."""
+        self._listeners.mute()  # no events until clients are checked
         self._guests.check()
         self._holder.look_again()
 
     async def stop(self) -> None:
-        """Turn all clients away, and stop listening."""
+        """Turn all clients away, and stop consuming messages."""
         self._holder.stop()
         self._listeners.release()
         await self._events.stop()
@@ -83,14 +83,16 @@ class Live:
         seconds: float,
         check: Callable[[], Awaitable[None]],
     ) -> SharedCall:
-        """Return when the answer to *key* is worth asking for, or after so many *seconds*.
+        """Wait until the read *key* is worth repeating, or for at most *seconds*.
 
-        :param client: its address, so that no client takes all places
-        :param look: asks a reader; called once for all clients that wait for *key*
-        :param check: called after a reconfig; raises the error for a client that may no longer wait
-        :raises TooMany: this client waits too often already
-        :raises Unavailable: too many wait, or the master stops
-        :raises SelfServeError: what the first look raised, or *check*
+        :param client: its address, so that one client cannot take all places
+        :param look: reads the wait condition in a reader; called once for all clients that wait for
+            *key*
+        :param check: called after a reconfig; raises the error to send if the client may no longer
+            wait
+        :raises TooMany: this client has too many waiting requests already
+        :raises Unavailable: too many clients wait, or the master is stopping
+        :raises SelfServeError: raised by the first call of *look*, or by *check*
         """
         told: list[Exception] = []
         with self.connections.taken(client):
@@ -118,12 +120,12 @@ class Live:
     ) -> Iterator[defer.Deferred[None]]:
         """Call *hear* with the events on *branch*, for as long as the context lasts.
 
-        The Deferred that it provides fires when there will be no more events.
+        The context is a Deferred that fires when there will be no more events.
 
-        :param check: called after a reconfig; returns what the branch is now, or raises if the
-            client may not listen any more
-        :raises TooMany: this client waits too often already
-        :raises Unavailable: too many wait
+        :param check: called after a reconfig; returns the branch as now configured, or raises if
+            the client may no longer listen
+        :raises TooMany: this client has too many waiting requests already
+        :raises Unavailable: too many clients wait
         """
         with self.connections.taken(client), self._listeners.listening(branch, hear) as listener:
 

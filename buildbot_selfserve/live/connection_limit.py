@@ -1,4 +1,4 @@
-"""Limits how many clients wait at once, in total and per address."""
+"""Limits the number of waiting clients, in total and per address."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 
-#: Seconds after which a client that was turned away may try again.
+#: Seconds after which a client that was turned away may retry.
 RETRY_AFTER = 5
 
 
 class ConnectionLimit:
-    """Places for waiting clients; each takes a connection that stays open."""
+    """Counts waiting clients, each of which keeps a connection open."""
 
     def __init__(self) -> None:
         self.most = 1000
@@ -23,10 +23,10 @@ class ConnectionLimit:
 
     @contextmanager
     def taken(self, client: str) -> Iterator[None]:
-        """Give *client* a place for as long as the context lasts.
+        """Count *client* for as long as the context lasts.
 
-        :raises TooMany: it has as many as one client may have
-        :raises Unavailable: all places are taken
+        :raises TooMany: the client has as many waiting requests as one address may have
+        :raises Unavailable: the total limit is reached
         """
         if self._taken.total() >= self.most:
             raise Unavailable("Too many clients are waiting", retry_after=RETRY_AFTER)

@@ -1,8 +1,7 @@
 """Sends the events on a branch to its listeners.
 
-Events say to which build request something has happened, and nothing of branches. Those of a
-request never change, so they are looked up once, for many requests in one question. A change says
-itself where it is.
+Messages name a build request but not its branch. The branches of a request never change, so they
+are looked up once, for many requests in one read. A message about a change has the change's branch.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Event
 from buildbot_selfserve.model import Sourcestamp
 
-#: Seconds whose events are sent together.
+#: Seconds of the window whose events are sent together.
 WINDOW = 0.25
-#: The most events of a window that are sent one by one.
+#: The largest number of events of a window to send one by one.
 MOST_TOLD = 100
-#: The number of requests whose sourcestamps are remembered.
+#: The number of requests whose sourcestamps are cached.
 MOST_REMEMBERED = 10_000
-#: Sent when too much has happened, when its branch is unknown, and for a new change.
+#: Sent instead of too many events, for events of unknown branches, and for new changes.
 SOMETHING = Event(None, None)
 
-#: Returns the sourcestamps of the build requests that it is given.
+#: Returns the sourcestamps of build requests by id.
 LookUp = Callable[[Sequence[int]], Awaitable[Mapping[int, tuple[Sourcestamp, ...]]]]
 
 
@@ -48,7 +47,7 @@ class Listener:
     def __init__(self, branch: Branch, hear: Callable[[Sequence[Event]], None]) -> None:
         self.branch = branch
         self.hear = hear
-        #: it is not known whether they still may listen, and what they have missed meanwhile
+        #: whether the client is being checked after a reconfig, and has missed events meanwhile
         self.muted = False
         self.missed = False
         #: fires when there will be no more events
@@ -59,7 +58,7 @@ class Listeners:
     """The listeners of one master.
 
     :param clock: the reactor
-    :param look_up: asks a reader for the sourcestamps of requests
+    :param look_up: reads the sourcestamps of build requests in a reader
     """
 
     log = Logger()
@@ -67,7 +66,7 @@ class Listeners:
     def __init__(self, clock: IReactorTime, look_up: LookUp) -> None:
         self.clock = clock
         self._look_up = look_up
-        # in their order
+        # in the order in which they came
         self._listeners: dict[Listener, None] = {}
         self._fresh: dict[int, int | None] = {}
         self._changed: set[Sourcestamp] = set()
@@ -96,25 +95,25 @@ class Listeners:
             listener.muted = True
 
     def hear_again(self, listener: Listener, branch: Branch) -> None:
-        """Send *listener* the events on *branch* again; *branch* is as configured now."""
+        """Send *listener* the events on *branch*, as now configured, again."""
         listener.branch = branch
         listener.muted, missed, listener.missed = False, listener.missed, False
         if missed:
             listener.hear((SOMETHING,))
 
     def end(self, listener: Listener) -> None:
-        """Send *listener* no more events."""
+        """Stop sending events to *listener*."""
         if self._listeners.pop(listener, False) is None:
             listener.over.callback(None)
 
     def release(self) -> None:
-        """Release all listeners."""
+        """Stop sending events to all listeners."""
         listeners, self._listeners = self._listeners, {}
         for listener in listeners:
             listener.over.callback(None)
 
     def happened(self, event: MqEvent) -> None:
-        """Take an event."""
+        """Note an event for the current window."""
         if not self._listeners or (event.request_id is None and event.place is None):
             return
         if event.place is not None:
@@ -134,10 +133,12 @@ class Listeners:
 
     def _begin(self) -> None:
         telling = defer.Deferred.fromCoroutine(self._tell())
-        telling.addErrback(lambda failure: self.log.failure("selfserve: cannot tell", failure))
+        telling.addErrback(
+            lambda failure: self.log.failure("selfserve: cannot send events", failure)
+        )
 
     async def _tell(self) -> None:
-        """Send the events of this window to all listeners."""
+        """Send the events of the window to all listeners."""
         fresh, self._fresh = self._fresh, {}
         changed, self._changed = self._changed, set()
         too_many, self._too_many = self._too_many, False
@@ -161,14 +162,14 @@ class Listeners:
             listener.hear(changes)
 
     async def _find_out(self, request_ids: Mapping[int, object]) -> bool:
-        """Look up the sourcestamps of the requests; return whether that worked."""
+        """Look up the sourcestamps of build requests; return whether that succeeded."""
         unknown = [one for one in request_ids if one not in self._places]
         if not unknown:
             return True
         try:
             found = await self._look_up(unknown)
         except Exception:
-            self.log.failure("selfserve: nobody knows where something has happened")
+            self.log.failure("selfserve: the branches of events cannot be read")
             return False
         if len(self._places) + len(unknown) > MOST_REMEMBERED:
             self._places = {one: self._places[one] for one in request_ids if one in self._places}
@@ -177,11 +178,11 @@ class Listeners:
 
 
 class _Told:
-    """The events of a window, sorted by branch once and not for each listener.
+    """The events of a window, grouped by branch once for all listeners.
 
-    :param fresh: the requests with events, and their builds
-    :param places: the sourcestamps of requests
-    :param changed: where there are new changes, for which nothing may ever be requested
+    :param fresh: the ids of requests with events, each with the id of its build or ``None``
+    :param places: the sourcestamps of requests, by request id
+    :param changed: the sourcestamps of new changes, which may never get a build request
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class _Told:
     ) -> None:
         self._changed = changed
         self._changes = [Event(*one) for one in fresh.items()]
-        # what they call their branch, and where each change is, by its number
+        # by branch name and sourcestamp: indexes in ``_changes``
         self._at: dict[str | None, dict[Sourcestamp, list[int]]] = {}
         for number, request_id in enumerate(fresh):
             for stamp in places.get(request_id, ()):

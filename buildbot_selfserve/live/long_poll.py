@@ -1,8 +1,8 @@
-"""Holds answers back until the builds that they wait for have ended.
+"""Holds responses back until the builds that they wait for have ended.
 
-All who wait for the same thing share one hold. It looks at the database through a reader, which
-says what has to end first; then it listens to events and looks again when the last of that has
-ended. A look every now and then is for events that got lost.
+Clients that wait for the same thing share one hold. The hold reads in a reader which builds and
+requests must end first, waits for the messages of their ends, and reads again. It also reads from
+time to time, as messages can get lost.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.model import NEW_REQUEST
 from buildbot_selfserve.model import WaitCondition
 
-#: Seconds between two looks without an event.
+#: Seconds between two reads without a message.
 POLL = 30.0
-#: The fewest seconds between two looks.
+#: The smallest number of seconds between two reads.
 SHORTEST = 0.25
-#: The same while any new request may end the wait: most do not.
+#: The same if any new request may end the wait, which most do not.
 SHORTEST_FOR_NEW = 2.0
-#: The most looks at a time: readers have other questions, too.
+#: The largest number of simultaneous reads: readers have other work too.
 MOST_LOOKS = 4
 
 #: ``builds`` or ``buildrequests``, and an id.
@@ -41,16 +41,16 @@ What = tuple[str, int]
 class _Hold:
     """The clients that wait for the same answer.
 
-    :param look: asks a reader whether to answer
+    :param look: reads the wait condition in a reader
     """
 
     def __init__(self, key: Hashable, look: Callable[[], Awaitable[WaitCondition]]) -> None:
         self.key = key
         self.look = look
         self.waiters: set[defer.Deferred[SharedCall]] = set()
-        #: what has to end first
+        #: the builds and requests that must end first
         self.open: set[What] = set()
-        #: what ended during the look
+        #: the builds and requests that ended during the read
         self.heard: set[What] = set()
         self.known = False
         self.looked_at = float("-inf")
@@ -74,15 +74,15 @@ class LongPoll:
 
     @property
     def waiting(self) -> int:
-        """Return how many clients wait."""
+        """Return the number of waiting clients."""
         return sum(len(hold.waiters) for hold in self._holds.values())
 
     async def hold(
         self, key: Hashable, look: Callable[[], Awaitable[WaitCondition]], seconds: float
     ) -> SharedCall:
-        """Return when the answer to *key* is due, or after *seconds*.
+        """Wait until the response to *key* is due, or for at most *seconds*.
 
-        :raises SelfServeError: what the first look raised
+        :raises SelfServeError: raised by the first call of *look*
         """
         hold = self._holds.get(key)
         if hold is None:
@@ -100,7 +100,7 @@ class LongPoll:
                 self._forget(hold)
 
     def ended(self, what: What) -> None:
-        """Note that a build or a request has ended; or, with NEW_REQUEST, that there is one."""
+        """Note that a build or request has ended, or with NEW_REQUEST that a request was made."""
         for hold in self._looking:
             hold.heard.add(what)
         for hold in self._waiting_for.pop(what, ()):
@@ -110,7 +110,7 @@ class LongPoll:
                 self._look_in(hold, due - self.clock.seconds())
 
     def look_again(self) -> None:
-        """Look at all again: after a reconfig, the answers may be others."""
+        """Read for all holds again, as a reconfig may change the responses."""
         for hold in list(self._holds.values()):
             self._look_in(hold, SHORTEST)
 
@@ -122,7 +122,7 @@ class LongPoll:
     # -- one hold
 
     def _look_in(self, hold: _Hold, seconds: float) -> None:
-        """Plan the next look in *seconds*, in place of the planned one."""
+        """Schedule the next read in *seconds*, replacing the scheduled one."""
         if hold in self._looking:
             return
         if hold.next_look is not None:
@@ -134,10 +134,10 @@ class LongPoll:
         hold.heard.clear()
         self._looking.add(hold)
         look = self._turns.run(lambda: defer.Deferred.fromCoroutine(self._look(hold)))
-        look.addErrback(lambda failure: self.log.failure("selfserve: cannot look", failure))
+        look.addErrback(lambda failure: self.log.failure("selfserve: a long poll failed", failure))
 
     async def _look(self, hold: _Hold) -> None:
-        """Ask a reader, and answer or plan the next look."""
+        """Read the wait condition; let the clients go, or schedule the next read."""
         if self._is_over(hold):
             return
         hold.looked_at = self.clock.seconds()
@@ -146,7 +146,7 @@ class LongPoll:
             wait_condition = await hold.look()
         except Exception as error:
             wait_condition = error
-        # before the result is used, which may plan the next look
+        # before using the result, which may schedule the next read
         self._looking.discard(hold)
         if self._is_over(hold):
             return
@@ -160,7 +160,7 @@ class LongPoll:
             self._expect(hold, wait_condition)
 
     def _failed(self, hold: _Hold, error: Exception) -> None:
-        """Go on waiting if only the database has gone away since the last look."""
+        """Keep waiting if only the database has become unavailable since the first read."""
         if hold.known and isinstance(error, Unavailable):
             self._look_in(hold, error.retry_after)
         else:
@@ -205,10 +205,10 @@ class LongPoll:
 
 
 def _shortest(what: Set[What]) -> float:
-    """Return the fewest seconds between two looks after the event *what*."""
+    """Return the smallest number of seconds between two reads while waiting for *what*."""
     return SHORTEST_FOR_NEW if NEW_REQUEST in what else SHORTEST
 
 
 def _call(result: SharedCall | Failure, waiter: defer.Deferred[SharedCall]) -> None:
     if not waiter.called:
-        waiter.callback(result)  # a Failure fails it
+        waiter.callback(result)  # a Failure calls the errback

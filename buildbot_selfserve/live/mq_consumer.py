@@ -1,7 +1,7 @@
-"""Subscribes to builds, build requests and new changes in Buildbot's message queue.
+"""Consumes Buildbot's messages about builds, build requests and new changes.
 
-Only the key of a message is relied on: what comes from another master has gone through JSON, and
-some messages have no content at all.
+Only the routing key of a message is relied on: messages from other masters have passed through
+JSON, and some have no content.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 
 BUILDS, REQUESTS, CHANGES = "builds", "buildrequests", "changes"
 _TOPICS = ((BUILDS, None, None), (REQUESTS, None, None), (CHANGES, None, "new"))
-#: Events after which a thing has ended. What is cancelled while it waits is complete first.
+#: Messages after which a build or request has ended. A request that is cancelled while pending is
+#: completed first.
 ENDS = frozenset({(BUILDS, "finished"), (REQUESTS, "complete")})
-#: What says where a change is, beside its branch.
+#: The fields of a change's place, besides its branch.
 _TEXTS = ("codebase", "repository", "project")
 
 
 @dataclass(frozen=True)
 class MqEvent:
-    """Something happened to a build or to a build request, or a change is new.
+    """A message about a build, a build request or a new change.
 
-    :param what: ``builds``, ``buildrequests`` or ``changes``, and the id
-    :param name: such as ``new``, ``update`` or ``finished``
-    :param request_id: the build request that it happened to; ``None`` when the message did not say
-    :param place: where the change is; ``None`` likewise
+    :param what: ``builds``, ``buildrequests`` or ``changes``, with the id
+    :param name: the event, such as ``new``, ``update`` or ``finished``
+    :param request_id: the build request concerned; ``None`` if the message does not name it
+    :param place: the place of the change; ``None`` if the message does not have it
     """
 
     what: tuple[str, int]
@@ -39,19 +40,19 @@ class MqEvent:
 
     @property
     def begins(self) -> bool:
-        """Whether something was asked for with this."""
+        """Return whether a build request was made."""
         return (self.what[0], self.name) == (REQUESTS, "new")
 
     @property
     def ends(self) -> bool:
-        """Whether it has ended with this."""
+        """Return whether the build or build request has ended."""
         return (self.what[0], self.name) in ENDS
 
 
 class MqConsumer:
-    """Hears of what happens, on every master.
+    """Consumes the messages of all masters.
 
-    :param happened: called with each event
+    :param happened: called with each message
     """
 
     def __init__(self, happened: Callable[[MqEvent], None]) -> None:
@@ -59,11 +60,11 @@ class MqConsumer:
         self._subscriptions = MqSubscriptions(self._heard)
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
-        """Begin to hear."""
+        """Start consuming."""
         self._subscriptions.start(start_consuming, _TOPICS)
 
     async def stop(self) -> None:
-        """Hear nothing any more."""
+        """Stop consuming."""
         await self._subscriptions.stop()
 
     def _heard(self, key: tuple[str, str, str], content: Any) -> None:
@@ -79,7 +80,7 @@ class MqConsumer:
 
 
 def _place(change: Mapping[str, Any]) -> Sourcestamp | None:
-    """Return where a change is; ``None`` if its message does not say."""
+    """Return the place of a change, ``None`` if its message does not have it."""
     if not {"branch", *_TEXTS} <= change.keys():
         return None
     return Sourcestamp(change["branch"], *(str(change[name] or "") for name in _TEXTS))

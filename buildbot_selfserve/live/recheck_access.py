@@ -16,10 +16,10 @@ from buildbot_selfserve.errors import NotNow
 
 
 class Client:
-    """A client that waits.
+    """A waiting client.
 
-    :param check: raises the error for a client that may no longer wait
-    :param leave: called with that error, once
+    :param check: raises the error to send if the client may no longer wait
+    :param leave: called once with that error
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Client:
         self._checking: defer.Deferred[None] | None = None
 
     def check(self) -> None:
-        """Check in the background, and try again until there is an answer."""
+        """Check in the background, and retry until there is a result."""
         self.stop()
         self._checking = defer.Deferred.fromCoroutine(self._checked())
         self._checking.addErrback(lambda failure: failure.trap(defer.CancelledError))
@@ -49,17 +49,17 @@ class Client:
         while True:
             try:
                 return await self._check()
-            except NotNow as error:  # as while readers are exchanged
+            except NotNow as error:  # for example while readers are being replaced
                 await task.deferLater(self._clock, error.retry_after)
             except defer.CancelledError:
-                raise  # they have gone, or are asked about anew
+                raise  # the client has gone, or a new check has begun
             except Exception as error:
                 self._leave(error)
                 return None
 
 
 class Clients:
-    """The clients that wait at one master.
+    """The waiting clients of one master.
 
     :param clock: the reactor
     """
@@ -72,10 +72,10 @@ class Clients:
     def admitted(
         self, check: Callable[[], Awaitable[None]], leave: Callable[[Exception], object]
     ) -> Iterator[Client]:
-        """Check a client after each reconfig, for as long as the context lasts.
+        """Let ``check`` check a client, for as long as the context lasts.
 
-        :param check: raises the error for a client that may no longer wait
-        :param leave: called with that error, once
+        :param check: raises the error to send if the client may no longer wait
+        :param leave: called once with that error
         """
         client = Client(self._clock, check, leave)
         self._guests[client] = None
