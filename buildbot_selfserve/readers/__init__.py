@@ -1,9 +1,9 @@
-"""Runs reads outside the reactor: in processes over pipes, or in threads.
+"""Runs reads outside the reactor: in processes connected by pipes, or in threads.
 
-A reader gets a function and its arguments, and calls the function with a state of its own (its
-engine, its templates) before them. What the function is about is not its business. Functions,
-arguments and results are plain, picklable values, so that it does not matter whether a reader is
-a thread or a process; two lanes keep small answers from queueing behind large ones.
+A reader receives a function and arguments, and calls the function with the reader's own state (its
+engine, its templates) and the arguments. It knows nothing about the function. Functions, arguments
+and results are plain, picklable values, so a reader can be a thread or a process. Two lanes keep
+small answers from waiting behind large ones.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from typing import Protocol
 
 from twisted.internet import defer
 
-#: Questions that wait in a lane of a reader, by whether they are large; more are refused at once.
-#: More large ones would not be answered in time.
+#: The largest number of waiting questions in the lane for small (False) and for large (True)
+#: answers; further questions are refused at once. More large ones would not be answered in time.
 MOST_WAITING = {False: 1000, True: 200}
-#: Seconds that a reader has to end by itself when it is stopped.
+#: Seconds that a stopped reader has to exit.
 GRACE = 2.0
-#: So much of a long text is moved at a time. Together with what a pipe puts before it, that is as
-#: much as a pipe holds.
+#: Bytes of a long text that are moved at a time. Together with the header of a frame, they fill a
+#: pipe.
 PIECE = 2**16 - 16
 
 
 class _Arrival(threading.local):
-    """When the question came that a thread answers.
+    """When the question came that the current thread is answering.
 
-    :ivar at: in nanoseconds of the monotonic clock; in a thread of the master nobody knows it
+    :ivar at: nanoseconds of the monotonic clock; unknown, and thus the largest, in threads of the
+        master
     """
 
     at: int = sys.maxsize
 
 
-#: Questions that came together can share what was looked up after the last of them had come.
+#: Questions can share data that was read after the last of them had come.
 arrival = _Arrival()
 
 
 class Lengthy(NamedTuple):
-    """A value with a long text beside it, as a function returns it in a reader.
+    """A value with a long text, as returned by a function in a reader.
 
-    ``Readers.ask`` returns a ``Delivery`` in its place: the text comes out of the reader in pieces
-    that are never joined, as fast as a client takes them. To copy megabytes takes longer than the
-    reactor may be held up, and small answers pass between the pieces.
+    ``Readers.ask`` returns a ``Delivery`` instead: the text leaves the reader in pieces that are
+    never joined, as fast as the client takes them. Copying megabytes would block the reactor for
+    too long; small answers pass between the pieces.
     """
 
     value: Any
@@ -57,32 +58,32 @@ class Readers(Protocol):
 
     @property
     def unanswered(self) -> int:
-        """Return how many questions wait for their answer."""
+        """Return the number of questions that wait for their answers."""
         ...
 
     @property
     def restarts(self) -> int:
-        """Return how many readers had to be replaced."""
+        """Return the number of readers that had to be replaced."""
         ...
 
     def ask(
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
-        """Return what ``function(state, *arguments)`` returns.
+        """Call ``function(state, *arguments)`` in a reader; return its result.
 
-        A ``Delivery`` where that is ``Lengthy``.
+        The result is a ``Delivery`` if the function returns a ``Lengthy``.
 
-        :param large: the answer may take long, and must keep no small one waiting
-        :raises LargeAnswer: it was not said to be *large*, and is
-        :raises Unavailable: it did not answer in time, or too many questions wait
-        :raises SelfServeError: what the function raised
+        :param large: use the lane for large answers, as this one may take long
+        :raises LargeAnswer: the answer is large, but *large* was not set
+        :raises Unavailable: the reader did not answer in time, or too many questions wait
+        :raises SelfServeError: raised by the function
         """
         ...
 
     def stop(self) -> defer.Deferred[None]:
-        """End all that this started; return when it has ended."""
+        """Stop all readers; fire when they have ended."""
         ...
 
 
 class ReaderError(Exception):
-    """A function failed in a reader; the text is its traceback."""
+    """Raised if a function fails in a reader; the text is the traceback."""

@@ -1,4 +1,4 @@
-"""Long answers as the master sees them: taken in pieces, at a pace that is measured."""
+"""Long answers in the master: taken in pieces, with a measured pace."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from buildbot_selfserve.readers.room import Room
 
 log = Logger()
 
-#: Seconds over which the pace of a client is measured at least.
+#: The smallest number of seconds over which a client's pace is measured.
 MEASURED = 5.0
 
 
 class Body:
-    """A long text on its way to a client.
+    """A long text that is being sent to a client.
 
-    :param length: bytes
-    :param text_number: the same for all who are sent the same text
+    :param length: the number of bytes
+    :param text_number: the number of the text, which is the same for all clients that are sent it
     """
 
     def __init__(self, length: int, text_number: int, clock: IReactorTime) -> None:
@@ -34,26 +34,26 @@ class Body:
         self.text_number = text_number
         self._clock = clock
         self._taken = 0
-        #: nothing of it is held any more
+        #: whether nothing of the text is held any more
         self.is_over = False
         self._is_lost = False
         self._more: Callable[[], None] = lambda: None
         self._lost: Callable[[], None] = lambda: None
-        #: when how much was taken: the last time of two that are MEASURED apart, and the first
+        #: time and bytes taken at the latest mark, and at the mark at least MEASURED seconds before
         self._mark = self._mark_before = (clock.seconds(), 0)
 
     def begin(self, more: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Begin to take it.
+        """Start the transfer.
 
-        :param more: is called when pieces may have come
-        :param lost: is called when the rest will not come
+        :param more: called when pieces may have come
+        :param lost: called when the rest will not come
         """
         self._more, self._lost = more, lost
         if self._is_lost:
             lost()
 
     def take(self) -> bytes | None:
-        """Return the next piece; an empty one at the end, ``None`` if it has not come yet."""
+        """Return the next piece; empty at the end, ``None`` if it has not come yet."""
         if self._taken >= self.length:
             self.stop()
             return b""
@@ -66,20 +66,20 @@ class Body:
         return piece
 
     def stop(self) -> None:
-        """Let go of what was not taken."""
+        """Drop the rest of the text."""
         if not self.is_over:
             self.is_over = True
             self._let_go()
 
     def lose(self) -> None:
-        """Tell who takes it that the rest will not come."""
+        """Drop the rest of the text, and call *lost*."""
         if not self.is_over:
             self.stop()
             self._is_lost = True
             self._lost()
 
     def pace(self) -> float:
-        """Return how many bytes a second were taken of late; infinite where that is not known."""
+        """Return the recent pace in bytes per second, infinite if it is not known yet."""
         self._measure()
         (since, taken), now = self._mark_before, self._clock.seconds()
         return (self._taken - taken) / (now - since) if now - since >= MEASURED else float("inf")
@@ -97,24 +97,24 @@ class Body:
 
 
 class Delivery(NamedTuple):
-    """A value, and the long text beside it."""
+    """A value with a long text."""
 
     value: Any
     body: Body
 
 
 class PartedBody:
-    """A text of any length on its way to a client, of which readers are asked part after part.
+    """A text of any length that is being sent to a client, read in parts by readers.
 
-    So neither they nor this process ever hold more of it than a part, and no connection to a
-    database waits for the client.
+    Neither readers nor this process hold more than one part, and no database connection waits for
+    the client.
 
-    :param first: its first part
-    :param left: what is left behind that, ``None`` at the end of the text
-    :param ask: asks for the part that *left* stands for; returns it, with what is left then
+    :param first: the first part
+    :param left: stands for the rest of the text; ``None`` if the first part is all
+    :param ask: reads the next part of *left*; returns the part and the new rest
     """
 
-    #: Nobody knows it before the end.
+    #: Unknown before the end.
     length: None = None
 
     def __init__(
@@ -129,7 +129,7 @@ class PartedBody:
         self._lost: Callable[[], None] = lambda: None
 
     def begin(self, more: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Begin to take it (``Body.begin``)."""
+        """Start the transfer (``Body.begin``)."""
         self._more, self._lost = more, lost
         self._part.begin(more, self._lose)
 
@@ -146,7 +146,7 @@ class PartedBody:
         return None
 
     def stop(self) -> None:
-        """Let go of what was not taken."""
+        """Drop the rest of the text."""
         self._is_over = True
         self._part.stop()
         if self._asked is not None:
@@ -174,10 +174,10 @@ class PartedBody:
 
 
 class PipedBody(Body):
-    """A text that comes out of a reader process.
+    """A text that a reader process sends.
 
-    :param want: asks the process for so many more pieces
-    :param over: tells it to forget the text
+    :param want: asks the process for a number of further pieces
+    :param over: tells the process to drop the text
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class PipedBody(Body):
         self._unasked = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece that has come."""
+        """Add a piece that has come."""
         if not self.is_over:
             self._pieces.append(piece)
             self._more()
@@ -215,7 +215,7 @@ class PipedBody(Body):
 
 
 class HeldBody(Body):
-    """A text that is in this process, held in *room*."""
+    """A text in this process, held in *room*."""
 
     def __init__(self, room: Room, text: bytes, clock: IReactorTime) -> None:
         number = room.enter(text)

@@ -1,6 +1,6 @@
-"""What goes through the pipes: a number, a kind and pickled bytes.
+"""The frames that go through the pipes: a number, a kind and pickled bytes.
 
-Both ends are ours and run the same code, and nobody else can write to the pipes.
+Unpickling is safe: both ends run this code, and no other process can write to the pipes.
 """
 
 from __future__ import annotations
@@ -8,35 +8,36 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-#: number of the question, kind of the frame, length of what follows
+#: number of the question, kind of the frame, length of the payload
 HEADER = struct.Struct(">IBI")
 
-#: Kinds of frames: a question or its answer, what a function raised, an answer nobody wants (any
-#: more), an argument that questions to come refer to. Of a long answer: it waits for so many bytes
-#: of room, it begins, a piece of it, so many more pieces are wanted.
+#: Kinds of frames: a question or its answer; an exception of a function; an answer that nobody
+#: wants (any more); an argument that later questions refer to. For a long answer: it needs this
+#: many bytes of room; its begin; a piece; a request for this many pieces.
 PLAIN, RAISED, UNWANTED, KEPT, WAITING, BEGUN, PIECE, MORE = range(8)
 
-#: The descriptors in a reader from which small questions come, and large ones. Each lane waits for
-#: its own: a thread that hands questions on would wait for the other threads at each of them.
+#: The reader's file descriptors for questions with small (False) and large (True) answers. Each
+#: lane reads its own: a thread that passed questions on would wait for the other threads at each
+#: question.
 LANES = {False: 0, True: 3}
-#: The descriptor in a reader from which comes what the master wants of long answers.
+#: The reader's file descriptor for the master's requests for pieces of long answers.
 OUTBOX = 4
 
-#: The number of the frame that says that a reader has its state; no question has it.
+#: The number of the frame that reports that a reader has its state; no question has it.
 READY = 0
 
 Frame = tuple[int, int, bytes]
 
 
 def packed(number: int, kind: int, payload: bytes) -> bytes:
-    """Return a frame as bytes."""
+    """Return the bytes of a frame."""
     return HEADER.pack(number, kind, len(payload)) + payload
 
 
 class Unpacker:
-    """Makes frames of the pieces that a pipe brings.
+    """Assembles frames from the data of a pipe.
 
-    Pieces are joined once, when a frame is whole: a large answer comes in hundreds of them.
+    Data is joined once, when a frame is complete: a large answer comes in hundreds of reads.
     """
 
     def __init__(self) -> None:
@@ -47,11 +48,11 @@ class Unpacker:
 
     @property
     def lacking(self) -> int:
-        """Return how many bytes must come before there is another frame, or its header."""
+        """Return the number of bytes missing from the next frame or its header."""
         return self._wanted - self._have
 
     def feed(self, piece: bytes) -> Iterator[Frame]:
-        """Take a piece, and yield the frames that it completes."""
+        """Add data, and yield the frames that it completes."""
         self._pieces.append(piece)
         self._have += len(piece)
         while self._have >= self._wanted:

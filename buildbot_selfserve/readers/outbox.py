@@ -1,4 +1,4 @@
-"""Long answers in a reader process: they go out piece by piece, as their clients take them."""
+"""Long answers in a reader process, sent piece by piece as their clients take them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from buildbot_selfserve.readers import frames
 from buildbot_selfserve.readers.room import WINDOW
 from buildbot_selfserve.readers.room import Room
 
-#: So much is taken from a pipe at once: as much as it holds.
+#: The largest number of bytes to read from a pipe at once: as much as it holds.
 MOST_READ = 2**16
 
 
 class Outbox:
-    """Holds long answers until the master has said that they are over.
+    """Holds long answers until the master reports that they are over.
 
-    :param file: descriptor of the pipe from which the master's wishes come
+    :param file: the file descriptor for the master's requests for pieces
     :param send: sends a frame to the master
     """
 
@@ -28,17 +28,17 @@ class Outbox:
         self._file = file
         self._send = send
         self._room = Room()
-        #: number of the text and what of it was sent, by the number of its question
+        #: by number of the question: number of the text, and the bytes of it that were sent
         self._going: dict[int, tuple[int, int]] = {}
-        #: the question whose answer was the last to wait for room, while anybody wants that
+        #: the question whose answer waits for room; 0 if there is none, or nobody wants it any more
         self._next = 0
         self._changed = threading.Condition()
 
     def put(self, number: int, answer: Lengthy, patient: bool) -> bool:
-        """Begin to send *answer*; return whether there was room for it.
+        """Start sending *answer*; return whether there was room for it.
 
-        :param number: of its question
-        :param patient: wait for room, and then there is
+        :param number: the number of its question
+        :param patient: wait until there is room, and return True
         """
         with self._changed:
             while lacking := self._room.lacking(answer.text):
@@ -54,7 +54,7 @@ class Outbox:
             return True
 
     def work(self) -> None:
-        """Send what is asked for until the pipe ends."""
+        """Send the requested pieces until the pipe is closed."""
         unpacker = frames.Unpacker()
         while data := os.read(self._file, MOST_READ):
             with self._changed:
@@ -72,7 +72,7 @@ class Outbox:
         self._go_on(number, WINDOW)
 
     def _go_on(self, number: int, pieces: int) -> None:
-        """Send so many more pieces, if there are."""
+        """Send up to *pieces* further pieces."""
         text_number, sent = self._going[number]
         text = self._room.text(text_number)
         for _ in range(pieces):

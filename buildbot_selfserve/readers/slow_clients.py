@@ -1,4 +1,4 @@
-"""Cuts off clients that take long answers too slowly, when others wait for room."""
+"""Cuts off clients that take long answers too slowly while others wait for room."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from buildbot_selfserve.readers.bodies import Body
 
-#: Bytes a second: who takes less may be cut off when others wait for room.
+#: Bytes per second; a client that takes less may be cut off while others wait for room.
 SLOWEST = 64 * 1024
 
 
 def make_room(bodies: Iterable[Body], lacking: int) -> None:
-    """Cut off the slowest who take *bodies* until so many bytes are free, or nobody is too slow.
+    """Cut off the slowest clients until *lacking* bytes are free, or no client is too slow.
 
-    A text is free when all who take it are cut off; so it counts as slow as the quickest of them.
+    A text is freed when all its clients are cut off, so its pace is that of its fastest client.
     """
     by_text: dict[int, list[Body]] = {}
     for body in bodies:

@@ -1,4 +1,4 @@
-"""Readers in threads: for a database in memory, and for operators who want no processes."""
+"""Readers in threads: for an in-memory database, and for operators who set ``readers=0``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from buildbot_selfserve.readers.bodies import HeldBody
 from buildbot_selfserve.readers.room import Room
 from buildbot_selfserve.readers.slow_clients import make_room
 
-#: Runs a callable in a thread of the lane for small or large answers.
+#: Runs a callable in a thread of the lane for small (False) or large (True) answers.
 Run = Callable[[Callable[[], Any], bool], "defer.Deferred[Any]"]
 
 
@@ -31,9 +31,9 @@ class ThreadReaders:
 
     :param clock: the reactor
     :param run: runs a callable in one of the threads
-    :param stop: ends the threads; what it returns is done when they have ended, or take too long
-    :param state: first argument of every function that is asked; shared by the threads
-    :param timeout: seconds after which a read that has not answered is given up
+    :param stop: ends the threads; the Deferred fires when they have ended, or take too long
+    :param state: the first argument of every function, shared by the threads
+    :param timeout: seconds after which an unanswered read fails
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ThreadReaders:
 
     @property
     def unanswered(self) -> int:
-        """Return how many questions wait for their answer."""
+        """Return the number of questions that wait for their answers."""
         return sum(self._waiting.values())
 
     @property
@@ -65,16 +65,16 @@ class ThreadReaders:
 
     @classmethod
     def of_our_own(cls, clock: Any, state: Any, timeout: float) -> ThreadReaders:
-        """Return readers in two threads that are used for nothing else, one a lane."""
+        """Return readers with two threads of their own, one for each lane."""
         lanes = {large: ThreadPool(1, 1, "selfserve-readers") for large in (False, True)}
         for pool in lanes.values():
             pool.start()
 
         def stop_lanes() -> None:
             for pool in lanes.values():
-                pool.stop()  # which waits for what its thread is doing
+                pool.stop()  # which waits for the thread's current call
 
-        # a reactor that stops without the master having been stopped must not wait for them
+        # a reactor that stops before the master is stopped must not wait for the threads
         trigger = clock.addSystemEventTrigger("during", "shutdown", stop_lanes)
 
         def run(work: Callable[[], Any], large: bool) -> defer.Deferred[Any]:
@@ -89,7 +89,7 @@ class ThreadReaders:
     def ask(
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
-        """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
+        """Call ``function(state, *arguments)`` in a thread; return its result (``Readers.ask``)."""
         if self._waiting[large] >= MOST_WAITING[large]:
             return defer.fail(Unavailable("Too many reads at once", retry_after=1))
         self._waiting[large] += 1
@@ -103,9 +103,9 @@ class ThreadReaders:
         return asked.addCallback(self._delivered)
 
     def _delivered(self, answer: Any) -> Any:
-        """Return *answer*; a long one is held until its client has taken it.
+        """Return *answer*; hold a long answer until its client has taken it.
 
-        :raises Unavailable: too much is held for others
+        :raises Unavailable: there is no room, even after cutting off slow clients
         """
         if not isinstance(answer, Lengthy):
             return answer
@@ -122,5 +122,5 @@ class ThreadReaders:
         return Delivery(answer.value, body)
 
     def stop(self) -> defer.Deferred[None]:
-        """End the threads, if they are ours."""
+        """End the threads, if they belong to these readers."""
         return self._stop()
