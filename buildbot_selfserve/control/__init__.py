@@ -1,7 +1,8 @@
-"""Changes Buildbot's state, and reports the outcome.
+"""Plans and makes changes to Buildbot's state, and reports their outcome.
 
-Runs in the reactor, where the master's own APIs are; nothing else creates, cancels or changes
-anything of Buildbot's. Each act takes the master, the ``Order`` of its job request, what it is
-about and its parameters, and returns an ``Effect``. ``availability`` says whether the master can do
-anything now, and ``reconcile`` finds out what an act that was cut short has done.
+This code runs in the reactor, where the master's own APIs are. Nothing else creates, cancels or
+changes Buildbot's objects. A planner takes a ``PlanContext``, targets and parameters, and returns a
+``Plan``; ``execute`` takes the ``Order`` of the job request and the plan, and returns an
+``Effect``. ``availability`` checks whether the master can run job requests now, and ``reconcile``
+finds out what an interrupted job request has done.
 """

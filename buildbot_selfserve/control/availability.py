@@ -1,7 +1,7 @@
-"""Checks in bounded time whether the master can do anything now.
+"""Checks in bounded time whether the master can run job requests now.
 
-While the database hangs, every call into the master's pool takes one of its few threads for good.
-So one probe at a time asks it, and everybody who wants to know waits for that one.
+While the database hangs, every call into the master's pool blocks one of its few threads. So there
+is one probe at a time, and all callers wait for it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from twisted.internet.interfaces import IReactorTime
 from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.errors import Unavailable
 
-#: Seconds after which a database that has not answered counts as gone.
+#: Seconds after which a database that does not answer counts as unavailable.
 PROBE_TIMEOUT = 2.0
 
 
 class Availability:
-    """Asks the master and its database whether they can take a job request."""
+    """Checks whether the master and its database can take a job request."""
 
     def __init__(self, master: Any, clock: IReactorTime) -> None:
         self.master = master
@@ -31,7 +31,8 @@ class Availability:
     async def check(self) -> None:
         """Check that the master can take a job request now.
 
-        :raises Unavailable: it is starting or shutting down, or its database does not answer
+        :raises Unavailable: the master is starting or shutting down, or its database does not
+            answer
         """
         master = self.master
         if master.botmaster.shuttingDown or not buildbot_private.is_initialized(master):
@@ -60,7 +61,7 @@ class Availability:
             self._probing = False
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
-                waiter.callback(result)  # a Failure fails them
+                waiter.callback(result)  # a Failure calls the errback
 
         self.master.db.pool.do(_ping).addBoth(answered)
 

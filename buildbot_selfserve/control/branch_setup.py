@@ -1,4 +1,4 @@
-"""Works out which builders and schedulers of this master build a branch."""
+"""Finds the builders and schedulers of this master that build a branch."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from buildbot_selfserve.model import SetupBasis
 
 _log = Logger()
 
-#: What the change filter of a scheduler says of changes: it takes one, none, it fails, or that
-#: depends on what is not known of a change that is invented.
+#: How a scheduler reacts to changes: it takes one, refuses all, fails, or the answer depends on
+#: fields that an invented change does not have.
 Reaction = Literal["takes", "refuses", "fails", "unclear"]
 
-#: Seconds after which the reactor has its turn.
+#: Seconds of work after which the reactor gets a turn.
 LONGEST_TURN = 0.003
 
-#: What adds the buildsets of a scheduler (buildbot/schedulers/base.py); a class of the operator's
-#: may choose builders in one of them.
+#: The methods of a scheduler that add buildsets (buildbot/schedulers/base.py); a class in
+#: master.cfg may override one to choose builders.
 _ADDING = ("addBuildsetForChanges", "addBuildsetForSourceStamps")
 
 
 def watched_branches(master: Any) -> tuple[str, ...]:
-    """Return the branches that the change filters of the schedulers name, sorted."""
+    """Return the sorted branches that the schedulers' change filters name."""
     filters = (getattr(one, "change_filter", None) for one in master.allSchedulers())
     return tuple(sorted(set[str]().union(*map(buildbot_private.branches_of_filter, filters))))
 
 
 class Pause:
-    """Lets the reactor have its turn in work that takes long."""
+    """Gives the reactor turns during long work."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._begun = time.perf_counter()
 
     async def if_due(self) -> None:
-        """Return after the reactor had its turn, if it has had none for long enough."""
+        """Give the reactor a turn if its last one is longer ago than ``LONGEST_TURN``."""
         if time.perf_counter() - self._begun > LONGEST_TURN:
             await next_turn(self._reactor)
             self._begun = time.perf_counter()
@@ -65,13 +65,14 @@ class Pause:
 
 @dataclass(frozen=True)
 class _Configured:
-    """What a configuration says, whatever the branch.
+    """The parts of a configuration that do not depend on the branch.
 
-    :param names: the builders that are configured in each scheduler
-    :param deciding: the schedulers that decide on their builders when they build
-    :param dependents: the schedulers that build when the builds of another one have passed
-    :param triggers: the schedulers that the Trigger steps of each builder name
-    :param builder_branches: the builders that have a property ``branch``, with its value
+    :param names: the configured builders of each scheduler
+    :param deciding: the schedulers that choose their builders when they build
+    :param dependents: for each scheduler, the Dependent schedulers that build after its builds have
+        passed
+    :param triggers: for each builder, the schedulers that its Trigger steps name
+    :param builder_branches: the builders with a property ``branch``, and its value
     """
 
     schedulers: list[Any]
@@ -82,17 +83,18 @@ class _Configured:
     builder_branches: list[tuple[str, str]] = field(default_factory=list)
 
     def of_kind(self, kind: type) -> list[Any]:
-        """Return the schedulers of a class."""
+        """Return the schedulers that are instances of a class."""
         return [one for one in self.schedulers if isinstance(one, kind)]
 
     def builders_of(self, schedulers: Iterable[str]) -> tuple[str, ...]:
-        """Return the builders that are configured in some *schedulers*, sorted."""
+        """Return the sorted builders that are configured in *schedulers*."""
         return tuple(sorted({name for one in schedulers for name in self.names[one]}))
 
     def reached(self, begin: Iterable[str]) -> set[str]:
-        """Return the schedulers that *begin*, and those that these start, and so on.
+        """Return the schedulers in *begin*, and all that they start in turn.
 
-        Builders start what their Trigger steps name, schedulers those that depend on them.
+        Builders start the schedulers that their Trigger steps name; schedulers start their
+        dependents.
         """
         reached: set[str] = set()
         left = [*begin]
@@ -108,12 +110,12 @@ class _Configured:
 
 
 class BranchSetups:
-    """Works out what builds branches in one configuration of a master.
+    """Finds the builders and schedulers of branches in one configuration of a master.
 
-    Of the operator's code only change filters run. One that fails is logged once.
+    Change filters are the only code from master.cfg that runs. A failing filter is logged once.
 
-    With hundreds of schedulers and builders that takes some time, in which the reactor gets its
-    turn every few milliseconds.
+    With hundreds of schedulers and builders this takes a while; the reactor gets a turn every few
+    milliseconds.
     """
 
     def __init__(self, master: Any) -> None:
@@ -146,7 +148,7 @@ class BranchSetups:
         return _setup(known, reactions, timed, started)
 
     async def _configured(self, pause: Pause) -> _Configured:
-        """Return what the configuration says, whatever the branch."""
+        """Return the parts of the configuration that do not depend on the branch."""
         known = _Configured(list(self._master.allSchedulers()))
         for one in known.schedulers:
             known.names[one.name] = configured_names(one)
@@ -167,7 +169,7 @@ class BranchSetups:
         return known
 
     def _reaction(self, scheduler: Any, changes: Iterable[Change]) -> Reaction:
-        """Return whether *scheduler* would take one of *changes*."""
+        """Return how *scheduler* reacts to *changes*."""
         found: set[Reaction] = set()
         for change in changes:
             found.add(self._reaction_to(scheduler, change))
@@ -187,9 +189,9 @@ class BranchSetups:
             return "fails"
 
     def _covers(self, scheduler: Any, branch: Branch, changes: Sequence[Change]) -> bool:
-        """Whether a timed *scheduler* builds *branch*.
+        """Return whether a timed *scheduler* builds *branch*.
 
-        Its own branch says so, else those of its codebases, else its change filter.
+        Its own branch decides, else the branches of its codebases, else its change filter.
         """
         codebases = [
             one
@@ -214,14 +216,14 @@ def _setup(
     timed: Sequence[Any],
     started: Iterable[str],
 ) -> Setup:
-    """Return what is configured to build a branch.
+    """Return the ``Setup`` of a branch.
 
-    :param reactions: of the schedulers that changes make build
+    :param reactions: the reactions of the schedulers that build changes
     :param timed: the timed schedulers of the branch
-    :param started: all schedulers that changes or times start
+    :param started: all schedulers that are started by changes or at times
     """
     taking, unclear = _with(reactions, "takes"), _with(reactions, "unclear")
-    # what is triggered counts where it is triggered from
+    # a triggered scheduler counts for the branches of the builders that trigger it
     triggered = {one.name for one in known.of_kind(NightlyTriggerable)}
     triggered &= {name for names in known.triggers.values() for name in names}
     reached = known.reached({*taking, *(one.name for one in timed)} - triggered)
@@ -247,7 +249,7 @@ def _with(reactions: Mapping[str, Reaction], reaction: Reaction) -> set[str]:
 
 
 def _triggered_by(factory: Any) -> Iterator[str]:
-    """Yield the schedulers that the Trigger steps of *factory* name as plain text."""
+    """Yield the schedulers that the Trigger steps of *factory* name as plain strings."""
     for step in getattr(factory, "steps", ()):
         kind = getattr(step, "step_class", None)
         if not (isinstance(kind, type) and issubclass(kind, Trigger)):
@@ -258,7 +260,7 @@ def _triggered_by(factory: Any) -> Iterator[str]:
 
 
 def configured_names(scheduler: Any) -> tuple[str, ...]:
-    """Return the names of builders that are configured in *scheduler*, without renderables."""
+    """Return the builder names that are configured in *scheduler*, without renderables."""
     names = getattr(scheduler, "builderNames", ())
     if not isinstance(names, list | tuple):
         return ()
@@ -266,7 +268,7 @@ def configured_names(scheduler: Any) -> tuple[str, ...]:
 
 
 def decides_later(scheduler: Any) -> bool:
-    """Whether *scheduler* decides on its builders when it builds: by a renderable or a method."""
+    """Return whether *scheduler* chooses builders when it builds, by a renderable or a method."""
     names = getattr(scheduler, "builderNames", ())
     methods = (getattr(scheduler, one, None) for one in _ADDING)
     return len(configured_names(scheduler)) != (len(names) if _is_list(names) else -1) or any(
@@ -279,13 +281,13 @@ def _is_list(names: object) -> bool:
 
 
 def _is_there(codebase: Mapping[str, str], branch: Branch) -> bool:
-    """Whether a *codebase* of a scheduler can be in a repository of *branch*."""
+    """Return whether a *codebase* of a scheduler can be in a repository of *branch*."""
     repository = codebase.get("repository")
     return not repository or branch.repositories is None or repository in branch.repositories
 
 
 def _may_be_in(scheduler: Any, change: Change) -> bool:
-    """Whether *scheduler* builds in the codebase and repository of *change*, as far as known."""
+    """Return whether *scheduler* may build in the codebase and repository of *change*."""
     if not isinstance(change, InventedChange) and change.codebase not in scheduler.codebases:
         return False
     return not change.repository or buildbot_private.takes_parts(
@@ -294,16 +296,16 @@ def _may_be_in(scheduler: Any, change: Change) -> bool:
 
 
 def builds_changes(scheduler: Any) -> bool:
-    """Whether changes make *scheduler* build; a timed one only remembers them."""
+    """Return whether *scheduler* builds changes; a timed scheduler only remembers them."""
     return hasattr(scheduler, "change_filter") and not isinstance(scheduler, Timed)
 
 
 def accepts(scheduler: Any, change: Change) -> bool:
-    """Whether *scheduler* would take *change*.
+    """Return whether *scheduler* would take *change*.
 
-    As it decides itself (buildbot/schedulers/base.py, _changeCallback).
+    This decides as the scheduler does (buildbot/schedulers/base.py, _changeCallback).
 
-    :raises Exception: whatever a function of the operator's raises
+    :raises Exception: any exception of a function in master.cfg
     """
     if change.codebase not in scheduler.codebases:
         return False
@@ -313,7 +315,7 @@ def accepts(scheduler: Any, change: Change) -> bool:
 def _accepts_as_far_as_known(scheduler: Any, change: Change) -> bool:
     """Return whether *scheduler* takes the branch and the codebase of *change*.
 
-    :raises Exception: whatever a function of the operator's raises
+    :raises Exception: any exception of a function in master.cfg
     """
     change_filter = scheduler.change_filter
     functions = (

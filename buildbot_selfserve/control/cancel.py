@@ -1,6 +1,6 @@
-"""Cancels pending requests and stops running builds, and follows them until they end.
+"""Cancels pending requests and stops running builds, and waits until they have ended.
 
-Only a build that listens is told to stop; ``cancel_pending`` cancels what waits.
+Only a build that listens is told to stop; ``cancel_pending`` cancels pending requests.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import result_name
 
-#: Seconds between two looks at requests whose builds were told to stop: at first, and when nobody
-#: waits for the answer any more.
+#: Seconds between two reads of requests whose builds were told to stop: while a client waits, and
+#: afterwards.
 POLL_INTERVAL, LATER_INTERVAL = 0.1, 2.0
-#: So many times as long after a look that failed.
+#: The factor of the interval after a read that failed.
 AFTER_FAILURE = 10
 _log = Logger()
 
@@ -38,9 +38,9 @@ _log = Logger()
 async def end(
     master: Any, who: str, endings: Sequence[Ending], deadline: float
 ) -> list[RequestOutcome]:
-    """End requests: cancel what waits, then stop what runs, and wait for it until the deadline.
+    """Cancel pending requests, then stop running builds, and wait for their ends until *deadline*.
 
-    In that order, because what is stopped makes room for what waits.
+    Pending requests come first, because a stopped build frees a worker for a pending request.
 
     :param deadline: in monotonic seconds
     """
@@ -52,9 +52,10 @@ async def end(
 
 
 async def follow(master: Any, job: Job) -> Effect:
-    """Continue a cancellation that was answered before it had ended; return its effect.
+    """Continue a cancellation that was answered before its end; return its final effect.
 
-    What was told to stop and then lost its worker waits again, and is cancelled then.
+    A request whose build was told to stop and then lost its worker is pending again, and is
+    cancelled then.
     """
     open_ones = {
         one.request_id: one
@@ -79,12 +80,11 @@ async def follow(master: Any, job: Job) -> Effect:
 
 
 async def _until_ended(ending: _Ending, interval: float, deadline: float = math.inf) -> None:
-    """Return when everything has ended, or the deadline has passed.
+    """Wait until all requests have ended, or the deadline has passed.
 
-    What was begun is gone on with though the database was away in between: to say what became of it
-    would be a guess.
+    A failing database does not end the wait, as the outcome would be a guess.
 
-    :param interval: seconds between two looks
+    :param interval: seconds between two reads
     :param deadline: in monotonic seconds
     """
     clock, pause = monotonic(ending.master.reactor), interval
@@ -94,9 +94,9 @@ async def _until_ended(ending: _Ending, interval: float, deadline: float = math.
                 return
             pause = interval
         except defer.CancelledError:
-            raise  # the master stops
+            raise  # the master is stopping
         except Exception:
-            _log.failure("selfserve: what is being cancelled cannot be looked at, trying again")
+            _log.failure("selfserve: requests being cancelled cannot be read, trying again")
             pause = interval * AFTER_FAILURE
         left = deadline - clock.seconds()
         if left <= 0:
@@ -105,12 +105,12 @@ async def _until_ended(ending: _Ending, interval: float, deadline: float = math.
 
 
 class _Ending:
-    """Build requests on their way to their end.
+    """Build requests that are being ended.
 
-    :param names: the names of their builders, by request id
-    :param told: builds that were told to stop before
-    :param begun: requests that may have been cancelled before, without anybody being told of it
-    :param pending: those that were pending a moment ago
+    :param names: the builder name of each request, by request id
+    :param told: builds that were told to stop already
+    :param begun: requests that may have been cancelled already, but not announced
+    :param pending: the endings of requests that were pending when planned
     """
 
     def __init__(
@@ -128,19 +128,19 @@ class _Ending:
         self._told = set(told)
         self._begun = set(begun)
         self._pending = pending
-        #: buildsets that are complete, and of which nobody was told
+        #: buildsets that were completed, but not announced
         self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
         self._open: dict[int, current_state.RequestState] = {}
 
     def outcomes(self) -> list[RequestOutcome]:
-        """Return the outcome of each so far, in the order in which they were given."""
+        """Return the current outcome of each request, in the order of *names*."""
         return [
             self._ended.get(request_id) or self._so_far(request_id) for request_id in self.names
         ]
 
     async def _cancel_planned(self) -> None:
-        """Cancel what was pending when it was planned, if it still is; once."""
+        """Cancel the requests that were pending when planned, if they still are; do so once."""
         planned = {one.request_id: one for one in self._pending}
         self._pending = ()
         for done in await self._cancel(list(planned)):
@@ -157,7 +157,7 @@ class _Ending:
         return found
 
     async def go_on(self) -> bool:
-        """Cancel what is pending, stop what is running; return whether all have ended."""
+        """Cancel pending requests, stop running builds; return whether all requests have ended."""
         if self._pending:
             await self._cancel_planned()
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
@@ -176,7 +176,7 @@ class _Ending:
         return not self._open
 
     async def _settle_begun(self, states: Mapping[int, current_state.RequestState]) -> None:
-        """Announce what was cancelled here though the database did not say so at once."""
+        """Announce requests that were cancelled here although the call failed."""
         done = {
             request_id: state
             for request_id, state in states.items()
@@ -216,7 +216,7 @@ class _Ending:
         if state is None:
             msg = "the database did not report its state"
             return RequestOutcome(request_id, self.names[request_id], "waiting", msg=msg)
-        # those before the newest have ended
+        # builds before the newest one have ended
         told = self._told.intersection(state.build_ids[-1:])
         return state.outcome("stop_sent" if told else "waiting")
 
@@ -227,7 +227,10 @@ def gone(request_id: int, buildername: str = "") -> RequestOutcome:
 
 
 def ended(state: current_state.RequestState, told: Collection[int]) -> RequestOutcome:
-    """Say how a complete request ended, if some of its builds were *told* to stop."""
+    """Return the outcome of a complete request.
+
+    :param told: the builds that were told to stop
+    """
     if state.results == CANCELLED and state.stopped_ids.intersection(told):
         return state.outcome("stopped")
     return state.outcome("already_complete", f"ended with {result_name(state.results)}")

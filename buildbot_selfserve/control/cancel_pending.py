@@ -1,7 +1,7 @@
-"""Cancels pending requests in one transaction, so that no builder can claim them meanwhile.
+"""Cancels pending requests in one transaction, so that no master can claim them meanwhile.
 
 Buildbot's own ``data.control('cancel')`` may complete a request between its claim and its build;
-the build then never ends and its worker stays busy for ever. Here requests are completed and
+the build then never ends, and its worker stays busy forever. Here requests are completed and
 claimed in one transaction.
 """
 
@@ -23,7 +23,7 @@ from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import SUCCESS
 
-#: So many requests are cancelled in one transaction, and announced together.
+#: The number of requests to cancel in one transaction and announce together.
 BATCH = 500
 
 _requests, _claims = Model.buildrequests, Model.buildrequest_claims
@@ -33,10 +33,10 @@ _buildsets = Model.buildsets
 async def cancel(
     master: Any, request_ids: Sequence[int], begun: set[int], untold: set[int]
 ) -> list[int]:
-    """Cancel those requests that nobody has claimed, and announce it; return which.
+    """Cancel and announce the requests that no master has claimed; return their ids.
 
-    :param begun: gets those that were cancelled if the database says so later, when this fails
-    :param untold: as for :func:`complete_buildsets`
+    :param begun: requests are added before the commit; if this call fails, they may be cancelled
+    :param untold: see :func:`complete_buildsets`
     """
     now = int(time.time())
     done: dict[int, int] = await master.db.pool.do(
@@ -49,11 +49,11 @@ async def cancel(
 async def announce(master: Any, done: Mapping[int, int], untold: set[int]) -> None:
     """Announce requests that were cancelled while pending.
 
-    The events are those of ``completeBuildRequests`` and of the master's own cancelling, in their
-    order (buildbot/data/buildrequests.py, buildbot/process/botmaster.py).
+    The events are those of ``completeBuildRequests`` and of the master's own cancellation, in the
+    same order (buildbot/data/buildrequests.py, buildbot/process/botmaster.py).
 
-    :param done: the buildsets of the requests, by request id
-    :param untold: as for :func:`complete_buildsets`
+    :param done: the buildset of each request, by request id
+    :param untold: see :func:`complete_buildsets`
     """
     if done:
         models = await mq_producer.requests(master, list(done), "complete")
@@ -68,13 +68,13 @@ def _complete_unclaimed(
     now: int,
     begun: set[int],
 ) -> dict[int, int]:
-    """Claim and complete, in one transaction, the requests that are pending.
+    """Claim and complete the pending requests in one transaction.
 
-    What a master has claimed that is gone is pending, too, though nobody else sees it.
+    Requests that a gone master has claimed count as pending.
 
-    :param begun: gets those that are about to be committed: a connection may break after that, and
-        the master then does this again (buildbot/db/pool.py)
-    :returns: the buildsets of those that were, by request id
+    :param begun: requests are added before the commit: if the connection breaks then, the master
+        calls this again (buildbot/db/pool.py)
+    :returns: the buildset of each cancelled request, by request id
     """
     if len(request_ids) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
         return _one_by_one(connection, request_ids, master_id, now, begun)
@@ -82,8 +82,8 @@ def _complete_unclaimed(
         sa.select(_requests.c.id, _requests.c.buildsetid)
         .where(current_state.still_pending(request_ids))
         .order_by(_requests.c.id)
-        # a claim must not wait for it, or each would wait for the other: its foreign key asks for
-        # the row's key alone. SQLite knows no such thing, and has one writer anyway
+        # a full lock could deadlock with a claim, whose foreign key locks only the row's key.
+        # SQLite ignores this, and has one writer anyway
         .with_for_update(key_share=True)
     )
     try:
@@ -95,7 +95,7 @@ def _complete_unclaimed(
                     {"brid": request_id, "masterid": master_id, "claimed_at": now}
                     for request_id in found
                 ]
-                # this first: it fails if a distributor was faster
+                # claim first: this fails if a master's distributor was faster
                 connection.execute(_claims.insert(), claims)
                 values = {"complete": 1, "results": CANCELLED, "complete_at": now}
                 ours = _requests.c.id.in_(list(found))
@@ -103,7 +103,7 @@ def _complete_unclaimed(
                 begun.update(found)
             return found
     except sa.exc.IntegrityError:
-        # a distributor claimed one of them between the statements: do the others alone
+        # a distributor claimed one of the requests between the statements: cancel each alone
         if len(request_ids) == 1:
             return {}
     return _one_by_one(connection, request_ids, master_id, now, begun)
@@ -125,13 +125,13 @@ def _one_by_one(
 async def complete_buildsets(
     master: Any, buildset_ids: Iterable[int], untold: set[int] | None = None
 ) -> None:
-    """Complete those buildsets of which every request is complete, and announce them.
+    """Complete and announce the buildsets whose requests are all complete.
 
-    What ``data.updates.maybeBuildsetComplete`` does for each, in a few queries for all
-    (buildbot/data/buildsets.py).
+    ``data.updates.maybeBuildsetComplete`` does the same for one buildset
+    (buildbot/data/buildsets.py); this takes a few queries for all.
 
-    :param untold: has those that were completed and not announced, while that is so; who calls
-        this again with the same set, when it has failed, announces them
+    :param untold: the buildsets that were completed but not announced yet; if this call fails, a
+        second call with the same set announces them
     """
     untold = set() if untold is None else untold
     wanted, now = sorted(buildset_ids), int(time.time())
@@ -159,7 +159,7 @@ def _complete_buildsets(
             results.pop(row.buildsetid, None)
         elif row.buildsetid in results:
             results[row.buildsetid] = worst_status(results[row.buildsetid], row.results)
-    connection.commit()  # what was read begun a transaction
+    connection.commit()  # the SELECT began a transaction
     by_result: dict[int, list[int]] = {}
     for buildset_id, result in results.items():
         by_result.setdefault(result, []).append(buildset_id)
@@ -172,9 +172,9 @@ def _complete_buildsets(
 def _complete_all(
     connection: sa.Connection, buildset_ids: Sequence[int], result: int, now: int
 ) -> bool:
-    """Complete buildsets if all of them are open; somebody else may have been faster.
+    """Complete buildsets if all of them are still open.
 
-    :return: whether they were; else nothing is done
+    :return: whether they were completed; otherwise nothing was changed
     """
     if len(buildset_ids) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
         return False

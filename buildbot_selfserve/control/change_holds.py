@@ -21,7 +21,7 @@ from buildbot_selfserve.model import plural
 
 
 async def change(master: Any, holds: Holds, job_id: int, wanted: HoldChange) -> Effect:
-    """Make or end holds, and return the effect. To do it again changes nothing more."""
+    """Make or end holds; return the effect. Repeating this changes nothing."""
     if wanted.hold is None:
         await holds.write(journal_holds.release, wanted.ended)
         holds.release(wanted.ended)
@@ -48,7 +48,7 @@ def _released(wanted: HoldChange) -> Effect:
 
 
 async def _outcomes(master: Any, waiting: Iterable[HeldRequest]) -> list[RequestOutcome]:
-    """Return what has become of requests that were to be held; some may have been quicker."""
+    """Return the outcomes of the requests to hold; some may have started meanwhile."""
     found = []
     states = await current_state.request_states(master, [one.request_id for one in waiting])
     for one in waiting:
@@ -60,7 +60,7 @@ async def _outcomes(master: Any, waiting: Iterable[HeldRequest]) -> list[Request
 
 
 def planned(wanted: HoldChange) -> str:
-    """Return what would be done, in a sentence."""
+    """Return a sentence that says what would be done."""
     ended, number = len(wanted.ended), len(wanted.waiting)
     if wanted.hold is not None:
         return f"{_sentence(wanted, would_be=True)}, {_waiting(number)}"
@@ -69,9 +69,9 @@ def planned(wanted: HoldChange) -> str:
 
 
 def _sentence(wanted: HoldChange, *, would_be: bool = False) -> str:
-    """Return what becomes of the branch, in a sentence without its end.
+    """Return the beginning of a sentence about the hold of the branch.
 
-    :param would_be: it is only planned
+    :param would_be: the hold is only planned
     """
     hold = wanted.hold
     assert hold is not None

@@ -1,7 +1,7 @@
-"""Finds Buildbot's changes of a revision, or records one.
+"""Finds Buildbot's changes of a revision, and records new ones.
 
-A change that is recorded here is told to nobody: schedulers would take it for a push, and build
-once more (buildbot/data/changes.py, addChange; ``db.changes.addChange`` sends no event).
+A change that is recorded here is not announced: schedulers would take it for a push and build again
+(buildbot/data/changes.py, addChange; ``db.changes.addChange`` sends no event).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from buildbot_selfserve.model import Sourcestamp
 _changes = Model.changes
 _log = Logger()
 
-#: What a property of a change would do to other builds than its own.
+#: Properties of a change that must not reach other builds.
 _OF_ONE_BUILD = MARKS | {"virtual_builder_name", "scheduler"}
 
 
 async def newest(master: Any, revision: str, place: Sourcestamp) -> Any:
-    """Return the newest change that Buildbot has of *revision* there, ``None`` without one."""
+    """Return Buildbot's newest change of *revision* in *place*, ``None`` if there is none."""
     change_id = await master.db.pool.do(_newest, revision, place)
     return None if change_id is None else await master.db.changes.getChange(change_id)
 
@@ -41,7 +41,7 @@ def _newest(connection: sa.Connection, revision: str, place: Sourcestamp) -> int
         .order_by(_changes.c.changeid.desc())
     )
     for record in connection.execute(query):
-        # compared here: some databases take other spellings for equal
+        # compared here, as some databases ignore case in comparisons
         there = Sourcestamp(record.branch, record.codebase, record.repository, record.project)
         if there == place and record.revision == revision:
             return int(record.changeid)
@@ -49,13 +49,13 @@ def _newest(connection: sa.Connection, revision: str, place: Sourcestamp) -> int
 
 
 async def as_change(master: Any, model: Any) -> Change:
-    """Return what change filters look at, of a change that is recorded."""
+    """Return a recorded change as the object that change filters take."""
     found: Change = await Change.fromChdict(master, model)
     return found
 
 
 def to_be(new: NewChange) -> Change:
-    """Return what change filters look at, of a change that is not recorded."""
+    """Return a change that is not recorded as the object that change filters take."""
     return Change(
         who=new.author,
         files=list(new.files),
@@ -68,9 +68,9 @@ def to_be(new: NewChange) -> Change:
 
 
 def own_properties(properties: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
-    """Return the *properties* of a change that another change may have, too."""
+    """Return the *properties* of a change that a new change may copy."""
     return {
-        # Buildbot's changes have properties of this source only (buildbot/db/changes.py)
+        # properties of Buildbot's changes always have this source (buildbot/db/changes.py)
         name: (value, "Change")
         for name, (value, _) in properties.items()
         if name not in _OF_ONE_BUILD
@@ -78,22 +78,22 @@ def own_properties(properties: Mapping[str, tuple[Any, str]]) -> dict[str, tuple
 
 
 def log_failed_filter(scheduler: Any) -> None:
-    """Log the traceback that is handled now, once for each instance of *scheduler*."""
+    """Log the exception being handled, once for each instance of *scheduler*."""
     if not getattr(scheduler, "selfserve_filter_failed", False):
         scheduler.selfserve_filter_failed = True
         _log.failure("selfserve: the change filter of {name} failed", name=scheduler.name)
 
 
 async def record(master: Any, change: NewChange) -> int:
-    """Record a change, unless the newest one of its revision says the same; return its id.
+    """Record a change, unless the newest change of its revision is the same; return its id.
 
-    The newest change of a sourcestamp is the one that all of its builds see, and whose author owns
-    them (buildbot/db/changes.py, getChangeFromSSid). Where there is one already, the new one is
-    planned to be like it in all but its files, so that it takes nothing away.
+    All builds of a sourcestamp see its newest change, and belong to that change's author
+    (buildbot/db/changes.py, getChangeFromSSid). If there is a change already, the new change copies
+    all of it but the files, so nothing is lost.
     """
     there = await newest(master, change.revision, change.sourcestamp)
     if there is not None:
-        # it may have come after the plan was made
+        # this change may have come after the plan was made
         if sorted(there.files) == sorted(change.files) or (
             change.like is None and not change.files
         ):
@@ -108,7 +108,7 @@ async def record(master: Any, change: NewChange) -> int:
         category=change.category,
         revlink=change.revlink,
         when_timestamp=when,
-        # a tuple, as the connector looks at it before it becomes JSON
+        # tuples, as the connector checks them before encoding JSON
         properties={name: tuple(both) for name, both in change.properties.items()},
         files=list(change.files),
         revision=change.revision,
@@ -120,7 +120,7 @@ async def record(master: Any, change: NewChange) -> int:
 
 
 async def is_recorded(master: Any, change: NewChange) -> bool:
-    """Return whether the newest change of the revision of *change* is what was recorded for it."""
+    """Return whether the newest change of its revision is the one recorded for *change*."""
     there = await newest(master, change.revision, change.sourcestamp)
     if there is None or sorted(there.files) != sorted(change.files):
         return False
@@ -130,7 +130,7 @@ async def is_recorded(master: Any, change: NewChange) -> bool:
 
 
 def with_files(model: Any, revision: str, place: Sourcestamp, files: Sequence[str]) -> NewChange:
-    """Return a change that is like *model*, the newest of *revision*, in all but its files."""
+    """Return a copy of *model*, the newest change of *revision*, with other files."""
     return NewChange(
         revision,
         place,
@@ -147,7 +147,7 @@ def with_files(model: Any, revision: str, place: Sourcestamp, files: Sequence[st
 
 
 def _copy_users(connection: sa.Connection, model_id: int, change_id: int) -> None:
-    """Let a change be of the users that Buildbot knows its model to be of."""
+    """Give a change the same Buildbot users as its model."""
     users = Model.change_users
     uids = connection.execute(sa.select(users.c.uid).where(users.c.changeid == model_id)).scalars()
     rows = [{"changeid": change_id, "uid": uid} for uid in uids.all()]

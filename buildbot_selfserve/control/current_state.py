@@ -1,4 +1,4 @@
-"""Reads the state of build requests from the database, past all caches."""
+"""Reads the state of build requests from the database, bypassing all caches."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import is_open
 
-#: The source of that property, as the web UI shows it.
+#: The source of our properties, as the web UI shows it.
 SOURCE = "Self-serve"
-#: Different in every buildset that we make. Its source is what keeps the default rule from
-#: collapsing one of their requests into another: it compares the properties whose source is exactly
-#: 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
+#: The source of ``KEY_PROPERTY``, whose value differs in every buildset of ours. This source keeps
+#: Buildbot's default rule from collapsing our requests: it compares properties whose source is
+#: exactly 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
 KEY_SOURCE = "Scheduler"
-#: Seconds by which the clocks of two masters may differ.
+#: Seconds that the clocks of two masters may differ.
 CLOCK_SLACK = 60
-#: Seconds by which a clock may be set back while a job request is done.
+#: Seconds that a clock may be set back while a job request runs.
 SET_BACK = 3600
-#: Seconds for which a claim of any master counts: a master that starts is marked as active only
-#: when all its builders are there, and those may claim and build before.
+#: Seconds for which a claim of an inactive master counts: a starting master is marked active only
+#: when all its builders exist, and builders may claim and build before that.
 CLAIM_PATIENCE = 300
-#: More ids than this in one IN are more than every database takes.
+#: The largest number of ids in one IN list that every database takes.
 BATCH = 500
 
-#: Buildbot's tables there have an engine that knows none, unless the operator says otherwise
-#: (buildbot/db/enginestrategy.py). What fails in the middle then stays as it is.
+#: The dialects where Buildbot's tables have an engine without transactions, unless configured
+#: otherwise (buildbot/db/enginestrategy.py). A failing transaction is not rolled back there.
 WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
 
 _requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
@@ -46,11 +46,11 @@ _properties = Model.buildset_properties
 
 @dataclass(frozen=True)
 class BuildState:
-    """One build of a request.
+    """The state of one build of a request.
 
-    :param listens: it has got so far that it hears a stop; one that is told to stop before never
-        ends, and its worker stays busy for ever (buildbot/process/build.py subscribes to the
-        stop topic after the build's row exists)
+    :param listens: the build has subscribed to stop messages. A build that is told to stop before
+        never ends, and its worker stays busy forever (buildbot/process/build.py subscribes after it
+        has written the build's row)
     """
 
     build_id: int
@@ -61,10 +61,10 @@ class BuildState:
 
 @dataclass(frozen=True)
 class RequestState:
-    """A build request as the database has it.
+    """The state of a build request in the database.
 
-    :param claimed_by: the id of the master that has claimed it
-    :param abandoned: that master is gone, and nothing of it is built
+    :param claimed_by: the id of the master that claimed it, ``None`` if unclaimed
+    :param abandoned: the claiming master is gone, and no build of the request runs
     """
 
     request_id: int
@@ -81,26 +81,26 @@ class RequestState:
 
     @property
     def build_ids(self) -> tuple[int, ...]:
-        """Return the ids of its builds, oldest first."""
+        """Return the ids of the builds, oldest first."""
         return tuple(build.build_id for build in self.builds)
 
     @property
     def stopped_ids(self) -> set[int]:
-        """Return the ids of those of its builds that were stopped."""
+        """Return the ids of the builds that were stopped."""
         return {build.build_id for build in self.builds if build.results == CANCELLED}
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits or runs."""
+        """Return whether the request is pending or running."""
         return is_open(self.complete, (one.results for one in self.builds if one.complete))
 
     def outcome(self, word: Outcome, msg: str = "") -> RequestOutcome:
-        """Return what *word* says became of it, as it stands in a receipt."""
+        """Return the outcome *word* of the request, for a receipt."""
         return RequestOutcome(self.request_id, self.buildername, word, self.build_ids, msg)
 
 
 async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, RequestState]:
-    """Return the states of the requests that exist, by id."""
+    """Return the states of the requests that exist, by request id."""
     found: dict[int, RequestState] = {}
     for batch in batches(request_ids):
         found.update(await master.db.pool.do(_states, _requests.c.id.in_(batch)))
@@ -108,7 +108,7 @@ async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, R
 
 
 def batches(ids: Iterable[int]) -> Iterator[list[int]]:
-    """Yield *ids* in lists of at most :data:`BATCH`, which every database takes in one IN."""
+    """Yield *ids* in lists of at most :data:`BATCH`, which every database takes in one IN list."""
     every = list(ids)
     for begin in range(0, len(every), BATCH):
         yield every[begin : begin + BATCH]
@@ -125,11 +125,12 @@ async def open_requests(
     build_ids: Iterable[int],
     others: Iterable[int] = (),
 ) -> list[RequestState]:
-    """Return the requests that are not complete, for these sourcestamps or with these builds.
+    """Return the incomplete requests that have any of these sourcestamps or builds.
 
-    Those with a patch on top of any of their sourcestamps are left out: they build something else.
+    Requests with a patch on any sourcestamp are left out: they do not build the revision.
 
-    :param others: builds for these sourcestamps that have found another revision
+    :param others: builds of these sourcestamps that found another revision; requests that they run
+        for are left out
     """
     links = Model.buildset_sourcestamps
     of_sourcestamps = sa.select(links.c.buildsetid)
@@ -159,7 +160,7 @@ async def open_requests(
 
 
 def _patched() -> sa.ColumnElement[bool]:
-    """Return the condition on build requests that there is a patch on one of their sourcestamps."""
+    """Return the condition that a build request has a patch on one of its sourcestamps."""
     links, stamps = Model.buildset_sourcestamps, Model.sourcestamps
     return sa.exists().where(
         links.c.buildsetid == _requests.c.buildsetid,
@@ -169,21 +170,21 @@ def _patched() -> sa.ColumnElement[bool]:
 
 
 def still_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
-    """Return the condition on build requests that they wait: not complete, claimed by nobody."""
+    """Return the condition that a build request is incomplete and unclaimed."""
     claimed = sa.exists().where(_claims.c.brid == _requests.c.id)
     return sa.and_(_requests.c.id.in_(list(request_ids)), _requests.c.complete == 0, ~claimed)
 
 
 def claimed_by_nobody(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
-    """Return the condition on claims that they keep requests for a master that is gone."""
+    """Return the condition that a claim is of a gone master, on an incomplete request."""
     waits = sa.exists().where(_requests.c.id == _claims.c.brid, _requests.c.complete == 0)
     return sa.and_(_claims.c.brid.in_(list(request_ids)), waits, abandoned())
 
 
 def abandoned() -> sa.ColumnElement[bool]:
-    """Return the condition on claims that their master is gone, and builds nothing of the request.
+    """Return the condition that a claim's master is gone, and no build of the request runs.
 
-    Who finds that a master has gone ends its builds, but only that master itself gives up its
+    A master that finds another one gone ends its builds; but only the gone master gives up its own
     claims, when it starts again (buildbot/data/masters.py; unclaimBuildRequests in
     buildbot/db/buildrequests.py).
     """
@@ -193,13 +194,13 @@ def abandoned() -> sa.ColumnElement[bool]:
         _builds.c.buildrequestid == _claims.c.brid, _builds.c.complete_at.is_(None)
     )
     now = int(time.time())
-    # one from the future was made before the clock was set back
+    # a claim from the future was made before the clock was set back
     recent = _claims.c.claimed_at.between(now - CLAIM_PATIENCE, now + CLOCK_SLACK)
     return sa.and_(~recent, gone, ~built)
 
 
 async def properties_of(master: Any, buildset_id: int) -> Properties:
-    """Return the properties of a buildset with their sources, but for those that are none."""
+    """Return the properties of a buildset with their sources; ignore malformed ones."""
     found: dict[int, Properties] = await master.db.pool.do(properties_of_buildsets, [buildset_id])
     return found.get(buildset_id, {})
 
@@ -207,10 +208,10 @@ async def properties_of(master: Any, buildset_id: int) -> Properties:
 def properties_of_buildsets(
     connection: sa.Connection, buildset_ids: Iterable[int]
 ) -> dict[int, Properties]:
-    """Return the properties of buildsets with their sources, by id, but for those that are none.
+    """Return the properties of buildsets with their sources, by buildset id.
 
-    Buildbot's own reader fails at some of those (``getBuildsetProperties`` in
-    buildbot/db/buildsets.py), and so would the build that has them.
+    Malformed properties are ignored. Buildbot's own reader fails at them (``getBuildsetProperties``
+    in buildbot/db/buildsets.py), and so would a build that had them.
     """
     query = sa.select(
         _properties.c.buildsetid, _properties.c.property_name, _properties.c.property_value
@@ -225,7 +226,7 @@ def properties_of_buildsets(
 
 
 def pair(text: str) -> tuple[Any, str] | None:
-    """Return the value and the source of a property as kept in *text*; ``None`` without them."""
+    """Return value and source of a property from its JSON *text*, ``None`` if malformed."""
     try:
         value, source = json.loads(text)
     except (ValueError, TypeError, RecursionError):
@@ -234,19 +235,19 @@ def pair(text: str) -> tuple[Any, str] | None:
 
 
 async def request_of_build(master: Any, build_id: int) -> int | None:
-    """Return the request of a build, ``None`` if there is no such build."""
+    """Return the request id of a build, ``None`` if there is no such build."""
     build = await master.db.builds.getBuild(build_id)
     return None if build is None else int(build.buildrequestid)
 
 
 def still_or_again_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
-    """Return the condition on build requests that they wait: no master that is there has them."""
+    """Return the condition that a build request is incomplete, and no living master has it."""
     claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~abandoned())
     return sa.and_(_requests.c.id.in_(list(request_ids)), _requests.c.complete == 0, ~claimed)
 
 
 async def requests_of(master: Any, buildset_ids: Iterable[int]) -> dict[int, RequestState]:
-    """Return the requests of buildsets, by id."""
+    """Return the requests of buildsets, by request id."""
     found: dict[int, RequestState] = {}
     for batch in batches(buildset_ids):
         found.update(await master.db.pool.do(_states, _requests.c.buildsetid.in_(batch)))
@@ -254,13 +255,13 @@ async def requests_of(master: Any, buildset_ids: Iterable[int]) -> dict[int, Req
 
 
 def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int, int]:
-    """Return the buildsets with the mark of a job, by their numbers, but for the copies of them.
+    """Return the buildsets of a job by their numbers in its plan.
 
-    Who rebuilds one on Buildbot's own page copies all its properties, also the key that was given
-    to it alone (``rebuildBuildrequest`` in buildbot/data/buildrequests.py).
+    Copies are left out: a rebuild on Buildbot's own page copies all properties, the unique key
+    included (``rebuildBuildrequest`` in buildbot/data/buildrequests.py).
 
-    :param since: epoch seconds before which it cannot have made any; property values have no
-        index, but buildsets have one on their time
+    :param since: epoch seconds; the job cannot have made buildsets before this. Property values
+        have no index, but the buildsets' times have
     """
     mark, key = _properties.alias(), _properties.alias()
     query = (

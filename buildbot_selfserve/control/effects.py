@@ -1,4 +1,4 @@
-"""Puts into words what was done to build requests, as the database says."""
+"""Describes what was done to build requests, according to the database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENDED: Mapping[Outcome, str] = {
     "left_out": "left out",
     "failed": "not cancelled",
 }
-#: All build the revision that was asked for.
+#: All buildsets build the revision of the job request.
 _SAME: Mapping[int, str | None] = MappingProxyType({})
 
 
@@ -38,14 +38,14 @@ def created(
     untouched: Sequence[RequestOutcome] = (),
     revisions: Mapping[int, str | None] = _SAME,
 ) -> Effect:
-    """Return the effect of having created requests.
+    """Return the effect of creating requests.
 
-    :param wanted: how many there should be, where that is known
-    :param untouched: the outcomes of those that were left alone
-    :param revisions: what buildsets build, by their ids, where they build several revisions
+    :param wanted: the number of requests there should be, if known
+    :param untouched: the outcomes of builders or requests that were left alone
+    :param revisions: the revision of each buildset by id, if the buildsets build several revisions
     """
     outcomes = [
-        # only an operator's own collapseRequests callable does that
+        # only a custom collapseRequests in master.cfg does that
         state.outcome("skipped", "collapsed by this master's collapseRequests")
         if state.results == SKIPPED
         else state.outcome("created")
@@ -81,7 +81,10 @@ def ended(outcomes: Sequence[RequestOutcome]) -> Effect:
 
 
 def reprioritized(states: Iterable[RequestState], priorities: Mapping[int, int]) -> Effect:
-    """Say whether requests have the *priorities* that they were to get, by their ids."""
+    """Return the effect of changing priorities.
+
+    :param priorities: the wanted priority of each request, by request id
+    """
     found = list(states)
     outcomes = [
         one.outcome(
@@ -101,7 +104,7 @@ def reprioritized(states: Iterable[RequestState], priorities: Mapping[int, int])
 
 
 def planned(plan: Plan) -> Effect:
-    """Return what *plan* would do."""
+    """Return what *plan* would do, as an effect."""
     outcomes = plan.outcomes()
     begun = f"{plan.begun}: " if plan.begun else ""
     if plan.is_empty:
@@ -131,9 +134,9 @@ def nothing(plan: Plan) -> Effect:
 
 
 def _shown(untouched: Iterable[RequestOutcome]) -> tuple[RequestOutcome, ...]:
-    """Return the outcomes of what was left alone, as a plan shows them, too.
+    """Return the outcomes of what was left alone, as a plan shows them.
 
-    A scheduler that failed is left out; the sentence beside says that it failed.
+    A failed scheduler is shown as left out; ``_beside`` says that it failed.
     """
     return tuple(
         replace(one, outcome="left_out") if one.outcome == "failed" else one for one in untouched
@@ -141,7 +144,7 @@ def _shown(untouched: Iterable[RequestOutcome]) -> tuple[RequestOutcome, ...]:
 
 
 def _beside(untouched: Sequence[RequestOutcome]) -> str:
-    """Return how many were left alone, as the end of a sentence."""
+    """Return the numbers of what was left alone, as the end of a sentence."""
     told = ""
     for outcome, words in (("denied", "denied"), ("left_out", "left out")):
         number = sum(one.outcome == outcome for one in untouched)

@@ -1,9 +1,9 @@
 """Keeps held build requests from starting, on this master.
 
-The holds stand in the journal, and each master that shares it remembers them: it looks every few
-seconds whether they are others, in a reader. Nothing is asked for each request: what a hold looks
-at of one never changes, and is read once from the master's database, which Buildbot asks for the
-unclaimed requests of the same builder a moment before.
+Holds are stored in the journal. Each master that shares the journal keeps them in memory, and every
+few seconds a reader checks them for changes. No query is made for each request: what a hold
+compares of a request never changes, and is read once from the master's database. Buildbot queries
+the same database for the builder's unclaimed requests a moment before.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from buildbot_selfserve.model import RequestPlace
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 
-#: Seconds between two looks for the holds that other masters have made or ended, and while they are
-#: not known yet.
+#: Seconds between two reads of the holds, and between two reads before the first has succeeded.
 INTERVAL, FIRST_INTERVAL = 3.0, 0.1
-#: Seconds after its start in which a master that does not know the holds yet starts nothing. A
-#: journal that cannot be read must not stop a whole farm.
+#: Seconds after its start for which a master without known holds starts no builds. A journal that
+#: cannot be read must not stop a whole farm for longer.
 START_PATIENCE = 60.0
-#: So many buildsets are remembered with what holds look at.
+#: The largest number of buildsets whose ``RequestPlace`` is cached.
 MOST_PLACES = 20_000
-#: So many builders are looked at before others have their turn.
+#: The number of builders to process before the reactor gets a turn.
 BATCH = 20
 
 
 class Holds:
-    """The holds that this master keeps to.
+    """The holds that this master enforces.
 
-    :param clock: the reactor, by the monotonic clock
-    :param look: reads the holds of now, with the names of their builders
-    :param write: runs ``function(connection, *arguments)`` on the journal's database, elsewhere
-    :param site: returns what is configured of branches
+    :param clock: the reactor with a monotonic clock
+    :param look: reads the current holds, with the names of their builders
+    :param write: runs ``function(connection, *arguments)`` on the journal's database, outside the
+        reactor
+    :param site: returns the site, with the configured branches
     """
 
     log = Logger()
@@ -68,33 +68,33 @@ class Holds:
         self._clock = clock
         self._look_up = look
         self._site = site
-        #: by key; ``None`` until they are known
+        #: the holds by key; ``None`` until they are known
         self._holds: dict[str, Hold] | None = None
-        #: counts what this master has made and ended: a look that began before knows nothing of it
+        #: counts the holds made and ended here: a read that began before does not include them
         self._changes = 0
-        #: with their branches, as those are configured; ``None`` until somebody asks
+        #: the holds with their configured branches; ``None`` until needed
         self._on_branches: tuple[tuple[Hold, Branch], ...] | None = None
-        #: there may be new builders, and patterns have not been matched with them yet
+        #: whether there may be new builders that were not matched with the patterns yet
         self._has_new_builders = False
-        #: what holds look at of a buildset; *same*: equal places are one object
+        #: the place of each buildset; equal places are the same object, kept in ``_same``
         self._places: dict[int, RequestPlace] = {}
         self._same: dict[RequestPlace, RequestPlace] = {}
-        #: the builders that have been kept from requests, by name
+        #: the names of builders with held requests
         self._held_up: set[str] = set()
         self._unfilter: Callable[[], None] | None = None
         self._subscriptions = MqSubscriptions(self._reprioritized)
         self._timers: list[Any] = []
         self._next_look: Any = None
         self._started = 0.0
-        #: something was held because it could not be told whether it is to be
+        #: whether requests were held because their places could not be read
         self._unsure = False
 
     # -- life
 
     def start(self, start_consuming: Callable[..., Any]) -> None:
-        """Keep to the holds from now on.
+        """Start enforcing the holds.
 
-        :param start_consuming: of the master's message queue
+        :param start_consuming: ``startConsuming`` of the master's message queue
         """
         self._started = self._clock.seconds()
         self._unfilter = buildbot_private.filter_requests(self._master.botmaster.brd, self.held)
@@ -102,7 +102,7 @@ class Holds:
         self._plan_look(0.0)
 
     def stop(self) -> None:
-        """Hold nothing any more, unless the master stops: then nothing is to start, either."""
+        """Stop enforcing the holds, unless the master is stopping: then no build should start."""
         if self._unfilter is None:
             return
         unfilter, self._unfilter = self._unfilter, None
@@ -117,9 +117,9 @@ class Holds:
             self._look_again()
 
     def reconfigured(self) -> None:
-        """Follow the configuration of now: branches may be others, and there may be new builders.
+        """Follow a reconfig, which may change branches and builders.
 
-        Until the next look has told of those, a hold of some builders is taken to be about them.
+        Until the next read, holds of some builders are taken to cover new builders.
         """
         self._on_branches = None
         if self._unfilter is not None:
@@ -127,7 +127,7 @@ class Holds:
             self._plan_look(0.0)
 
     def _reprioritized(self, key: Any, message: Mapping[str, Any]) -> None:
-        """Look again for what may have got a priority with which it passes."""
+        """Let builders choose again, as a new priority may exempt a request from holds."""
         if any(hold.above is not None for hold in self.now):
             self._look_again()
 
@@ -135,18 +135,18 @@ class Holds:
 
     @property
     def now(self) -> tuple[Hold, ...]:
-        """Return the holds that last, the one that ends first first."""
+        """Return the holds in force, ordered by end."""
         now = time.time()
         found = (self._holds or {}).values()
         return tuple(sorted((one for one in found if one.lasts(now)), key=lambda o: o.expires))
 
     def put(self, hold: Hold) -> None:
-        """Keep to *hold*, which stands in the journal, from now on."""
+        """Start enforcing *hold*, which is in the journal."""
         self._take({**(self._holds or {}), hold.key: hold}, self._holds is not None)
         self._plan_end()
 
     def release(self, some: Iterable[Hold]) -> None:
-        """Forget *some* holds, which stand in the journal no more."""
+        """Stop enforcing *some* holds, which were deleted from the journal."""
         keys = {one.key for one in some}
         left = {key: one for key, one in (self._holds or {}).items() if key not in keys}
         self._take(left, self._holds is not None)
@@ -157,7 +157,7 @@ class Holds:
             self._follow(holds)
 
     def _follow(self, holds: dict[str, Hold]) -> None:
-        """Keep to *holds*, and look again for what earlier ones have held."""
+        """Enforce *holds*; if they differ from the last ones, let builders choose again."""
         if holds == self._holds and all(
             (one.names, one.excluded) == (holds[key].names, holds[key].excluded)
             for key, one in (self._holds or {}).items()
@@ -175,7 +175,7 @@ class Holds:
         self._timers.append(self._next_look)
 
     def _plan_end(self) -> None:
-        """Look again when the next hold ends; that the wall clock was set, a later look sees."""
+        """Schedule the end of the next hold if near; a later read notices a changed clock."""
         ends = min((one.expires for one in self.now), default=None)
         if ends is not None and ends - time.time() < INTERVAL:
             self._timers.append(
@@ -184,19 +184,21 @@ class Holds:
 
     def _look(self) -> None:
         looking = defer.Deferred.fromCoroutine(self._looked())
-        looking.addErrback(lambda failure: self.log.failure("selfserve: holds", failure))
+        looking.addErrback(
+            lambda failure: self.log.failure("selfserve: enforcing holds failed", failure)
+        )
 
     async def _looked(self) -> None:
         changes = self._changes
         try:
             found: Sequence[Hold] | None = await self._look_up()
         except Unavailable:
-            found = None  # what is remembered counts
+            found = None  # keep the last known holds
         except Exception:
             self.log.failure("selfserve: the holds cannot be read, trying again")
             found = None
         if self._unfilter is None:
-            return  # stopped meanwhile
+            return  # stopped during the read
         now = time.time()
         if found is not None and changes == self._changes:
             self._follow({one.key: one for one in found if one.lasts(now)})
@@ -215,7 +217,7 @@ class Holds:
         self._plan_look(FIRST_INTERVAL if unknown else INTERVAL)
 
     def _drop_ended(self) -> None:
-        """Forget the holds that have ended."""
+        """Drop the holds that have ended."""
         now = time.time()
         if self._holds is not None:
             self._follow({key: one for key, one in self._holds.items() if one.lasts(now)})
@@ -225,7 +227,7 @@ class Holds:
         return self._clock.seconds() - self._started > START_PATIENCE
 
     def _look_again(self) -> None:
-        """Let the builders choose again that have been kept from requests."""
+        """Let builders with held requests choose again."""
         names, self._held_up = self._held_up, set()
         names &= set(self._master.botmaster.builders)
         if names:
@@ -235,9 +237,9 @@ class Holds:
 
     @defer.inlineCallbacks
     def held(self, builder: Any, requests: Sequence[Mapping[str, Any]]) -> Any:
-        """Return the ids of those unclaimed *requests* of *builder* that must not start now.
+        """Return the ids of the unclaimed *requests* of *builder* that must not start now.
 
-        What a build waits for that runs belongs to that build, and goes on with it.
+        A request that a running build waits for is never held.
         """
         rest = [one for one in requests if not one["waited_for"]]
         if self._holds is None and not self._waited_long:
@@ -246,7 +248,7 @@ class Holds:
             return frozenset()
         yield self._learn({one["buildsetid"] for one in rest})
         names, lasting = self._names(builder), self._lasting()
-        # thousands of requests have few places and priorities
+        # thousands of requests share few places and priorities
         decided: dict[tuple[int, int], bool] = {}
         ids = set()
         for one in rest:
@@ -264,9 +266,9 @@ class Holds:
         return ids
 
     def _lasting(self) -> tuple[tuple[Hold, Branch], ...]:
-        """Return the holds that last, each with its branch as it is configured.
+        """Return the holds in force, each with its configured branch.
 
-        A branch that is not configured any more has no requests.
+        Holds of branches that are no longer configured are left out.
         """
         if not self._holds:
             return ()
@@ -279,9 +281,10 @@ class Holds:
 
     @defer.inlineCallbacks
     def _learn(self, buildset_ids: Collection[int]) -> Any:
-        """Read what holds look at of buildsets of which that is not known.
+        """Read the places of buildsets that are not cached.
 
-        What cannot be read is held until the next look; but then Buildbot cannot claim it, either.
+        Requests whose place cannot be read are held until the next read of the holds; Buildbot
+        cannot claim them then either.
         """
         unknown = [one for one in buildset_ids if one not in self._places]
         if not unknown:
@@ -289,7 +292,7 @@ class Holds:
         try:
             found = yield self._master.db.pool.do(request_places.of_buildsets, unknown)
         except Exception:
-            self.log.failure("selfserve: it cannot be told whether build requests are held")
+            self.log.failure("selfserve: the places of build requests cannot be read, holding them")
             self._unsure = True
             return
         if len(self._places) + len(found) > MOST_PLACES:
@@ -302,7 +305,7 @@ class Holds:
         return (builder.name, *virtual_builder_names.names(self._master, builder.name, {}))
 
     async def aliases(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of virtual builders that the configuration gives, by builder."""
+        """Return the configured virtual builder names of each builder, by builder name."""
         found: dict[str, tuple[str, ...]] = {}
         for number, name in enumerate(list(self._master.botmaster.builders)):
             if number % BATCH == 0:

@@ -1,8 +1,8 @@
-"""Carries out plans: the only code that creates, cancels or changes anything of Buildbot's.
+"""Executes plans: the only code that creates, cancels or changes Buildbot's objects.
 
-A plan is carried out in steps, between which the reactor and other job requests have their turns.
-Each step can be repeated: what an interrupted job request has done already is found by its marks,
-and the rest is done.
+A plan is executed in steps, between which the reactor and other job requests get turns. Each step
+can be repeated: the buildsets that an interrupted job request made are found by their marks, and
+the rest is made.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import Stamp
 
-#: So many requests are inserted in one transaction and announced together. A buildset with more
+#: The number of requests to insert in one transaction and announce together. A buildset with more
 #: requests is inserted whole.
 BATCH = 200
-#: No buildset is there.
+#: No buildset exists yet.
 NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
@@ -56,19 +56,19 @@ async def execute(
     made: Mapping[int, int] = NOTHING,
     holds: Holds | None = None,
 ) -> Effect:
-    """Do what *plan* says, and return what the database says of it afterwards.
+    """Execute *plan*; return its effect according to the database.
 
-    :param made: the buildsets that are there already, by their numbers; the rest is done
-    :param holds: those of this master, for a plan that changes them
+    :param made: the ids of buildsets that exist already, by number; the others are made
+    :param holds: the holds of this master, for a plan that changes holds
     :raises Forbidden: a buildset was not admitted by *rights*
     """
     return await _Execution(master, order, plan, rights, made, holds).run()
 
 
 class _Execution:
-    """A plan on its way.
+    """The execution of one plan.
 
-    :param made: the ids of the buildsets that are there, by their numbers
+    :param made: the ids of buildsets that exist already, by number
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class _Execution:
         self._holds = holds
         self._request_ids: list[int] = []
         self._stamps: dict[str, int] = {}
-        #: what is built where the plan is about several revisions, by buildset
+        #: for a plan of several revisions, the revision of each buildset by id
         self._revisions: dict[int, str | None] = {
             made[number]: one.revision
             for number, one in plan.each_buildset()
@@ -105,7 +105,7 @@ class _Execution:
             outcomes = await cancel.end(master, self._order.who, plan.endings, self._order.deadline)
             effect = effects.ended([*outcomes, *plan.untouched])
         elif plan.holding is not None:
-            assert self._holds is not None  # it was planned with them
+            assert self._holds is not None  # the planner needed them
             effect = await change_holds.change(
                 master, self._holds, self._order.job_id, plan.holding
             )
@@ -135,7 +135,7 @@ class _Execution:
         )
 
     async def _lacking(self) -> set[int]:
-        """Return the numbers of the buildsets that are there and lack requests."""
+        """Return the numbers of the existing buildsets that lack requests."""
         states = await current_state.requests_of(self._master, self._there.values())
         have = Counter(one.buildset_id for one in states.values())
         return {
@@ -188,7 +188,7 @@ class _Execution:
 def _batches(
     buildsets: Iterator[tuple[int, NewBuildset]],
 ) -> Iterator[list[tuple[int, NewBuildset]]]:
-    """Yield *buildsets* in batches of a bounded number of requests."""
+    """Yield *buildsets* in batches of at most ``BATCH`` requests."""
     batch: list[tuple[int, NewBuildset]] = []
     size = 0
     for number, buildset in buildsets:
@@ -202,11 +202,11 @@ def _batches(
 
 
 def marks(order: Order, number: int, buildset: NewBuildset) -> Properties:
-    """Return the properties that mark a buildset as made by a job request.
+    """Return the properties that mark a buildset as made by this job request.
 
-    Those that copy no others also get the ids of the original API.
+    Buildsets that are not copies also get the ids of the original API.
 
-    :param number: tells it from the others of the job request
+    :param number: the buildset's number in the plan
     """
     marked: dict[str, tuple[Any, str]] = {
         "owner": (order.who, current_state.SOURCE),

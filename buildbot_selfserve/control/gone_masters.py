@@ -1,4 +1,4 @@
-"""Finds out which masters of this database have stopped or died, and gives up their claims."""
+"""Finds the masters of this database that have stopped or died, and gives up their claims."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _claims = Model.buildrequest_claims
 
 
 class GoneMasters:
-    """Checks the other masters now and then, and remembers which of them were inactive."""
+    """Remembers since when other masters have been inactive."""
 
     def __init__(self, master: Any) -> None:
         self._master = master
-        #: monotonic seconds since which a master is known to do nothing, by its id and the time at
-        #: which it last said that it lives
+        #: monotonic seconds since which a master is known to be inactive, by its id and its
+        #: ``last_active``
         self._since: dict[tuple[int, Any], float] = {}
 
     async def gone(self, seconds: float) -> set[int]:
-        """Return the ids of the masters that are known to have stopped for so many *seconds*, or
-        to have given no sign of life for long.
+        """Return the ids of the masters that have been known as inactive for *seconds*.
 
-        Buildbot's own word: every master says once a minute that it lives, and one that has not for
-        ten minutes is marked by the others (buildbot/data/masters.py, ``EXPIRE_MINUTES``). One that
-        stops marks itself before its services stop (buildbot/master.py), and so before its jobs
-        have ended; one that started and stopped again in between has another sign of life.
+        Buildbot decides which are inactive: each master updates ``last_active`` once a minute, and
+        the others mark it inactive after ten minutes without an update (buildbot/data/masters.py,
+        ``EXPIRE_MINUTES``). A stopping master marks itself before its services stop
+        (buildbot/master.py), and so before its jobs have ended. A master that has started and
+        stopped again meanwhile has another ``last_active``.
         """
         every = await self._master.db.masters.getMasters()
         now = time.monotonic()
@@ -44,10 +44,10 @@ class GoneMasters:
 
 
 async def let_others_build(master: Any, request_ids: Sequence[int]) -> None:
-    """Let living masters build those of some requests that gone ones keep claimed.
+    """Let living masters build those of *request_ids* that gone masters have claimed.
 
-    Buildbot means to do that when it marks a master as gone, but gives up claims of the master
-    that does so (unclaimBuildRequests in buildbot/db/buildrequests.py). Nobody is told.
+    Buildbot means to do this when it marks a master as gone, but gives up the claims of the marking
+    master instead (unclaimBuildRequests in buildbot/db/buildrequests.py). Builders are not told.
     """
 
     def write(connection: sa.Connection) -> None:
@@ -58,8 +58,8 @@ async def let_others_build(master: Any, request_ids: Sequence[int]) -> None:
 
 
 def give_up_claims(connection: sa.Connection, request_ids: Sequence[int]) -> None:
-    """Give up the claims of gone masters on some requests."""
+    """Delete the claims of gone masters on *request_ids*."""
     query = sa.select(_claims.c.brid).where(current_state.claimed_by_nobody(request_ids))
     left = connection.execute(query).scalars().all()
-    if left:  # a DELETE that finds nothing locks all the same, in some databases
+    if left:  # in some databases, a DELETE locks even if it matches nothing
         connection.execute(_claims.delete().where(current_state.claimed_by_nobody(left)))

@@ -1,4 +1,4 @@
-"""Finds the pending build requests that holds keep from starting; runs in a reader."""
+"""Finds the pending build requests that holds keep from starting. Runs in a reader."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from buildbot_selfserve.model import Pending
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import RequestPlace
 
-#: The names of virtual builders that the configuration gives to the builds of a builder, by name.
+#: The configured virtual builder names of each builder, by builder name.
 Aliases = Mapping[str, Sequence[str]]
 
 
 def by_request(
     history: History, holds: Iterable[Hold], pending: Pending, aliases: Aliases
 ) -> dict[int, Hold]:
-    """Return the hold that keeps each request from starting, by request.
+    """Return the hold that keeps each held request from starting, by request id.
 
-    Of several, the one that ends last. What a build waits for that runs is not held.
+    If there are several holds, the one that ends last is returned. A request that a running build
+    waits for is not held.
     """
     found: dict[int, Hold] = {}
     for hold in sorted(holds, key=lambda one: one.expires):
@@ -34,7 +35,7 @@ def by_request(
 
 
 def of_holds(history: History, holds: Sequence[Hold], aliases: Aliases) -> list[HeldRequest]:
-    """Return the requests that one of *holds* keeps from starting, or would, by id."""
+    """Return the requests that *holds* keep or would keep from starting, ordered by id."""
     pending = read_pending(history, 0, ())
     held = by_request(history, holds, pending, aliases)
     return [
@@ -49,7 +50,7 @@ def _held_by(
 ) -> list[PendingRequest]:
     branch = history.site.branch(hold.branch)
     if branch is None:
-        return []  # it is not configured any more
+        return []  # no longer configured
     some = [one for one in pending.requests if not one.waited_for]
     its = history.facts.on_branch(branch, {one.buildset_id for one in some})
     places: Mapping[int, RequestPlace] = {}

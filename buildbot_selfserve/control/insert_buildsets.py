@@ -1,8 +1,8 @@
 """Inserts buildsets with their build requests, many in one transaction.
 
-Buildbot's own ``data.updates.addBuildset`` takes one transaction for each, and lets its collapser
-compare each new request with every one that waits. Ours never collapse others and are not collapsed
-by the default rule, so they go straight into the database, followed by the same events
+Buildbot's own ``data.updates.addBuildset`` takes one transaction for each buildset, and its
+collapser compares each new request with all pending ones. Our requests never collapse others, and
+the default rule does not collapse them. So they are inserted directly, followed by the same events
 (buildbot/data/buildsets.py).
 """
 
@@ -34,12 +34,12 @@ _properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
 
 @dataclass(frozen=True)
 class Insertion:
-    """One buildset about to be inserted.
+    """A buildset to insert.
 
     :param number: its number in the plan
     :param sourcestamp_ids: its sourcestamps
-    :param properties: all of its properties, with those that mark it
-    :param there: its id, if it is there and lacks requests
+    :param properties: all its properties, marks included
+    :param there: its id, if the buildset exists and lacks requests
     """
 
     number: int
@@ -52,12 +52,12 @@ class Insertion:
 async def insert(
     master: Any, rights: Rights, job_id: int, insertions: Sequence[Insertion]
 ) -> dict[int, dict[int, int]]:
-    """Insert buildsets in one transaction; return the ids of their requests, by builders' ids.
+    """Insert buildsets in one transaction; return the ids of their requests.
 
-    Nothing else inserts build requests. Nobody knows of them before they are announced.
+    Nothing else inserts build requests. Builders learn of them when they are announced.
 
-    :return: by the id of the buildset, in the order of *insertions*
-    :raises Forbidden: one of them was not admitted
+    :return: by buildset id in the order of *insertions*: request ids by builder id
+    :raises Forbidden: a buildset was not admitted
     """
     for one in insertions:
         rights.check(one.buildset)
@@ -71,8 +71,9 @@ def _insert(
 ) -> dict[int, dict[int, int]]:
     """Insert *insertions*.
 
-    :param begun: gets when it was tried. A connection may break after the commit, and the master
-        then does this again (buildbot/db/pool.py): with the same list, what is there is left out
+    :param begun: the time of each attempt is appended. If the connection breaks after the commit,
+        the master calls this again with the same list (buildbot/db/pool.py), and buildsets that
+        exist are skipped
     """
     if len(insertions) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
         return _insert_each(connection, job_id, insertions, begun)
@@ -106,7 +107,7 @@ def _insert(
 def _insert_each(
     connection: sa.Connection, job_id: int, insertions: Sequence[Insertion], begun: list[int]
 ) -> dict[int, dict[int, int]]:
-    """Insert one after the other, where what fails in the middle stays as it is."""
+    """Insert one buildset at a time, for databases that do not roll back."""
     before = list(begun)
     found: dict[int, dict[int, int]] = {}
     begun.append(int(time.time()))
@@ -118,7 +119,7 @@ def _insert_each(
 def _completed(
     connection: sa.Connection, one: Insertion, buildset_id: int, now: int
 ) -> dict[int, int]:
-    """Insert what a buildset lacks; return the ids of its requests, by builders' ids."""
+    """Insert the missing requests of a buildset; return its request ids by builder id."""
     found = _requests_of(connection, buildset_id)
     lacking = [builder for builder in one.buildset.builders if builder.builder_id not in found]
     links = sa.select(_links.c.id).where(_links.c.buildsetid == buildset_id)
@@ -198,10 +199,10 @@ def _request_row(buildset_id: int, builder_id: int, priority: int, now: int) -> 
 def _inserted(
     connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
 ) -> list[int]:
-    """Insert *rows* into *table*; return their ids, in their order."""
+    """Insert *rows* into *table*; return their ids in the same order."""
     if not rows:
         return []
-    # SQLAlchemy 1.4 cannot do that, nor can MySQL
+    # neither SQLAlchemy 1.4 nor MySQL supports this
     if getattr(connection.dialect, "insert_executemany_returning_sort_by_parameter_order", False):
         query = table.insert().returning(table.c.id, sort_by_parameter_order=True)
         return [int(one) for one in connection.execute(query, list(rows)).scalars()]
@@ -222,10 +223,10 @@ def _requests_of(connection: sa.Connection, buildset_id: int) -> dict[int, int]:
 async def announce(
     master: Any, made: Mapping[int, Sequence[int]], scheduler: str = SCHEDULER
 ) -> None:
-    """Send the events that ``data.updates.addBuildset`` sends; builders start on the first.
+    """Send the events of ``data.updates.addBuildset``; the first one makes builders start.
 
     :param made: request ids by buildset id
-    :param scheduler: the name of the one that made them
+    :param scheduler: the name of the scheduler that made the buildsets
     """
     request_ids = [request_id for its_requests in made.values() for request_id in its_requests]
     await mq_producer.requests(master, request_ids, "new")

@@ -1,8 +1,8 @@
-"""Makes the changes that change filters are asked with.
+"""Makes the changes to ask change filters with.
 
-Whether a scheduler takes a revision depends on its change. Where Buildbot has none, the change is
-made like the newest one of the branch, because filters look at its project, repository, category
-and properties, too.
+Whether a scheduler takes a revision depends on the revision's change. If Buildbot has none, a
+change is modelled on the branch's newest one, because filters also use project, repository,
+category and properties.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from buildbot_selfserve.model import Sourcestamp
 
 
 class InventedChange(Change):  # type: ignore[misc]
-    """A made-up change of a branch without changes; it says only what the configuration does."""
+    """A made-up change of a branch without changes, with values from the configuration alone."""
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What stands in place of that of the model; ``None`` where the model's stays."""
+    """The values that replace those of the model; ``None`` keeps the model's value."""
 
     revision: str | None
     author: str | None
@@ -39,7 +39,7 @@ class _Given:
 
     @property
     def changes_nothing(self) -> bool:
-        """Return whether a change of the revision stays as it is."""
+        """Return whether no value but the revision is replaced."""
         replaced = (self.author, self.comments, self.category, self.project)
         return replaced == (None,) * 4 and self.properties is None and self.files is None
 
@@ -59,17 +59,18 @@ async def model_changes(
     properties: Mapping[str, Any] | None = None,
     files: Sequence[str] | None = None,
 ) -> list[Change]:
-    """Return changes to ask change filters with: one for each place, or for each model.
+    """Return the changes to ask change filters with: one for each place, or for each model.
 
-    A change that Buildbot has of the revision is returned as it is, unless something is given in
-    place of what it says. Others are like the model in the same place, else in the same codebase,
-    else like the first one. Without any model they are ``InventedChange``.
+    Buildbot's own change of the revision is returned unchanged, unless any of its values are
+    replaced. Other changes are modelled on the change in the same place, else in the same codebase,
+    else on the first model. Without models, they are ``InventedChange``.
 
-    :param change_ids: of the models, the newest one first (``AnyRevision.models``)
-    :param schedulers: may build it; they tell in which places a branch may be that nobody knows
-    :param places: where the revision is, ``()`` if it is anywhere on the branch
-    :param revision: as its change spells it; ``None``: each change keeps that of its model
-    :param properties: by name; added to those of the model
+    :param change_ids: the ids of the models, newest first (``AnyRevision.models``)
+    :param schedulers: the schedulers that may build the revision; they determine the possible
+        places of an unknown branch
+    :param places: the places of the revision, ``()`` if it may be anywhere on the branch
+    :param revision: the revision as its change spells it; ``None`` keeps each model's revision
+    :param properties: values by name, added to the model's properties
     """
     given = _Given(revision, author, comments, category, project, properties, files)
     models = [await master.db.changes.getChange(change_id) for change_id in change_ids]
@@ -93,9 +94,9 @@ def _model_for(place: Sourcestamp, models: Sequence[ChangeModel]) -> ChangeModel
 
 
 async def _of(master: Any, model: ChangeModel, place: Sourcestamp, given: _Given) -> Change:
-    """Return the change of the revision in a *place*: the *model* itself, or one that is like it.
+    """Return the change of the revision in *place*: the *model* itself, or one modelled on it.
 
-    A link and a time belong to a commit, and are not taken over.
+    Link and time belong to a commit, and are not copied.
     """
     same_place = _place_of(model).where == place.where
     if same_place and given.changes_nothing and given.revision in (None, model.revision):

@@ -1,8 +1,8 @@
-"""Sends the events of what was written without Buildbot's own update methods.
+"""Sends the events of rows that were written without Buildbot's own update methods.
 
-The same events as Buildbot's own ``data.updates`` send (buildbot/data/buildrequests.py,
-buildsets.py), but read back in a few queries for many rows instead of some for each, and sent in
-batches, between which the reactor has its turn.
+The events are those of Buildbot's own ``data.updates`` (buildbot/data/buildrequests.py,
+buildsets.py). Their content is read with a few queries for many rows, and they are sent in batches,
+between which the reactor gets a turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.model import SCHEDULER
 
-#: So many events are sent before the reactor has its turn: each takes some 50 microseconds.
+#: The number of events to send before the reactor gets a turn: each takes some 50 microseconds.
 BATCH = 50
 
 _buildsets, _links = Model.buildsets, Model.buildset_sourcestamps
@@ -35,10 +35,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Buildsets:
-    """Buildsets as they were read.
+    """Buildsets as read from the database.
 
-    :param rows: what the Data API has of them, but for their sourcestamps
-    :param links: the ids of those, by buildset
+    :param rows: the fields of the Data API, without sourcestamps
+    :param links: the sourcestamp ids of each buildset, by buildset id
     """
 
     rows: Sequence[dict[str, Any]] = ()
@@ -46,11 +46,11 @@ class Buildsets:
 
 
 async def requests(master: Any, request_ids: Sequence[int], event: str) -> list[Any]:
-    """Send *event* of each build request: ``new``, ``complete`` or ``update``.
+    """Send an *event* for each build request, such as ``new``, ``complete`` or ``update``.
 
-    Its ``new`` is what makes a builder look for work.
+    ``new`` makes a builder look for work.
 
-    :return: the requests, as ``db.buildrequests`` has them
+    :return: the requests as ``db.buildrequests`` returns them
     """
     models = await _request_models(master, request_ids)
     async for model in _in_batches(master, models):
@@ -66,14 +66,14 @@ async def cancelled(master: Any, models: Iterable[Any]) -> None:
 
 
 async def added(master: Any, buildset_ids: Sequence[int], scheduler: str = SCHEDULER) -> None:
-    """Send ``new`` of each buildset, which tells the *scheduler* that made it."""
+    """Send ``new`` for each buildset, with the *scheduler* that made it."""
     found = await master.db.pool.do(read_buildsets, buildset_ids) if buildset_ids else Buildsets()
     async for row in _in_batches(master, await _as_data(master, found)):
         master.data.rtypes.buildset.produceEvent({**row, "scheduler": scheduler}, "new")
 
 
 async def completed(master: Any, found: Buildsets) -> None:
-    """Send ``complete`` of each buildset."""
+    """Send ``complete`` for each buildset."""
     async for row in _in_batches(master, await _as_data(master, found)):
         master.data.rtypes.buildset.produceEvent(row, "complete")
 
@@ -95,9 +95,10 @@ async def _request_models(master: Any, request_ids: Sequence[int]) -> list[Any]:
 
 
 async def _as_data(master: Any, found: Buildsets) -> list[dict[str, Any]]:
-    """Return buildsets as the Data API does.
+    """Return buildsets as the Data API returns them.
 
-    It reads the sourcestamps of each buildset by themselves, though many have the same.
+    Each sourcestamp is read once, while the Data API reads the sourcestamps of each buildset
+    separately.
     """
     links = found.links
     stamps = {one: await master.data.get(("sourcestamps", str(one))) for one in _flat(links)}
@@ -112,7 +113,7 @@ def _flat(links: Mapping[int, Sequence[int]]) -> Iterator[int]:
 
 
 def read_buildsets(connection: sa.Connection, buildset_ids: Collection[int]) -> Buildsets:
-    """Read buildsets for their events, in the order of their ids."""
+    """Read buildsets for their events, ordered by id."""
     query = sa.select(_buildsets).where(_buildsets.c.id.in_(buildset_ids)).order_by(_buildsets.c.id)
     rows = [
         {

@@ -1,7 +1,7 @@
-"""Finds out what an interrupted job request has really done, and does the rest of its plan.
+"""Finds out what an interrupted job request has really done, and executes the rest of its plan.
 
-Used when carrying it out fails in the middle, and at start for the jobs that a killed master left
-open. What was begun is ended; of what was not begun, the journal says so.
+This is used when the execution of a plan fails, and at start for jobs that a killed master left
+open. A plan that was begun is completed; a plan that was not is closed as such.
 """
 
 from __future__ import annotations
@@ -45,19 +45,20 @@ from buildbot_selfserve.permissions import REBUILD_FAILED
 
 _log = Logger()
 
-#: What looks at what is there before it builds, so that asking twice makes nothing twice.
+#: The actions that check for existing builds first, so that sending them twice builds nothing
+#: twice.
 LOOKING_FIRST = frozenset({REBUILD_FAILED.action, FILL_MISSING.action, BACKFILL.action})
 
 
 async def reconcile(
     master: Any, job: Job, check_running: Callable[[], None], holds: Holds | None = None
 ) -> Effect:
-    """Return what *job* has done, as the database says, when it has done the rest of its plan.
+    """Execute the rest of *job*'s plan; return what the job has done according to the database.
 
-    Requests that it made are made known to their builders: it may have been cut short before.
+    Builders are told of its requests, as it may have been cut short before.
 
-    :param check_running: is called between two steps; raises when the master stops
-    :param holds: those of this master
+    :param check_running: called between two steps; raises if the master is stopping
+    :param holds: the holds of this master
     """
     since = job.when - current_state.SET_BACK
     made = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
@@ -81,7 +82,7 @@ async def reconcile(
 
 
 async def make_known(master: Any, states: Mapping[int, RequestState]) -> None:
-    """Let builders look for the requests that wait."""
+    """Tell builders to look for the pending requests in *states*."""
     waiting = {
         state.buildername: state.request_id
         for state in states.values()
@@ -89,7 +90,7 @@ async def make_known(master: Any, states: Mapping[int, RequestState]) -> None:
     }
     for name in waiting.keys() & set(master.botmaster.builders):
         master.botmaster.maybeStartBuildsForBuilder(name)
-    # builders of other masters look when they hear of one that is free; "new" may have been said
+    # builders of other masters look for work at "unclaimed"; "new" may have been sent already
     elsewhere = waiting.keys() - set(master.botmaster.builders)
     await mq_producer.requests(master, [waiting[name] for name in elsewhere], "unclaimed")
 
@@ -114,15 +115,15 @@ async def _create_rest(
     except (*LATER, MasterStops):
         raise
     except Exception:
-        # the same would happen another time
+        # another attempt would fail as well
         _log.failure("selfserve: the rest of job {job_id} cannot be created", job_id=order.job_id)
         return _interrupted(effects.created(states, plan.builds, plan.untouched))
 
 
 async def _not_begun(master: Any, plan: Plan) -> Effect:
-    """Return the effect of a *plan* of which no buildset was created.
+    """Return the effect of a *plan* without any buildset created.
 
-    Changes are recorded before that, and stay: who asks again finds them.
+    Changes are recorded before buildsets and stay; a second job request finds them.
     """
     number = sum([await changes.is_recorded(master, one) for one in plan.changes])
     done = f"{number} {plural(number, 'change')} recorded, no builds requested"
@@ -144,9 +145,9 @@ async def _stamp_ids(master: Any, buildset: NewBuildset) -> set[int]:
 async def _without_requested(
     master: Any, plan: Plan, made: Mapping[int, int], own: Mapping[int, RequestState]
 ) -> Plan:
-    """Return *plan* without the builders that others have asked meanwhile to build the same.
+    """Return *plan* without what others have requested for its sourcestamps meanwhile.
 
-    What is made already stays as it is.
+    Buildsets that exist are left as they are.
     """
     stamps = [await _stamp_ids(master, one) for one in plan.buildsets]
     found = await current_state.open_requests(master, set().union(*stamps), ())
@@ -156,7 +157,8 @@ async def _without_requested(
     for one, its_stamps in zip(plan.buildsets, stamps, strict=True):
         taken = taken_anywhere
         if one.looks_back and taken:
-            # the same builder builds several revisions, which may share those of further codebases
+            # a builder builds several revisions, which may share the sourcestamps of further
+            # codebases
             taken = await _asked_for_all(master, its_stamps, own)
         spared = () if id(one) in begun else [b for b in one.builders if b.builder_id in taken]
         left.append(replace(one, builders=tuple(b for b in one.builders if b not in spared)))
@@ -168,7 +170,7 @@ async def _without_requested(
 async def _asked_for_all(
     master: Any, stamps: Collection[int], own: Mapping[int, RequestState]
 ) -> set[int]:
-    """Return the builders that others have asked to build all of these sourcestamps."""
+    """Return the builders that others have requested for all of these sourcestamps."""
     asked = []
     for stamp in stamps:
         found = await current_state.open_requests(master, {stamp}, ())
@@ -185,10 +187,10 @@ async def _admitted(rights: Rights, plan: Plan) -> tuple[NewBuildset, ...]:
 
 
 async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
-    """Cancel the rest of what was meant, if any of it was cancelled."""
+    """Cancel the rest of the plan's requests, if any of them was cancelled."""
     names = {one.request_id: one.buildername for one in plan.endings}
     states = await current_state.request_states(master, names)
-    # it may have been cut short before the buildsets heard of it; if not, this does nothing
+    # the job may have been cut short before completing buildsets; otherwise this does nothing
     await cancel_pending.complete_buildsets(
         master, {state.buildset_id for state in states.values()}
     )
@@ -200,7 +202,7 @@ async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
     going_on: dict[int | None, RequestOutcome] = {}
     if left and any(state.results == CANCELLED for state in states.values()):
         so_far = await cancel.end(master, order.who, left, order.deadline)
-        # of what stops later, a look now would say that it goes on
+        # builds that stop later would still show as running
         going_on = {one.request_id: one for one in so_far if one.outcome in UNSETTLED}
         states = await current_state.request_states(master, names)
     outcomes = [

@@ -1,4 +1,4 @@
-"""Reads what holds look at of build requests: sourcestamps, and names of virtual builders."""
+"""Reads the sourcestamps and virtual builder names of build requests, which holds compare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _changes, _values = Model.changes, Model.change_properties
 
 
 def of_buildsets(connection: sa.Connection, buildset_ids: Iterable[int]) -> dict[int, RequestPlace]:
-    """Return what holds look at, by buildset; that never changes."""
+    """Return the places of buildsets, by buildset id; these never change."""
     found: dict[int, RequestPlace] = {}
     for batch in current_state.batches(buildset_ids):
         stamps: dict[int, list[Sourcestamp]] = {}
@@ -47,7 +47,7 @@ def _stamps_of(buildset_ids: list[int]) -> sa.Select[Any]:
 
 
 def _given_to(buildset_ids: list[int]) -> sa.Select[Any]:
-    """Return what asks for the property of buildsets that moves builds to a virtual builder."""
+    """Return the query for the buildset property that names a virtual builder."""
     return sa.select(_properties.c.buildsetid, _properties.c.property_value).where(
         _properties.c.buildsetid.in_(buildset_ids),
         binary_collation(_properties.c.property_name, PROPERTY),
@@ -55,7 +55,7 @@ def _given_to(buildset_ids: list[int]) -> sa.Select[Any]:
 
 
 def _given_by_changes_of(buildset_ids: list[int]) -> sa.Select[Any]:
-    """Return what asks for the same property of the changes of buildsets."""
+    """Return the query for the same property of the buildsets' changes."""
     return (
         sa.select(_links.c.buildsetid, _values.c.property_value)
         .select_from(

@@ -1,8 +1,8 @@
 """Decides which build requests a user may create.
 
-An operator's scheduler class may do as it likes with what it is asked for: name other builders,
-give other properties, add several buildsets. So rights are held against each buildset as it is
-recorded, and the executor inserts only buildsets that were admitted here.
+A scheduler class in master.cfg may name other builders, set other properties, or add several
+buildsets. So each recorded buildset is checked, and the executor inserts only buildsets that were
+admitted here.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Stamp
 from buildbot_selfserve.model import Target
 
-#: Decides whether the user may act on a target.
+#: Returns whether the user has the permission for a target.
 May = Callable[[Target], Awaitable[bool]]
 
 
 class Rights:
     """The rights of the user who sent one job request.
 
-    :param may: says whether the user may do this to a target; asked once about each
+    :param may: returns whether the user has the permission for a target; called once for each
     """
 
     def __init__(self, master: Any, may: May) -> None:
@@ -44,35 +44,36 @@ class Rights:
         self._codebases: frozenset[str] = frozenset()
         self._untouched: dict[str, RequestOutcome] = {}
         self._decided: dict[NewRequest, bool] = {}
-        #: the buildsets that may be created, by identity
+        #: the admitted buildsets by ``id()``
         self._admitted: dict[int, NewBuildset] = {}
-        #: names and masters of builders, by their ids
+        #: name and master ids of each builder, by builder id
         self._builders: dict[int, tuple[str, Sequence[int]]] = {}
 
     def expect(self, branch: Branch, codebases: Iterable[str]) -> None:
-        """Ask about each other branch that is built in one of these *codebases*, too."""
+        """Also check every other branch that would be built in these *codebases*."""
         self._branch = branch
         self._codebases = frozenset(codebases)
 
     @property
     def denied(self) -> bool:
-        """Whether any builder was denied."""
+        """Return whether any builder was denied."""
         return any(one.outcome == "denied" for one in self._untouched.values())
 
     def untouched(self, planned: Iterable[NewBuildset]) -> list[RequestOutcome]:
         """Return the outcomes of the builders that get no request.
 
-        :param planned: what is created: each builder has one outcome
+        :param planned: the buildsets to create; their builders are left out, as each builder has
+            one outcome
         """
         names = {builder.name for one in planned for builder in one.builders}
         return [one for name, one in self._untouched.items() if name not in names]
 
     async def builder_names(self) -> dict[int, str]:
-        """Return the names of all builders, by id."""
+        """Return the names of all builders, by builder id."""
         return {builder_id: name for builder_id, (name, _) in (await self._known()).items()}
 
     async def built_names(self) -> set[str]:
-        """Return the names of the builders for which some master builds."""
+        """Return the names of the builders that some master has."""
         return {name for name, master_ids in (await self._known()).values() if master_ids}
 
     async def _known(self) -> Mapping[int, tuple[str, Sequence[int]]]:
@@ -82,7 +83,7 @@ class Rights:
         return self._builders
 
     async def admitted(self, buildset: NewBuildset) -> NewBuildset | None:
-        """Return *buildset* with those of its builders that the user may build with, if any."""
+        """Return *buildset* with the builders that the user may build with, if there are any."""
         if buildset.copied is not None:
             return self._admit(buildset) if await self.may(buildset.copied) else None
         stamps = list(buildset.sourcestamps)
@@ -99,14 +100,14 @@ class Rights:
         return self._admit(replace(buildset, builders=builders)) if builders else None
 
     async def admitted_of(self, buildsets: Iterable[NewBuildset]) -> list[NewBuildset]:
-        """Return what of several *buildsets* the user may build; see :meth:`admitted`."""
+        """Return the admitted part of *buildsets*; see :meth:`admitted`."""
         found = [await self.admitted(one) for one in buildsets]
         return [one for one in found if one is not None]
 
     async def require(self, buildset: NewBuildset) -> NewBuildset:
-        """Return *buildset* with those of its builders that the user may build with.
+        """Return *buildset* with the builders that the user may build with.
 
-        :raises Forbidden: there are none
+        :raises Forbidden: the user may build with none of them
         """
         admitted = await self.admitted(buildset)
         if admitted is None and (self.denied or buildset.copied is not None):
@@ -118,7 +119,7 @@ class Rights:
         return buildset
 
     def check(self, buildset: NewBuildset) -> None:
-        """Check, right before it is inserted, that this very *buildset* was admitted.
+        """Check right before insertion that this very *buildset* object was admitted.
 
         :raises Forbidden: it was not
         """
@@ -126,7 +127,7 @@ class Rights:
             raise no_builder()
 
     async def _other_branches(self, stamps: Sequence[Stamp]) -> list[str]:
-        """Return the branches of *stamps* that were not asked for."""
+        """Return the branches of *stamps* other than the job request's branch."""
         assert self._branch is not None
         found = []
         for stamp in stamps:
@@ -148,7 +149,7 @@ class Rights:
         of_changes: Sequence[str],
         branches: Sequence[str],
     ) -> bool:
-        """Whether the user may build with *builder*; remember why not."""
+        """Return whether the user may build with *builder*; note the outcome if not."""
         _, master_ids = (await self._known()).get(builder.builder_id, ("", ()))
         if not master_ids:
             self.leave_out(builder.name, "left_out", "no master builds for it")
@@ -164,22 +165,22 @@ class Rights:
         return True
 
     def leave_out(self, name: str, outcome: Outcome, msg: str) -> None:
-        """Remember that the builder *name* gets no request, and why."""
+        """Note that the builder *name* gets no request, and why."""
         self._untouched[name] = RequestOutcome(None, name, outcome, (), msg)
 
 
 def no_builder() -> Forbidden:
-    """Return what tells a user that they may build nothing of what they asked for."""
+    """Return the error for a user who may build with none of the builders."""
     return Forbidden("You may not build with any of the builders")
 
 
 async def everything(target: Target) -> bool:
-    """Allow everything: what was decided before the master was killed is not asked again."""
+    """Allow everything: rights that were checked before an interruption are not checked again."""
     return True
 
 
 def _why(request: NewRequest) -> str:
-    """Return what a receipt says of a *request* that is denied, where it is not what was asked."""
+    """Return why *request* is denied, if its name or branch is not the one requested."""
     if request.branch is not None:
         return f"its scheduler would build branch {request.branch or 'none'}"
     if request.name != request.builder.name:

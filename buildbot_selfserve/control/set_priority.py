@@ -1,6 +1,6 @@
 """Changes the priority of pending requests.
 
-Buildbot's own ``set_priority`` raises a TypeError on SQLAlchemy 2, always
+Buildbot's own ``set_priority`` always raises a TypeError on SQLAlchemy 2
 (buildbot/db/buildrequests.py, set_build_requests_priority).
 """
 
@@ -20,10 +20,10 @@ from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import NewPriority
 
-#: The highest priority: the column has 32 bits.
+#: The highest priority: the column is a signed integer of 32 bits.
 HIGHEST = 2**31 - 1
 
-#: Lets each master write the priorities of one job request after those of another.
+#: For each master, a lock that lets one job request at a time write priorities.
 _locks: WeakKeyDictionary[Any, defer.DeferredLock] = WeakKeyDictionary()
 
 _requests, _claims = Model.buildrequests, Model.buildrequest_claims
@@ -32,13 +32,13 @@ _requests, _claims = Model.buildrequests, Model.buildrequest_claims
 async def reprioritize(
     master: Any, priorities: Sequence[NewPriority]
 ) -> tuple[dict[int, current_state.RequestState], dict[int, int]]:
-    """Give pending requests their *priorities*.
+    """Set the *priorities* of pending requests.
 
-    :return: their states afterwards, and the priorities that they were given, both by id
-    :raises Refused: none of them waits any more
-    :raises BadParameter: one is to be the next, and there is no higher priority
+    :return: the states afterwards and the priorities set, both by request id
+    :raises Refused: none of the requests is pending any more
+    :raises BadParameter: a request is to be the next, and there is no higher priority
     """
-    # on MySQL and MariaDB, Buildbot's tables know no transactions, and no row is locked
+    # on MySQL and MariaDB, Buildbot's tables have neither transactions nor row locks
     one_at_a_time = _locks.setdefault(master, defer.DeferredLock())
     changed: dict[int, int] = await one_at_a_time.run(
         master.db.pool.do, _set_where_pending, priorities
@@ -52,16 +52,16 @@ async def reprioritize(
 
 
 async def next_for(master: Any, state: current_state.RequestState) -> int:
-    """Return the priority with which a pending request is the next of its builder.
+    """Return the priority that makes a pending request the next of its builder.
 
-    :raises BadParameter: there is none
+    :raises BadParameter: there is no such priority
     """
     found: int = await master.db.pool.do(_next, state.request_id)
     return found
 
 
 def not_pending(state: current_state.RequestState | None) -> Refused:
-    """Return why the priority of a request cannot be changed."""
+    """Return the error for a request whose priority cannot be changed."""
     if state is not None and not state.complete:
         return Refused("Request is already running")
     return Refused("Request already complete")
@@ -74,7 +74,7 @@ def _set_where_pending(
     with connection.begin():
         for one in priorities:
             request_id = one.request_id
-            # the highest of now: somebody may have made another request the next since
+            # computed again, as another request may have become the next since
             priority = _next(connection, request_id, locks=True) if one.is_next else one.priority
             query = _requests.update().where(current_state.still_or_again_pending([request_id]))
             if connection.execute(query.values(priority=priority)).rowcount == 1:
@@ -83,11 +83,11 @@ def _set_where_pending(
 
 
 def _next(connection: sa.Connection, request_id: int, *, locks: bool = False) -> int:
-    """Return one more than the highest priority of what waits for the builder of a request.
+    """Return the highest priority of the pending requests of a request's builder, plus one.
 
-    :param locks: what waits is locked until the transaction ends, so that of two that are to be the
-        next at once, one comes after the other; masters may still claim them
-    :raises BadParameter: another request has the highest priority that there is
+    :param locks: lock the pending requests until the transaction ends, so that simultaneous calls
+        run one after the other; masters can still claim the requests
+    :raises BadParameter: another request has the highest possible priority
     """
     builder = sa.select(_requests.c.builderid).where(_requests.c.id == request_id)
     claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~current_state.abandoned())

@@ -26,12 +26,12 @@ def names(
     """Return the names other than *builder* under which a request for it may be built.
 
     A build takes its properties from master.cfg, the changes, the request, the builder and the
-    worker; the last one that has a property wins, and defaults only fill in (buildbot/process/
-    build.py, setup_properties_known_before_build_starts). Nobody knows beforehand which worker will
-    take the request, so the names given by any of them count.
+    worker; the last one that has a property wins, and defaults only fill in
+    (buildbot/process/build.py, setup_properties_known_before_build_starts). The worker is not known
+    beforehand, so names from any worker count.
 
-    :param properties: values of the request's properties, by name
-    :param of_changes: the names that the properties of its changes give
+    :param properties: the values of the request's properties, by name
+    :param of_changes: the names from the properties of its changes
     """
     configured = master.botmaster.builders.get(builder)
     config = configured.config if configured is not None else None
@@ -75,7 +75,7 @@ def _given(properties: Mapping[str, Any], value_of: Any = lambda value: value) -
 
 
 def of_buildset(connection: sa.Connection, buildset_id: int) -> list[str]:
-    """Return the names that the properties of a buildset's changes give."""
+    """Return the names from the properties of a buildset's changes."""
     stamps = sa.select(_links.c.sourcestampid).where(_links.c.buildsetid == buildset_id)
     return _of_changes(connection, _changes.c.sourcestampid.in_(stamps))
 
@@ -83,9 +83,9 @@ def of_buildset(connection: sa.Connection, buildset_id: int) -> list[str]:
 def of_sourcestamps(
     connection: sa.Connection, sourcestamps: Collection[int | Mapping[str, Any]]
 ) -> list[str]:
-    """Return the names that the properties of the changes of *sourcestamps* give.
+    """Return the names from the properties of the changes of *sourcestamps*.
 
-    :param sourcestamps: ids, or what ``db.sourcestamps.findSourceStampId`` takes
+    :param sourcestamps: ids, or the arguments of ``db.sourcestamps.findSourceStampId``
     """
     ids = [stamp for stamp in sourcestamps if isinstance(stamp, int)]
     conditions = [_changes.c.sourcestampid.in_(ids)] if ids else []
@@ -108,7 +108,7 @@ def _of_changes(connection: sa.Connection, condition: sa.ColumnElement[bool]) ->
         .where(_values.c.property_name == PROPERTY, condition)
         .order_by(_values.c.changeid.desc())
     )
-    # each is a value with its source (buildbot/db/changes.py, addChange)
+    # the texts are ``[value, source]`` (buildbot/db/changes.py, addChange)
     pairs = [current_state.pair(text) for text in connection.execute(query).scalars()]
     values = [pair[0] for pair in pairs if pair is not None]
     return list(dict.fromkeys(str(value) for value in values if value is not None))

@@ -1,7 +1,7 @@
 """Explains why build requests wait.
 
-``collect`` takes down in the reactor what only the master's live objects know; ``reasons`` and
-``queue`` work out in a reader what that means for what the database says is pending.
+In the reactor, ``collect`` reads the state that only the master's live objects have. In a reader,
+``reasons``, ``queue`` and ``eta`` combine this state with the pending requests in the database.
 """
 
 from __future__ import annotations

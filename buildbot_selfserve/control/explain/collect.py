@@ -1,7 +1,7 @@
-"""Takes down what the live objects of a master know of builders, workers, locks and builds.
+"""Collects the state of a master's live objects: builders, workers, locks and builds.
 
-Runs in the reactor, a slice at a time. It only looks: no lock is created, no function of the
-operator's is called, nothing is asked for.
+This runs in the reactor in slices. It only reads attributes: it creates no lock, calls no function
+from master.cfg and makes no query.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from buildbot_selfserve.model import LiveWorker
 from buildbot_selfserve.model import LockAccess
 from buildbot_selfserve.model import MasterState
 
-#: Seconds of the reactor that a slice takes at most, but for one builder more.
+#: Seconds of reactor time after which a slice ends; it may exceed them by one builder.
 SLICE = 0.001
-#: A state is good for so many times as long as it took to make it: all who ask within these few
-#: milliseconds share it, so that the reactor spends no more than a fifth of its time on this.
+#: A state is valid for this many times as long as it took to collect. All callers within these few
+#: milliseconds share it, so the reactor spends at most a fifth of its time on this.
 SHARED_FOR = 4
 
 _STOPPING = (LatentStates.INSUBSTANTIATING, LatentStates.INSUBSTANTIATING_SUBSTANTIATING)
 
-#: Where something is kept under this name, it is the lock of the whole master, or the rest.
+#: Stands in the place of a worker's name for the whole master, or for all other workers.
 ANYWHERE = ""
 
 
 class MasterStates:
-    """Takes down the state of a master for all who want to know it.
+    """Collects the state of a master for all callers together.
 
-    :param holds: those that it keeps to
+    :param holds: the holds that the master enforces
     """
 
     def __init__(self, master: Any, holds: Holds) -> None:
@@ -62,7 +62,7 @@ class MasterStates:
         self._is_collecting = False
 
     async def pickled(self) -> bytes:
-        """Return the state of now for :func:`unpickled`: it is made once and sent to many."""
+        """Return the current state for :func:`unpickled`; it is pickled once for all callers."""
         if time.monotonic() < self._good_until:
             return self._pickled
         waiter: defer.Deferred[bytes] = defer.Deferred()
@@ -91,8 +91,8 @@ class MasterStates:
         self._is_collecting = False
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            if not waiter.called:  # a client that hung up has cancelled it
-                waiter.callback(result)  # a Failure fails it
+            if not waiter.called:  # not cancelled by a client that hung up
+                waiter.callback(result)  # a Failure calls the errback
 
 
 def _pickled(value: Any) -> bytes:
@@ -100,7 +100,7 @@ def _pickled(value: Any) -> bytes:
 
 
 def unpickled(state: bytes) -> MasterState:
-    """Return the state that :class:`MasterStates` has pickled."""
+    """Return the state that :class:`MasterStates` pickled."""
     builders, rest = pickle.loads(state)
     found: MasterState = rest._replace(builders=_builders(builders))
     return found
@@ -113,7 +113,7 @@ def _builders(pickled: bytes) -> dict[int, LiveBuilder]:
 
 
 def _run_slice(slices: Iterator[MasterState | None], until: float) -> MasterState | None:
-    """Go on until the state is there, or it is *until* by the monotonic clock."""
+    """Run slices until the state is complete, or until the monotonic time *until*."""
     for state in slices:
         if state is not None or time.monotonic() >= until:
             return state
@@ -121,10 +121,10 @@ def _run_slice(slices: Iterator[MasterState | None], until: float) -> MasterStat
 
 
 class Configured:
-    """The builders as the configuration has them: they are made once for each.
+    """The builders of the configuration, made once for each configuration.
 
-    :ivar pickled: the same for a reader
-    :ivar aliases: the names of virtual builders that the configuration gives, by builder
+    :ivar pickled: the builders, pickled for a reader
+    :ivar aliases: the configured virtual builder names of each builder, by builder name
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Configured:
         self._made_of: list[Any] = []
 
     def follow(self, master: Any) -> Iterator[None]:
-        """Make them anew if the configuration is another one."""
+        """Make the builders again if the configuration has changed."""
         by_id = buildbot_private.builders_by_id(master.botmaster)
         chooses = master.config.select_next_worker
         made_of = [chooses]
@@ -157,7 +157,7 @@ class Configured:
 
 
 def collect(master: Any, configured: Configured) -> Iterator[MasterState | None]:
-    """Yield ``None`` where the reactor may have its turn, and at last the state of *master*."""
+    """Yield ``None`` where the reactor may get a turn, and finally the state of *master*."""
     botmaster, running = master.botmaster, _Builds()
     yield from configured.follow(master)
     yield from running.take(botmaster)
@@ -213,7 +213,7 @@ def _builder(builder_id: int, config: Any, hooks: tuple[str, ...]) -> LiveBuilde
         if getattr(config, name) is not None and not (enforces and name == "canStartBuild")
     )
     if "nextWorker" in its:
-        hooks = ()  # it takes the place of the one for all builders
+        hooks = ()  # it overrides the hook for all builders
     return LiveBuilder(
         builder_id,
         config.name,
@@ -233,7 +233,7 @@ def _attaching(
 
 
 def _busy(builder: Any) -> tuple[str, ...]:
-    """Return the workers on which nothing more of *builder* can start: each has a build of it."""
+    """Return the workers that have a build of *builder*, so that no other can start there."""
     used = (build.workerforbuilder for build in builder.building)
     return tuple(
         one.worker.workername
@@ -268,9 +268,10 @@ def _worker(worker: Any) -> LiveWorker:
 
 
 def _is_picky(worker: Any) -> bool:
-    """Return whether a worker may refuse a build for its properties.
+    """Return whether a worker may refuse a build because of its properties.
 
-    Buildbot's own classes compare a build with what runs: those take any until then.
+    Buildbot's own latent workers compare a build with their running instance, so they take any
+    build before they run.
     """
     if not worker.builds_may_be_incompatible:
         return False
@@ -289,7 +290,7 @@ def _accesses(locks: Iterable[Any]) -> tuple[LockAccess, ...]:
 
 
 def _access(given: Any) -> LockAccess:
-    """Return what somebody needs of a lock; one without a mode is counted, as Buildbot does."""
+    """Return an access to a lock; without a given mode it is counting, as in Buildbot."""
     has_mode = isinstance(given, buildbot_locks.LockAccess)
     lock_id = given.lockid if has_mode else given
     on_worker = isinstance(lock_id, buildbot_locks.WorkerLock)
@@ -303,10 +304,10 @@ def _access(given: Any) -> LockAccess:
 
 
 class _Builds:
-    """The builds of a master that have not ended, and what they are known by.
+    """The unfinished builds of a master, with the objects that hold locks for them.
 
-    Locks know who holds them by the ``id()`` of an object: those are kept as long as this is, so
-    that no other object gets the same one.
+    The owners of locks are given as ``id()`` of objects; a reference to each object is kept, so
+    that no other object gets the same id meanwhile.
     """
 
     def __init__(self) -> None:
@@ -316,7 +317,7 @@ class _Builds:
 
     def take(self, botmaster: Any) -> Iterator[None]:
         for builder in list(botmaster.builders.values()):
-            # those of a predecessor, and those of before a reconfig, too
+            # including builds of a predecessor, and builds from before a reconfig
             for build in [*builder.building, *builder.old_building]:
                 self._add(build)
             if builder.building:
@@ -360,7 +361,7 @@ def _worker_of(build: Any) -> str:
 
 
 class _Locks:
-    """The locks of a master that exist."""
+    """The existing locks of a master."""
 
     def __init__(self, config_version: int, builds: _Builds) -> None:
         self.found: dict[tuple[str, str], LiveLock] = {}

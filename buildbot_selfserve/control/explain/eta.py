@@ -1,7 +1,7 @@
-"""Forecasts when builds are done, from how long those before them took and what comes first.
+"""Forecasts when builds are done, from earlier durations and the builds that come first.
 
-The queue is played through twice: with the median duration of each builder for the earliest time,
-and with what nine of ten builds do not exceed for the likely one. Nothing here asks anybody.
+The queue is simulated twice: with each builder's median duration for the earliest end, and with the
+90th percentile for the likely end. Nothing here makes a query.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from buildbot_selfserve.model import OpenBuild
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import Reason
 
-#: So many requests are played through; what comes after them is not known.
+#: The largest number of requests to simulate; later requests have no forecast.
 MOST_SIMULATED = 300
-#: What a request waits for that ends when builds do.
+#: The reasons for waiting that end when builds end.
 _ENDS_WITH_BUILDS = frozenset({"workers_busy", "worker_starting", "starting", "behind"})
 
 
 @dataclass
 class _Played:
-    """The queue played through with one duration for each builder; times in epoch seconds.
+    """A simulation of the queue with one duration for each builder; times are in epoch seconds.
 
-    :param slots: when each slot of a worker is free, of workers with a limit
-    :param used: when a worker is free for a builder, of which it has one build at a time
-    :param ends: when each request is done, by id
+    :param slots: when each slot of a worker becomes free, for workers with ``max_builds``
+    :param used: when a worker becomes free for a builder, as it has one build of a builder at a
+        time
+    :param ends: when each request is done, by request id
     """
 
     slots: dict[str, list[float]] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class _Played:
     ends: dict[int, float] = field(default_factory=dict)
 
     def occupy(self, worker: str, builder_id: int, until: float) -> None:
-        """Let a build that runs have a slot of *worker*."""
+        """Give a slot of *worker* to a build."""
         key = (builder_id, worker)
         self.used[key] = max(until, self.used.get(key, 0))
         slots = self.slots.get(worker)
@@ -54,10 +55,10 @@ class _Played:
             slots[slots.index(min(slots))] = until
 
     def play(self, request: PendingRequest, workers: Iterable[str], now: int, takes: float) -> None:
-        """Build *request* on the worker that is free first."""
+        """Build *request* on the worker that becomes free first."""
         free = {one: self._free(one, request.builder_id, now) for one in workers}
         if not free:
-            return  # it cannot start, so that it takes nothing from others
+            return  # it cannot start, so it takes no slot
         worker = min(free, key=lambda one: free[one])
         end = self.ends[request.request_id] = free[worker] + takes
         self.occupy(worker, request.builder_id, end)
@@ -68,9 +69,9 @@ class _Played:
 
 
 class Forecaster:
-    """Forecasts when requests and builds are done; the queue is played through once for all.
+    """Forecasts when requests and builds are done; the queue is simulated once for all.
 
-    :param durations: how long builds take, of the builders of which that is known, by id
+    :param durations: the known durations of builders' builds, by builder id
     """
 
     def __init__(self, explainer: Explainer, durations: Mapping[int, Duration]) -> None:
@@ -81,9 +82,9 @@ class Forecaster:
         self._now = explainer.state.taken_at
 
     def of(self, request_ids: Collection[int]) -> Forecast:
-        """Forecast when all of these requests are done, which wait or run.
+        """Forecast when all these pending and running requests are done.
 
-        Of one that is complete nothing is said.
+        There is no forecast for complete requests.
         """
         found = [self.of_request(one) for one in request_ids]
         etas = [one.eta for one in found if one.eta is not None]
@@ -92,11 +93,11 @@ class Forecaster:
         return Forecast(Eta(max(one.earliest for one in etas), max(one.likely for one in etas)))
 
     def of_push(self, push: Health) -> Forecast:
-        """Forecast when all that is open at a push is done; nothing of one that is done."""
+        """Forecast when all open requests of a push are done; no forecast if none is open."""
         return self.of([one.at.request_id for one in push.open if one.at.request_id is not None])
 
     def of_request(self, request_id: int) -> Forecast:
-        """Forecast when a request is done that waits or runs."""
+        """Forecast when a pending or running request is done."""
         build = self._builds.get(request_id)
         if build is not None:
             return self._of_build(build)
@@ -111,7 +112,7 @@ class Forecaster:
     def _requests(self) -> dict[int, PendingRequest]:
         return {one.request_id: one for one in self._pending.requests}
 
-    # -- what runs
+    # -- running builds
 
     def _of_build(self, build: OpenBuild) -> Forecast:
         held = [one for one in self._explainer.of_build(build.request_id) if one.blocking]
@@ -129,10 +130,10 @@ class Forecaster:
         begun = build.started_at
         return Forecast(Eta(max(self._now, begun + took.p50), begun + took.p90))
 
-    # -- what waits
+    # -- pending requests
 
     def _of(self, request: PendingRequest) -> Forecast:
-        """Forecast when a request is done that no master has claimed."""
+        """Forecast when an unclaimed request is done."""
         builder = self._state.builders.get(request.builder_id)
         name = self._pending.builders[request.builder_id]
         why = self._not_known(request, builder, name)
@@ -151,7 +152,7 @@ class Forecaster:
     def _not_known(
         self, request: PendingRequest, builder: LiveBuilder | None, name: str
     ) -> Forecast | None:
-        """Return why nothing can be forecast, whatever is in the queue."""
+        """Return why there can be no forecast whatever the queue, ``None`` if there can be one."""
         if builder is None:
             return _unknown(f"Builder {name} is not on this master")
         masters = self._pending.masters.get(request.builder_id, {}).items()
@@ -176,7 +177,7 @@ class Forecaster:
 
     @cached_property
     def _simulated(self) -> dict[int, PendingRequest]:
-        """Return what is played through, by id, in the order in which it is built."""
+        """Return the requests to simulate, by id, in the order in which they are built."""
         held = self._explainer.holds
         some = (one for one in self._requests.values() if one.request_id not in held)
         ordered = sorted(some, key=lambda one: (-one.priority, one.request_id))
@@ -192,9 +193,9 @@ class Forecaster:
 
     @cached_property
     def _groups(self) -> dict[int, int]:
-        """Return a number for each builder, the same for those that wait for the same workers.
+        """Return a group number for each builder; builders that compete for workers share it.
 
-        On a worker without a limit no builder is in the way of another.
+        Builders do not compete for workers without ``max_builds``.
         """
         groups: dict[int, int] = {}
         builders_of: dict[str, list[int]] = {}
@@ -216,7 +217,7 @@ class Forecaster:
 
     @cached_property
     def _played(self) -> tuple[_Played, _Played]:
-        """Return the queue played through with the medians, and with what most do not exceed."""
+        """Return the simulations with the median and the 90th percentile of durations."""
         return self._play(is_earliest=True), self._play(is_earliest=False)
 
     def _play(self, is_earliest: bool) -> _Played:
@@ -242,13 +243,13 @@ class Forecaster:
                 continue
             builder = self._state.builders[request.builder_id]
             if is_earliest and (builder.hooks or self._needs_locks(builder)):
-                continue  # it may have to wait for something else than a worker
+                continue  # it may have to wait for more than a worker
             takes = self._end(request.builder_id, 0, is_earliest, 0)
             played.play(request, self._usable(request, builder), self._now, takes)
         return played
 
     def _end(self, builder_id: int, started: int, is_earliest: bool, now: int = -1) -> float:
-        """Return when a build of a builder ends; of what is not known, now or never."""
+        """Return when a build of a builder ends; if unknown, now (earliest) or never (likely)."""
         now = self._now if now < 0 else now
         took = self._durations.get(builder_id)
         if took is None:
@@ -262,7 +263,7 @@ class Forecaster:
         return {one.name: builder_id for builder_id, one in self._state.builders.items()}
 
     def _usable(self, request: PendingRequest, builder: LiveBuilder) -> list[str]:
-        """Return the workers on which *request* can be built."""
+        """Return the workers that can build *request*."""
         chosen = self._pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
         named = builder.workers if chosen is None else (chosen,)
         workers = ((one, self._state.workers.get(one)) for one in named)

@@ -1,4 +1,4 @@
-"""Puts together what waits and why: for one build request, for a branch, for the whole master."""
+"""Explains what waits: one build request, the queue of a branch, or the whole queue."""
 
 from __future__ import annotations
 
@@ -34,15 +34,14 @@ from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Why
 from buildbot_selfserve.model import WorkerSet
 
-#: Seconds within which a request that was claimed has a build.
+#: Seconds after which a claimed request should have a build.
 LONGEST_START = 60
-#: Metrics name so many sets of workers, those whose requests wait for longest, and of each set so
-#: many workers.
+#: The largest number of worker sets in metrics, those with the longest waits, and the largest
+#: number of workers in the name of a set.
 MOST_SETS, MOST_WORKERS = 50, 3
-#: Stands for all other sets.
+#: The name of all other sets together.
 OTHER_SETS = "other"
-#: What the state of a build is called that has not come to its first step
-#: (buildbot/process/build.py, ``startBuild``).
+#: The state strings of a build before its first step (buildbot/process/build.py, ``startBuild``).
 _BEGINNING = frozenset({"created", "starting", "preparing worker", "pinging worker"})
 _ACQUIRING = "acquiring locks"
 
@@ -70,7 +69,7 @@ def why(history: History, state: MasterState, request: RequestRow) -> Why:
 
 
 def forecaster(history: History, state: MasterState) -> Forecaster:
-    """Return what forecasts when requests and builds are done, without asking the database."""
+    """Return a forecaster of requests and builds, which makes no further queries."""
     return _forecaster(history, _explainer(history, state))
 
 
@@ -85,10 +84,7 @@ def _forecaster(history: History, explainer: Explainer) -> Forecaster:
 def reasons_and_forecaster(
     history: History, state: MasterState, request_ids: Collection[int]
 ) -> tuple[dict[int, Reason], Forecaster]:
-    """Return why those of these requests wait that do, by id, and what forecasts their ends.
-
-    Of the reasons, the first of each.
-    """
+    """Return the first reason of each pending request, by request id, and a forecaster."""
     explainer = _explainer(history, state)
     waiting = (one for one in explainer.pending.requests if one.request_id in request_ids)
     reasons = ((one.request_id, explainer.reasons(one)) for one in waiting)
@@ -99,7 +95,7 @@ def reasons_and_forecaster(
 def queue(
     history: History, state: MasterState, branch: Branch | None, selection: Selection
 ) -> Queue:
-    """Return what waits on a branch, or on all of them, for the selected builders."""
+    """Return the pending requests of the selected builders, on one branch or on all."""
     explainer = _explainer(history, state)
     names = explainer.pending.builders
     requests = [
@@ -117,7 +113,7 @@ def queue(
 
 
 def figures(queue: Queue) -> QueueFigures:
-    """Return what metrics say of *queue*: for a bounded number of sets of workers."""
+    """Return the figures of *queue* for metrics, for a bounded number of worker sets."""
     oldest: dict[str, int] = {}
     for number, one in enumerate(queue.worker_sets):
         name = _set_name(one.workers) if number < MOST_SETS else OTHER_SETS
@@ -138,7 +134,7 @@ def _explainer(history: History, state: MasterState) -> Explainer:
 
 
 class _Assembly:
-    """The queue of some requests, of which there is at least one."""
+    """Assembles the queue of at least one request."""
 
     def __init__(
         self,
@@ -214,7 +210,7 @@ class _Assembly:
         return tuple(sorted(found, key=lambda one: (-one.oldest, one.workers)))
 
     def _workers_of_builders(self) -> dict[tuple[str, ...], list[int]]:
-        """Return the builders of each set of workers: all of any master that can build for them."""
+        """Return the builders of each worker set, which has the workers of all masters."""
         state, elsewhere = self._explainer.state, self._explainer.pending.workers
         named: dict[int, set[str]] = {}
         for (builder_id, master_id), those in elsewhere.items():
@@ -237,11 +233,11 @@ class _Assembly:
         )
 
 
-# -- what has been claimed
+# -- claimed requests
 
 
 def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> tuple[Reason, ...]:
-    """Return what a request waits for that a master has claimed; nothing if its build runs."""
+    """Return why a claimed request waits; empty if its build runs."""
     claim = claim_of(history, request.request_id)
     if claim is None:
         return ()
@@ -250,7 +246,7 @@ def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> 
     )
     name = claim.master.name
     if not claim.master.is_active and build is not None:
-        # a master says so before its builds have stopped
+        # a master marks itself inactive before its builds have stopped
         msg = f"Its build ran on master {name}, which has stopped, or is about to"
         return (Reason("master_gone", msg, masters=(name,)),)
     if not claim.master.is_active:
@@ -271,7 +267,7 @@ def _of_claimed(history: History, explainer: Explainer, request: RequestRow) -> 
 
 
 def _of_claim(claim: Claim, build: OpenBuild | None, now: int) -> tuple[Reason, ...]:
-    """Return what the database says that a request waits for which was claimed."""
+    """Return why a claimed request waits according to the database."""
     name = claim.master.name
     if build is not None and build.state_string == _ACQUIRING:
         return (

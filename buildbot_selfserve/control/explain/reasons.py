@@ -1,7 +1,7 @@
-"""Works out why build requests wait, from the state of the master and what the database says.
+"""Determines why build requests wait, from the state of the master and the database.
 
-Nothing here asks anybody: a reason names its cause, or says that it is not known. It looks at what
-``buildbot.process.buildrequestdistributor`` looks at, in the same order.
+Nothing here makes a query. A reason names its cause, or says that it is unknown. The checks are
+those of ``buildbot.process.buildrequestdistributor``, in the same order.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import WorkerElsewhere
 from buildbot_selfserve.model import plural
 
-#: Seconds within which a master has heard of a new request and looks at its builder; and within
-#: which one that is choosing builds, and is not held up, makes a build of it.
+#: Seconds within which a master learns of a new request and checks its builder, and within which a
+#: master that is choosing builds starts it, unless blocked.
 HEARD, SOON = 2, 10
-#: So many names stand in a sentence, and so many ids in a list.
+#: The largest number of names in a sentence, and of ids in a list.
 MOST_NAMES, MOST_IDS = 5, 20
 
-#: What keeps one worker from a build that will pass by itself, in the order in which it is told;
-#: the rest follows, which needs somebody to do something.
+#: Obstacles of a worker that pass by themselves, in the order in which they are reported; then
+#: obstacles that last until somebody acts.
 _PASSING: tuple[ReasonCode, ...] = ("lock_held", "workers_busy", "worker_starting", "unknown")
 _LASTING: tuple[ReasonCode, ...] = (
     "worker_paused",
@@ -51,7 +51,7 @@ _LASTING: tuple[ReasonCode, ...] = (
     "held_back_by_configuration",
 )
 
-#: The master starts nothing, whatever its workers do.
+#: Reasons for which the master starts no builds, whatever its workers do.
 _STOPPED: tuple[ReasonCode, ...] = ("master_shutting_down", "distribution_stopped")
 
 _NO_HOLDS: Mapping[int, Hold] = MappingProxyType({})
@@ -59,9 +59,9 @@ _NO_HOLDS: Mapping[int, Hold] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class _Obstacle:
-    """What keeps one worker from a build.
+    """The reason why a worker cannot start a build.
 
-    :param locks: the locks that are held, with the worker whose lock each is
+    :param locks: name and worker of each lock that is held
     """
 
     code: ReasonCode
@@ -71,9 +71,9 @@ class _Obstacle:
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of a request in the queue of its builder.
+    """The position of a request in the queue of its builder.
 
-    :param index: how many come before it
+    :param index: the number of requests before it
     """
 
     request: PendingRequest
@@ -82,18 +82,18 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Ahead:
-    """How many requests come first, and the ids of some of them."""
+    """The number of requests that come first, and the ids of some of them."""
 
     number: int = 0
     request_ids: tuple[int, ...] = ()
 
 
 class Explainer:
-    """Explains why requests wait; what many of them share is worked out once.
+    """Explains why requests wait; reasons that requests share are determined once.
 
-    :param state: of the master that is asked
-    :param pending: what waits on all masters
-    :param holds: the hold that keeps each request from starting, of those that one does, by id
+    :param state: the state of this master
+    :param pending: the pending requests of all masters
+    :param holds: the hold of each held request, by request id
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class Explainer:
         self.state = state
         self.pending = pending
         self.holds = holds
-        #: the places of the requests of a builder that may go to a worker
+        #: by builder and chosen worker: the queue positions of requests that compete for the worker
         self._competing: dict[tuple[int, str | None], list[int]] = {}
         self._shared: dict[tuple[int, str | None], tuple[Reason, ...]] = {}
-        #: what other masters say of the requests of a builder that ask for a worker, or for any
+        #: by builder and whether a worker is chosen: the reasons on other masters
         self._others: dict[tuple[int, bool], tuple[Reason, ...]] = {}
 
     @cached_property
     def queues(self) -> dict[int, list[PendingRequest]]:
-        """Return the pending requests of each builder in the order in which they are built.
+        """Return each builder's pending requests, in the order in which they are built.
 
-        Those that are held come behind all others.
+        Held requests come last.
         """
         found: dict[int, list[PendingRequest]] = {}
         for one in self.pending.requests:
@@ -130,9 +130,9 @@ class Explainer:
         }
 
     def ahead(self, request_id: int) -> int | None:
-        """Return how many requests its builder builds before this one.
+        """Return the number of requests that the builder builds before this one.
 
-        ``None`` if it is not pending, or if a function of the operator's decides among several.
+        ``None`` if the request is not pending, or if ``nextBuild`` chooses among several.
         """
         place = self._places.get(request_id)
         if place is None:
@@ -147,13 +147,13 @@ class Explainer:
         return self._reasons(request, in_brief=True)[0]
 
     def reasons(self, request: PendingRequest) -> tuple[Reason, ...]:
-        """Return why *request* waits, what matters most first."""
+        """Return why *request* waits, the most important reason first."""
         return self._reasons(request, in_brief=False)
 
     def _reasons(self, request: PendingRequest, in_brief: bool) -> tuple[Reason, ...]:
-        """Return why *request* waits; *in_brief*, only the first reason needs to be right."""
+        """Return why *request* waits; with *in_brief*, only the first reason is complete."""
         if request.request_id in self.state.starting and self.state.is_looking:
-            # one that another master has claimed first stays among them
+            # also contains requests that another master claimed first
             return (Reason("starting", "Its build is starting", blocking=False),)
         hold = self.holds.get(request.request_id)
         if hold is not None:
@@ -170,7 +170,7 @@ class Explainer:
             return (*elsewhere, not_here) if _knows(elsewhere) else (not_here, *elsewhere)
         here = self._here(request, builder, in_brief)
         if here[0].fatal or here[0].code in (*_STOPPED, *_LASTING):
-            # another master may have the worker, or others
+            # another master may have this worker or others
             elsewhere = self._elsewhere(request)
             if elsewhere:
                 here = tuple(replace(one, fatal=False) if one.fatal else one for one in here)
@@ -202,11 +202,11 @@ class Explainer:
         return (*shared, *self._others_first(request, builder, shared))
 
     def _chosen(self, request: PendingRequest, builder: LiveBuilder) -> str | None:
-        """Return the worker that *request* asks for, if it can be built nowhere else."""
+        """Return the only worker that may build *request*, ``None`` if any may."""
         return self.pending.chosen.get(request.buildset_id) if builder.enforces_worker else None
 
     def _stopped(self, request: PendingRequest) -> Reason | None:
-        """Return why the master starts nothing now, or not this."""
+        """Return why the master starts no builds now, or not this request."""
         state = self.state
         starts = state.distributes and request.waited_by is not None
         if state.shutting_down and not starts:
@@ -231,7 +231,7 @@ class Explainer:
         return None
 
     def _shared_reasons(self, builder: LiveBuilder, chosen: str | None) -> tuple[Reason, ...]:
-        """Return what all requests of a builder for a worker wait for; empty if one is free."""
+        """Return why all requests of a builder for a worker wait; empty if a worker is free."""
         key = (builder.builder_id, chosen)
         if key not in self._shared:
             self._shared[key] = tuple(self._worked_out(builder, chosen))
@@ -296,7 +296,7 @@ class Explainer:
         elif worker.is_between:
             yield _Obstacle("worker_starting")
         elif name in self.state.attaching.get(builder.builder_id, ()):
-            # a latent one that was disconnected has left its builders, and starts no more
+            # a disconnected latent worker has left its builders, and does not start again
             yield _Obstacle("worker_starting" if worker.connected else "worker_not_connected")
         elif worker.max_builds is not None and worker.busy >= worker.max_builds:
             yield _Obstacle("workers_busy")
@@ -312,7 +312,7 @@ class Explainer:
         return self.state.busy.get(builder.builder_id, ())
 
     def _held(self, worker: str, accesses: Iterable[LockAccess]) -> list[LockAccess]:
-        """Return those locks that a build on *worker* would not get now."""
+        """Return the locks that a build on *worker* would not get now."""
         return [one for one in accesses if not self._is_free(worker, one)]
 
     def _is_free(self, worker: str, access: LockAccess) -> bool:
@@ -330,7 +330,7 @@ class Explainer:
     def _is_too_much(self, worker: str, access: LockAccess) -> bool:
         return not access.is_exclusive and access.amount > self._capacity(worker, access)
 
-    # -- in words
+    # -- messages
 
     def _reason(
         self,
@@ -339,7 +339,7 @@ class Explainer:
         builder: LiveBuilder,
         obstacles: Mapping[str, Sequence[_Obstacle]],
     ) -> Reason:
-        """Return what keeps these *workers* from a build."""
+        """Return the reason that keeps these *workers* from a build."""
         make = {
             "workers_busy": self._busy,
             "worker_starting": self._starting,
@@ -443,9 +443,9 @@ class Explainer:
     def _held_by(
         self, keys: Sequence[tuple[str, str]], code: ReasonCode, never: bool = False
     ) -> Reason:
-        """Return that something waits for locks, by name and worker, and who holds them.
+        """Return the reason for waiting for locks, with the builds that hold them.
 
-        :param never: it needs more of them than there is
+        :param never: the build needs more of the locks than their capacity
         """
         state = self.state
         locks = [state.locks[one] for one in keys if one in state.locks]
@@ -468,10 +468,10 @@ class Explainer:
         return Reason(code, msg, fatal=never, locks=names, builds=_links(holders))
 
     def _waiting(self, keys: Collection[tuple[str, str]]) -> list[LiveBuild]:
-        """Return the builds that wait for some of these locks: each gets them before new ones."""
+        """Return the builds that wait for any of these locks; they get them before new builds."""
         return [one for one in self.state.builds if not set(keys).isdisjoint(one.locks)]
 
-    # -- what the master decides
+    # -- decisions of the master
 
     def _free(self, request: PendingRequest, builder: LiveBuilder) -> Reason:
         """Return why a request waits although a worker is free."""
@@ -493,7 +493,7 @@ class Explainer:
             )
         age = state.taken_at - request.submitted_at
         if state.is_looking:
-            # perhaps for long: what it asks the operator's functions may take any time
+            # perhaps for long: functions in master.cfg may take any time
             return Reason(
                 "starting" if age < SOON else "unknown",
                 f"A worker is free; master {state.name} is choosing builds",
@@ -513,7 +513,7 @@ class Explainer:
     # -- deadlocks
 
     def _never(self, request: PendingRequest, shared: tuple[Reason, ...]) -> tuple[Reason, ...]:
-        """Return *shared* as fatal where builds that never end have all that *request* needs."""
+        """Return *shared* as fatal if builds that never end hold all that *request* needs."""
         if not self.stuck or not self._is_kept_by(self.stuck, request):
             return shared
         said = "This is a deadlock: builds wait for requests that need what those builds have"
@@ -521,7 +521,7 @@ class Explainer:
 
     @cached_property
     def stuck(self) -> Set[int | None]:
-        """Return the builds that wait for requests which they keep from starting, all together."""
+        """Return the deadlocked builds, which wait for requests that they keep from starting."""
         requests = [one for one in self.pending.requests if one.waited_by is not None]
         while True:
             stuck = self._waiting_for(requests)
@@ -531,7 +531,7 @@ class Explainer:
             requests = kept
 
     def _waiting_for(self, requests: Iterable[PendingRequest]) -> Set[int | None]:
-        """Return the builds that wait for *requests*, or for builds that do."""
+        """Return the builds that wait for *requests*, and the builds that wait for those."""
         parents = {one.build_id: one.waited_by for one in self.pending.builds}
         found: set[int | None] = set()
         for one in requests:
@@ -554,12 +554,12 @@ class Explainer:
             for one in shared
         )
 
-    # -- what comes first
+    # -- requests that come first
 
     def _own_ahead(
         self, request: PendingRequest, builder: LiveBuilder, chosen: str | None
     ) -> _Ahead:
-        """Return the requests of the same builder that come first for the workers that it wants."""
+        """Return the requests of the same builder that come first for the same workers."""
         its, index = self.queues[request.builder_id], self._places[request.request_id].index
         if not builder.enforces_worker:
             return _Ahead(index, tuple(one.request_id for one in its[: min(index, MOST_IDS)]))
@@ -576,9 +576,9 @@ class Explainer:
         return _Ahead(number, tuple(its[at].request_id for at in competing[:number][:MOST_IDS]))
 
     def _compete(self, builder: LiveBuilder, theirs: str | None, mine: str | None) -> bool:
-        """Return whether one that asks for *theirs* is in the way of one that asks for *mine*.
+        """Return whether a request for worker *theirs* competes with a request for *mine*.
 
-        Who asks for a worker that cannot build is in nobody's way.
+        ``None`` stands for any worker. A request for a worker that cannot build does not compete.
         """
         if theirs is None or mine is not None:
             return theirs in (None, mine)
@@ -586,7 +586,7 @@ class Explainer:
         return not shared or not (shared[0].fatal or shared[0].code in _LASTING)
 
     def _behind(self, ahead: _Ahead, whose: str, shared: Sequence[Reason]) -> Reason:
-        """Return that requests come first: those *ahead*, which are *whose*."""
+        """Return the reason that the requests *ahead* come first."""
         return Reason(
             "behind",
             f"{ahead.number} {plural(ahead.number, 'request')} {whose} {_come(ahead.number)} first",
@@ -597,7 +597,7 @@ class Explainer:
     def _others_first(
         self, request: PendingRequest, builder: LiveBuilder, shared: Sequence[Reason]
     ) -> Iterator[Reason]:
-        """Yield that requests of other builders come first for the same workers or locks."""
+        """Yield the reason that other builders' requests come first for workers or locks."""
         others = self._others_ahead(request, builder, shared)
         if others:
             names = self.pending.builders
@@ -633,7 +633,7 @@ class Explainer:
         return sorted(waits, key=lambda one: (-one.priority, one.request_id))
 
     def _can_be_next(self, builder: LiveBuilder, locks: Collection[str]) -> bool:
-        """Return whether builds of *builder* wait for nothing but workers and these *locks*."""
+        """Return whether builds of *builder* wait only for workers and these *locks*."""
         shared = self._shared_reasons(builder, None)
         if shared and (shared[0].fatal or shared[0].code in _LASTING):
             return False
@@ -643,7 +643,7 @@ class Explainer:
     # -- on other masters
 
     def _not_here(self, request: PendingRequest) -> Reason:
-        """Return that this master does not have the builder, and which masters do."""
+        """Return the reason that this master lacks the builder, with the masters that have it."""
         name = self.pending.builders[request.builder_id]
         masters = self.pending.masters.get(request.builder_id, {})
         active = tuple(sorted(one.name for one in masters.values() if one.is_active))
@@ -663,7 +663,7 @@ class Explainer:
         )
 
     def _elsewhere(self, request: PendingRequest) -> tuple[Reason, ...]:
-        """Return why other masters that have the builder do not start it, as far as is known."""
+        """Return why other masters with the builder do not start it, if known."""
         builder = self.state.builders.get(request.builder_id)
         has_chosen = builder is not None and self._chosen(request, builder) is not None
         key = (request.builder_id, has_chosen)
@@ -676,7 +676,7 @@ class Explainer:
         return self._others[key]
 
     def _others_with(self, builder_id: int) -> Iterator[tuple[int, str]]:
-        """Yield the ids and names of the other masters that run and have the builder."""
+        """Yield id and name of the other active masters that have the builder."""
         masters = self.pending.masters.get(builder_id, {})
         for master_id, master in sorted(masters.items()):
             if master.is_active and master_id != self.state.master_id:
@@ -685,7 +685,7 @@ class Explainer:
     def _of_master(
         self, builder_id: int, has_chosen: bool, master_id: int, master: str
     ) -> Iterator[Reason]:
-        # whether what asks for a worker asks there for the same one is not known
+        # whether the other master enforces the chosen worker too is unknown
         workers = () if has_chosen else self.pending.workers.get((builder_id, master_id), ())
         builds = [
             one
@@ -705,7 +705,7 @@ class Explainer:
                 )
                 if applies
             ]
-            # one that waits for this builder's build cannot begin another of it
+            # a worker that has a build of this builder cannot start another of it
             codes: list[ReasonCode] = lasting or ["workers_busy"] * (worker.name in busy)
             for code in codes:
                 by_code.setdefault(code, []).append(worker)
@@ -762,10 +762,10 @@ class Explainer:
             masters=(master,),
         )
 
-    # -- of what has been claimed
+    # -- claimed requests
 
     def of_build(self, request_id: int) -> tuple[Reason, ...]:
-        """Return what the build of a request waits for on this master; empty if for nothing."""
+        """Return why the build of a request waits on this master; empty if it does not wait."""
         for build in self.state.builds:
             if request_id not in build.request_ids:
                 continue

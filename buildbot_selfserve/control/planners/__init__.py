@@ -1,6 +1,6 @@
-"""The planners, one verb a file: each reads and returns a ``Plan`` of what would be done.
+"""The planners, one verb per file. Each reads, and returns a ``Plan`` of what would be done.
 
-A planner writes nothing. What a scheduler of the operator's would write is recorded in the plan.
+A planner writes nothing. Writes by custom schedulers are recorded in the plan.
 """
 
 from __future__ import annotations

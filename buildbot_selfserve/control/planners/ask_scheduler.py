@@ -1,4 +1,4 @@
-"""Asks schedulers what they would build: their own code runs, and what it adds is recorded."""
+"""Asks schedulers what they would build: runs their own code and records their buildsets."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from buildbot_selfserve.model import Properties
 
 _log = Logger()
 
-#: What may not happen again when the same is asked for later.
+#: Errors that a later attempt may not meet again.
 LATER = (NotNow, sa.exc.OperationalError, sa.exc.InterfaceError)
-#: Seconds that schedulers have to build after they have returned, and looks meanwhile.
+#: Seconds that schedulers have to add buildsets after they have returned, and checks meanwhile.
 LATENESS, LATENESS_CHECKS = 1.0, 10
-#: Seconds after which a scheduler that has not answered counts as failed.
+#: Seconds after which a scheduler that has not returned counts as failed.
 PATIENCE = 60.0
 
-#: Characters that the name of a property may have (buildbot/db/model.py).
+#: The largest number of characters of a property's name (buildbot/db/model.py).
 NAME_LENGTH = 256
-#: What a sourcestamp must have (buildbot/db/sourcestamps.py, findOrCreateId).
+#: The required fields of a sourcestamp (buildbot/db/sourcestamps.py, findOrCreateId).
 NEEDED = frozenset({"codebase", "project", "repository"})
 
 _keys = itertools.count()
@@ -53,20 +53,20 @@ _keys = itertools.count()
 
 @dataclass(frozen=True)
 class Failed:
-    """A scheduler that could not say what it would build."""
+    """Why a scheduler could not tell what it would build."""
 
     msg: str
     error: Exception
 
 
 class Asked:
-    """One scheduler, and what it would build.
+    """A scheduler, and the buildsets that it would add.
 
-    :param names: those of all builders, by id
-    :param revision: what it builds, as people see it
-    :param priority: of all that it makes; ``None`` for what it gives
-    :param given: properties of all that it makes
-    :ivar buildsets: what it would create
+    :param names: the names of all builders, by builder id
+    :param revision: the revision to build, as shown to users
+    :param priority: the priority of all its buildsets; ``None`` for the scheduler's own priorities
+    :param given: properties to add to all its buildsets
+    :ivar buildsets: the buildsets that it would add
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Asked:
         self.failed: Failed | None = None
 
     async def build_changes(self, change_ids: Sequence[int]) -> None:
-        """Let it build changes, as if they had reached it."""
+        """Let the scheduler build changes, as if it had received them."""
         await self._call("addBuildsetForChanges", changeids=list(change_ids))
 
     async def build_sourcestamps(self, stamps: Sequence[Mapping[str, Any]]) -> None:
-        """Let it build sourcestamps, and what it gives for its other codebases."""
+        """Let the scheduler build sourcestamps, and its defaults for further codebases."""
         await self._call(
             "addBuildsetForSourceStampsWithDefaults", sourcestamps=[dict(one) for one in stamps]
         )
@@ -123,7 +123,7 @@ class Asked:
             self.failed = self._failure(error)
 
     def _failure(self, error: Exception) -> Failed:
-        # one scheduler's mistake, in a function of the operator's perhaps, is not the others'
+        # one scheduler's failure, perhaps in code from master.cfg, must not affect the others
         name = self.scheduler.name
         if isinstance(error, defer.TimeoutError):
             return Failed(f"scheduler {name} did not answer within {PATIENCE:g} seconds", error)
@@ -134,11 +134,11 @@ class Asked:
     def _record(
         self, waited_for: bool = False, scheduler: str | None = None, **asked: Any
     ) -> defer.Deferred[tuple[int | None, dict[int, int]]]:
-        """Record a buildset; take and return what ``data.updates.addBuildset`` does.
+        """Record a buildset; arguments and result are those of ``data.updates.addBuildset``.
 
-        The ids are none of the database's.
+        The ids returned are not in the database.
 
-        :raises Forbidden: the plan is made
+        :raises Forbidden: the plan is made already
         """
         if self._is_over:
             raise Forbidden("A scheduler created builds too late: the plan is made")
@@ -157,7 +157,7 @@ class Asked:
         priority: int = 0,
         **more: Any,
     ) -> NewBuildset:
-        """Return the buildset, with our reason and priority whatever the scheduler gives it."""
+        """Return the planned buildset, with our reason and priority instead of the scheduler's."""
         values = {
             name: (value, source)
             for name, (value, source) in (properties or {}).items()
@@ -180,7 +180,7 @@ class Asked:
         )
 
     async def end(self) -> None:
-        """Wait until it waits for nothing any more, and refuse what it adds from then on."""
+        """Wait until the scheduler has finished, and refuse further buildsets."""
         try:
             await self.gate.idle(PATIENCE)
         except defer.TimeoutError as error:
@@ -188,7 +188,7 @@ class Asked:
         self._is_over = True
 
     def _rendered(self) -> frozenset[str]:
-        """Return the names of its properties that it works out each time."""
+        """Return the names of its properties that are renderables, computed for each buildset."""
         own = self.scheduler.properties.asDict()
         return frozenset(n for n, (value, _) in own.items() if IRenderable.providedBy(value))
 
@@ -196,8 +196,8 @@ class Asked:
 def _require_insertable(
     values: Mapping[str, Any], sourcestamps: Sequence[int | Mapping[str, Any]]
 ) -> None:
-    """Raise in the scheduler's own code what the database would raise for the whole plan."""
-    json.dumps([values, *sourcestamps])  # so that the journal can keep them
+    """Raise errors in the scheduler's code that the database would raise for the whole plan."""
+    json.dumps([values, *sourcestamps])  # the journal stores them as JSON
     for name in values:
         if len(name) > NAME_LENGTH:
             raise ValueError(f"the name of a property is too long: {name[:40]}...")
@@ -208,9 +208,9 @@ def _require_insertable(
 
 
 async def let_end(ctx: PlanContext, asked: Sequence[Asked]) -> None:
-    """Wait a little for schedulers that build after they have returned, unless any has built.
+    """Wait shortly for schedulers that add buildsets late, unless any has added one.
 
-    Nothing tells that one will.
+    Nothing indicates whether a scheduler will.
     """
     for _ in range(LATENESS_CHECKS):
         if any(one.buildsets or one.failed for one in asked):

@@ -1,4 +1,4 @@
-"""Plans backfills: the builds that are missing between a good revision and a bad one."""
+"""Plans backfills: the missing builds between a good and a bad revision."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ from buildbot_selfserve.model import in_halving_order
 from buildbot_selfserve.model import plural
 from buildbot_selfserve.permissions import BACKFILL
 
-#: The order in which few requests wait or run at a time: each may say which is the next to build.
+#: The order with few pending or running requests at a time: each result decides what to build next.
 HALVING = "halving"
-#: So many do.
+#: The number of requests that are pending or running at a time in this order.
 AT_ONCE = 2
 _LATER = "is requested when others have ended"
-#: Properties that a build of another revision must not take over: they are of one build alone.
+#: Properties that are never copied, as they belong to one build, and those that builds of another
+#: revision must not copy either.
 _OF_ONE_BUILD = MARKS | {"buildid", "builduid"}
 _OF_ONE_REVISION = _OF_ONE_BUILD | {"revision", "got_revision"}
 
@@ -67,18 +68,18 @@ async def backfill(
     priority: int | None,
     force: bool | None,
 ) -> Plan:
-    """Plan to build what is missing between a good and a bad revision.
+    """Plan the missing builds between a good and a bad revision.
 
-    Results count, and so do pending and running builds, no matter who requested them. So asking
-    twice makes nothing twice.
+    Results count, and so do pending and running builds, whoever requested them. Sending this job
+    request twice thus builds nothing twice.
 
-    :param max: so many revisions may lie between the two
-    :param times: so many results each of them is to have
+    :param max: the largest number of revisions between the two
+    :param times: the number of results that each of these revisions should have
     :param order: ``newest``, ``oldest`` or ``halving``
-    :param priority: ``None`` for that of the configuration
-    :param force: where none of *max* revisions passes, build these
-    :raises Refused: there is no such range, or it cannot be built
-    :raises BadParameter: the good one is not before the bad one, or too far away
+    :param priority: ``None`` for the configured priority
+    :param force: if none of *max* revisions passed, build them all
+    :raises Refused: there is no such range, or its revisions cannot be built
+    :raises BadParameter: the good revision is not before the bad one, or too far before it
     :raises Forbidden: the user may not build with the builder
     """
     builder = wanted.builder
@@ -113,7 +114,7 @@ async def backfill(
 
 
 def _lacking(found: Range, times: int) -> dict[int, int]:
-    """Return how many results the candidates lack that have not enough, by their numbers."""
+    """Return the number of missing results of each candidate that lacks any, by its number."""
     return {
         number: count
         for number, one in enumerate(found.candidates)
@@ -141,7 +142,7 @@ _ORDERS: Mapping[str, Callable[[Range, Mapping[int, int]], list[int]]] = {
 }
 
 
-# -- one that goes on, so that few of its requests wait or run at a time
+# -- ongoing backfills, with few pending or running requests at a time
 
 
 async def _begun(
@@ -152,7 +153,7 @@ async def _begun(
     times: int,
     priority: int,
 ) -> Plan:
-    """Plan the first requests of a backfill that makes the others when these have ended."""
+    """Plan the first requests of an ongoing backfill, which requests the others later."""
     spec = {
         "branch": wanted.branch.name,
         "builder_id": wanted.builder.builder_id,
@@ -200,7 +201,10 @@ async def _next(
     builder: Builder,
     priority: int,
 ) -> list[NewBuildset]:
-    """Return what to request next, as far as there is *room*."""
+    """Return the buildsets to request next.
+
+    :param room: the largest number of buildsets
+    """
     range_builder = RangeBuilder(ctx, found, builder)
     numbers = _halving(found, lacking)[: max(0, room)]
     planned = [
@@ -210,15 +214,15 @@ async def _next(
 
 
 async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]) -> OngoingStep:
-    """Return what the backfill *job* does next, by what the database says now.
+    """Return the next step of the backfill *job*, from the current state of the database.
 
-    It requests each revision as often as it lacked results when it was begun, and not again where
-    that has not made one. Who cancels one of its requests stops it.
+    Each revision is requested as often as it lacked results at the beginning, even if requests give
+    no result. Cancelling any of its requests stops the backfill.
 
-    :param made: what it has requested, by the numbers of the buildsets
-    :raises SelfServeError: it cannot go on
+    :param made: its requests by number of their buildset
+    :raises SelfServeError: the backfill cannot continue
     """
-    assert job.ongoing is not None  # that makes it one that goes on
+    assert job.ongoing is not None  # as in all ongoing jobs
     spec = job.ongoing.spec
     found = await _range_now(ctx, spec)
     texts = await revisions_of(ctx, made)
@@ -242,7 +246,7 @@ async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]
         end = f"{len(own)} {plural(len(own), 'build')} requested; stopped, as one was cancelled"
     elif lacking or going_on:
         asked_of = Builder(spec["requested_builder_id"], spec["buildername"])
-        await require_configured(ctx.master, asked_of)  # else what waits would do so for ever
+        await require_configured(ctx.master, asked_of)  # else requests would wait forever
         builder = Builder(spec["builder_id"], spec["buildername"])
         room = AT_ONCE - going_on
         buildsets = await _next(ctx, found, lacking, room, builder, spec["priority"])
@@ -257,9 +261,9 @@ async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]
 
 
 async def _range_now(ctx: PlanContext, spec: Mapping[str, Any]) -> Range:
-    """Return the range of a backfill as it is now, without revisions that are gone.
+    """Return the current range of a backfill, without revisions that no longer exist.
 
-    :raises Refused: the bad one is
+    :raises Refused: the bad revision no longer exists
     """
     texts = [*([spec["good"]] if spec["good"] else []), *spec["revisions"], spec["bad"]]
     there = await ctx.read(at_revisions, spec["branch"], spec["buildername"], texts)
@@ -271,7 +275,7 @@ async def _range_now(ctx: PlanContext, spec: Mapping[str, Any]) -> Range:
 
 
 async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> OngoingStep:
-    """Return how the backfill *job* ends as it is, with what it queued cancelled."""
+    """Return the step that ends the backfill *job* now and cancels its pending requests."""
     own = list((await made_by(ctx.master, job)).values())
     step = _step_of(job, own, {}, Plan(), why, status)
     return replace(step, drop=tuple(ending_pending(own)), errors=status == "failed")
@@ -285,7 +289,7 @@ def _step_of(
     end: str | None,
     status: str = "done",
 ) -> OngoingStep:
-    assert job.ongoing is not None  # that makes it one that goes on
+    assert job.ongoing is not None  # as in all ongoing jobs
     now = {**job.ongoing.now, "status": RUNNING if end is None else status, "msg": end or ""}
     return OngoingStep(
         plan,
@@ -302,7 +306,7 @@ def _denied(buildset: NewBuildset, builder: Builder) -> RequestOutcome:
 
 
 def _left_out(found: Range, lacking: Mapping[int, int], times: int) -> Iterator[RequestOutcome]:
-    """Yield the outcomes of the revisions that have enough, the oldest first."""
+    """Yield the outcomes of the revisions that have enough results, oldest first."""
     for number, one in enumerate(found.candidates):
         if number not in lacking:
             yield RequestOutcome(
@@ -318,14 +322,15 @@ def _why_enough(one: RangeRevision, times: int) -> str:
 
 
 class RangeBuilder:
-    """Makes the buildsets with which revisions of a range are built.
+    """Makes the buildsets for revisions of a range.
 
-    A revision that its builder was asked for is built as it was then. Any other is built as the
-    nearest one before it was, but for its own sourcestamps: with the same properties, and with the
-    same revisions of further codebases. Where nothing before it was built, the nearest one after it
-    serves; where nothing was built at all, it is built as one build of a builder is.
+    A revision that the builder was requested for is built like that request. Any other is built
+    like the nearest request before it, or else the nearest one after it, but with its own
+    sourcestamps: with the same properties, and with the same revisions of further codebases. If the
+    builder was never requested in the range, the revision is built like a single build of a
+    builder.
 
-    :param builder: as which it is built
+    :param builder: the builder to build as, which may be virtual
     """
 
     def __init__(self, ctx: PlanContext, found: Range, builder: Builder) -> None:
@@ -336,9 +341,9 @@ class RangeBuilder:
         self._originals: dict[int, Original] | None = None
 
     async def buildset(self, one: RangeRevision, count: int, priority: int) -> NewBuildset:
-        """Return the buildset to build *one* with, *count* times.
+        """Return the buildset to build *one* *count* times.
 
-        :raises Refused: no master builds it, or only a build that triggers it can
+        :raises Refused: no master has the builder, or only other builds trigger it
         """
         model = await self._model(one)
         branch, where = one.revision.branch, one.revision.sourcestamps
@@ -358,9 +363,9 @@ class RangeBuilder:
         return _looking_back(stamps, model.builder, properties, reason, one, count, priority)
 
     async def _model(self, one: RangeRevision) -> Original | None:
-        """Return the request that the builds of *one* are like, if there is any.
+        """Return the request to build *one* like, ``None`` if there is none.
 
-        :raises Refused: there is none but of builds that others have triggered
+        :raises Refused: all requests in the range were triggered by other builds
         """
         if self._originals is None:
             ids = [one.request_id for one in self._line if one.request_id is not None]
@@ -380,7 +385,7 @@ class RangeBuilder:
         return self._builder.name in await self._ctx.rights.built_names()
 
     async def _triggered(self, one: Original) -> Refused:
-        """Return why a builder that others trigger is not built by itself."""
+        """Return the error for a builder that only other builds trigger."""
         parent_id = one.more["parent_buildid"]
         build = await self._ctx.master.data.get(("builds", str(parent_id)))
         parent = await self._ctx.master.data.get(("builders", str(build["builderid"])))
@@ -414,7 +419,7 @@ def _looking_back(
 
 
 def _stamps(one: RangeRevision, model: Original) -> Sequence[Stamp]:
-    """Return the sourcestamps of *one*, and those of *model* in further codebases."""
+    """Return the sourcestamps of *one*, with those of *model* for further codebases."""
     own = {place.codebase: place for place in one.revision.sourcestamps}
     stamps: dict[str, Stamp] = dict(zip(model.codebases, model.sourcestamps, strict=True))
     stamps.update((codebase, place.at(one.revision.revision)) for codebase, place in own.items())

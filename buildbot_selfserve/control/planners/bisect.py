@@ -1,7 +1,7 @@
-"""Plans bisections: what one begins with, each step that follows, and their end.
+"""Plans the first step, the further steps and the end of bisections.
 
-``model/bisection_steps.py`` decides. Here is what it decides from: a range as a reader finds it,
-and what the requests of the bisection itself have come to.
+``model/bisection_steps.py`` decides each step. This module collects its input: the range, which a
+reader finds, and the results of the bisection's own requests.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from buildbot_selfserve.model.bisection_steps import Evidence
 from buildbot_selfserve.model.bisection_steps import decide
 from buildbot_selfserve.permissions import BISECT
 
-#: Seconds after which it is worth asking again when there are too many.
+#: Seconds after which to retry if there are too many bisections.
 RETRY_AFTER = 60
 
 
@@ -71,23 +71,23 @@ async def bisect(
     confirm: int,
     properties: Mapping[str, Any] | None,
 ) -> Plan:
-    """Plan the first step of a bisection of the range that is *wanted*.
+    """Plan the first step of a bisection of the *wanted* range.
 
-    One of the same builder and range that goes on already is joined.
+    A running bisection of the same builder and range is joined.
 
-    :param max: so many revisions may lie between the good one and the bad one
-    :param confirm: so many builds of both edges before the verdict
-    :param properties: of the builds
-    :raises Refused: there is no such range, or no master builds for the builder
-    :raises BadParameter: a revision that was named is not what it must be
+    :param max: the largest number of revisions between the good and the bad one
+    :param confirm: the number of builds of both edges before the verdict
+    :param properties: properties to set on the builds
+    :raises Refused: there is no such range, or no master has the builder
+    :raises BadParameter: a given revision is not good or bad, as it must be
     :raises Forbidden: the user may not build with the builder
-    :raises TooMany: so many bisections go on at once already
+    :raises TooMany: too many bisections are running already
     """
     if not await ctx.rights.may(wanted.builder):
         raise no_builder()
     found = await ctx.read(find_range, wanted, max, False)
     _require_opposites(found, wanted)
-    assert found.good is not None  # it was not asked for without one
+    assert found.good is not None  # find_range was called without force
     builder = await _require_buildable(ctx, found, wanted.builder)
     spec = {
         "branch": wanted.branch.name,
@@ -121,18 +121,18 @@ async def bisect(
 
 
 async def _require_buildable(ctx: PlanContext, found: Range, builder: Builder) -> Builder:
-    """Return the builder whose requests are built as *builder*: another one, if that is virtual.
+    """Return the builder to request for builds of *builder*, which may be virtual.
 
-    :raises Refused: no master has it now, so that what waits would wait for ever
+    :raises Refused: no master has the builder to request, so requests would wait forever
     """
     planned = await RangeBuilder(ctx, found, builder).buildset(found.bad, 1, 0)
     return planned.builders[0]
 
 
 def _require_opposites(found: Range, wanted: WantedRange) -> None:
-    """Check that the revisions that were named have not always been the opposite.
+    """Check that no given revision has the opposite result.
 
-    :raises BadParameter: one of them has
+    :raises BadParameter: a given revision has
     """
     name, good, bad = wanted.builder.name, found.good, found.bad
     if wanted.bad is not None and bad.tested in ("passed", "warnings"):
@@ -150,12 +150,12 @@ def _begun(found: Range) -> str:
 
 
 async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]) -> OngoingStep:
-    """Return what the bisection *job* does next, by what the database says now.
+    """Return the next step of the bisection *job*, from the current state of the database.
 
-    :param made: what it has requested, by the numbers of the buildsets
-    :raises SelfServeError: it cannot go on
+    :param made: its requests by number of their buildset
+    :raises SelfServeError: the bisection cannot continue
     """
-    assert job.ongoing is not None  # that makes it a bisection
+    assert job.ongoing is not None  # as in all bisections
     spec = job.ongoing.spec
     found = await ctx.read(_range_of, spec)
     await _require_buildable(ctx, found, Builder(spec["builder_id"], spec["buildername"]))
@@ -163,9 +163,9 @@ async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]
 
 
 def _range_of(history: History, spec: Mapping[str, Any]) -> Range:
-    """Return the range of a bisection as it is now.
+    """Return the current range of a bisection.
 
-    :raises Refused: there is none any more
+    :raises Refused: its branch or a revision no longer exists
     """
     branch = branches.branch(history, spec["branch"])
     if branch is None:
@@ -182,7 +182,7 @@ def _range_of(history: History, spec: Mapping[str, Any]) -> Range:
 
 @dataclass(frozen=True)
 class _Tested:
-    """A revision, what is known of it, and the bisection's own requests there."""
+    """A revision, the evidence about it, and the bisection's own requests there."""
 
     one: RangeRevision
     evidence: Evidence
@@ -197,7 +197,7 @@ async def _step(
     revisions_of: Mapping[int, set[str]],
     made: Mapping[int, RequestState] | None = None,
 ) -> OngoingStep:
-    assert found.good is not None  # a bisection has one
+    assert found.good is not None  # as in all bisections
     revisions = (found.good, *found.candidates, found.bad)
     in_vain = await _abandoned(ctx, [it for one in revisions for it in one.open])
     line = [
@@ -236,7 +236,7 @@ async def _build(
 
 
 async def _abandoned(ctx: PlanContext, request_ids: Sequence[int]) -> set[int]:
-    """Return the requests that a master has claimed that is gone: no result comes of them."""
+    """Return the requests that gone masters have claimed, which will have no result."""
     states = await current_state.request_states(ctx.master, request_ids)
     return {one.request_id for one in states.values() if one.abandoned}
 
@@ -249,10 +249,10 @@ def _tested(
     *,
     only_own: bool,
 ) -> _Tested:
-    """Return what is known of a revision.
+    """Return the evidence about a revision.
 
-    :param in_vain: requests that nobody builds any more
-    :param only_own: builds that others have made were made in another way, and do not count
+    :param in_vain: requests that will have no result
+    :param only_own: count only the bisection's own builds, as others have other properties
     """
     text = one.revision.revision
     its = tuple(state for state in own if text in revisions_of.get(state.request_id, ()))
@@ -285,12 +285,12 @@ def _tested(
     return _Tested(one, evidence, its)
 
 
-# -- the end, whatever else is the case
+# -- the end
 
 
 async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> OngoingStep:
-    """Return how the bisection *job* ends as it is, with what it queued cancelled."""
-    assert job.ongoing is not None  # that makes it a bisection
+    """Return the step that ends the bisection *job* now and cancels its pending requests."""
+    assert job.ongoing is not None  # as in all bisections
     own = list((await made_by(ctx.master, job)).values())
     now = {**job.ongoing.now, "status": status, "msg": why, "next": None, "left_steps": 0}
     return OngoingStep(
@@ -306,9 +306,9 @@ async def last_step(ctx: PlanContext, job: Job, status: str, why: str) -> Ongoin
 
 @convergent
 async def cancel_bisection(ctx: PlanContext, bisection: Bisection) -> Plan:
-    """Plan to stop a *bisection*, and to cancel or stop what it has requested.
+    """Plan to stop a *bisection*, cancelling its requests and stopping its builds.
 
-    :raises Forbidden: the user may not build with its builder
+    :raises Forbidden: the user may not build with the builder
     """
     job = bisection.job
     if job.status != "running" or job.ongoing is None:

@@ -43,8 +43,8 @@ async def build_set(
 ) -> Plan:
     """Plan builds of *revision* with a set of builders.
 
-    There is one buildset for each scheduler that the set stands for, with its own properties and
-    codebases, and one for all other builders.
+    There is one buildset for each scheduler in the set, with its properties and codebases, and one
+    for all other builders.
 
     :raises Refused: the set has no builders
     :raises Forbidden: the user may build with none of them
@@ -89,9 +89,9 @@ def _why_nothing(
 async def _of_scheduler(
     ctx: PlanContext, revision: AnyRevision, name: str, priority: int, codebases: set[str]
 ) -> Asked:
-    """Ask the scheduler *name* what it would build of *revision*; add to *codebases* where that is.
+    """Ask the scheduler *name* what it would build; add the codebases to *codebases*.
 
-    Its own change is used where Buildbot has one; a set records none.
+    Buildbot's change of the revision is used if there is one; none is recorded.
     """
     (scheduler,) = (one for one in ctx.master.allSchedulers() if one.name == name)
     unrecorded = Unrecorded(ctx.master)
@@ -134,7 +134,7 @@ async def of_builders(
 ) -> NewBuildset:
     """Return a buildset of *revision* with *builders*, in the codebases of their schedulers.
 
-    :raises Refused: the revision could be in several places
+    :raises Refused: the revision may be in several places
     """
     related = _building_with(ctx.master, builders)
     _, stamps = await revision_sourcestamps.sourcestamps(revision, related)
@@ -159,10 +159,10 @@ async def build(
 ) -> Plan:
     """Plan one build of *revision* with one builder.
 
-    :param properties: of the build, by name
+    :param properties: properties of the build, by name
     :param files: names of changed files; they reach steps only through a change of the revision
-    :raises Refused: no master builds for it
-    :raises Forbidden: the user may not build with it
+    :raises Refused: no master has the builder
+    :raises Forbidden: the user may not build with the builder
     """
     await require_configured(ctx.master, builder)
     buildset = await of_builders(ctx, revision, [builder], priority=priority)
@@ -180,9 +180,9 @@ async def build(
 
 
 async def require_configured(master: Any, builder: Builder) -> None:
-    """Check that some master has *builder*.
+    """Check that any master has *builder*.
 
-    :raises Refused: none does, and a request would wait for ever
+    :raises Refused: none has, so a request would wait forever
     """
     found = await master.data.get(("builders", str(builder.builder_id)))
     if found is None or not found["masterids"]:
@@ -195,7 +195,7 @@ async def require_configured(master: Any, builder: Builder) -> None:
 async def _with_files(
     ctx: PlanContext, revision: AnyRevision, related: Sequence[Any], files: Sequence[str]
 ) -> list[NewChange]:
-    """Return the changes with which the newest one of *revision* would name the *files*.
+    """Return the changes to record so that the newest change of *revision* has these *files*.
 
     :param related: the schedulers that build with the same builder
     """

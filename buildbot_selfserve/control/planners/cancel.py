@@ -19,10 +19,10 @@ from buildbot_selfserve.model import result_name
 
 
 async def cancel_request(ctx: PlanContext, request: RequestRow) -> Plan:
-    """Plan to cancel *request* while it waits, or to stop its build."""
+    """Plan to cancel a pending *request*, or to stop its running build."""
     state = await current_state.request_state(ctx.master, request.request_id)
     if state is None:
-        # the executor says that it is gone
+        # the executor reports that it is gone
         return Plan(endings=(Ending(request.request_id, request.buildername, running=False),))
     if state.complete:
         msg = f"ended with {result_name(state.results)}"
@@ -31,7 +31,7 @@ async def cancel_request(ctx: PlanContext, request: RequestRow) -> Plan:
 
 
 async def cancel_build(ctx: PlanContext, build: BuildRow) -> Plan:
-    """Plan to stop *build* and to cancel its request, so that it is not built again."""
+    """Plan to stop *build* and cancel its request, so that it is not retried."""
     state = await current_state.request_state(ctx.master, build.request.request_id)
     runs = state is not None and any(
         one.build_id == build.build_id and not one.complete for one in state.builds
@@ -51,10 +51,10 @@ def _already_complete(outcome: RequestOutcome) -> Plan:
 
 
 async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selection) -> Plan:
-    """Plan to cancel everything that waits at *revision*, and to stop everything that runs there.
+    """Plan to cancel all pending requests at *revision*, and to stop all running builds.
 
     :param selection: only the requests of these builders
-    :raises Forbidden: the user may cancel none of it
+    :raises Forbidden: the user may cancel none of them
     """
     every = await current_state.open_requests(
         ctx.master, revision.sourcestamps, revision.builds, revision.others
@@ -74,7 +74,7 @@ async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selec
 
 
 def endings_of(states: Iterable[RequestState]) -> tuple[Ending, ...]:
-    """Return what cancels *states* while they wait, and stops them while they run."""
+    """Return the endings that cancel pending requests and stop running ones."""
     return tuple(
         Ending(
             one.request_id,

@@ -1,4 +1,4 @@
-"""What planners find in ``ctx``."""
+"""The context that planners take as ``ctx``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PlanContext:
     """The ``ctx`` of a planner.
 
     :param who: the user who sent the job request
-    :param rights: theirs
-    :param ask: asks a reader: calls a function there with the history and further arguments
-    :param holds: those that this master keeps to
-    :param ongoing: returns the job requests with an action that go on, on all masters
-    :param most_ongoing: so many of one action may go on at once
-    :param backfill_priority: of builds that look back, unless another one is asked for
+    :param rights: the rights of that user
+    :param ask: calls a function in a reader with the ``History`` and further arguments
+    :param holds: the holds that this master enforces
+    :param ongoing: returns the ongoing job requests with an action, of all masters
+    :param most_ongoing: the number of ongoing job requests with one action that may run at once
+    :param backfill_priority: the default priority of backfills and bisections
     """
 
     master: Any
@@ -40,20 +40,21 @@ class PlanContext:
     backfill_priority: int = -1
 
     async def read(self, function: Callable[..., Found], *arguments: Any) -> Found:
-        """Return what ``function(history, *arguments)`` returns in a reader."""
+        """Call ``function(history, *arguments)`` in a reader; return its result."""
         found: Found = await self.ask(function, *arguments)
         return found
 
 
 def requested_by(who: str) -> str:
-    """Return the reason of builds that copy no others."""
+    """Return the reason of buildsets that are not copies."""
     return f"Self-serve: Requested by {who}"
 
 
 def convergent(planner: Planner) -> Planner:
-    """Let *planner* plan one job request for a target at a time, when the one before has ended.
+    """Mark *planner*: its job requests for one target run one after the other.
 
-    It looks at what is there, so that asking twice makes nothing twice.
+    Such a planner checks for existing builds, so sending its job request twice builds nothing
+    twice.
     """
     planner.is_convergent = True  # type: ignore[attr-defined]
     return planner

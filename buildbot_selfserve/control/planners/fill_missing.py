@@ -1,4 +1,4 @@
-"""Plans what is missing at a revision: what the schedulers would build, and has no result."""
+"""Plans the missing builds of a revision: what schedulers would build and has no result."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from buildbot_selfserve.model import Selection
 async def fill_missing(
     ctx: PlanContext, revision: Revision, selection: Selection, *, priority: int | None
 ) -> Plan:
-    """Plan what the schedulers of the branch would build at *revision* and has no result there.
+    """Plan what the branch's schedulers would build at *revision* and has no result there.
 
-    That is what was never requested, was collapsed into another request, or was cancelled; not what
-    ran and skipped itself.
+    These are builders that were never requested, or whose requests were collapsed or cancelled, but
+    not those whose build ran and skipped itself.
 
-    :param priority: ``None`` for what each scheduler gives
+    :param priority: ``None`` for the schedulers' own priorities
     :param selection: only these builders
-    :raises Forbidden: the user may build none of it
+    :raises Forbidden: the user may build with none of these builders
     """
     results, any_revision = await ctx.read(_results_and_any, revision)
     by_name = {one.buildername: one for one in results}
@@ -55,18 +55,18 @@ async def fill_missing(
 def _results_and_any(
     history: History, revision: Revision
 ) -> tuple[list[BuilderResult], AnyRevision]:
-    """Return what each builder has made of *revision*, and how that is built."""
+    """Return each builder's result at *revision*, and the revision as it can be built."""
     return results_at(history, revision), known_revisions(history, [revision])[0]
 
 
 def shown_name(properties: Mapping[str, tuple[object, str]], name: str) -> str:
-    """Return the name under which a request with these properties is built."""
+    """Return the builder name, maybe virtual, under which a request is built."""
     value, _ = properties.get(virtual_builder_names.PROPERTY, (None, ""))
     return name if value is None else str(value)
 
 
 def _is_missing(ctx: PlanContext, by_name: Mapping[str, BuilderResult], name: str) -> bool:
-    """Whether the builder *name* has no result; of one that may get one, remember why not."""
+    """Return whether builder *name* has no result; if a build is open, note it as left out."""
     its = by_name.get(name)
     if its is None:
         return True

@@ -1,4 +1,4 @@
-"""Plans holds, and their ends."""
+"""Plans holds and their ends."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from buildbot_selfserve.model import HoldChange
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Selection
 
-#: So many holds a branch may have.
+#: The largest number of holds of a branch.
 MOST_HOLDS = 50
-#: So many builders are asked about before others have their turn.
+#: The number of builders to check before the reactor gets a turn.
 BATCH = 10
-#: So many of the builders that are denied are named.
+#: The largest number of denied builders to name in an error.
 MOST_NAMED = 5
 
 
@@ -37,11 +37,11 @@ async def hold(
     expires: int,
     above: int | None,
 ) -> Plan:
-    """Plan to keep pending requests of *branch* from starting until a time.
+    """Plan to keep pending requests of *branch* from starting until *expires*.
 
     :param expires: epoch seconds
-    :param above: the priority from which requests start all the same
-    :raises Forbidden: the user may not hold all of the builders
+    :param above: requests with this priority or a higher one start anyway
+    :raises Forbidden: the user may not hold all these builders
     :raises Refused: the branch has too many holds
     """
     await _require_rights(ctx, selection)
@@ -56,9 +56,9 @@ async def hold(
 
 @convergent
 async def release(ctx: PlanContext, branch: Branch, selection: Selection) -> Plan:
-    """Plan to end the holds of *branch*: all of them, or the one with the same selectors.
+    """Plan to end the holds of *branch*: all, or the hold with the same selectors.
 
-    :raises Forbidden: the user may not hold all of their builders
+    :raises Forbidden: the user may not hold all builders of these holds
     """
     its = await _holds_of(ctx, branch)
     if any(selection.patterns.values()):
@@ -93,16 +93,16 @@ def _new(
 
 
 async def _holds_of(ctx: PlanContext, branch: Branch) -> list[Hold]:
-    """Return the holds of *branch* that last, as the journal has them now."""
+    """Return the holds in force on *branch* from the journal."""
     every: Iterable[Hold] = await ctx.holds.write(journal_holds.every)
     now = time.time()
     return [one for one in every if one.branch == branch.name and one.lasts(now)]
 
 
 async def _require_rights(ctx: PlanContext, selection: Selection) -> None:
-    """Check that the user may hold each of the builders that are selected.
+    """Check that the user may hold each of the selected builders.
 
-    :raises Forbidden: some they may not
+    :raises Forbidden: the user may not hold all of them
     """
     built = await ctx.rights.built_names()
     names = built if selection.names is None else selection.names

@@ -1,4 +1,4 @@
-"""Plans new builds at a revision, as the schedulers that watch its branch would make them."""
+"""Plans new builds at a revision, as the schedulers that watch its branch would request them."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Sourcestamp
 
-#: The source of properties that somebody gave, as the web UI shows it.
+#: The source of properties given by users, as the web UI shows it.
 GIVEN = "Self-serve: given"
 
 
-#: Says of a buildset and one of its builders whether to build with it.
+#: Returns whether to build a buildset with one of its builders.
 Wants = Callable[[NewBuildset, Builder], bool]
 
 
 @dataclass(frozen=True)
 class GivenChange:
-    """What the user gives for a change that Buildbot does not have; ``None`` if not given."""
+    """The user's values for a change that Buildbot does not have; ``None`` if not given."""
 
     category: str | None = None
     project: str | None = None
@@ -68,14 +68,14 @@ async def new_builds(
 ) -> Plan:
     """Plan what the schedulers that watch the branch would build at *revision*.
 
-    The change that Buildbot has of the revision is used, or one is recorded that is like the newest
-    of the branch. The schedulers are asked directly: a change that is announced would make them
-    build later, and nothing would tell that none did.
+    Buildbot's change of the revision is used; if there is none, a change modelled on the branch's
+    newest one is recorded. The schedulers are asked directly: an announced change would make them
+    build later, and nothing would tell if none did.
 
     :param selection: the builders to build with
-    :param priority: ``None`` for what each scheduler gives
-    :param properties: set on the builds, or on the change if one has to be recorded
-    :raises Refused: no scheduler would build it, or each that would has failed
+    :param priority: ``None`` for the schedulers' own priorities
+    :param properties: properties to set on the builds, or on the change if one is recorded
+    :raises Refused: no scheduler would build the revision, or all that would have failed
     :raises Forbidden: the user may build with none of the builders
     """
     given = GivenChange(category, project, properties, files)
@@ -93,11 +93,11 @@ async def new_builds(
 
 @dataclass(frozen=True)
 class Planned:
-    """What the schedulers would build.
+    """The buildsets that schedulers would add.
 
-    :param plan: what of it is wanted and allowed
-    :param failed: the schedulers that could not say it
-    :param unwanted: a scheduler would build with other builders than those that are wanted
+    :param plan: the plan with the wanted and allowed buildsets
+    :param failed: the schedulers that failed
+    :param unwanted: schedulers would build, but only with unwanted builders
     """
 
     plan: Plan
@@ -106,7 +106,7 @@ class Planned:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing would be built."""
+        """Return whether nothing would be built."""
         return not self.plan.buildsets
 
 
@@ -120,8 +120,8 @@ async def of_schedulers(
 ) -> Planned:
     """Ask the schedulers that watch the branch what they would build at *revision*.
 
-    :param wanted: says of a buildset and one of its builders whether to build with it
-    :raises Refused: none takes the revision
+    :param wanted: returns whether to build a buildset with one of its builders
+    :raises Refused: no scheduler takes the revision
     """
     unrecorded = Unrecorded(ctx.master)
     try:
@@ -160,7 +160,7 @@ async def _planned(
     failed = [one.failed for one in asked if one.failed is not None]
     outcomes = [
         *(RequestOutcome(None, "", "failed", (), one.msg) for one in failed),
-        # nobody knows whether it would have taken the revision
+        # it is unknown whether these would have taken the revision
         *(RequestOutcome(None, "", "left_out", (), one.msg) for one in takers.failed),
     ]
     plan = Plan(
@@ -173,25 +173,25 @@ async def _planned(
 
 
 def narrow(buildset: NewBuildset, wanted: Wants) -> NewBuildset:
-    """Return *buildset* with those of its builders that are *wanted*."""
+    """Return *buildset* with its *wanted* builders only."""
     return replace(
         buildset, builders=tuple(one for one in buildset.builders if wanted(buildset, one))
     )
 
 
 def with_nothing(plan: Plan, msg: str) -> Plan:
-    """Return *plan*, with what to say where there is nothing to do; then it writes nothing."""
+    """Return *plan*; if it has no buildsets, with *msg* and without other writes."""
     return plan if plan.buildsets else replace(plan, nothing=msg, writes=())
 
 
 def why_nothing(ctx: PlanContext, revision: AnyRevision, planned: Planned) -> Exception:
-    """Return the error that says why no scheduler would build *revision*."""
+    """Return the error that explains why no scheduler would build *revision*."""
     where = f"revision {revision.revision} on branch {revision.branch.name}"
     for failed in planned.failed:
         if isinstance(failed.error, LATER):
             return failed.error
     if planned.failed:
-        # all of it stands in the journal
+        # the full message goes to the journal
         why = "; ".join(failed.msg for failed in planned.failed)
         return Refused(f"No scheduler could build {where}: {why}")
     if ctx.rights.denied:
@@ -204,11 +204,11 @@ def why_nothing(ctx: PlanContext, revision: AnyRevision, planned: Planned) -> Ex
 
 @dataclass
 class _Takers:
-    """The schedulers that would take changes of a revision.
+    """The schedulers that would take a revision's changes.
 
-    :param schedulers: in the order of the configuration; *places* says where each takes it from
-    :param change_ids: the changes there, recorded or not
-    :param new_changes: those to record
+    :param schedulers: the schedulers, in the order of the configuration
+    :param change_ids: the change in each place, recorded or not
+    :param new_changes: the changes to record
     :param failed: the schedulers whose change filters failed
     """
 
@@ -219,7 +219,7 @@ class _Takers:
     failed: list[Failed] = field(default_factory=list)
 
     def changes_of(self, scheduler: Any) -> list[int]:
-        """Return the ids of the changes that *scheduler* takes."""
+        """Return the ids of the changes that *scheduler* would take."""
         return [self.change_ids[place] for place in self.places[scheduler.name]]
 
 
@@ -228,7 +228,7 @@ async def _takers(
 ) -> _Takers:
     """Return the schedulers that would take a change of *revision*.
 
-    :raises Refused: no scheduler would
+    :raises Refused: no scheduler would take it
     """
     watching = await _watching(ctx.master)
     takers = _Takers()
@@ -256,9 +256,9 @@ async def _change(
     unrecorded: Unrecorded,
     takers: _Takers,
 ) -> Any:
-    """Return what change filters look at at *place*; note the change in *takers*.
+    """Return the change in *place* for change filters; note it in *takers*.
 
-    :raises BadParameter: there is a change, and it is not as it is said to be
+    :raises BadParameter: there is a change already, and *given* differs from it
     """
     there = await changes.newest(ctx.master, revision.revision, place)
     if there is None:
@@ -289,10 +289,10 @@ async def new_change(
     schedulers: Iterable[Any],
     given: GivenChange,
 ) -> tuple[NewChange, Change]:
-    """Return a change of *revision* to record, and what change filters look at in its place.
+    """Return a change of *revision* to record, and the same change for change filters.
 
-    It is like the newest one of its branch, with what is *given*. Who made the revision, and which
-    files it changed, nobody knows: it is recorded as the user's.
+    The change is modelled on the branch's newest one, with the *given* values. As the author and
+    files of the revision are unknown, the user is recorded as its author.
     """
     (shown,) = await model_changes(
         ctx.master,
@@ -319,7 +319,7 @@ async def new_change(
 
 
 def _takes(scheduler: Any, change: Any, takers: _Takers) -> bool:
-    """Whether *scheduler* would take *change*; note in *takers* that it cannot say."""
+    """Return whether *scheduler* would take *change*; note a failure in *takers*."""
     try:
         return accepts(scheduler, change)
     except Exception as error:
@@ -330,9 +330,10 @@ def _takes(scheduler: Any, change: Any, takers: _Takers) -> bool:
 
 
 async def _watching(master: Any) -> list[Any]:
-    """Return the schedulers that changes make build, and that are enabled.
+    """Return the enabled schedulers that build changes.
 
-    The database knows: an instance learns of it only in the master where it is active.
+    The database is read for this: a scheduler instance knows it only in the master where it is
+    active.
     """
     disabled = {row["name"] for row in await master.data.get(("schedulers",)) if not row["enabled"]}
     return [

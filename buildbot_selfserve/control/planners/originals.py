@@ -1,4 +1,4 @@
-"""Reads build requests that are to be copied, with all that a copy takes over, in a few queries."""
+"""Reads build requests to copy, with everything that a copy needs, in a few queries."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _requests, _buildsets, _builds = Model.buildrequests, Model.buildsets, Model.bui
 _properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
 _parents = _builds.alias("parents")
 
-#: A request that its parent waited for may have so many ancestors.
+#: The largest number of ancestors to follow of a request that its parent waited for.
 DEEPEST = 50
 
 
 @dataclass(frozen=True)
 class Original:
-    """A build request as it was made; it can stand for itself where rights are asked about.
+    """A build request as it was made; it can be the target of a permission check.
 
     :param more: further columns of its buildset
-    :param parent_request_id: the request whose build has triggered it, and waited for it
-    :param built: the branches and revisions of its sourcestamps
-    :param codebases: those of its sourcestamps
+    :param parent_request_id: the request whose build triggered this one and waited for it
+    :param built: branch and revision of each of its sourcestamps
+    :param codebases: the codebase of each of its sourcestamps
     """
 
     request_id: int
@@ -45,17 +45,17 @@ class Original:
 
     @property
     def builder_id(self) -> int:
-        """Return the id of its builder."""
+        """Return the id of the builder."""
         return self.builder.builder_id
 
     @property
     def buildername(self) -> str:
-        """Return the name of its builder."""
+        """Return the name of the builder."""
         return self.builder.name
 
 
 async def originals(master: Any, request_ids: Iterable[int]) -> dict[int, Original]:
-    """Return the requests that exist, by id."""
+    """Return the requests that exist, by request id."""
     found: dict[int, Original] = {}
     for batch in current_state.batches(sorted(set(request_ids))):
         found.update(await master.db.pool.do(_originals, batch))
@@ -63,10 +63,10 @@ async def originals(master: Any, request_ids: Iterable[int]) -> dict[int, Origin
 
 
 async def roots(master: Any, found: Mapping[int, Original]) -> dict[int, Original]:
-    """Return for each request the one to rebuild in its place, by id.
+    """Return the request to rebuild instead of each request, by request id.
 
-    That of its own is no use to a build that has waited for it: the outermost build that has is
-    built again. A request that nobody waited for is its own root.
+    A request that a build waited for is no use on its own: the outermost waiting build is built
+    again. A request that nobody waited for is its own root.
     """
     known = dict(found)
     root_ids = {request_id: request_id for request_id in found}
@@ -87,7 +87,7 @@ async def roots(master: Any, found: Mapping[int, Original]) -> dict[int, Origina
 
 
 async def being_rebuilt(master: Any, found: Collection[Original]) -> list[Original]:
-    """Return those that somebody rebuilds now, wherever that belongs."""
+    """Return the requests of *found* that are being rebuilt now, on any branch."""
     builds = {one.request_id: one.more["rebuilt_buildid"] for one in found}
     wanted = {build_id for build_id in builds.values() if build_id is not None}
     going_on = await master.db.pool.do(_rebuilt_now, wanted) if wanted else ()
@@ -95,7 +95,7 @@ async def being_rebuilt(master: Any, found: Collection[Original]) -> list[Origin
 
 
 def _rebuilt_now(connection: sa.Connection, build_ids: Collection[int]) -> set[tuple[int, int]]:
-    """Return which builds have an open request that rebuilds them, each with its builder."""
+    """Return build and builder of each open request that rebuilds one of these builds."""
     query = (
         sa.select(_buildsets.c.rebuilt_buildid, _requests.c.builderid)
         .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
@@ -156,7 +156,7 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
 def _sourcestamps(
     connection: sa.Connection, buildset_ids: Collection[int]
 ) -> dict[int, list[tuple[int, str | None, str | None, str]]]:
-    """Return ids, branches, revisions and codebases of the sourcestamps of buildsets."""
+    """Return id, branch, revision and codebase of each sourcestamp, by buildset id."""
     stamps = Model.sourcestamps
     query = (
         sa.select(

@@ -1,4 +1,4 @@
-"""Reads what a job request that goes on has requested so far, by its marks."""
+"""Reads the build requests that an ongoing job request has made, by its marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from buildbot_selfserve.model import RequestOutcome
 
 
 async def made_by(master: Any, job: Job) -> dict[int, RequestState]:
-    """Return the requests of *job*, by the numbers of their buildsets."""
+    """Return the requests of *job*, by the number of their buildset."""
     since = job.when - current_state.SET_BACK
     numbers = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
     states = await current_state.requests_of(master, numbers.values())
@@ -31,7 +31,7 @@ async def made_by(master: Any, job: Job) -> dict[int, RequestState]:
 
 
 async def revisions_of(ctx: PlanContext, made: Mapping[int, RequestState]) -> dict[int, set[str]]:
-    """Return the revisions that requests would build, by the ids of the requests."""
+    """Return the revisions of the requests *made*, by request id."""
     found = await originals(ctx.master, [one.request_id for one in made.values()])
     return {
         request_id: {revision for _, revision in one.built if revision}
@@ -40,7 +40,7 @@ async def revisions_of(ctx: PlanContext, made: Mapping[int, RequestState]) -> di
 
 
 def ending_pending(states: Iterable[RequestState]) -> list[Ending]:
-    """Return what cancels those of *states* that wait; what runs may end."""
+    """Return the endings that cancel pending requests; running builds may end."""
     waiting = (one for one in states if not one.complete and (not one.claimed or one.abandoned))
     return list(endings_of(waiting))
 
@@ -48,7 +48,10 @@ def ending_pending(states: Iterable[RequestState]) -> list[Ending]:
 def outcomes_of(
     states: Iterable[RequestState], revisions: Mapping[Any, str | None]
 ) -> tuple[RequestOutcome, ...]:
-    """Return what became of requests; *revisions* has what each builds, as far as it is known."""
+    """Return the outcomes of requests.
+
+    :param revisions: the revision of each request, if known, by request id
+    """
     return tuple(
         replace(one.outcome("created"), revision=revisions.get(one.request_id)) for one in states
     )

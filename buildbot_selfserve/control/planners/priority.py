@@ -21,8 +21,8 @@ async def reprioritize(
 ) -> Plan:
     """Plan to give a pending *request* another priority.
 
-    :raises Refused: it does not wait any more
-    :raises BadParameter: it is to be the next, and another has the highest priority that there is
+    :raises Refused: it is no longer pending
+    :raises BadParameter: it is to be the next, and another request has the highest priority
     """
     state = await current_state.request_state(ctx.master, request.request_id)
     if state is None or state.complete or (state.claimed and not state.abandoned):
@@ -37,11 +37,11 @@ async def reprioritize_revision(
     *,
     priority: int | Literal["next"],
 ) -> Plan:
-    """Plan to give everything that is pending at *revision* another priority.
+    """Plan to give all pending requests at *revision* another priority.
 
     :param selection: only the requests of these builders
-    :raises Forbidden: the user may not do so with any of it
-    :raises BadParameter: it is to be the next, and another has the highest priority that there is
+    :raises Forbidden: the user may reprioritize none of them
+    :raises BadParameter: it is to be the next, and another request has the highest priority
     """
     found = await current_state.open_requests(
         ctx.master, revision.sourcestamps, revision.builds, revision.others
@@ -54,7 +54,7 @@ async def reprioritize_revision(
     allowed = [one for one in pending if await ctx.rights.may(one)]
     if pending and not allowed:
         raise Forbidden("You may not change any priority at this revision")
-    # of one builder, the newest is moved first, so that the oldest is built before it
+    # a builder's newest request is moved first, so that its oldest is built first
     changes = [await _moved(ctx, one, priority) for one in sorted(allowed, key=_newest_first)]
     return Plan(
         priorities=tuple(changes),

@@ -1,4 +1,4 @@
-"""Plans rebuilds: of one build or request, and of what failed at a revision."""
+"""Plans rebuilds of a build or request, and reruns of failures at a revision."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ async def rebuild(
     count: int,
     properties: Mapping[str, Any] | None,
 ) -> Plan:
-    """Plan *count* requests with the properties and sourcestamps of the request of *row*.
+    """Plan *count* copies of the request of *row*, with its properties and sourcestamps.
 
-    The request is copied and not the build, because a virtual builder's build has another builder.
+    The request is copied, not the build, because the build of a virtual builder has another
+    builder.
 
-    :param properties: values to set in place of those of the request; ``None`` takes one away
-    :raises Refused: the builder is on no master any more, so that nothing would ever build them
+    :param properties: values that replace the request's properties; ``None`` removes a property
+    :raises Refused: no master has the builder any more
     :raises Forbidden: the user may not rebuild it
     """
     request_id = row.request.request_id
@@ -66,14 +67,15 @@ async def rerun_failed(
     count: int,
     properties: Mapping[str, Any] | None,
 ) -> Plan:
-    """Plan to build again what failed at *revision*: one request for each builder.
+    """Plan to rerun failures at *revision*, with one request for each builder.
 
-    What has something pending or running there is left alone, so that asking twice makes nothing
-    twice. What a parent waited for is built again with its outermost parent.
+    Builders with a pending or running request there are left alone, so sending this job request
+    twice builds nothing twice. A request that a parent waited for is rerun with its outermost
+    parent.
 
-    :param states: the names of the latest results to rerun
+    :param states: the latest results to rerun, as states
     :param selection: only these builders
-    :raises Forbidden: the user may rebuild none of it
+    :raises Forbidden: the user may rebuild none of them
     """
     results = await ctx.read(results_at, revision)
     failed = [
@@ -99,7 +101,7 @@ async def rerun_failed(
 def _note_denied(
     ctx: PlanContext, planned: Iterable[NewBuildset], admitted: Collection[NewBuildset]
 ) -> None:
-    there = {id(one) for one in admitted}  # what was admitted is the same object
+    there = {id(one) for one in admitted}  # admitted copies are the same objects
     for buildset in planned:
         if id(buildset) not in there:
             ctx.rights.leave_out(buildset.builders[0].name, "denied", "")
@@ -114,9 +116,10 @@ async def _reruns(
     count: int,
     properties: Mapping[str, Any],
 ) -> list[NewBuildset]:
-    """Return a buildset for each builder that has one of *results*, or for their parents.
+    """Return a buildset for each of *results*, or for its outermost parent.
 
-    :param opened: whether what is open of a builder at the revision waits or runs, by its name
+    :param opened: ``pending`` or ``running`` for each builder with an open request at the revision,
+        by name
     """
     rows = {one.request_id: one for one in results}
     by_root: dict[int, tuple[Original, list[BuilderResult]]] = {}
@@ -148,7 +151,7 @@ async def _reruns(
 
 
 def _not_here(root: Original, revision: Revision) -> str:
-    """Return why a parent is not rebuilt though one of its children failed at *revision*."""
+    """Return why a parent of a failure at *revision* is not rebuilt, empty if it is."""
     branches = [branch for branch, _ in root.built]
     if not any(branch in revision.branch.branches for branch in branches):
         return f"builds another branch, {branches[0] or 'none'}" if branches else "builds no branch"
@@ -156,7 +159,7 @@ def _not_here(root: Original, revision: Revision) -> str:
 
 
 def _revision(root: Original, revision: Revision) -> str | None:
-    """Return what *root* builds on the branch of *revision*."""
+    """Return the revision that *root* builds on the branch of *revision*."""
     return next((text for branch, text in root.built if branch in revision.branch.branches), None)
 
 
@@ -177,8 +180,8 @@ def _copy(
 ) -> NewBuildset:
     """Return a buildset that copies *original*.
 
-    :param target: what it is where rights are asked about
-    :param changed: properties to set; ``None`` takes one away
+    :param target: the target of the permission check
+    :param changed: properties to set; ``None`` removes a property
     """
     return NewBuildset(
         sourcestamps=original.sourcestamps,
@@ -195,7 +198,7 @@ def _copy(
 
 
 def _changed(copied: Properties, changed: Mapping[str, Any]) -> Properties:
-    """Return the properties *copied*, with those that are *changed*."""
+    """Return the *copied* properties with the *changed* ones applied, without marks."""
     kept = {
         name: pair for name, pair in copied.items() if name not in changed and name not in MARKS
     }

@@ -1,4 +1,4 @@
-"""Works out the sourcestamps of builds at a revision."""
+"""Determines the sourcestamps of builds at a revision."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from buildbot_selfserve.model import Sourcestamp
 
 
 def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, ...]:
-    """Return where *revision* is, one a codebase.
+    """Return the places of *revision*, one for each codebase.
 
-    :param schedulers: those that may build it; they tell which codebases there are, where neither
-        the configuration nor the past of the branch does
-    :raises Refused: it could be in several places
+    :param schedulers: the schedulers that may build it; they determine its codebases, if neither
+        the configuration nor the branch's history does
+    :raises Refused: the revision may be in several places
     """
     if revision.known or len(revision.sourcestamps) == 1:
         return revision.sourcestamps
@@ -38,9 +38,9 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
 
 
 def possible_places(branch: Branch, schedulers: Iterable[Any]) -> tuple[Sourcestamp, ...]:
-    """Return where a branch without history can be, by its configuration and the *schedulers*.
+    """Return the places that a branch without history may have.
 
-    There is always at least one place.
+    They are determined from its configuration and *schedulers*; there is at least one.
     """
     repositories: dict[str, set[str]] = {}
     for scheduler in schedulers:
@@ -56,7 +56,7 @@ def possible_places(branch: Branch, schedulers: Iterable[Any]) -> tuple[Sourcest
 
 
 def _named(places: Sequence[Sourcestamp]) -> Iterator[str]:
-    """Yield the names of *places*, each of which tells it from the others."""
+    """Yield a name for each of *places* that tells it from the others."""
     repositories = [one.repository for one in places]
     for one in places:
         if not one.repository:
@@ -70,12 +70,12 @@ def _named(places: Sequence[Sourcestamp]) -> Iterator[str]:
 async def sourcestamps(
     revision: AnyRevision, schedulers: Iterable[Any]
 ) -> tuple[tuple[Sourcestamp, ...], list[dict[str, Any]]]:
-    """Return where *revision* is, and the sourcestamps of a build there.
+    """Return the places of *revision*, and the sourcestamps of a build there.
 
-    A build that needs further codebases gets what its schedulers would use for them: without one
-    of its codebases, its source step fails.
+    Further codebases get the defaults of the schedulers that use them: a source step without a
+    sourcestamp in its codebase fails.
 
-    :param schedulers: those that build with the same builders
+    :param schedulers: the schedulers that build with the same builders
     """
     where = of(revision, schedulers)
     stamps = {place.codebase: place.at(revision.revision) for place in where}
@@ -86,11 +86,11 @@ async def sourcestamps(
             continue
         with noted_anew(scheduler):
             for codebase in codebases.keys() - stamps.keys():
-                # some schedulers return it at once, others a Deferred
+                # some schedulers return a value, others a Deferred
                 defaults = await defer.maybeDeferred(scheduler.getCodebaseDict, codebase)
                 further.setdefault(codebase, []).append(defaults)
     for codebase, several in further.items():
-        # the first that says something: a ForceScheduler leaves it all to who forces
+        # the first with any value: a ForceScheduler leaves all to its user
         defaults = max(several, key=lambda one: any(one.values()))
         stamps[codebase] = {
             "branch": defaults.get("branch") or None,
@@ -104,10 +104,10 @@ async def sourcestamps(
 
 @contextmanager
 def noted_anew(scheduler: Any) -> Iterator[None]:
-    """Let *scheduler* read again what it takes from its codebases, if another master runs it.
+    """Make *scheduler* read its codebases' last revisions again, if another master runs it.
 
-    Neither what it is asked now nor what it does when it is active here one day may come from what
-    was read before.
+    They are dropped before and after, so that neither this call nor a later activation of the
+    scheduler on this master uses stale values.
     """
     if scheduler.active:
         yield

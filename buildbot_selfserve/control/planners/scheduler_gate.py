@@ -1,13 +1,16 @@
-"""Lets schedulers build only through a gate of ours, which records and writes nothing.
+"""Lets schedulers build only through a gate, which records buildsets and writes nothing.
 
-An operator's scheduler class does what it likes before it adds a buildset, so that what it does
-cannot be foreseen; but whatever it adds passes here. Three things see to it, since each of them
-misses some ways. The scheduler that is asked has a master whose parts are ours. What is called on
-its behalf, however it was found, reaches the real master in a context that says so. And what a
-scheduler builds in another context, such as a loop of its own, carries a key that was given to it.
+A scheduler class in master.cfg can do anything before it adds a buildset, but every buildset passes
+here. There are three ways, as each misses some cases. The asked scheduler has a master with
+replaced parts. Calls on its behalf that reach the real master anyway run in a context that names
+the gate. Buildsets from another context, such as a loop of the scheduler's own, carry a key that
+was given to the scheduler.
 
-What else it would write, its state or an event, is recorded as well, to be written when the plan is
-carried out; a state that was recorded is read back.
+Other writes of the scheduler, such as state or events, are recorded as well, and made when the plan
+is executed. A recorded state is read back.
+
+Other writes of the scheduler, such as state or events, are recorded as well, and made when the plan
+is executed. A recorded state is read back.
 """
 
 from __future__ import annotations
@@ -32,40 +35,40 @@ from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.override import Override
 
-#: Takes the arguments of ``data.updates.addBuildset``, and returns what that does.
+#: A function with the arguments and result of ``data.updates.addBuildset``.
 AddBuildset = Callable[..., defer.Deferred[tuple[int | None, dict[int, int]]]]
-#: What Buildbot's control API would build past us.
+#: Actions of Buildbot's control API that would build past the gate.
 _BUILDING = frozenset({"force", "rebuild"})
-#: How methods begin that write nothing, but perhaps a name that somebody has looked for.
+#: Prefixes of methods that write nothing, except perhaps a name that is looked up.
 _READING = ("get", "find", "is_", "thd")
-#: The parts of the master's database that schedulers use on the way to a buildset.
+#: The database connectors that schedulers use to make a buildset.
 _USED = ("changes", "schedulers", "sourcestamps", "state")
-#: Seconds between two looks whether schedulers still wait for something.
+#: The largest number of seconds between two checks whether schedulers have finished.
 LONGEST_PAUSE = 0.02
-#: Begins the keys that are given to schedulers; no build request in the database has one.
+#: The prefix of the keys given to schedulers; no build request in the database has such a key.
 _GIVEN = "given "
-#: So many keys are remembered; what comes with an older one from nowhere known is refused.
+#: The number of keys remembered; a buildset with an older key, from an unknown context, is refused.
 _REMEMBERED = 100
 
-#: On whose behalf code runs that may add buildsets.
+#: The gate on whose behalf the current code runs.
 _current: contextvars.ContextVar[Gate | None] = contextvars.ContextVar("gate", default=None)
-#: Each gate by the key that its scheduler was given, the oldest first.
+#: The gates by the key given to their scheduler, oldest first.
 _by_key: dict[str, Gate] = {}
 
 
 class Gate:
-    """Lets what schedulers add come to *add_buildset*, and knows when they have done their work.
+    """Passes schedulers' buildsets to *add_buildset*, and knows when schedulers have finished.
 
-    :param master: the real one
-    :param shown: what they find beside what is recorded
-    :ivar writes: what else they would write
+    :param master: the real master
+    :param shown: the unrecorded changes and sourcestamps that schedulers can read
+    :ivar writes: the other writes of schedulers, to call when the plan is executed
     """
 
     def __init__(self, master: Any, shown: Unrecorded, add_buildset: AddBuildset) -> None:
         _watch(master)
         self._real = master
         self._unrecorded = shown
-        #: states that were recorded, as JSON, by object and name
+        #: recorded states as JSON, by object and name
         self._states: dict[tuple[Any, Any], str] = {}
         self.writes: list[Callable[[], Any]] = []
         self._waiting = 0
@@ -73,7 +76,7 @@ class Gate:
         self._master = self._gated_master()
 
     def key(self, name: str) -> str:
-        """Return the key *name* as it is given to a scheduler, so that what it builds is known."""
+        """Return a key to give to a scheduler, which its buildsets are recognized by."""
         given = f"{_GIVEN}{name}"
         _by_key[given] = self
         if len(_by_key) > _REMEMBERED:
@@ -81,31 +84,31 @@ class Gate:
         return given
 
     def call(self, function: Callable[..., Any], **kwargs: Any) -> defer.Deferred[Any]:
-        """Call *function*; all that it calls in turn adds its buildsets here."""
+        """Call *function*, so that it and all that it calls add buildsets to this gate."""
         context = contextvars.copy_context()
         context.run(_current.set, self)
         return context.run(partial(defer.maybeDeferred, function, **kwargs))
 
     def gated(self, scheduler: Any) -> Any:
-        """Return *scheduler*, but that it adds its buildsets here.
+        """Return *scheduler* with a master that adds its buildsets to this gate.
 
-        It is the same object in all else: what its methods remember, the real one remembers. The
-        other schedulers that it finds through its master are gated, too.
+        It is otherwise the same object: attributes that its methods set are set on the real
+        scheduler. Other schedulers that it finds through its master are gated, too.
         """
         return buildbot_private.with_master(scheduler, self._master)
 
     async def idle(self, patience: float) -> None:
-        """Wait until the schedulers wait for nothing any more.
+        """Wait until no scheduler waits for an answer.
 
-        One may return before its parent has done what it was called for.
+        A method may return before its superclass has done its work.
 
         :param patience: seconds
-        :raises twisted.internet.defer.TimeoutError: they wait for something even then
+        :raises twisted.internet.defer.TimeoutError: a scheduler still waits for an answer
         """
         clock = monotonic(self._real.reactor)
         end, pause = clock.seconds() + patience, 0.0
         while True:
-            # who waited for the last answer asks for the next one in the same turn
+            # code that got the last answer asks the next question in the same turn of the reactor
             await task.deferLater(clock, pause)
             if not self._waiting:
                 return
@@ -114,7 +117,7 @@ class Gate:
             pause = min(LONGEST_PAUSE, pause + 0.001)
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return *function*, but that its answers are counted as long as they are waited for."""
+        """Return *function* with its unfired Deferreds counted."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             answer = function(*args, **kwargs)
@@ -130,7 +133,7 @@ class Gate:
         return call
 
     def _gated_master(self) -> Any:
-        """Return the master, but that nothing is written."""
+        """Return the master with parts that record writes."""
         master = self._real
         get = self._counted(master.data.get)
         updates = _Recorded(master.data.updates, self, addBuildset=self.add_buildset)
@@ -161,11 +164,11 @@ class Gate:
         return {**parts, "buildsets": Override(db.buildsets, addBuildset=self.insert)}
 
     def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return *function*, but that its answers are counted as long as they are waited for."""
+        """Return *function* with its unfired Deferreds counted."""
         return self._counted(function)
 
     def later(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return what records a call of *function*, and answers ``None``."""
+        """Return a function that records a call of *function*, and answers ``None``."""
 
         def record(*args: Any, **kwargs: Any) -> Any:
             self.writes.append(partial(function, *args, **kwargs))
@@ -187,7 +190,8 @@ class Gate:
         return defer.Deferred.fromCoroutine(found)
 
     def _set_state(self, objectid: Any, name: Any, value: Any) -> Any:
-        # as the database would: it raises here what is no JSON, and later changes do not count
+        # like the database: a value that is not JSON raises here, and later changes of it do not
+        # count
         text = self._states[objectid, name] = json.dumps(value)
         return self.later(self._real.db.state.setState)(objectid, name, json.loads(text))
 
@@ -201,15 +205,16 @@ class Gate:
         return defer.Deferred.fromCoroutine(created())
 
     def add_buildset(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a buildset; take and return what ``data.updates.addBuildset`` does.
+        """Add a buildset; arguments and result are those of ``data.updates.addBuildset``.
 
-        A loop of a scheduler may have begun in one job request and build for the next ones.
+        A scheduler's loop may begin in the context of one job request, and add buildsets of later
+        ones.
         """
         gate = _gate_of(kwargs.get("properties"), self)
         return (gate or self)._add_buildset(*args, **kwargs)
 
     def control(self, action: str, args: Any, path: Any) -> Any:
-        """Call ``data.control``, unless that builds.
+        """Call ``data.control``, unless the action builds.
 
         :raises Forbidden: it does
         """
@@ -227,7 +232,7 @@ class Gate:
         submitted_at: Any = None,  # now
         **more: Any,
     ) -> Any:
-        """Add a buildset; take and return what ``db.buildsets.addBuildset`` does."""
+        """Add a buildset; arguments and result are those of ``db.buildsets.addBuildset``."""
         return self.add_buildset(
             waited_for,
             sourcestamps=sourcestamps,
@@ -240,7 +245,7 @@ class Gate:
 
 
 def _watch(master: Any) -> None:
-    """See to it that what is added on behalf of a gate comes there, from wherever it is added."""
+    """Patch the real master, so that buildsets added on behalf of a gate go to the gate."""
     updates, buildsets, data = master.data.updates, master.db.buildsets, master.data
     if hasattr(buildsets, "selfserve_watched"):
         return
@@ -258,7 +263,7 @@ def _watch(master: Any) -> None:
 
 
 def _refuse_to_build(action: str) -> None:
-    """Check that an *action* of ``data.control`` builds nothing.
+    """Check that an *action* of ``data.control`` does not build.
 
     :raises Forbidden: it does
     """
@@ -267,9 +272,9 @@ def _refuse_to_build(action: str) -> None:
 
 
 def _watched(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *real*, but *ours* for what is added on behalf of a gate.
+    """Return a function that calls *ours* on behalf of a gate, and *real* otherwise.
 
-    :param ours: takes the gate, and what *real* takes, with the properties by name
+    :param ours: takes the gate, and the arguments of *real* by keyword
     """
 
     def add(*args: Any, **kwargs: Any) -> Any:
@@ -282,10 +287,10 @@ def _watched(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[...
 
 
 def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
-    """Return the gate whose key a scheduler was given that adds *properties*.
+    """Return the gate of the key in *properties*.
 
-    :param otherwise: the gate to return where there is no key, or it is forgotten whose it is
-    :raises Forbidden: it is forgotten, and there is no other
+    :param otherwise: the gate to return if there is no key, or the key is forgotten
+    :raises Forbidden: the key is forgotten, and *otherwise* is ``None``
     """
     key, _source = (properties or {}).get(KEY_PROPERTY, ("", ""))
     if not (isinstance(key, str) and key.startswith(_GIVEN)):
@@ -297,9 +302,9 @@ def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
 
 
 class _Recorded:
-    """All that *whole* is, but that its methods record what they would write.
+    """A proxy of *whole* whose writing methods record their calls.
 
-    :param parts: its own methods, by name
+    :param parts: methods to replace, by name
     """
 
     def __init__(self, whole: Any, gate: Gate, **parts: Any) -> None:
@@ -316,7 +321,7 @@ class _Recorded:
 
 
 class _Gated(Mapping[str, Any]):
-    """The schedulers by name, gated."""
+    """The gated schedulers, by name."""
 
     def __init__(self, schedulers: Mapping[str, Any], gated: Callable[[Any], Any]) -> None:
         self._schedulers = schedulers

@@ -1,7 +1,7 @@
-"""Shows schedulers changes, sourcestamps and objects with a state that are not recorded yet.
+"""Shows schedulers changes, sourcestamps and state objects that are not recorded yet.
 
-They have negative ids. The master itself finds them by these, because an operator's scheduler class
-may have kept a reference to it.
+They have negative ids. The real master finds them by these ids, because a scheduler class in
+master.cfg may have kept a reference to it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Stamp
 
-#: Nothing has this id.
+#: The id of no object.
 NO_OBJECT = -1
 _ids = itertools.count(-2, -1)
 _changes: dict[int, ChangeModel] = {}
 _stamps: dict[int, SourceStampModel] = {}
-#: Objects by name and class, and the other way round. Schedulers remember the ids, so these are
-#: never forgotten; there are as many as schedulers have names.
+#: Object ids by name and class, and the reverse. Schedulers keep the ids, so they are never
+#: dropped; there are as many as schedulers have names.
 _object_ids: dict[tuple[str, str], int] = {}
 _objects: dict[int, tuple[str, str]] = {}
 
@@ -43,9 +43,9 @@ class Unrecorded:
         self._stamp_ids: dict[tuple[tuple[str, Any], ...], int] = {}
 
     def change_id(self, change: NewChange, sourcestamp_id: int | None = None) -> int:
-        """Return an id under which the master has *change*.
+        """Return an id by which the master finds *change*.
 
-        :param sourcestamp_id: its sourcestamp, where that is recorded
+        :param sourcestamp_id: its sourcestamp, if recorded
         """
         place = change.sourcestamp
         if sourcestamp_id is None:
@@ -72,9 +72,9 @@ class Unrecorded:
         return number
 
     def sourcestamp_id(self, stamp: Mapping[str, Any]) -> int:
-        """Return an id under which the master has the sourcestamp *stamp*.
+        """Return an id by which the master finds the sourcestamp *stamp*.
 
-        :param stamp: what ``db.sourcestamps.findSourceStampId`` takes
+        :param stamp: the arguments of ``db.sourcestamps.findSourceStampId``
         """
         whole: dict[str, Any] = {
             "branch": None,
@@ -93,7 +93,7 @@ class Unrecorded:
         return self._stamp_ids[key]
 
     def planned(self, stamp: Stamp) -> Stamp:
-        """Return *stamp* as it is planned: one that is not recorded yet by what it is."""
+        """Return *stamp* for a plan: the fields of an unrecorded sourcestamp, else the id."""
         if not isinstance(stamp, int) or stamp not in _stamps:
             return stamp
         one = _stamps[stamp]
@@ -101,7 +101,7 @@ class Unrecorded:
         return place.at(one.revision)
 
     def forget(self) -> None:
-        """Let the ids mean nothing any more."""
+        """Drop the changes and sourcestamps of this plan."""
         for number in self._change_ids:
             _changes.pop(number, None)
         for number in self._stamp_ids.values():
@@ -109,9 +109,9 @@ class Unrecorded:
 
 
 async def object_id(master: Any, name: str, class_name: str) -> int:
-    """Return the id of the object that keeps a state, or one under which the master has it.
+    """Return the id of a state object, or a negative one if it is not recorded.
 
-    ``db.state.getObjectId`` would record it.
+    ``db.state.getObjectId`` would record the object.
     """
     key = (name, class_name)
     found: int | None = await master.db.pool.do(_object, master.db.state, *key)
@@ -124,9 +124,9 @@ async def object_id(master: Any, name: str, class_name: str) -> int:
 
 
 async def get_state(master: Any, object_id: int, *args: Any, **kwargs: Any) -> Any:
-    """Return what ``db.state.getState`` does, and record no object.
+    """Return the result of ``db.state.getState`` without recording an object.
 
-    :raises KeyError: there is no such state, and no default
+    :raises KeyError: there is neither such a state nor a default
     """
     if object_id in _objects:
         key = _objects[object_id]
@@ -146,7 +146,7 @@ def _object(connection: sa.Connection, state: Any, name: str, class_name: str) -
 
 
 def _watch(master: Any) -> None:
-    """See to it that the master finds what is not recorded."""
+    """Patch the real master, so that it finds unrecorded changes, sourcestamps and objects."""
     changes, stamps = master.db.changes, master.db.sourcestamps
     if hasattr(changes, "selfserve_watched"):
         return
@@ -165,7 +165,7 @@ def _change_of(sourcestamp_id: int) -> ChangeModel | None:
 
 
 def _first(look_up: Callable[[int], Any], real: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *real*, but for the ids by which *look_up* finds something."""
+    """Return a function that calls *look_up*, and *real* if that finds nothing."""
 
     def get(key: int, *args: Any, **kwargs: Any) -> Any:
         found = look_up(key)
@@ -175,7 +175,7 @@ def _first(look_up: Callable[[int], Any], real: Callable[..., Any]) -> Callable[
 
 
 def _of_object(state: Any, real: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *real*, but that an object that was not recorded yet is, as Buildbot does."""
+    """Return *real*, preceded by recording an unrecorded object, as Buildbot would."""
 
     def call(objectid: int, *args: Any, **kwargs: Any) -> Any:
         if objectid not in _objects:
