@@ -1,4 +1,4 @@
-"""Everything that a reader runs to answer a GET: lookup, handler, paging, JSON or page.
+"""The code that readers run to answer a GET: lookup, handler, paging, JSON or page.
 
-``read_handler`` is the entry; nothing here runs in the reactor but what makes error responses.
+``read_handler`` is the entry point. Only ``error_responses`` also runs in the reactor.
 """

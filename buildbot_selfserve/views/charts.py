@@ -1,6 +1,6 @@
-"""Computes the charts on the pages: when rows waited and ran, as parts of a width.
+"""Computes the charts of pages, which show when rows waited and ran.
 
-Plain numbers, which the templates draw as SVG. It all happens in readers, with the page.
+The results are plain numbers, which templates draw as SVG. Readers compute them with the page.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from buildbot_selfserve.model import PASSED
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Row
 
-#: A timeline of more bars than this is not looked at.
+#: The largest number of bars of a timeline.
 MOST_BARS = 50
-#: A stretch in which nothing happened is cut when it is longer than this part of all the others...
+#: An idle stretch is cut if it is longer than this fraction of the busy time...
 LONGEST_IDLE = 0.15
-#: ...and then as wide as this part of them.
+#: ...and then has the width of this fraction.
 CUT = 0.03
-#: Labels of a timeline stand at these parts of its width, where the time is not cut.
+#: The positions of a timeline's labels, as fractions of its width; none in a cut stretch.
 TICKS = (0, 1 / 3, 2 / 3, 1)
-#: A day is drawn in so many columns of five minutes.
+#: The number of columns of a day, five minutes each.
 COLUMNS = 288
-#: The drawing of a day is so high; the page stretches it.
+#: The height of a day's drawing, which the page stretches.
 HEIGHT = 100
 HOURS = (0, 6, 12, 18, 24)
 
 
 @dataclass(frozen=True)
 class Span:
-    """When a row waited and when it ran, in epoch seconds.
+    """When a row waited and ran, in epoch seconds.
 
-    :param begun: ``None``: it never ran
-    :param ended: ``None``: it still waits or runs
+    :param begun: ``None`` if it never ran
+    :param ended: ``None`` if it still waits or runs
     """
 
     row: Row
@@ -48,7 +48,7 @@ class Span:
 def spans(rows: Iterable[Row]) -> list[Span]:
     """Return when each of *rows* waited and ran.
 
-    A request whose build ended with RETRY waits again from there on.
+    A request whose build ended with RETRY waits again from the end of that build.
     """
     found = []
     since: dict[int, int] = {}
@@ -59,7 +59,7 @@ def spans(rows: Iterable[Row]) -> list[Span]:
             found.append(Span(row, min(asked, row.starttime), row.starttime, row.endtime))
             since[request.request_id] = row.endtime or row.starttime
         else:
-            # claimed, and its build has not been written yet
+            # claimed, but its build is not in the database yet
             begun = None if request.complete else request.claimed_at or None
             found.append(Span(row, asked, begun, row.endtime))
     return found
@@ -70,10 +70,11 @@ def spans(rows: Iterable[Row]) -> list[Span]:
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of a timeline; places and widths are percents of its width.
+    """A bar of a timeline; positions and widths are percentages of the timeline's width.
 
-    :param run: where it ran, ``None`` if it did not
-    :param waited: seconds; *ran* likewise
+    :param run: position and width of the running time, ``None`` if the row never ran
+    :param waited: seconds
+    :param ran: seconds, ``None`` if the row never ran
     """
 
     row: Row
@@ -85,12 +86,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Timeline:
-    """How long each row waited and ran.
+    """A timeline of how long each row waited and ran.
 
-    :param ticks: places, and the times there
-    :param clock: how times are written (strftime)
-    :param cuts: places and widths of stretches in which nothing happened, which are not to scale
-    :param left_out: so many rows have no bar
+    :param ticks: positions and times of labels
+    :param clock: the format of times (strftime)
+    :param cuts: positions and widths of cut idle stretches, which are not to scale
+    :param left_out: the number of rows without a bar
     """
 
     bars: tuple[Bar, ...]
@@ -103,7 +104,7 @@ class Timeline:
 def timeline(rows: Iterable[Row], now: int) -> Timeline:
     """Return the timeline of *rows*.
 
-    :param now: epoch seconds, where what has not ended yet is cut off
+    :param now: epoch seconds; the end of rows that have not ended
     """
     every = spans(rows)
     shown = sorted(_most_telling(every), key=lambda span: (span.asked, span.begun or now))
@@ -118,7 +119,7 @@ def timeline(rows: Iterable[Row], now: int) -> Timeline:
 
 
 def _most_telling(every: list[Span]) -> list[Span]:
-    """Return what waits, runs or did not pass, and then what took longest."""
+    """Return the most important spans: open ones, then failed ones, then the longest."""
 
     def rank(span: Span) -> tuple[bool, bool, int]:
         open_ = span.ended is None
@@ -131,7 +132,7 @@ def _bar(span: Span, scale: _Scale, now: int) -> Bar:
     end = max(span.asked, span.ended or now)
     begun = end if span.begun is None else span.begun
     ran = span.begun is not None
-    # a request that ended without a build has its result where it ended
+    # a request that ended without a build shows its result at its end
     return Bar(
         span.row,
         scale.part(span.asked, begun),
@@ -142,13 +143,13 @@ def _bar(span: Span, scale: _Scale, now: int) -> Bar:
 
 
 class _Scale:
-    """Places times on a width of 100, without the stretches in which nothing happened."""
+    """Maps times to a width of 100, with long idle stretches cut."""
 
     def __init__(self, busy: Sequence[tuple[int, int]]) -> None:
         pieces = list(_merged(busy))
-        # something to divide by, also where all happened within a second
+        # a divisor, even if everything happened within one second
         whole = sum(end - begin for begin, end in pieces) or 1
-        # times and widths of all stretches, in turn
+        # begin, end and width of all stretches, in order
         stretches: list[tuple[int, int, float]] = []
         idle: list[bool] = []
         for begin, end in pieces:
@@ -171,19 +172,19 @@ class _Scale:
         self.cuts = tuple((_short(place), _short(width)) for _, _, place, width in self._cuts)
 
     def at(self, time: int) -> float:
-        """Return the place of *time*."""
+        """Return the position of *time*."""
         for begin, end, place, width in self._stretches:
             if time <= end:
                 return place + width * max(0, time - begin) / ((end - begin) or 1)
         return 100.0
 
     def part(self, begin: int, end: int) -> tuple[float, float]:
-        """Return place and width of a stretch of time."""
+        """Return position and width of a stretch of time."""
         place = self.at(begin)
         return _short(place), _short(self.at(end) - place)
 
     def ticks(self) -> tuple[tuple[float, int], ...]:
-        """Return places for labels, and the times there."""
+        """Return the positions and times of labels."""
         found = []
         for tick in TICKS:
             time = self._time_at(tick * 100)
@@ -201,7 +202,7 @@ class _Scale:
 
 
 def _merged(busy: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield stretches of time that do not touch, for those that may."""
+    """Merge stretches of time that touch or overlap."""
     current: tuple[int, int] | None = None
     for begin, end in sorted(busy):
         if current is None or begin > current[1]:
@@ -229,11 +230,11 @@ def _clock(begin: int, end: int) -> str:
 
 @dataclass(frozen=True)
 class Strip:
-    """How many rows were in a state, over a day.
+    """The number of rows in a state over a day.
 
-    :param path: the outline as SVG writes it, in a box of ``COLUMNS`` by ``HEIGHT``
+    :param path: the outline as an SVG path, in a box of ``COLUMNS`` by ``HEIGHT``
     :param most: the largest number
-    :param at: epoch seconds when it was first reached, ``None`` when it never was more than none
+    :param at: epoch seconds at which it was first reached, ``None`` if it is 0
     """
 
     path: str
@@ -243,9 +244,9 @@ class Strip:
 
 @dataclass(frozen=True)
 class Load:
-    """How many of the rows of a day waited and ran.
+    """The numbers of waiting and running rows over a day.
 
-    :param hours: places of labels in percent, and the times there
+    :param hours: positions of labels in percent, and their times
     """
 
     pending: Strip
@@ -254,11 +255,11 @@ class Load:
 
 
 def load(rows: Iterable[Row], date: str, timezone: str, now: int) -> Load:
-    """Return how many of *rows* waited and ran over the day *date*.
+    """Return the numbers of waiting and running *rows* over the day *date*.
 
     :param date: ISO date
-    :param timezone: whose midnight counts, as an IANA name
-    :param now: epoch seconds, after which nothing is known
+    :param timezone: the time zone of the day, as an IANA name
+    :param now: epoch seconds, where the drawing ends
     """
     zone = zoneinfo.ZoneInfo(timezone)
     day = datetime.date.fromisoformat(date)
@@ -269,7 +270,7 @@ def load(rows: Iterable[Row], date: str, timezone: str, now: int) -> Load:
     runs = [(span.begun, span.ended) for span in every if span.begun is not None]
     seen = begin, max(begin, min(end, now))
     hours = tuple(_at(day, hour, zone) for hour in HOURS)
-    # a day may have 23 hours, or 25
+    # a day may have 23 or 25 hours
     places = (_short(100 * (hour - begin) / (end - begin)) for hour in hours)
     return Load(
         _strip(waits, seen, end), _strip(runs, seen, end), tuple(zip(places, hours, strict=True))
@@ -283,7 +284,12 @@ def _at(day: datetime.date, hour: int, zone: zoneinfo.ZoneInfo) -> int:
 
 
 def _strip(parts: Iterable[tuple[int, int | None]], seen: tuple[int, int], end: int) -> Strip:
-    """Count *parts*, which begin and may end, in each column of what was *seen* of the day."""
+    """Count *parts* in each column of the day.
+
+    :param parts: begin and end of each, ``None`` if it has not ended
+    :param seen: begin and end of the part of the day to draw
+    :param end: the end of the day
+    """
     begin, last = seen
     changes: list[tuple[int, int]] = []
     for first, second in parts:
@@ -292,10 +298,10 @@ def _strip(parts: Iterable[tuple[int, int | None]], seen: tuple[int, int], end: 
             changes.append((max(first, begin), 1))
             changes.append((until, -1))
     width = end - begin
-    # the highest number in each column: a short peak is not lost
+    # the maximum in each column, so that short peaks show
     columns = [0] * -(-(last - begin) * COLUMNS // width)
     now, most, at, column = 0, 0, None, 0
-    # at one time, what ends comes first
+    # at the same time, ends come before begins
     for time, change in sorted(changes):
         reached = (time - begin) * COLUMNS // width
         for passed in range(column, min(reached + 1, len(columns))):

@@ -1,4 +1,4 @@
-"""Makes error responses: the one table of status codes, and their JSON and page."""
+"""Makes error responses, as JSON or page. Has the only table of status codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.views.read_request import page_context
 
-#: What went wrong, as HTTP says it.
+#: The HTTP status of each kind of error.
 STATUS: dict[type[SelfServeError], int] = {
     BadParameter: 400,
     BadBody: 400,

@@ -1,4 +1,4 @@
-"""The entity tag of an answer, 304 for a client that has it already, and compression."""
+"""Adds entity tags to responses, answers 304 to clients that have them, and compresses."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import hashlib
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 
-#: A smaller body is sent as it is.
+#: A body with fewer bytes than this is not compressed.
 SMALLEST_PACKED = 1024
-#: Packing quickly matters more than the last percent.
+#: The gzip level: speed matters more than the last percent.
 GZIP_LEVEL = 2
 
 
 def tagged(read_request: ReadRequest, whole: Response) -> Response:
-    """Return *whole* with its entity tag, or that it is what the client has already."""
-    # what is sent tells one answer from another; links lead on from a part that may stay the same
+    """Return *whole* with its entity tag, or a 304 if the client has it already."""
+    # headers are part of the tag, as the links of an unchanged part can change
     digest = hashlib.blake2b(whole.body, digest_size=16)
     digest.update(repr((whole.content_type, whole.headers)).encode())
     tag = f'"{digest.hexdigest()}{"-gzip" if read_request.gzip else ""}"'

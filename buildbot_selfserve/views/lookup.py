@@ -1,7 +1,7 @@
-"""Looks up what the texts in a path name, and raises NotFound for each kind of noun.
+"""Looks up the nouns that the texts in a path name; raises NotFound for each kind of noun.
 
-Nothing else says that a noun is not found. Runs in a reader. Each noun is resolved with those that
-stand before it in the path.
+Nothing else raises NotFound for a noun. This runs in a reader. Each noun is resolved with the nouns
+before it in the path.
 """
 
 from __future__ import annotations
@@ -51,17 +51,18 @@ from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.permissions import BISECT
 from buildbot_selfserve.views.reader import Reading
 
-#: So many candidates of an ambiguous revision are named.
+#: The largest number of candidates to name of an ambiguous revision.
 MOST_CANDIDATES = 20
-#: A branch that is not found, and is no longer than this, is compared with so many others, and so
-#: many like it are named: each comparison takes up to a tenth of a millisecond, or more if longer.
+#: For a branch that is not found: the largest number of characters for which to suggest others, the
+#: number of names to compare it with, and the number of suggestions. A comparison takes up to a
+#: tenth of a millisecond, and longer for longer names.
 LONGEST_COMPARED = 64
 MOST_COMPARED = 200
 MOST_LIKE = 5
 
-#: So many patterns of one parameter are matched with all names; names are looked up.
+#: The largest number of patterns in one parameter; names without wildcards do not count.
 MOST_PATTERNS = 100
-#: What makes a pattern of a name, and how that is escaped.
+#: The escapes of wildcards in a pattern, and the wildcards.
 _ESCAPED = re.compile(r"\[([*?[])\]")
 _WILDCARD = re.compile(r"[*?\[\]]")
 
@@ -71,9 +72,9 @@ HasName = TypeVar("HasName", Step, Log, BuilderSet)
 
 
 def resolve(reading: Reading, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the *texts* mean, by noun, in the order of the path.
+    """Return the values that *texts* name, by noun, in the order of the path.
 
-    :raises NotFound: one of them means nothing here
+    :raises NotFound: a text names nothing
     """
     found: dict[str, Any] = {}
     for noun, text in texts.items():
@@ -82,7 +83,7 @@ def resolve(reading: Reading, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def missing(found: Found, texts: Mapping[str, str]) -> NotFound:
-    """Return what tells that nothing was ever to be built at a revision: it counts as none."""
+    """Return the error for a revision that was never requested or pushed: it counts as unknown."""
     return _unknown(found["branch"], texts["revision"])
 
 
@@ -97,7 +98,7 @@ def _branch(reading: Reading, found: Found, text: str) -> Branch:
 
 
 def _like(reading: Reading, text: str) -> list[str]:
-    """Return which branches may be meant by *text*; of many, those that begin so."""
+    """Return the branches with names similar to *text*, among those near it in order."""
     if len(text) > LONGEST_COMPARED:
         return []
     near = branches.names_near(reading.history, text, MOST_COMPARED)
@@ -172,7 +173,7 @@ def _revision(reading: Reading, found: Found, text: str) -> Revision:
 
 def _any_revision(reading: Reading, found: Found, text: str) -> AnyRevision:
     branch = found["branch"]
-    # the only noun that need not exist, so that a text which cannot be one is a mistake
+    # the only noun that need not exist, so an invalid text is a BadParameter
     value = PATH["any_revision"].parse(text, {})
     fitting = revisions.to_build(reading.history, branch, value)
     if len(fitting) > 1:
@@ -190,7 +191,7 @@ def _ambiguous(branch: Branch, text: str, fitting: Sequence[Revision | AnyRevisi
 
 
 def _unknown(branch: Branch, text: str, elsewhere: Sequence[Revision] = ()) -> NotFound:
-    """Raise NotFound for a revision; link what it may be on other branches."""
+    """Return NotFound for a revision, with links to matches on other branches."""
     some = elsewhere[:MOST_CANDIDATES]
     known = tuple(
         (f"{one.revision} on {one.branch.name}", _url(one.branch.name, "rev", one.revision))
@@ -213,7 +214,7 @@ def _today(branch: Branch) -> tuple[tuple[str, str], ...]:
 
 
 def _url(*segments: str) -> str:
-    """Return a URL relative to our root; a slash in a segment is data."""
+    """Return a URL relative to our root; slashes in segments are quoted."""
     return "/".join(quote(one, safe="") for one in segments)
 
 
@@ -231,7 +232,7 @@ def _no_builder(branch: Branch, text: str) -> NotFound:
 
 
 def _built_builder(reading: Reading, found: Found, text: str) -> Builder:
-    """Return a builder that some master has, or else a virtual one that something was built as."""
+    """Return a builder that some master has, or else a virtual builder that has a build."""
     branch = found["branch"]
     for find in (builders.builder, builders.virtual_builder):
         look_up = partial(find, reading.history, branch)
@@ -251,7 +252,7 @@ def _builder_set(reading: Reading, found: Found, text: str) -> BuilderSet:
 
 
 def _user(reading: Reading, found: Found, text: str) -> str:
-    # a user without builds is no mistake; but databases cannot take every text
+    # a user without builds is not an error, but databases cannot take every text
     value = _value("user", text)
     if value is None:
         raise NotFound(f"User {text} not found on branch {found['branch'].name}")
@@ -282,42 +283,42 @@ def _bisection(reading: Reading, found: Found, text: str) -> Bisection:
 
 
 def _value(noun: str, text: str) -> Any:
-    """Return the value of *text*, or ``None`` if it can be the name of no such noun."""
+    """Return the value of *text*, ``None`` if it cannot name such a noun."""
     try:
         value = PATH[noun].parse(text, {})
     except BadParameter:
         return None
-    # one name for one thing: +1 and 01 are not the build 1
+    # each id has one spelling: neither +1 nor 01 is build 1
     return value if isinstance(value, str) or str(value) == text else None
 
 
 def _by_id(noun: str, text: str, look_up: Callable[[int], Named | None]) -> Named | None:
-    """Return what *look_up* finds by the id that *text* is, ``None`` if it is none."""
+    """Return what *look_up* finds by the id *text*, ``None`` if *text* is not an id."""
     number = _value(noun, text)
     return None if number is None else look_up(number)
 
 
 def _spellings(noun: str, text: str) -> Sequence[str]:
-    """Return what *text* may name: itself first, since blanks may belong to a name."""
+    """Return the names that *text* may mean: itself first, since blanks may belong to a name."""
     value = _value(noun, text)
     return () if value is None else tuple(dict.fromkeys((text, str(value))))
 
 
 def _first(look_up: Callable[[str], Named | None], names: Sequence[str]) -> Named | None:
-    """Return what the first valid name of *names* stands for."""
+    """Return what *look_up* finds by the first of *names* that exists."""
     return next((one for one in map(look_up, names) if one is not None), None)
 
 
-# -- which builders
+# -- selected builders
 
 
 def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selection:
-    """Return which builders the *selectors* select: those that fit all that are given.
+    """Return the builders that fit all of the given *selectors*.
 
-    All builders count that this Buildbot has ever had, since a revision can have builds of any.
+    They may be removed builders, since a revision can have builds of any.
 
-    :param selectors: patterns by the name of the parameter, as ``Route.take_selectors`` returns
-    :raises BadParameter: one of the patterns matches nothing
+    :param selectors: patterns by parameter name, from ``Route.take_selectors``
+    :raises BadParameter: a pattern matches nothing
     """
     if not any(selectors.values()):
         return Selection()
@@ -343,9 +344,9 @@ def selection(reading: Reading, selectors: Mapping[str, Sequence[str]]) -> Selec
 
 
 def held_now(reading: Reading, holds: Sequence[Hold]) -> list[Hold]:
-    """Return *holds* with the names of the builders that their patterns select now.
+    """Return *holds* with the builders that their patterns select now.
 
-    A pattern that matches nothing any more selects what it did.
+    If a pattern no longer matches anything, the hold is returned unchanged.
     """
     found = []
     for one in holds:
@@ -361,9 +362,9 @@ def held_now(reading: Reading, holds: Sequence[Hold]) -> list[Hold]:
 
 
 def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> set[str]:
-    """Return which of *names* match one of the *patterns*.
+    """Return the *names* that match any of the *patterns*.
 
-    :raises BadParameter: one of them matches nothing
+    :raises BadParameter: a pattern matches nothing, or there are too many patterns
     """
     every = frozenset(names)
     found: set[str] = set()
@@ -386,26 +387,26 @@ def _matching(param: Param, patterns: Iterable[str], names: Iterable[str]) -> se
 
 
 def _literal(pattern: str) -> str | None:
-    """Return the only text that *pattern* matches, ``None`` if there may be several."""
+    """Return the only text that *pattern* matches, ``None`` if it may match several."""
     text = _ESCAPED.sub(r"\1", pattern)
     return text if glob.escape(text) == pattern else None
 
 
 def _matching_one(pattern: str, names: frozenset[str]) -> set[str]:
-    # a name is a pattern that matches itself, also one with brackets in it
+    # a name matches itself, even if it has brackets
     literal = _literal(pattern)
     itself = {pattern, literal or pattern} & names
     if literal is not None:
         return itself
     try:
         matches = re.compile(fnmatch.translate(pattern)).match
-    except re.error:  # [z-a], in early releases of Python 3.10
+    except re.error:  # such as [z-a], in early releases of Python 3.10
         return itself
     return itself | {name for name in names if matches(name)}
 
 
 def _names_like(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the *names* that may be meant by a pattern, or by what it begins or ends with."""
+    """Return the *names* similar to a pattern, or to its literal beginning or end."""
     text = _WILDCARD.sub("", pattern).casefold()
     if not text or len(text) > LONGEST_COMPARED:
         return []

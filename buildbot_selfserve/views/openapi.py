@@ -1,7 +1,7 @@
 """Makes the OpenAPI 3.1 document of this API from the declared routes.
 
-What a client may send comes from ``params``, what it gets from ``model.schemas``, and the examples
-from ``examples.json``, which ``make examples`` records on a real master.
+Requests come from ``params``, responses from ``model.schemas``, and examples from
+``examples.json``, which ``make examples`` records on a real master.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from buildbot_selfserve.routes import Route
 
 Object = dict[str, Any]
 
-#: What each status means; the documents have the same table.
+#: The meaning of each status; docs/api.md has the same table.
 STATUS_TEXTS = {
     200: "a GET was answered, or the dry run of a job request; the body of that is its plan",
     202: "a job request has been done; the body is its receipt, or the page of the job",
@@ -75,23 +75,23 @@ A form that is sent with POST may say `PUT` or `DELETE` in its field `_method`, 
 know only GET and POST.
 """
 
-#: What cannot happen to a read.
+#: Errors that a GET cannot have.
 _JOB_REQUESTS_ONLY: tuple[type[SelfServeError], ...] = (
     TooLarge,
     WrongType,
     KeyTaken,
     PlanChanged,
 )
-#: What is no answer of a route, or has the status of something else.
+#: Errors that no route returns, or that share the status of another error.
 _OF_NO_ROUTE = (MethodNotAllowed, SelfServeError, BadBody, Refused)
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _JSON = "application/json"
 _HTML = "text/html"
 
-#: Text that a header keeps as it is.
+#: The pattern of texts that a header transports unchanged.
 _HEADER = "^[!-~]([ -~]*[!-~])?$"
-#: A job request from a page needs it when it has the session cookie and nothing else
+#: A job request with a session cookie needs this header if it has no other proof of its origin
 #: (``auth/csrf.py``).
 _REQUESTED_WITH: Object = {
     "name": "X-Requested-With",
@@ -153,14 +153,14 @@ _SECURITY: list[Object] = [{"basic": []}, {"bearer": []}, {"session": []}]
 
 @lru_cache(maxsize=1)
 def examples() -> dict[str, Object]:
-    """Return, by name of the route, what was sent and answered once (``make examples``)."""
+    """Return a recorded request and response by route name (``make examples``)."""
     text = resources.files("buildbot_selfserve").joinpath("views/examples.json").read_text("utf-8")
     recorded: dict[str, Object] = json.loads(text)
     return recorded
 
 
 def statuses_of(route: Route, statuses: Mapping[type[SelfServeError], int]) -> list[int]:
-    """Return the status codes of what can go wrong with *route*, sorted."""
+    """Return the sorted status codes of the errors that *route* can have."""
     impossible = list(_OF_NO_ROUTE)
     if route.method == "GET":
         impossible += _JOB_REQUESTS_ONLY
@@ -226,14 +226,14 @@ def _parameters(route: Route, limits: Mapping[str, int]) -> Iterable[Object]:
 
 
 def _in_url(schema: Object) -> Object:
-    """Return *schema* without the most items of a list: a URL is too long before that."""
+    """Return *schema* without ``maxItems``, as a URL becomes too long before that."""
     return {name: value for name, value in schema.items() if name != "maxItems"}
 
 
 def _format(limits: Mapping[str, int]) -> Object:
     """Return the parameter ``format`` with ``json`` as its default.
 
-    Generated clients send the default. They read JSON, but many send ``Accept: */*``, which the
+    Generated clients send the default. They expect JSON, but many send ``Accept: */*``, which the
     server answers with a page.
     """
     schema = {**FORMAT.schema(limits), "default": "json"}
@@ -242,7 +242,7 @@ def _format(limits: Mapping[str, int]) -> Object:
 
 
 def _taken(route: Route) -> list[str]:
-    """Return the words that the path of *route*, if it is all one noun, cannot have there."""
+    """Return the words that a path of one noun cannot have, as they are other routes."""
     words = [other.path[1:] for other in ROUTES if other.method == route.method]
     one_noun = route.path.count("/") == 1 and len(route.nouns) == 1
     return [word for word in words if word and "/" not in word and "<" not in word] * one_noun
@@ -261,11 +261,11 @@ def _parameter(param: Param, where: str, schema: Object, sent: Mapping[str, Any]
     return parameter
 
 
-# -- what is sent
+# -- requests
 
 
 def _body(route: Route, limits: Mapping[str, int]) -> Object:
-    """Return what the body may be: one set of fields, in three content types."""
+    """Return the request body: the same fields in three content types."""
     params = route.body_params
     required = [param.name for param in params if param.required]
     sent = examples().get(route.name, {}).get("body")
@@ -275,7 +275,7 @@ def _body(route: Route, limits: Mapping[str, int]) -> Object:
         "content": {
             _JSON: {"schema": as_json},
             _FORMS[0]: {"schema": as_form},
-            # Twisted refuses an empty one before we see it
+            # Twisted refuses an empty multipart body before we see it
             _FORMS[1]: {"schema": _not_empty(as_form)},
         },
         "required": bool(required),
@@ -286,7 +286,7 @@ def _body(route: Route, limits: Mapping[str, int]) -> Object:
 
 
 def _not_empty(form: Object) -> Object:
-    """Return the schema of a form with at least one part: an empty list has none."""
+    """Return the schema of a form with at least one part; an empty list would have no part."""
     properties = {
         name: {**one, "minItems": 1} if one.get("type") == "array" else one
         for name, one in form["properties"].items()
@@ -307,13 +307,13 @@ def _fields(
             for param in params
         },
     }
-    # others are passed over, but they must not be just anything
+    # other fields are ignored, but generated clients should not send any
     schema["additionalProperties"] = False
     return {**schema, "required": required} if required else schema
 
 
 def _add_method_override(operations: Object) -> None:
-    """Say that the other methods of a path can be had with a POST, too, whose form names them."""
+    """Add a POST whose form field ``_method`` names another method of the path."""
     meant = [method for method in ("PUT", "DELETE") if method.lower() in operations]
     if not meant:
         return
@@ -350,12 +350,12 @@ def _add_method_override(operations: Object) -> None:
             "content": {kind: {"schema": form} for kind in _FORMS},
             "required": True,
         },
-        # a POST that does not say what it means is no method of this path
+        # a POST without ``_method`` is not a method of this path
         "responses": {**first["responses"], "405": {"$ref": "#/components/responses/405"}},
     }
 
 
-# -- what is answered
+# -- responses
 
 
 def _responses(route: Route, statuses: Mapping[type[SelfServeError], int]) -> Object:
@@ -380,7 +380,7 @@ def _read(route: Route) -> Object:
     if route.leads_on or route.returns in (Branches, SearchResults):
         location = {"Location": _header("The page of what was found.")}
         responses["302"] = {**_described(302), "headers": location}
-    # the path of the root is that of the server, and a slash more
+    # the root's path is that of the server with a slash, which redirects
     return {**responses, **({"301": _described(301)} if route.path == "/" else {})}
 
 

@@ -1,4 +1,4 @@
-"""Cuts long lists into pages, and links them."""
+"""Cuts long lists into pages and links them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-#: Rows of an answer whose client does not say how many, by form. Scripts of the old API expect
-#: everything, and a day of more rows than this was never seen; a page of more is of no use.
-#: A value may say otherwise.
+#: The number of rows in an answer without *limit*, by form. Scripts of the original API expect all
+#: rows, and a day with more rows than this was never seen; a longer page is of no use. A value can
+#: override this.
 DEFAULT_ROWS: Mapping[str, int | None] = {"json": 50000, "html": 1000}
 
 
 class PageRequest(NamedTuple):
-    """Which rows a client wants.
+    """The rows that a client wants.
 
-    :param limit: at most so many; ``None``: as many as are usual for the form
-    :param offset: without so many of the newest
+    :param limit: the largest number of rows; ``None`` for the default of the form
+    :param offset: the number of newest rows to skip
     """
 
     limit: int | None
@@ -29,7 +29,7 @@ class PageRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class PageInfo:
-    """Which rows of how many an answer has."""
+    """The rows that an answer has, and their total number."""
 
     limit: int
     offset: int
@@ -49,7 +49,7 @@ class PageInfo:
 
 
 def cut(value: Any, wanted: PageRequest, form: str) -> tuple[Any, PageInfo]:
-    """Return *value* with the wanted part of its ``rows``, and which part that is."""
+    """Return *value* with the wanted part of its ``rows``, and the limits of that part."""
     total = len(value.rows)
     usual = getattr(value, "DEFAULT_ROWS", DEFAULT_ROWS)[form]
     rows = PageInfo(wanted.limit or usual or max(1, total), wanted.offset, total)
@@ -59,7 +59,7 @@ def cut(value: Any, wanted: PageRequest, form: str) -> tuple[Any, PageInfo]:
 def links(
     path: str, query: tuple[tuple[str, str], ...], rows: PageInfo | None
 ) -> tuple[tuple[str, str], ...]:
-    """Return the Link headers that lead to the other rows."""
+    """Return the Link headers to the previous and next rows."""
     if rows is None:
         return ()
     url_of = urls(path, query, rows)
@@ -74,7 +74,10 @@ def links(
 def older_url(
     path: str, query: tuple[tuple[str, str], ...], before: str, branch: str | None
 ) -> str:
-    """Return the URL of what is older than *before*, which is on a *branch* if there are more."""
+    """Return the URL of the pushes older than *before*.
+
+    :param branch: the branch of *before*, if the pushes are of several branches
+    """
     kept = [(name, text) for name, text in query if name not in ("before", "before_branch")]
     kept.append(("before", before))
     if branch is not None:
@@ -83,7 +86,7 @@ def older_url(
 
 
 def urls(path: str, query: tuple[tuple[str, str], ...], rows: PageInfo) -> Callable[[int], str]:
-    """Return what makes the URL of the rows from an offset on."""
+    """Return a function that returns the URL of the rows from an offset on."""
     kept = [(name, text) for name, text in query if name not in ("limit", "offset")]
 
     def url_of(offset: int) -> str:

@@ -1,4 +1,4 @@
-"""Shows a plan as a page, with a form that carries it out if it is still that one."""
+"""Shows a plan as a page, with a form that executes it if it has not changed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.views.read_request import page_context
 from buildbot_selfserve.views.reader import Reader
 
-#: What the form of a plan gives anew.
+#: Fields that the form of a plan sets itself.
 _OWN = frozenset({"_method", DRY_RUN.name, IF_PLAN.name, FORMAT.name})
 
 
-#: How the groups of a plan are called, in the order in which they are shown, and what is counted.
+#: The name of each group of a plan and the noun of its items, in the order shown.
 _GROUPS: dict[Outcome, tuple[str, str]] = {
     "would_create": ("Build", "request"),
     "would_cancel": ("Cancel", "pending request"),
@@ -44,18 +44,18 @@ _GROUPS: dict[Outcome, tuple[str, str]] = {
 }
 
 
-#: What the heading says of an action, if that is not its label.
+#: The heading of an action, if it is not the action's label.
 _TITLES = {"new_build_at_revision": "new builds"}
-#: What the page shows anyway of what was asked for.
+#: Parameters that the page shows in any case.
 _SHOWN = frozenset({"branch", "revision", "bid", "brid", "count", "priority"})
 _ABOUT_HOLDS = frozenset({HOLD.action, RELEASE.action})
 
 
 @dataclass(frozen=True)
 class Line:
-    """What happens with one request, or with several that are the same.
+    """The outcome of one request, or of several equal requests.
 
-    :param times: how many
+    :param times: the number of requests
     """
 
     outcome: RequestOutcome
@@ -64,11 +64,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """What a plan does with several requests alike.
+    """The requests to which a plan does the same.
 
     :param total: the number of requests, which may be more than that of *lines*
-    :param noun: what is counted
-    :param acts: something is done to them
+    :param noun: the noun of the items
+    :param acts: whether the plan does anything to them
     """
 
     name: str
@@ -80,10 +80,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The form that carries a plan out.
+    """The form that executes a plan.
 
     :param method: ``POST``, ``PUT`` or ``DELETE``
-    :param fields: names and texts, as they were sent
+    :param fields: names and texts as they were sent
     """
 
     method: str
@@ -91,7 +91,7 @@ class Confirmation:
 
 
 def confirmation(method: str, sent: Mapping[str, Any]) -> Confirmation:
-    """Return the form that sends again what was *sent*, which has tuples for repeated fields."""
+    """Return the form that sends the *sent* fields again; repeated fields are tuples."""
     fields = [
         (name, one if isinstance(one, str) else json.dumps(one))
         for name, value in sent.items()
@@ -103,7 +103,7 @@ def confirmation(method: str, sent: Mapping[str, Any]) -> Confirmation:
 
 
 def groups(outcomes: Iterable[RequestOutcome]) -> tuple[Group, ...]:
-    """Return *outcomes* by what would happen; what has the same reason stands together."""
+    """Return *outcomes* grouped by outcome; within a group, equal reasons are adjacent."""
     counted = Counter(outcomes)
     found = []
     for word, (name, noun) in _GROUPS.items():
@@ -120,7 +120,7 @@ def groups(outcomes: Iterable[RequestOutcome]) -> tuple[Group, ...]:
 
 
 def back(job: Job) -> tuple[str, ...]:
-    """Return the segments of the path of what a job request is about, below the branch."""
+    """Return the path of the target of a job request, as segments below the branch."""
     what = job.what
     if job.action in _ABOUT_HOLDS:
         return ("hold",)
@@ -141,7 +141,7 @@ def answer(
 ) -> Response:
     """Return the page of a plan.
 
-    :param changed: it is another one than the user has confirmed
+    :param changed: the plan differs from the one that the user confirmed
     """
     told = {
         "value": planned,
@@ -162,7 +162,7 @@ def answer(
 
 
 def _acts(planned: PlannedReceipt) -> bool:
-    """Return whether anything would be done, or begun; a hold is one also while nothing waits."""
+    """Return whether the plan does anything; a hold does even if nothing is pending."""
     if planned.job.action in _ABOUT_HOLDS or _goes_on(planned.job):
         return planned.changes
     return any(one.outcome not in NOTHING_DONE for one in planned.job.requests)
@@ -173,7 +173,7 @@ def _goes_on(job: Job) -> bool:
 
 
 def _word(job: Job, method: str) -> str:
-    """Return what stands on the button that does it."""
+    """Return the label of the button that executes the plan."""
     if job.action in _ABOUT_HOLDS:
         return "Hold" if job.action == HOLD.action else "Release"
     if _goes_on(job):
@@ -182,6 +182,6 @@ def _word(job: Job, method: str) -> str:
 
 
 def _title(action: str) -> str:
-    # of a push, there may be only some builders
+    # not the action's label, as the plan may have only some builders of a push
     label = _TITLES.get(action) or words.action_label(action)
     return label[:1].lower() + label[1:]

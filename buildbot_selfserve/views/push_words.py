@@ -1,4 +1,4 @@
-"""Says in words how a push stands, and arranges its builders so that a glance is enough."""
+"""Describes the state of a push in words, and arranges its builders for a quick overview."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from buildbot_selfserve.state_words import CHANGE_WORDS
 from buildbot_selfserve.state_words import STATE_WORDS
 from buildbot_selfserve.state_words import verdict_word
 
-#: Of more builders than this, those that need no eyes are squares without a name.
+#: With more builders than this, those that need no attention are squares without a name.
 MOST_CHIPS = 30
-#: What a name begins with, up to the first of these, is the name of its group.
+#: The beginning of a builder's name up to the first separator is the name of its group.
 _BEGINNING = re.compile(r"([^-_/.: ]+)[-_/.: ]+(?=\S)")
 
 _DAY = (86_400, "day")
 
-#: Which attempt it was. A builder both passes and fails in two at least.
+#: Ordinals of attempts. A flaky builder has at least two attempts.
 _ORDINALS: Mapping[int, str] = {1: "second", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a push stands, in words.
+    """The state of a push, in words.
 
-    :param kind: the class of its colour: a verdict, or ``failed`` while something is under way
-    :param word: what is read first, such as ``Failed``
-    :param text: the rest of the sentence; may be empty
-    :param goes_on: there is no colon between the two
+    :param kind: the class of its colour: a verdict, or ``failed`` as soon as any builder fails
+    :param word: the first word, such as ``Failed``
+    :param text: the rest of the sentence, which may be empty
+    :param goes_on: no colon separates *word* and *text*
     """
 
     kind: str
@@ -50,9 +50,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Chip:
-    """A builder, as it is shown.
+    """A builder as shown on pages.
 
-    :param name: without the name of its group
+    :param name: the builder's name without the name of its group
     """
 
     name: str
@@ -61,7 +61,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class ChipGroup:
-    """Builders whose names begin in the same way, or that have a tag in common."""
+    """Builders with the same beginning of their names, or with a common tag."""
 
     name: str
     chips: tuple[Chip, ...]
@@ -71,8 +71,8 @@ class ChipGroup:
 class Chips:
     """All builders of a push.
 
-    :param first: those that fail, with their whole names
-    :param as_squares: the others are too many for their names
+    :param first: the failing builders, with their full names
+    :param as_squares: whether the others are squares without names
     """
 
     first: tuple[Chip, ...]
@@ -81,7 +81,7 @@ class Chips:
 
 
 def verdict(push: Health) -> Verdict:
-    """Return in words how a push stands."""
+    """Return the state of a push in words."""
     failing, waiting = push.failing, push.open
     is_requested = any(one.at.state != "missing" for one in push.builders)
     word = verdict_word(push.verdict, is_requested, bool(failing)).capitalize()
@@ -116,7 +116,7 @@ def verdict(push: Health) -> Verdict:
 
 
 def done_word(done: Done) -> str:
-    """Return the word for the verdict on a revision of which only its rows are known."""
+    """Return the word for the verdict on a revision, from its rows alone."""
     return verdict_word(done.verdict, not done.is_empty, bool(done.failing))
 
 
@@ -161,9 +161,9 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 
 
 def chips(push: Health, tags: Mapping[str, str] | None = None) -> Chips:
-    """Return the builders of a push as they are shown.
+    """Return the builders of a push as shown on pages.
 
-    :param tags: the tag by which a builder is grouped, by its name
+    :param tags: the tag that groups a builder, by builder name
     """
     first = tuple(Chip(one.at.buildername, one) for one in push.failing)
     failing = {one.at.buildername for one in push.failing}
@@ -174,7 +174,10 @@ def chips(push: Health, tags: Mapping[str, str] | None = None) -> Chips:
 def _grouped(
     builders: Iterable[BuilderHealth], left_out: Set[str], tags: Mapping[str, str]
 ) -> tuple[ChipGroup, ...]:
-    """Group all *builders*, so that a group does not change when one of it fails; show the rest."""
+    """Return the groups of *builders* without *left_out*.
+
+    All builders are grouped first, so a group keeps its name when one of its builders fails.
+    """
     by_name = sorted(builders, key=lambda one: one.at.buildername)
     begins = {one.at.buildername: _begin(one.at.buildername, tags) for one in by_name}
     many = {begin for begin, number in Counter(begins.values()).items() if number > 1 and begin}
@@ -198,7 +201,7 @@ def _begin(name: str, tags: Mapping[str, str]) -> str:
 
 
 def chip_words(one: BuilderHealth) -> str:
-    """Return in words what a chip says, without the name of the builder."""
+    """Return the state of a chip's builder in words, without its name."""
     change = CHANGE_WORDS[one.change]
     words = [STATE_WORDS[one.at.state]]
     if one.at.state in OPEN_STATES and one.at.result:
@@ -209,7 +212,7 @@ def chip_words(one: BuilderHealth) -> str:
 
 
 def done_in(eta: Eta | None, now: int) -> str:
-    """Return in words when something is likely done: "in 6 to 9 minutes"; empty if unknown.
+    """Return an *eta* in words, such as "in 6 to 9 minutes"; empty if unknown.
 
     :param now: epoch seconds
     """
@@ -228,9 +231,10 @@ def done_in(eta: Eta | None, now: int) -> str:
 
 
 def ago(seconds: int | None, now: int) -> str:
-    """Return how long ago something was, as people say it.
+    """Return a time in words, such as "5 minutes ago"; empty if unknown.
 
-    :param seconds: epoch seconds, like *now*
+    :param seconds: epoch seconds
+    :param now: epoch seconds
     """
     if seconds is None:
         return ""
@@ -240,14 +244,14 @@ def ago(seconds: int | None, now: int) -> str:
     for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if past >= size:
             return f"{_counted(past // size, unit)} ago"
-    # seconds would make another page each second
+    # with seconds, the page would change every second
     return "just now"
 
 
 def is_worth_looking_back(one: BuilderHealth) -> bool:
-    """Whether what a builder has not built may say since when it fails.
+    """Return whether building earlier revisions may show since when a builder fails.
 
-    It does not where the revision right before this one passed.
+    It does not if the revision right before this one passed.
     """
     if one.change == "regressed":
         return one.distance is not None and one.distance > 1
@@ -255,7 +259,7 @@ def is_worth_looking_back(one: BuilderHealth) -> bool:
 
 
 def most_between(one: BuilderHealth) -> int:
-    """Return how many revisions may lie between this one and the last that passed."""
+    """Return the number of revisions that may lie between this one and the last that passed."""
     if one.change == "regressed" and one.distance is not None:
         return max(1, one.distance - 1)
     return LONGEST_RANGE

@@ -1,4 +1,4 @@
-"""Answers a GET in a reader, in one call: lookup, handler, value, JSON or page."""
+"""Answers a GET in one call to a reader: lookup, handler, and JSON or page."""
 
 from __future__ import annotations
 
@@ -60,20 +60,21 @@ from buildbot_selfserve.views.read_request import twin_url
 from buildbot_selfserve.views.reader import Reader
 from buildbot_selfserve.views.reader import Reading
 
-#: So much may an answer have in the lane of small ones: rows, each request of a job being one.
+#: The largest size of an answer in the lane of small answers, in rows; each request of a job counts
+#: as a row.
 MOST_SMALL = {"json": 1000, "html": 200}
-#: So many names take no longer than a row.
+#: The number of names that take as long as a row.
 NAMES_A_ROW = 10
-#: So many builders of pushes do.
+#: The number of builders of pushes that take as long as a row.
 PUSHED_A_ROW = 4
 
 
 def answer(
     reader: Reader, site: Site, read_request: ReadRequest, facts: Facts | None = None
 ) -> Response:
-    """Answer *read_request*; "not found" is an answer, too.
+    """Return the response to *read_request*, error responses included.
 
-    :param facts: what the index knows, if it was brought up to date for this question
+    :param facts: the facts of the index, if they were brought up to date for this request
     :raises LargeAnswer: the answer is too large for the lane of small answers
     """
     route = ROUTES[read_request.route]
@@ -101,7 +102,7 @@ def answer(
     destination = _destination(value)
     if destination is not None:
         return Response(302, render.HTML_TYPE, b"", (("Location", destination.url(site.root)),))
-    assert route.template is not None  # the pipeline asks for JSON of what has no page
+    assert route.template is not None  # the pipeline requests JSON for routes without a page
     context = {**page_context(read_request), "value": value, **found, **beside}
     if rows is not None:
         url_of = paging.urls(read_request.path, read_request.query, rows)
@@ -114,10 +115,10 @@ def answer(
 
 
 def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Response:
-    """Return the first part of a text, and what is left of it.
+    """Return the first part of a log's text, with the rest in ``left``.
 
-    :raises SelfServeError: it does not exist, or cannot be read; a browser then gets a page of that
-    :raises LargeAnswer: there is too much for the lane of small answers
+    :raises SelfServeError: the log does not exist or cannot be read; browsers get an error page
+    :raises LargeAnswer: the text is too large for the lane of small answers
     """
 
     def work(reading: Reading) -> tuple[LogText, tuple[bytes, LogText | None] | None]:
@@ -133,22 +134,22 @@ def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Respo
     body, left = part
     first = Response(200, render.TEXT_TYPE, body, left=left)
     if wanted.log.type == HTML:
-        # a step has written it: in a browser it would be a page of this site
+        # a step wrote this HTML: do not let browsers show it as a page of this site
         name = quote(f"{wanted.log.slug}.html", safe="")
         saved = ("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
         first = first._replace(content_type=render.FILE_TYPE, headers=(saved,))
-    # what more parts will follow has no tag before its end
+    # the tag of a text in several parts is unknown before its end
     return etag.tagged(read_request, first) if left is None else first
 
 
 def next_part(reader: Reader, site: Site, wanted: LogText) -> Lengthy:
-    """Return the next part of a text, and beside it what is left then."""
+    """Return the next part of a text, and the rest as the value."""
     body, left = reader.read(site, lambda reading: logs.part(reading.history, wanted))
     return Lengthy(left, body)
 
 
 def _destination(value: Any) -> Destination | None:
-    """Return the page to which a browser is led in place of one of *value*."""
+    """Return the page to redirect browsers to, ``None`` to show *value*."""
     if isinstance(value, Destination):
         return value
     if isinstance(value, Health | LastGreen):
@@ -161,10 +162,10 @@ def _destination(value: Any) -> Destination | None:
 def answer_packed(
     reader: Reader, site: Site, packed: bytes, in_pieces: bool, repeats: bool
 ) -> tuple[Any, ...] | Lengthy:
-    """Return what ``answer`` returns for a packed ``ReadRequest``, as a plain tuple.
+    """Return the response to a packed ``ReadRequest`` as a plain tuple.
 
-    :param in_pieces: return a long body beside it, which then comes in pieces
-    :param repeats: it may be the one that was returned before, if nothing has changed
+    :param in_pieces: return a long body as a ``Lengthy``, which is sent in pieces
+    :param repeats: the response may be the previous one, if nothing has changed
     """
 
     def make(facts: Facts | None) -> Response:
@@ -179,11 +180,11 @@ def answer_packed(
 def _value(
     handler: Callable[..., Any], read_request: ReadRequest, reading: Reading
 ) -> tuple[dict[str, Any], Any]:
-    """Return the nouns of *read_request*, and what *handler* says of them.
+    """Return the nouns of *read_request*, and the value that *handler* returns for them.
 
-    :raises NotFound: one of them does not exist, or has nothing that *handler* could tell
-    :raises BadParameter: it selects builders with a pattern that matches nothing
-    :raises OutdatedSetup: *reading* knows what built the branch before
+    :raises NotFound: a noun does not exist, or *handler* returned ``None``
+    :raises BadParameter: a pattern that selects builders matches nothing
+    :raises OutdatedSetup: *reading* has the setup of an earlier state of the branch or revision
     """
     found = lookup.resolve(reading, read_request.texts)
     known = reading.site.basis
@@ -201,7 +202,7 @@ def _value(
 
 
 def _size(value: Any) -> int:
-    """Return how many rows it takes as long to write as *value*, as far as that grows."""
+    """Return the size of *value* in rows that take as long to render."""
     if isinstance(value, RevisionRows):
         return len(value.rows)
     if isinstance(value, Pushes):
@@ -218,9 +219,9 @@ def _size(value: Any) -> int:
 def _answered(
     route: Route, read_request: ReadRequest, reading: Reading
 ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Return the nouns of *read_request*, its value, and what a page shows beside it.
+    """Return the nouns of *read_request*, its value, and further values for its page.
 
-    :raises NotFound: as ``_value`` does
+    :raises NotFound: see ``_value``
     """
     found, value = _value(route.handler, read_request, reading)
     if read_request.form != "html":
@@ -232,7 +233,7 @@ def _answered(
 
 
 def _holds(found: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
-    """Return the holds of its branch for a page, if there are some that can be told of."""
+    """Return the holds of the branch for a page, if the journal can be read."""
     with suppress(Unavailable):
         if "branch" in found:
             return {"holds": reading.journal.holds(found["branch"])}
@@ -251,12 +252,12 @@ def _context(read_request: ReadRequest, reading: Reading) -> ReadContext:
 
 
 def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> WaitCondition:
-    """Say what the answer to *read_request* waits for.
+    """Return the condition that a long poll of *read_request* waits for.
 
-    :raises NotFound: it is about something that does not exist
+    :raises NotFound: a noun does not exist
     """
     look = ROUTES[read_request.route].wait_for
-    assert look is not None  # it is asked only of routes that have it
+    assert look is not None  # only routes with long polls are passed in
     found: WaitCondition = reader.read(site, partial(_value, look, read_request))[1]
     return found
 
@@ -264,12 +265,12 @@ def wait_condition(reader: Reader, site: Site, read_request: ReadRequest) -> Wai
 def ask_history(
     reader: Reader, site: Site, function: Callable[..., Any], arguments: Sequence[Any]
 ) -> Any:
-    """Return what *function* returns of the history and *arguments*."""
+    """Call *function* with the ``History`` and *arguments*; return its result."""
     return reader.read(site, lambda reading: function(reading.history, *arguments))
 
 
 def holds_now(reader: Reader, site: Site) -> list[Hold]:
-    """Return the holds of all branches, with the names of their builders of now."""
+    """Return the holds of all branches, with the builders that they select now."""
 
     def work(reading: Reading) -> list[Hold]:
         return lookup.held_now(reading, reading.journal.all_holds())
@@ -279,9 +280,9 @@ def holds_now(reader: Reader, site: Site) -> list[Hold]:
 
 
 def queue_figures(reader: Reader, site: Site, master_state: bytes) -> QueueFigures:
-    """Return what metrics say of the queue.
+    """Return the figures of the queue for metrics.
 
-    :param master_state: what the live objects of the master know, pickled
+    :param master_state: the state of the master's live objects, pickled
     """
     state = unpickled(master_state)
 
@@ -293,9 +294,9 @@ def queue_figures(reader: Reader, site: Site, master_state: bytes) -> QueueFigur
 
 
 def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBasis:
-    """Return what the schedulers are to be asked with about a branch, or a revision of it.
+    """Return the basis for asking the schedulers about a branch, or a revision of it.
 
-    :param texts: by noun
+    :param texts: texts of the path, by noun
     :raises NotFound: there is no such branch or revision, or several such revisions
     """
     basis: SetupBasis = reader.read(
@@ -305,7 +306,7 @@ def setup_basis(reader: Reader, site: Site, texts: Mapping[str, str]) -> SetupBa
 
 
 def _basis(reading: Reading, found: Mapping[str, Any]) -> SetupBasis:
-    """Return what the schedulers are to be asked with about these nouns."""
+    """Return the basis for asking the schedulers about these nouns."""
     branch, any_revision = found["branch"], found.get("any_revision")
     if "revision" in found:
         (any_revision,) = known_revisions(reading.history, [found["revision"]])
@@ -318,11 +319,11 @@ def resolve(
     texts: Mapping[str, str],
     selectors: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """Return the nouns that a job request is about.
+    """Return the nouns that a job request names.
 
-    :param selectors: where it may be about some builders only: also return ``selection``
-    :raises NotFound: one of the nouns does not exist
-    :raises BadParameter: one of the patterns in *selectors* matches nothing
+    :param selectors: if given, also return the builders that they select as ``selection``
+    :raises NotFound: a noun does not exist
+    :raises BadParameter: a pattern in *selectors* matches nothing
     """
 
     def found(reading: Reading) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the reactor sends to a reader, and what it gets back."""
+"""The requests that the reactor sends to readers, and their responses."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from buildbot_selfserve.model import LogText
 from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.views import paging
 
-#: Who gets an answer that is the same for everybody.
+#: The visitor of an answer that is the same for everybody.
 ANYBODY = Visitor()
 _NOTHING: Mapping[str, Any] = {}
 
 
 class ReadRequest(NamedTuple):
-    """A GET on its way to a reader.
+    """A GET for a reader.
 
-    :param route: its name in ``ROUTES``
-    :param texts: the texts in its path, by noun
-    :param params: the values of its parameters, by name on the wire
+    :param route: the name of the route in ``ROUTES``
+    :param texts: the texts in the path, by noun
+    :param params: the values of the parameters, by name on the wire
     :param form: ``json`` or ``html``
     :param query: the query as the client sent it, without ``format``
-    :param verdicts: whether the visitor may do what the route offers, by action
-    :param page: which rows, of a route that is paged
-    :param known: tags of answers that the client has already
-    :param gzip: it may be compressed
-    :param master_state: what the live objects of the master know, pickled; empty if the route does
+    :param decisions: whether the visitor may send the job requests that the page offers, by action
+    :param page: the wanted rows, if the route is paged
+    :param known: entity tags of answers that the client has already
+    :param gzip: the answer may be compressed
+    :param master_state: the state of the master's live objects, pickled; empty if the route does
         not need it
-    :param is_large: it is answered in the lane of large answers
+    :param is_large: the request is in the lane of large answers
     """
 
     route: str
@@ -51,21 +51,21 @@ class ReadRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Return a key that requests with the same answer share."""
+        """Return a key shared by requests with the same answer."""
         return repr(self._replace(master_state=b""))
 
     @property
     def repeats(self) -> bool:
-        """Return whether the answer is the same while the database and the clock are.
+        """Return whether the answer can change only with the database and the clock.
 
-        A page shows what time it is, and the live objects of the master change all the time.
+        Pages show the current time, and the master's live objects change all the time.
         """
         return self.form == "json" and not self.master_state and not self.is_large
 
     def packed(self) -> bytes:
-        """Return it as bytes, without classes of ours as far as every JSON answer has them.
+        """Return the request as bytes, with plain tuples instead of our classes in most cases.
 
-        Each class takes pickle as long as all the texts together.
+        Pickling a class takes as long as pickling all the texts.
         """
         visitor = None if self.visitor is ANYBODY else self.visitor
         page = None if self.page is None else tuple(self.page)
@@ -74,7 +74,7 @@ class ReadRequest(NamedTuple):
 
     @classmethod
     def unpacked(cls, packed: bytes) -> ReadRequest:
-        """Return that of which *packed* was made."""
+        """Return the request that was *packed*."""
         read_request = cls._make(pickle.loads(packed))
         return read_request._replace(
             visitor=read_request.visitor or ANYBODY,
@@ -83,10 +83,10 @@ class ReadRequest(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A whole response but for what only the reactor knows.
+    """A response, except for headers that only the reactor knows.
 
-    :param headers: names and values, further to the content type
-    :param left: what follows the body, of a text that is sent part after part
+    :param headers: names and values, besides the content type
+    :param left: the rest of a text that is sent in parts, ``None`` if the body is all
     """
 
     status: int
@@ -97,7 +97,7 @@ class Response(NamedTuple):
 
 
 def page_context(read_request: ReadRequest) -> dict[str, Any]:
-    """Return what every page finds: who looks at it, what they may do, its path, its JSON twin."""
+    """Return the context of every page: visitor, decisions, path and URL of the JSON twin."""
     return {
         "visitor": read_request.visitor,
         "may": read_request.decisions,

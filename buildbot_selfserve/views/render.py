@@ -31,10 +31,10 @@ HTML_TYPE = "text/html; charset=utf-8"
 TEXT_TYPE = "text/plain; charset=utf-8"
 FILE_TYPE = "application/octet-stream"
 
-#: What every template finds: where everything is, our static files and their version, epoch
-#: seconds of now, epoch seconds as text in the site's timezone, charts, properties as the rows of a
-#: form, how pushes stand, how long ago something was; and of the question who asks, its path, the
-#: URL of the JSON twin.
+#: The variables of every template: the site, the URL of static files and their version, the current
+#: time in epoch seconds; functions for times in the site's time zone, charts, properties as rows of
+#: a form, pushes in words and times in words; and of the request the visitor, the path and the URL
+#: of the JSON twin.
 ALWAYS = frozenset(
     {
         "site",
@@ -53,7 +53,7 @@ ALWAYS = frozenset(
     }
 )
 
-#: Characters that no page may have, and what some terminals would obey.
+#: Characters that no page may contain, and control characters that some terminals obey.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -62,12 +62,12 @@ def json_bytes(data: Any) -> bytes:
     try:
         return orjson.dumps(data)
     except TypeError:
-        # numbers over 64 bits and lone surrogates, which properties may hold
+        # properties may have numbers over 64 bits and lone surrogates
         return json.dumps(_finite(data), separators=(",", ":")).encode()
 
 
 def _finite(data: Any) -> Any:
-    """Return *data* with null for what JSON has no number for, as orjson writes it."""
+    """Return *data* with ``None`` in place of NaN and infinity, as orjson writes them."""
     if isinstance(data, float) and not math.isfinite(data):
         return None
     if isinstance(data, dict):
@@ -79,7 +79,7 @@ def _finite(data: Any) -> Any:
 
 @functools.cache
 def templates() -> jinja2.Environment:
-    """Return the pages, with what they may use; each is compiled once in a process."""
+    """Return the environment of all templates; each is compiled once per process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("buildbot_selfserve"),
         autoescape=True,
@@ -115,7 +115,7 @@ def page(
 ) -> bytes:
     """Return the page of *template* as UTF-8.
 
-    Every template finds what ALWAYS names, and what *context* has.
+    Templates find the variables in ``ALWAYS`` and in *context*.
     """
     zone = zoneinfo.ZoneInfo(site.timezone)
     now = int(clock.time())
@@ -142,17 +142,17 @@ def page(
 
 
 def segment(text: object) -> str:
-    """Return *text* as one segment of a path: a slash in it is data."""
+    """Return *text* quoted as one segment of a path, slashes included."""
     return quote(str(text), safe="", errors="replace")
 
 
 def printable(text: str) -> str:
-    """Return *text* with a sign in place of each control character but for tabs and line ends."""
+    """Return *text* with a replacement for each control character but tabs and newlines."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def duration(seconds: int | None) -> str:
-    """Format seconds for people: ``1h 02m 03s``."""
+    """Return seconds formatted like ``1h 02m 03s``."""
     if seconds is None:
         return ""
     minutes, rest = divmod(max(0, int(seconds)), 60)

@@ -1,4 +1,4 @@
-"""The words in which pages say what JSON says in names: actions, outcomes, states."""
+"""The words on pages for the names in JSON: actions, outcomes, states."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from buildbot_selfserve.permissions import set_action
 class Verb(NamedTuple):
     """An action in words.
 
-    :param base: what one asks to do; *past*: what was done. Behind both stands the *target*
+    :param base: the infinitive; followed by the target
+    :param past: the past tense; followed by the target
     :param target: ``build``, ``request``, ``revision``, ``branch`` or ``builder``
-    :param label: names the action where no target follows
+    :param label: the name of the action where no target follows
     """
 
     base: str
@@ -80,10 +81,10 @@ VERBS = {
         "stop the bisection of", "stopped the bisection of", "builder", "Stop a bisection"
     ),
 }
-#: Building a set: the name of the set is in that of the action.
+#: An action that builds a set has the set's name in its own.
 _SET = re.compile(r"new_(.+)_at_revision")
 
-#: What ``what`` of a job request has, where its name alone does not say it.
+#: Labels of the entries of a job request's ``what``.
 LABELS = {
     "bid": "Build",
     "brid": "Request",
@@ -130,16 +131,16 @@ VIA = {
     "anonymous": "not logged in",
 }
 
-#: Reasons for which requests wait, where their names do not say enough.
+#: Words for reasons of waiting whose names are unclear.
 _REASONS = {"behind": "others come first"}
 
 _REBUILDS = frozenset({"rebuild_build", "rebuild_request"})
-#: Outcomes of which nobody can say that it was done.
+#: Outcomes that do not count as done.
 _NOT_DONE = NOTHING_DONE | UNSETTLED | {"already_complete"}
 
 
 def action_label(action: str) -> str:
-    """Return what pages call an action."""
+    """Return the label of an action."""
     if action in VERBS:
         return VERBS[action].label
     name = _set_of(action)
@@ -147,27 +148,27 @@ def action_label(action: str) -> str:
 
 
 def known_actions() -> tuple[str, ...]:
-    """Return the actions of which every branch has builders or targets."""
+    """Return the actions that every branch can have."""
     return (*VERBS, set_action(NIGHTLY), set_action(PGO))
 
 
 def what_label(name: str) -> str:
-    """Return what pages call an entry of ``what``."""
+    """Return the label of an entry of ``what``."""
     return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def short_name(author: str) -> str:
-    """Return the name of an author without the address behind it."""
+    """Return the name of an author without the address."""
     return author.partition(" <")[0] or author
 
 
 def reason_word(code: str) -> str:
-    """Return what pages call a reason for which requests wait."""
+    """Return the word for a reason of waiting."""
     return _REASONS.get(code, code.replace("_", " "))
 
 
 def via_word(via: str) -> str:
-    """Return how a user proved who they are."""
+    """Return how a user authenticated, in words."""
     kind, _, name = via.partition(":")
     return f"with the API token {name}" if kind == "token" else VIA.get(via, via)
 
@@ -180,9 +181,9 @@ def _set_of(action: str) -> str | None:
 
 
 def done_to_row(mentions: Iterable[JobMention]) -> tuple[tuple[str, JobMention], ...]:
-    """Return what was done to a row, in words such as "Cancelled", each with its job request.
+    """Return what job requests did to a row, in words such as "Cancelled", with each job request.
 
-    What was only tried is left out.
+    Job requests without effect on the row are left out.
     """
     told = ((_done_to_row(one), one) for one in mentions)
     return tuple((words, one) for words, one in told if words)
@@ -199,9 +200,9 @@ def _done_to_row(mention: JobMention) -> str:
 
 
 class Part(NamedTuple):
-    """A part of a sentence, and where it links.
+    """A part of a sentence, which may be a link.
 
-    :param segments: of a path under that of the branch; empty for plain text
+    :param segments: the link's path as segments below the branch; empty for plain text
     """
 
     text: str
@@ -209,14 +210,14 @@ class Part(NamedTuple):
 
 
 def job_words(job: Job) -> tuple[Part, ...]:
-    """Return what the user of *job* did or asked for, without the name: "rebuilt build 12 of a"."""
+    """Return what the user of *job* did or requested, such as "rebuilt build 12 of a"."""
     return tuple(part for part in _job_parts(job) if part.text)
 
 
 def _job_parts(job: Job) -> Iterator[Part]:
     verb, what = _verb(job.action), job.what
     done = job.status != "running" and any(one.outcome not in _NOT_DONE for one in job.requests)
-    # a hold is one also while nothing waits, and a bisection may find what was built before
+    # a hold is done even if nothing is pending, and a bisection may need no new builds
     done = done or (job.status == "ok" and (verb.target == "branch" or job.action == "bisect"))
     tried = "tried" if job.status == "failed" else "asked"
     yield Part(f"{verb.past} " if done else f"{tried} to {verb.base} ")
@@ -256,7 +257,7 @@ def _verb(action: str) -> Verb:
 
 
 def _with_builders(job: Job) -> str:
-    """Return the builder of what *job* is about, where it is one."""
+    """Return the builder of *job*'s target as the end of a phrase, if there is just one."""
     named = job.what.get("builder_name")
     if named:
         return f" with {named}"
