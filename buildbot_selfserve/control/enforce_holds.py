@@ -131,7 +131,7 @@ class Holds:
         if any(hold.above is not None for hold in self.now):
             self._look_again()
 
-    # -- what is known
+    # -- the known holds
 
     @property
     def now(self) -> tuple[Hold, ...]:
@@ -233,7 +233,7 @@ class Holds:
         if names:
             self._master.botmaster.brd.maybeStartBuildsOn(sorted(names))
 
-    # -- which requests
+    # -- held requests
 
     @defer.inlineCallbacks
     def held(self, builder: Any, requests: Sequence[Mapping[str, Any]]) -> Any:

@@ -121,7 +121,7 @@ class Rights:
     def check(self, buildset: NewBuildset) -> None:
         """Check right before insertion that this very *buildset* object was admitted.
 
-        :raises Forbidden: it was not
+        :raises Forbidden: it was not admitted
         """
         if self._admitted.get(id(buildset)) is not buildset:
             raise no_builder()

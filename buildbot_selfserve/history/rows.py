@@ -173,7 +173,7 @@ def rows_from(
     try:
         rows = assemble(branch, records, about, names_of(facts), got)
     except KeyError:
-        load_names(history.connection, facts)  # a worker or master is new
+        load_names(history.connection, facts)  # a builder, worker or master is new
         rows = assemble(branch, records, about, names_of(facts), got)
     return newest_first(rows)
 

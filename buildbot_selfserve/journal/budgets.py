@@ -73,7 +73,7 @@ def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) ->
 def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) -> TooMany | None:
     """Take *number* builds from the budget of *job*'s user, before requesting them.
 
-    :param limit: builds an hour
+    :param limit: builds per hour
     :return: why the user may not request so many builds; nothing is taken then
     """
     asker = asker_key(job.who, job.via)
@@ -90,7 +90,7 @@ def too_many_builds(
 ) -> TooMany | None:
     """Return why *asker* may not request *number* builds, ``None`` if they may.
 
-    :param limit: builds an hour
+    :param limit: builds per hour
     """
     taken = _taken(connection, asker, _BUILDS, HOUR, now)
     left = max(0, limit - sum(builds for _, builds in taken))

@@ -131,7 +131,7 @@ def open_job(
             return Opened(_job(record), False, record.fingerprint)
         if written is not None:
             return written
-        # the key was released meanwhile
+        # the key was released meanwhile: try again
 
 
 def _insert(
@@ -211,7 +211,7 @@ def _write_end(
         "builds": sum(one.outcome == "created" for one in ended.requests),
     }
     if ended.status == "failed" and not ended.did_something:
-        values["idempotency"] = None  # it may be tried again
+        values["idempotency"] = None  # so that the key can be used again
     query = jobs.update().where(*its_own(ended), condition)
     with connection.begin():
         if connection.execute(query.values(values)).rowcount == 1:
@@ -293,7 +293,7 @@ def take_over(
     )
     query = sa.select(jobs).where(unfinished, left).order_by(jobs.c.id)
     found = [_job(record) for record in connection.execute(query)]
-    # SQLite refuses a write after a read of an older state
+    # SQLite refuses to write in a transaction that has read an older state
     connection.rollback()
     taken = []
     values = {"masterid": masterid, "incarnation": incarnation}
@@ -367,7 +367,7 @@ def _newest_ids(
 def jobs_at(
     connection: sa.Connection, branch: str, revisions: Sequence[str], most: int
 ) -> list[Job]:
-    """Return the *most* newest jobs about a revision of *branch*, newest first.
+    """Return the newest *most* jobs about a revision of *branch*, newest first.
 
     :param revisions: the spellings of the revision
     """

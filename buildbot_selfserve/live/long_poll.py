@@ -39,7 +39,7 @@ What = tuple[str, int]
 
 
 class _Hold:
-    """The clients that wait for the same answer.
+    """The clients that wait for the same response.
 
     :param look: reads the wait condition in a reader
     """

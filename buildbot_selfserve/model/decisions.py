@@ -28,7 +28,7 @@ class Permissions:
     """What somebody may do on a branch, or to one thing there.
 
     :param who: their name, ``None`` for nobody; *via*: how that is known
-    :param verdicts: by the name of the action in the journal
+    :param decisions: by the name of the action in the journal
     :param budgets: what is left to them of each limit
     :param builders: the names of the builders that this is about; ``None`` for any
     """

@@ -119,7 +119,7 @@ def timeline(rows: Iterable[Row], now: int) -> Timeline:
 
 
 def _most_telling(every: list[Span]) -> list[Span]:
-    """Return the most important spans: open ones, then failed ones, then the longest."""
+    """Return the most important spans: open, then not passed, then the longest."""
 
     def rank(span: Span) -> tuple[bool, bool, int]:
         open_ = span.ended is None

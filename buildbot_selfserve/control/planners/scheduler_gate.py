@@ -216,7 +216,7 @@ class Gate:
     def control(self, action: str, args: Any, path: Any) -> Any:
         """Call ``data.control``, unless the action builds.
 
-        :raises Forbidden: it does
+        :raises Forbidden: the action builds
         """
         _refuse_to_build(action)
         return self._real.data.control(action, args, path)
@@ -265,7 +265,7 @@ def _watch(master: Any) -> None:
 def _refuse_to_build(action: str) -> None:
     """Check that an *action* of ``data.control`` does not build.
 
-    :raises Forbidden: it does
+    :raises Forbidden: the action builds
     """
     if action in _BUILDING:
         raise Forbidden(f"A scheduler may not {action} builds for a job request")

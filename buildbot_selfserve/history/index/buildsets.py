@@ -23,7 +23,7 @@ RECENT = 50
 
 
 class BuildsetInfo(NamedTuple):
-    """What the index knows of a buildset.
+    """Reason and owner of a buildset.
 
     :param reason: why the buildset was requested
     :param owner: who requested it, from its property ``owner``

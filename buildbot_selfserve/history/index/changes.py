@@ -49,7 +49,7 @@ class Changes:
     def add(self, changes: Sequence[Change], later: bool) -> None:
         """Add changes.
 
-        :param later: much more is going to be added before anybody looks
+        :param later: put off sorting, as much more will be added before the next read
         """
         if not changes:
             return
@@ -100,7 +100,7 @@ class Changes:
 
         :param links: buildset, sourcestamp, number of place
 
-        :param later: much more is going to be added before anybody looks
+        :param later: put off sorting, as much more will be added before the next read
         """
         added: dict[str, list[tuple[int, int]]] = defaultdict(list)
         known: dict[int, set[str]] = {}

@@ -408,8 +408,9 @@ class Facts:
     ) -> StampsAndBuilds:
         """Return the sourcestamps and builds of exactly *revision* on *branches*.
 
-        A hash also has those that name an abbreviation of it alone. An abbreviation has those that
-        name it, if no hash begins with it.
+        A sourcestamp or build with an abbreviation counts for a hash if the abbreviation can mean
+        no other hash. For an abbreviation, sourcestamps and builds count that name it, if no hash
+        begins with it.
 
         :param revision: in its one spelling (see ``one_spelling``)
         :param ambiguous: an abbreviation that begins several hashes counts as well

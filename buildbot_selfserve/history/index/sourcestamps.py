@@ -182,7 +182,7 @@ class Stamps:
             self._vague.append(stamp_id)
 
     def _numbers_of(self, places: Sequence[tuple[str | None, str, str, str]]) -> list[int]:
-        """Return the numbers of *places*; number those that are new."""
+        """Return the numbers of *places*; give new places a number."""
         numbers = self._numbers
         found = list(map(numbers.get, places))
         if None in found:
