@@ -45,6 +45,7 @@ STORED: dict[str, tuple[str, Any]] = {
     # these mean something to us
     "owner": (f'[{DIGITS}, "Force"]', DIGITS),
     "branch": ('["main", "Change"]', "main"),
+    "virtual_builder_name": ('{"a": 1}', '{"a": 1}'),
 }
 
 
@@ -84,6 +85,21 @@ async def test_all_of_it_is_shown(master: Any) -> None:
         lambda: rows_of(master), "the readers have started again with these properties"
     )
     assert rows[0]["requests"][0]["owner"] is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_still_to_be_built_is_compared_with_it(master: Any) -> None:
+    master.pause()
+    request_id = await master.add_request()
+    request = await master.data("buildrequests", request_id)
+    await write(master, request["buildsetid"])
+    for path in ("pushes", f"rev/{REVISION}/health", f"rev/{REVISION}/is_done"):
+        answer = await master.get(f"/self-serve/main/{path}")
+        assert answer.status == 200, answer.text
+    missing = await master.post(
+        f"/self-serve/main/rev/{REVISION}/missing", user=USER, data={"dry_run": 1}
+    )
+    assert missing.status == 200, missing.text
 
 
 @pytest_twisted.ensureDeferred

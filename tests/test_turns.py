@@ -100,7 +100,7 @@ async def test_who_holds_it_is_waited_for_and_then_nothing_is_done(master: Maste
     assert time.monotonic() - begun > 1.5
     assert (answer.status, answer.json["msg"], answer.json["detail"]) == (
         503,
-        "Another job request for this revision has not ended yet",
+        "Another job request for the same target has not ended yet",
         "nothing was done",
     )
     assert answer.header("retry-after")

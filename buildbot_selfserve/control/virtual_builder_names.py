@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 from buildbot.process.build import Build
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.control import current_state
 
 #: The property that moves a build to a virtual builder.
@@ -91,7 +92,7 @@ def of_sourcestamps(
     conditions = [_changes.c.sourcestampid.in_(ids)] if ids else []
     conditions += [
         sa.and_(
-            _changes.c.revision == stamp["revision"],
+            binary_collation(_changes.c.revision, stamp["revision"]),
             _changes.c.branch == stamp.get("branch"),
             _changes.c.codebase == stamp.get("codebase", ""),
         )
@@ -105,7 +106,7 @@ def _of_changes(connection: sa.Connection, condition: sa.ColumnElement[bool]) ->
     query = (
         sa.select(_values.c.property_value)
         .join(_changes, _changes.c.changeid == _values.c.changeid)
-        .where(_values.c.property_name == PROPERTY, condition)
+        .where(binary_collation(_values.c.property_name, PROPERTY), condition)
         .order_by(_values.c.changeid.desc())
     )
     # the texts are ``[value, source]`` (buildbot/db/changes.py, addChange)

@@ -6,7 +6,6 @@ builds (RETRY). Columns that never change are not queried: the index has them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from buildbot_selfserve.history.index import got_revision
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.index import load_names
 from buildbot_selfserve.history.index.queries import GOT_REVISION
+from buildbot_selfserve.history.json_columns import value_in
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Branch
@@ -197,8 +197,12 @@ def names_of(facts: Facts) -> Names:
 
 def virtual_builders(connection: sa.Connection, buildset_ids: Sequence[int]) -> dict[int, str]:
     """Return the virtual builder of each buildset that has one, by buildset id."""
-    named = ((one, json.loads(value)[0]) for one, value in _VIRTUAL.of(connection, buildset_ids))
-    return {buildset_id: name for buildset_id, name in named if isinstance(name, str)}
+    pairs = ((one, value_in(value)) for one, value in _VIRTUAL.of(connection, buildset_ids))
+    return {
+        buildset_id: pair[0]
+        for buildset_id, pair in pairs
+        if isinstance(pair, list) and pair and isinstance(pair[0], str)
+    }
 
 
 def got_revisions(

@@ -183,5 +183,5 @@ def _about(job: Job) -> tuple[Any, ...]:
 
 def _busy() -> Unavailable:
     return Unavailable(
-        "Another job request for this revision has not ended yet", "nothing was done"
+        "Another job request for the same target has not ended yet", "nothing was done"
     )
