@@ -172,6 +172,8 @@ def test_a_question_in_the_same_words_is_known_until_a_reconfig() -> None:
     assert questions.get(first, (b"/self-serve/main",)) == "question"
     assert questions.get(first, None) is None
     assert questions.get(second, (b"/self-serve/main",)) is None
+    questions.keep(second, (b"/self-serve/main", b"x" * reads.LONGEST_REMEMBERED), "long")
+    assert questions.get(second, (b"/self-serve/main", b"x" * reads.LONGEST_REMEMBERED)) is None
     for number in range(reads.MOST_REMEMBERED):
         questions.keep(first, (b"/%d" % number,), "another")
     assert questions.get(first, (b"/self-serve/main",)) is None

@@ -138,8 +138,8 @@ class _Remembered:
         return self._questions.get(words) if words is not None and site is self._site else None
 
     def keep(self, site: Site, words: _Words | None, question: Question) -> None:
-        """Remember what they ask, and forget the oldest of very many."""
-        if words is None:
+        """Remember what they ask, unless they are long, and forget the oldest of very many."""
+        if words is None or sum(map(len, filter(None, words))) > LONGEST_REMEMBERED:
             return
         if site is not self._site:
             self._site = site
@@ -235,8 +235,7 @@ class Reads:
         """Return all that the answer to a GET depends on, ``None`` if that is also who asks."""
         if self._is_guarded or request.getHeader(b"authorization") is not None:
             return None
-        words = (request.uri, *map(request.getHeader, DECIDING))
-        return words if sum(map(len, filter(None, words))) <= LONGEST_REMEMBERED else None
+        return (request.uri, *map(request.getHeader, DECIDING))
 
     @property
     def _is_guarded(self) -> bool:
