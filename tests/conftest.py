@@ -65,9 +65,9 @@ def pytest_configure(config: Any) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: Any) -> int:
-    """Return how many processes test at a time: most tests wait more than half of their time."""
+    """Return how many processes test at a time: half of the time of most tests is waiting."""
     cores = os.cpu_count() or 1
-    return max(1, min(2 * cores + 1, int(psutil.virtual_memory().available / A_PROCESS)))
+    return max(1, min(2 * cores, int(psutil.virtual_memory().available / A_PROCESS)))
 
 
 @pytest.hookimpl(wrapper=True)
