@@ -282,7 +282,7 @@ def twice(monkeypatch: Any, master: Any) -> None:
     monkeypatch.setattr(master.master.db.pool, "do", again)
 
 
-@pytest.mark.parametrize("wrong", [first, second, twice])
+@pytest.mark.parametrize("wrong", [pytest.param(first, marks=pytest.mark.heavy), second, twice])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "followed"])
 @with_stubborn_master
 @pytest_twisted.ensureDeferred

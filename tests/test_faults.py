@@ -158,7 +158,7 @@ def heavy(fault: str) -> Any:
 
 
 @pytest.mark.parametrize("fault", ["stopped", heavy("restarted"), "frozen", "locked"])
-@pytest.mark.parametrize("when", [heavy("before"), "during", "after"])
+@pytest.mark.parametrize("when", [heavy("before"), "during", heavy("after")])
 def test_every_build_is_there_once_and_the_journal_knows_it(
     place: Place, build_id: int, fault: str, when: str
 ) -> None:

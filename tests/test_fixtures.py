@@ -85,6 +85,7 @@ def test_it(number):
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("modules", "failing", "broken", "status"),
     [(1, 0, 0, 1), (1, 5, 0, 0), (3, 1, 0, 0), (4, 1, 0, 1), (2, 2, 1, 1)],

@@ -99,7 +99,7 @@ c["services"] = [Count(name="count")]
 """
 
 
-@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("allowed", [True, pytest.param(False, marks=pytest.mark.heavy)])
 def test_a_master_is_spared_if_its_operator_lets_us(tmp_path: Path, allowed: bool) -> None:
     selfserve = f"util.SelfServe(gc_freeze={allowed})"
     master = ProcessMaster(tmp_path, selfserve=selfserve, more=PROBED)
