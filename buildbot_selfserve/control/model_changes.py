@@ -1,8 +1,7 @@
 """Makes the changes to ask change filters with.
 
-Whether a scheduler takes a revision depends on the revision's change. If Buildbot has none, a
-change is modelled on the branch's newest one, because filters also use project, repository,
-category and properties.
+Schedulers decide by the change of a revision. If Buildbot has no such change, one is modelled on
+the branch's newest one, because filters also use project, repository, category and properties.
 """
 
 from __future__ import annotations

@@ -135,9 +135,7 @@ class ProcessReaders:
         self, function: Callable[..., Any], *arguments: Any, large: bool = False
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
-        reader = self._readers[0]
-        if len(self._readers) > 1:
-            reader = min(self._readers, key=lambda one: one.burden(large))
+        reader = min(self._readers, key=lambda one: one.burden(large))
         if reader.is_full(large):
             return defer.fail(Unavailable("Too many reads at once", retry_after=1))
         self._number = self._number % (2**32 - 1) + 1

@@ -68,7 +68,8 @@ class Pipeline:
 
         :param texts: what stands in its path, by noun
         """
-        return await self._counted(route, request, self._answer(route, request, texts))
+        work = self._answer(route, request, texts)
+        return await self._counted(route, request, work, time.monotonic())
 
     def answer_again(self, request: Request) -> defer.Deferred[bytes] | None:
         """Answer a GET as one in the same words before, in a few steps; ``None`` if none was.
@@ -85,13 +86,12 @@ class Pipeline:
             if isinstance(found, Delivery):
                 return follow(defer.succeed(found))
             body = respond(request, Response(*found))
-            seconds = time.monotonic() - begun
-            self.backend.metrics.answered("GET", route.shown_path, str(request.code), seconds)
+            self._count(route, request, str(request.code), begun)
             return body
 
         def follow(asked: defer.Deferred[Any]) -> defer.Deferred[bytes]:
             work = self._reads.follow(request, question, asked)
-            return defer.Deferred.fromCoroutine(self._counted(route, request, work))
+            return defer.Deferred.fromCoroutine(self._counted(route, request, work, begun))
 
         try:
             asked: defer.Deferred[Any] = question.ask_once()
@@ -99,19 +99,27 @@ class Pipeline:
             return None  # which is told like any other failure
         return asked.addCallbacks(answered, lambda failure: follow(defer.fail(failure)))
 
-    async def _counted(self, route: Route, request: Request, work: Awaitable[bytes]) -> bytes:
-        """Return the body that *work* makes, or that tells why it failed; count the answer."""
-        method = request.method.decode("ascii", "replace")
-        begun = time.monotonic()
+    async def _counted(
+        self, route: Route, request: Request, work: Awaitable[bytes], begun: float
+    ) -> bytes:
+        """Return the body that *work* makes, or that tells why it failed; count the answer.
+
+        :param begun: when the request came, in seconds of the monotonic clock
+        """
         status = "gone"
         try:
             body = await self._unfailing(route, request, work)
             status = str(request.code)
         finally:
-            waited = route.live is not None or (route.wait_for and b"wait" in (request.args or ()))
-            seconds = None if waited else time.monotonic() - begun
-            self.backend.metrics.answered(method, route.shown_path, status, seconds)
+            self._count(route, request, status, begun)
         return body
+
+    def _count(self, route: Route, request: Request, status: str, begun: float) -> None:
+        """Count an answer, and how long it took unless it waited on purpose."""
+        method = request.method.decode("ascii", "replace")
+        waited = route.live is not None or (route.wait_for and b"wait" in (request.args or ()))
+        seconds = None if waited else time.monotonic() - begun
+        self.backend.metrics.answered(method, route.shown_path, status, seconds)
 
     async def _answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         if route.live is not None:

@@ -103,12 +103,12 @@ class Question:
 
     async def follow(self, asked: defer.Deferred[Answer]) -> Response | Delivery:
         """Return the answer to what was *asked* once, or that of the lane for large ones."""
-        self.was_short = False
         return await self._ask(True, self.backend.site, asked)
 
     async def _ask(
         self, in_pieces: bool, site: Site, asked: defer.Deferred[Answer] | None = None
     ) -> Response | Delivery:
+        self.was_short = False
         if not self.large:
             with suppress(LargeAnswer):
                 found = await (asked or self._ask_small(in_pieces, site))

@@ -70,8 +70,8 @@ async def backfill(
 ) -> Plan:
     """Plan the missing builds between a good and a bad revision.
 
-    Results count, and so do pending and running builds, whoever requested them. Sending this job
-    request twice thus builds nothing twice.
+    Builds that are done, pending or running count, no matter who requested them, so a job request
+    that is sent twice builds nothing twice.
 
     :param max: the largest number of revisions between the two
     :param times: the number of results that each of these revisions should have

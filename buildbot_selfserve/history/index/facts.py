@@ -289,7 +289,7 @@ class Facts:
                 yield OwnPush(branch, pushed, change_id)
 
     def own_change(self, pushed: Pushed, users: tuple[str, ...]) -> int | None:
-        """Return the first change of *users* in *pushed*, ``None`` if it has none."""
+        """Return the first change of *users* in *pushed*, or ``None``."""
         with self._lock:
             return self._own_change(pushed, users)
 

@@ -172,7 +172,7 @@ class Ingest:
         return left_out
 
     def _forget_pushed(self, stamp_ids: Iterable[int]) -> None:
-        """Drop the cached revisions of these sourcestamps, of which new rows were added."""
+        """Drop the cached revisions of sourcestamps that have new rows."""
         if not self._pushed:
             return  # nothing is cached: the index is being loaded
         known = (one for one in stamp_ids if one in self._stamps)
