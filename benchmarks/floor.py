@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import markdown
 from benchmarks import master
 from benchmarks import ours
 from benchmarks import reactor
@@ -278,20 +279,20 @@ def table(database: str, figures: Figures) -> str:
     """Return the figures as a Markdown table."""
     head = ["database", "question", "bytes", "twisted.web", "Klein", "master", "x", "reader", "x"]
     head += ["switches of the master", "of the reader"]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for question, one in figures["one"].items():
         cells = [database, question, f"{one['bytes']:,}"]
         cells += [f"{one[process]['cpu']:.3f} ms" for process in ("twisted", "klein")]
         for process in ("master", "reader"):
             cells += [f"{one[process]['cpu']:.3f} ms", f"**{one[process]['over']:.2f}**"]
         cells += [f"{one[process]['switches']:.2f}" for process in ("master", "reader")]
-        lines.append(cells)
+        rows.append(cells)
     many = figures["many"]
     told = (
         f"{reactor.CLIENTS} clients, a revision: {many['twisted']:,.0f} answers a second of bare"
         f" twisted.web, {many['ours']:,.0f} of ours"
     )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{told}\n"
+    return f"{markdown.table(head, rows)}\n\n{told}\n"
 
 
 if __name__ == "__main__":

@@ -20,21 +20,24 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import floor
+from benchmarks import markdown
 from benchmarks import master
 from benchmarks import ours
+from benchmarks import pushes
+from benchmarks import report
 from benchmarks import runs
 from benchmarks import wire
 from benchmarks.history import keep
 from benchmarks.history.cases import Case
 from benchmarks.history.plan import Sizes
 from benchmarks.reads import Sample
+from benchmarks.wanted import Check
 
 #: What grows at most so many times from a million builds to five.
 QUESTIONS = ("revision", "is_done", "build", "pushes")
 GROWTH = 1.3
 #: Seconds in which the first answer comes.
 FIRST = 15.0
-PUSHES = 20
 
 
 @dataclass
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = measure(options)
     options.json.write_text(json.dumps([asdict(one) for one in measured], indent=1) + "\n")
     print(table(measured))
-    short = list(misses(measured))
+    short = misses(measured)
     print("\n".join(short))
     sys.exit(1 if short else 0)
 
@@ -121,7 +124,7 @@ def _samples(connection: wire.Connection, cases: Sequence[Case]) -> dict[str, di
 
 def _paths(case: Case) -> dict[str, str]:
     paths = {name: ours.PATHS[name](case) for name in QUESTIONS[:-1]}
-    return {**paths, "pushes": f"{ours.branch(case.branch, 'pushes')}?limit={PUSHES}"}
+    return {**paths, "pushes": pushes.path_of(case)}
 
 
 def _say(text: str) -> None:
@@ -139,24 +142,26 @@ def growth(measured: Sequence[Measured]) -> Mapping[str, float]:
     }
 
 
-def misses(measured: Sequence[Measured]) -> Iterator[str]:
-    """Yield a line for each bound that is not held."""
+def misses(measured: Sequence[Measured]) -> list[str]:
+    """Return a line for each bound that is not held."""
+    return report.short(_checks(measured))
+
+
+def _checks(measured: Sequence[Measured]) -> Iterator[Check]:
     for question, times in growth(measured).items():
-        if times > GROWTH:
-            yield f"falls short: {question}: growth: {times:.2f}×, wanted ≤ {GROWTH}×"
+        yield Check(f"{question}: growth", f"≤ {GROWTH}×", f"{times:.2f}×", times <= GROWTH)
     for one in measured:
-        if one.first > FIRST:
-            told = f"{one.builds:,} builds: first answer"
-            yield f"falls short: {told}: {one.first} s, wanted ≤ {FIRST} s"
+        what = f"{one.builds:,} builds: first answer"
+        yield Check(what, f"≤ {FIRST} s", f"{one.first} s", one.first <= FIRST)
 
 
 def table(measured: Sequence[Measured]) -> str:
     """Return the figures as a Markdown table."""
     head = ["builds", "first answer", "memory of readers", *QUESTIONS]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for one in measured:
         took = [max(case[question] for case in one.took.values()) for question in QUESTIONS]
-        lines.append(
+        rows.append(
             [
                 f"{one.builds:,}",
                 f"{one.first} s",
@@ -165,8 +170,8 @@ def table(measured: Sequence[Measured]) -> str:
             ]
         )
     times = growth(measured)
-    lines.append(["growth, worst case", "", "", *(f"**{times[one]:.2f}**" for one in QUESTIONS)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows.append(["growth, worst case", "", "", *(f"**{times[one]:.2f}**" for one in QUESTIONS)])
+    return markdown.table(head, rows)
 
 
 if __name__ == "__main__":

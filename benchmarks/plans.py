@@ -31,6 +31,7 @@ from twisted.internet import task
 from twisted.web.client import PartialDownloadError
 from twisted.web.client import ResponseFailed
 
+from benchmarks import markdown
 from benchmarks.lateness import Lateness
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control.execute import BATCH
@@ -255,14 +256,11 @@ async def _builder_id(running: harness.Master) -> int:
 
 def table(measured: Sequence[Pair]) -> str:
     """Return the figures as a Markdown table."""
-    lines = [
-        "| what | database | ours | late | the other way | x |",
-        "| --- " * 6 + "|",
-    ]
+    rows = []
     for one in measured:
         cells = [one.what, one.database, _ms(one.ours), _ms(one.late), _ms(one.other)]
-        lines.append(f"| {' | '.join(cells)} | **{one.ratio:.1f}** |")
-    return "\n".join(lines)
+        rows.append([*cells, f"**{one.ratio:.1f}**"])
+    return markdown.table(["what", "database", "ours", "late", "the other way", "x"], rows)
 
 
 def _ms(seconds: float) -> str:

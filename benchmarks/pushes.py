@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from benchmarks import markdown
 from benchmarks import master
 from benchmarks import ours
 from benchmarks import runs
@@ -109,8 +110,13 @@ def measure(
     stock.connection.close()
 
 
+def path_of(case: Case) -> str:
+    """Return the path of the newest pushes of a branch."""
+    return f"{ours.branch(case.branch, 'pushes')}?limit={PUSHES}"
+
+
 def _paths(case: Case) -> dict[str, str]:
-    pushes = f"{ours.branch(case.branch, 'pushes')}?limit={PUSHES}"
+    pushes = path_of(case)
     return {
         "revision": ours.PATHS["revision"](case),
         "pushes": pushes,
@@ -211,10 +217,10 @@ def table(measured: Sequence[Figures]) -> str:
     """Return the figures as a Markdown table."""
     head = ["database", "case", "builders", "pushes", "page", "revision", "health", "last green"]
     head += ["REST", "its requests", "x REST", "console view"]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for one in measured:
         times = ("pushes", "page", "revision", "health", "last_green", "stock")
-        lines.append(
+        rows.append(
             [
                 *(one["database"], one["case"], str(one["rows"])),
                 *(f"{one[name]:.3g} ms" for name in times),
@@ -223,7 +229,7 @@ def table(measured: Sequence[Figures]) -> str:
                 f"{one['console']:.3g} ms",
             ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown.table(head, rows)
 
 
 def checks(measured: Sequence[Figures]) -> Iterator[tuple[str, float, float, str]]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import floor
+from benchmarks import markdown
 from benchmarks import plots
 from benchmarks import pushes
 from benchmarks import runs
@@ -71,11 +72,6 @@ def summary(run: Run, known: Iterable[Run], writes: Sequence[Figures], least: in
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _table_of_reads(run: Run) -> str:
     if not run.reads:
         return ""
@@ -96,7 +92,7 @@ def _table_of_reads(run: Run) -> str:
                 f"**{worst['stock'] / worst['ours']:,.0f}**",
             ]
         )
-    return _table([*head, "× REST, worst of four"], rows)
+    return markdown.table([*head, "× REST, worst of four"], rows)
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -136,7 +132,7 @@ def _table_of_reactor(run: Run) -> str:
                 _ms(alone.get("p50")),
             ]
         )
-    return _table(head, rows) if rows else ""
+    return markdown.table(head, rows) if rows else ""
 
 
 def _memory(run: Run) -> str:
@@ -147,7 +143,7 @@ def _memory(run: Run) -> str:
             megabytes = (run.megabytes[state][whose] for state in ("empty", "loaded"))
             rows.append([whose, *(f"{one:.0f} MB" for one in megabytes), f"{grown:.0f} MB"])
     head = ["memory of", "without a history", "with it", "for a million builds"]
-    return _table(head, rows) if rows else ""
+    return markdown.table(head, rows) if rows else ""
 
 
 def _table_of_checks(checks: Iterable[wanted.Check]) -> str:
@@ -156,7 +152,7 @@ def _table_of_checks(checks: Iterable[wanted.Check]) -> str:
         for one in checks
     ]
     head = [f"at {wanted.BUILDS:,} builds", "wanted", "measured", "met"]
-    return _table(head, rows) if rows else ""
+    return markdown.table(head, rows) if rows else ""
 
 
 def short(checks: Iterable[wanted.Check]) -> list[str]:
@@ -247,7 +243,7 @@ def _writes_text(writes: Sequence[Figures]) -> str:
         "Over HTTP, with so many requests pending for the builder, beside Buildbot's own\n"
         "`data.updates.addBuildset` on the same backlog. Every event was seen.\n"
     )
-    return f"{intro}\n{_table(head, rows)}\n"
+    return f"{intro}\n{markdown.table(head, rows)}\n"
 
 
 def _plans_text(plans: Sequence[Figures]) -> str:
@@ -270,7 +266,7 @@ def _plans_text(plans: Sequence[Figures]) -> str:
         "read, and a rebuild for each build. A dry run beside its act. Inserts in transactions of\n"
         "200 requests beside one transaction for each.\n"
     )
-    return f"{intro}\n{_table(head, rows)}\n"
+    return f"{intro}\n{markdown.table(head, rows)}\n"
 
 
 def _pushes_text(measured: Sequence[Figures]) -> str:
@@ -365,7 +361,7 @@ def _reads_of(largest: Sequence[Run]) -> str:
             )
             row += [_ms(worst["ours"]), _ms(worst["stock"])]
         rows.append(row)
-    return _table(head, rows)
+    return markdown.table(head, rows)
 
 
 def _clients_of(largest: Sequence[Run]) -> str:
@@ -385,7 +381,7 @@ def _clients_of(largest: Sequence[Run]) -> str:
                 f"{figures['cores']:.2f}" if figures else "",
             ]
         rows.append(row)
-    return _table(head, rows)
+    return markdown.table(head, rows)
 
 
 def _job_requests_of(writes: Sequence[Figures]) -> str:
@@ -399,7 +395,7 @@ def _job_requests_of(writes: Sequence[Figures]) -> str:
         for one in writes
         if one["pending"] > 100
     ]
-    return _table(head, rows)
+    return markdown.table(head, rows)
 
 
 def _missed(known: Sequence[Run], writes: Sequence[Figures]) -> str:

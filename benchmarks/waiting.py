@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from benchmarks import floor
+from benchmarks import markdown
 from benchmarks import master
 from benchmarks import ours
 from benchmarks import runs
@@ -165,13 +166,13 @@ def checks(measured: Sequence[Figures]) -> Iterator[tuple[str, float, float, str
 def table(measured: Sequence[Figures]) -> str:
     """Return the figures as a Markdown table."""
     head = ["database", "waiting", "what", "took", "stalls, p99", "CPU of the master"]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for one in measured:
         for name, figures in one.items():
             if isinstance(figures, dict):
                 took = [f"{figures[key]:.3g} ms" for key in ("took", "late_p99", "cpu")]
-                lines.append([one["database"], f"{one['waiting']:,}", name, *took])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+                rows.append([one["database"], f"{one['waiting']:,}", name, *took])
+    return markdown.table(head, rows)
 
 
 if __name__ == "__main__":

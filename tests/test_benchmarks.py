@@ -66,15 +66,7 @@ def test_bulk_job_requests_are_measured(tmp_path: Path) -> None:
 @pytest.mark.heavy
 def test_plans_are_measured(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    arguments = ("--database", "sqlite", "--rounds", "1", "--json", str(figures))
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.plans", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
+    done = _run("benchmarks.plans", f"--database sqlite --rounds 1 --json {figures}", 200)
     measured = json.loads(figures.read_text())
     assert [one["what"] for one in measured] == [
         "rerun 50 failed builders",
@@ -90,14 +82,7 @@ def test_plans_are_measured(tmp_path: Path) -> None:
 def test_pushes_are_measured(tmp_path: Path) -> None:
     figures = tmp_path / "pushes.json"
     arguments = f"--builds 2000 --database sqlite --rounds 1 --folder {tmp_path} --json {figures}"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.pushes", *arguments.split()],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    _run("benchmarks.pushes", arguments, 300)
     measured = json.loads(figures.read_text())
     assert len(measured) == 4
     assert all(one["rows"] > 0 and one["stock"] > one["pushes"] > 0 for one in measured)

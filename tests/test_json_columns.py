@@ -64,6 +64,15 @@ async def write(master: Any, buildset_id: int) -> None:
     await master.master.db.pool.do_with_transaction(work)
 
 
+async def pending_request(master: Any) -> int:
+    """Return the id of a build request that waits and has all of it."""
+    master.pause()
+    request_id: int = await master.add_request()
+    request = await master.data("buildrequests", request_id)
+    await write(master, request["buildsetid"])
+    return request_id
+
+
 @pytest_twisted.ensureDeferred
 async def test_all_of_it_is_shown(master: Any) -> None:
     build = await master.finished_build()
@@ -89,10 +98,7 @@ async def test_all_of_it_is_shown(master: Any) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_still_to_be_built_is_compared_with_it(master: Any) -> None:
-    master.pause()
-    request_id = await master.add_request()
-    request = await master.data("buildrequests", request_id)
-    await write(master, request["buildsetid"])
+    await pending_request(master)
     for path in ("pushes", f"rev/{REVISION}/health", f"rev/{REVISION}/is_done"):
         answer = await master.get(f"/self-serve/main/{path}")
         assert answer.status == 200, answer.text
@@ -104,10 +110,7 @@ async def test_what_is_still_to_be_built_is_compared_with_it(master: Any) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_what_buildbot_can_read_is_rebuilt(master: Any) -> None:
-    master.pause()
-    request_id = await master.add_request()
-    request = await master.data("buildrequests", request_id)
-    await write(master, request["buildsetid"])
+    request_id = await pending_request(master)
     again = await master.post(
         "/self-serve/main/request", user=USER, data={"request_id": str(request_id)}
     )
