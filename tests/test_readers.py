@@ -26,6 +26,7 @@ import pytest_twisted
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
+from twisted.internet.process import ProcessWriter
 
 from buildbot_selfserve import errors
 from buildbot_selfserve.readers import GRACE
@@ -134,11 +135,38 @@ async def test_what_has_come_takes_one_turn_of_the_reactor(
     pipe = processes._readers[0]._pipe
     large = processes.ask(large_answer, 50_000)
     small = [processes.ask(greet, "Hello") for _ in range(3)]
+    pipe.transport.pipes[frames.LANES[False]].doWrite()  # the reactor has no turn meanwhile
     expected = [b"x" * 50_000, *["Hello, Ada"] * 3]
     size = sum(frames.HEADER.size + len(pickle.dumps(one, -1)) for one in expected)
     hold_up_until_came(pipe, size)
     assert [await one for one in (large, *small)] == expected
     assert len(turns) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_busy_reader_is_woken_once_for_all_that_has_come(
+    processes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await processes.ask(greet, "Hello")
+    writes: list[int] = []
+    write = ProcessWriter.writeSomeData
+
+    def counted(writer: Any, data: bytes) -> Any:
+        writes.append(len(data))
+        return write(writer, data)
+
+    monkeypatch.setattr(ProcessWriter, "writeSomeData", counted)
+    asked = [processes.ask(greet, str(number)) for number in range(10)]
+    # the first at once: an idle reader need not wait for the others
+    assert len(writes) == 1
+    unwanted = processes.ask(greet, "nobody")
+    unwanted.addErrback(lambda _: None)
+    unwanted.cancel()
+    assert [await one for one in asked] == [f"{number}, Ada" for number in range(10)]
+    assert len(writes) == 2
+    # and an idle reader is asked at once again
+    assert await processes.ask(greet, "Hello") == "Hello, Ada"
+    assert len(writes) == 3
 
 
 @pytest_twisted.ensureDeferred

@@ -283,11 +283,13 @@ class _Reader:
 
     def ask(self, question: _Question) -> None:
         """Ask *question* now, or as soon as there is a process."""
-        self.lanes[question.large][question.number] = question
+        lane = self.lanes[question.large]
+        is_busy = bool(lane)
+        lane[question.number] = question
         if self._pipe is not None:
-            self._send(question)
+            self._send(question, now=not is_busy)
 
-    def _send(self, question: _Question) -> None:
+    def _send(self, question: _Question, now: bool = True) -> None:
         assert self._pipe is not None
         question.attempts += 1
         question.lacking = 0
@@ -297,7 +299,7 @@ class _Reader:
         if kept is not None and kept is not self._kept.get(large):
             self._kept[large] = kept
             frame = kept.frame + frame
-        self._pipe.write(frames.LANES[large], frame)
+        self._pipe.write(frames.LANES[large], frame, now)
 
     def answered(self, number: int, kind: int, payload: bytes) -> None:
         """Take an answer, or that the process begins to answer now."""
@@ -452,17 +454,26 @@ class _Pipe(ProcessProtocol):
         self._reader = reader
         self._unpacker = frames.Unpacker()
         self._stopped: defer.Deferred[None] | None = None
+        #: the files whose last frame was left to the reactor
+        self._left: set[int] = set()
 
-    def write(self, file: int, frame: bytes) -> None:
-        """Write to the pipe that a reader has as *file*, and at once as far as that takes it.
+    def write(self, file: int, frame: bytes, now: bool = True) -> None:
+        """Write to the pipe that a reader has as *file*.
 
-        The reactor would do it when it has been through everything that has happened by now. A
-        process that has just died has no pipe any more; its questions are asked again.
+        A process that has just died has no pipe any more; its questions are asked again.
+
+        :param now: write at once as far as the pipe takes it. The reactor would do it when it has
+            been through everything that has happened by now, with all frames that have come until
+            then: to wake a process takes as long as many of them
         """
         writer = self.transport.pipes.get(file)
         if writer is None:
             return
-        if not writer.dataBuffer:
+        if not now:
+            self._left.add(file)
+            writer.write(frame)
+            return
+        if not writer.dataBuffer and file not in self._left:
             # what the pipe takes need not go through the reactor, which would be told twice that
             # there is something to write, and that there is nothing more
             sent = writer.writeSomeData(frame)
@@ -470,6 +481,7 @@ class _Pipe(ProcessProtocol):
                 return
             if isinstance(sent, int):  # else the pipe is closed, and is told so again
                 frame = frame[sent:]
+        self._left.discard(file)
         writer.write(frame)
         writer.doWrite()
 
