@@ -84,6 +84,12 @@ def text(state: dict[str, Any], letter: str) -> Lengthy:
     return Lengthy(letter, letter.encode() * LONG)
 
 
+def text_begun(state: dict[str, Any], letter: str, marker: str) -> Lengthy:
+    """Leave a *marker* that the question has been begun."""
+    open(marker, "w").close()  # noqa: PTH123
+    return text(state, letter)
+
+
 class Configured:
     """An argument that tells how often it was sent, and whose it is."""
 

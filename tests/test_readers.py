@@ -62,6 +62,7 @@ from tests.in_readers import open_when_let
 from tests.in_readers import refuse
 from tests.in_readers import refuse_parameter
 from tests.in_readers import text
+from tests.in_readers import text_begun
 from tests.in_readers import wait
 from tests.in_readers import wait_for
 from tests.in_readers import where
@@ -295,6 +296,34 @@ async def test_what_is_on_its_way_is_lost_with_its_reader(processes_tight: Any) 
     os.kill(pid, signal.SIGKILL)
     await lost
     assert isinstance(await processes_tight.ask(text, "a", large=True), Delivery)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["begun", "waits"])
+@pytest_twisted.ensureDeferred
+async def test_one_that_was_begun_when_its_client_went_takes_no_room(
+    processes_tight: Any, tmp_path: Path, waits: bool
+) -> None:
+    held = (await processes_tight.ask(text, "a", large=True)).body if waits else None
+    await processes_tight.ask(greet, "Hello", large=True)
+    first = processes_tight.ask(greet, "Hello", large=True)
+    gone = processes_tight.ask(text_begun, "b", str(tmp_path / "begun"), large=True)
+    gone.addErrback(lambda _: None)
+    hold_up_until_begun(tmp_path / "begun")
+    gone.cancel()
+    assert await first == "Hello, Ada"
+    if held is not None:
+        assert await processes_tight.ask(greet, "Still", large=True) == "Still, Ada"
+        held.stop()
+    for letter in "cd":
+        _, body = await processes_tight.ask(text, letter, large=True)
+        assert b"".join(await pieces_of(body)) == letter.encode() * LONG
+
+
+def hold_up_until_begun(marker: Path) -> None:
+    """Hold up the reactor until the reader has begun what leaves the marker."""
+    deadline = time.monotonic() + PATIENCE
+    while not marker.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @pytest_twisted.async_yield_fixture

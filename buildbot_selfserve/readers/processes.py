@@ -314,6 +314,9 @@ class _Reader:
             return
         lane = next((lane for lane in self.lanes.values() if number in lane), None)
         if lane is None:
+            if kind in (frames.WAITING, frames.BEGUN):
+                # it was begun before the process heard that nobody wants it
+                self._tell_unwanted(number, frames.OUTBOX)
             return
         if kind == frames.WAITING:
             self._waits(lane[number], pickle.loads(payload))
@@ -371,9 +374,12 @@ class _Reader:
             self._room_look = clock.callLater(ROOM_INTERVAL, self._make_room, question)
 
     def _unwanted(self, question: _Question) -> None:
+        file = frames.OUTBOX if question.lacking else frames.LANES[question.large]
+        self._tell_unwanted(question.number, file)
+
+    def _tell_unwanted(self, number: int, file: int) -> None:
         assert self._pipe is not None
-        frame = frames.packed(question.number, frames.UNWANTED, b"")
-        self._pipe.write(frames.OUTBOX if question.lacking else frames.LANES[question.large], frame)
+        self._pipe.write(file, frames.packed(number, frames.UNWANTED, b""))
 
     def forget(self, question: _Question) -> None:
         """Let go of a question that nobody waits for any more.
