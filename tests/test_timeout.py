@@ -26,6 +26,7 @@ from tests import databases
 from tests.harness import ACT_SECONDS
 from tests.harness import ANSWER_SECONDS
 from tests.harness import PASSWORD
+from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
 from tests.harness import patient
@@ -209,3 +210,31 @@ async def test_who_somebody_is_is_not_waited_for_for_ever(master: Any) -> None:
     # for what anybody may read nobody is asked who it is
     assert (await master.get("/self-serve/main", user=USER)).status == 200
     assert master.errors == []
+
+
+def with_its_own_journal() -> Any:
+    return config(util.SelfServe(db_url="sqlite:///journal.sqlite"))
+
+
+@pytest.mark.parametrize("master", [with_its_own_journal], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_journal_that_is_away_is_to_be_asked_again(master: Any, monkeypatch: Any) -> None:
+    build = await master.finished_build()
+    away = sa.exc.OperationalError("SELECT 1", {}, Exception("it is away"))
+    journal = plugin.application._service.databases._journal
+    monkeypatch.setattr(journal, "run", lambda *arguments: defer.fail(away))
+    failed = f"/rev/{REVISION}/failed"
+    for path, data in (
+        ("/build", {"build_id": build["buildid"]}),
+        (failed, {}),  # which waits for its turn
+        (failed, {"if_plan": "0" * 32}),
+        (failed, {"dry_run": "1"}),
+    ):
+        answer = await master.post(
+            f"/self-serve/main{path}", user=USER, data=data, headers={"Idempotency-Key": "k"}
+        )
+        assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), answer.text
+        assert answer.json["msg"].startswith("The master's database does not answer")
+    monkeypatch.undo()
+    assert (await master.get("/self-serve/jobs")).json == []
+    master.errors.clear()

@@ -34,6 +34,7 @@ from buildbot_selfserve.errors import PlanChanged
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.jobs.close_row import ended
 from buildbot_selfserve.jobs.left_open import LeftOpen
@@ -189,7 +190,8 @@ class Jobs:
 
         A job request that has begun runs to its end, even if nobody waits for it any more.
 
-        :raises Unavailable: the master cannot run it now, or it did not end within the timeout
+        :raises Unavailable: the master cannot run it now, a database cannot be reached, or it did
+            not end within the timeout
         :raises Refused: it cannot be done with this target; nothing was done
         :raises TooMany: the requester's budget is used up; nothing was done
         :raises PlanChanged: the plan differs from the one that the user has seen; nothing was done
@@ -203,6 +205,9 @@ class Jobs:
             # after a timeout, the journal tells what happened
             return Receipt(await independent(work).addTimeout(self._left(due), self.clock))
         except defer.TimeoutError:
+            raise unfinished(running.job) from None
+        except db_engine.AWAY:
+            self.log.failure("selfserve: {action} failed", action=wanted.action)
             raise unfinished(running.job) from None
 
     async def plan(self, wanted: Wanted) -> PlannedReceipt:
@@ -218,6 +223,11 @@ class Jobs:
             return planned
         except defer.TimeoutError:
             raise Unavailable("The plan was not made in time", "nothing was done") from None
+        except db_engine.AWAY:
+            self.log.failure("selfserve: {action} cannot be planned", action=wanted.action)
+            raise Unavailable(
+                "The master's database does not answer", "nothing was done"
+            ) from None
 
     @property
     def under_way(self) -> int:
