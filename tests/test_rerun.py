@@ -15,6 +15,7 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 
+from buildbot_selfserve.control import execute
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control.execute import marks
 from buildbot_selfserve.control.insert_buildsets import Insertion
@@ -91,6 +92,14 @@ def many(*rules: Any, **limits: int) -> Any:
 
 
 with_many = pytest.mark.parametrize("master", [many()], indirect=True)
+
+
+def without_the_last() -> Config:
+    """Return the configuration of a master that has the last builder no more."""
+    found = many()()
+    found["builders"].pop()
+    found["schedulers"][1] = schedulers.Triggerable(name="rest", builderNames=BUILDERS[:-1])
+    return found
 
 
 async def post(master: Master, path: str, user: str | None = USER, **data: Any) -> Any:
@@ -327,14 +336,7 @@ async def test_a_builder_that_is_gone_is_left_out(master: Master) -> None:
     master.pause()
     for name in ("b0", "b11"):
         await ended(master, name, FAILURE)
-
-    def without() -> Config:
-        found = many()()
-        found["builders"].pop()
-        found["schedulers"][1] = schedulers.Triggerable(name="rest", builderNames=BUILDERS[:11])
-        return found
-
-    await master.reconfig(without)
+    await master.reconfig(without_the_last)
     receipt = (await post(master, FAILED)).json
     assert outcomes(receipt) == [("b0", "created"), ("b11", "left_out")]
     assert left(receipt) == {"b11": "no master builds for it"}
@@ -572,13 +574,20 @@ async def test_what_was_half_inserted_is_completed(master: Master) -> None:
     assert len(await master.data("buildrequests")) == 7
 
 
-async def interrupted(master: Master) -> Job:
-    """Leave a rerun of three builders after its first one; return it."""
-    builders = [
-        Builder(await master.master.data.updates.findBuilderId(name), name) for name in BUILDERS[:3]
-    ]
+async def interrupted(master: Master, *buildsets: tuple[str, ...]) -> Job:
+    """Leave a rerun after its first buildset; return it.
+
+    :param buildsets: the builders of each buildset; by default, three with one builder each
+    """
+    found = {
+        name: Builder(await master.master.data.updates.findBuilderId(name), name)
+        for name in BUILDERS
+    }
     plan = Plan(
-        buildsets=tuple(NewBuildset((1,), (one,), {}, "r", is_copy=True) for one in builders)
+        buildsets=tuple(
+            NewBuildset((1,), tuple(found[name] for name in names), {}, "r", is_copy=True)
+            for names in buildsets or [(name,) for name in BUILDERS[:3]]
+        )
     )
     job = Job(9, "rebuild_failed", USER, "basic", "", int(time.time()), "main", {})
     order = Order(9, USER, 0.0, lambda: None)
@@ -621,3 +630,51 @@ async def test_a_master_that_stops_again_leaves_the_rest_to_its_next_start(maste
         await reconcile(master.master, job, stops)
     effect = await reconcile(master.master, job, lambda: None)
     assert effect.msg == "3 builds requested"
+
+
+@pytest.mark.parametrize(
+    ("buildsets", "expected", "msg"),
+    [
+        ([("b0", "b11"), ("b1",)], ["b0", "b11", "b1"], "3 builds requested"),
+        ([("b0",), ("b11",), ("b1", "b11")], ["b0", "b1"], "2 builds requested, 1 left out"),
+    ],
+    ids=["made before", "not made"],
+)
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_builder_that_is_gone_meanwhile_is_left_out(
+    master: Master, buildsets: list[tuple[str, ...]], expected: list[str], msg: str
+) -> None:
+    master.pause()
+    await master.add_request("b9")
+    job = await interrupted(master, *buildsets)
+    await master.reconfig(without_the_last)
+    effect = await reconcile(master.master, job, lambda: None)
+    created = [one.buildername for one in effect.requests if one.outcome == "created"]
+    assert (created, effect.msg, effect.errors) == (expected, msg, False)
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_created_is_told_beside_all_that_was(
+    master: Master, monkeypatch: Any
+) -> None:
+    master.pause()
+    await master.add_request("b9")
+    job = await interrupted(master)
+    insert = insert_buildsets.insert
+    monkeypatch.setattr(execute, "BATCH", 1)
+
+    async def insert_but_b2(master: Any, rights: Rights, job_id: int, given: Any) -> Any:
+        if given[0].buildset.builders[0].name == "b2":
+            raise ValueError
+        return await insert(master, rights, job_id, given)
+
+    monkeypatch.setattr(insert_buildsets, "insert", insert_but_b2)
+    effect = await reconcile(master.master, job, lambda: None)
+    assert [(one.buildername, one.outcome) for one in effect.requests] == [
+        ("b0", "created"),
+        ("b1", "created"),
+    ]
+    assert (effect.msg, effect.errors) == ("Interrupted: 2 of 3 builds requested", True)
+    master.errors.clear()

@@ -58,8 +58,9 @@ def created(
         ]
     number = len(outcomes)
     of = "" if wanted is None or wanted == number else f" of {wanted}"
+    builds = plural(wanted if wanted is not None else number, "build")
     return Effect(
-        f"{number}{of} {plural(number, 'build')} requested{_beside(untouched)}",
+        f"{number}{of} {builds} requested{_beside(untouched)}",
         (*outcomes, *_shown(untouched)),
         tuple(sorted({state.buildset_id for state in states.values()})),
         errors=(wanted is not None and number < wanted) or _failed(untouched),

@@ -60,9 +60,7 @@ async def reconcile(
     :param check_running: called between two steps; raises if the master is stopping
     :param holds: the holds of this master
     """
-    since = job.when - current_state.SET_BACK
-    made = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
-    states = await current_state.requests_of(master, made.values())
+    made, states = await _made(master, job)
     await make_known(master, states)
     if job.plan is None:
         if not states:
@@ -73,12 +71,19 @@ async def reconcile(
     if plan.buildsets:
         if job.action in LOOKING_FIRST:
             plan = await _without_requested(master, plan, made, states)
-        return await _create_rest(master, order, plan, made, states)
+        return await _create_rest(master, job, order, plan, made)
     if plan.endings:
         return await _end_rest(master, order, plan)
     if plan.holding is not None and holds is not None:
         return await change_holds.change(master, holds, job.job_id, plan.holding)
     return await _reprioritize_rest(master, plan)
+
+
+async def _made(master: Any, job: Job) -> tuple[dict[int, int], dict[int, RequestState]]:
+    """Return the buildsets of *job* by their numbers in its plan, and their requests by id."""
+    since = job.when - current_state.SET_BACK
+    made: dict[int, int] = await master.db.pool.do(current_state.numbers_made, job.job_id, since)
+    return made, await current_state.requests_of(master, made.values())
 
 
 async def make_known(master: Any, states: Mapping[int, RequestState]) -> None:
@@ -101,22 +106,23 @@ def _interrupted(effect: Effect) -> Effect:
 
 async def _create_rest(
     master: Any,
+    job: Job,
     order: Order,
     plan: Plan,
     made: dict[int, int],
-    states: Mapping[int, RequestState],
 ) -> Effect:
     if not made:
         return await _not_begun(master, plan)
     rights = Rights(master, everything)
     try:
-        plan = replace(plan, buildsets=await _admitted(rights, plan))
+        plan = await _admitted(rights, plan, made)
         return await execute(master, order, plan, rights, made)
     except (*LATER, MasterStops):
         raise
     except Exception:
         # another attempt would fail as well
-        _log.failure("selfserve: the rest of job {job_id} cannot be created", job_id=order.job_id)
+        _log.failure("selfserve: the rest of job {job_id} cannot be created", job_id=job.job_id)
+        _, states = await _made(master, job)
         return _interrupted(effects.created(states, plan.builds, plan.untouched))
 
 
@@ -179,11 +185,18 @@ async def _asked_for_all(
     return {asked[0][one] for one in ids}
 
 
-async def _admitted(rights: Rights, plan: Plan) -> tuple[NewBuildset, ...]:
-    found = [await rights.admitted(one) for one in plan.buildsets]
-    return tuple(
-        before if now is None else now for before, now in zip(plan.buildsets, found, strict=True)
-    )
+async def _admitted(rights: Rights, plan: Plan, made: Mapping[int, int]) -> Plan:
+    """Return *plan* without the builders that no master has any more.
+
+    Buildsets that exist are left as they are.
+    """
+    begun = {id(one) for number, one in plan.each_buildset() if number in made}
+    found = []
+    for one in plan.buildsets:
+        now = await rights.admitted(one) or replace(one, builders=())
+        found.append(one if id(one) in begun and now.builders != one.builders else now)
+    untouched = (*plan.untouched, *rights.untouched(found))
+    return replace(plan, buildsets=tuple(found), untouched=untouched)
 
 
 async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
