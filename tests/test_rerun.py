@@ -15,6 +15,7 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import execute
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control.execute import marks
@@ -678,3 +679,14 @@ async def test_what_cannot_be_created_is_told_beside_all_that_was(
     ]
     assert (effect.msg, effect.errors) == ("Interrupted: 2 of 3 builds requested", True)
     master.errors.clear()
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_a_property_is_no_mark_whose_name_differs_in_case(master: Master) -> None:
+    master.pause()
+    await ended(master, "b0", FAILURE)
+    given = {"Selfserve_Key": "mine", "SELFSERVE_JOB": "yours"}
+    receipt = (await post(master, FAILED, properties=given)).json
+    numbers = await master.master.db.pool.do(current_state.numbers_made, receipt["job_id"], 0)
+    assert numbers == {0: receipt["buildset_ids"][0]}

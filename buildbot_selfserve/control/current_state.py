@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.model import CANCELLED
 from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY
@@ -270,9 +271,9 @@ def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int
         .join(key, key.c.buildsetid == Model.buildsets.c.id)
         .where(
             Model.buildsets.c.submitted_at >= since,
-            mark.c.property_name == JOB_PROPERTY,
+            binary_collation(mark.c.property_name, JOB_PROPERTY),
             mark.c.property_value == json.dumps([job_id, SOURCE]),
-            key.c.property_name == KEY_PROPERTY,
+            binary_collation(key.c.property_name, KEY_PROPERTY),
         )
         .group_by(key.c.property_value)
     )
