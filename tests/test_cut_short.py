@@ -282,7 +282,23 @@ def twice(monkeypatch: Any, master: Any) -> None:
     monkeypatch.setattr(master.master.db.pool, "do", again)
 
 
-@pytest.mark.parametrize("wrong", [pytest.param(first, marks=pytest.mark.heavy), second, twice])
+def unconfirmed(monkeypatch: Any, master: Any) -> None:
+    """Let the connection break when buildsets are committed."""
+    complete, broken = cancel_pending._complete_all, list[bool]()
+
+    def breaking(*arguments: Any) -> bool:
+        done = complete(*arguments)
+        if done and not broken:
+            broken.append(True)
+            raise sa.exc.OperationalError("COMMIT", {}, Exception("it is away"))
+        return done
+
+    monkeypatch.setattr(cancel_pending, "_complete_all", breaking)
+
+
+@pytest.mark.parametrize(
+    "wrong", [pytest.param(first, marks=pytest.mark.heavy), second, twice, unconfirmed]
+)
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "followed"])
 @with_stubborn_master
 @pytest_twisted.ensureDeferred

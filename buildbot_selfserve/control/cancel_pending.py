@@ -130,8 +130,8 @@ async def complete_buildsets(
     ``data.updates.maybeBuildsetComplete`` does the same for one buildset
     (buildbot/data/buildsets.py); this takes a few queries for all.
 
-    :param untold: the buildsets that were completed but not announced yet; if this call fails, a
-        second call with the same set announces them
+    :param untold: the buildsets that were completed but not announced yet, added before the commit;
+        if this call fails, a second call with the same set announces them
     """
     untold = set() if untold is None else untold
     wanted, now = sorted(buildset_ids), int(time.time())
@@ -164,13 +164,13 @@ def _complete_buildsets(
     for buildset_id, result in results.items():
         by_result.setdefault(result, []).append(buildset_id)
     for result, ids in by_result.items():
-        if not _complete_all(connection, ids, result, now):
-            ids = [one for one in ids if _complete_all(connection, [one], result, now)]
-        untold.update(ids)
+        if not _complete_all(connection, ids, result, now, untold):
+            for one in ids:
+                _complete_all(connection, [one], result, now, untold)
 
 
 def _complete_all(
-    connection: sa.Connection, buildset_ids: Sequence[int], result: int, now: int
+    connection: sa.Connection, buildset_ids: Sequence[int], result: int, now: int, untold: set[int]
 ) -> bool:
     """Complete buildsets if all of them are still open.
 
@@ -185,5 +185,6 @@ def _complete_all(
     if done != len(buildset_ids):
         transaction.rollback()
         return False
+    untold.update(buildset_ids)
     transaction.commit()
     return True
