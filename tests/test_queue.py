@@ -12,6 +12,7 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import worker
 from twisted.internet import defer
 
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import set_priority
 from buildbot_selfserve.history.queue import percentiles
 from buildbot_selfserve.model import NewPriority
@@ -161,6 +162,24 @@ async def test_all_that_waits_at_a_revision_is_built_next_in_its_order(master: M
     assert (some.status, some.json["msg"]) == (202, "Nothing is pending")
     refused = await put(path, priority="soon")
     assert (refused.status, refused.json["msg"]) == (400, "Bad priority")
+
+
+@with_pools
+@pytest_twisted.ensureDeferred
+async def test_what_waits_at_a_revision_is_not_compared_with_all_the_rest(
+    master: Master, monkeypatch: Any
+) -> None:
+    """Thousands of requests would keep the reactor from all else for seconds."""
+    master.pause()
+    ids = [await master.add_request("slow") for _ in range(3)]
+
+    def compare(one: Any, other: Any) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(current_state.RequestState, "__eq__", compare)
+    path = f"/self-serve/main/rev/{REVISION}"
+    answer = await master.request("PUT", path, user=USER, data={"priority": "1"})
+    assert outcomes(answer.json) == dict.fromkeys(ids, "reprioritized"), answer.text
 
 
 @pytest.mark.writes_at_once

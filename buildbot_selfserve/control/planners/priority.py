@@ -51,14 +51,17 @@ async def reprioritize_revision(
         for one in found
         if (not one.claimed or one.abandoned) and selection.takes(one.buildername)
     ]
-    allowed = [one for one in pending if await ctx.rights.may(one)]
-    if pending and not allowed:
+    allowed: list[RequestState] = []
+    denied: list[RequestState] = []
+    for one in pending:
+        (allowed if await ctx.rights.may(one) else denied).append(one)
+    if denied and not allowed:
         raise Forbidden("You may not change any priority at this revision")
     # a builder's newest request is moved first, so that its oldest is built first
     changes = [await _moved(ctx, one, priority) for one in sorted(allowed, key=_newest_first)]
     return Plan(
         priorities=tuple(changes),
-        untouched=tuple(one.outcome("denied") for one in pending if one not in allowed),
+        untouched=tuple(one.outcome("denied") for one in denied),
         nothing="Nothing is pending",
     )
 
