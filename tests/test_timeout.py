@@ -13,6 +13,7 @@ import pytest_twisted
 import sqlalchemy as sa
 from buildbot.plugins import util
 from buildbot.www.auth import UserInfoProviderBase
+from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
@@ -21,6 +22,7 @@ from twisted.internet import threads
 from buildbot_selfserve import plugin
 from buildbot_selfserve.auth.time_limits import in_time
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.model import FAILURE
 from buildbot_selfserve.views import read_handler
 from tests import databases
 from tests.harness import ACT_SECONDS
@@ -30,6 +32,7 @@ from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
 from tests.harness import patient
+from tests.plans import ended
 from tests.test_permissions import ruled
 
 TIMEOUT = 8
@@ -210,6 +213,34 @@ async def test_who_somebody_is_is_not_waited_for_for_ever(master: Any) -> None:
     # for what anybody may read nobody is asked who it is
     assert (await master.get("/self-serve/main", user=USER)).status == 200
     assert master.errors == []
+
+
+class _Hangs(EndpointMatcherBase):
+    """A rule that takes the question who may rebuild, and never answers."""
+
+    def match(self, ep: Any, action: str = "get", options: Any = None) -> Any:
+        return defer.Deferred() if action == "rebuild" else None
+
+
+def with_a_rule_that_hangs() -> Any:
+    return ruled(_Hangs(role="devs"), selfserve=util.SelfServe(timeout=BRIEF))()
+
+
+@pytest.mark.parametrize("master", [with_a_rule_that_hangs], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_that_hangs_ends_a_job_that_has_begun(master: Any) -> None:
+    master.pause()
+    await ended(master, "fast", FAILURE)
+    answer = await master.post(f"/self-serve/main/rev/{REVISION}/failed", user=USER)
+    assert (answer.status, bool(answer.header("Retry-After"))) == (503, True)
+
+    async def failed() -> bool:
+        (job,) = (await master.get("/self-serve/jobs")).json
+        return bool(job["status"] == "failed")
+
+    await master.until(failed, "the job has ended")
+    assert plugin.application._service.jobs.under_way == 0
+    master.errors.clear()
 
 
 def with_its_own_journal() -> Any:

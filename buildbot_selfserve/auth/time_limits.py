@@ -6,6 +6,8 @@ The rules of ``www.authz`` ask the master's database through Buildbot, and an op
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from collections.abc import Callable
 from collections.abc import Coroutine
 from typing import Any
 from typing import TypeVar
@@ -24,6 +26,7 @@ from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.model import Target
 from buildbot_selfserve.secrets import is_silent
 
 Result = TypeVar("Result")
@@ -64,6 +67,16 @@ async def require_readable(master: Any, identity: Identity, seconds: float) -> N
     """
     if master.www.authz.allowRules:
         await in_time(master, authorization.require_readable(master, identity), seconds)
+
+
+async def is_allowed(
+    master: Any, ask: Callable[[Target], Awaitable[None]], seconds: float, target: Target
+) -> bool:
+    """Return whether *ask* lets them do it, as ``authorization.is_allowed`` does.
+
+    :raises Unavailable: the rules have not said it after so many *seconds*
+    """
+    return await in_time(master, authorization.is_allowed(ask, target), seconds)
 
 
 async def identify(

@@ -152,7 +152,9 @@ class JobRequests:
             identity.via,
             audit.remote,
             audit.begun,
-            partial(authorization.is_allowed, wanted.ask),
+            partial(
+                time_limits.is_allowed, self.master, wanted.ask, self.backend.config.timeout
+            ),
             wanted.attempt,
         )
         runner = JobRunner(
