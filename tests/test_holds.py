@@ -24,6 +24,8 @@ from buildbot_selfserve import plugin
 from buildbot_selfserve.client.deferred import TwistedClient
 from buildbot_selfserve.control import enforce_holds
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import queue
+from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.journal import holds as journal_holds
 from buildbot_selfserve.permissions import HOLD
 from tests.harness import PASSWORD
@@ -129,8 +131,8 @@ async def test_what_is_held_does_not_start_and_says_so_until_it_is_released(mast
     assert told["blocking"]
     assert not told["capacity"]
     assert not told["fatal"]
-    queue = (await master.get("/self-serve/main/pending")).json
-    assert [one["reason"]["code"] for one in queue["requests"]] == ["held", "held"]
+    waiting = (await master.get("/self-serve/main/pending")).json
+    assert [one["reason"]["code"] for one in waiting["requests"]] == ["held", "held"]
     (hold,) = (await master.get(HOLD_PATH)).json
     assert hold["waiting"] == 2
     assert (hold["reason"], hold["expires"], hold["who"]) == ("the lab moves", expires, USER)
@@ -514,6 +516,31 @@ async def test_a_dry_run_says_what_would_be_held_and_writes_nothing(master: Any)
     assert planned["msg"] == "1 hold would end, 2 pending requests would be released"
     assert {one["outcome"] for one in planned["requests"]} == {"would_release"}
     assert len((await master.get(HOLD_PATH)).json) == 1
+
+
+def in_threads() -> Config:
+    """Return the configuration of a master whose readers are in this process."""
+    return ruled(LEADS, selfserve=util.SelfServe(branches=branches(), readers=0))()
+
+
+@pytest.mark.parametrize("master", [in_threads], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_is_pending_is_read_once_for_all_holds_and_workers_never(
+    master: Any, monkeypatch: Any
+) -> None:
+    await held(master, builders="fast")
+    await held(master, builders="slow")
+    read: list[Statement] = []
+    records = Statement._records
+
+    def noted(statement: Statement, *arguments: Any) -> Any:
+        read.append(statement)
+        return records(statement, *arguments)
+
+    monkeypatch.setattr(Statement, "_records", noted)
+    assert len((await master.get(HOLD_PATH)).json) == 2
+    assert read.count(queue._PENDING) == 1
+    assert not {queue._MASTERS, queue._OPEN_BUILDS, queue._WORKERS}.intersection(read)
 
 
 # -- bad input

@@ -131,25 +131,31 @@ def read_pending(history: History, master_id: int, enforcing: Collection[int]) -
     :param master_id: the calling master; workers are read only of builders that other masters have
     :param enforcing: the ids of builders whose requests may require a worker
     """
-    records = _PENDING.all(history.connection)
-    requests = tuple(
-        PendingRequest._make((*one[:5], bool(one[5]), one[6] if one[5] else None))
-        for one in sorted(records, key=itemgetter(0))
-    )
-    builder_ids = {one.builder_id for one in requests}
+    requests, names = read_requests(history)
     masters: dict[int, dict[int, OtherMaster]] = {}
     for builder_id, other_id, name, active in _MASTERS.all(history.connection):
         masters.setdefault(builder_id, {})[other_id] = OtherMaster(name, bool(active))
-    elsewhere = [one for one in builder_ids if masters.get(one, {}).keys() - {master_id}]
+    elsewhere = [one for one in names if masters.get(one, {}).keys() - {master_id}]
     choosing = [one.buildset_id for one in requests if one.builder_id in enforcing]
     return Pending(
         requests,
-        _with_names(history, lambda: _names(history.facts, "builders", builder_ids)),
+        names,
         _open_builds(history),
         masters,
         _workers_of(history.connection, elsewhere),
         _chosen(history.connection, choosing),
     )
+
+
+def read_requests(history: History) -> tuple[tuple[PendingRequest, ...], dict[int, str]]:
+    """Return the pending requests of all branches, and the names of their builders by id."""
+    records = _PENDING.all(history.connection)
+    requests = tuple(
+        PendingRequest._make((*one[:5], bool(one[5]), one[6] if one[5] else None))
+        for one in sorted(records, key=itemgetter(0))
+    )
+    ids = {one.builder_id for one in requests}
+    return requests, _with_names(history, lambda: _names(history.facts, "builders", ids))
 
 
 def _chosen(connection: sa.Connection, buildset_ids: Sequence[int]) -> dict[int, str]:

@@ -38,12 +38,9 @@ def hold_page(ctx: ReadContext, branch: Branch) -> tuple[str, ...]:
 )
 def branch_holds(ctx: ReadContext, branch: Branch) -> Holds:
     """List the holds of this branch, and how many pending requests each keeps from starting."""
-    state = ctx.master_state
-    found = []
-    for one in ctx.journal.holds(branch):
-        held = held_requests.of_holds(ctx.history, [one], state.aliases)
-        found.append(BranchHold(one, len(held)))
-    return Holds(branch, tuple(found))
+    holds = ctx.journal.holds(branch)
+    numbers = held_requests.numbers(ctx.history, holds, ctx.master_state.aliases)
+    return Holds(branch, tuple(map(BranchHold, holds, numbers)))
 
 
 @declare(

@@ -129,7 +129,9 @@ def _set_name(workers: Sequence[str]) -> str:
 def _explainer(history: History, state: MasterState) -> Explainer:
     enforcing = [one for one, builder in state.builders.items() if builder.enforces_worker]
     pending = read_pending(history, state.master_id, enforcing)
-    holds = held_requests.by_request(history, state.holds, pending, state.aliases)
+    holds = held_requests.by_request(
+        history, state.holds, pending.requests, pending.builders, state.aliases
+    )
     return Explainer(state, pending, holds)
 
 
