@@ -6,14 +6,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from typing import cast
 
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.control.explain.eta import MOST_SIMULATED
 from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.explain.reasons import Explainer
+from buildbot_selfserve.history import durations
+from buildbot_selfserve.history.durations import Durations
 from buildbot_selfserve.model import Duration
 from buildbot_selfserve.model import Eta
 from buildbot_selfserve.model import LiveBuilder
@@ -109,6 +113,22 @@ async def test_nothing_is_forecast_of_a_builder_without_durations(master: Any) -
         told = await ask(master, request_id)
         assert told["eta"] is None
         assert "Too few builds of b" in told["eta_reason"]
+
+
+def test_what_two_read_at_once_is_kept_of_both(monkeypatch: Any) -> None:
+    read: list[int] = []
+    kept, connection = Durations(), cast(sa.Connection, None)
+
+    def look(connection: Any, builder_id: int) -> Duration:
+        read.append(builder_id)
+        if builder_id == 1:
+            kept.of(connection, [2])  # in another thread
+        return Duration(builder_id, builder_id)
+
+    monkeypatch.setattr(durations, "_duration", look)
+    kept.of(connection, [1])
+    assert kept.of(connection, [1, 2]) == {1: Duration(1, 1), 2: Duration(2, 2)}
+    assert read == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Durations:
             if one not in fresh
         }
         with self._lock:
-            self._known = {**fresh, **new}
+            self._known.update(new)  # others may have read other builders meanwhile
         known = {**fresh, **new}
         found = ((one, known[one][1]) for one in builder_ids)
         return {one: duration for one, duration in found if duration is not None}
