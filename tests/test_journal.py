@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal import targets
@@ -83,6 +84,21 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
         "selfserve_jobs",
         "selfserve_leases",
     ]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("db_url", ["mariadb"], indirect=True)
+def test_who_upgrades_for_long_is_not_joined(db_url: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(schema, "_LOCK_SECONDS", 0)
+    engine = sa.create_engine(db_url)
+    with engine.connect() as other:
+        other.execute(sa.select(sa.func.get_lock(schema._LOCK_NAME, 0)))
+        with pytest.raises(Unavailable):
+            schema.upgrade(engine)
+        assert sa.inspect(engine).get_table_names() == []
+        other.execute(sa.select(sa.func.release_lock(schema._LOCK_NAME)))
+    schema.upgrade(engine)
+    engine.dispose()
 
 
 def test_a_row_is_closed_once(connection: sa.Connection) -> None:

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from buildbot_selfserve.errors import Unavailable
+
 #: Our own version table: ``alembic_version`` is Buildbot's.
 VERSION_TABLE = "selfserve_alembic_version"
 
@@ -24,6 +26,7 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     """Create or upgrade the journal's tables in the database of *engine*.
 
     :param revision: the migration to upgrade to; only tests pass another than the newest
+    :raises Unavailable: on MySQL and MariaDB, another master has been upgrading for a minute
     """
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
@@ -48,7 +51,9 @@ def _locked(connection: sa.Connection) -> Iterator[None]:
     elif dialect == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
     elif dialect in ("mysql", "mariadb"):
-        connection.execute(sa.select(sa.func.get_lock(_LOCK_NAME, _LOCK_SECONDS)))
+        got = connection.execute(sa.select(sa.func.get_lock(_LOCK_NAME, _LOCK_SECONDS))).scalar()
+        if got != 1:
+            raise Unavailable("Another master upgrades the journal")
     try:
         yield
         connection.commit()
