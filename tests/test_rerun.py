@@ -15,6 +15,7 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 
+from buildbot_selfserve.control import changes
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import execute
 from buildbot_selfserve.control import insert_buildsets
@@ -34,8 +35,11 @@ from buildbot_selfserve.model import WARNINGS
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Order
 from buildbot_selfserve.model import Plan
+from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import plan_from_json
 from buildbot_selfserve.model import plan_to_json
 from tests.harness import PASSWORD
 from tests.harness import REVISION
@@ -690,3 +694,21 @@ async def test_a_property_is_no_mark_whose_name_differs_in_case(master: Master) 
     receipt = (await post(master, FAILED, properties=given)).json
     numbers = await master.master.db.pool.do(current_state.numbers_made, receipt["job_id"], 0)
     assert numbers == {0: receipt["buildset_ids"][0]}
+
+
+@with_many
+@pytest_twisted.ensureDeferred
+async def test_files_that_others_gave_meanwhile_stay(master: Master) -> None:
+    master.pause()
+    await master.add_request("b9")
+    job = await interrupted(master)
+    place = Sourcestamp("main", "", "https://example.org/repo", "")
+    before, after = (
+        NewChange(REVISION, place, USER, "requested", files=(name,)) for name in ("a.c", "b.c")
+    )
+    await changes.record(master.master, before)
+    await changes.record(master.master, after)
+    plan = replace(plan_from_json(job.plan or ""), changes=(before,))
+    effect = await reconcile(master.master, replace(job, plan=plan_to_json(plan)), lambda: None)
+    assert effect.msg == "3 builds requested"
+    assert (await changes.newest(master.master, REVISION, place)).files == ["b.c"]

@@ -119,7 +119,8 @@ class _Execution:
 
     async def _create(self) -> Effect:
         lacking = await self._lacking()
-        for change in self._plan.changes:
+        # before the first buildset; others may have recorded newer ones since
+        for change in () if self._there else self._plan.changes:
             await changes.record(self._master, change)
         for batch in _batches(self._left(lacking)):
             self._order.check_running()
