@@ -8,9 +8,6 @@ was given to the scheduler.
 
 Other writes of the scheduler, such as state or events, are recorded as well, and made when the plan
 is executed. A recorded state is read back.
-
-Other writes of the scheduler, such as state or events, are recorded as well, and made when the plan
-is executed. A recorded state is read back.
 """
 
 from __future__ import annotations
