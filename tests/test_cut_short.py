@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 import sqlalchemy as sa
+from buildbot.plugins import schedulers
 from twisted.internet import defer
 
 from buildbot_selfserve import plugin
@@ -25,6 +26,7 @@ from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import plan_to_json
 from tests.harness import REVISION
 from tests.harness import USER
+from tests.harness import config
 from tests.harness import outcomes
 from tests.steps import Deaf
 from tests.steps import deaf_build
@@ -328,6 +330,36 @@ async def test_what_was_cancelled_is_told_of_in_the_end(
         ("buildrequests", "cancel"),
     ]
     assert told.count(("buildsets", "complete")) == 1
+
+
+def following() -> Any:
+    """Return the configuration of a master with a scheduler that follows another one."""
+    made = config()
+    upstream = made["schedulers"][0]
+    made["schedulers"].append(
+        schedulers.Dependent(name="after", upstream=upstream, builderNames=["opt/mac #1"])
+    )
+    return made
+
+
+@pytest.mark.parametrize("master", [following], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_follows_a_buildset_is_built_though_its_announcement_failed(
+    master: Any, monkeypatch: Any
+) -> None:
+    async def followed(builds: int) -> None:
+        async def made() -> bool:
+            return len(await master.requests()) == 2 * builds
+
+        await master.until(made, "what follows is requested")
+
+    await master.finished_build()
+    await followed(1)
+    fail_once(monkeypatch, "_as_data")
+    answer = await master.post("/self-serve/main/rev/unheard-of", user=USER)
+    assert (answer.status, answer.json["msg"]) == (202, "1 build requested"), answer.text
+    await followed(2)
+    master.errors.clear()
 
 
 # -- left open

@@ -71,6 +71,7 @@ async def reconcile(
     if plan.buildsets:
         if job.action in LOOKING_FIRST:
             plan = await _without_requested(master, plan, made, states)
+        await _announce(master, plan, made, states)
         return await _create_rest(master, job, order, plan, made)
     if plan.endings:
         return await _end_rest(master, order, plan)
@@ -102,6 +103,23 @@ async def make_known(master: Any, states: Mapping[int, RequestState]) -> None:
 
 def _interrupted(effect: Effect) -> Effect:
     return replace(effect, msg=f"Interrupted: {effect.msg}", errors=True)
+
+
+async def _announce(
+    master: Any, plan: Plan, made: Mapping[int, int], states: Mapping[int, RequestState]
+) -> None:
+    """Announce the buildsets that have not ended, as the job may have been cut short before.
+
+    A ``Dependent`` scheduler follows those that it was told of (buildbot/schedulers/dependent.py).
+    To be told twice makes no difference to it, but of one that has ended it would build twice.
+    """
+    going_on = {one.buildset_id for one in states.values() if not one.complete}
+    by_scheduler: dict[str, list[int]] = {}
+    for number, one in plan.each_buildset():
+        if made.get(number) in going_on:
+            by_scheduler.setdefault(one.scheduler, []).append(made[number])
+    for scheduler, buildset_ids in by_scheduler.items():
+        await mq_producer.added(master, buildset_ids, scheduler)
 
 
 async def _create_rest(
