@@ -45,11 +45,32 @@ class Judge(BuildStep):
     built: list[int] = []
 
     async def run(self) -> int:
-        assert self.build is not None
-        number = int(self.build.getSourceStamp().revision[:2])
+        number = self.found(self.named())
         before = Judge.built.count(number)
         Judge.built.append(number)
         return Judge.results(number, before)
+
+    def named(self) -> str | None:
+        """Return the revision that the sourcestamp names."""
+        assert self.build is not None
+        found: str | None = self.build.getSourceStamp().revision
+        return found
+
+    def found(self, named: str | None) -> int:
+        """Return the number of the revision that is built."""
+        assert named is not None
+        return int(named[:2])
+
+
+class Fetching(Judge):
+    """The same after a source step, which takes the newest revision where none is named."""
+
+    newest = 0
+
+    def found(self, named: str | None) -> int:
+        number = Fetching.newest if named is None else super().found(named)
+        self.setProperty("got_revision", revision(number), self.name)
+        return number
 
 
 class Held(Judge):
@@ -137,6 +158,20 @@ def with_held_builds(name: str = "judged") -> Config:
     for one in made["builders"]:
         one.factory = util.BuildFactory([Held()])
     return made
+
+
+def fetching() -> Config:
+    """Return the same with builds that find the newest revision where none is named."""
+    made = judged()
+    for one in made["builders"]:
+        one.factory = util.BuildFactory([Fetching()])
+    return made
+
+
+async def fetched(master: Master, numbers: Sequence[int]) -> None:
+    """Build each of these revisions while it is the newest one, without its name."""
+    for Fetching.newest in numbers:
+        await master.finished_build("judged", revision=None)
 
 
 def renamed() -> Config:

@@ -328,6 +328,20 @@ async def planned(master: Master, **data: Any) -> Any:
 
 @with_master()
 @pytest_twisted.ensureDeferred
+async def test_what_was_built_without_its_name_is_built_again_by_it(master: Master) -> None:
+    await pushed(master, "abcd", "a", "d")
+    _, build_id = await ended(master, "linux", SUCCESS, revision=None)
+    await master.master.data.updates.setBuildProperty(build_id, "got_revision", sha("b"), "Git")
+    await ended(master, "linux", SUCCESS, revision=sha("c")[:7])
+    receipt = await backfill(master, times=2, good=sha("a"))
+    assert told(receipt) == "bc"
+    stamps = [await built_at(master, one) for one in created(receipt)]
+    assert stamps == [{"": sha("b")}, {"": sha("c")}]
+    assert created(await backfill(master, times=2, good=sha("a"))) == []
+
+
+@with_master()
+@pytest_twisted.ensureDeferred
 async def test_what_counts_as_a_result(master: Master) -> None:
     await pushed(master, "abcdefghij", "a", "j")
     for name, results in zip(

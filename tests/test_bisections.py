@@ -25,9 +25,12 @@ from tests.bisected import bisected
 from tests.bisected import bisection
 from tests.bisected import broken_from
 from tests.bisected import ended
+from tests.bisected import fetched
+from tests.bisected import fetching
 from tests.bisected import jobs
 from tests.bisected import judge
 from tests.bisected import judged
+from tests.bisected import push
 from tests.bisected import pushed
 from tests.bisected import renamed
 from tests.bisected import revision
@@ -125,6 +128,19 @@ async def test_one_goes_on_when_the_other_that_it_waits_for_is_stopped(master: M
     found = await ended(master, second["job_id"])
     assert (found["status"], found["culprit"]["revision"]) == ("found", revision(5))
     assert len(Judge.built) == found["builds"] <= 4 + 2 + 4
+
+
+@pytest.mark.parametrize("master", [fetching], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_edges_that_were_built_without_their_names_are_built_again(master: Master) -> None:
+    broken_from(3)
+    await push(master, 8)
+    await fetched(master, (0, 2, 6, 7))
+    await master.finished_build("judged", revision=revision(3)[:8])
+    Judge.built.clear()
+    found = await bisected(master, good=revision(0), revision=revision(6))
+    assert (found["status"], found["culprit"]["revision"]) == ("found", revision(3))
+    assert sorted(Judge.built) == [2, 3]
 
 
 @pytest.mark.parametrize("master", [lambda: judged(max_bisections=1)], indirect=True)

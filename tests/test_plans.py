@@ -435,6 +435,12 @@ async def test_what_would_be_made_is_shown_with_all_that_tells(master: Master) -
     planned = check_planned(await send(master, "POST", "/self-serve/main/build", fields))
     (one,) = planned["requests"]
     assert (one["buildername"], one["revision"], one["priority"]) == ("linux1", at.revision, 0)
+    # the newest commit is what is built where no revision is named, whatever was found before
+    _, build_id = await ended(master, "linux1", FAILURE, revision=None)
+    await master.master.data.updates.setBuildProperty(build_id, "got_revision", at.revision, "Git")
+    fields = {"build_id": build_id, "dry_run": "1"}
+    planned = check_planned(await send(master, "POST", "/self-serve/main/build", fields))
+    assert [one["revision"] for one in planned["requests"]] == [None]
 
 
 @with_plans

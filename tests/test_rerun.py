@@ -316,6 +316,33 @@ async def test_a_parent_at_another_revision_is_rerun_once(master: Master) -> Non
 
 @with_many
 @pytest_twisted.ensureDeferred
+async def test_what_was_found_is_rerun_and_not_what_is_newest_by_now(master: Master) -> None:
+    master.pause()
+    await add_change(master)
+    found = "got_revision", REVISION, "Git"
+    _, build_id = await ended(master, "b0", FAILURE, revision=None)
+    await master.master.data.updates.setBuildProperty(build_id, *found)
+    # and the same of what waited for the failure
+    _, parent = await ended(master, "b1", FAILURE, revision=None)
+    await master.master.data.updates.setBuildProperty(parent, *found)
+    await ended(
+        master, "b2", FAILURE, waited_for=True, parent_buildid=parent, parent_relationship="T"
+    )
+    planned = await post(master, FAILED, dry_run="1", builders=["b0", "b2"])
+    created = [one for one in planned.json["requests"] if one["outcome"] == "would_create"]
+    assert [(one["buildername"], one["revision"]) for one in created] == [
+        ("b0", REVISION),
+        ("b1", REVISION),
+    ]
+    receipt = await post(master, FAILED, if_plan=planned.json["plan"], builders=["b0", "b2"])
+    for one in receipt.json["buildset_ids"]:
+        (stamp,) = (await master.data("buildsets", one))["sourcestamps"]
+        assert (stamp["branch"], stamp["revision"]) == ("main", REVISION)
+        assert stamp["repository"] == "https://example.org/repo"
+
+
+@with_many
+@pytest_twisted.ensureDeferred
 async def test_the_outermost_parent_is_rerun_unless_it_goes_on(master: Master) -> None:
     master.pause()
     _, top_build = await ended(master, "b0", FAILURE)

@@ -43,6 +43,7 @@ from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Stamp
 from buildbot_selfserve.model import WantedRange
 from buildbot_selfserve.model import in_halving_order
+from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import plural
 from buildbot_selfserve.permissions import BACKFILL
 
@@ -231,7 +232,7 @@ async def next_step(ctx: PlanContext, job: Job, made: Mapping[int, RequestState]
         (state.request_id, one.text)
         for one in (*found.candidates, found.bad)
         for state in own
-        if one.revision.revision in texts.get(state.request_id, ())
+        if one.text in texts.get(state.request_id, ())
     ]
     asked = Counter(text for _, text in built)
     lacking = {
@@ -358,7 +359,7 @@ class RangeBuilder:
         is_own = model.request_id == one.request_id
         left_out = _OF_ONE_BUILD if is_own else _OF_ONE_REVISION
         properties = {name: pair for name, pair in model.properties.items() if name not in left_out}
-        stamps = model.sourcestamps if is_own else _stamps(one, model)
+        stamps = _stamps(one, model, is_own)
         reason = requested_by(self._ctx.who)
         return _looking_back(stamps, model.builder, properties, reason, one, count, priority)
 
@@ -418,9 +419,19 @@ def _looking_back(
     )
 
 
-def _stamps(one: RangeRevision, model: Original) -> Sequence[Stamp]:
-    """Return the sourcestamps of *one*, with those of *model* for further codebases."""
+def _stamps(one: RangeRevision, model: Original, is_own: bool) -> Sequence[Stamp]:
+    """Return the sourcestamps of *one*, with those of *model* for further codebases.
+
+    :param is_own: *model* is a request of *one*. Its sourcestamp is kept if it names the revision;
+        without one, it means the newest commit, whatever its builds have found
+    """
     own = {place.codebase: place for place in one.revision.sourcestamps}
     stamps: dict[str, Stamp] = dict(zip(model.codebases, model.sourcestamps, strict=True))
-    stamps.update((codebase, place.at(one.revision.revision)) for codebase, place in own.items())
+    named = zip(model.codebases, model.built, strict=True)
+    kept = {codebase for codebase, (_, text) in named if is_own and one_spelling(text) == one.text}
+    stamps.update(
+        (codebase, place.at(one.revision.revision))
+        for codebase, place in own.items()
+        if codebase not in kept
+    )
     return [stamps[codebase] for codebase in sorted(stamps)]

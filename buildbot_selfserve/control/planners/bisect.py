@@ -254,8 +254,7 @@ def _tested(
     :param in_vain: requests that will have no result
     :param only_own: count only the bisection's own builds, as others have other properties
     """
-    text = one.revision.revision
-    its = tuple(state for state in own if text in revisions_of.get(state.request_id, ()))
+    its = tuple(state for state in own if one.text in revisions_of.get(state.request_id, ()))
     results = [
         EXCEPTION if build.build_id in one.sourceless else build.results
         for state in its

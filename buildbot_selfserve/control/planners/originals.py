@@ -6,14 +6,20 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.history.index import got_revision
+from buildbot_selfserve.history.index.queries import GOT_REVISION
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Properties
+from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import Stamp
 
 _requests, _buildsets, _builds = Model.buildrequests, Model.buildsets, Model.builds
 _properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
@@ -36,7 +42,7 @@ class Original:
     request_id: int
     buildset_id: int
     builder: Builder
-    sourcestamps: tuple[int, ...]
+    sourcestamps: tuple[Stamp, ...]
     properties: Properties
     more: Mapping[str, Any]
     parent_request_id: int | None
@@ -59,6 +65,19 @@ async def originals(master: Any, request_ids: Iterable[int]) -> dict[int, Origin
     found: dict[int, Original] = {}
     for batch in current_state.batches(sorted(set(request_ids))):
         found.update(await master.db.pool.do(_originals, batch))
+    return found
+
+
+async def as_found(master: Any, original: Original, build_ids: Collection[int]) -> Original:
+    """Return *original* with what a build has found where its sourcestamps name no revision.
+
+    Such a sourcestamp means the newest commit, which may be another one by now.
+
+    :param build_ids: builds of the request; the newest one that found a revision counts
+    """
+    if not build_ids or all(revision for _, revision in original.built):
+        return original
+    found: Original = await master.db.pool.do(_as_found, original, build_ids)
     return found
 
 
@@ -174,6 +193,25 @@ def _sourcestamps(
     for buildset_id, *stamp in connection.execute(query):
         found.setdefault(buildset_id, []).append((stamp[0], stamp[1], stamp[2], stamp[3]))
     return found
+
+
+def _as_found(
+    connection: sa.Connection, original: Original, build_ids: Collection[int]
+) -> Original:
+    found, stamps = Model.build_properties, Model.sourcestamps
+    values = sa.select(found.c.value).where(
+        found.c.buildid.in_(build_ids), binary_collation(found.c.name, GOT_REVISION)
+    )
+    value = connection.execute(values.order_by(found.c.buildid.desc())).scalars().first()
+    query = sa.select(stamps).where(stamps.c.id.in_(original.sourcestamps))
+    sources, built = list(original.sourcestamps), list(original.built)
+    for one in connection.execute(query):
+        got = got_revision(value, one.codebase)
+        if got and not one.revision and one.patchid is None:
+            index = sources.index(one.id)
+            place = Sourcestamp(one.branch, one.codebase, one.repository, one.project)
+            sources[index], built[index] = place.at(got), (one.branch, got)
+    return replace(original, sourcestamps=tuple(sources), built=tuple(built))
 
 
 def _first_builds(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, int]:

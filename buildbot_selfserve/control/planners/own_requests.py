@@ -15,6 +15,7 @@ from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.model import Ending
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import one_spelling
 
 
 async def made_by(master: Any, job: Job) -> dict[int, RequestState]:
@@ -31,10 +32,10 @@ async def made_by(master: Any, job: Job) -> dict[int, RequestState]:
 
 
 async def revisions_of(ctx: PlanContext, made: Mapping[int, RequestState]) -> dict[int, set[str]]:
-    """Return the revisions of the requests *made*, by request id."""
+    """Return the revisions of the requests *made*, in the spelling of rows, by request id."""
     found = await originals(ctx.master, [one.request_id for one in made.values()])
     return {
-        request_id: {revision for _, revision in one.built if revision}
+        request_id: {one_spelling(revision) for _, revision in one.built if revision}
         for request_id, one in found.items()
     }
 

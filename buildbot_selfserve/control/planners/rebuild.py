@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.planners.builders import require_configured
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
 from buildbot_selfserve.control.planners.fill_missing import shown_name
 from buildbot_selfserve.control.planners.originals import Original
+from buildbot_selfserve.control.planners.originals import as_found
 from buildbot_selfserve.control.planners.originals import being_rebuilt
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.originals import roots
@@ -21,6 +24,7 @@ from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.history.revisions import results_at
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import BuilderResult
+from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import Properties
@@ -52,7 +56,9 @@ async def rebuild(
     if original is None:
         raise Refused(f"Request {request_id} no longer exists")
     await require_configured(ctx.master, original.builder)
-    buildset = _copy(ctx, original, row, row.revision, priority, count, properties or {})
+    # without a revision of its own, it builds the newest commit, whatever a build of it has found
+    revision = row.revision if row.request.revision else None
+    buildset = _copy(ctx, original, row, revision, priority, count, properties or {})
     return Plan(buildsets=(await ctx.rights.require(buildset),))
 
 
@@ -130,14 +136,15 @@ async def _reruns(
     states = await current_state.request_states(ctx.master, by_root)
     rebuilt = await being_rebuilt(ctx.master, [root for root, _ in by_root.values()])
     planned = []
-    for root, its in by_root.values():
-        own = [one for one in its if one.request_id == root.request_id]
+    for copied, its in by_root.values():
+        own = [one for one in its if one.request_id == copied.request_id]
+        root = await as_found(ctx.master, copied, _builds(own, states[copied.request_id]))
         name = shown_name(root.properties, root.buildername)
         if not own and (why := _not_here(root, revision)):
             for one in its:
                 ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
             continue
-        goes_on = not states[root.request_id].complete or name in opened or root in rebuilt
+        goes_on = not states[root.request_id].complete or name in opened or copied in rebuilt
         for one in its:
             if one not in own:
                 _say_of_child(ctx, one, name, ended=not goes_on)
@@ -148,6 +155,12 @@ async def _reruns(
             shown = revision.revision if own else _revision(root, revision)
             planned.append(_copy(ctx, root, target, shown, priority, count, properties))
     return planned
+
+
+def _builds(own: Sequence[BuilderResult], state: RequestState) -> Sequence[int]:
+    """Return the build that is rerun, or else all builds of the request."""
+    row = own[0].row if own else None
+    return [row.build_id] if isinstance(row, BuildRow) else state.build_ids
 
 
 def _not_here(root: Original, revision: Revision) -> str:
