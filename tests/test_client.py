@@ -177,7 +177,7 @@ async def test_everything_that_can_be_done(master: Any, asked: Asker) -> None:
     assert {one["outcome"] for one in receipt["requests"]} == {"reprioritized"}
     receipt = await asked("cancel_request", "main", first)
     assert [one["outcome"] for one in receipt["requests"]] == ["cancelled"]
-    await asked("rebuild_request", "main", second)
+    await asked("rebuild_request", "main", second, same_revision=True)
     receipt = await asked("build_set", "main", REVISION, "nightly", priority=1)
     assert [one["buildername"] for one in receipt["requests"]] == ["fast"]
     await asked("build", "main", REVISION)

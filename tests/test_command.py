@@ -332,12 +332,13 @@ def test_rebuild_cancel_and_the_journal(shell: Shell) -> None:
     ran = shell("cancel", "main", "--request", made[1])
     assert ran.status == DONE
     assert re.search(rf"^{made[1]} +slow +(cancelled|stopped)", ran.out, re.MULTILINE)
-    shell.ok("rebuild", "main", "--request", made[0], "--priority", "-3")
+    shell.ok("rebuild", "main", "--request", made[0], "--priority", "-3", "--same-revision")
     receipt = shell.ok("cancel", "main", "--revision", revision("4"))
     assert len(receipt["requests"]) == 2
     journal = shell.ok("jobs", "--who", USER, "--num", "2", "--since", "2026-01-01")
     assert [job["action"] for job in journal] == ["cancel_revision", "rebuild_request"]
     assert journal[1]["what"]["priority"] == -3
+    assert journal[1]["what"]["same_revision"] is True
     assert shell.ok("jobs", "--until", "1") == []
     ran = shell("job", str(journal[1]["job_id"]))
     assert (ran.status, ran.err) == (DONE, "")

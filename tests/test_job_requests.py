@@ -183,6 +183,38 @@ async def test_a_request_is_rebuilt_also_while_it_waits(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_rebuild_takes_the_revision_that_was_found_if_asked_to(master: Any) -> None:
+    build = await master.finished_build(revision=None)
+    master.pause()
+    targets = {"build_id": build["buildid"]}, {"request_id": build["buildrequestid"]}
+
+    async def rebuilt(target: dict[str, int], **more: str) -> Any:
+        path = f"/self-serve/main/{next(iter(target))[:-3]}"
+        return await master.post(path, user=USER, data={**target, **more})
+
+    for target in targets:
+        refused = await rebuilt(target, same_revision="1")
+        assert refused.status == 400
+        assert refused.json["msg"].startswith("It is not known which revision ")
+    found = build["buildid"], "got_revision", REVISION, "Git"
+    await master.master.data.updates.setBuildProperty(*found)
+    for target in targets:
+        for same_revision, revision in (("1", REVISION), ("0", None), ("", None)):
+            planned = await rebuilt(target, same_revision=same_revision, dry_run="1")
+            assert [one["revision"] for one in planned.json["requests"]] == [revision]
+            receipt = (await rebuilt(target, same_revision=same_revision)).json
+            buildset = await master.data("buildsets", receipt["buildset_ids"][0])
+            assert [one["revision"] for one in buildset["sourcestamps"]] == [revision]
+            what = (await master.get(receipt["job_url"])).json["what"]
+            assert what.get("same_revision") == (revision and True)
+    # what names its revision is built at that anyway
+    (named,) = (await rebuilt(targets[0], same_revision="1")).json["requests"]
+    again = {"request_id": named["request_id"]}
+    planned = await rebuilt(again, same_revision="1", dry_run="1")
+    assert [one["revision"] for one in planned.json["requests"]] == [REVISION]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_build_is_cancelled_while_it_runs(master: Any) -> None:
     build = await master.running_build(await master.add_request("slow"))
     path = f"/self-serve/main/build/{build['buildid']}"

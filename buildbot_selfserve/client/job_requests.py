@@ -57,6 +57,7 @@ class JobRequests:
         count: int | None = None,
         priority: int | None = None,
         properties: Mapping[str, Any] | None = None,
+        same_revision: bool = False,
         dry_run: bool = False,
         if_plan: str | None = None,
         key: str | None = None,
@@ -66,6 +67,7 @@ class JobRequests:
         :param count: how many times; ``None`` for once
         :param priority: the higher, the sooner; ``None`` for what is usual
         :param properties: properties to set, or with ``None`` to remove; the others stay
+        :param same_revision: where no revision was named, build the one that the build found
         :param dry_run: do nothing, and return the plan; all job requests take this
         :param if_plan: do it only if the plan is still the one with this text, which a dry run
             has returned; all job requests take this
@@ -81,6 +83,7 @@ class JobRequests:
             count=count,
             priority=priority,
             properties=_properties(properties),
+            same_revision="1" if same_revision else None,
             dry_run=dry_run,
             if_plan=if_plan,
             key=key,
@@ -112,6 +115,7 @@ class JobRequests:
         count: int | None = None,
         priority: int | None = None,
         properties: Mapping[str, Any] | None = None,
+        same_revision: bool = False,
         dry_run: bool = False,
         if_plan: str | None = None,
         key: str | None = None,
@@ -125,6 +129,7 @@ class JobRequests:
             count=count,
             priority=priority,
             properties=_properties(properties),
+            same_revision="1" if same_revision else None,
             dry_run=dry_run,
             if_plan=if_plan,
             key=key,

@@ -24,11 +24,17 @@ class Priority(JobOptions, total=False):
     priority: int | None
 
 
-class Rebuild(Priority, total=False):
-    """Of rebuilds."""
+class Changed(Priority, total=False):
+    """Of what is built again."""
 
     count: int | None
     properties: Mapping[str, Any] | None
+
+
+class Rebuild(Changed, total=False):
+    """Of rebuilds."""
+
+    same_revision: bool
 
 
 class Selectors(JobOptions, total=False):
@@ -49,7 +55,7 @@ class SelectedBuilds(Selectors, Priority, total=False):
     """Of what creates requests for several builders."""
 
 
-class Rerun(SelectedBuilds, Rebuild, total=False):
+class Rerun(SelectedBuilds, Changed, total=False):
     """Of a rerun of what failed."""
 
     states: Sequence[str] | None

@@ -140,6 +140,11 @@ CHANGED_PROPERTIES = replace(
     text="Properties to set or, with null, to remove, by name; the other properties stay as they"
     " were. Each value has at most 60,000 bytes of JSON in ASCII.",
 )
+SAME_REVISION = Flag(
+    "same_revision",
+    "With 1, where no revision was named, build the one that the build found (got_revision); by"
+    " default, the newest commit.",
+)
 FILES = TextList(
     "files",
     "Names of changed files, for the steps that use them. They belong to the revision: all its"

@@ -27,6 +27,7 @@ from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
 from buildbot_selfserve.params.declared import COUNT
 from buildbot_selfserve.params.declared import LINE_OFFSET
 from buildbot_selfserve.params.declared import PRIORITY
+from buildbot_selfserve.params.declared import SAME_REVISION
 from buildbot_selfserve.params.declared import TAIL
 from buildbot_selfserve.permissions import CANCEL_BUILD
 from buildbot_selfserve.permissions import REBUILD_BUILD
@@ -105,7 +106,7 @@ def log_text(
 @declare(
     "POST",
     "/<branch>/build",
-    params=(BUILD_ID, PRIORITY, COUNT, CHANGED_PROPERTIES),
+    params=(BUILD_ID, PRIORITY, COUNT, CHANGED_PROPERTIES, SAME_REVISION),
     permission=REBUILD_BUILD,
     returns=Receipt,
 )
@@ -116,13 +117,21 @@ async def rebuild_build(
     priority: int,
     count: int,
     properties: dict[str, Any] | None,
+    same_revision: bool,
 ) -> Answer:
     """Build this build again, count times.
 
     Each new build has the sourcestamps of the old one, and its properties but for those that are
     given.
     """
-    return await ctx.jobs.run(rebuild, build, priority=priority, count=count, properties=properties)
+    return await ctx.jobs.run(
+        rebuild,
+        build,
+        priority=priority,
+        count=count,
+        properties=properties,
+        same_revision=same_revision or None,  # the journal has what was asked for
+    )
 
 
 @declare(

@@ -23,6 +23,7 @@ from buildbot_selfserve.params.declared import COUNT
 from buildbot_selfserve.params.declared import NEW_PRIORITY
 from buildbot_selfserve.params.declared import PRIORITY
 from buildbot_selfserve.params.declared import REQUEST_ID
+from buildbot_selfserve.params.declared import SAME_REVISION
 from buildbot_selfserve.permissions import CANCEL_REQUEST
 from buildbot_selfserve.permissions import REBUILD_REQUEST
 from buildbot_selfserve.permissions import REPRIORITIZE
@@ -95,7 +96,7 @@ async def cancel_request(ctx: JobContext, branch: Branch, request: RequestRow) -
 @declare(
     "POST",
     "/<branch>/request",
-    params=(REQUEST_ID, PRIORITY, COUNT, CHANGED_PROPERTIES),
+    params=(REQUEST_ID, PRIORITY, COUNT, CHANGED_PROPERTIES, SAME_REVISION),
     permission=REBUILD_REQUEST,
     returns=Receipt,
 )
@@ -106,6 +107,7 @@ async def rebuild_request(
     priority: int,
     count: int,
     properties: dict[str, Any] | None,
+    same_revision: bool,
 ) -> Answer:
     """Build this build request again, count times.
 
@@ -113,7 +115,12 @@ async def rebuild_request(
     are given.
     """
     return await ctx.jobs.run(
-        rebuild, request, priority=priority, count=count, properties=properties
+        rebuild,
+        request,
+        priority=priority,
+        count=count,
+        properties=properties,
+        same_revision=same_revision or None,  # the journal has what was asked for
     )
 
 

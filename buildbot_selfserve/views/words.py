@@ -95,6 +95,7 @@ LABELS = {
     "count": "Number of times",
     "properties": "Properties",
     "files": "Changed files",
+    "same_revision": "At the revision that was found",
     "states": "Results",
     "builders": "Builders",
     "exclude_builders": "Without these builders",

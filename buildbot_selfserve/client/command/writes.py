@@ -171,6 +171,11 @@ def _sent(
 @count_option
 @priority_option
 @changing_options
+@click.option(
+    "--same-revision",
+    is_flag=True,
+    help="Build the revision that the build found where none was named, not the newest commit.",
+)
 @sending
 def rebuild(
     branch: str,

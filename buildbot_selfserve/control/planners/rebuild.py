@@ -32,6 +32,7 @@ from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Target
+from buildbot_selfserve.model import one_spelling
 
 
 async def rebuild(
@@ -41,6 +42,7 @@ async def rebuild(
     priority: int,
     count: int,
     properties: Mapping[str, Any] | None,
+    same_revision: bool | None = None,
 ) -> Plan:
     """Plan *count* copies of the request of *row*, with its properties and sourcestamps.
 
@@ -48,7 +50,8 @@ async def rebuild(
     builder.
 
     :param properties: values that replace the request's properties; ``None`` removes a property
-    :raises Refused: no master has the builder any more
+    :param same_revision: build what its build found where its sourcestamps name no revision
+    :raises Refused: no master has the builder any more, or there is no revision that was found
     :raises Forbidden: the user may not rebuild it
     """
     request_id = row.request.request_id
@@ -58,8 +61,28 @@ async def rebuild(
     await require_configured(ctx.master, original.builder)
     # without a revision of its own, it builds the newest commit, whatever a build of it has found
     revision = row.revision if row.request.revision else None
+    if same_revision and revision is None:
+        original, revision = await _at_found(ctx, original, row)
     buildset = _copy(ctx, original, row, revision, priority, count, properties or {})
     return Plan(buildsets=(await ctx.rights.require(buildset),))
+
+
+async def _at_found(ctx: PlanContext, original: Original, row: Row) -> tuple[Original, str]:
+    """Return *original* with the revision that a build of it has found, and that revision.
+
+    :raises Refused: there is none
+    """
+    states = await current_state.request_states(ctx.master, [original.request_id])
+    found = await as_found(ctx.master, original, _builds(row, states[original.request_id]))
+    pairs = zip(original.built, found.built, strict=True)
+    revisions = [new for (_, old), (_, new) in pairs if new and not old]
+    if not revisions:
+        what = f"build {row.build_id}" if isinstance(row, BuildRow) else f"request {row.request_id}"
+        raise Refused(
+            f"It is not known which revision {what} has built",
+            "without same_revision, the newest commit is built",
+        )
+    return found, row.revision or one_spelling(revisions[0])
 
 
 @convergent
@@ -138,7 +161,8 @@ async def _reruns(
     planned = []
     for copied, its in by_root.values():
         own = [one for one in its if one.request_id == copied.request_id]
-        root = await as_found(ctx.master, copied, _builds(own, states[copied.request_id]))
+        row = own[0].row if own else None
+        root = await as_found(ctx.master, copied, _builds(row, states[copied.request_id]))
         name = shown_name(root.properties, root.buildername)
         if not own and (why := _not_here(root, revision)):
             for one in its:
@@ -151,15 +175,14 @@ async def _reruns(
         if root.buildername not in existing:
             ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
         elif own or not goes_on:
-            target: Target = own[0].row if own and own[0].row is not None else root
+            target: Target = row if row is not None else root
             shown = revision.revision if own else _revision(root, revision)
             planned.append(_copy(ctx, root, target, shown, priority, count, properties))
     return planned
 
 
-def _builds(own: Sequence[BuilderResult], state: RequestState) -> Sequence[int]:
-    """Return the build that is rerun, or else all builds of the request."""
-    row = own[0].row if own else None
+def _builds(row: Row | None, state: RequestState) -> Sequence[int]:
+    """Return the build that *row* is, or else all builds of the request."""
     return [row.build_id] if isinstance(row, BuildRow) else state.build_ids
 
 
