@@ -137,7 +137,7 @@ class PlainPushes:
             return None
         first_asked = min(found)
         before = [
-            min(it["sourcestampid"] for it in self.plain.links if it["buildsetid"] == buildset_id)
+            max(it["sourcestampid"] for it in self.plain.links if it["buildsetid"] == buildset_id)
             for buildset_id in self.plain.buildsets
             if buildset_id <= buildset_of[first_asked]
         ]

@@ -55,6 +55,18 @@ def test_what_is_shown_of_a_push_is_its_health(pushed: Pushed) -> None:
         assert push.verdict == done.verdict
 
 
+def test_what_a_build_finds_beside_another_codebase_comes_when_it_was_asked_for(
+    pushed: Pushed,
+) -> None:
+    history = pushed.history
+    # only the builds tell what is the newest in the library
+    history.build(None, "app:f", codebase="lib", linux="P", got="a")
+    for name, found in (("b", "c"), ("d", "e")):
+        history.change(name, codebase="app")
+        history.build(None, f"app:{name}", codebase="lib", linux="P", got=found)
+    assert pushed.line() == "e d c b a f"
+
+
 def test_the_same_revision_pushed_twice_is_one_push(pushed: Pushed) -> None:
     history = pushed.history
     history.push("a", ADA, files=("x", "y"), linux="P")

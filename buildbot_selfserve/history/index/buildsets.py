@@ -152,7 +152,7 @@ class Buildsets:
         recent = self._stamp[begin:end]
         if min(recent, default=0) >= 0:
             return max(recent, default=0)
-        return max(self._stamps_at(where)[0] for where in range(begin, end))
+        return max(max(self._stamps_at(where)) for where in range(begin, end))
 
     def of_stamp(self, stamp_id: int) -> Iterable[int]:
         """Return the buildsets of a sourcestamp, ordered by id."""
