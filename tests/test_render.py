@@ -693,6 +693,13 @@ def test_times_are_those_of_the_site(timezone: str, shown: str) -> None:
     assert f"<dt>Started</dt><dd>{shown}</dd>" in html
 
 
+@pytest.mark.parametrize("template", ["build.html", "request.html", "bisection.html", "job.html"])
+def test_properties_are_shown_in_the_letters_that_they_have(template: str) -> None:
+    html = unescape(rendered(template, "it's <Zoë> & co"))
+    assert re.search("<code>[^\n]*it's <Zoë> & co[^\n]*</code>", html)
+    assert "\\u0000" in rendered(template, "\0")
+
+
 def test_the_queue_of_a_branch_is_one_of_its_pages() -> None:
     assert 'aria-current="page">Queue</a>' in rendered("queue.html", HARMLESS)
 

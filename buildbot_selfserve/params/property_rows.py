@@ -7,7 +7,6 @@ a row to remove. So forms work without JavaScript, and what nobody has changed s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from buildbot_selfserve.model import trimmed
 from buildbot_selfserve.params.declared import PROPERTIES
 from buildbot_selfserve.params.declared import RESERVED_PROPERTIES
 from buildbot_selfserve.params.texts import is_plain
+from buildbot_selfserve.params.texts import json_text
 from buildbot_selfserve.params.texts import json_value
 from buildbot_selfserve.params.texts import strict_json
 
@@ -70,8 +70,7 @@ def as_text(value: Any) -> str:
     """
     if isinstance(value, str) and _shows_as_it_is(value):
         return value
-    text = json.dumps(value, ensure_ascii=False)
-    return text if is_plain(text) else json.dumps(value)
+    return json_text(value)
 
 
 def _shows_as_it_is(text: str) -> bool:

@@ -45,6 +45,12 @@ def strict_json(text: str) -> Any:
     return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
 
 
+def json_text(value: Any) -> str:
+    """Return *value* in JSON for people to read: escaped is only what could not be seen."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if is_plain(text) else json.dumps(value)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):

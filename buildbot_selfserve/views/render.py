@@ -21,6 +21,7 @@ from buildbot_selfserve import __version__
 from buildbot_selfserve import state_words
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.params.property_rows import property_rows
+from buildbot_selfserve.params.texts import json_text
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import charts
 from buildbot_selfserve.views import push_words
@@ -107,6 +108,7 @@ def templates() -> jinja2.Environment:
         environment.filters[words_of.__name__] = words_of
     environment.globals["known_actions"] = words.known_actions
     environment.filters["printable"] = printable
+    environment.filters["json_text"] = json_text
     return environment
 
 
