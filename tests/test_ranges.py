@@ -98,6 +98,30 @@ def test_what_a_builder_has_made_of_a_revision(pushed: Pushed) -> None:
     assert one.request_id == 2
 
 
+@pytest.mark.parametrize("results", [None, -1, 7])
+def test_a_build_without_a_result_that_is_known(pushed: Pushed, results: int | None) -> None:
+    history = pushed.history
+    history.push("a", linux="P")
+    history.push("b", linux="P")
+    history.push("c", linux="F")
+    history.flush()
+    history.connection.execute(
+        Model.builds.update().where(Model.builds.c.id == 2).values(results=results)
+    )
+    one = at(pushed, found(pushed), "b")
+    assert (one.state, one.counts) == ("", {"cancelled": 1})
+
+
+def test_another_property_does_not_tell_that_the_sources_were_fetched(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", linux="P", got="a")
+    history.push("b", linux="F")
+    history.flush()
+    values = {"buildid": 2, "name": "GOT_REVISION", "value": '"b"', "source": "Step"}
+    history.connection.execute(Model.build_properties.insert(), values)
+    assert found(pushed).bad.state == "exception"
+
+
 def test_an_exception_says_nothing_of_the_revision(pushed: Pushed) -> None:
     history = pushed.history
     history.push("a", linux="P")

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.history import branches
@@ -20,6 +21,7 @@ from buildbot_selfserve.history.health import revision_of
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_found
+from buildbot_selfserve.history.index.queries import GOT_REVISION
 from buildbot_selfserve.history.revisions import known_revisions
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.states import ENDS
@@ -50,7 +52,9 @@ _COUNTED = PASSED_STATES | FAILED_STATES
 _TESTED = _COUNTED - {"exception"}
 #: The builds that a source step has given a ``got_revision``.
 _GOT_REVISION = Statement(
-    sa.select(rows.properties.c.buildid).where(rows.properties.c.name == "got_revision"),
+    sa.select(rows.properties.c.buildid).where(
+        binary_collation(rows.properties.c.name, GOT_REVISION)
+    ),
     rows.properties.c.buildid,
 )
 
@@ -269,7 +273,10 @@ def _one(
 
 def _ended(requests: Requests) -> list[tuple[int, str]]:
     """Return the ids and end states of the builds that have ended."""
-    return [(one[6], ENDS[one[11]]) for one in requests.builds if one[10] is not None]
+    # what has no result that is known counts as in ``states``
+    return [
+        (one[6], ENDS.get(one[11], "cancelled")) for one in requests.builds if one[10] is not None
+    ]
 
 
 def _is_open(its: Sequence[Any]) -> bool:
