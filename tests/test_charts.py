@@ -167,6 +167,31 @@ def test_no_bar_leaves_the_chart(parts: list[tuple[int, int, int | None]]) -> No
     assert times == sorted(times)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        build(50, 100, 90),
+        build(50, 100, 40),
+        build(50, 600),
+        request(100, claimed_at=90),
+        request(600),
+        request(600, claimed_at=700),
+        cancelled(100, 90),
+    ],
+)
+def test_no_bar_ends_before_it_begins_where_a_clock_was_set_back(
+    row: BuildRow | RequestRow,
+) -> None:
+    others = [build(0, 10, 20, number=2), build(0, 450, 480, number=3)]
+    chart = charts.timeline([row, *others], now=500)
+    for bar in chart.bars:
+        assert bar.waited >= 0
+        assert bar.ran is None or bar.ran >= 0
+        for place, width in (bar.wait, bar.run or (0, 0)):
+            assert 0 <= place <= 100
+            assert 0 <= width <= 100.05 - place
+
+
 # -- a day
 
 

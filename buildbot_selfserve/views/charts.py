@@ -44,6 +44,13 @@ class Span:
     begun: int | None
     ended: int | None
 
+    def end(self, now: int) -> int:
+        """Return when it ended or, if it has not, *now*; never before it began.
+
+        A clock may have been set back meanwhile, and that of another master may be behind.
+        """
+        return max(self.asked, self.begun or 0, self.ended or now)
+
 
 def spans(rows: Iterable[Row]) -> list[Span]:
     """Return when each of *rows* waited and ran.
@@ -61,7 +68,7 @@ def spans(rows: Iterable[Row]) -> list[Span]:
         else:
             # claimed, but its build is not in the database yet
             begun = None if request.complete else request.claimed_at or None
-            found.append(Span(row, asked, begun, row.endtime))
+            found.append(Span(row, min(asked, begun or asked), begun, row.endtime))
     return found
 
 
@@ -108,7 +115,7 @@ def timeline(rows: Iterable[Row], now: int) -> Timeline:
     """
     every = spans(rows)
     shown = sorted(_most_telling(every), key=lambda span: (span.asked, span.begun or now))
-    scale = _Scale([(span.asked, max(span.asked, span.ended or now)) for span in shown])
+    scale = _Scale([(span.asked, span.end(now)) for span in shown])
     return Timeline(
         tuple(_bar(span, scale, now) for span in shown),
         scale.ticks(),
@@ -129,7 +136,7 @@ def _most_telling(every: list[Span]) -> list[Span]:
 
 
 def _bar(span: Span, scale: _Scale, now: int) -> Bar:
-    end = max(span.asked, span.ended or now)
+    end = span.end(now)
     begun = end if span.begun is None else span.begun
     ran = span.begun is not None
     # a request that ended without a build shows its result at its end
