@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.pushes import pushes_named
@@ -122,6 +123,20 @@ def test_what_builds_find_stands_in_the_order_of_requests(pushed: Pushed) -> Non
     assert pushed.line() == "e d f c b a"
     pushed.index = Index()
     assert pushed.line() == "e d f c b a"
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "a\nb", 300 * "a", " ", ""])
+def test_what_a_build_finds_and_nobody_could_ask_for_is_no_revision(
+    pushed: Pushed, text: str
+) -> None:
+    history = pushed.history
+    history.push("a", linux="P")
+    history.build(None, linux="P", got=f"={text}")
+    history.build(None, linux="P", got="=b \n")
+    assert pushed.line() == "b a"
+    with pushed.asked() as asked:
+        rows = [builds.build(asked, MAIN, number) for number in (2, 3)]
+    assert [row and row.revision for row in rows] == [None, "b"]
 
 
 def test_what_nobody_pushed_or_built_is_no_push(pushed: Pushed) -> None:

@@ -9,13 +9,13 @@ from itertools import islice
 
 from buildbot_selfserve.params.texts import is_plain
 
-#: The largest number of characters of a branch name in a request.
+#: The largest number of characters of a branch or a revision in a request.
 LONGEST = 256
 
 
-def can_be_named(branch: str) -> bool:
-    """Return whether the name of *branch* can be given in a request."""
-    return len(branch) <= LONGEST and is_plain(branch)
+def can_be_named(name: str) -> bool:
+    """Return whether *name*, of a branch or a revision, can be given in a request."""
+    return len(name) <= LONGEST and is_plain(name)
 
 
 class BranchNames:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+from buildbot_selfserve.history.index.branch_names import can_be_named
 from buildbot_selfserve.history.index.columns import ByText
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
@@ -23,6 +24,7 @@ from buildbot_selfserve.history.json_columns import value_in
 from buildbot_selfserve.model import begins
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import one_spelling
+from buildbot_selfserve.model import trimmed
 
 #: A build is late if it starts this many seconds after its request was submitted. Late builds are
 #: stored, so that a day's builds are found without searching all earlier requests.
@@ -228,9 +230,10 @@ def got_revision(value: str | None, codebase: str) -> str | None:
     """Return a codebase's revision from the JSON *value* of a ``got_revision`` property.
 
     The value is a string, or an object with a string for each codebase
-    (buildbot/steps/source/base.py).
+    (buildbot/steps/source/base.py). A text that no request can name is no revision.
     """
     got: Any = value_in(value) if value and value[0] in '"{' else None
     if isinstance(got, dict):
         got = got.get(codebase)
-    return got if isinstance(got, str) else None
+    text = trimmed(got) if isinstance(got, str) else ""
+    return text if text and can_be_named(text) else None
