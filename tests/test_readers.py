@@ -113,6 +113,11 @@ def came(pipe: Any) -> int:
     return int.from_bytes(found, sys.byteorder)
 
 
+def write_what_is_left(pipe: Any, *, large: bool) -> None:
+    """Write what is left to the reactor, which has no turn meanwhile."""
+    pipe.transport.pipes[frames.LANES[large]].doWrite()
+
+
 def hold_up_until_came(pipe: Any, size: int) -> None:
     """Hold up the reactor until so many bytes lie in the pipe."""
     deadline = time.monotonic() + PATIENCE
@@ -136,7 +141,7 @@ async def test_what_has_come_takes_one_turn_of_the_reactor(
     pipe = processes._readers[0]._pipe
     large = processes.ask(large_answer, 50_000)
     small = [processes.ask(greet, "Hello") for _ in range(3)]
-    pipe.transport.pipes[frames.LANES[False]].doWrite()  # the reactor has no turn meanwhile
+    write_what_is_left(pipe, large=False)
     expected = [b"x" * 50_000, *["Hello, Ada"] * 3]
     size = sum(frames.HEADER.size + len(pickle.dumps(one, -1)) for one in expected)
     hold_up_until_came(pipe, size)
@@ -308,6 +313,7 @@ async def test_one_that_was_begun_when_its_client_went_takes_no_room(
     first = processes_tight.ask(greet, "Hello", large=True)
     gone = processes_tight.ask(text_begun, "b", str(tmp_path / "begun"), large=True)
     gone.addErrback(lambda _: None)
+    write_what_is_left(processes_tight._readers[0]._pipe, large=True)
     hold_up_until_begun(tmp_path / "begun")
     gone.cancel()
     assert await first == "Hello, Ada"
