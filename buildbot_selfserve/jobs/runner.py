@@ -225,9 +225,7 @@ class Jobs:
             raise Unavailable("The plan was not made in time", "nothing was done") from None
         except db_engine.AWAY:
             self.log.failure("selfserve: {action} cannot be planned", action=wanted.action)
-            raise Unavailable(
-                "The master's database does not answer", "nothing was done"
-            ) from None
+            raise Unavailable("The master's database does not answer", "nothing was done") from None
 
     @property
     def under_way(self) -> int:
