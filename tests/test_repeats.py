@@ -26,6 +26,14 @@ from tests.plain_history import Writer
 
 EVERY_DATABASE = True
 
+#: Let a server be taken for a standby as soon as a table says so.
+STANDBY = (
+    "CREATE TABLE standby AS SELECT false AS is_it",
+    "CREATE FUNCTION public.pg_is_in_recovery() RETURNS boolean STABLE LANGUAGE sql"
+    " AS 'SELECT is_it FROM public.standby'",
+    "ALTER DATABASE {database} SET search_path = public, pg_catalog",
+)
+
 SITE = Site("self-serve", "http://localhost:8010/")
 
 
@@ -174,6 +182,25 @@ def test_the_earlier_of_two_that_write_may_commit_last(asked: Asked) -> None:
         assert asked.priority() == before
         first.commit()
         assert asked.priority() == 7
+
+
+def test_a_standby_is_asked_each_time(asked: Asked) -> None:
+    """A pooler may lead a connection to one, which lacks what was written last."""
+    if asked.writing.dialect.name != "postgresql":
+        return
+    stamps = Model.sourcestamps
+    with asked.writing.begin() as connection:
+        for statement in STANDBY:
+            connection.exec_driver_sql(statement.format(database=asked.writing.url.database))
+        last = Writer(connection, 1).stamp(branch="main")
+    asked.answer()
+    with asked.writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE standby SET is_it = true")
+        connection.execute(stamps.delete().where(stamps.c.id == last))
+    for priority in (3, 4, 5):
+        with asked.writing.begin() as connection:
+            asked.set_priority(connection, priority)
+        assert asked.priority() == priority
 
 
 def test_it_is_made_anew_each_second(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,8 @@ def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
             _extend(connection, facts)
     else:
         version = _extend(connection, facts, known)
-    if version != known:
+    # also where this server cannot tell, and the one before it could
+    if version is None or version != known:
         connection.info[_VERSION] = (weakref.ref(facts), version)
 
 
