@@ -721,9 +721,15 @@ class JobDetail(_Sending, _EndingNow, _MadeBuildsets):
 Jobs = Annotated[list[Job], "Job requests, newest first."]
 
 
-class Receipt(TypedDict):
-    """The answer to a job request, once it has been done."""
+class _MaybeKnown(TypedDict, total=False):
+    known: Annotated[
+        bool,
+        "Whether Buildbot knew the revision on this branch before. Only of new builds at a"
+        " revision.",
+    ]
 
+
+class _Receipt(TypedDict):
     status: Annotated[
         str,
         "FAILED if part of it was not done; denied targets do not count.",
@@ -738,14 +744,20 @@ class Receipt(TypedDict):
     buildset_ids: _BuildsetIds
 
 
-class PlannedReceipt(TypedDict):
-    """The answer to a dry run: what the receipt of the job request would be."""
+class Receipt(_Receipt, _MaybeKnown):
+    """The answer to a job request, once it has been done."""
 
+
+class _PlannedReceipt(TypedDict):
     status: Annotated[Literal["PLANNED"], "Always PLANNED."]
     msg: Annotated[str, "What would be done, in a sentence."]
     plan: Annotated[str, "The same as long as the plan is; send it back as if_plan."]
     requests: Annotated[list[RequestOutcome], "What would happen to each build request."]
     buildset_ids: Annotated[list[int], "Always empty."]
+
+
+class PlannedReceipt(_PlannedReceipt, _MaybeKnown):
+    """The answer to a dry run: what the receipt of the job request would be."""
 
 
 BisectionStatus = Literal[

@@ -93,9 +93,13 @@ def watched() -> Any:
 @pytest.mark.parametrize("master", [watched], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_schedulers_build_a_revision_that_nobody_knows(master: Any) -> None:
-    answer = await master.post(at(), user=USER, data={"priority": "4"})
+    planned = await master.post(at(), user=USER, data={"dry_run": "1"})
+    assert planned.json["known"] is False
+    sent = {"user": USER, "data": {"priority": "4"}, "headers": {"Idempotency-Key": "once"}}
+    answer = await master.post(at(), **sent)
     assert answer.status == 202, answer.text
     receipt = answer.json
+    assert receipt["known"] is False
     made = {one["buildername"]: one for one in receipt["requests"]}
     assert sorted(made) == ["b0", "b1", "b2", "b3"]
     assert {one["outcome"] for one in receipt["requests"]} == {"created"}
@@ -123,6 +127,8 @@ async def test_schedulers_build_a_revision_that_nobody_knows(master: Any) -> Non
     job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}")).json
     assert job["action"] == "new_build_at_revision"
     assert job["what"] == {"branch": "main", "revision": REVISION, "priority": 4}
+    # it is known by now; the first receipt says what it was then
+    assert (await master.post(at(), **sent)).json["known"] is False
 
 
 @pytest.mark.parametrize("master", [watched], indirect=True)
@@ -140,6 +146,7 @@ async def test_asking_twice_builds_twice_at_the_change_that_there_is(master: Any
     )
     receipts = [(await master.post(at(REVISION[:8]), user=USER)).json for _ in range(2)]
     assert [len(one["requests"]) for one in receipts] == [4, 4]
+    assert [one["known"] for one in receipts] == [True, True]
     (change,) = await changes_of(master, REVISION)
     assert change["changeid"] == change_id
     # what is asked for twice is not collapsed
@@ -500,6 +507,7 @@ async def test_a_set_is_built_in_a_buildset_for_each_part(master: Any) -> None:
         assert sorted(one["buildername"] for one in receipt["requests"]) == names
         # one for the scheduler, one for the other builders
         assert len(receipt["buildset_ids"]) == (2 if "timed" in names else 1)
+        assert receipt["known"] is (names == ["p1"])
         for one in receipt["requests"]:
             assert one["outcome"] == "created"
             request = await master.completed(one["request_id"])
@@ -615,6 +623,7 @@ async def test_any_builder_builds_with_properties_and_files(master: Any) -> None
     fields = {"properties": json.dumps(properties), "files": '["http://x/a.zip", "b"]'}
     answer = await master.post(path, user=USER, data={**fields, "priority": "-2"})
     assert answer.status == 202, answer.text
+    assert answer.json["known"] is False
     (one,) = answer.json["requests"]
     request = await master.completed(one["request_id"])
     assert (request["results"], request["priority"]) == (SUCCESS, -2)
@@ -647,7 +656,7 @@ async def test_any_builder_builds_with_properties_and_files(master: Any) -> None
         data=json.dumps({**body, "revision": REVISION[:6]}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    assert answer.status == 202, answer.text
+    assert (answer.status, answer.json["known"]) == (202, True), answer.text
     await master.completed(answer.json["requests"][0]["request_id"])
     assert Curious.found["files"] == ["c"]
 

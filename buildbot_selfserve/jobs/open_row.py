@@ -20,6 +20,7 @@ from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.journal import store
+from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Attempt
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import Job
@@ -207,6 +208,7 @@ def new_job(
         revision=next(
             (one.revision for one in nouns if isinstance(one, BuildRow | RequestRow)), None
         ),
+        known=next((one.known for one in nouns if isinstance(one, AnyRevision)), None),
     )
 
 

@@ -227,6 +227,7 @@ def _result(job: Job) -> str:
             "requests": [_outcome(outcome) for outcome in job.requests],
             "buildset_ids": list(job.buildset_ids),
             **({} if job.ongoing is None else {"ongoing": ongoing_as_json(job.ongoing)}),
+            **({} if job.known is None else {"known": job.known}),
         }
     )
 
@@ -452,6 +453,7 @@ def _job(record: Any) -> Job:
         incarnation=record.incarnation,
         plan=record.plan,
         ongoing=_ongoing(record.plan, result),
+        known=result.get("known"),
     )
 
 

@@ -120,6 +120,7 @@ class Job:
     :param plan: what it is to do, as JSON; only while it runs
     :param revision: at which its target is, where that is known; only until its row is opened
     :param ongoing: how far it has come, where it goes on after its answer
+    :param known: Buildbot knew the revision before; only of new builds at one
     """
 
     job_id: int
@@ -140,6 +141,7 @@ class Job:
     plan: str | None = field(default=None, compare=False, repr=False)
     revision: str | None = field(default=None, compare=False, repr=False)
     ongoing: Ongoing | None = field(default=None, compare=False, repr=False)
+    known: bool | None = None
 
     @property
     def row(self) -> JobRow:

@@ -566,7 +566,7 @@ def _(value: jobs.Jobs, site: Site) -> answers.Jobs:
 @as_json.register
 def _(receipt: jobs.Receipt, site: Site) -> answers.Receipt:
     job = receipt.job
-    return {
+    data: answers.Receipt = {
         "status": "FAILED" if job.errors else "OK",
         "msg": job.msg,
         "request_id": job.job_id,
@@ -576,17 +576,24 @@ def _(receipt: jobs.Receipt, site: Site) -> answers.Receipt:
         "requests": [_outcome(outcome, site) for outcome in job.requests],
         "buildset_ids": list(job.buildset_ids),
     }
+    if job.known is not None:
+        data["known"] = job.known
+    return data
 
 
 @as_json.register
 def _plan(receipt: jobs.PlannedReceipt, site: Site) -> answers.PlannedReceipt:
-    return {
+    job = receipt.job
+    data: answers.PlannedReceipt = {
         "status": "PLANNED",
-        "msg": receipt.job.msg,
+        "msg": job.msg,
         "plan": receipt.plan,
-        "requests": [_outcome(outcome, site) for outcome in receipt.job.requests],
+        "requests": [_outcome(outcome, site) for outcome in job.requests],
         "buildset_ids": [],
     }
+    if job.known is not None:
+        data["known"] = job.known
+    return data
 
 
 @as_json.register
