@@ -355,7 +355,7 @@ async def test_a_plan_says_what_would_be_built_first(master: Master) -> None:
     buildset = await master.data("buildsets", receipt["buildset_ids"][0])
     assert buildset["sourcestamps"][0]["revision"] == revision(3)
     properties = await master.data("buildsets", buildset["bsid"], "properties")
-    assert properties["mode"] == ("full", "Self-serve: given")
+    assert properties["mode"] == ("full", "Self-serve")
     assert properties["selfserve_range"] == (receipt["job_id"], "Self-serve")
     # builds without these properties say nothing, so that both ends are built, too
     found = await ended(master, receipt["job_id"])

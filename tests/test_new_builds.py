@@ -633,6 +633,7 @@ async def test_any_builder_builds_with_properties_and_files(master: Any) -> None
         "rev": REVISION,
     }
     stored = await properties_of(master, one)
+    assert stored["x"] == (properties["x"], "Self-serve")
     assert stored["owner"][0] == USER
     assert re.fullmatch("[0-9a-f]{32}", stored["builduid"][0])
     job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json

@@ -19,7 +19,6 @@ from buildbot_selfserve.control.planners.backfill import RangeBuilder
 from buildbot_selfserve.control.planners.cancel import endings_of
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
-from buildbot_selfserve.control.planners.new_builds import GIVEN
 from buildbot_selfserve.control.planners.own_requests import ending_pending
 from buildbot_selfserve.control.planners.own_requests import made_by
 from buildbot_selfserve.control.planners.own_requests import outcomes_of
@@ -227,7 +226,7 @@ async def _build(
     ctx: PlanContext, range_builder: RangeBuilder, spec: Mapping[str, Any], one: RangeRevision
 ) -> NewBuildset:
     planned = await range_builder.buildset(one, 1, ctx.backfill_priority)
-    given = {name: (value, GIVEN) for name, value in spec["properties"].items()}
+    given = {name: (value, current_state.SOURCE) for name, value in spec["properties"].items()}
     planned = replace(planned, properties={**planned.properties, **given})
     admitted = await ctx.rights.require(planned)
     if not admitted.builders:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.control import changes
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.planners import revision_sourcestamps
 from buildbot_selfserve.control.planners.ask_scheduler import Asked
 from buildbot_selfserve.control.planners.ask_scheduler import Failed
 from buildbot_selfserve.control.planners.ask_scheduler import let_end
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import requested_by
-from buildbot_selfserve.control.planners.new_builds import GIVEN
 from buildbot_selfserve.control.planners.new_builds import GivenChange
 from buildbot_selfserve.control.planners.new_builds import narrow
 from buildbot_selfserve.control.planners.new_builds import new_change
@@ -166,7 +166,7 @@ async def build(
     """
     await require_configured(ctx.master, builder)
     buildset = await of_builders(ctx, revision, [builder], priority=priority)
-    given = {name: (value, GIVEN) for name, value in (properties or {}).items()}
+    given = {name: (value, current_state.SOURCE) for name, value in (properties or {}).items()}
     admitted = await ctx.rights.require(replace(buildset, properties=given))
     new_changes: list[NewChange] = []
     if files is not None:

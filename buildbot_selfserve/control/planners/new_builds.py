@@ -14,6 +14,7 @@ from typing import Any
 from buildbot.changes.changes import Change
 
 from buildbot_selfserve.control import changes
+from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.branch_setup import accepts
 from buildbot_selfserve.control.branch_setup import builds_changes
 from buildbot_selfserve.control.model_changes import model_changes
@@ -36,10 +37,6 @@ from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Sourcestamp
-
-#: The source of properties given by users, as the web UI shows it.
-GIVEN = "Self-serve: given"
-
 
 #: Returns whether to build a buildset with one of its builders.
 Wants = Callable[[NewBuildset, Builder], bool]
@@ -138,7 +135,7 @@ async def of_schedulers(
                 names=names,
                 revision=revision.shown,
                 priority=priority,
-                given={name: (value, GIVEN) for name, value in of_builds.items()},
+                given={name: (value, current_state.SOURCE) for name, value in of_builds.items()},
             )
             await one.build_changes(takers.changes_of(scheduler))
             asked.append(one)
