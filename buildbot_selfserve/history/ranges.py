@@ -59,7 +59,9 @@ _GOT_REVISION = Statement(
 )
 
 
-def find_range(history: History, wanted: WantedRange, most: int, force: bool = False) -> Range:
+def find_range(
+    history: History, wanted: WantedRange, most: int, force: bool | None = None
+) -> Range:
     """Return the revisions from a good to a bad one, with one builder's results at each.
 
     ``ancestry`` defines the order of revisions. The time this takes depends on *most* and on the
@@ -68,7 +70,8 @@ def find_range(history: History, wanted: WantedRange, most: int, force: bool = F
     :param wanted: only the name of its builder is used; the latest result decides whether a
         revision is good or bad
     :param most: the largest number of revisions between the two, at most ``LONGEST_RANGE``
-    :param force: if none of the *most* revisions before the bad one passed, return them all
+    :param force: if none of the *most* revisions before the bad one passed, return them all;
+        ``None`` if the user cannot ask for that
     :raises Refused: the bad or the good revision does not exist
     :raises BadParameter: the good revision is not before the bad one, or too far before it
     """
@@ -88,13 +91,21 @@ def find_range(history: History, wanted: WantedRange, most: int, force: bool = F
             raise Refused(
                 f"No good revision within {most}",
                 f"{buildername} passed at none of {min(len(line), most)} revisions before"
-                f" {end.revision}: raise max, name a good one, or take them all with force=1",
+                f" {end.revision}: {_ways_out(most, force)}",
             )
         line = line if has_good else line[:most]
     found = _described(history, branch, buildername, [*reversed(line), end])
     if has_good:
         return Range(buildername, found[0], found[-1], tuple(found[1:-1]))
     return Range(buildername, None, found[-1], tuple(found[:-1]))
+
+
+def _ways_out(most: int, force: bool | None) -> str:
+    """Return what to do if no revision within *most* passed."""
+    ways = ["raise max"] if most < LONGEST_RANGE else []
+    ways += ["name a good one"]
+    ways += [] if force is None else ["take them all with force=1"]
+    return ", or ".join(filter(None, [", ".join(ways[:-1]), ways[-1]]))
 
 
 def at_revisions(

@@ -50,8 +50,8 @@ async def bisect(
     This goes on after the answer: GET /{branch}/bisect/{job_id} says how far it has come. It uses
     every result that there is. A revision whose builds have no result, such as an exception or a
     checkout that failed, is tried three times, then another one is. Asking for the same builder and
-    range again, while it runs, joins it. With properties, only the bisection's own builds count,
-    since others were built without them.
+    range with the same confirm and properties again, while it runs, joins it. With properties, only
+    the bisection's own builds count, since others were built without them.
     """
     return await ctx.jobs.run(
         planners.bisect,

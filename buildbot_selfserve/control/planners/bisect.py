@@ -84,7 +84,7 @@ async def bisect(
     """
     if not await ctx.rights.may(wanted.builder):
         raise no_builder()
-    found = await ctx.read(find_range, wanted, max, False)
+    found = await ctx.read(find_range, wanted, max)
     _require_opposites(found, wanted)
     assert found.good is not None  # find_range was called without force
     builder = await _require_buildable(ctx, found, wanted.builder)
