@@ -9,7 +9,9 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
+from twisted.internet import defer
 
+from buildbot_selfserve.control.branch_setup import BranchSetups
 from buildbot_selfserve.web import backend
 from tests.harness import REVISION
 from tests.harness import USER
@@ -72,3 +74,39 @@ async def test_the_branches_that_were_last_asked_for_are_remembered(
     for branch in ("a", "b", "a", "nowhere", "c", "a", "b"):
         await master.get(f"/self-serve/{branch}/builders")
     assert ASKED == ["a", "b", "c", "b"]
+
+
+def both() -> Config:
+    """Return a master whose scheduler asks for the slow builder, too."""
+    found = config()
+    builders = ["fast", "slow"]
+    found["schedulers"][0] = schedulers.AnyBranchScheduler(name="any", builderNames=builders)
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_worked_out_before_a_reconfig_is_not_remembered(
+    master: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def builders() -> Any:
+        return (await master.get("/self-serve/main/builders")).json
+
+    await master.finished_build()
+    begun, gate = defer.Deferred[None](), defer.Deferred[None]()
+    setup = BranchSetups.setup
+
+    async def held_up(setups: BranchSetups, basis: Any) -> Any:
+        found = await setup(setups, basis)
+        begun.callback(None)
+        await gate
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BranchSetups, "setup", held_up)
+        early = defer.ensureDeferred(builders())
+        await begun
+    await master.reconfig(both)
+    assert await builders() == ["fast", "slow"]
+    gate.callback(None)
+    await early
+    assert await builders() == ["fast", "slow"]

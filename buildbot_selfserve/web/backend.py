@@ -106,7 +106,7 @@ class Backend:
         nouns = _setup_nouns(route, texts)
         basis, setup = await self._setup(nouns)
         site = replace(self.site, setup=setup)
-        if basis in self._setups:
+        if self._setups.get(basis) is setup:
             key = tuple(nouns.values())
             self._likely.pop(key, None)
             self._likely[key] = replace(site, basis=basis)
