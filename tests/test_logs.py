@@ -387,6 +387,26 @@ async def test_every_compression_is_read_and_what_is_joined_too(master: Any) -> 
 
 @on_it
 @pytest_twisted.ensureDeferred
+async def test_what_cannot_be_read_makes_no_answer_old(master: Any) -> None:
+    step = await Step.of(master)
+    log = await step.add([numbered(0, 100), numbered(100, 100)])
+    master.pause()
+    request = await master.add_request()
+    chunks, requests = Model.logchunks, Model.buildrequests
+    broken = chunks.update().where(chunks.c.logid == log.log_id).values(compressed=9)
+    with engine_of(master).begin() as connection:
+        connection.execute(broken)
+        assert len(connection.execute(sa.select(chunks)).all()) > 1
+    for priority in (3, 4):
+        assert (await master.get(f"{step.path}/{log.slug}")).status == 400
+        with engine_of(master).begin() as connection:
+            connection.execute(requests.update().values(priority=priority))
+        answer = await master.get(f"/self-serve/main/request/{request}")
+        assert answer.json["priority"] == priority
+
+
+@on_it
+@pytest_twisted.ensureDeferred
 async def test_what_cannot_be_read_is_said(master: Any, monkeypatch: Any) -> None:
     step = await Step.of(master)
     log = await step.add([numbered(0, 100)])

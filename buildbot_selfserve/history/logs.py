@@ -118,19 +118,19 @@ def part(history: History, wanted: LogText) -> tuple[bytes, LogText | None]:
     until, most = _extent(history.connection, _SIZES.where(here))
     # Buildbot may have merged chunks since, which changes their last lines
     contents = _CONTENTS.where(here, _chunks.c.first_line <= until)
-    found = history.connection.execute(contents.order_by(_chunks.c.last_line).limit(most))
     pieces: list[bytes] = []
     held, count = 0, None
-    for _, begin, last, *chunk in found:
-        if held >= PART or count is not None:
-            break
-        if last >= first and begin < wanted.end:
-            first = max(first, begin)
-            piece, count = _text_of(log, chunk, first - begin, wanted.end - begin)
-            first = last + 1 if count is None else first + count
-            pieces.append(piece)
-            held += len(piece)
-    found.close()
+    # SQLite shows a connection nothing newer while any of its results is open
+    with history.connection.execute(contents.order_by(_chunks.c.last_line).limit(most)) as found:
+        for _, begin, last, *chunk in found:
+            if held >= PART or count is not None:
+                break
+            if last >= first and begin < wanted.end:
+                first = max(first, begin)
+                piece, count = _text_of(log, chunk, first - begin, wanted.end - begin)
+                first = last + 1 if count is None else first + count
+                pieces.append(piece)
+                held += len(piece)
     if not pieces:
         raise _unreadable(log, "its text was deleted")
     left = wanted._replace(first=first) if first < wanted.end else None
