@@ -332,6 +332,38 @@ async def test_what_was_cancelled_is_told_of_in_the_end(
     assert told.count(("buildsets", "complete")) == 1
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("db_url", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("table", ["buildrequests", "buildsets"])
+@with_stubborn_master
+@pytest_twisted.ensureDeferred
+async def test_what_was_written_without_a_transaction_is_told_of_in_the_end(
+    master: Any, table: str
+) -> None:
+    master.pause()
+    broken: list[str] = []
+
+    def interfere() -> None:
+        sa.event.listen(sa.Engine, "after_cursor_execute", break_once)
+
+    def break_once(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if statement.startswith(f"UPDATE {table} SET complete") and not broken:
+            broken.append(statement)
+            raise sa.exc.OperationalError(statement, {}, Exception("it is away"))
+
+    async def begin() -> Any:
+        return await delete(master, f"/self-serve/main/request/{await master.add_request()}")
+
+    try:
+        seen = await cancelled_unnoticed(master, interfere, begin)
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", break_once)
+    assert broken
+    told = {(kind, event) for kind, _, event in seen}
+    assert {("buildrequests", "cancel"), ("buildsets", "complete")} <= told
+    master.errors.clear()
+
+
 def following() -> Any:
     """Return the configuration of a master with a scheduler that follows another one."""
     made = config()

@@ -35,7 +35,8 @@ async def cancel(
 ) -> list[int]:
     """Cancel and announce the requests that no master has claimed; return their ids.
 
-    :param begun: requests are added before the commit; if this call fails, they may be cancelled
+    :param begun: requests are added before they are completed; if this call fails, they may be
+        cancelled
     :param untold: see :func:`complete_buildsets`
     """
     now = int(time.time())
@@ -72,8 +73,8 @@ def _complete_unclaimed(
 
     Requests that a gone master has claimed count as pending.
 
-    :param begun: requests are added before the commit: if the connection breaks then, the master
-        calls this again (buildbot/db/pool.py)
+    :param begun: requests are added before they are completed: if the connection breaks then, the
+        master calls this again (buildbot/db/pool.py)
     :returns: the buildset of each cancelled request, by request id
     """
     if len(request_ids) > 1 and connection.dialect.name in current_state.WITHOUT_TRANSACTIONS:
@@ -97,10 +98,10 @@ def _complete_unclaimed(
                 ]
                 # claim first: this fails if a master's distributor was faster
                 connection.execute(_claims.insert(), claims)
+                begun.update(found)
                 values = {"complete": 1, "results": CANCELLED, "complete_at": now}
                 ours = _requests.c.id.in_(list(found))
                 connection.execute(_requests.update().where(ours).values(values))
-                begun.update(found)
             return found
     except sa.exc.IntegrityError:
         # a distributor claimed one of the requests between the statements: cancel each alone
@@ -130,8 +131,8 @@ async def complete_buildsets(
     ``data.updates.maybeBuildsetComplete`` does the same for one buildset
     (buildbot/data/buildsets.py); this takes a few queries for all.
 
-    :param untold: the buildsets that were completed but not announced yet, added before the commit;
-        if this call fails, a second call with the same set announces them
+    :param untold: the buildsets that were completed but not announced yet, added before they are
+        completed; if this call fails, a second call with the same set announces them
     """
     untold = set() if untold is None else untold
     wanted, now = sorted(buildset_ids), int(time.time())
@@ -180,11 +181,13 @@ def _complete_all(
         return False
     values = {"complete": 1, "results": result, "complete_at": now}
     opened = sa.and_(_buildsets.c.id.in_(buildset_ids), _buildsets.c.complete == 0)
+    added = set(buildset_ids) - untold
+    untold.update(added)
     transaction = connection.begin()
     done = connection.execute(_buildsets.update().where(opened).values(values)).rowcount
     if done != len(buildset_ids):
         transaction.rollback()
+        untold.difference_update(added)
         return False
-    untold.update(buildset_ids)
     transaction.commit()
     return True
