@@ -182,6 +182,30 @@ async def test_what_waits_at_a_revision_is_not_compared_with_all_the_rest(
     assert outcomes(answer.json) == dict.fromkeys(ids, "reprioritized"), answer.text
 
 
+@with_pools
+@pytest_twisted.ensureDeferred
+async def test_what_is_built_next_is_read_once_for_each_builder(master: Master) -> None:
+    """With thousands of requests of a builder, SQLite had no time for others for minutes."""
+    master.pause()
+    ids = [await master.add_request("slow") for _ in range(4)]
+    looks: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if statement.startswith("SELECT buildrequests.id, buildrequests.priority"):
+            looks.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        path = f"/self-serve/main/rev/{REVISION}"
+        answer = await master.request("PUT", path, user=USER, data={"priority": "next"})
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert outcomes(answer.json) == dict.fromkeys(ids, "reprioritized"), answer.text
+    rows = [await master.data("buildrequests", one) for one in ids]
+    assert [one["priority"] for one in rows] == [4, 3, 2, 1]
+    assert len(looks) == 2  # to plan, and to write
+
+
 @pytest.mark.writes_at_once
 @with_pools
 @pytest_twisted.ensureDeferred

@@ -51,12 +51,17 @@ async def reprioritize(
     return states, wanted
 
 
-async def next_for(master: Any, state: current_state.RequestState) -> int:
-    """Return the priority that makes a pending request the next of its builder.
+async def next_for(master: Any, states: Sequence[current_state.RequestState]) -> dict[int, int]:
+    """Return the priority that makes each pending request the next of its builder, by request id.
 
     :raises BadParameter: there is no such priority
     """
-    found: int = await master.db.pool.do(_next, state.request_id)
+
+    def look(connection: sa.Connection) -> dict[int, int]:
+        pending = _Pending(connection)
+        return {one.request_id: pending.next(one.request_id, one.builder_id) for one in states}
+
+    found: dict[int, int] = await master.db.pool.do(look)
     return found
 
 
@@ -72,40 +77,75 @@ def _set_where_pending(
 ) -> dict[int, int]:
     changed = {}
     with connection.begin():
+        pending = _Pending(connection, locks=True)
+        builders = _builders_of(connection, [one.request_id for one in priorities if one.is_next])
         for one in priorities:
-            request_id = one.request_id
-            # computed again, as another request may have become the next since
-            priority = _next(connection, request_id, locks=True) if one.is_next else one.priority
+            request_id, builder_id = one.request_id, builders.get(one.request_id)
+            priority = one.priority
+            if builder_id is not None:
+                # computed again, as another request may have become the next since
+                priority = pending.next(request_id, builder_id)
             query = _requests.update().where(current_state.still_or_again_pending([request_id]))
             if connection.execute(query.values(priority=priority)).rowcount == 1:
                 changed[request_id] = priority
+                pending.note(request_id, builder_id, priority)
     return changed
 
 
-def _next(connection: sa.Connection, request_id: int, *, locks: bool = False) -> int:
-    """Return the highest priority of the pending requests of a request's builder, plus one.
+def _builders_of(connection: sa.Connection, request_ids: Sequence[int]) -> dict[int, int]:
+    """Return the ids of the builders of requests, by request id."""
+    query = sa.select(_requests.c.id, _requests.c.builderid)
+    return {
+        row.id: row.builderid
+        for batch in current_state.batches(request_ids)
+        for row in connection.execute(query.where(_requests.c.id.in_(batch)))
+    }
+
+
+class _Pending:
+    """The priorities of the pending requests of builders, each builder's read once.
 
     :param locks: lock the pending requests until the transaction ends, so that simultaneous calls
         run one after the other; masters can still claim the requests
-    :raises BadParameter: another request has the highest possible priority
     """
-    builder = sa.select(_requests.c.builderid).where(_requests.c.id == request_id)
-    claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~current_state.abandoned())
-    query = (
-        sa.select(_requests.c.id, _requests.c.priority)
-        .where(
-            _requests.c.builderid == builder.scalar_subquery(), _requests.c.complete == 0, ~claimed
+
+    def __init__(self, connection: sa.Connection, *, locks: bool = False) -> None:
+        self._connection = connection
+        self._locks = locks
+        #: by builder id and request id
+        self._priorities: dict[int, dict[int, int]] = {}
+
+    def next(self, request_id: int, builder_id: int) -> int:
+        """Return the highest priority of the pending requests of a builder, plus one.
+
+        :param request_id: the request that is to have it
+        :raises BadParameter: another request has the highest possible priority
+        """
+        if builder_id not in self._priorities:
+            self._priorities[builder_id] = self._read(builder_id)
+        found = self._priorities[builder_id]
+        highest = max(found.values(), default=0)
+        if highest < HIGHEST:
+            return highest + 1
+        if [one for one, priority in found.items() if priority == HIGHEST] == [request_id]:
+            return HIGHEST
+        raise BadParameter(
+            "priority",
+            f"a number: another request of its builder has {HIGHEST}, which is the highest",
         )
-        .order_by(_requests.c.id)
-    )
-    if locks:
-        query = query.with_for_update(key_share=True)
-    found: dict[int, int] = dict(map(tuple, connection.execute(query)))
-    highest = max(found.values(), default=0)
-    if highest < HIGHEST:
-        return highest + 1
-    if [one for one, priority in found.items() if priority == HIGHEST] == [request_id]:
-        return HIGHEST
-    raise BadParameter(
-        "priority", f"a number: another request of its builder has {HIGHEST}, which is the highest"
-    )
+
+    def note(self, request_id: int, builder_id: int | None, priority: int) -> None:
+        """Note that a request has another priority now."""
+        if builder_id in self._priorities:
+            self._priorities[builder_id][request_id] = priority
+
+    def _read(self, builder_id: int) -> dict[int, int]:
+        claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~current_state.abandoned())
+        query = (
+            sa.select(_requests.c.id, _requests.c.priority)
+            .where(_requests.c.builderid == builder_id, _requests.c.complete == 0, ~claimed)
+            .order_by(_requests.c.id)
+        )
+        if self._locks:
+            query = query.with_for_update(key_share=True)
+        return dict(map(tuple, self._connection.execute(query)))

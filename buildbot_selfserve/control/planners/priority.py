@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from buildbot_selfserve.control import current_state
@@ -27,7 +28,7 @@ async def reprioritize(
     state = await current_state.request_state(ctx.master, request.request_id)
     if state is None or state.complete or (state.claimed and not state.abandoned):
         raise set_priority.not_pending(state)
-    return Plan(priorities=(await _moved(ctx, state, priority),))
+    return Plan(priorities=await _moved(ctx, [state], priority))
 
 
 async def reprioritize_revision(
@@ -58,22 +59,21 @@ async def reprioritize_revision(
     if denied and not allowed:
         raise Forbidden("You may not change any priority at this revision")
     # a builder's newest request is moved first, so that its oldest is built first
-    changes = [await _moved(ctx, one, priority) for one in sorted(allowed, key=_newest_first)]
+    allowed.sort(key=lambda one: -one.request_id)
     return Plan(
-        priorities=tuple(changes),
+        priorities=await _moved(ctx, allowed, priority),
         untouched=tuple(one.outcome("denied") for one in denied),
         nothing="Nothing is pending",
     )
 
 
-def _newest_first(state: RequestState) -> int:
-    return -state.request_id
-
-
 async def _moved(
-    ctx: PlanContext, state: RequestState, priority: int | Literal["next"]
-) -> NewPriority:
-    its = (state.request_id, state.buildername)
+    ctx: PlanContext, states: Sequence[RequestState], priority: int | Literal["next"]
+) -> tuple[NewPriority, ...]:
     if isinstance(priority, int):
-        return NewPriority(*its, priority)
-    return NewPriority(*its, await set_priority.next_for(ctx.master, state), is_next=True)
+        return tuple(NewPriority(one.request_id, one.buildername, priority) for one in states)
+    found = await set_priority.next_for(ctx.master, states)
+    return tuple(
+        NewPriority(one.request_id, one.buildername, found[one.request_id], is_next=True)
+        for one in states
+    )
