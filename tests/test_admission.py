@@ -6,6 +6,7 @@ add several buildsets, return nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -683,3 +684,28 @@ async def test_a_rule_that_fails_on_the_way_is_named(master: Any) -> None:
     assert answer.status == 500
     assert "Fails" in answer.json["msg"]
     assert await master.data("buildsets") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_properties_name_no_other_branch_than_the_path(master: Any) -> None:
+    build = await master.finished_build()
+    master.pause()
+    here = "/self-serve/main"
+    for path, fields in (
+        ("/build", {"build_id": build["buildid"]}),
+        ("/request", {"request_id": build["buildrequestid"]}),
+        ("/bisect", {"builder_name": "fast"}),
+        ("/builders", {"builder_name": "fast", "revision": REVISION}),
+        (f"/builders/fast/{REVISION}", {}),
+        (f"/rev/{REVISION}", {}),
+        (f"/rev/{'e' * 40}", {}),
+        (f"/rev/{REVISION}/failed", {}),
+    ):
+        for branch, is_bad in (("release", True), (" main ", False), (None, False)):
+            data = {**fields, "dry_run": "1", "properties": json.dumps({"branch": branch})}
+            answer = await master.post(here + path, user=USER, data=data)
+            assert (answer.json["msg"] == "Bad properties") is is_bad, (path, branch)
+    other = {"properties": json.dumps({"revision": "e" * 40})}
+    answer = await master.post(f"{here}/rev/{REVISION}", user=USER, data=other)
+    assert (answer.status, answer.json["msg"]) == (400, "Bad properties")
+    assert len(await master.requests()) == 1

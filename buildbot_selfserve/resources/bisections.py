@@ -24,6 +24,7 @@ from buildbot_selfserve.permissions import CANCEL_BISECT
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.given_properties import require_same_branch
 from buildbot_selfserve.routes import declare
 
 
@@ -53,6 +54,7 @@ async def bisect(
     range with the same confirm and properties again, while it runs, joins it. With properties, only
     the bisection's own builds count, since others were built without them.
     """
+    require_same_branch(properties, branch)
     return await ctx.jobs.run(
         planners.bisect,
         WantedRange(branch, built_builder, revision, good),

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from buildbot_selfserve.control.planners.builders import build
-from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.history.builders import builders_of
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Builders
 from buildbot_selfserve.model import Receipt
-from buildbot_selfserve.model import means
-from buildbot_selfserve.model import trimmed
 from buildbot_selfserve.params.declared import ANY_REVISION
 from buildbot_selfserve.params.declared import BUILDER_NAME
 from buildbot_selfserve.params.declared import FILES
@@ -23,6 +20,7 @@ from buildbot_selfserve.permissions import NEW_BUILD_FOR_BUILDER
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.given_properties import require_same
 from buildbot_selfserve.routes import declare
 
 
@@ -64,7 +62,7 @@ async def new_build_for_builder(
 
     Properties may repeat the branch and the revision, but not change them.
     """
-    _require_same(properties or {}, any_revision)
+    require_same(properties, any_revision)
     return await ctx.jobs.run(
         build,
         any_revision,
@@ -96,22 +94,3 @@ async def new_build_for_named_builder(
     return await new_build_for_builder(
         ctx, branch, builder, any_revision, priority, properties, files
     )
-
-
-def _require_same(properties: dict[str, Any], revision: AnyRevision) -> None:
-    """Return if *properties* name no other branch and revision than the path.
-
-    Clients of the original repeat them (docs/migrating.md).
-
-    :raises BadParameter: they do
-    """
-    branch, text = properties.get("branch"), properties.get("revision")
-    branch = trimmed(branch) if isinstance(branch, str) else branch
-    if branch is not None and branch not in (revision.branch.name, *revision.branch.branches):
-        raise BadParameter(
-            "properties", f"a JSON object whose branch, if given, is {revision.branch.name}"
-        )
-    if text is not None and not (isinstance(text, str) and means(text, revision.revision)):
-        raise BadParameter(
-            "properties", f"a JSON object whose revision, if given, is {revision.revision}"
-        )

@@ -34,6 +34,7 @@ from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.given_properties import require_same_branch
 from buildbot_selfserve.routes import declare
 
 
@@ -124,6 +125,7 @@ async def rebuild_build(
     Each new build has the sourcestamps of the old one, and its properties but for those that are
     given.
     """
+    require_same_branch(properties, branch)
     return await ctx.jobs.run(
         rebuild,
         build,

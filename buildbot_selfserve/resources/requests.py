@@ -30,6 +30,7 @@ from buildbot_selfserve.permissions import REPRIORITIZE
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.given_properties import require_same_branch
 from buildbot_selfserve.routes import declare
 
 
@@ -114,6 +115,7 @@ async def rebuild_request(
     Each new build has the sourcestamps of the old request, and its properties but for those that
     are given.
     """
+    require_same_branch(properties, branch)
     return await ctx.jobs.run(
         rebuild,
         request,

@@ -63,6 +63,8 @@ from buildbot_selfserve.permissions import REPRIORITIZE_REVISION
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.given_properties import require_same
+from buildbot_selfserve.resources.given_properties import require_same_branch
 from buildbot_selfserve.routes import declare
 
 #: What the page of a revision has forms for.
@@ -280,6 +282,7 @@ async def new_build_at_revision(
     branch, except for the properties, files, category and project that are given. If it has one,
     the properties are set on the builds.
     """
+    require_same(properties, any_revision)
     return await ctx.jobs.run(
         new_builds.new_builds,
         any_revision,
@@ -315,6 +318,7 @@ async def rebuild_failed(
     Builders with something pending or running at this revision are left out, so sending this twice
     reruns nothing twice. If a build's parent waited for it, the parent is rebuilt instead, once.
     """
+    require_same_branch(properties, branch)
     return await ctx.jobs.run(
         rerun_failed,
         revision,
