@@ -18,6 +18,7 @@ from buildbot_selfserve.model import schemas
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import PATH
 from buildbot_selfserve.permissions import NEW_SET_AT_REVISION
+from buildbot_selfserve.permissions import REBUILD_FAILED
 from buildbot_selfserve.permissions import Permission
 from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.routes import Route
@@ -184,6 +185,11 @@ def _permission(permission: Permission) -> str:
         )
     if permission.endpoint == "forceschedulers":
         of_what = "`/forceschedulers/selfserve`, with the name of each builder"
+    elif permission is REBUILD_FAILED:
+        of_what = (
+            "`/builds/{build_id}` for each build, and of `/buildrequests/{request_id}` for each"
+            " request without a build and each parent"
+        )
     elif permission.noun is None:
         of_what = f"`/{permission.endpoint}/{{request_id}}` for each request"
     else:
