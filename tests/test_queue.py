@@ -105,6 +105,21 @@ async def test_what_waits_is_told_by_builder_workers_and_request(master: Master)
     assert page.text.count("Build next") == 3  # one has no branch that it could be asked on
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_request_is_on_the_branch_of_any_of_its_codebases(master: Master) -> None:
+    master.pause()
+    where = {"repository": "", "project": "", "revision": None}
+    stamps = [
+        {**where, "codebase": "a library", "branch": None},
+        {**where, "codebase": "the program", "branch": "main", "revision": REVISION},
+    ]
+    request_id = await master.add_request("slow", sourcestamps=stamps)
+    for path in ("/main/pending", "/pending"):
+        (row,) = (await queue(master, path))["requests"]
+        assert (row["request_id"], row["branch"]) == (request_id, "main")
+        assert row["revision"] == REVISION
+
+
 @with_pools
 @pytest_twisted.ensureDeferred
 async def test_the_next_is_one_more_than_the_highest(master: Master) -> None:

@@ -19,6 +19,7 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Chosen
 from buildbot_selfserve.history.index import Facts
+from buildbot_selfserve.history.index import Stamp
 from buildbot_selfserve.history.index import load_names
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.history.sql import Statement
@@ -29,6 +30,7 @@ from buildbot_selfserve.model import OtherMaster
 from buildbot_selfserve.model import Pending
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Waits
 from buildbot_selfserve.model import WorkerElsewhere
 
@@ -233,10 +235,9 @@ def request_rows(
     if branch is not None:
         by_branch[branch] = history.facts.on_branch(branch, buildsets)
     else:
-        for buildset_id, stamp_id in history.facts.first_stamps(buildsets).items():
-            place = history.facts.place_of(stamp_id)
-            where = history.site.branch_of(place) or Branch("", (place.branch,))
-            by_branch.setdefault(where, {})[buildset_id] = stamp_id
+        for buildset_id, its_stamps in history.facts.stamps_of(buildsets).items():
+            where, stamp = _branch_of(history.site, its_stamps)
+            by_branch.setdefault(where, {})[buildset_id] = stamp.id
     found: dict[int, RequestRow] = {}
     for where, chosen in by_branch.items():
         its = [record for record in records if record[1] in chosen]
@@ -244,6 +245,18 @@ def request_rows(
             if isinstance(row, RequestRow) and not row.complete:
                 found[row.request_id] = row
     return found
+
+
+def _branch_of(site: Site, stamps: Sequence[Stamp]) -> tuple[Branch, Stamp]:
+    """Return the branch of the first of *stamps* that has one, with that sourcestamp.
+
+    If none has, the branch has no name.
+    """
+    for one in stamps:
+        branch = site.branch_of(one.place)
+        if branch is not None:
+            return branch, one
+    return Branch("", (stamps[0].place.branch,)), stamps[0]
 
 
 # -- how long recent requests have waited

@@ -554,15 +554,14 @@ class Facts:
         with self._lock:
             return self._on(branch, buildset_ids)
 
-    def first_stamps(self, buildset_ids: Iterable[int]) -> Chosen:
-        """Return those of *buildset_ids* that the index has, each with its first sourcestamp."""
+    def stamps_of(self, buildset_ids: Iterable[int]) -> dict[int, list[Stamp]]:
+        """Return the sourcestamps of each buildset in the index, the first one first."""
         with self._lock:
-            chosen: Chosen = {}
+            found: dict[int, list[Stamp]] = {}
             for buildset_id in buildset_ids:
-                its = self._buildsets.stamps(buildset_id)
-                if its:
-                    chosen[buildset_id] = min(its, key=lambda one: in_order(self._stamps[one]))
-            return chosen
+                its = map(self._stamps.__getitem__, self._buildsets.stamps(buildset_id))
+                found[buildset_id] = sorted(its, key=in_order)
+            return {buildset_id: its for buildset_id, its in found.items() if its}
 
     def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
         """Return the owner of each buildset in the index, or else its newest change's author."""
@@ -581,11 +580,6 @@ class Facts:
                     authors[stamp_id] = self._changes.author_of(stamp_id)
                 found[buildset_id] = authors[stamp_id] if owner is None else owner
             return found
-
-    def place_of(self, stamp_id: int) -> Sourcestamp:
-        """Return the place of a sourcestamp: branch, codebase, repository and project."""
-        with self._lock:
-            return self._stamps.place_at(self._stamps.place(stamp_id))
 
     def open(self, branch: Branch) -> Chosen:
         """Return the buildsets on *branch* that may have incomplete requests."""
