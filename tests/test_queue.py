@@ -113,9 +113,12 @@ async def test_a_request_is_on_the_branch_of_any_of_its_codebases(master: Master
         {**where, "codebase": "a library", "branch": None},
         {**where, "codebase": "the program", "branch": "main", "revision": REVISION},
     ]
+    await master.add_change(author=USER, files=[], comments="", **stamps[1])
     request_id = await master.add_request("slow", sourcestamps=stamps)
     for path in ("/main/pending", "/pending"):
-        (row,) = (await queue(master, path))["requests"]
+        told = await queue(master, f"{path}?builders=slow")
+        (row,) = told["requests"]
+        assert told["builders"][0]["owners"] == {row["owner"]: 1} == {USER: 1}
         assert (row["request_id"], row["branch"]) == (request_id, "main")
         assert row["revision"] == REVISION
 

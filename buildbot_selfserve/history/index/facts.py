@@ -563,8 +563,14 @@ class Facts:
                 found[buildset_id] = sorted(its, key=in_order)
             return {buildset_id: its for buildset_id, its in found.items() if its}
 
-    def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
-        """Return the owner of each buildset in the index, or else its newest change's author."""
+    def owners(
+        self, buildset_ids: Iterable[int], chosen_of: Callable[[Sequence[Stamp]], Stamp]
+    ) -> dict[int, str | None]:
+        """Return the owner of each buildset in the index, or else its newest change's author.
+
+        :param chosen_of: returns which of several sourcestamps represents a buildset; they are
+            ordered, the first one first
+        """
         with self._lock:
             authors: dict[int, str | None] = {}
             found: dict[int, str | None] = {}
@@ -575,7 +581,8 @@ class Facts:
                 owner = self._buildsets.info(buildset_id).owner
                 stamp_id = its[0]
                 if len(its) > 1:
-                    stamp_id = min(its, key=lambda one: in_order(self._stamps[one]))
+                    stamps = sorted(map(self._stamps.__getitem__, its), key=in_order)
+                    stamp_id = chosen_of(stamps).id
                 if owner is None and stamp_id not in authors:
                     authors[stamp_id] = self._changes.author_of(stamp_id)
                 found[buildset_id] = authors[stamp_id] if owner is None else owner
