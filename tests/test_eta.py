@@ -25,6 +25,7 @@ from buildbot_selfserve.model import LockAccess
 from buildbot_selfserve.model import OtherMaster
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.views.push_words import done_in
+from tests.harness import REVISION
 from tests.recorded_farm import Farm
 from tests.recorded_farm import Recorded
 from tests.test_why import ask
@@ -103,6 +104,19 @@ async def test_what_waits_is_done_after_what_runs(master: Any) -> None:
     told = await ask(master, second)
     assert told["eta"] is None
     assert "a new disk" in told["eta_reason"]
+
+
+@running_on(
+    with_builders(on(["worker"], command="if test -e again; then sleep 60; fi; touch again"))
+)
+@pytest_twisted.ensureDeferred
+async def test_a_push_is_done_when_the_last_build_of_a_builder_is(master: Any) -> None:
+    await add_history(master, "b", *[10_000] * 17, 20_000, 20_000, 20_000)
+    await master.running_build(await master.add_request("b"))
+    await master.add_request("b")
+    for path in (f"rev/{REVISION}", "pushes"):
+        page = await master.get(f"/self-serve/main/{path}?format=html")
+        assert "; likely done in 6 to 11 hours" in page.text, path
 
 
 @running_on(with_builders(on(["worker"], command="sleep 60")))

@@ -98,6 +98,8 @@ class _Tally(BuilderResults[Any]):
     """Collects one builder's requests and builds at one revision, as records."""
 
     attempts: int = 0
+    #: the requests that are pending or running
+    open: tuple[int, ...] = ()
     running: Any = None
     pending: Any = None
     other: Any = None
@@ -109,6 +111,7 @@ class _Tally(BuilderResults[Any]):
             return
         self.attempts += 1
         if not ended:
+            self.open += (record[0],)
             self.running = _newer(self.running, record)
         elif not self.add(record[6], status, record):
             self.other = _newer_other(self.other, record)
@@ -118,7 +121,9 @@ class _Tally(BuilderResults[Any]):
         alone = (*record[:6], None, None, None, None, None, record[4])
         if record[3]:
             self.other = _newer_other(self.other, alone)
-        elif is_claimed:
+            return
+        self.open += (record[0],)
+        if is_claimed:
             self.running = _newer(self.running, alone)
         else:
             self.pending = _newer(self.pending, alone)
@@ -152,6 +157,7 @@ class _Tally(BuilderResults[Any]):
             record[9],
             record[10],
             None if self.latest is None else self.latest[6],
+            self.open,
         )
 
 

@@ -68,6 +68,7 @@ class BuilderState(NamedTuple):
     :param result_build_id: the build of that result
     :param flaky: it has both passed and failed
     :param started: when that build started; *ended*: when it ended. Epoch seconds
+    :param open: all its requests that are pending or running
     """
 
     buildername: str
@@ -82,6 +83,7 @@ class BuilderState(NamedTuple):
     started: int | None
     ended: int | None
     result_build_id: int | None = None
+    open: tuple[int, ...] = ()
 
 
 class BuilderHealth(NamedTuple):

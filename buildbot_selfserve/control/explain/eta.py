@@ -94,7 +94,7 @@ class Forecaster:
 
     def of_push(self, push: Health) -> Forecast:
         """Forecast when all open requests of a push are done; no forecast if none is open."""
-        return self.of([one.at.request_id for one in push.open if one.at.request_id is not None])
+        return self.of([it for one in push.open for it in one.at.open])
 
     def of_request(self, request_id: int) -> Forecast:
         """Forecast when a pending or running request is done."""
