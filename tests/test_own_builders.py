@@ -52,6 +52,7 @@ async def test_none_of_buildbots_own_builders_is_offered(master: Any) -> None:
             assert answer.status == 200
             if path:
                 assert JANITOR not in answer.text, path
+    assert (await master.get("/self-serve/search?q=janitor")).json["builders"] == []
     before = len(await master.data("buildsets"))
     for path, data in (
         (f"/builders/{JANITOR}/{REVISION}", {}),

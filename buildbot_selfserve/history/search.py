@@ -16,6 +16,7 @@ from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history import branches
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import sourcestamps
+from buildbot_selfserve.history.builders import BUILDBOTS_OWN
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -75,10 +76,17 @@ def _revisions(history: History, text: str, branch: Branch | None) -> list[Revis
 
 
 def _builders_like(history: History, text: str) -> list[Builder]:
-    """Return the builders whose names contain *text*, exact matches first; case is ignored."""
+    """Return the builders whose names contain *text*, exact matches first; case is ignored.
+
+    Buildbot's own builders are left out.
+    """
     sought = text.casefold()
     every = history.connection.execute(sa.select(_builders.c.id, _builders.c.name)).all()
-    found = [Builder(*one) for one in every if sought in one.name.casefold()]
+    found = [
+        Builder(*one)
+        for one in every
+        if sought in one.name.casefold() and not one.name.startswith(BUILDBOTS_OWN)
+    ]
     return sorted(found, key=lambda one: (one.name.casefold() != sought, one.name))
 
 
