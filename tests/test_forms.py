@@ -135,6 +135,25 @@ async def test_a_build_is_built_again(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_a_build_found_may_be_built_again(master: Any) -> None:
+    named = await master.finished_build()
+    build = await master.finished_build(revision=None)
+    found = build["buildid"], "got_revision", REVISION, "Git"
+    await master.master.data.updates.setBuildProperty(*found)
+    master.pause()
+    document = await page(master, f"/self-serve/main/build/{named['buildid']}")
+    assert "same_revision" not in form_with(document, "Rebuild").fields
+    document = await page(master, f"/self-serve/main/build/{build['buildid']}")
+    form_with(document, "Rebuild").xpath(".//input[@name='same_revision']")[0].checked = True
+    job, shown = await press(master, document, "Rebuild")
+    assert job["what"]["same_revision"] is True
+    assert "At the revision that was found" in shown
+    (request,) = job["complete_data"]["body"]["requests"]
+    row = (await master.get(f"/self-serve/main/request/{request['request_id']}")).json
+    assert row["revision"] == REVISION
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_running_build_is_cancelled(master: Any) -> None:
     build = await master.running_build(await master.add_request("slow"))
     document = await page(master, f"/self-serve/main/build/{build['buildid']}")
