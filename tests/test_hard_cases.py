@@ -162,6 +162,13 @@ async def test_a_build_may_find_a_revision_in_each_codebase(master: Any) -> None
     (row,) = (await master.get("/self-serve/main/rev/abc123")).json
     assert row["revision"] == "abc123def0" * 4
     assert (await master.get("/self-serve/main/rev/999999f")).status == 404
+    again = {"build_id": row["build_id"], "same_revision": "1"}
+    receipt = await master.post("/self-serve/main/build", user=USER, data=again)
+    buildset = await master.data("buildsets", receipt.json["buildset_ids"][0])
+    assert {one["codebase"]: one["revision"] for one in buildset["sourcestamps"]} == {
+        "app": "abc123def0" * 4,
+        "lib": "999999f",
+    }
 
 
 def got_the_same() -> Any:
