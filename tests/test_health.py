@@ -320,6 +320,20 @@ def test_patched_builds_count_for_nothing(pushed: Pushed) -> None:
     assert pushed.line() == "b a"
 
 
+def test_what_lends_its_workers_to_a_virtual_builder_is_not_missing(pushed: Pushed) -> None:
+    history = pushed.history
+    reacting = tuple((name, history.builder(name)) for name in ("lender", "other"))
+    history.push("a", linux="P")
+    history.build("a", lender="P", virtual="deploy")
+    history.push("b", linux="P")
+    history.build("b", lender="c", virtual="deploy")
+    history.push("c", linux="P")
+    for name, missing in (("a", ["other"]), ("b", ["other"]), ("c", ["lender", "other"])):
+        found = pushed.health(name, reacting=reacting).builders
+        unasked = [one.at.buildername for one in found if one.at.state == "missing"]
+        assert sorted(unasked) == missing
+
+
 def test_virtual_builders_have_their_own_names(pushed: Pushed) -> None:
     history = pushed.history
     history.push("a", lender="P")

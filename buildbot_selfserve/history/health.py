@@ -231,7 +231,11 @@ def health_of_revision(
     else:
         bases = {} if its_base is None else comparison.bases_at(branch, pushed, its_base)
     at = comparison.at(pushed)
-    missing = [_missing(name, number) for name, number in reacting if name not in at.states]
+    missing = [
+        _missing(name, number)
+        for name, number in reacting
+        if name not in at.states and number not in at.requested
+    ]
     states = [*at.states.values(), *missing]
     failed = {one.result_build_id or 0 for one in states if one.result in FAILED_STATES}
     step_names = failed_step_names(history.connection, sorted(failed))

@@ -83,10 +83,12 @@ class AtRevision:
 
     :param asked_at: when the first request was submitted, in epoch seconds; ``None`` without
         requests
+    :param requested: the builders whose requests these are, also of virtual builders' builds
     """
 
     states: States
     asked_at: int | None
+    requested: Set[int]
 
     @property
     def verdict(self) -> RevisionVerdict:
@@ -298,7 +300,8 @@ def _tallied(history: History, found: Sequence[Requests]) -> list[AtRevision]:
             if tally.is_anything
         }
         asked_at = min((its[0][5] for its in one.whole), default=None)
-        told.append(AtRevision(states, asked_at))
+        requested = {record[2] for record in (*one.builds, *its_unbuilt)}
+        told.append(AtRevision(states, asked_at, requested))
     return told
 
 
