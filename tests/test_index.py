@@ -482,13 +482,20 @@ def test_a_property_of_almost_that_name_is_another(asked: Asked) -> None:
     compare(asked)
 
 
-def test_a_build_belongs_to_its_day_also_where_clocks_differ(asked: Asked) -> None:
+@pytest.mark.parametrize("is_loaded", [False, True])
+@pytest.mark.parametrize("seconds", [5, 7200])
+def test_a_build_belongs_to_its_day_also_where_clocks_differ(
+    asked: Asked, seconds: int, is_loaded: bool
+) -> None:
     branch, midnight = BRANCHES[0], BEGIN + DAY
+    if is_loaded:
+        with asked.reading.connect() as connection:
+            assert not asked.history(connection).facts.is_branch("main")
     with asked.writing.connect() as connection:
         writer = Writer(connection, 15)
-        writer.now = midnight + 2
+        writer.now = midnight + seconds - 3
         (request_id, *_) = writer.buildset(writer.stamp(branch="main"))
-        build_id = writer.build(request_id, after=-5)
+        build_id = writer.build(request_id, after=-seconds)
         connection.commit()
     date = datetime.datetime.fromtimestamp(BEGIN, datetime.timezone.utc).date()
     with asked.reading.connect() as connection:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.ingest import Ingest
@@ -31,8 +32,6 @@ from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
 from buildbot_selfserve.model import one_spelling
 
-#: Seconds that a building master's clock may be behind that of the master that took the request.
-CLOCK_SLACK = 60
 #: The largest number of positions to search for the revisions before a push. Revisions that were
 #: only built by hand, or are in other codebases, are skipped.
 MOST_LOOKED_AT = 2000

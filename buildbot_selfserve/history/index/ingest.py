@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from buildbot_selfserve.history.index.branch_names import latest
+from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Undecided
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
@@ -188,7 +189,7 @@ class Ingest:
 
     def _add_builds(self, builds: Records) -> None:
         for build_id, request_id, started_at, asked_at, buildset_id in builds:
-            if started_at - asked_at >= LATE:
+            if not -CLOCK_SLACK <= started_at - asked_at < LATE:
                 self._builds.add_late([(started_at, buildset_id)])
             self._search(build_id, buildset_id, request_id)
 

@@ -159,11 +159,12 @@ SCHEDULERS_OF = Statement(
     _owners.c.buildsetid,
 )
 
-#: Start of each late build, and its buildset.
+_waited = builds.c.started_at - requests.c.submitted_at
+#: Start of each late build, and its buildset; also of builds that a clock set back made early.
 LATE = (
     sa.select(builds.c.started_at, requests.c.buildsetid)
     .select_from(builds.join(requests, requests.c.id == builds.c.buildrequestid))
-    .where(builds.c.started_at - requests.c.submitted_at >= sa.bindparam("late"))
+    .where(sa.or_(_waited < sa.bindparam("early"), _waited >= sa.bindparam("late")))
 )
 
 BUILDERS = sa.select(Model.builders.c.id, Model.builders.c.name)

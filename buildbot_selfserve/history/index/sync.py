@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from buildbot_selfserve.history import sql
 from buildbot_selfserve.history.durations import Durations
 from buildbot_selfserve.history.index import queries
+from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
 from buildbot_selfserve.history.index.cursor import Replaced
@@ -203,7 +204,7 @@ def _load(connection: sa.Connection) -> Facts:
     ingest.add_stamps([_unknown_stamps(connection, ingest, (link[2] for link in newer))])
     ingest.add_links([newer])
     ingest.sort()
-    late = streamed(connection, queries.LATE.params(late=LATE))
+    late = streamed(connection, queries.LATE.params(early=-CLOCK_SLACK, late=LATE))
     ingest.begin_builds((one for (one,) in queries.OPEN.all(connection)), late)
     undecided = ingest.undecided()
     for begin in range(0, len(undecided), AT_A_TIME):
