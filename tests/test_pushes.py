@@ -12,6 +12,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.index import Index
+from buildbot_selfserve.history.pushes import newest_pushes
 from buildbot_selfserve.history.pushes import pushes_named
 from buildbot_selfserve.history.pushes import pushes_of_branch
 from buildbot_selfserve.history.pushes import pushes_of_user
@@ -137,6 +138,16 @@ def test_what_a_build_finds_and_nobody_could_ask_for_is_no_revision(
     with pushed.asked() as asked:
         rows = [builds.build(asked, MAIN, number) for number in (2, 3)]
     assert [row and row.revision for row in rows] == [None, "b"]
+
+
+def test_the_newest_push_of_a_branch_may_be_found_by_a_build_that_ran(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", linux="P")
+    for name in "ab":
+        with pushed.asked() as asked:
+            newest = newest_pushes(asked, [MAIN])["main"]
+            assert pushed.name(newest.revision.revision) == name
+        history.build(None, linux="F", got="b")
 
 
 def test_what_nobody_pushed_or_built_is_no_push(pushed: Pushed) -> None:

@@ -139,6 +139,7 @@ def pushes_named(history: History, users: tuple[str, ...], text: str) -> list[Re
 
 def newest_pushes(history: History, branches: Sequence[Branch]) -> dict[str, Health]:
     """Return the newest push of each of *branches* that has one, by branch name."""
+    load_found(history.connection, history.facts, branches)
     found: dict[str, Health] = {}
     pushed = [(branch, one) for branch in branches for one in history.facts.line(branch, 1)]
     at = states_at(history, [one for _, one in pushed])
