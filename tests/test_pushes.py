@@ -150,6 +150,18 @@ def test_the_newest_push_of_a_branch_may_be_found_by_a_build_that_ran(pushed: Pu
         history.build(None, linux="F", got="b")
 
 
+def test_what_a_build_on_another_branch_has_just_found_is_known_there(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", linux="P")
+    with pushed.asked() as asked:
+        assert revisions.elsewhere(asked, MAIN, sha("b")) == []
+    history.build(None, branch="other", linux="r", got="b")
+    for text in (sha("b"), sha("b")[:7]):
+        with pushed.asked() as asked:
+            (known,) = revisions.elsewhere(asked, MAIN, text)
+        assert (known.branch.name, known.revision) == ("other", sha("b"))
+
+
 def test_what_nobody_pushed_or_built_is_no_push(pushed: Pushed) -> None:
     history = pushed.history
     history.push("a", linux="P")

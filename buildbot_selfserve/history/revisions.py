@@ -127,7 +127,10 @@ def _others(facts: Facts, revision: str, stamp_ids: Iterable[int]) -> tuple[int,
 def elsewhere(history: History, branch: Branch | None, text: str) -> list[Revision]:
     """Return the revisions that *text* means on at most ``MOST_ELSEWHERE`` other branches."""
     text = one_spelling(text)
-    places = history.facts.places_of(text, MOST_ELSEWHERE) if text else []
+    if not text:
+        return []
+    load_found(history.connection, history.facts, None)
+    places = history.facts.places_of(text, MOST_ELSEWHERE)
     others = branches_of(history.site, places)
     if branch is not None:
         others = [one for one in others if one.name != branch.name]
