@@ -133,7 +133,7 @@ class Plain:
             "claimed_at": self.claims.get(request_id, 0),
             "priority": request["priority"],
             "reason": self.buildsets[request["buildsetid"]]["reason"],
-            "owner": self._owner(request["buildsetid"], stamp),
+            "owner": self._owner(request["buildsetid"]),
             "patched": self.is_patched(request["buildsetid"]),
         }
         for build in builds:
@@ -155,8 +155,9 @@ class Plain:
         if not told:
             yield row
 
-    def _owner(self, buildset_id: int, stamp: Any) -> str | None:
-        authors = [one["author"] for one in self.changes if one["sourcestampid"] == stamp["id"]]
+    def _owner(self, buildset_id: int) -> str | None:
+        its = {one["sourcestampid"] for one in self.links if one["buildsetid"] == buildset_id}
+        authors = [one["author"] for one in self.changes if one["sourcestampid"] in its]
         return self.owners.get(buildset_id) or (authors[-1] if authors else None)
 
     @cached_property

@@ -509,6 +509,21 @@ async def test_a_long_list_is_had_in_parts(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_owner_is_the_author_of_the_newest_change_in_any_codebase(master: Any) -> None:
+    master.pause()
+    stamps = [stamp("main", "1" * 40, "a"), stamp("main", "2" * 40, "b")]
+    request_id = await master.add_request(sourcestamps=stamps)
+    for author, changed in (("ada", 1), ("bob", 0), ("cay", 1)):
+        await master.add_change(author=author, files=[], comments="", **stamps[changed])
+        for path in (f"/main/request/{request_id}", "/main/rev/1111111", "/main/rev/2222222"):
+            answer = (await master.get(f"/self-serve{path}")).json
+            row = answer[0] if isinstance(answer, list) else answer
+            assert (row["request_id"], row["owner"]) == (request_id, author)
+        told = (await master.get("/self-serve/main/pending")).json
+        assert told["builders"][0]["owners"] == {author: 1}
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_answer_is_packed_for_who_can_unpack_it(master: Any) -> None:
     await master.finished_build()
     packed = await master.raw("/self-serve?format=json", {"Accept-Encoding": "gzip, br"})

@@ -247,22 +247,6 @@ def request_rows(
     return found
 
 
-def owners(
-    history: History, branch: Branch | None, requests: Iterable[PendingRequest]
-) -> Mapping[int, str | None]:
-    """Return the owners that the rows of *requests* have, by buildset id.
-
-    :param branch: the branch of all *requests*; ``None`` to look up each request's branch
-    """
-
-    def chosen_of(stamps: Sequence[Stamp]) -> Stamp:
-        if branch is None:
-            return _branch_of(history.site, stamps)[1]
-        return next((one for one in stamps if one.place.belongs(branch)), stamps[0])
-
-    return history.facts.owners({one.buildset_id for one in requests}, chosen_of)
-
-
 def _branch_of(site: Site, stamps: Sequence[Stamp]) -> tuple[Branch, Stamp]:
     """Return the branch of the first of *stamps* that has one, with that sourcestamp.
 

@@ -14,7 +14,6 @@ from buildbot_selfserve.control.explain.reasons import Explainer
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history.builders import BUILDBOTS_OWN
 from buildbot_selfserve.history.queue import claim_of
-from buildbot_selfserve.history.queue import owners
 from buildbot_selfserve.history.queue import read_pending
 from buildbot_selfserve.history.queue import request_rows
 from buildbot_selfserve.history.queue import waits_of
@@ -177,7 +176,7 @@ class _Assembly:
 
     def _builders(self) -> tuple[QueuedBuilder, ...]:
         pending = self._explainer.pending
-        whose = owners(self._history, self._branch, self._requests)
+        owners = self._history.facts.owners({one.buildset_id for one in self._requests})
         running = Counter(one.builder_id for one in pending.builds)
         found = [
             QueuedBuilder(
@@ -188,7 +187,7 @@ class _Assembly:
                 self._oldest(its),
                 waits_of(self._waits, [builder_id]),
                 self._counted(its),
-                dict(Counter(whose.get(one.buildset_id) or "" for one in its).most_common()),
+                dict(Counter(owners.get(one.buildset_id) or "" for one in its).most_common()),
             )
             for builder_id, its in self._by_builder.items()
         ]

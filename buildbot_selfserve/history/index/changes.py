@@ -192,11 +192,15 @@ class Changes:
             if where is not None:
                 yield change_id, self._stamps[where]
 
-    def author_of(self, stamp_id: int) -> str | None:
-        """Return the author of the newest change of a sourcestamp."""
-        for names in self._names_of(stamp_id):
-            return names[0]
-        return None
+    def author_of(self, stamp_ids: Sequence[int]) -> str | None:
+        """Return the author of the newest change of any of these sourcestamps."""
+        if len(stamp_ids) == 1:
+            newest = self.newest_of(stamp_ids[0])
+        else:
+            every = (one for one in map(self.newest_of, stamp_ids) if one is not None)
+            newest = max(every, default=None)
+        where = None if newest is None else self._ids.where(newest)
+        return None if where is None else self._names[self._named[where]][0]
 
     def names_of(self, stamp_id: int) -> set[str]:
         """Return the names of all changes of a sourcestamp."""

@@ -45,7 +45,7 @@ class About(NamedTuple):
     :param codebase: the codebase of its sourcestamp on the branch
     :param revision: the revision of this sourcestamp, with an abbreviation completed if possible;
         empty if it has none
-    :param owner: who requested it, or else the author of the sourcestamp's newest change
+    :param owner: who requested it, or else the author of its newest change, in any codebase
     :param patched: it has a patch, so its builds do not count for the revision
     :param undecided: its sourcestamp names only digits; each build may find the full hash
     """
@@ -562,29 +562,19 @@ class Facts:
                 found[buildset_id] = sorted(its, key=in_order)
             return {buildset_id: its for buildset_id, its in found.items() if its}
 
-    def owners(
-        self, buildset_ids: Iterable[int], chosen_of: Callable[[Sequence[Stamp]], Stamp]
-    ) -> dict[int, str | None]:
-        """Return the owner of each buildset in the index, or else its newest change's author.
-
-        :param chosen_of: returns which of several sourcestamps represents a buildset; they are
-            ordered, the first one first
-        """
+    def owners(self, buildset_ids: Iterable[int]) -> dict[int, str | None]:
+        """Return the owner of each buildset in the index, or else its newest change's author."""
         with self._lock:
-            authors: dict[int, str | None] = {}
+            authors: dict[tuple[int, ...], str | None] = {}
             found: dict[int, str | None] = {}
             for buildset_id in buildset_ids:
                 its = self._buildsets.stamps(buildset_id)
                 if not its:
                     continue
                 owner = self._buildsets.info(buildset_id).owner
-                stamp_id = its[0]
-                if len(its) > 1:
-                    stamps = sorted(map(self._stamps.__getitem__, its), key=in_order)
-                    stamp_id = chosen_of(stamps).id
-                if owner is None and stamp_id not in authors:
-                    authors[stamp_id] = self._changes.author_of(stamp_id)
-                found[buildset_id] = authors[stamp_id] if owner is None else owner
+                if owner is None and its not in authors:
+                    authors[its] = self._changes.author_of(its)
+                found[buildset_id] = authors[its] if owner is None else owner
             return found
 
     def open(self, branch: Branch) -> Chosen:
@@ -636,7 +626,7 @@ class Facts:
         stamp = self._stamps[stamp_id]
         reason, owner = self._buildsets.info(buildset_id)
         if owner is None:
-            owner = self._changes.author_of(stamp_id)
+            owner = self._changes.author_of(self._buildsets.stamps(buildset_id))
         revision, undecided = stamp.revision, False
         if revision and is_abbreviation(revision, SHORTEST_BUILT):
             undecided = self._stamps.is_undecided(stamp_id)
