@@ -410,12 +410,14 @@ async def test_what_cannot_be_read_makes_no_answer_old(master: Any) -> None:
 async def test_what_cannot_be_read_is_said(master: Any, monkeypatch: Any) -> None:
     step = await Step.of(master)
     log = await step.add([numbered(0, 100)])
-    for number, why in ((9, "it has an unknown compression, number 9"), (2, "it is not what bz2")):
+    for values, why in (
+        ({"content": None}, "its text was deleted"),
+        ({"content": b"text", "compressed": 9}, "it has an unknown compression, number 9"),
+        ({"compressed": 2}, "it is not what bz2"),
+    ):
         chunks = Model.logchunks
         with engine_of(master).connect() as connection:
-            connection.execute(
-                chunks.update().where(chunks.c.logid == log.log_id).values(compressed=number)
-            )
+            connection.execute(chunks.update().where(chunks.c.logid == log.log_id).values(**values))
             connection.commit()
         refused = await master.get(f"{step.path}/{log.slug}")
         assert (refused.status, refused.json["msg"]) == (400, "Log log0 cannot be read")

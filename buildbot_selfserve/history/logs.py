@@ -49,6 +49,8 @@ COMPRESSIONS: Mapping[int, tuple[type[compression.CompressorInterface], str]] = 
     5: (compression.BrotliCompressor, "brotli"),
 }
 
+#: Why a log without its text cannot be read.
+_DELETED = "its text was deleted"
 #: The first byte of each line of a log with several streams (buildbot/process/log.py).
 _STREAMS = {b"o": "stdout", b"e": "stderr"}
 
@@ -132,7 +134,7 @@ def part(history: History, wanted: LogText) -> tuple[bytes, LogText | None]:
                 pieces.append(piece)
                 held += len(piece)
     if not pieces:
-        raise _unreadable(log, "its text was deleted")
+        raise _unreadable(log, _DELETED)
     left = wanted._replace(first=first) if first < wanted.end else None
     return b"".join(pieces), left
 
@@ -208,7 +210,7 @@ class _End:
         looks = self._looks and not self._note
         return bool(looks) and self.first > 0 and len(self._lines) < MOST_LINES
 
-    def add(self, first: int, _last: int, compressed: int, content: bytes) -> None:
+    def add(self, first: int, _last: int, compressed: int, content: bytes | None) -> None:
         """Add the chunk before the earliest one added so far."""
         if self._note or len(self._lines) >= MOST_LINES:
             return
@@ -248,12 +250,14 @@ class _End:
         return Tail(tuple(lines), self._has_stderr, self._note)
 
 
-def unpacked(log: Log, compressed: int, content: bytes) -> bytes:
+def unpacked(log: Log, compressed: int, content: bytes | None) -> bytes:
     """Return the decompressed text of a chunk: lines separated by newlines.
 
     :param compressed: the number of the compression, 0 for none
-    :raises Refused: the compression is unknown or not installed, or the data is broken
+    :raises Refused: the compression is unknown or not installed, or the data is broken or NULL
     """
+    if content is None:
+        raise _unreadable(log, _DELETED)
     if not compressed:
         return content
     if compressed not in COMPRESSIONS:
