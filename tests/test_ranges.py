@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_another_property_does_not_tell_that_the_sources_were_fetched(pushed: Pu
     values = {"buildid": 2, "name": "GOT_REVISION", "value": '"b"', "source": "Step"}
     history.connection.execute(Model.build_properties.insert(), values)
     assert found(pushed).bad.state == "exception"
+
+
+def test_what_was_fetched_in_another_codebase_is_not_the_revision(pushed: Pushed) -> None:
+    history = pushed.history
+    both = ("app", "lib")
+    for name, letter, got in (("a", "P", both), ("b", "F", ("lib",)), ("c", "F", both)):
+        history.push(name, codebase="app", linux=letter)
+        history.flush()
+        values = {
+            "buildid": "abc".index(name) + 1,
+            "name": "got_revision",
+            "value": json.dumps(dict.fromkeys(got, sha(name))),
+            "source": "Git",
+        }
+        history.connection.execute(Model.build_properties.insert(), values)
+    range_ = found(pushed)
+    assert (at(pushed, range_, "b").state, range_.bad.state) == ("exception", "failed")
 
 
 def test_an_exception_says_nothing_of_the_revision(pushed: Pushed) -> None:

@@ -20,6 +20,7 @@ from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.health import revision_of
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
+from buildbot_selfserve.history.index import got_revision
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.index.queries import GOT_REVISION
 from buildbot_selfserve.history.revisions import known_revisions
@@ -50,9 +51,9 @@ _LOOKS = (5, 25, LONGEST_RANGE + 1)
 #: Results that count, and those of them that say something about the revision's code.
 _COUNTED = PASSED_STATES | FAILED_STATES
 _TESTED = _COUNTED - {"exception"}
-#: The builds that a source step has given a ``got_revision``.
+#: Builds with the JSON of their ``got_revision``, which source steps set.
 _GOT_REVISION = Statement(
-    sa.select(rows.properties.c.buildid).where(
+    sa.select(rows.properties.c.buildid, rows.properties.c.value).where(
         binary_collation(rows.properties.c.name, GOT_REVISION)
     ),
     rows.properties.c.buildid,
@@ -229,24 +230,37 @@ def _described(
     ]
     revisions = known_revisions(history, [revision_of(branch, one) for one in line])
     infos = change_infos(history.connection, line)
-    sourceless = _without_sources(history.connection, its_own)
+    sourceless = _without_sources(history.connection, line, its_own)
     return [_one(*each, sourceless) for each in zip(revisions, infos, its_own, strict=True)]
 
 
-def _without_sources(connection: sa.Connection, of_all: Sequence[Requests]) -> set[int]:
+def _without_sources(
+    connection: sa.Connection, line: Sequence[Pushed], of_all: Sequence[Requests]
+) -> set[int]:
     """Return the failed builds that never fetched the revision that they were to test.
 
     The revision was removed by a force push, say, or the repository was unreachable, so a step
     before the tests failed. Buildbot's source steps record the revision that they fetched
     (buildbot/steps/source, ``got_revision``). Its absence counts only if every build that passed
-    has it.
+    has it. What was fetched in other codebases than the revision's does not count.
+
+    :param line: the revisions of *of_all*
     """
     ended = [one for its in of_all for one in _ended(its)]
     failed = {build_id for build_id, state in ended if state == "failed"}
     passed = {build_id for build_id, state in ended if state in PASSED_STATES}
     if not failed or not passed:
         return set()
-    got = {build_id for (build_id,) in _GOT_REVISION.of(connection, sorted(failed | passed))}
+    codebases = {
+        record[6]: one.codebases
+        for one, its in zip(line, of_all, strict=True)
+        for record in its.builds
+    }
+    got = {
+        build_id
+        for build_id, value in _GOT_REVISION.of(connection, sorted(failed | passed))
+        if any(got_revision(value, one) for one in codebases[build_id])
+    }
     return failed - got if passed <= got else set()
 
 
