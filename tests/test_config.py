@@ -290,6 +290,11 @@ def test_a_link_may_be_a_function_that_only_master_cfg_has() -> None:
         assert pickle.loads(pickle.dumps(branch)).link("abc") == revlink("abc")
 
 
+def test_a_revision_is_encoded_in_a_template_of_its_link() -> None:
+    branch = SelfServeBranch("main", revlink="https://x/{revision}?rev={revision}").branch
+    assert branch.link("v1/é#+") == "https://x/v1/%C3%A9%23%2B?rev=v1/%C3%A9%23%2B"
+
+
 def test_a_link_that_cannot_go_to_a_reader_is_reported() -> None:
     lock = threading.Lock()
     (mistake,) = mistakes(SelfServeBranch, "main", revlink=lambda revision: str(lock))

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
+from urllib.parse import quote
 
 from buildbot_selfserve.model.identifiers import one_spelling
 
@@ -86,7 +87,8 @@ class Branch:
             return None
         if isinstance(self.revlink, bytes):
             return _called(self.revlink, revision)
-        return self.revlink.format(revision=revision)
+        # a tag may have characters that mean something else in a URL
+        return self.revlink.format(revision=quote(revision, safe="/", errors="replace"))
 
 
 def is_pattern(name: str) -> bool:
