@@ -8,7 +8,7 @@ from setuptools import setup
 HERE = Path(__file__).parent
 #: What `selfserve` and the client need. requests: it is kept up, everybody knows it, and it brings
 #: proxies, private CAs and keeping connections, which urllib leaves to us.
-CLI = ["click>=8.1", "requests>=2.32.2", "rich>=13.7", "treq>=24.9", "urllib3>=2"]
+CLI = ["click>=8.1", "requests>=2.32.2", "rich>=13.7", "urllib3>=2"]
 
 setup(
     name="buildbot-selfserve",
@@ -73,6 +73,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-twisted>=1.14",
             "pytest-xdist>=3.6",
+            "treq>=24.9",
             *CLI,
         ],
         # draws docs/performance.md's plots

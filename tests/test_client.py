@@ -363,6 +363,23 @@ async def test_nobody_there(master: Any, asked: Asker) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_server_may_be_named_by_an_address(asked: Asker) -> None:
+    client = asked.client(f"http://[::1]:{free_port()}", patience=0)
+    with pytest.raises(errors.Unreachable):
+        await asked.ask(client, "branches")
+
+
+@pytest.mark.parametrize("host", ["a b", "a" * 70, "\u00bc.invalid"])
+@pytest_twisted.ensureDeferred
+async def test_a_host_that_cannot_be_is_an_error_of_the_client(asked: Asker, host: str) -> None:
+    with unreliable(free_port()) as elsewhere:
+        elsewhere.always = Fault(302, {"Location": f"http://{host}/"})
+        client = asked.client(elsewhere.url, user=None, password=None)
+        with pytest.raises(errors.ClientError):
+            await asked.ask(client, "branches")
+
+
+@pytest_twisted.ensureDeferred
 async def test_something_else_there(master: Any, asked: Asker) -> None:
     with pytest.raises(errors.NotSelfServe):
         await asked.ask(asked.client(f"{master.url}/api/v2"), "branches")

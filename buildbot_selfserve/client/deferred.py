@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 from typing import Concatenate
 from typing import ParamSpec
 from typing import TypeVar
+from urllib.parse import quote
+from urllib.parse import urlsplit
+from urllib.parse import urlunsplit
 
-import treq
 from twisted.internet import defer
 from twisted.internet import task
 from twisted.internet.error import ConnectError
@@ -20,6 +23,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
+from twisted.web.client import ContentDecoderAgent
+from twisted.web.client import FileBodyProducer
+from twisted.web.client import GzipDecoder
 from twisted.web.client import HTTPConnectionPool
 from twisted.web.client import RequestTransmissionFailed
 from twisted.web.client import ResponseDone
@@ -27,6 +33,7 @@ from twisted.web.client import ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
+from buildbot_selfserve.client.errors import Misconfigured
 from buildbot_selfserve.client.exchange import Answer
 from buildbot_selfserve.client.exchange import Lost
 from buildbot_selfserve.client.exchange import Send
@@ -34,6 +41,9 @@ from buildbot_selfserve.client.exchange import Steps
 from buildbot_selfserve.client.operations import Configured
 from buildbot_selfserve.client.operations import Core
 from buildbot_selfserve.client.operations import described
+
+#: What stands in a URL as it is (RFC 3986).
+_IN_URLS = "!#$%&'()*+,/:;=?@[]~"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,14 +163,11 @@ async def _exchanged(agent: Any, send: Send, heard: Callable[[], object]) -> Ans
 
     :param heard: called whenever something comes
     """
-    response = await treq.request(
-        send.method,
-        send.url,
-        headers=Headers({name: [value] for name, value in send.headers.items()}),
-        data=send.body,
-        agent=agent,
-        allow_redirects=False,
-        unbuffered=True,
+    response = await ContentDecoderAgent(agent, [(b"gzip", GzipDecoder)]).request(
+        send.method.encode(),
+        _in_ascii(send.url),
+        Headers({name: [value] for name, value in send.headers.items()}),
+        None if send.body is None else FileBodyProducer(io.BytesIO(send.body)),
     )
     heard()
     raw = response.headers.getAllRawHeaders()
@@ -172,8 +179,19 @@ async def _exchanged(agent: Any, send: Send, heard: Callable[[], object]) -> Ans
     return Answer(response.code, headers, await body.whole)
 
 
+def _in_ascii(url: str) -> bytes:
+    """Return *url* as it is sent. An address stays as it is: a colon in it is no name's.
+
+    :raises UnicodeError: its host cannot have that name
+    """
+    parts = urlsplit(url)
+    rest = urlunsplit(("", "", parts.path, parts.query, ""))
+    host = parts.netloc.encode("idna")
+    return b"%s://%s%s" % (parts.scheme.encode(), host, quote(rest, safe=_IN_URLS).encode())
+
+
 class _Body(Protocol):
-    """Collects the body of an answer. treq's own way cannot be cancelled: the body goes on coming.
+    """Collects the body of an answer, and can be cancelled.
 
     :param heard: called for each piece
     """
@@ -221,4 +239,7 @@ def _lost(error: Exception) -> Lost:
         # the errors of TLS come while a connection is made; that it ends is no such error
         sent = not all(reason.check("OpenSSL.SSL.Error") for reason in error.reasons)
         return Lost("; ".join(reason.getErrorMessage() for reason in error.reasons), sent=sent)
+    if isinstance(error, ValueError):
+        # Twisted looks into a URL before it connects
+        raise Misconfigured("The URL of self-serve is invalid") from None
     raise error

@@ -136,7 +136,7 @@ def _sent(session: requests.Session, send: Send) -> Answer | Lost:
         return Lost("no connection in time", sent=False)
     except requests.exceptions.Timeout:
         return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
-    except requests.exceptions.InvalidURL:
+    except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError):
         raise Misconfigured("The URL of self-serve is invalid") from None
     except requests.exceptions.RequestException as error:
         causes = _causes(error)
