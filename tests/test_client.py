@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import urllib3
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
@@ -385,6 +386,17 @@ async def test_something_else_there(master: Any, asked: Asker) -> None:
         await asked.ask(asked.client(f"{master.url}/api/v2"), "branches")
 
 
+@pytest.mark.parametrize("status", [200, 400, 503])
+@pytest_twisted.ensureDeferred
+async def test_json_that_is_nested_too_deep_is_an_error_of_the_client(
+    asked: Asker, status: int
+) -> None:
+    with unreliable(free_port()) as elsewhere:
+        elsewhere.always = Fault(status, {}, b"[" * 100_000)
+        with pytest.raises(errors.ClientError):
+            await asked.ask(asked.client(elsewhere.url, patience=0), "branches")
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_job_request_whose_answer_is_lost_is_done_once(
     master: Any, asked: Asker, proxy: Unreliable
@@ -433,6 +445,19 @@ def test_what_may_have_been_done_is_not_forgotten(
         with pytest.raises(errors.ClientError) as caught:
             client.branches()
         assert "may have been done" not in str(caught.value)
+
+
+def test_who_handles_an_error_is_told_of_another_one() -> None:
+    with unreliable(free_port()) as proxy:
+        client = Client(proxy.url, patience=0)
+        proxy.always = LOST
+        try:
+            # never sent, unlike what comes next
+            raise urllib3.exceptions.NewConnectionError(None, "an error of mine")  # type: ignore[arg-type]
+        except urllib3.exceptions.NewConnectionError:
+            with pytest.raises(errors.Unreachable, match="may have been done") as caught:
+                client.rebuild_build("main", 1)
+        assert "of mine" not in str(caught.value)
 
 
 @pytest_twisted.ensureDeferred

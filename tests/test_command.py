@@ -742,6 +742,7 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
         (("rebuild", "main", "--build=1", "--property=a=1", "--without=a"), "twice"),
         (("build", "main", "r", "--builder", "b", "--property", "a"), "NAME=TEXT"),
         (("build", "main", "r", "--builder", "b", "--property", "a:=b"), "not JSON"),
+        (("build", "main", "r", "--builder=b", f"--property=a:={'[' * 50_000}"), "not JSON"),
         (("build", "main", "r", "--builder=b", "--property=a=1", "--property=a=2"), "twice"),
         (("jobs", "--since", "yesterday"), "must be epoch seconds, or like"),
         (("reprioritize", "main", "--request", "1"), "PRIORITY"),

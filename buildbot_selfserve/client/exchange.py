@@ -289,15 +289,20 @@ def _redirected(server: Server, send: Send, came: Answer) -> Send:
 def _parsed(server: Server, came: Answer, kind: type) -> Any:
     if came.status < 300 and kind is str and _is_text(came):
         return came.body.decode("utf-8", "replace")
-    try:
-        value = json.loads(came.body)
-    except ValueError:
-        value = None
+    value = _json(came)
     if came.status < 300 and kind is not str and isinstance(value, kind):
         return value
     if came.status >= 400:
         raise _failure(server, came, value)
     raise _stranger(server, came)
+
+
+def _json(came: Answer) -> Any:
+    """Return what stands in *came*, ``None`` if that is no JSON, or nested too deeply."""
+    try:
+        return json.loads(came.body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_text(came: Answer) -> bool:
@@ -337,11 +342,7 @@ def _given_up(server: Server, came: Answer | Lost) -> ClientError:
     """Return what it means when this is the last word."""
     if isinstance(came, Lost):
         return Unreachable(f"{server.url} cannot be reached", came.why)
-    try:
-        value = json.loads(came.body)
-    except ValueError:
-        value = None
-    return _failure(server, came, value)
+    return _failure(server, came, _json(came))
 
 
 def _retry_after(came: Answer | Lost) -> float | None:

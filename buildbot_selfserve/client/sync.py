@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from typing import Concatenate
@@ -122,6 +123,8 @@ class Client(Configured):
 
 
 def _sent(session: requests.Session, send: Send) -> Answer | Lost:
+    # whoever asks may be handling an error of their own, which is below every other then
+    outside = sys.exc_info()[1]
     try:
         answer = session.request(
             send.method,
@@ -139,7 +142,7 @@ def _sent(session: requests.Session, send: Send) -> Answer | Lost:
     except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError):
         raise Misconfigured("The URL of self-serve is invalid") from None
     except requests.exceptions.RequestException as error:
-        causes = _causes(error)
+        causes = _causes(error, outside)
         why = getattr(causes[-1], "strerror", None) or str(causes[-1]) or type(causes[-1]).__name__
         return Lost(why, sent=not any(map(_came_before_all_else, causes)))
     except OSError as error:
@@ -149,10 +152,13 @@ def _sent(session: requests.Session, send: Send) -> Answer | Lost:
     return Answer(answer.status_code, headers, answer.content)
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return *error* and what is below it: requests and urllib3 wrap what happened, and again."""
+def _causes(error: BaseException, outside: BaseException | None) -> list[BaseException]:
+    """Return *error* and what is below it: requests and urllib3 wrap what happened, and again.
+
+    :param outside: what is below all of that, and has nothing to do with it
+    """
     causes = [error]
-    while below := causes[-1].__cause__ or causes[-1].__context__:
+    while (below := causes[-1].__cause__ or causes[-1].__context__) and below is not outside:
         causes.append(below)
     return causes
 

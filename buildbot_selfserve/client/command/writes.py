@@ -66,7 +66,7 @@ def named_value(text: str) -> tuple[str, Any]:
         return name, value
     try:
         return name[:-1], json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise click.BadParameter(f"the value after {name}= is not JSON") from None
 
 
