@@ -77,6 +77,12 @@ def test_bytes_in_arguments_make_no_traceback(tmp_path: Path, arguments: tuple[b
     assert done.returncode in (USAGE, NOT_NOW), done.stderr
 
 
+def test_bytes_in_the_url_of_a_page_make_no_traceback(tmp_path: Path) -> None:
+    browser = {b"BROWSER": b"/bin/true"}
+    done = run(tmp_path, b"jobs", b"--who", NOT_UTF_8, b"--web", environ=browser)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

@@ -765,6 +765,8 @@ def test_2_tells_of_wrong_settings(shell: Shell) -> None:
     assert ran.status == USAGE
     assert "/nowhere" in ran.err
     assert len(ran.err.splitlines()) == 1
+    ran = shell("branches", HTTP_PROXY="ftp://proxy.invalid")
+    assert (ran.status, "proxy" in ran.err) == (USAGE, True)
 
 
 def test_4_tells_of_a_refusal(shell: Shell) -> None:
@@ -1166,6 +1168,28 @@ def test_output_that_nobody_reads_says_nothing_of_builds(
     os.close(writing)
     _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&-"])
+def test_what_the_shell_has_closed_makes_no_traceback(shell: Shell, closed: str) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f'"$0" "$@" {closed}', SELFSERVE, "login", "--with-token"],
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE,
+    )
+    assert (ran.returncode, "Traceback" in ran.stderr) == (USAGE, False)
+    ran = subprocess.run(
+        ["sh", "-c", f'"$0" branches {closed}', SELFSERVE],
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE,
+    )
+    assert (ran.returncode, ran.stderr) == (DONE, "")
 
 
 # -- help and completion

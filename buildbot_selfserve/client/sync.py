@@ -140,7 +140,10 @@ def _sent(session: requests.Session, send: Send) -> Answer | Lost:
     except requests.exceptions.Timeout:
         return Lost(f"no answer within {send.timeout:g} seconds", sent=True)
     except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError):
-        raise Misconfigured("The URL of self-serve is invalid") from None
+        proxies = requests.utils.get_environ_proxies(send.url)
+        proxy = requests.utils.select_proxy(send.url, proxies)
+        also = " or of the proxy in the environment" if proxy else ""
+        raise Misconfigured(f"The URL of self-serve{also} is invalid") from None
     except requests.exceptions.RequestException as error:
         causes = _causes(error, outside)
         why = getattr(causes[-1], "strerror", None) or str(causes[-1]) or type(causes[-1]).__name__

@@ -124,7 +124,8 @@ class Invocation:
 
         :raises Misconfigured: nobody says where self-serve is
         """
-        query = urlencode({name: value for name, value in page.query.items() if value})
+        given = {name: value for name, value in page.query.items() if value}
+        query = urlencode(given, errors="surrogatepass")
         url = "/".join([self.client().url, *map(segment, page.path)]) + (query and f"?{query}")
         self.screen.complain(f"opening {url}")
         if not webbrowser.open(url):
@@ -296,6 +297,7 @@ class Group(click.Group):
 def run_group(group: Group) -> int:
     """Run *group* with the arguments of this process; return the exit status."""
     kept = Invocation()
+    _open_everything()
     _write_everything()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody ignores it
         signal.signal(signal.SIGINT, _interrupt)
@@ -324,6 +326,13 @@ def _interrupt(*_: object) -> None:
     late.daemon = True
     late.start()
     raise KeyboardInterrupt
+
+
+def _open_everything() -> None:
+    """Open what the shell has closed, as with ``>&-``: nothing comes from there, or arrives."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _write_everything() -> None:
