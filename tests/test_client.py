@@ -143,6 +143,14 @@ async def test_everything_that_can_be_asked(master: Any, asked: Asker) -> None:
     assert (green["revision"], green["distance"]) == (REVISION, 0)
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_empty_selection_does_not_stand_for_everything(master: Any, asked: Asker) -> None:
+    await master.finished_build()
+    for name in ("last_green", "queue", "permissions", "release"):
+        with pytest.raises(errors.BadRequest, match="Bad builders"):
+            await asked(name, "main", builders=[])
+
+
 @pytest.mark.parametrize("master", [several], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_all_pushes_come_with_several_answers(

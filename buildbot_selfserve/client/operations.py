@@ -129,9 +129,9 @@ class Core(JobRequests):
             dict,
             *(() if branch is None else (branch,)),
             "pending",
-            builders=_lines(builders),
-            tags=_lines(tags),
-            exclude_builders=_lines(exclude_builders),
+            builders=_as_text(builders),
+            tags=_as_text(tags),
+            exclude_builders=_as_text(exclude_builders),
         )
 
     def holds(self, branch: str) -> Steps[list[Hold]]:
@@ -347,9 +347,9 @@ class Core(JobRequests):
             dict,
             branch,
             "last_green",
-            builders=_lines(builders),
-            tags=_lines(tags),
-            exclude_builders=_lines(exclude_builders),
+            builders=_as_text(builders),
+            tags=_as_text(tags),
+            exclude_builders=_as_text(exclude_builders),
             max=max,
         )
 
