@@ -22,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.config import database_url
 from buildbot_selfserve.deferreds import in_daemon_thread
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import db_engine
@@ -241,16 +242,22 @@ async def _journal_url(master: Any, secrets: Secrets, config: SelfServe) -> sa.U
     if config.db_url is None:
         return None
     try:
-        url = sa.engine.make_url(await secrets.render(config.db_url))
+        url = database_url(await secrets.render(config.db_url))
     except Exception as error:
         secrets.renew()  # for the next time
-        bad = isinstance(error, sa.exc.ArgumentError | ValueError)
-        why = "it is not a database URL" if bad else why_unread(Failure())
-        raise Unavailable("The database URL is not available", why) from None
+        raise Unavailable("The database URL is not available", _why_no_url(error)) from None
     if url.get_backend_name() == "sqlite":
         # Buildbot's own rule: relative means relative to the master's folder
         url = url.set(database=str(Path(master.basedir, url.database or "")))
     return url
+
+
+def _why_no_url(error: Exception) -> str:
+    if isinstance(error, sa.exc.NoSuchModuleError | ImportError):
+        return "its driver is not installed"
+    if isinstance(error, sa.exc.ArgumentError | ValueError):
+        return "it is not a database URL"
+    return why_unread(Failure(error))
 
 
 def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:

@@ -102,7 +102,7 @@ def test_everything_has_a_default() -> None:
         ("timeout", 600),
         ("db_url", None),
         ("db_url", "sqlite:///journal.sqlite"),
-        ("db_url", "postgresql://user:pass@db.example.org:5432/journal"),
+        ("db_url", "postgresql+psycopg2://user:pass@db.example.org:5432/journal"),
         ("db_url", util.Secret("journal")),
         ("db_url", util.Interpolate("postgresql://%(secret:journal)s@db/journal")),
         ("keep_jobs", None),
@@ -209,11 +209,25 @@ def test_a_timeout_that_is_no_number_at_all_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "db_url", ["", "hunter2", 5, b"sqlite://", "postgresql://me:hunter2@db:port/x"]
+    "db_url",
+    [
+        "",
+        "hunter2",
+        5,
+        b"sqlite://",
+        "postgresql://me:hunter2@db:port/x",
+        # what a master would start with, and never open
+        "nosuch://me:hunter2@db/x",
+        "postgresql+nosuch://me:hunter2@db/x",
+        "sqlite://",
+    ],
 )
 def test_a_bad_db_url_is_reported_without_its_text(db_url: Any) -> None:
     (mistake,) = mistakes(SelfServe, db_url=db_url)
-    assert mistake == "SelfServe: db_url='...' must be a database URL, a renderable or None"
+    assert mistake == (
+        "SelfServe: db_url='...' must be the URL of a database whose driver is installed,"
+        " a renderable or None"
+    )
 
 
 def test_tokens_are_refused_without_showing_their_secrets() -> None:
@@ -479,7 +493,9 @@ def test_another_value_is_refused_also_while_mistakes_are_collected() -> None:
 
 def test_visitors_see_the_path_and_nothing_else() -> None:
     config = SelfServe(
-        path="ci", db_url="postgresql://me:hunter2@db/x", branches=[SelfServeBranch("secret")]
+        path="ci",
+        db_url="postgresql+psycopg2://me:hunter2@db/x",
+        branches=[SelfServeBranch("secret")],
     )
     assert config.getConfigDict() == {"path": "ci"}
     published = serialize_www_frontend_config_dict_to_json({"plugins": {"selfserve": config}})
@@ -488,7 +504,7 @@ def test_visitors_see_the_path_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("show", [repr, str])
 def test_a_configuration_does_not_show_its_database(show: Callable[[object], str]) -> None:
-    shown = show(SelfServe(path="ci", db_url="postgresql://me:hunter2@db/x"))
+    shown = show(SelfServe(path="ci", db_url="postgresql+psycopg2://me:hunter2@db/x"))
     assert shown == "SelfServe(path='ci')"
 
 

@@ -233,16 +233,17 @@ async def test_a_url_that_cannot_be_read_is_asked_for_again(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("buildbot_selfserve.secrets.PATIENCE", 0.5)
-    vault = Vault([refused(), None, NO_URL, defer.Deferred(), FILE])
+    vault = Vault([refused(), None, NO_URL, "nosuch://me:hunter2@db/x", defer.Deferred(), FILE])
     make = journal_at(util.Secret("journal"), vault)
     async with harness.running_master(tmp_path, monkeypatch, make) as master:
-        assert vault.asked == 5
+        assert vault.asked == 6
         assert await reprioritize(master) == 202
-        assert master.log.count("db_url cannot be followed, trying again") == 4
+        assert master.log.count("db_url cannot be followed, trying again") == 5
         for why in (
             "its secret cannot be read (OSError)",
             "no secrets provider has its secret",
             "it is not a database URL",
+            "its driver is not installed",
             "its secret took longer than 0.5 seconds",
         ):
             assert master.log.count(f"'{why}')") == 1

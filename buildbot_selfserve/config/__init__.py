@@ -14,6 +14,7 @@ from buildbot_selfserve.config.matcher import SelfServeEndpointMatcher
 from buildbot_selfserve.config.selfserve import SelfServe
 from buildbot_selfserve.config.selfserve import configured
 from buildbot_selfserve.config.selfserve import configured_or_none
+from buildbot_selfserve.config.selfserve import database_url
 from buildbot_selfserve.config.tokens import SelfServeToken
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "SelfServeToken",
     "configured",
     "configured_or_none",
+    "database_url",
 ]
 
 check_when_loaded()

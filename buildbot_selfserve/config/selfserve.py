@@ -130,7 +130,11 @@ class SelfServe:
             "util.SelfServeLimits(...) or None",
         )
         check.number("timeout", timeout, 1, 600)
-        check.secret("db_url", _is_db_url(db_url), "a database URL, a renderable or None")
+        check.secret(
+            "db_url",
+            _is_db_url(db_url),
+            "the URL of a database whose driver is installed, a renderable or None",
+        )
         if keep_jobs is not None:
             check.number("keep_jobs", keep_jobs, 1, 36500)
         check.whole("readers", readers, 0, 16)
@@ -214,10 +218,23 @@ def _is_db_url(db_url: object) -> bool:
     if db_url is None or IRenderable.providedBy(db_url):
         return True
     try:
-        return isinstance(db_url, str) and bool(sa.engine.make_url(db_url))
-    except (sa.exc.ArgumentError, ValueError):
-        # make_url lets the ValueError of a bad port escape
+        return isinstance(db_url, str) and bool(database_url(db_url))
+    except (sa.exc.ArgumentError, ValueError, ImportError):
         return False
+
+
+def database_url(text: str) -> sa.URL:
+    """Return *text* as the URL of a database that can be opened here, if its server is there.
+
+    :raises sqlalchemy.exc.ArgumentError: it is none, or of a kind that there is not
+    :raises ValueError: its port is no number, or it names no file
+    :raises ImportError: its driver is not installed
+    """
+    url = sa.engine.make_url(text)
+    url.get_dialect().import_dbapi()
+    if url.get_backend_name() == "sqlite" and not url.database:
+        raise ValueError("no file")
+    return url
 
 
 def _is_timezone(timezone: object) -> bool:
