@@ -83,9 +83,9 @@ async def test_what_did_nothing_may_be_sent_again_with_its_key(master: Any) -> N
     assert (await rebuild(master, "k")).status == 202
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 257, "a\x01b"])
+@pytest.mark.parametrize("key", ["", " ", "x" * 257, "a\x01b", b"caf\xe9"])
 @pytest_twisted.ensureDeferred
-async def test_a_key_that_is_none_is_named(master: Any, key: str) -> None:
+async def test_a_key_that_is_none_is_named(master: Any, key: Any) -> None:
     await master.finished_build()
     answer = await rebuild(master, key)
     assert (answer.status, answer.json["msg"]) == (400, "Bad Idempotency-Key")

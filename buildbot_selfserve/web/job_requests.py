@@ -366,7 +366,8 @@ def _attempt(
     raw = request.getHeader(b"idempotency-key")
     if raw is None:
         return None
-    text = raw.decode("utf-8", "replace").strip()
+    # two keys that are no text must not become one
+    text = raw.decode("utf-8", "surrogateescape").strip()
     if not text:
         raise BadParameter(IDEMPOTENCY_KEY.name, IDEMPOTENCY_KEY.expected())
     asked = json.dumps([route.name, texts, params], sort_keys=True)
