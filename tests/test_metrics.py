@@ -127,6 +127,21 @@ def never_answers(reader: Any, site: Any, state: bytes) -> None:
     time.sleep(1.0)
 
 
+@pytest_twisted.ensureDeferred
+async def test_what_waits_is_left_out_and_logged_where_it_cannot_be_found_out(
+    master: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(queue_metrics, "GOOD_FOR", 0.0)
+    assert "selfserve_waiting_requests" in {name for name, _ in await samples(master)}
+    monkeypatch.setattr(queue_metrics, "queue_figures", fails)
+    assert "selfserve_waiting_requests" not in {name for name, _ in await samples(master)}
+    assert "what waits cannot be told" in master.errors.pop()
+
+
+def fails(reader: Any, site: Any, state: bytes) -> None:
+    raise LookupError("what nobody expects")
+
+
 def test_sets_of_workers_are_bounded() -> None:
     waits = Waits(None, None)
     sets = tuple(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.views.read_handler import queue_figures
@@ -21,6 +20,8 @@ class QueueMetrics:
 
     :param clock: the reactor
     """
+
+    log = Logger()
 
     def __init__(self, backend: Backend, clock: IReactorTime) -> None:
         self._backend = backend
@@ -44,9 +45,13 @@ class QueueMetrics:
     async def _ask(self) -> None:
         backend = self._backend
         figures = None
-        with suppress(SelfServeError):
+        try:
             state = await backend.master_state()
             figures = await backend.readers.ask(queue_figures, backend.site, state, large=True)
+        except SelfServeError:
+            pass
+        except Exception:
+            self.log.failure("selfserve: what waits cannot be told to the metrics")
         self._asked_at = self._clock.seconds()
         backend.metrics.queue(figures)
 
