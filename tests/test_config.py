@@ -386,6 +386,7 @@ REVLINK = "a text with {revision}, or a callable"
         *(("repo", value, "a text") for value in (None, 5)),
         *(("repo_type", value, "a text") for value in (None, 5)),
         *(("builders", value, BUILDERS) for value in ("fast", 5, [5], [""], ["tag:"], [None])),
+        ("builders", [re.compile(b"fast")], BUILDERS),
         *(
             ("sets", value, SETS)
             for value in (["nightly"], "nightly", {"Nightly": NO_BUILDERS}, {"": NO_BUILDERS})

@@ -139,7 +139,7 @@ class SelfServeBranch:
     ) -> None:
         def fine(entry: object) -> bool:
             if isinstance(entry, re.Pattern):
-                return True
+                return isinstance(entry.pattern, str)  # one of bytes fails with every name
             if not isinstance(entry, str) or not entry:
                 return False
             # a prefix with nothing behind it, or where it means nothing, would match no builder
