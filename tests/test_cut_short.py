@@ -440,8 +440,20 @@ async def test_the_rest_of_a_revision_that_was_left_open_is_cancelled(master: An
         endings=tuple(Ending(one, "fast", running=False) for one in (done, still_open)),
         untouched=(RequestOutcome(denied, "fast", "denied"),),
     )
+    seen: list[Any] = []
+    for topic in ("complete", "cancel"):
+        await master.master.mq.startConsuming(
+            lambda key, event: seen.append(key), ("buildrequests", None, topic)
+        )
     job = await left_open(master, plan)
     assert told_in(job) == {done: "cancelled", still_open: "cancelled", denied: "denied"}
+    # what was cancelled before may not have been told of
+    expected = {
+        ("buildrequests", str(one), topic)
+        for one in (done, still_open)
+        for topic in ("complete", "cancel")
+    }
+    assert set(seen) == expected
     assert (job["status"], foreign in told_in(job)) == ("ok", False)
     for one, results in ((still_open, CANCELLED), (denied, None), (foreign, None)):
         assert (await master.data("buildrequests", one))["results"] in (results, -1)

@@ -221,7 +221,10 @@ async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
     """Cancel the rest of the plan's requests, if any of them was cancelled."""
     names = {one.request_id: one.buildername for one in plan.endings}
     states = await current_state.request_states(master, names)
-    # the job may have been cut short before completing buildsets; otherwise this does nothing
+    # the job may have been cut short before it announced them, and before completing buildsets
+    done = {one.request_id: one.buildset_id for one in states.values() if _is_cancelled(one)}
+    for batch in current_state.batches(done):
+        await cancel_pending.announce(master, {one: done[one] for one in batch}, set())
     await cancel_pending.complete_buildsets(
         master, {state.buildset_id for state in states.values()}
     )
@@ -249,9 +252,14 @@ def _ended_or_gone(states: Mapping[int, RequestState], request_id: int) -> Reque
 def _ended(state: RequestState) -> RequestOutcome:
     if not state.complete:
         return state.outcome("failed")
-    if state.results == CANCELLED and not state.stopped_ids:
+    if _is_cancelled(state):
         return state.outcome("cancelled")
     return cancel.ended(state, state.build_ids)
+
+
+def _is_cancelled(state: RequestState) -> bool:
+    """Return whether a request was cancelled while it was pending."""
+    return state.results == CANCELLED and not state.stopped_ids
 
 
 async def _reprioritize_rest(master: Any, plan: Plan) -> Effect:
