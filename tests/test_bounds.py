@@ -31,6 +31,7 @@ from tests.test_sending import path_of_long
 OLD = 300
 
 
+@pytest.mark.heavy
 @pytest_twisted.ensureDeferred
 async def test_slow_clients_do_not_fill_the_master(master: Any) -> None:
     path = await path_of_long(master)  # 8 MB

@@ -132,6 +132,7 @@ class _Between:
             self.claimed.wait(MOMENT)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("db_url", ["postgresql"], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_claim_that_comes_in_between_is_first(master: Any, monkeypatch: Any) -> None:

@@ -826,6 +826,7 @@ def test_5_tells_that_a_master_takes_no_more(tmp_path: Path) -> None:
         master.kill()
 
 
+@pytest.mark.heavy
 def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
     (tmp_path / "master").mkdir()
     master = ProcessMaster(tmp_path / "master")

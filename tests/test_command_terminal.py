@@ -393,6 +393,7 @@ def test_urls_are_shown_where_they_are_asked_for(shell: Shell) -> None:
     assert re.search(r"/#/buildrequests/[0-9]+$", made, re.MULTILINE)
 
 
+@pytest.mark.heavy
 def test_why_tells_when_it_is_likely_done(shell: Shell, gate: Path) -> None:
     at = "de" * 20
     for number in range(3):

@@ -301,7 +301,9 @@ def unconfirmed(monkeypatch: Any, master: Any) -> None:
 @pytest.mark.parametrize(
     "wrong", [pytest.param(first, marks=pytest.mark.heavy), second, twice, unconfirmed]
 )
-@pytest.mark.parametrize("late", [False, True], ids=["at once", "followed"])
+@pytest.mark.parametrize(
+    "late", [False, pytest.param(True, marks=pytest.mark.heavy)], ids=["at once", "followed"]
+)
 @with_stubborn_master
 @pytest_twisted.ensureDeferred
 async def test_what_was_cancelled_is_told_of_in_the_end(

@@ -61,6 +61,7 @@ async def exchange(master: Any, sent: bytes) -> tuple[int, dict[str, str], bytes
     return int(first.split()[1]), {name.lower(): value for name, value in pairs}, body
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("master", [with_origins(TOOLS)], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_every_route_has_them_whatever_it_answers(master: Any) -> None:

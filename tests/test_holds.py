@@ -439,7 +439,7 @@ async def test_it_ends_when_the_clock_was_set_or_the_machine_slept(
     await master.completed(request_id)
 
 
-@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("ends", [False, pytest.param(True, marks=pytest.mark.heavy)])
 @pytest_twisted.ensureDeferred
 async def test_it_survives_a_restart_or_ends_meanwhile(
     tmp_path: Any, monkeypatch: Any, ends: bool

@@ -160,7 +160,9 @@ c["www"] = {"port": 0, "authz": util.Authz(
 """
 
 
-@pytest.mark.parametrize("tac", ["", 'configfile = "ruled.cfg"\n'])
+@pytest.mark.parametrize(
+    "tac", ["", pytest.param('configfile = "ruled.cfg"\n', marks=pytest.mark.heavy)]
+)
 def test_it_tells_which_roles_the_rules_of_a_master_want(tmp_path: Path, tac: str) -> None:
     (tmp_path / ("ruled.cfg" if tac else "master.cfg")).write_text(RULED)
     if tac:

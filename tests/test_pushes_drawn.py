@@ -165,6 +165,7 @@ def try_history(connection: sa.Connection, seed: int, size: int) -> None:
     compare(connection, Index(only_reads=False))
 
 
+@pytest.mark.heavy
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32), st.integers(1, 30))
 def test_drawn_histories(connection: sa.Connection, seed: int, size: int) -> None:

@@ -93,6 +93,7 @@ async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any)
     assert [job["status"] for job in jobs] == ["failed"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("master", [hurried], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_a_page_that_comes_too_late_is_left_out(master: Any, monkeypatch: Any) -> None:
@@ -110,6 +111,7 @@ async def test_a_page_that_comes_too_late_is_left_out(master: Any, monkeypatch: 
     assert len(answer.json["requests"]) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("master", [guarded], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_rules_that_get_no_answer_of_the_masters_database_are_not_waited_for(
@@ -196,6 +198,7 @@ async def test_a_mistake_among_several_questions_is_told_from_a_database_that_is
         await in_time(master, asked(ValueError()), BRIEF, "It")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("master", [in_a_silent_directory], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_who_somebody_is_is_not_waited_for_for_ever(master: Any) -> None:

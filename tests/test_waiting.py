@@ -160,6 +160,7 @@ def impatient() -> Any:
     return config(util.SelfServe(timeout=5))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("master", [impatient], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_it_outlives_the_timeout_of_reads(master: Any) -> None:
