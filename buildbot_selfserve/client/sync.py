@@ -123,7 +123,7 @@ class Client(Configured):
 
 
 def _sent(session: requests.Session, send: Send) -> Answer | Lost:
-    # whoever asks may be handling an error of their own, which is below every other then
+    # the caller may be handling an error, which is then the context of every error here
     outside = sys.exc_info()[1]
     try:
         answer = session.request(
