@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
-from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import logs
 from buildbot_selfserve.history.builders import is_built
@@ -34,7 +33,7 @@ from buildbot_selfserve.permissions import REBUILD_BUILD
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
-from buildbot_selfserve.resources.given_properties import require_same_branch
+from buildbot_selfserve.resources.rebuild_row import rebuild_row
 from buildbot_selfserve.routes import declare
 
 
@@ -125,15 +124,7 @@ async def rebuild_build(
     Each new build has the sourcestamps of the old one, and its properties but for those that are
     given.
     """
-    require_same_branch(properties, branch)
-    return await ctx.jobs.run(
-        rebuild,
-        build,
-        priority=priority,
-        count=count,
-        properties=properties,
-        same_revision=same_revision or None,  # the journal has what was asked for
-    )
+    return await rebuild_row(ctx, branch, build, priority, count, properties, same_revision)
 
 
 @declare(

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from buildbot_selfserve.control.explain import queue
 from buildbot_selfserve.control.planners import cancel
 from buildbot_selfserve.control.planners import priority as priorities
-from buildbot_selfserve.control.planners.rebuild import rebuild
 from buildbot_selfserve.history import builds
 from buildbot_selfserve.history.builders import is_built
 from buildbot_selfserve.model import Branch
@@ -30,7 +29,7 @@ from buildbot_selfserve.permissions import REPRIORITIZE
 from buildbot_selfserve.resources.context import Answer
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.resources.context import ReadContext
-from buildbot_selfserve.resources.given_properties import require_same_branch
+from buildbot_selfserve.resources.rebuild_row import rebuild_row
 from buildbot_selfserve.routes import declare
 
 
@@ -115,15 +114,7 @@ async def rebuild_request(
     Each new build has the sourcestamps of the old request, and its properties but for those that
     are given.
     """
-    require_same_branch(properties, branch)
-    return await ctx.jobs.run(
-        rebuild,
-        request,
-        priority=priority,
-        count=count,
-        properties=properties,
-        same_revision=same_revision or None,  # the journal has what was asked for
-    )
+    return await rebuild_row(ctx, branch, request, priority, count, properties, same_revision)
 
 
 @declare(
