@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,11 @@ WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
 
 _requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
 _properties = Model.buildset_properties
+
+
+def given(properties: Mapping[str, Any]) -> Properties:
+    """Return *properties* that a user has given, with their source."""
+    return {name: (value, SOURCE) for name, value in properties.items()}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.history import branches
@@ -22,7 +21,7 @@ from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import got_revision
 from buildbot_selfserve.history.index import load_found
-from buildbot_selfserve.history.index.queries import GOT_REVISION
+from buildbot_selfserve.history.index.queries import GOT_REVISIONS
 from buildbot_selfserve.history.revisions import known_revisions
 from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.states import ENDS
@@ -51,13 +50,7 @@ _LOOKS = (5, 25, LONGEST_RANGE + 1)
 #: Results that count, and those of them that say something about the revision's code.
 _COUNTED = PASSED_STATES | FAILED_STATES
 _TESTED = _COUNTED - {"exception"}
-#: Builds with the JSON of their ``got_revision``, which source steps set.
-_GOT_REVISION = Statement(
-    sa.select(rows.properties.c.buildid, rows.properties.c.value).where(
-        binary_collation(rows.properties.c.name, GOT_REVISION)
-    ),
-    rows.properties.c.buildid,
-)
+_GOT_REVISION = Statement(GOT_REVISIONS, rows.properties.c.buildid)
 
 
 def find_range(

@@ -226,7 +226,7 @@ async def _build(
     ctx: PlanContext, range_builder: RangeBuilder, spec: Mapping[str, Any], one: RangeRevision
 ) -> NewBuildset:
     planned = await range_builder.buildset(one, 1, ctx.backfill_priority)
-    given = {name: (value, current_state.SOURCE) for name, value in spec["properties"].items()}
+    given = current_state.given(spec["properties"])
     planned = replace(planned, properties={**planned.properties, **given})
     admitted = await ctx.rights.require(planned)
     if not admitted.builders:

@@ -166,7 +166,7 @@ async def build(
     """
     await require_configured(ctx.master, builder)
     buildset = await of_builders(ctx, revision, [builder], priority=priority)
-    given = {name: (value, current_state.SOURCE) for name, value in (properties or {}).items()}
+    given = current_state.given(properties or {})
     admitted = await ctx.rights.require(replace(buildset, properties=given))
     new_changes: list[NewChange] = []
     if files is not None:

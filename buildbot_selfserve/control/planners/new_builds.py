@@ -135,7 +135,7 @@ async def of_schedulers(
                 names=names,
                 revision=revision.shown,
                 priority=priority,
-                given={name: (value, current_state.SOURCE) for name, value in of_builds.items()},
+                given=current_state.given(of_builds),
             )
             await one.build_changes(takers.changes_of(scheduler))
             asked.append(one)

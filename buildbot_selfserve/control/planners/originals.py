@@ -12,10 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.history.index import got_revision
-from buildbot_selfserve.history.index.queries import GOT_REVISION
+from buildbot_selfserve.history.index.queries import GOT_REVISIONS
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import Sourcestamp
@@ -61,24 +60,31 @@ class Original:
 
 
 async def originals(master: Any, request_ids: Iterable[int]) -> dict[int, Original]:
-    """Return the requests that exist, by request id."""
+    """Return the requests that exist, by request id and in the order of their ids."""
     found: dict[int, Original] = {}
     for batch in current_state.batches(sorted(set(request_ids))):
         found.update(await master.db.pool.do(_originals, batch))
     return found
 
 
-async def as_found(master: Any, original: Original, build_ids: Collection[int]) -> Original:
-    """Return *original* with what a build has found where its sourcestamps name no revision.
+async def as_found(
+    master: Any, found: Mapping[int, Original], builds: Mapping[int, Collection[int]]
+) -> dict[int, Original]:
+    """Return requests with what builds have found where their sourcestamps name no revision.
 
     Such a sourcestamp means the newest commit, which may be another one by now.
 
-    :param build_ids: builds of the request; the newest one that found a revision counts
+    :param found: by request id
+    :param builds: builds of each request; the newest one that found a revision counts
     """
-    if not build_ids or all(revision for _, revision in original.built):
-        return original
-    found: Original = await master.db.pool.do(_as_found, original, build_ids)
-    return found
+    lacking = {
+        request_id: builds[request_id]
+        for request_id, one in found.items()
+        if builds[request_id] and not all(revision for _, revision in one.built)
+    }
+    if not lacking:
+        return dict(found)
+    return {**found, **await master.db.pool.do(_as_found, found, lacking)}
 
 
 async def roots(master: Any, found: Mapping[int, Original]) -> dict[int, Original]:
@@ -145,6 +151,7 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
         .join(Model.builders, Model.builders.c.id == _requests.c.builderid)
         .outerjoin(_parents, _parents.c.id == _buildsets.c.parent_buildid)
         .where(_requests.c.id.in_(request_ids))
+        .order_by(_requests.c.id)
     )
     records = connection.execute(query).fetchall()
     buildset_ids = sorted({record.buildsetid for record in records})
@@ -196,19 +203,40 @@ def _sourcestamps(
 
 
 def _as_found(
-    connection: sa.Connection, original: Original, build_ids: Collection[int]
-) -> Original:
-    found, stamps = Model.build_properties, Model.sourcestamps
-    values = sa.select(found.c.value).where(
-        found.c.buildid.in_(build_ids), binary_collation(found.c.name, GOT_REVISION)
-    )
-    value = connection.execute(values.order_by(found.c.buildid.desc())).scalars().first()
-    query = sa.select(stamps).where(stamps.c.id.in_(original.sourcestamps))
+    connection: sa.Connection, found: Mapping[int, Original], builds: Mapping[int, Collection[int]]
+) -> dict[int, Original]:
+    properties, stamps = Model.build_properties, Model.sourcestamps
+    build_ids = {build_id for its in builds.values() for build_id in its}
+    values: dict[int, str] = {}
+    for batch in current_state.batches(build_ids):
+        query = GOT_REVISIONS.where(properties.c.buildid.in_(batch))
+        values.update(map(tuple, connection.execute(query)))
+    every = [stamp for request_id in builds for stamp in found[request_id].sourcestamps]
+    stamp_ids = {stamp for stamp in every if isinstance(stamp, int)}
+    records: dict[int, Any] = {}
+    for batch in current_state.batches(stamp_ids):
+        query = sa.select(stamps).where(stamps.c.id.in_(batch))
+        records.update((one.id, one) for one in connection.execute(query))
+    return {
+        request_id: _with_found(
+            found[request_id], records, values.get(max(values.keys() & set(its), default=0))
+        )
+        for request_id, its in builds.items()
+    }
+
+
+def _with_found(original: Original, records: Mapping[Any, Any], value: str | None) -> Original:
+    """Return *original* with what stands in *value*, the JSON of a ``got_revision``.
+
+    :param records: the records of its sourcestamps, by id
+    """
     sources, built = list(original.sourcestamps), list(original.built)
-    for one in connection.execute(query):
+    for index, stamp_id in enumerate(original.sourcestamps):
+        one = records.get(stamp_id)
+        if one is None or one.revision or one.patchid is not None:
+            continue
         got = got_revision(value, one.codebase)
-        if got and not one.revision and one.patchid is None:
-            index = sources.index(one.id)
+        if got:
             place = Sourcestamp(one.branch, one.codebase, one.repository, one.project)
             sources[index], built[index] = place.at(got), (one.branch, got)
     return replace(original, sourcestamps=tuple(sources), built=tuple(built))

@@ -72,8 +72,10 @@ async def _at_found(ctx: PlanContext, original: Original, row: Row) -> tuple[Ori
 
     :raises Refused: there is none
     """
-    states = await current_state.request_states(ctx.master, [original.request_id])
-    found = await as_found(ctx.master, original, _builds(row, states[original.request_id]))
+    request_id = original.request_id
+    states = await current_state.request_states(ctx.master, [request_id])
+    its = {request_id: _builds(row, states[request_id])}
+    found = (await as_found(ctx.master, {request_id: original}, its))[request_id]
     pairs = zip(original.built, found.built, strict=True)
     revisions = [new for (_, old), (_, new) in pairs if new and not old]
     if not revisions:
@@ -157,18 +159,21 @@ async def _reruns(
         by_root.setdefault(root.request_id, (root, []))[1].append(rows[request_id])
     existing = await ctx.rights.built_names()
     states = await current_state.request_states(ctx.master, by_root)
-    rebuilt = await being_rebuilt(ctx.master, [root for root, _ in by_root.values()])
+    copied = {request_id: root for request_id, (root, _) in by_root.items()}
+    rebuilt = {one.request_id for one in await being_rebuilt(ctx.master, copied.values())}
+    own_rows = {one: rows[one].row if one in rows else None for one in copied}
+    builds = {one: _builds(row, states[one]) for one, row in own_rows.items()}
+    as_built = await as_found(ctx.master, copied, builds)
     planned = []
-    for copied, its in by_root.values():
-        own = [one for one in its if one.request_id == copied.request_id]
-        row = own[0].row if own else None
-        root = await as_found(ctx.master, copied, _builds(row, states[copied.request_id]))
+    for request_id, (_, its) in by_root.items():
+        own = [one for one in its if one.request_id == request_id]
+        row, root = own_rows[request_id], as_built[request_id]
         name = shown_name(root.properties, root.buildername)
         if not own and (why := _not_here(root, revision)):
             for one in its:
                 ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
             continue
-        goes_on = not states[root.request_id].complete or name in opened or copied in rebuilt
+        goes_on = not states[request_id].complete or name in opened or request_id in rebuilt
         for one in its:
             if one not in own:
                 _say_of_child(ctx, one, name, ended=not goes_on)
@@ -238,7 +243,5 @@ def _changed(copied: Properties, changed: Mapping[str, Any]) -> Properties:
     kept = {
         name: pair for name, pair in copied.items() if name not in changed and name not in MARKS
     }
-    given = {
-        name: (value, current_state.SOURCE) for name, value in changed.items() if value is not None
-    }
-    return {**kept, **given}
+    given = {name: value for name, value in changed.items() if value is not None}
+    return {**kept, **current_state.given(given)}

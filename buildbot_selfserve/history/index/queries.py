@@ -142,6 +142,11 @@ FOUND = sa.select(
     )
 )
 
+#: Builds with the JSON of their ``got_revision``, which source steps set.
+GOT_REVISIONS = sa.select(_properties.c.buildid, _properties.c.value).where(
+    binary_collation(_properties.c.name, GOT_REVISION)
+)
+
 FOUND_BY = Statement(FOUND, builds.c.id)
 FOUND_IN = Statement(FOUND, requests.c.buildsetid)
 
