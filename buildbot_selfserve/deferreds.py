@@ -62,15 +62,12 @@ def in_daemon_thread(
 class SharedCall:
     """A moment in which several want to know something: what is the same is asked once.
 
-    The result is handed out to a few in each turn of the reactor, because each of them sends an
-    answer at once, and hundreds of answers would hold up everything else.
-
     :param clock: the reactor
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._asked: dict[Hashable, _Asked] = {}
+        self._asked: dict[Hashable, SharedResult] = {}
 
     def ask(
         self, key: Hashable, question: Callable[[], defer.Deferred[Result]]
@@ -78,29 +75,50 @@ class SharedCall:
         """Return the result of *question*, which is asked for the first who asks for *key*."""
         asked = self._asked.get(key)
         if asked is None:
-            asked = self._asked[key] = _Asked(self._clock)
+            asked = self._asked[key] = SharedResult(self._clock)
             # also what is raised at once is an answer for all who come
             defer.maybeDeferred(question).addBoth(asked.answered)
-        waiter: defer.Deferred[Result] = defer.Deferred()
-        asked.join(waiter)
-        return waiter
+        return asked.join()
 
 
-class _Asked:
-    """A question that was asked for several, and who waits for its result."""
+class SharedResult:
+    """A result for which several wait.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    It is handed out to a few in each turn of the reactor, because each of them sends an answer at
+    once, and hundreds of answers would hold up everything else.
+
+    :param clock: the reactor
+    :param unwanted: called when all who waited have hung up
+    """
+
+    def __init__(self, clock: IReactorTime, unwanted: Callable[[], object] | None = None) -> None:
+        self._unwanted = unwanted
         self._waiters: list[defer.Deferred[Any]] = []
         self._result: list[Any] = []
         self._batcher = Batcher(clock)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the result is there."""
+        return bool(self._result)
+
     def answered(self, result: Any) -> None:
+        """Hand out *result*, which may be a Failure."""
         self._result.append(result)
         self._hand_out()
 
-    def join(self, waiter: defer.Deferred[Any]) -> None:
+    def join(self) -> defer.Deferred[Any]:
+        """Return the result as soon as it is there."""
+        waiter: defer.Deferred[Any] = defer.Deferred(self._left)
         self._waiters.append(waiter)
         self._hand_out()
+        return waiter
+
+    def _left(self, waiter: defer.Deferred[Any]) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+            if not self._waiters and self._unwanted is not None:
+                self._unwanted()
 
     def _hand_out(self) -> None:
         if self._result:

@@ -14,11 +14,13 @@ from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.readers import PIECE
-from buildbot_selfserve.web.reads import Question
+from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.reads import Reads
 from tests.harness import REVISION
 from tests.harness import config
 from tests.test_metrics import samples
+from tests.test_readers import pieces_of
 
 EVERY_DATABASE = True
 
@@ -136,6 +138,95 @@ async def test_what_has_become_long_comes_in_pieces(master: Any, ordinary: list[
     assert told(await master.raw(path, {})) == told(first)
     assert len(ordinary) == 1
     assert not question().was_short
+
+
+@pytest.fixture
+def sent(master: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the Deferreds of what readers are asked."""
+    asked: list[Any] = []
+    ask = ProcessReaders.ask
+
+    def counted(readers: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(ask(readers, *arguments, **options))
+        return asked[-1]
+
+    monkeypatch.setattr(ProcessReaders, "ask", counted)
+    return asked
+
+
+async def known(master: Any) -> Question:
+    """Return the question of a GET that was answered before."""
+    await master.finished_build()
+    assert (await master.get(AT)).status == 200
+    return question()
+
+
+@pytest_twisted.ensureDeferred
+async def test_those_that_come_together_are_one_question(master: Any, sent: list[Any]) -> None:
+    shared = await known(master)
+    sent.clear()
+    # the first leaves at once; what comes before the second has left is part of it
+    answers = [shared.ask_once() for _ in range(5)]
+    assert len(sent) == 2
+    first, *others = [await one for one in answers]
+    assert others == [first] * 4
+    # in company, the first waits for the others
+    sent.clear()
+    answers = [shared.ask_once() for _ in range(5)]
+    assert len(sent) == 1
+    assert [await one for one in answers] == [first] * 5
+    # and what is asked after that is asked anew
+    sent.clear()
+    await master.finished_build()
+    changed = [await shared.ask_once() for _ in range(2)]
+    assert len(sent) == 2
+    assert changed[0] == changed[1] != first
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_shared_question_is_dropped_when_all_have_hung_up(
+    master: Any, sent: list[Any]
+) -> None:
+    shared = await known(master)
+    sent.clear()
+    alone, *together = [shared.ask_once() for _ in range(4)]
+    for one in together:
+        one.addErrback(lambda failure: failure.trap(defer.CancelledError) and None)
+    together[0].cancel()
+    together[1].cancel()
+    assert not sent[1].called
+    together[2].cancel()
+    assert sent[1].called
+    again = shared.ask_once()
+    assert len(sent) == 3
+    assert await again == await alone
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_failure_is_not_shared_by_those_who_come_later(
+    master: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = await known(master)
+    with monkeypatch.context() as patch:
+        failed = Unavailable("Too many reads at once")
+        patch.setattr(ProcessReaders, "ask", lambda *_, **__: defer.fail(failed))
+        with pytest.raises(Unavailable):
+            await shared.ask_once()
+    assert (await shared.ask_once())[0] == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_become_long_is_not_shared(master: Any, sent: list[Any]) -> None:
+    # as it comes without compression
+    expected = (await master.raw("/self-serve/openapi.json", {})).body
+    shared = question()
+    sent.clear()
+    answers = [shared.follow(shared.ask_once()) for _ in range(3)]
+    assert len(sent) == 2
+    deliveries: list[Any] = [await one for one in answers]
+    bodies = [await pieces_of(one.body) for one in deliveries]
+    assert {b"".join(one) for one in bodies} == {expected}
+    assert len(sent) == 4
 
 
 def guarded() -> Any:

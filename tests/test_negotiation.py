@@ -12,7 +12,7 @@ from twisted.web.test.requesthelper import DummyChannel
 
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.web import reads
+from buildbot_selfserve.web import questions as web_questions
 from buildbot_selfserve.web.negotiation import MOST_FIELDS
 from buildbot_selfserve.web.negotiation import accepted_form
 from buildbot_selfserve.web.negotiation import form_of
@@ -165,15 +165,18 @@ def test_any_accept_header_has_a_form(accept: str) -> None:
 
 
 def test_a_question_in_the_same_words_is_known_until_a_reconfig() -> None:
-    questions: Any = reads._Remembered()
+    questions: Any = web_questions.RememberedQuestions()
     first, second = Site("self-serve", "http://a/"), Site("self-serve", "http://a/")
     questions.keep(first, (b"/self-serve/main",), "question")
     questions.keep(first, None, "of somebody in particular")
     assert questions.get(first, (b"/self-serve/main",)) == "question"
     assert questions.get(first, None) is None
     assert questions.get(second, (b"/self-serve/main",)) is None
-    questions.keep(second, (b"/self-serve/main", b"x" * reads.LONGEST_REMEMBERED), "long")
-    assert questions.get(second, (b"/self-serve/main", b"x" * reads.LONGEST_REMEMBERED)) is None
-    for number in range(reads.MOST_REMEMBERED):
+    questions.keep(second, (b"/self-serve/main", b"x" * web_questions.LONGEST_REMEMBERED), "long")
+    assert (
+        questions.get(second, (b"/self-serve/main", b"x" * web_questions.LONGEST_REMEMBERED))
+        is None
+    )
+    for number in range(web_questions.MOST_REMEMBERED):
         questions.keep(first, (b"/%d" % number,), "another")
     assert questions.get(first, (b"/self-serve/main",)) is None

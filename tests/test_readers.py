@@ -114,8 +114,8 @@ def came(pipe: Any) -> int:
 
 
 def write_what_is_left(pipe: Any, *, large: bool) -> None:
-    """Write what is left to the reactor, which has no turn meanwhile."""
-    pipe.transport.pipes[frames.LANES[large]].doWrite()
+    """Write what waits for the end of this turn of the reactor."""
+    pipe.send(frames.LANES[large])
 
 
 def hold_up_until_came(pipe: Any, size: int) -> None:
@@ -170,9 +170,14 @@ async def test_a_busy_reader_is_woken_once_for_all_that_has_come(
     unwanted.cancel()
     assert [await one for one in asked] == [f"{number}, Ada" for number in range(10)]
     assert len(writes) == 2
-    # and an idle reader is asked at once again
+    # and an idle reader is asked at once again, unless the question waits for others
+    sent = processes.sent
     assert await processes.ask(greet, "Hello") == "Hello, Ada"
-    assert len(writes) == 3
+    assert (len(writes), processes.sent) == (3, sent + 1)
+    asked = [processes.ask(greet, str(number), waits=True) for number in range(3)]
+    assert (len(writes), processes.sent) == (3, sent + 1)
+    assert [await one for one in asked] == [f"{number}, Ada" for number in range(3)]
+    assert (len(writes), processes.sent) == (4, sent + 2)
 
 
 @pytest_twisted.ensureDeferred

@@ -66,14 +66,24 @@ class Readers(Protocol):
         """Return the number of readers that had to be replaced."""
         ...
 
+    @property
+    def sent(self) -> int:
+        """Return how often questions were sent: one that came since then has not left yet."""
+        ...
+
     def ask(
-        self, function: Callable[..., Any], *arguments: Any, large: bool = False
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        large: bool = False,
+        waits: bool = False,
     ) -> defer.Deferred[Any]:
         """Call ``function(state, *arguments)`` in a reader; return its result.
 
         The result is a ``Delivery`` if the function returns a ``Lengthy``.
 
         :param large: use the lane for large answers, as this one may take long
+        :param waits: send it when the reactor has been through everything that has happened by now
         :raises LargeAnswer: the answer is large, but *large* was not set
         :raises Unavailable: the reader did not answer in time, or too many questions wait
         :raises SelfServeError: raised by the function

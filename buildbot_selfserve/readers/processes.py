@@ -112,6 +112,7 @@ class ProcessReaders:
         self.timeout = timeout
         self.first_frame = frames.packed(0, frames.PLAIN, pickle.dumps((open_state, arguments)))
         self.restarts = 0
+        self.sent = 0
         self._number = 0
         self._last: Any = None
         self._kept: _Kept | None = None
@@ -132,7 +133,11 @@ class ProcessReaders:
         return sum(reader.unanswered for reader in self._readers)
 
     def ask(
-        self, function: Callable[..., Any], *arguments: Any, large: bool = False
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        large: bool = False,
+        waits: bool = False,
     ) -> defer.Deferred[Any]:
         """Return what ``function(state, *arguments)`` returns (``Readers.ask``)."""
         reader = min(self._readers, key=lambda one: one.burden(large))
@@ -145,7 +150,7 @@ class ProcessReaders:
         payload = _pickled((kept is not None, function, arguments))
         question = _Question(self._number, payload, large, kept)
         question.due = self.reactor.seconds() + self.timeout
-        reader.ask(question)
+        reader.ask(question, waits)
         if self._clock is None:
             self._clock = self.reactor.callLater(self.timeout, self._give_up, question.due)
 
@@ -281,13 +286,13 @@ class _Reader:
         for question in self.questions():
             self._send(question)
 
-    def ask(self, question: _Question) -> None:
-        """Ask *question* now, or as soon as there is a process."""
+    def ask(self, question: _Question, waits: bool) -> None:
+        """Ask *question* as soon as there is a process: a busy one need not have it at once."""
         lane = self.lanes[question.large]
-        is_busy = bool(lane)
+        waits = waits or bool(lane)
         lane[question.number] = question
         if self._pipe is not None:
-            self._send(question, now=not is_busy)
+            self._send(question, now=not waits)
 
     def _send(self, question: _Question, now: bool = True) -> None:
         assert self._pipe is not None
@@ -460,26 +465,33 @@ class _Pipe(ProcessProtocol):
         self._reader = reader
         self._unpacker = frames.Unpacker()
         self._stopped: defer.Deferred[None] | None = None
-        #: the files whose last frame was left to the reactor
-        self._left: set[int] = set()
+        #: by file: the frames that wait for the end of this turn of the reactor
+        self._held: dict[int, list[bytes]] = {}
 
     def write(self, file: int, frame: bytes, now: bool = True) -> None:
         """Write to the pipe that a reader has as *file*.
 
         A process that has just died has no pipe any more; its questions are asked again.
 
-        :param now: write at once as far as the pipe takes it. The reactor would do it when it has
-            been through everything that has happened by now, with all frames that have come until
-            then: to wake a process takes as long as many of them
+        :param now: write at once as far as the pipe takes it, else when the reactor has been
+            through everything that has happened by now, with all frames that have come until then:
+            to wake a process takes as long as many of them
         """
+        held = self._held.setdefault(file, [])
+        held.append(frame)
+        if now:
+            self.send(file)
+        elif len(held) == 1:
+            self._reader.readers.reactor.callLater(0, self.send, file)
+
+    def send(self, file: int) -> None:
+        """Write what waits, if it was not written meanwhile."""
+        frame = b"".join(self._held.pop(file, ()))
         writer = self.transport.pipes.get(file)
-        if writer is None:
+        if writer is None or not frame:
             return
-        if not now:
-            self._left.add(file)
-            writer.write(frame)
-            return
-        if not writer.dataBuffer and file not in self._left:
+        self._reader.readers.sent += 1
+        if not writer.dataBuffer:
             # what the pipe takes need not go through the reactor, which would be told twice that
             # there is something to write, and that there is nothing more
             sent = writer.writeSomeData(frame)
@@ -487,7 +499,6 @@ class _Pipe(ProcessProtocol):
                 return
             if isinstance(sent, int):  # else the pipe is closed, and is told so again
                 frame = frame[sent:]
-        self._left.discard(file)
         writer.write(frame)
         writer.doWrite()
 

@@ -49,6 +49,7 @@ class ThreadReaders:
         self._run = run
         self._stop = stop
         self._state = state
+        self.sent = 0
         self._waiting = {False: 0, True: 0}
         self._room = Room()
         self._bodies: set[Body] = set()
@@ -87,12 +88,17 @@ class ThreadReaders:
         return cls(clock, run, stop, state, timeout)
 
     def ask(
-        self, function: Callable[..., Any], *arguments: Any, large: bool = False
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        large: bool = False,
+        waits: bool = False,
     ) -> defer.Deferred[Any]:
         """Call ``function(state, *arguments)`` in a thread; return its result (``Readers.ask``)."""
         if self._waiting[large] >= MOST_WAITING[large]:
             return defer.fail(Unavailable("Too many reads at once", retry_after=1))
         self._waiting[large] += 1
+        self.sent += 1
 
         def answered(result: Any) -> Any:
             self._waiting[large] -= 1

@@ -31,7 +31,7 @@ from buildbot_selfserve.web import routing
 from buildbot_selfserve.web import security_headers
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.job_requests import JobRequests
-from buildbot_selfserve.web.reads import Answer
+from buildbot_selfserve.web.questions import Answer
 from buildbot_selfserve.web.reads import Reads
 from buildbot_selfserve.web.reads import new_read_request
 from buildbot_selfserve.web.responses import respond

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from twisted.internet import defer
@@ -24,8 +21,6 @@ from buildbot_selfserve.auth.authentication import Identity
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.deferreds import SharedCall
 from buildbot_selfserve.errors import BadParameter
-from buildbot_selfserve.errors import LargeAnswer
-from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Decision
 from buildbot_selfserve.model import EventStream
@@ -47,106 +42,17 @@ from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.web import event_stream
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web.backend import Backend
-from buildbot_selfserve.web.backend import needs_setup
+from buildbot_selfserve.web.questions import Answer
+from buildbot_selfserve.web.questions import Question
+from buildbot_selfserve.web.questions import RememberedQuestions
+from buildbot_selfserve.web.questions import Words
+from buildbot_selfserve.web.questions import words_of
 from buildbot_selfserve.web.queue_metrics import QueueMetrics
 from buildbot_selfserve.web.responses import respond
 from buildbot_selfserve.web.responses import send
 
 #: A page of more jobs than this is no small answer.
 MOST_SMALL = 1000
-
-#: What a GET that is the same for everybody asks for depends on its URL, and on these headers. So
-#: many are remembered, if all that is no longer than this, in bytes.
-DECIDING = (b"accept", b"accept-encoding", b"if-none-match")
-MOST_REMEMBERED = 1000
-LONGEST_REMEMBERED = 600
-
-#: The URL of a request, and those of its headers.
-_Words = tuple[bytes | None, ...]
-#: What a reader answers: a response as a plain tuple, or one with a long body.
-Answer = tuple[Any, ...] | Delivery
-
-
-@dataclass
-class Question:
-    """What is asked of a reader, in the lane for large answers where it is known to be *large*.
-
-    :ivar was_short: whether the last answer came whole, and did not depend on what builds a branch
-    """
-
-    backend: Backend
-    route: Route
-    texts: dict[str, str]
-    read_request: ReadRequest
-    large: bool
-    was_short: bool = False
-
-    @cached_property
-    def _packed(self) -> bytes:
-        return self.read_request.packed()
-
-    def ask_once(self) -> defer.Deferred[Answer]:
-        """Return what a reader answers at once in the lane for small answers."""
-        return self._ask_small(True, self.backend.site)
-
-    async def ask(self, in_pieces: bool = True) -> Response | Delivery:
-        """Return the answer of a reader, which may know what builds the branch already."""
-        # what is configured may be another after a wait
-        if not needs_setup(self.route, self.read_request.form):
-            return await self._ask(in_pieces, self.backend.site)
-        likely = self.backend.likely_site(self.route, self.texts)
-        if likely is not None:
-            with suppress(OutdatedSetup):
-                return await self._ask(in_pieces, likely)
-        site = await self.backend.site_for(self.route, self.texts, self.read_request.form)
-        return await self._ask(in_pieces, site)
-
-    async def follow(self, asked: defer.Deferred[Answer]) -> Response | Delivery:
-        """Return the answer to what was *asked* once, or that of the lane for large ones."""
-        return await self._ask(True, self.backend.site, asked)
-
-    async def _ask(
-        self, in_pieces: bool, site: Site, asked: defer.Deferred[Answer] | None = None
-    ) -> Response | Delivery:
-        self.was_short = False
-        if not self.large:
-            with suppress(LargeAnswer):
-                found = await (asked or self._ask_small(in_pieces, site))
-                whole = not isinstance(found, Delivery)
-                self.was_short = whole and site is self.backend.site
-                return _unpacked(found)
-        packed = self.read_request._replace(is_large=True).packed()
-        answer = read_handler.answer_packed
-        return _unpacked(
-            await self.backend.readers.ask(answer, site, packed, in_pieces, False, large=True)
-        )
-
-    def _ask_small(self, in_pieces: bool, site: Site) -> defer.Deferred[Answer]:
-        answer, repeats = read_handler.answer_packed, self.read_request.repeats
-        return self.backend.readers.ask(answer, site, self._packed, in_pieces, repeats)
-
-
-class _Remembered:
-    """What GETs in the same words have asked before, under the configuration of now."""
-
-    def __init__(self) -> None:
-        self._site: Site | None = None
-        self._questions: dict[_Words, Question] = {}
-
-    def get(self, site: Site, words: _Words | None) -> Question | None:
-        """Return what they asked, if it is known."""
-        return self._questions.get(words) if words is not None and site is self._site else None
-
-    def keep(self, site: Site, words: _Words | None, question: Question) -> None:
-        """Remember what they ask, unless they are long, and forget the oldest of very many."""
-        if words is None or sum(map(len, filter(None, words))) > LONGEST_REMEMBERED:
-            return
-        if site is not self._site:
-            self._site = site
-            self._questions = {}
-        self._questions[words] = question
-        if len(self._questions) > MOST_REMEMBERED:
-            del self._questions[next(iter(self._questions))]
 
 
 class Reads:
@@ -157,7 +63,7 @@ class Reads:
         self.backend = backend
         self._clock = monotonic(master.reactor)
         self._queue_metrics = QueueMetrics(backend, self._clock)
-        self._remembered = _Remembered()
+        self._remembered = RememberedQuestions()
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in a reader.
@@ -231,11 +137,11 @@ class Reads:
 
         return send(request, answer, self._clock, ask_next)
 
-    def _words(self, request: Request) -> _Words | None:
+    def _words(self, request: Request) -> Words | None:
         """Return all that the answer to a GET depends on, ``None`` if that is also who asks."""
         if self._is_guarded or request.getHeader(b"authorization") is not None:
             return None
-        return (request.uri, *map(request.getHeader, DECIDING))
+        return words_of(request)
 
     @property
     def _is_guarded(self) -> bool:
@@ -387,11 +293,6 @@ def new_read_request(
         )
         visitor = replace(visitor, login=login, logout=logout)
     return ReadRequest(route, form, path=path, query=kept, visitor=visitor, **more)
-
-
-def _unpacked(found: Answer) -> Response | Delivery:
-    """Return the answer of which a reader has made plain data."""
-    return found if isinstance(found, Delivery) else Response(*found)
 
 
 def _form_of(route: Route, request: Request, query: Mapping[str, Any]) -> str:
