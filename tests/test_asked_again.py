@@ -8,8 +8,10 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import util
 from twisted.internet import defer
+from twisted.internet import reactor
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import Unavailable
@@ -155,10 +157,18 @@ def sent(master: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 async def known(master: Any) -> Question:
-    """Return the question of a GET that was answered before."""
+    """Return the question of a GET that was answered before, when readers have no other."""
     await master.finished_build()
     assert (await master.get(AT)).status == 200
+    await idle()
     return question()
+
+
+async def idle() -> None:
+    """Return when readers have nothing to answer."""
+    service: Any = plugin.application._service
+    while service.databases.readers.unanswered:
+        await next_turn(reactor)
 
 
 @pytest_twisted.ensureDeferred
@@ -220,13 +230,15 @@ async def test_what_has_become_long_is_not_shared(master: Any, sent: list[Any]) 
     # as it comes without compression
     expected = (await master.raw("/self-serve/openapi.json", {})).body
     shared = question()
+    await idle()
     sent.clear()
     answers = [shared.follow(shared.ask_once()) for _ in range(3)]
     assert len(sent) == 2
     deliveries: list[Any] = [await one for one in answers]
     bodies = [await pieces_of(one.body) for one in deliveries]
     assert {b"".join(one) for one in bodies} == {expected}
-    assert len(sent) == 4
+    # each of the others once more, and the first if the reader still holds what was sent before
+    assert len(sent) in (4, 5)
 
 
 def guarded() -> Any:

@@ -1193,6 +1193,21 @@ def test_what_the_shell_has_closed_makes_no_traceback(shell: Shell, closed: str)
     assert (ran.returncode, ran.stderr) == (DONE, "")
 
 
+@pytest.mark.parametrize("command", [["branches"], ["branches", "--json"], ["--help"]])
+def test_output_without_room_makes_no_traceback(shell: Shell, command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [SELFSERVE, *command],
+            env=shell.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert ran.stderr.endswith("The output cannot be written: No space left on device\n")
+    assert (ran.returncode, "Traceback" in ran.stderr) == (74, False)
+
+
 # -- help and completion
 
 

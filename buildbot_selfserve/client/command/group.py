@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -39,8 +40,11 @@ from buildbot_selfserve.client.exchange import segment
 from buildbot_selfserve.client.sync import Client
 
 DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
-#: A mistake of ours, an end by Ctrl-C, and nobody who reads: none says anything of builds.
-BROKEN, INTERRUPTED, UNREAD = 70, 130, 141
+#: A mistake of ours, no room for the output, an end by Ctrl-C, and nobody who reads: none says
+#: anything of builds.
+BROKEN, UNWRITTEN, INTERRUPTED, UNREAD = 70, 74, 130, 141
+#: What writing fails with where there is no room.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Seconds in which Ctrl-C ends it in good order.
 GRACE = 2.0
@@ -311,7 +315,11 @@ def run_group(group: Group) -> int:
     except ClientError as error:
         kept.screen.complain(_told(error))
         return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            kept.screen.complain(f"The output cannot be written: {error.strerror}")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left at its end
+            return UNWRITTEN
         traceback.print_exc()
         return BROKEN
     return status if isinstance(status, int) else DONE

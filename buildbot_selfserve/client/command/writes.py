@@ -442,7 +442,6 @@ def _need_revision(*selectors: tuple[str, ...]) -> None:
         raise click.UsageError("--builders, --tags and --exclude need --revision.")
 
 
-# a negative priority looks like an option
 @command(
     "reprioritize",
     example="selfserve reprioritize main --request 8 5",
