@@ -93,7 +93,7 @@ class SharedResult:
 
     def __init__(self, clock: IReactorTime, unwanted: Callable[[], object] | None = None) -> None:
         self._unwanted = unwanted
-        self._waiters: list[defer.Deferred[Any]] = []
+        self._waiters: dict[defer.Deferred[Any], None] = {}  # in their order
         self._result: list[Any] = []
         self._batcher = Batcher(clock)
 
@@ -110,19 +110,19 @@ class SharedResult:
     def join(self) -> defer.Deferred[Any]:
         """Return the result as soon as it is there."""
         waiter: defer.Deferred[Any] = defer.Deferred(self._left)
-        self._waiters.append(waiter)
+        self._waiters[waiter] = None
         self._hand_out()
         return waiter
 
     def _left(self, waiter: defer.Deferred[Any]) -> None:
         if waiter in self._waiters:
-            self._waiters.remove(waiter)
+            del self._waiters[waiter]
             if not self._waiters and self._unwanted is not None:
                 self._unwanted()
 
     def _hand_out(self) -> None:
         if self._result:
-            waiters, self._waiters = self._waiters, []
+            waiters, self._waiters = self._waiters, {}
             self._batcher.each(waiters, self._tell)
 
     def _tell(self, waiter: defer.Deferred[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.web.server import Request
 
+from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.deferreds import SharedResult
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
@@ -41,7 +42,7 @@ class _Shared(SharedResult):
     """
 
     def __init__(self, backend: Backend, sent: int, asked: defer.Deferred[Answer]) -> None:
-        super().__init__(backend.master.reactor, asked.cancel)
+        super().__init__(monotonic(backend.master.reactor), asked.cancel)
         self._sent = sent
         asked.addCallback(_short).addBoth(self.answered)
 
