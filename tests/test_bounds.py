@@ -184,10 +184,10 @@ async def test_a_revision_with_many_rows_is_a_large_answer(master: Any, monkeypa
     lanes: list[bool] = []
     ask = readers.ask
 
-    def asking(function: Any, *arguments: Any, large: bool = False) -> Any:
+    def asking(function: Any, *arguments: Any, large: bool = False, **more: Any) -> Any:
         if function in (read_handler.answer, read_handler.answer_packed):
             lanes.append(large)
-        return ask(function, *arguments, large=large)
+        return ask(function, *arguments, large=large, **more)
 
     monkeypatch.setattr(readers, "ask", asking)
     assert len((await master.get(f"/self-serve/main/rev/{REVISION}")).json) == 3
