@@ -161,27 +161,25 @@ async def _reruns(
     states = await current_state.request_states(ctx.master, by_root)
     copied = {request_id: root for request_id, (root, _) in by_root.items()}
     rebuilt = {one.request_id for one in await being_rebuilt(ctx.master, copied.values())}
-    own_rows = {one: rows[one].row if one in rows else None for one in copied}
-    builds = {one: _builds(row, states[one]) for one, row in own_rows.items()}
+    builds = {one: _builds(rows[one].row if one in rows else None, states[one]) for one in copied}
     as_built = await as_found(ctx.master, copied, builds)
     planned = []
     for request_id, (_, its) in by_root.items():
-        own = [one for one in its if one.request_id == request_id]
-        row, root = own_rows[request_id], as_built[request_id]
+        own, root = rows.get(request_id), as_built[request_id]
         name = shown_name(root.properties, root.buildername)
-        if not own and (why := _not_here(root, revision)):
+        if own is None and (why := _not_here(root, revision)):
             for one in its:
                 ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
             continue
         goes_on = not states[request_id].complete or name in opened or request_id in rebuilt
         for one in its:
-            if one not in own:
+            if one is not own:
                 _say_of_child(ctx, one, name, ended=not goes_on)
         if root.buildername not in existing:
             ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
-        elif own or not goes_on:
-            target: Target = row if row is not None else root
-            shown = revision.revision if own else _revision(root, revision)
+        elif own is not None or not goes_on:
+            target: Target = root if own is None or own.row is None else own.row
+            shown = _revision(root, revision) if own is None else revision.revision
             planned.append(_copy(ctx, root, target, shown, priority, count, properties))
     return planned
 
