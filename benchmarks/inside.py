@@ -24,7 +24,10 @@ from twisted.protocols.basic import LineReceiver
 
 from benchmarks.history.plan import BUILDERS
 from benchmarks.history.plan import WORKERS
-from buildbot_selfserve.views.read_request import ReadRequest
+from buildbot_selfserve import databases
+from buildbot_selfserve.views import repeats as repeated
+from buildbot_selfserve.views.reader import Reader
+from buildbot_selfserve.views.reader import open_warm_reader
 
 reactor: Any = _reactor
 #: Seconds between two ticks of the reactor, and between two questions to the database.
@@ -36,14 +39,14 @@ BARS = (0.25, 0.5, 1, 2, 3, 4, 6, 8, 10, 20, 50, 100, 200, 500, 1000)
 def furnish(config: dict[str, Any], probe_port: int, repeats: bool) -> None:
     """Give *config* the builders and workers of the history, and a probe.
 
-    :param repeats: give an answer again while nothing has changed, as masters do. Otherwise each
-        answer is made anew, as for clients of which no two ask the same
+    :param repeats: give an answer again while nothing has changed, as masters do. Otherwise
+        readers make each answer anew, as if something had been written before each
 
     No worker ever comes, so that nothing is built while it is measured. No scheduler watches a
     branch, so that the builders of one are not told by the configuration: the harder case.
     """
     if not repeats:
-        ReadRequest.repeats = False  # type: ignore[method-assign,assignment]
+        databases.open_warm_reader = open_forgetful_reader  # type: ignore[attr-defined]
     factory = util.BuildFactory()
     config["protocols"] = {"pb": {"port": "tcp:0:interface=127.0.0.1"}}
     config["workers"] = [worker.Worker(name, "secret") for name in WORKERS]
@@ -54,6 +57,12 @@ def furnish(config: dict[str, Any], probe_port: int, repeats: bool) -> None:
     config["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=list(BUILDERS))]
     config["www"]["logfileName"] = "http.log"  # as every master has it
     add_probe(config, probe_port)
+
+
+def open_forgetful_reader(*arguments: Any) -> Reader:
+    """Return what a reader has that gives no answer twice."""
+    repeated.KEPT = ()
+    return open_warm_reader(*arguments)
 
 
 def add_probe(config: dict[str, Any], probe_port: int) -> None:

@@ -25,9 +25,9 @@ from buildbot_selfserve.client.deferred import TwistedClient
 from buildbot_selfserve.control import enforce_holds
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import queue
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.journal import holds as journal_holds
 from buildbot_selfserve.permissions import HOLD
+from buildbot_selfserve.statements import Statement
 from tests.harness import PASSWORD
 from tests.harness import USER
 from tests.harness import Config

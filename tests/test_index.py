@@ -15,9 +15,9 @@ import pytest
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve import statements
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import db_engine
-from buildbot_selfserve.history import sql
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.branches import listed_branches
 from buildbot_selfserve.history.days import day
@@ -270,14 +270,14 @@ def test_a_revision_is_looked_for_once_on_however_many_branches(
             for request_id in writer.buildset(named, nameless, short):
                 writer.found(writer.build(request_id), "got_revision", f"abcdef{number:034x}")
     looked_at = calls_of(monkeypatch, Sourcestamp, "belongs")
-    statements = calls_of(monkeypatch, sql, "fetched")
+    fetched = calls_of(monkeypatch, statements, "fetched")
     with asked.reading.connect() as connection:
         history = asked.history(connection)
         assert {one.branch for one in candidates(history, configured, "abcdef")} == set(configured)
         assert len(looked_at) <= 3 * len(configured)
-        statements.clear()
+        fetched.clear()
         candidates(history, configured, "abcdef")
-        assert len(statements) <= 3
+        assert len(fetched) <= 3
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
@@ -424,8 +424,8 @@ def test_what_is_written_between_two_statements(
 
         for _ in range(3):
             with monkeypatch.context() as patched, asked.reading.connect() as reading:
-                patched.setattr(sql, "fetched", before(sql.fetched))
-                patched.setattr(sql, "_executed", before(sql._executed))
+                patched.setattr(statements, "fetched", before(statements.fetched))
+                patched.setattr(statements, "_executed", before(statements._executed))
                 asked.index.facts(reading)
             compare(asked)
             if not loaded:

@@ -26,6 +26,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "model": (1, frozenset()),
     "permissions": (1, frozenset()),
     "binary_collation": (1, frozenset({"sqlalchemy"})),
+    "statements": (1, frozenset({"sqlalchemy"})),
     "clock": (1, frozenset({"twisted", "zope"})),
     "collapse": (2, frozenset({"twisted"})),
     "deferreds": (1, frozenset({"twisted"})),

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from buildbot.db.model import Model
 
+from buildbot_selfserve import statements
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Refused
-from buildbot_selfserve.history import sql
 from buildbot_selfserve.history.ranges import find_range
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -351,14 +351,14 @@ def test_how_much_is_read_does_not_grow_with_the_history(
 ) -> None:
     history = pushed.history
     read: list[int] = []
-    fetched = sql.fetched
+    fetched = statements.fetched
 
     def noted(*arguments: Any) -> list[Any]:
         records = fetched(*arguments)
         read.append(len(records))
         return records
 
-    monkeypatch.setattr(sql, "fetched", noted)
+    monkeypatch.setattr(statements, "fetched", noted)
 
     def count() -> tuple[int, int]:
         with pushed.asked() as asked:

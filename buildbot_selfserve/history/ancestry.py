@@ -20,8 +20,8 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Position
 from buildbot_selfserve.history.index import Pushed
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
+from buildbot_selfserve.statements import Statement
 
 #: The largest number of earlier revisions to return.
 MOST_BACK = 50

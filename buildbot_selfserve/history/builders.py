@@ -18,7 +18,6 @@ from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import builders_on
 from buildbot_selfserve.history.index import chosen_lately
 from buildbot_selfserve.history.index import load_names
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -31,6 +30,7 @@ from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import SetupBasis
 from buildbot_selfserve.permissions import NIGHTLY
 from buildbot_selfserve.permissions import USUAL_SETS
+from buildbot_selfserve.statements import Statement
 
 _builders, _on_masters, _masters = Model.builders, Model.builder_masters, Model.masters
 _tags, _tagged = Model.tags, Model.builders_tags

@@ -13,7 +13,6 @@ from buildbot_selfserve.history import rows
 from buildbot_selfserve.history import steps
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.json_columns import property_in
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import SUCCESS
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildDetail
@@ -24,6 +23,7 @@ from buildbot_selfserve.model import RequestNow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import result_name
+from buildbot_selfserve.statements import Statement
 
 _BUILDS_OF = Statement(sa.select(rows.builds.c.id), rows.builds.c.buildrequestid)
 _REQUEST_OF = Statement(sa.select(rows.builds.c.buildrequestid), rows.builds.c.id)

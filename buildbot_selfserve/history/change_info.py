@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history.index import Pushed
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model.pushes import ChangeInfo
+from buildbot_selfserve.statements import Statement
 
 #: The number of characters of the comments to read for a list, and for one revision's page.
 SUBJECT, COMMENTS = 1000, 20_000

@@ -22,7 +22,6 @@ from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Stamp
 from buildbot_selfserve.history.index import load_names
 from buildbot_selfserve.history.json_columns import property_in
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Claim
 from buildbot_selfserve.model import OpenBuild
@@ -33,6 +32,7 @@ from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Waits
 from buildbot_selfserve.model import WorkerElsewhere
+from buildbot_selfserve.statements import Statement
 
 Value = TypeVar("Value")
 

@@ -23,7 +23,6 @@ from buildbot_selfserve.history.index import got_revision
 from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.index.queries import GOT_REVISIONS
 from buildbot_selfserve.history.revisions import known_revisions
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.states import ENDS
 from buildbot_selfserve.history.states import Requests
 from buildbot_selfserve.history.states import names_of
@@ -42,6 +41,7 @@ from buildbot_selfserve.model.ranges import LONGEST_RANGE
 from buildbot_selfserve.model.ranges import Range
 from buildbot_selfserve.model.ranges import RangeRevision
 from buildbot_selfserve.model.ranges import WantedRange
+from buildbot_selfserve.statements import Statement
 
 #: The number of newest revisions to search for a failed one.
 MOST_RECENT = 100

@@ -22,7 +22,6 @@ from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Stamp
 from buildbot_selfserve.history.index import StampsAndBuilds
 from buildbot_selfserve.history.index import load_found
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.history.verdict import past
 from buildbot_selfserve.history.verdict import unbuilt_buildsets
@@ -43,6 +42,7 @@ from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import may_abbreviate
 from buildbot_selfserve.model import one_spelling
+from buildbot_selfserve.statements import Statement
 
 #: The number of newest sourcestamps that determine the codebases and repositories of a branch.
 NEWEST = 1000

@@ -26,12 +26,12 @@ from buildbot_selfserve.history.index import load_found
 from buildbot_selfserve.history.index import load_names
 from buildbot_selfserve.history.index.queries import GOT_REVISION
 from buildbot_selfserve.history.json_columns import value_in
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Row
+from buildbot_selfserve.statements import Statement
 
 RowType = TypeVar("RowType", BuildRow, RequestRow)
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history.context import History
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.statements import Statement
 
 _requests, _stamps = Model.buildrequests, Model.sourcestamps
 _links = Model.buildset_sourcestamps

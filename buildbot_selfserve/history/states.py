@@ -24,7 +24,6 @@ from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Facts
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.history.index import load_names
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.history.verdict import BuilderResults
 from buildbot_selfserve.history.verdict import verdict_of
 from buildbot_selfserve.model import CANCELLED
@@ -32,6 +31,7 @@ from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model.pushes import RESULT_STATES
 from buildbot_selfserve.model.pushes import BuilderState
+from buildbot_selfserve.statements import Statement
 
 _requests, _builds, _claims = rows.requests, rows.builds, rows.claims
 _COLUMNS: Any = sa.select(

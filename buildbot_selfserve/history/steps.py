@@ -12,7 +12,6 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import logs
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.json_columns import value_in
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import DELETED
 from buildbot_selfserve.model import EXCEPTION
 from buildbot_selfserve.model import FAILING
@@ -21,6 +20,7 @@ from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Link
 from buildbot_selfserve.model import Log
 from buildbot_selfserve.model import Step
+from buildbot_selfserve.statements import Statement
 
 #: The largest number of logs of a step to search for lines from standard error.
 MOST_LOGS = 8

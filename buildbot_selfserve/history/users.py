@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.context import History
-from buildbot_selfserve.history.sql import Statement
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import UserRows
+from buildbot_selfserve.statements import Statement
 
 #: The largest number of rows of each kind (docs/api.md).
 MOST_ROWS = 200

@@ -24,6 +24,7 @@ from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import one_spelling
+from buildbot_selfserve.statements import BoundStatement
 
 REQUEST, BUILD, REVISION = "request", "build", "revision"
 #: Outcomes of a request whose last build was told to stop.
@@ -105,7 +106,8 @@ def _one_of(
     named = (binary_collation(job_targets.c.name, name) for name in names)
     fitting = sa.and_(job_targets.c.kind == kind, sa.or_(sa.false(), *named))
     if outcomes:
-        fitting = sa.and_(fitting, job_targets.c.outcome.in_(sorted(outcomes)))
+        counts = (job_targets.c.outcome == one for one in sorted(outcomes))
+        fitting = sa.and_(fitting, sa.or_(*counts))
     return fitting
 
 
@@ -115,7 +117,7 @@ _Shape = tuple[tuple[str, int, frozenset[str]], ...]
 
 
 @lru_cache(maxsize=64)
-def _query(shape: _Shape) -> sa.Select[Any]:
+def _query(shape: _Shape) -> BoundStatement:
     """Return the query of :func:`mentions`; building it takes longer than running it."""
     conditions = [
         _one_of(
@@ -133,7 +135,7 @@ def _query(shape: _Shape) -> sa.Select[Any]:
         jobs.c.what,
         job_targets.c.outcome,
     )
-    return (
+    return BoundStatement(
         sa.select(*columns)
         .select_from(job_targets.join(jobs, jobs.c.id == job_targets.c.job_id))
         .where(sa.or_(*conditions))
@@ -149,10 +151,11 @@ def mentions(connection: sa.Connection, some: Collection[Targets], most: int) ->
     for at, one in enumerate(some):
         given |= {f"name_{at}_{number}": name for number, name in enumerate(one.names)}
     found: dict[int, JobMention] = {}
-    for record in connection.execute(query, given):
-        mention = found.get(record.id) or _mention(record)
-        if record.outcome and not mention.has_effect:
-            mention = replace(mention, outcome=record.outcome)
+    for record in query.of(connection, given):
+        job_id, *_, outcome = record
+        mention = found.get(job_id) or _mention(record)
+        if outcome and not mention.has_effect:
+            mention = replace(mention, outcome=outcome)
         found[mention.job_id] = mention
     return list(found.values())[:most]
 

@@ -76,7 +76,7 @@ class Branch:
 
     def named(self, name: str) -> Branch:
         """Return the branch *name* with all that this pattern says of it."""
-        return replace(self, name=name, branches=(name,))
+        return _named(self, name)
 
     def link(self, revision: str | None) -> str | None:
         """Return the URL of *revision* in the repository's own browser, if one is configured.
@@ -89,6 +89,11 @@ class Branch:
             return _called(self.revlink, revision)
         # a tag may have characters that mean something else in a URL
         return self.revlink.format(revision=quote(revision, safe="/", errors="replace"))
+
+
+@lru_cache(maxsize=1000)
+def _named(pattern: Branch, name: str) -> Branch:
+    return replace(pattern, name=name, branches=(name,))
 
 
 def is_pattern(name: str) -> bool:

@@ -162,7 +162,8 @@ class Reader:
             kept[engine] = engine.connect()
         try:
             yield kept[engine]
-            kept[engine].rollback()  # whatever was begun: nothing was written
+            if kept[engine].in_transaction():
+                kept[engine].rollback()  # nothing was written
         except BaseException:
             kept.pop(engine).close()
             raise

@@ -19,7 +19,7 @@ MOST_KEPT = 1_000_000
 #: What an answer takes beside that, with its headers.
 BESIDE = 1000
 #: Only these are kept: what failed may go well the next time.
-KEPT = (200, 304)
+KEPT: tuple[int, ...] = (200, 304)
 
 
 def now() -> int:

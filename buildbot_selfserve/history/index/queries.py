@@ -11,7 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from buildbot_selfserve.binary_collation import binary_collation
-from buildbot_selfserve.history.sql import Statement
+from buildbot_selfserve.statements import Statement
 
 stamps = Model.sourcestamps
 links = Model.buildset_sourcestamps

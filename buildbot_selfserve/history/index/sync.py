@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from buildbot_selfserve.history import sql
+from buildbot_selfserve import statements
 from buildbot_selfserve.history.durations import Durations
 from buildbot_selfserve.history.index import queries
 from buildbot_selfserve.history.index.builds import CLOCK_SLACK
@@ -130,7 +130,7 @@ def _bring_up_to_date(connection: sa.Connection, facts: Facts) -> None:
     if known_facts is None or known_facts() is not facts:
         known = None
     if connection.dialect.name == "sqlite":
-        version: Version = sql.fetched(connection, "PRAGMA data_version")[0][0]
+        version: Version = statements.fetched(connection, "PRAGMA data_version")[0][0]
         if version != known:
             _extend(connection, facts)
     else:
@@ -159,7 +159,9 @@ def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> V
         # rows that came after ENDS was read may refer to other rows that came after it
         condition = ingest.condition(name, column, before[name], end, anyway=came)
         if condition is not None:
-            parts = sql.streamed(connection, query.where(condition).order_by(column), AT_A_TIME)
+            parts = statements.streamed(
+                connection, query.where(condition).order_by(column), AT_A_TIME
+            )
             new[name] = list(itertools.chain.from_iterable(_followed(name, parts)))
             # nearly always the only row is the newest one of the last read
             came = came or any(one[0] != before[name] for one in new[name])
@@ -195,7 +197,9 @@ def _load(connection: sa.Connection) -> Facts:
     links, changes, stamps = (
         ingest.begin(name, _followed(name, parts))
         for name, query, column in _FOLLOWED[1:]
-        for parts in (sql.streamed_whole_table(connection, query.order_by(column), AT_A_TIME),)
+        for parts in (
+            statements.streamed_whole_table(connection, query.order_by(column), AT_A_TIME),
+        )
     )
     ingest.add_stamps(stamps)
     ingest.add_changes(changes)
@@ -212,6 +216,10 @@ def _load(connection: sa.Connection) -> Facts:
         ingest.begin_found(queries.FOUND_IN.of(connection, some))
     load_names(connection, facts)
     return facts
+
+
+def _whole_table(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[list[Record]]:
+    return statements.streamed_whole_table(connection, query, AT_A_TIME)
 
 
 def _followed(name: str, parts: Iterator[list[Record]]) -> Iterator[list[Record]]:
@@ -290,4 +298,4 @@ def chosen_lately(
 
 def streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield the records of *query* without holding all of them in memory."""
-    return itertools.chain.from_iterable(sql.streamed(connection, query, AT_A_TIME))
+    return itertools.chain.from_iterable(statements.streamed(connection, query, AT_A_TIME))

@@ -6,9 +6,12 @@ import contextlib
 import itertools
 import json
 import operator
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -41,7 +44,7 @@ class Statement:
         self._query = query
         self._columns = [one for one in (listed, also) if one is not None]
         self._texts: dict[str, tuple[str, list[str]]] = {}
-        self._name = f"selfserve_{next(_numbers)}"
+        self._prepared = _Prepared()
 
     def all(self, connection: sa.Connection) -> list[Any]:
         """Return all records."""
@@ -77,30 +80,18 @@ class Statement:
     def _records(
         self, connection: sa.Connection, some_of: Sequence[str], values: Sequence[Any]
     ) -> list[Any]:
+        def numbered() -> str:
+            marks = (one.format(f"${number}") for number, one in enumerate(some_of, 1))
+            return self._text(connection, list(marks))
+
         if _prepares(connection):
-            try:
-                return fetched(connection, *self._prepared(connection, some_of, values))
-            except sa.exc.DBAPIError as error:
-                if getattr(error.orig, "pgcode", None) not in _OTHER_SESSION:
-                    raise
-                connection.engine.dialect.selfserve_pooled = True  # type: ignore[attr-defined]
+            found = self._prepared.records(
+                connection, ["integer[]"] * len(values), numbered, values
+            )
+            if found is not None:
+                return found
         text = self._text(connection, [one.format("%s") for one in some_of])
         return fetched(connection, text, tuple(values) or None)
-
-    def _prepared(
-        self, connection: sa.Connection, some_of: Sequence[str], values: Sequence[Any]
-    ) -> tuple[str, Any]:
-        prepared = connection.info.setdefault("selfserve_prepared", set())
-        name = f"{self._name}_{len(values)}"
-        if name not in prepared:
-            kinds = f"({', '.join(['integer[]'] * len(values))})" if values else ""
-            numbered = [one.format(f"${number}") for number, one in enumerate(some_of, 1)]
-            text = self._text(connection, numbered)
-            connection.exec_driver_sql(f"PREPARE {name}{kinds} AS {text}").close()
-            prepared.add(name)
-        if not values:
-            return f"EXECUTE {name}", None
-        return f"EXECUTE {name}({', '.join(['%s'] * len(values))})", tuple(values)
 
     def _text(self, connection: sa.Connection, some_of: Sequence[str]) -> str:
         name = connection.dialect.name
@@ -119,6 +110,110 @@ class Statement:
         return str(compiled), [
             f"\n{begin} {text} " for begin, text in zip(begins, texts, strict=False)
         ]
+
+
+class BoundStatement:
+    """A query with bound parameters that is compiled once for each dialect, and returns tuples.
+
+    :param query: each parameter without a value of its own is a ``sa.bindparam`` with a type
+    """
+
+    def __init__(self, query: Any) -> None:
+        self._query = query
+        self._compiled: dict[str, _Compiled] = {}
+        self._prepared = _Prepared()
+
+    def of(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Any]:
+        """Return all records.
+
+        :param values: the values of the parameters, by name
+        """
+        dialect = connection.dialect
+        if dialect.name not in self._compiled:
+            self._compiled[dialect.name] = _compiled(self._query, dialect)
+        text, names, kinds, constants = self._compiled[dialect.name]
+        given = {**constants, **values}
+
+        def numbered() -> str:
+            return text % {name: f"${number}" for number, name in enumerate(kinds, 1)}
+
+        if _prepares(connection):
+            in_order = [given[name] for name in kinds]
+            found = self._prepared.records(connection, list(kinds.values()), numbered, in_order)
+            if found is not None:
+                return found
+        return fetched(
+            connection, text, given if names is None else tuple(given[one] for one in names)
+        )
+
+
+class _Compiled(NamedTuple):
+    """A query with bound parameters in one dialect.
+
+    :param names: the parameters in their order, ``None`` if the text has their names
+    :param kinds: the type of each parameter on PostgreSQL, by name
+    :param constants: the values that the query itself has
+    """
+
+    text: str
+    names: Sequence[str] | None
+    kinds: Mapping[str, str]
+    constants: Mapping[str, Any]
+
+
+def _compiled(query: Any, dialect: sa.Dialect) -> _Compiled:
+    compiled = query.compile(dialect=dialect)
+    names = list(compiled.positiontup) if compiled.positional else None
+    kinds = {
+        name: "integer" if isinstance(bound.type, sa.Integer) else "text"
+        for bound, name in compiled.bind_names.items()
+    }
+    constants = {name: one for name, one in compiled.params.items() if one is not None}
+    return _Compiled(str(compiled), names, kinds, constants)
+
+
+class _Prepared:
+    """A statement that is prepared once per connection, as planning it costs more than running."""
+
+    def __init__(self) -> None:
+        self._name = f"selfserve_{next(_numbers)}"
+
+    def records(
+        self,
+        connection: sa.Connection,
+        kinds: Sequence[str],
+        text: Callable[[], str],
+        values: Sequence[Any],
+    ) -> list[Any] | None:
+        """Return the records; ``None`` if the server does not keep what is prepared.
+
+        :param kinds: the PostgreSQL type of each value
+        :param text: returns the SQL, which calls the values ``$1`` and so on
+        """
+        try:
+            return fetched(connection, *self._call(connection, kinds, text, values))
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) not in _OTHER_SESSION:
+                raise
+            connection.engine.dialect.selfserve_pooled = True  # type: ignore[attr-defined]
+            return None
+
+    def _call(
+        self,
+        connection: sa.Connection,
+        kinds: Sequence[str],
+        text: Callable[[], str],
+        values: Sequence[Any],
+    ) -> tuple[str, Any]:
+        prepared = connection.info.setdefault("selfserve_prepared", set())
+        name = f"{self._name}_{len(values)}"
+        if name not in prepared:
+            typed = f"({', '.join(kinds)})" if kinds else ""
+            connection.exec_driver_sql(f"PREPARE {name}{typed} AS {text()}").close()
+            prepared.add(name)
+        if not values:
+            return f"EXECUTE {name}", None
+        return f"EXECUTE {name}({', '.join(['%s'] * len(values))})", tuple(values)
 
 
 def _in(ids: Sequence[int]) -> str:
@@ -177,7 +272,9 @@ def _prepares(connection: sa.Connection) -> bool:
 
 
 def fetched(
-    connection: sa.Connection, text: str, parameters: tuple[Any, ...] | None = None
+    connection: sa.Connection,
+    text: str,
+    parameters: tuple[Any, ...] | Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """Return the records of a statement.
 

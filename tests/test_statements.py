@@ -1,0 +1,74 @@
+"""Tests of statements, which are compiled once, and on PostgreSQL prepared once per connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha1
+
+import pytest
+import sqlalchemy as sa
+from buildbot.db.model import Model
+
+from buildbot_selfserve.statements import BoundStatement
+from buildbot_selfserve.statements import Statement
+from tests.pushed import Pushed
+
+builders = Model.builders
+#: The order of the parameters in the text differs from that of their names.
+NAMED = BoundStatement(
+    sa.select(builders.c.id, sa.literal("50 %", sa.Text).label("half"))
+    .where(
+        builders.c.id < sa.bindparam("z_below", type_=sa.Integer),
+        builders.c.name == sa.bindparam("name", type_=sa.Text),
+    )
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+NAMES = Statement(sa.select(builders.c.name), builders.c.id)
+
+
+BUILDER = (7, "it's")
+ON_POSTGRESQL = pytest.mark.parametrize("db_url", ["postgresql"], indirect=True)
+ON_EACH = pytest.mark.parametrize(
+    "db_url",
+    ["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.heavy)],
+    indirect=True,
+)
+
+
+@pytest.fixture
+def connection(pushed: Pushed) -> Iterator[sa.Connection]:
+    number, name = BUILDER
+    with pushed.writing.begin() as writing:
+        row = {"id": number, "name": name, "name_hash": sha1(name.encode()).hexdigest()}
+        writing.execute(builders.insert(), row)
+    with pushed.reading.connect() as connection:
+        yield connection
+
+
+@ON_EACH
+def test_a_bound_statement_takes_values_by_name(connection: sa.Connection) -> None:
+    number, name = BUILDER
+    for below, found in ((number + 1, [(number, "50 %")]), (number, [])):
+        assert NAMED.of(connection, {"name": name, "z_below": below, "most": 9}) == found
+    assert NAMED.of(connection, {"name": name, "z_below": number + 1, "most": 0}) == []
+    assert NAMED.of(connection, {"name": "%s$1", "z_below": number + 1, "most": 9}) == []
+
+
+@ON_POSTGRESQL
+def test_a_server_that_forgets_what_is_prepared_is_asked_in_full(
+    connection: sa.Connection,
+) -> None:
+    """A pooler may run each statement in another session."""
+    number, name = BUILDER
+
+    def ask() -> None:
+        found = NAMED.of(connection, {"name": name, "z_below": number + 1, "most": 9})
+        assert found == [(number, "50 %")]
+        assert NAMES.of(connection, [number]) == [(name,)]
+
+    ask()
+    assert connection.info["selfserve_prepared"]
+    connection.exec_driver_sql("DEALLOCATE ALL")
+    ask()
+    connection.exec_driver_sql("DEALLOCATE ALL")
+    ask()
