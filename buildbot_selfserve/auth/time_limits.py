@@ -48,8 +48,10 @@ async def in_time(
         cannot be reached
     """
     asked = independent(defer.Deferred.fromCoroutine(work))
+    if not asked.called:  # a timer for each of many costs more than most rules
+        asked.addTimeout(max(0.0, seconds), monotonic(master.reactor))
     try:
-        return await asked.addTimeout(max(0.0, seconds), monotonic(master.reactor))
+        return await asked
     except defer.TimeoutError:
         raise Unavailable(f"{silent} does not answer") from None
     except (defer.FirstError, *db_engine.AWAY) as error:

@@ -35,6 +35,7 @@ from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.jobs import turns
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.jobs.close_row import ended
 from buildbot_selfserve.jobs.left_open import LeftOpen
@@ -161,6 +162,8 @@ class Jobs:
         self._opening = RowOpener(clock, write, masterid, lambda: self.incarnation, self._closing)
         #: the running job requests, with the monotonic seconds at which their clients time out
         self._in_flight: dict[defer.Deferred[Any], float] = {}
+        #: turns that are being ended
+        self._ending: set[defer.Deferred[None]] = set()
         #: when the master stops: until when job requests may run on, in monotonic seconds
         self._stop_at: float | None = None
         self._turns = Turns(clock, write)
@@ -257,13 +260,17 @@ class Jobs:
         self.incarnation = uuid.uuid4().hex
 
     async def _no_more_run(self) -> None:
-        everything = defer.DeferredList(list(self._in_flight), consumeErrors=True)
+        everything = defer.Deferred.fromCoroutine(self._over())
         # each has at least the timeout that was configured when it came
         left = max([self.timeout, *map(self._left, self._in_flight.values())])
         try:
             await independent(everything).addTimeout(left, self.clock)
         except defer.TimeoutError:
             self.log.warn("selfserve: {n} jobs did not end in time", n=len(self._in_flight))
+
+    async def _over(self) -> None:
+        for some in (self._in_flight, self._ending):
+            await defer.DeferredList(list(some), consumeErrors=True)
 
     def _left(self, due: float) -> float:
         return max(0.0, due - self.clock.seconds())
@@ -342,7 +349,13 @@ class Jobs:
         try:
             return await self._done(running)
         finally:
-            await turn.end()
+            self._end(turn)
+
+    def _end(self, turn: Turn) -> None:
+        """End a turn: the next job request for its target waits for that, the client need not."""
+        ending = defer.Deferred.fromCoroutine(turn.end())
+        self._ending.add(ending)
+        ending.addBoth(lambda _: self._ending.discard(ending))
 
     async def _done(self, running: _Running) -> Job:
         wanted = running.wanted
@@ -416,11 +429,11 @@ class Jobs:
             if len(text) > LARGEST_PLAN:
                 raise Refused("This would create too much at once", "choose fewer builders")
             await self._take_builds(job, plan.builds)
-            await self._write(store.note_plan, replace(job, plan=text))
+            lease = None if running.turn is None else running.turn.lease
+            if not await self._write(store.note_plan, replace(job, plan=text), lease):
+                raise turns.lost()
             goes_on = None if plan.is_ended else plan.ongoing
             running.job = replace(job, plan=text, ongoing=goes_on)
-            if running.turn is not None:
-                await running.turn.check()
         order = Order(job.job_id, job.who, running.deadline, self.check_running)
         if plan.stops is not None:
             await self.ongoing.end(plan.stops, f"Stopped by {job.who}")

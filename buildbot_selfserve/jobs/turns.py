@@ -129,6 +129,11 @@ class Turn:
         self._renewing = task.LoopingCall(self._renew)
         self._renewing.clock = turns.clock
 
+    @property
+    def lease(self) -> tuple[str, str]:
+        """Return the name and the holder of the lease."""
+        return self.name, self.holder
+
     def begin(self) -> None:
         """Start renewing the lease."""
         self._renewing.start(RENEWAL, now=False)
@@ -140,7 +145,7 @@ class Turn:
         return renewed.addBoth(lambda _: None)
 
     async def _is_held(self) -> bool:
-        held: bool = await self._turns.write(leases.renew, self.name, self.holder)
+        held: bool = await self._turns.write(leases.renew, *self.lease)
         return held
 
     async def check(self) -> None:
@@ -149,13 +154,13 @@ class Turn:
         :raises Unavailable: another master has taken the lease, as it was not renewed
         """
         if not await self._is_held():
-            raise Unavailable("The master was too slow, and another one has taken over")
+            raise lost()
 
     async def end(self) -> None:
         """Release the lease, and let the next job request take its turn."""
         self._renewing.stop()
         try:
-            await self._turns.write(leases.give_back, self.name, self.holder)
+            await self._turns.write(leases.give_back, *self.lease)
         except Unavailable:
             pass  # the master is stopping; the lease will expire soon
         except Exception:
@@ -179,6 +184,11 @@ def _about(job: Job) -> tuple[Any, ...]:
         # one builder at several revisions, whichever revision the job request names
         return job.branch, "builder", job.what["builder_name"]
     return job.branch, job.what.get("revision")
+
+
+def lost() -> Unavailable:
+    """Return the error for a job request whose turn another master has taken."""
+    return Unavailable("The master was too slow, and another one has taken over")
 
 
 def _busy() -> Unavailable:

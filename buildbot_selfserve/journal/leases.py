@@ -57,9 +57,14 @@ def _replaced(connection: sa.Connection, name: str, holder: str, stale: Lease) -
 
 def renew(connection: sa.Connection, name: str, holder: str) -> bool:
     """Renew the lease *name*; return whether *holder* still has it."""
-    query = leases.update().where(leases.c.name == name, leases.c.holder == holder)
     with connection.begin():
-        return bool(connection.execute(query.values(renewals=leases.c.renewals + 1)).rowcount)
+        return is_renewed(connection, name, holder)
+
+
+def is_renewed(connection: sa.Connection, name: str, holder: str) -> bool:
+    """Do the same within a transaction."""
+    query = leases.update().where(leases.c.name == name, leases.c.holder == holder)
+    return bool(connection.execute(query.values(renewals=leases.c.renewals + 1)).rowcount)
 
 
 def give_back(connection: sa.Connection, name: str, holder: str) -> None:

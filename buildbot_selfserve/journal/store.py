@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.journal import budgets
+from buildbot_selfserve.journal import leases
 from buildbot_selfserve.journal import targets
 from buildbot_selfserve.journal.tables import NAME_LENGTH
 from buildbot_selfserve.journal.tables import its_own
@@ -171,11 +172,18 @@ def known(connection: sa.Connection, job: Job, attempt: Attempt) -> Opened | Non
     return None if record is None else Opened(_job(record), False, record.fingerprint)
 
 
-def note_plan(connection: sa.Connection, job: Job) -> None:
-    """Store the plan of *job* before it is carried out."""
+def note_plan(connection: sa.Connection, job: Job, lease: tuple[str, str] | None = None) -> bool:
+    """Store the plan of *job* before it is carried out, unless it has lost its *lease*.
+
+    :param lease: the name and the holder of a lease, which is renewed
+    :return: whether the plan was stored
+    """
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
+        if lease is not None and not leases.is_renewed(connection, *lease):
+            return False
         connection.execute(query.values(plan=job.plan))
+        return True
 
 
 def note_found(connection: sa.Connection, job: Job) -> None:

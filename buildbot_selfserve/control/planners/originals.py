@@ -33,6 +33,8 @@ class Original:
     """A build request as it was made; it can be the target of a permission check.
 
     :param more: further columns of its buildset
+    :param complete: it has ended
+    :param build_ids: its builds, oldest first
     :param parent_request_id: the request whose build triggered this one and waited for it
     :param built: branch and revision of each of its sourcestamps
     :param codebases: the codebase of each of its sourcestamps
@@ -44,6 +46,8 @@ class Original:
     sourcestamps: tuple[Stamp, ...]
     properties: Properties
     more: Mapping[str, Any]
+    complete: bool
+    build_ids: tuple[int, ...]
     parent_request_id: int | None
     built: tuple[tuple[str | None, str | None], ...] = ()
     codebases: tuple[str, ...] = ()
@@ -142,6 +146,7 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
             _requests.c.buildsetid,
             _requests.c.builderid,
             _requests.c.waited_for,
+            _requests.c.complete,
             Model.builders.c.name,
             _parents.c.buildrequestid.label("parent_request_id"),
             *columns,
@@ -157,7 +162,7 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
     buildset_ids = sorted({record.buildsetid for record in records})
     properties = current_state.properties_of_buildsets(connection, buildset_ids)
     stamps = _sourcestamps(connection, buildset_ids)
-    first_builds = _first_builds(connection, request_ids)
+    builds = _builds_of(connection, request_ids)
     return {
         record.id: Original(
             record.id,
@@ -167,10 +172,13 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
             properties.get(record.buildsetid, {}),
             {
                 "external_idstring": record.external_idstring,
-                "rebuilt_buildid": record.rebuilt_buildid or first_builds.get(record.id),
+                "rebuilt_buildid": record.rebuilt_buildid
+                or next(iter(builds.get(record.id, ())), None),
                 "parent_buildid": record.parent_buildid,
                 "parent_relationship": record.parent_relationship,
             },
+            bool(record.complete),
+            tuple(builds.get(record.id, ())),
             record.parent_request_id if record.waited_for else None,
             tuple(one[1:3] for one in stamps.get(record.buildsetid, ())),
             tuple(one[3] for one in stamps.get(record.buildsetid, ())),
@@ -242,10 +250,14 @@ def _with_found(original: Original, records: Mapping[Any, Any], value: str | Non
     return replace(original, sourcestamps=tuple(sources), built=tuple(built))
 
 
-def _first_builds(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, int]:
+def _builds_of(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, list[int]]:
+    """Return the builds of each request that has any, oldest first."""
     query = (
-        sa.select(_builds.c.buildrequestid, sa.func.min(_builds.c.id))
+        sa.select(_builds.c.buildrequestid, _builds.c.id)
         .where(_builds.c.buildrequestid.in_(request_ids))
-        .group_by(_builds.c.buildrequestid)
+        .order_by(_builds.c.id)
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    found: dict[int, list[int]] = {}
+    for request_id, build_id in connection.execute(query):
+        found.setdefault(request_id, []).append(build_id)
+    return found

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from buildbot_selfserve.control import current_state
-from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.control.planners.builders import require_configured
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
@@ -73,8 +72,7 @@ async def _at_found(ctx: PlanContext, original: Original, row: Row) -> tuple[Ori
     :raises Refused: there is none
     """
     request_id = original.request_id
-    states = await current_state.request_states(ctx.master, [request_id])
-    its = {request_id: _builds(row, states[request_id])}
+    its = {request_id: _builds(row, original)}
     found = (await as_found(ctx.master, {request_id: original}, its))[request_id]
     pairs = zip(original.built, found.built, strict=True)
     revisions = [new for (_, old), (_, new) in pairs if new and not old]
@@ -158,10 +156,11 @@ async def _reruns(
     for request_id, root in (await roots(ctx.master, found)).items():
         by_root.setdefault(root.request_id, (root, []))[1].append(rows[request_id])
     existing = await ctx.rights.built_names()
-    states = await current_state.request_states(ctx.master, by_root)
     copied = {request_id: root for request_id, (root, _) in by_root.items()}
     rebuilt = {one.request_id for one in await being_rebuilt(ctx.master, copied.values())}
-    builds = {one: _builds(rows[one].row if one in rows else None, states[one]) for one in copied}
+    builds = {
+        one: _builds(rows[one].row if one in rows else None, root) for one, root in copied.items()
+    }
     as_built = await as_found(ctx.master, copied, builds)
     planned = []
     for request_id, (_, its) in by_root.items():
@@ -171,7 +170,7 @@ async def _reruns(
             for one in its:
                 ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
             continue
-        goes_on = not states[request_id].complete or name in opened or request_id in rebuilt
+        goes_on = not root.complete or name in opened or request_id in rebuilt
         for one in its:
             if one is not own:
                 _say_of_child(ctx, one, name, ended=not goes_on)
@@ -184,9 +183,9 @@ async def _reruns(
     return planned
 
 
-def _builds(row: Row | None, state: RequestState) -> Sequence[int]:
+def _builds(row: Row | None, original: Original) -> Sequence[int]:
     """Return the build that *row* is, or else all builds of the request."""
-    return [row.build_id] if isinstance(row, BuildRow) else state.build_ids
+    return [row.build_id] if isinstance(row, BuildRow) else original.build_ids
 
 
 def _not_here(root: Original, revision: Revision) -> str:
