@@ -31,7 +31,8 @@ furnish(c, probe_port={port}, repeats={repeats})
 class Master:
     """A running master, as a process and as clients see it.
 
-    :param started_in: seconds from the start of its process to the first answer of self-serve
+    :param started_in: seconds from the start of its process to the first answer of self-serve;
+        Buildbot may still be starting its builders then
     """
 
     def __init__(self, process: ProcessMaster, probe_port: int, started_in: float) -> None:
@@ -93,9 +94,12 @@ def running(
             subprocess.Popen,
         )
         begun = time.monotonic()
-        process.start(_PATIENCE)
+        process.begin()
         try:
-            master = Master(process, probe_port, time.monotonic() - begun)
+            process.until(process.answers, "it answers", _PATIENCE)
+            started_in = time.monotonic() - begun
+            process.until_ready(_PATIENCE)
+            master = Master(process, probe_port, started_in)
             if warm is not None:
                 answers = f"{warm} is answered"
                 process.until(lambda: process.send("GET", warm)[0] == 200, answers, _PATIENCE)

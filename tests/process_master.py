@@ -121,6 +121,15 @@ class ProcessMaster:
 
     def start(self, patience: float = PATIENCE) -> None:
         """Start it, and wait until it answers, also to job requests."""
+        self.begin()
+        self.until_ready(patience)
+
+    def until_ready(self, patience: float = PATIENCE) -> None:
+        """Wait until it answers, also to job requests."""
+        self.until(self._is_ready, "the master answers", patience)
+
+    def begin(self) -> None:
+        """Start it."""
         self._begun = self._times_begun() + 1
         self._process = self._begin(
             [BUILDBOT, "start", "--nodaemon", str(self.folder)],
@@ -130,7 +139,6 @@ class ProcessMaster:
             stdout=(self.folder / "stdout.log").open("ab"),
             stderr=subprocess.STDOUT,
         )
-        self.until(self._answers, "the master answers", patience)
 
     def start_daemon(self) -> int:
         """Start it as ``buildbot start`` does, in the background; return its pid."""
@@ -279,15 +287,21 @@ class ProcessMaster:
             time.sleep(0.05)
         raise AssertionError(f"it never came true: {what}\n{self._last_words()}")
 
-    def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self._last_words()
-        if self._times_begun() < self._begun:
-            return False
+    def _is_ready(self) -> bool:
+        self._check_alive()
+        return self._times_begun() >= self._begun and self.answers()
+
+    def answers(self) -> bool:
+        """Return whether it answers a GET; job requests may still be refused."""
+        self._check_alive()
         try:
             return self.send("GET", "/self-serve/branches")[0] == 200
         except OSError:
             return False
+
+    def _check_alive(self) -> None:
+        assert self._process is not None
+        assert self._process.poll() is None, self._last_words()
 
     def _times_begun(self) -> int:
         """Return how often it has said that it is ready; until then job requests are refused."""

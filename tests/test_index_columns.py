@@ -55,11 +55,13 @@ def test_texts_are_found_by_their_beginning(at_once: int) -> None:
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_pairs_are_sorted_and_each_there_once(later: bool) -> None:
+@pytest.mark.parametrize(("below", "long"), [(2**31, False), (2**31, True), (2**33, True)])
+def test_pairs_are_sorted_and_each_there_once(below: int, long: bool, later: bool) -> None:
     rng = random.Random(6)
-    pairs, expected = Pairs(long=True), set[tuple[int, int]]()
+    pairs, expected = Pairs(long=long), set[tuple[int, int]]()
     for _ in range(40):
-        new = [(rng.randrange(2**33), rng.randrange(9)) for _ in range(rng.choice((1, 3, 150)))]
+        keys = [rng.randrange(below) for _ in range(rng.choice((1, 3, 150)))]
+        new = [(key, rng.choice((rng.randrange(9), 2**31 - 1))) for key in keys]
         new += rng.sample(sorted(expected), min(2, len(expected)))
         pairs.add(new, later)
         expected.update(new)

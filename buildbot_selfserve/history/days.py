@@ -7,6 +7,7 @@ import zoneinfo
 
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.context import History
+from buildbot_selfserve.history.index import load_late
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import midnight
@@ -26,6 +27,7 @@ def day(history: History, branch: Branch, date: datetime.date | None) -> Day:
     today = datetime.datetime.now(zone).date()
     date = date or today
     begin, end = midnight(date, zone), midnight(date + datetime.timedelta(days=1), zone)
+    load_late(history.connection, history.facts)
     chosen = history.facts.between(branch, begin, end)
     found = rows.rows_of(history, branch, chosen)
     if date == today:

@@ -25,6 +25,7 @@ from buildbot_selfserve.history.index.sync import builders_on
 from buildbot_selfserve.history.index.sync import chosen_lately
 from buildbot_selfserve.history.index.sync import load_branches
 from buildbot_selfserve.history.index.sync import load_found
+from buildbot_selfserve.history.index.sync import load_late
 from buildbot_selfserve.history.index.sync import load_names
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "got_revision",
     "load_branches",
     "load_found",
+    "load_late",
     "load_names",
     "near",
 ]

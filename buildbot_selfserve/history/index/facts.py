@@ -590,7 +590,8 @@ class Facts:
     def between(self, branch: Branch, begin: int, end: int) -> Chosen:
         """Return the buildsets on *branch* that may have started a build from *begin* to *end*.
 
-        Buildsets submitted in that time are included. Times are in epoch seconds.
+        Buildsets submitted in that time are included. Times are in epoch seconds. ``load_late``
+        has to be called before.
         """
         with self._lock:
             asked: set[int] = set()

@@ -208,18 +208,29 @@ class Ingest:
             stamp_id, place, stamp.place.codebase, stamp.revision, key, request_id, patched
         )
 
-    def begin_builds(self, open_buildsets: Iterable[int], late: Iterable[tuple[int, int]]) -> None:
-        """Note the open buildsets, and add the late builds.
-
-        :param late: start of each late build in epoch seconds, and its buildset
-        """
+    def begin_open(self, open_buildsets: Iterable[int]) -> None:
+        """Note the open buildsets."""
         with self._lock:
             for one in open_buildsets:
                 if one in self._buildsets:
                     places = map(self._stamps.place, self._buildsets.stamps(one))
                     self._buildsets.begin(one, places)
             self._trimmed = len(self._buildsets.open)
+
+    @property
+    def has_late(self) -> bool:
+        """Whether the late builds were added that started before the index was loaded."""
+        with self._lock:
+            return self._known.has_late
+
+    def begin_late(self, late: Iterable[tuple[int, int]]) -> None:
+        """Add the late builds; some may be there, as builds that came later are added with others.
+
+        :param late: start of each late build in epoch seconds, and its buildset
+        """
+        with self._lock:
             self._builds.add_late(late)
+            self._known.has_late = True
 
     def begin_found(self, found: Iterable[tuple[int, int, int, int | None, str | None]]) -> None:
         """Add the revisions that builds found.

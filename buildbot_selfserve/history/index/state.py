@@ -28,6 +28,8 @@ class IndexState:
         self.changes = Changes()
         self.builds = Builds(self.stamps.line)
         self.pushed = KeptPushed()
+        #: whether all late builds are there
+        self.has_late = False
         #: names by id of builders, workers and masters; never changed in place
         self.names: dict[str, dict[int, str]] = {}
         #: Buildbot's codebase branches by id; their number, and the latest time any of them moved

@@ -208,8 +208,7 @@ def _load(connection: sa.Connection) -> Facts:
     ingest.add_stamps([_unknown_stamps(connection, ingest, (link[2] for link in newer))])
     ingest.add_links([newer])
     ingest.sort()
-    late = streamed(connection, queries.LATE.params(early=-CLOCK_SLACK, late=LATE))
-    ingest.begin_builds((one for (one,) in queries.OPEN.all(connection)), late)
+    ingest.begin_open(one for (one,) in queries.OPEN.all(connection))
     undecided = ingest.undecided()
     for begin in range(0, len(undecided), AT_A_TIME):
         some = undecided[begin : begin + AT_A_TIME]
@@ -243,6 +242,16 @@ def load_branches(connection: sa.Connection, facts: Facts) -> None:
         query = queries.CODEBASE_BRANCHES.params(since=since)
         if facts.ingest.add_codebase_branches(streamed(connection, query), end):
             return
+
+
+def load_late(connection: sa.Connection, facts: Facts) -> None:
+    """Load the builds that started late, unless that was done before.
+
+    They are found by reading all builds, and only days need them.
+    """
+    if not facts.ingest.has_late:
+        query = queries.LATE.params(early=-CLOCK_SLACK, late=LATE)
+        facts.ingest.begin_late(list(streamed(connection, query)))
 
 
 def load_found(connection: sa.Connection, facts: Facts, branches: Iterable[Branch] | None) -> None:
