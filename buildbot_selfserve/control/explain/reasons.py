@@ -122,6 +122,14 @@ class Explainer:
         return found
 
     @cached_property
+    def _open_builds(self) -> dict[tuple[int, int], list[OpenBuild]]:
+        """Return the open builds of each master, by master and builder."""
+        found: dict[tuple[int, int], list[OpenBuild]] = {}
+        for one in self.pending.builds:
+            found.setdefault((one.master_id, one.builder_id), []).append(one)
+        return found
+
+    @cached_property
     def _places(self) -> dict[int, _Place]:
         return {
             one.request_id: _Place(one, index)
@@ -190,12 +198,14 @@ class Explainer:
         if shared[0].fatal:
             return shared
         shared = self._never(request, shared)
+        is_first = not shared[0].fatal and shared[0].code in (*_PASSING, "starting")
+        if in_brief and not is_first:
+            return shared
         ahead = (
             _Ahead() if "nextBuild" in builder.hooks else self._own_ahead(request, builder, chosen)
         )
         if ahead.number:
             behind = self._behind(ahead, f"of builder {builder.name}", shared)
-            is_first = not shared[0].fatal and shared[0].code in (*_PASSING, "starting")
             shared = (behind, *shared) if is_first else (*shared, behind)
         if in_brief:
             return shared
@@ -687,11 +697,7 @@ class Explainer:
     ) -> Iterator[Reason]:
         # whether the other master enforces the chosen worker too is unknown
         workers = () if has_chosen else self.pending.workers.get((builder_id, master_id), ())
-        builds = [
-            one
-            for one in self.pending.builds
-            if one.master_id == master_id and one.builder_id == builder_id
-        ]
+        builds = self._open_builds.get((master_id, builder_id), ())
         busy = {one.worker for one in builds}
         by_code: dict[ReasonCode, list[WorkerElsewhere]] = {}
         for worker in workers:
