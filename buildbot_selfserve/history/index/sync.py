@@ -195,11 +195,8 @@ def _load(connection: sa.Connection) -> Facts:
     for _ in ingest.begin("builds", [list(reversed(list(streamed(connection, newest))))]):
         pass
     links, changes, stamps = (
-        ingest.begin(name, _followed(name, parts))
+        ingest.begin(name, _followed(name, _whole_table(connection, query.order_by(column))))
         for name, query, column in _FOLLOWED[1:]
-        for parts in (
-            statements.streamed_whole_table(connection, query.order_by(column), AT_A_TIME),
-        )
     )
     ingest.add_stamps(stamps)
     ingest.add_changes(changes)
