@@ -105,6 +105,18 @@ class Shell:
         assert PASSWORD not in done.stdout + done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 
+    def into(self, output: int, *arguments: str) -> tuple[int, str]:
+        """Run it as users do, with this file for its output; return its status and its errors."""
+        done = subprocess.run(
+            [SELFSERVE, *arguments],
+            env=self.environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+        return done.returncode, done.stderr
+
     def ok(self, *arguments: str) -> Any:
         """Run it with ``--json``; return that."""
         ran = self(*arguments, "--json")
@@ -1159,16 +1171,8 @@ def test_output_that_nobody_reads_says_nothing_of_builds(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = zygote.Popen(
-        [SELFSERVE, *arguments],
-        env=shell.environment,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    assert shell.into(writing, *arguments) == (141, "")
     os.close(writing)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (141, "")
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&-"])
@@ -1196,16 +1200,9 @@ def test_what_the_shell_has_closed_makes_no_traceback(shell: Shell, closed: str)
 @pytest.mark.parametrize("command", [["branches"], ["branches", "--json"], ["--help"]])
 def test_output_without_room_makes_no_traceback(shell: Shell, command: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run(
-            [SELFSERVE, *command],
-            env=shell.environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE,
-        )
-    assert ran.stderr.endswith("The output cannot be written: No space left on device\n")
-    assert (ran.returncode, "Traceback" in ran.stderr) == (74, False)
+        code, err = shell.into(full.fileno(), *command)
+    assert err.endswith("The output cannot be written: No space left on device\n")
+    assert (code, "Traceback" in err) == (74, False)
 
 
 # -- help and completion

@@ -290,8 +290,8 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # click would make a 1 of it; and at its exit, Python writes what is left
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # click would make a 1 of it
+            _drop_output()
             return UNREAD
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -318,11 +318,16 @@ def run_group(group: Group) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             kept.screen.complain(f"The output cannot be written: {error.strerror}")
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left at its end
+            _drop_output()
             return UNWRITTEN
         traceback.print_exc()
         return BROKEN
     return status if isinstance(status, int) else DONE
+
+
+def _drop_output() -> None:
+    """Drop what is left of the output, which Python writes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(*_: object) -> None:
