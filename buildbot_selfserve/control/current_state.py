@@ -313,7 +313,7 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
         .order_by(_requests.c.id)
     )
     records = connection.execute(query).fetchall()
-    builds = _build_states(connection, [record.id for record in records])
+    builds = build_states(connection, [record.id for record in records])
     return {
         record.id: RequestState(
             request_id=record.id,
@@ -332,7 +332,7 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
     }
 
 
-def _build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int, list[BuildState]]:
+def build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int, list[BuildState]]:
     """Return the builds of each request, oldest first."""
     query = sa.select(
         _builds.c.id,

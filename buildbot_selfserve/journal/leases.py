@@ -58,11 +58,11 @@ def _replaced(connection: sa.Connection, name: str, holder: str, stale: Lease) -
 def renew(connection: sa.Connection, name: str, holder: str) -> bool:
     """Renew the lease *name*; return whether *holder* still has it."""
     with connection.begin():
-        return is_renewed(connection, name, holder)
+        return renewed(connection, name, holder)
 
 
-def is_renewed(connection: sa.Connection, name: str, holder: str) -> bool:
-    """Do the same within a transaction."""
+def renewed(connection: sa.Connection, name: str, holder: str) -> bool:
+    """Renew the lease *name* within a transaction; return whether *holder* still has it."""
     query = leases.update().where(leases.c.name == name, leases.c.holder == holder)
     return bool(connection.execute(query.values(renewals=leases.c.renewals + 1)).rowcount)
 

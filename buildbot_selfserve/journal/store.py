@@ -180,7 +180,7 @@ def note_plan(connection: sa.Connection, job: Job, lease: tuple[str, str] | None
     """
     query = jobs.update().where(*its_own(job), jobs.c.status == "running")
     with connection.begin():
-        if lease is not None and not leases.is_renewed(connection, *lease):
+        if lease is not None and not leases.renewed(connection, *lease):
             return False
         connection.execute(query.values(plan=job.plan))
         return True

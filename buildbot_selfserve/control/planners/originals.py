@@ -162,7 +162,12 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
     buildset_ids = sorted({record.buildsetid for record in records})
     properties = current_state.properties_of_buildsets(connection, buildset_ids)
     stamps = _sourcestamps(connection, buildset_ids)
-    builds = _builds_of(connection, request_ids)
+    builds = {
+        request_id: tuple(one.build_id for one in its)
+        for request_id, its in current_state.build_states(
+            connection, [record.id for record in records]
+        ).items()
+    }
     return {
         record.id: Original(
             record.id,
@@ -172,13 +177,12 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
             properties.get(record.buildsetid, {}),
             {
                 "external_idstring": record.external_idstring,
-                "rebuilt_buildid": record.rebuilt_buildid
-                or next(iter(builds.get(record.id, ())), None),
+                "rebuilt_buildid": record.rebuilt_buildid or next(iter(builds[record.id]), None),
                 "parent_buildid": record.parent_buildid,
                 "parent_relationship": record.parent_relationship,
             },
             bool(record.complete),
-            tuple(builds.get(record.id, ())),
+            builds[record.id],
             record.parent_request_id if record.waited_for else None,
             tuple(one[1:3] for one in stamps.get(record.buildsetid, ())),
             tuple(one[3] for one in stamps.get(record.buildsetid, ())),
@@ -248,16 +252,3 @@ def _with_found(original: Original, records: Mapping[Any, Any], value: str | Non
             place = Sourcestamp(one.branch, one.codebase, one.repository, one.project)
             sources[index], built[index] = place.at(got), (one.branch, got)
     return replace(original, sourcestamps=tuple(sources), built=tuple(built))
-
-
-def _builds_of(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, list[int]]:
-    """Return the builds of each request that has any, oldest first."""
-    query = (
-        sa.select(_builds.c.buildrequestid, _builds.c.id)
-        .where(_builds.c.buildrequestid.in_(request_ids))
-        .order_by(_builds.c.id)
-    )
-    found: dict[int, list[int]] = {}
-    for request_id, build_id in connection.execute(query):
-        found.setdefault(request_id, []).append(build_id)
-    return found
