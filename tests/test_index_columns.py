@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,6 +13,7 @@ from buildbot_selfserve.history.index.columns import ByText
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.columns import Texts
+from buildbot_selfserve.history.index.push_order import Line
 from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.history.index.records import together
@@ -22,7 +24,7 @@ def texts() -> list[str]:
     return [
         *("".join(rng.choices("ab0ä\0\U0001f600é", k=rng.randrange(13))) for _ in range(500)),
         *(f"the same beginning {number % 37}" for number in range(90)),
-        *(f"{rng.getrandbits(160):040x}" for _ in range(40)),
+        *(f"{rng.getrandbits(160):040x}" for _ in range(1200)),
         *(f"{rng.getrandbits(256):064x}" for _ in range(4)),
         *(letter * size for letter in ("x", "é", "0") for size in (125, 126, 127, 128, 5000)),
         *("ab" * 127, "ab" * 128, "AB" * 20, "ab cd", "abc", "12345678", "\ud800x"),
@@ -54,16 +56,15 @@ def test_texts_are_found_by_their_beginning(at_once: int) -> None:
         assert list(by_text.starting(sought, False)) == longer
 
 
-@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize(("below", "long"), [(2**31, False), (2**31, True), (2**33, True)])
-def test_pairs_are_sorted_and_each_there_once(below: int, long: bool, later: bool) -> None:
+def test_pairs_are_sorted_and_each_there_once(below: int, long: bool) -> None:
     rng = random.Random(6)
     pairs, expected = Pairs(long=long), set[tuple[int, int]]()
     for _ in range(40):
         keys = [rng.randrange(below) for _ in range(rng.choice((1, 3, 150)))]
         new = [(key, rng.choice((rng.randrange(9), 2**31 - 1))) for key in keys]
         new += rng.sample(sorted(expected), min(2, len(expected)))
-        pairs.add(new, later)
+        pairs.add(new)
         expected.update(new)
         if rng.random() < 0.5:
             assert len(pairs) == len(expected)
@@ -80,9 +81,46 @@ def test_ids_are_found_with_and_without_gaps() -> None:
         known = sorted([*known, one])
         expected = [known.index(one) if one in known else None for one in range(-2, 235)]
         assert [ids.where(one) for one in range(-2, 235)] == expected
-        assert list(ids.wheres(range(-2, 235))) == expected
+        column = range(len(known))
+        assert ids.beside(range(-2, 235), column) == expected
+        assert ids.beside(known, column) == list(column)
     ids.cut(ids.before(200))
-    assert list(ids.wheres(range(195, 235))) == [*[None] * 5, *range(30), *[None] * 5]
+    assert ids.beside(range(195, 235), range(30)) == [*[None] * 5, *range(30), *[None] * 5]
+    assert ids.beside(range(200, 230), range(30)) == list(range(30))
+
+
+@pytest.mark.parametrize("values", [range(1, 301), range(300, 0, -1)])
+def test_many_pairs_stay_in_order(values: Sequence[int]) -> None:
+    pairs = Pairs()
+    keys = [number // 7 for number in range(300)]
+    for begin in range(0, 300, 150):
+        pairs.extend(keys[begin : begin + 150], values[begin : begin + 150])
+    assert pairs.items_between(0, 100) == sorted(zip(keys, values, strict=True))
+
+
+@pytest.mark.parametrize("order", ["in order", "a change twice", "shuffled"])
+def test_many_changes_take_the_positions_that_each_would(order: str) -> None:
+    rng = random.Random(8)
+    changes = list(range(1, 61))
+    stamps = list(range(101, 161))
+    if order == "a change twice":
+        stamps[30] = stamps[29]
+    if order == "shuffled":
+        rng.shuffle(stamps)
+    places = [rng.randrange(3) for _ in changes]
+    every = list(zip(changes, stamps, places, strict=True))
+    together, single = Line(), Line()
+    for begin in range(0, 60, 20):
+        columns = (its[begin : begin + 20] for its in (changes, stamps, places))
+        if not together.extend(*columns):
+            together.add_changes(every[begin : begin + 20])
+        single.add_changes(every[begin : begin + 20])
+    # one comes late, and moves those that came after it
+    assert together.add_changes([(35, 170, 1)])
+    assert single.add_changes([(35, 170, 1)])
+    assert together.newest_changed == single.newest_changed
+    for stamp_id in (*stamps, 170):
+        assert together.position(stamp_id) == single.position(stamp_id)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

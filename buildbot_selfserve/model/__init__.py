@@ -45,6 +45,7 @@ from buildbot_selfserve.model.holds import Hold
 from buildbot_selfserve.model.holds import Holds
 from buildbot_selfserve.model.holds import RequestPlace
 from buildbot_selfserve.model.identifiers import SHORTEST_BUILT
+from buildbot_selfserve.model.identifiers import are_hashes
 from buildbot_selfserve.model.identifiers import begins
 from buildbot_selfserve.model.identifiers import has_address
 from buildbot_selfserve.model.identifiers import is_abbreviation
@@ -334,6 +335,7 @@ __all__ = [
     "Why",
     "WorkerElsewhere",
     "WorkerSet",
+    "are_hashes",
     "as_json",
     "asker_key",
     "begins",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ SHORTEST_BUILT = 4
 #: Whitespace, and what is as invisible and comes along when a text is copied from a page.
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"
 _HEXADECIMAL = re.compile("[0-9A-Fa-f]+")
+_SMALL = re.compile("[0-9a-f]+")
 _WHOLE = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _BRACKETED = re.compile(r"<([^<>]+)>")
 _ADDRESS = re.compile(r"<([^<>]+)>\s*$")
@@ -44,6 +46,15 @@ def one_spelling(revision: str | None) -> str:
         return revision
     text = trimmed(revision or "")
     return text.lower() if is_hash(text) else text
+
+
+def are_hashes(texts: Sequence[str | None]) -> bool:
+    """Whether each of *texts* is a hash of the shorter kind, in its one spelling."""
+    # of thousands at once, that takes a fraction of asking for each
+    known = list(filter(None, texts))
+    if len(known) < len(texts) or set(map(len, known)) != {HASH_LENGTHS[0]}:
+        return False
+    return _SMALL.fullmatch("".join(known)) is not None
 
 
 def is_hash(text: str) -> bool:

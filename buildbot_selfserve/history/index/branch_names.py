@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
 from collections.abc import Sequence
 from itertools import islice
+from operator import le
 
 from buildbot_selfserve.params.texts import is_plain
 
@@ -79,13 +79,12 @@ def near(names: Sequence[str], text: str, count: int) -> Sequence[str]:
     return names[begin : begin + count]
 
 
-def latest(times: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Return the latest time of each number.
-
-    :param times: pairs of a number and a time
-    """
+def latest(numbers: Sequence[int], times: Sequence[int]) -> dict[int, int]:
+    """Return the latest of the *times* of each number, which stand beside each other."""
+    if all(map(le, times, islice(times, 1, None))):
+        return dict(zip(numbers, times, strict=True))  # of one number, the last one stays
     found: dict[int, int] = {}
-    for number, when in times:
+    for number, when in zip(numbers, times, strict=True):
         if when > found.get(number, -1):
             found[number] = when
     return found

@@ -8,11 +8,18 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
+from functools import partial
+from itertools import accumulate
+from itertools import chain
+from itertools import compress
+from operator import gt
+from operator import not_
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.records import Several
+from buildbot_selfserve.history.index.records import numbers_of
 from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.history.json_columns import property_in
 
@@ -33,9 +40,8 @@ class BuildsetInfo(NamedTuple):
     owner: str | None
 
 
-#: Buildset, one of its sourcestamps, number of the sourcestamp's place, time of submission in epoch
-#: seconds, and a pair of reason and owner as JSON.
-Link = tuple[int, int, int, int, tuple[str | None, Several]]
+#: Reason and owners of a buildset, as in the database.
+Told = tuple[str | None, Several]
 
 
 class Buildsets:
@@ -47,13 +53,13 @@ class Buildsets:
         self._told = array("i")
         #: the distinct infos, and their indexes by the database's values
         self._infos: list[BuildsetInfo] = []
-        self._numbers: dict[tuple[str | None, Several], int] = {}
+        self._numbers: dict[Told, int] = {}
         #: the sourcestamp of each buildset; for several sourcestamps, ``~`` of an index in
         #: ``_several`` with their number, which the ids follow
         self._stamp = array("i")
         self._several = array("i")
         self._of_stamp = Pairs()
-        self._by_time: dict[int, Pairs] = {}
+        self._by_time: dict[int, Pairs] = defaultdict(partial(Pairs, long=True))
         #: by number of place: the builders requested there, each with its latest time; the
         #: buildsets whose builders were not read yet, with their times; and the time from which on
         #: buildsets are collected for this
@@ -67,37 +73,51 @@ class Buildsets:
     def __contains__(self, buildset_id: int) -> bool:
         return self._ids.where(buildset_id) is not None
 
-    def add(self, links: Sequence[Link], later: bool) -> None:
-        """Add buildsets, with one link for each sourcestamp.
+    def add(
+        self,
+        ids: Sequence[int],
+        stamp_ids: Sequence[int],
+        places: Sequence[int],
+        times: Sequence[int],
+        told: Sequence[Told],
+    ) -> None:
+        """Add buildsets, with a link for each sourcestamp.
 
-        :param later: put off sorting, as much more will be added before the next read
+        :param ids: the buildset of each link
+        :param places: the number of its sourcestamp's place
+        :param times: when the buildset was submitted, in epoch seconds
         """
-        by_time: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        newest, followed, known = self._ids.last, self._followed_since, self._numbers.get
-        add_id, add_told, add_stamp = self._ids.append, self._told.append, self._stamp.append
-        for buildset_id, stamp_id, place, time, told in links:
-            if buildset_id > newest:
-                newest = buildset_id
-                number = known(told)
-                add_id(buildset_id)
-                add_told(self._number(told) if number is None else number)
-                add_stamp(stamp_id)
-            else:
-                self._insert(buildset_id, stamp_id, told)
-            by_time[place].append((time, buildset_id))
-            if followed and time >= followed.get(place, FOREVER):
-                self._not_looked_at[place][buildset_id] = time
-        self._of_stamp.add([(link[1], link[0]) for link in links], later)
-        for place, pairs in by_time.items():
-            if place not in self._by_time:
-                self._by_time[place] = Pairs(long=True)
-            self._by_time[place].add(pairs, later)
+        numbers = numbers_of(told, self._numbers, self._number)
+        # a buildset with several sourcestamps has its links one after the other
+        newer = list(map(gt, ids, accumulate(chain((self._ids.last,), ids), max)))
+        self._ids.extend(compress(ids, newer))
+        self._told.extend(compress(numbers, newer))
+        self._stamp.extend(compress(stamp_ids, newer))
+        others = compress(zip(ids, stamp_ids, numbers, strict=True), map(not_, newer))
+        for buildset_id, stamp_id, number in others:
+            self._insert(buildset_id, stamp_id, number)
+        self._of_stamp.extend(stamp_ids, ids)
+        by_place: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        for place, time, buildset_id in zip(places, times, ids, strict=True):
+            its_times, its_ids = by_place[place]
+            its_times.append(time)
+            its_ids.append(buildset_id)
+        for place, columns in by_place.items():
+            self._by_time[place].extend(*columns)
+            self._follow(place, *columns)
 
-    def _insert(self, buildset_id: int, stamp_id: int, told: tuple[str | None, Several]) -> None:
+    def _follow(self, place: int, times: Iterable[int], ids: Iterable[int]) -> None:
+        """Note the buildsets whose builders are to be read, if those of the place are."""
+        since = self._followed_since.get(place)
+        if since is not None:
+            newer = ((one, time) for one, time in zip(ids, times, strict=True) if time >= since)
+            self._not_looked_at[place].update(newer)
+
+    def _insert(self, buildset_id: int, stamp_id: int, number: int) -> None:
         where = self._ids.where(buildset_id)
         if where is None:
             where = self._ids.insert(buildset_id)
-            self._told.insert(where, self._number(told))
+            self._told.insert(where, number)
             self._stamp.insert(where, stamp_id)
             return
         known = self._stamps_at(where)
@@ -105,12 +125,11 @@ class Buildsets:
             self._stamp[where] = ~len(self._several)
             self._several.extend((len(known) + 1, *known, stamp_id))
 
-    def _number(self, told: tuple[str | None, Several]) -> int:
-        number = self._numbers.get(told)
-        if number is None:
-            number = self._numbers[told] = len(self._infos)
-            reason, owners = told
-            self._infos.append(BuildsetInfo(reason, owner_in(several(owners))))
+    def _number(self, told: Told) -> int:
+        """Add a new info; return its index."""
+        number = self._numbers[told] = len(self._infos)
+        reason, owners = told
+        self._infos.append(BuildsetInfo(reason, owner_in(several(owners))))
         return number
 
     def _stamps_at(self, where: int) -> tuple[int, ...]:

@@ -6,9 +6,7 @@ import bisect
 import heapq
 import itertools
 from array import array
-from collections import defaultdict
 from collections.abc import Collection
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from collections.abc import Sequence
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Pairs
 from buildbot_selfserve.history.index.records import Several
+from buildbot_selfserve.history.index.records import numbers_of
 from buildbot_selfserve.history.index.records import several
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
@@ -24,8 +23,12 @@ from buildbot_selfserve.model import user_keys
 Change = tuple[int, int, str, Several]
 
 
+#: So many changes are returned at a time.
+A_PART = 10_000
+
+
 class Changes:
-    """The authors and users of changes, and with them of buildsets."""
+    """The authors and users of changes."""
 
     def __init__(self) -> None:
         self._ids = Ids()
@@ -41,25 +44,16 @@ class Changes:
         self._of_stamp = Pairs()
         #: the names that belong to each user key
         self._by_key: dict[str, set[str]] = {}
-        #: for each name, its buildsets by number of place
-        self._buildsets: dict[str, Pairs] = {}
         #: the newest change of each place, by number of place
         self._newest_in: dict[int, int] = {}
 
-    def add(self, changes: Sequence[Change], later: bool) -> None:
-        """Add changes.
-
-        :param later: put off sorting, as much more will be added before the next read
-        """
+    def add(self, changes: Sequence[Change]) -> None:
+        """Add changes."""
         if not changes:
             return
         ids, stamp_ids, authors, users = zip(*changes, strict=True)
-        known = self._numbers.get
-        numbers = [
-            self._number(one) if number is None else number
-            for one in zip(authors, users, strict=True)
-            for number in (known(one),)
-        ]
+        named = zip(authors, users, strict=True)
+        numbers = numbers_of(named, self._numbers, self._number)
         if self._ids.are_newer(ids):
             self._ids.extend(ids)
             self._named.extend(numbers)
@@ -75,18 +69,16 @@ class Changes:
                     its.append(change_id)
                 else:
                     bisect.insort(its, change_id)
-        self._of_stamp.add(zip(stamp_ids, ids, strict=True), later)
+        self._of_stamp.extend(stamp_ids, ids)
 
     def _number(self, names: tuple[str, Several]) -> int:
-        """Return the index of a group of author and users; add it if it is new."""
-        number = self._numbers.get(names)
-        if number is None:
-            author, users = names
-            number = self._numbers[names] = len(self._names)
-            self._names.append(tuple(dict.fromkeys((author, *several(users)))))
-            for name in self._names[-1]:
-                self._know(name)
-            self._columns.append([self._by_name[name] for name in self._names[-1]])
+        """Add a new group of author and users; return its index."""
+        author, users = names
+        number = self._numbers[names] = len(self._names)
+        self._names.append(tuple(dict.fromkeys((author, *several(users)))))
+        for name in self._names[-1]:
+            self._know(name)
+        self._columns.append([self._by_name[name] for name in self._names[-1]])
         return number
 
     def _know(self, name: str) -> None:
@@ -95,32 +87,15 @@ class Changes:
             for key in user_keys(name):
                 self._by_key.setdefault(key, set()).add(name)
 
-    def add_buildsets(self, links: Iterable[tuple[int, int, int]], later: bool) -> None:
-        """Add buildsets of changes that were added before.
-
-        :param links: buildset, sourcestamp, number of place
-
-        :param later: put off sorting, as much more will be added before the next read
-        """
-        added: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        known: dict[int, set[str]] = {}
-        for buildset_id, stamp_id, place in links:
-            names = known.get(stamp_id)
-            if names is None:
-                names = known[stamp_id] = self.names_of(stamp_id)
-            for name in names:
-                added[name].append((place, buildset_id))
-        for name, pairs in added.items():
-            self._buildsets.setdefault(name, Pairs()).add(pairs, later)
-
-    def all(self) -> tuple[Iterable[int], Sequence[int]]:
-        """Return the ids of all changes in order, and their sourcestamps."""
-        return self._ids, self._stamps
+    def in_parts(self) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+        """Yield the ids of all changes in order, and their sourcestamps, in parts."""
+        for begin in range(0, len(self._ids), A_PART):
+            part = slice(begin, begin + A_PART)
+            yield self._ids[part], self._stamps[part]
 
     def sort(self) -> None:
         """Sort what was added; otherwise the next read does."""
-        for pairs in (self._of_stamp, *self._buildsets.values()):
-            pairs.sort()
+        self._of_stamp.sort()
 
     def forget_before(self, first: int | None) -> Collection[int]:
         """Remove the changes before *first*, or all if ``None``, as Buildbot has deleted them.
@@ -192,6 +167,11 @@ class Changes:
             if where is not None:
                 yield change_id, self._stamps[where]
 
+    def stamps_of(self, name: str) -> set[int]:
+        """Return the sourcestamps of all changes of a known name."""
+        wheres = map(self._ids.where, self._by_name[name])
+        return {self._stamps[where] for where in wheres if where is not None}
+
     def author_of(self, stamp_ids: Sequence[int]) -> str | None:
         """Return the author of the newest change of any of these sourcestamps."""
         if len(stamp_ids) == 1:
@@ -223,21 +203,5 @@ class Changes:
         """Return up to *count* names that contain *text*, exact matches first; case is ignored."""
         sought = text.casefold()
         whole = self.known_as(text)
-        found = [
-            name
-            for name, its in self._by_name.items()
-            # include names whose changes were never built, or were deleted since
-            if (its or name in self._buildsets) and sought in name.casefold()
-        ]
+        found = [name for name in self._by_name if sought in name.casefold()]
         return sorted(found, key=lambda name: (name not in whole, name))[:count]
-
-    def buildsets_of(self, user: str, place: int) -> set[int]:
-        """Return the buildsets in a place of changes by *user*.
-
-        Buildsets of removed changes are included.
-        """
-        found: set[int] = set()
-        for name in self.known_as(user):
-            if name in self._buildsets:
-                found.update(self._buildsets[name].of(place))
-        return found

@@ -18,6 +18,7 @@ from itertools import groupby
 from itertools import islice
 from operator import eq
 from operator import itemgetter
+from operator import le
 from operator import lt
 from typing import TypeVar
 
@@ -47,26 +48,26 @@ class Pairs:
         self.sort()
         return len(self._keys)
 
-    def add(self, pairs: Iterable[tuple[int, int]], later: bool = False) -> None:
-        """Add pairs of a key and a value.
-
-        :param later: put off sorting, as much more will be added before the next read
-        """
+    def add(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Add pairs of a key and a value."""
         new = list(pairs)
-        if not new:
+        if new:
+            self.extend(*zip(*new, strict=True))
+
+    def extend(self, keys: Sequence[int], values: Sequence[int]) -> None:
+        """Add keys with their values; many are sorted at the next read, if they need to be."""
+        if self._in_order and len(keys) <= FEW:
+            self._insert(zip(keys, values, strict=True))
             return
-        if self._in_order:
-            new.sort()
-            if not self._keys or new[0] > (self._keys[-1], self._values[-1]):
-                new = _once(new)
-            elif later or len(new) > FEW:
-                self._in_order = False
-            else:
-                self._insert(new)
-                return
-        keys, values = zip(*new, strict=True)
+        self._in_order = self._in_order and self._follow(keys, values)
         self._keys.extend(keys)
         self._values.extend(values)
+
+    def _follow(self, keys: Sequence[int], values: Sequence[int]) -> bool:
+        """Return whether these pairs are in order and come after those that are here."""
+        if self._keys and (keys[0] < self._keys[-1] or values[0] <= self._values[-1]):
+            return False
+        return all(map(le, keys, islice(keys, 1, None))) and ascend(values)
 
     def _insert(self, new: Iterable[tuple[int, int]]) -> None:
         for key, value in new:
@@ -152,6 +153,11 @@ def _once(numbers: list[_Ordered]) -> list[_Ordered]:
     return numbers
 
 
+def ascend(numbers: Sequence[int]) -> bool:
+    """Return whether each of *numbers* is higher than the one before."""
+    return all(map(lt, numbers, islice(numbers, 1, None)))
+
+
 class Ids:
     """Sorted ids; the index of an id is the index of its row in the columns beside this one."""
 
@@ -173,21 +179,21 @@ class Ids:
         where = bisect.bisect_left(ids, one, 0, min(end, len(ids)))
         return where if ids[where] == one else None
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._ids)
+    def __getitem__(self, wheres: slice) -> array[int]:
+        return self._ids[wheres]
 
     @property
     def last(self) -> int:
         """Return the highest id, 0 if there is none."""
         return self._ids[-1] if self._ids else 0
 
-    def wheres(self, ids: Iterable[int]) -> Iterable[int | None]:
-        """Return the indexes of *ids*, ``None`` for each missing id."""
-        first, count = (self._ids[0], len(self._ids)) if self._ids else (0, 0)
-        if self.last - first + 1 != count:
-            return map(self.where, ids)
-        # no id is skipped
-        return (one - first if 0 <= one - first < count else None for one in ids)
+    def beside(self, ids: Sequence[int], column: Sequence[int]) -> list[int | None]:
+        """Return what stands in *column* beside each of *ids*, ``None`` for each missing id."""
+        first, last = (self._ids[0], self._ids[-1]) if self._ids else (0, -1)
+        if ids and last - first + 1 == len(self._ids) and first <= min(ids) <= max(ids) <= last:
+            return [column[one - first] for one in ids]  # no id is skipped
+        wheres = map(self.where, ids)
+        return [None if where is None else column[where] for where in wheres]
 
     def at(self, where: int) -> int:
         """Return the id at an index."""
@@ -195,7 +201,7 @@ class Ids:
 
     def are_newer(self, ids: Sequence[int]) -> bool:
         """Return whether *ids* are ascending and all higher than the present ids."""
-        return not ids or (ids[0] > self.last and all(map(lt, ids, islice(ids, 1, None))))
+        return not ids or (ids[0] > self.last and ascend(ids))
 
     def extend(self, ids: Iterable[int]) -> None:
         """Add ascending ids that are higher than all present ids."""
@@ -232,6 +238,8 @@ _LENGTH = 4
 #: The bytes of a hash of Git or Mercurial, as nearly all texts are.
 _HASH = 20
 _HASH_BEGIN = bytes([_HEXADECIMAL + _HASH])
+#: Room for one, and how many are added at once if there is nothing else among them.
+_ENTRY, _AT_ONCE = _HASH_BEGIN + bytes(_HASH), 500
 
 
 class Texts:
@@ -255,9 +263,24 @@ class Texts:
             begin += _LENGTH
         return self._bytes[begin : begin + kind].decode("utf-8", "surrogatepass")
 
-    def extend(self, texts: Iterable[str]) -> None:
+    def extend(self, texts: Sequence[str]) -> None:
         """Add *texts* at the end."""
-        self._begins.extend(map(self._put, texts))
+        for begin in range(0, len(texts), _AT_ONCE):
+            some = texts[begin : begin + _AT_ONCE]
+            digits = _hashes(some)
+            if digits is None:
+                self._begins.extend(map(self._put, some))
+            else:
+                self._extend(digits)
+
+    def _extend(self, digits: bytes) -> None:
+        """Add hashes: byte by byte of all of them, which takes a fraction of one by one."""
+        entries = bytearray(_ENTRY * (len(digits) // _HASH))
+        for where in range(_HASH):
+            entries[where + 1 :: len(_ENTRY)] = digits[where::_HASH]
+        begin = len(self._bytes)
+        self._bytes += entries
+        self._begins.extend(range(begin, len(self._bytes), len(_ENTRY)))
 
     def insert(self, where: int, text: str) -> None:
         """Insert a text before index *where*."""
@@ -279,6 +302,18 @@ class Texts:
                 self._bytes += len(data).to_bytes(_LENGTH, "big")
             self._bytes += data
         return begin
+
+
+def _hashes(texts: Sequence[str]) -> bytes | None:
+    """Return what *texts* spell one after the other if each is a hash in small letters."""
+    if set(map(len, texts)) != {2 * _HASH}:
+        return None
+    whole = "".join(texts)
+    try:
+        digits = bytes.fromhex(whole)
+    except ValueError:
+        return None
+    return digits if digits.hex() == whole else None
 
 
 def _digits(text: str) -> bytes:
@@ -312,13 +347,20 @@ class ByText:
 
     def add(self, new: Sequence[tuple[str, int]]) -> None:
         """Add pairs of a text and its number; ``text_of`` must know the numbers already."""
-        if len(new) > FEW:
-            self._in_order = False
-            texts, numbers = zip(*new, strict=True)
-            self._heads.extend(_heads(texts))
-            self._numbers.extend(numbers)
+        if new:
+            self.extend(*zip(*new, strict=True))
+
+    def extend(self, texts: Sequence[str], numbers: Sequence[int]) -> None:
+        """Add texts with their numbers; many are sorted at the next read."""
+        if len(texts) <= FEW:
+            self.sort()
+            self._insert(zip(texts, numbers, strict=True))
             return
-        self.sort()
+        self._in_order = False
+        self._heads.extend(_heads(texts))
+        self._numbers.extend(numbers)
+
+    def _insert(self, new: Iterable[tuple[str, int]]) -> None:
         for text, number in new:
             head = _head(text)
             begin = bisect.bisect_left(self._heads, head)

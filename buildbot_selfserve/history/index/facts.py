@@ -87,6 +87,7 @@ class Facts:
         self._stamps = known.stamps
         self._buildsets = known.buildsets
         self._changes = known.changes
+        self._user_buildsets = known.user_buildsets
         self._builds = known.builds
         self._kept = known.pushed
 
@@ -522,15 +523,12 @@ class Facts:
         return {one for one in found if patched.isdisjoint(self._buildsets.stamps(one))}
 
     def of_user(self, branch: Branch, user: str) -> set[int]:
-        """Return the buildsets on *branch* of changes by *user*, deleted changes included.
+        """Return the buildsets on *branch* of changes by *user*.
 
-        ``chosen_of_user`` leaves out the buildsets of deleted changes.
+        Some of the changes may be deleted, whose buildsets ``chosen_of_user`` leaves out.
         """
         with self._lock:
-            found: set[int] = set()
-            for place in self._stamps.places(branch):
-                found |= self._changes.buildsets_of(user, place)
-            return found
+            return self._user_buildsets.of(user, self._stamps.places(branch))
 
     def authors_like(self, text: str, count: int) -> list[str]:
         """Return up to *count* names of authors and users that contain *text*; case is ignored.

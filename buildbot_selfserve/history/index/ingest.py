@@ -41,6 +41,7 @@ class Ingest:
         self._stamps = known.stamps
         self._buildsets = known.buildsets
         self._changes = known.changes
+        self._user_buildsets = known.user_buildsets
         self._builds = known.builds
         self._pushed = known.pushed
         self._first: dict[str, int | None] = {}
@@ -89,9 +90,10 @@ class Ingest:
         """Add all changes: id, sourcestamp, author, and Buildbot's users of the change."""
         for records in parts:
             with self._lock:
-                self._changes.add(records, later=True)
+                self._changes.add(records)
         with self._lock:
-            self._place_changes(*self._changes.all())
+            for change_ids, stamp_ids in self._changes.in_parts():
+                self._place_changes(change_ids, stamp_ids)
 
     def add_links(self, parts: Parts) -> list[Record]:
         """Add all links of buildsets to sourcestamps.
@@ -104,7 +106,7 @@ class Ingest:
         left_out: list[Record] = []
         for records in parts:
             with self._lock:
-                left_out += self._add_links(records, later=True)
+                left_out += self._add_links(records)
         return left_out
 
     def sort(self) -> None:
@@ -114,26 +116,30 @@ class Ingest:
                 part.sort()
 
     def _add_changes(self, changes: Sequence[Record]) -> None:
-        self._changes.add(changes, later=False)
-        self._changes.add_buildsets(
-            (
-                (buildset_id, stamp_id, self._stamps.place(stamp_id))
-                for _, stamp_id, *_ in changes
-                for buildset_id in self._buildsets.of_stamp(stamp_id)
-            ),
-            later=False,
-        )
+        self._changes.add(changes)
+        self._user_buildsets.add(change[1] for change in changes)
         unplaced, self._unplaced = self._unplaced, []
         placed = [*unplaced, *((change[0], change[1]) for change in changes)]
         self._place_changes([one for one, _ in placed], [one for _, one in placed])
 
-    def _place_changes(self, change_ids: Iterable[int], stamp_ids: Sequence[int]) -> None:
+    def _place_changes(self, change_ids: Sequence[int], stamp_ids: Sequence[int]) -> None:
         """Note the places of changes, which are those of their sourcestamps."""
+        places = self._stamps.places_of(stamp_ids)
+        known = [one for one in places if one is not None]
+        if len(known) == len(places) and self._stamps.line.extend(change_ids, stamp_ids, known):
+            # in their order: of one place, the newest stays
+            self._changes.move(dict(zip(known, change_ids, strict=True)))
+        else:
+            self._place_each(change_ids, stamp_ids, places)
+        self._forget_pushed(stamp_ids)
+
+    def _place_each(
+        self, change_ids: Iterable[int], stamp_ids: Iterable[int], places: Iterable[int | None]
+    ) -> None:
         newest: dict[int, int] = {}
         first: list[tuple[int, int, int]] = []
         last_stamp = self._stamps.line.newest_changed
         first_of = self._changes.first_of
-        places = self._stamps.places_of(stamp_ids)
         for change_id, stamp_id, place in zip(change_ids, stamp_ids, places, strict=True):
             if place is None:
                 self._unplaced.append((change_id, stamp_id))
@@ -148,25 +154,22 @@ class Ingest:
         self._changes.move(newest)
         if self._stamps.line.add_changes(first):
             self._pushed.clear()
-        self._forget_pushed(stamp_ids)
 
-    def _add_links(self, links: Sequence[Record], later: bool = False) -> list[Record]:
+    def _add_links(self, links: Sequence[Record]) -> list[Record]:
         """Add links; return the links whose sourcestamps are not in the index."""
-        left_out: list[Record] = []
-        found = self._stamps.places_of(link[2] for link in links)
-        if None in found:
-            left_out = [link for link, place in zip(links, found, strict=True) if place is None]
+        if not links:
+            return []
+        found = self._stamps.places_of([link[2] for link in links])
+        left_out = [link for link, place in zip(links, found, strict=True) if place is None]
+        if left_out:
             links = [link for link, place in zip(links, found, strict=True) if place is not None]
         places = [place for place in found if place is not None]
         if links:
             _, buildset_ids, stamp_ids, times, reasons, owners = zip(*links, strict=True)
-            told = zip(reasons, owners, strict=True)
-            self._buildsets.add(
-                list(zip(buildset_ids, stamp_ids, places, times, told, strict=True)), later
-            )
-            self._stamps.move(latest(zip(places, times, strict=True)))
-            added = zip(buildset_ids, stamp_ids, places, strict=True)
-            self._changes.add_buildsets(added, later)
+            told = list(zip(reasons, owners, strict=True))
+            self._buildsets.add(buildset_ids, stamp_ids, places, times, told)
+            self._stamps.move(latest(places, times))
+            self._user_buildsets.add(stamp_ids)
             # a buildset with a patch in one codebase does not count in its other codebases
             beside = map(self._buildsets.stamps, buildset_ids)
             self._forget_pushed(itertools.chain.from_iterable(beside))

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Pairs
+from buildbot_selfserve.history.index.columns import ascend
 
 #: More places than this are sorted together if they have fewer sourcestamps than this.
 MOST_PLACES, FEW_STAMPS = 50, 2000
@@ -77,6 +78,22 @@ class Line:
             return
         for stamp_id in stamp_ids:
             ids.insert(bisect.bisect_left(ids, stamp_id), stamp_id)
+
+    def extend(
+        self, change_ids: Sequence[int], stamp_ids: Sequence[int], places: Sequence[int]
+    ) -> bool:
+        """Add many first changes; return False, and do nothing, if they are not in order.
+
+        :param stamp_ids: the sourcestamp of each change, none of which has had a change
+        """
+        newest = self._recent[-1].change_id if self._recent else 0
+        before = [self.newest_changed, *stamp_ids]
+        if not (ascend([newest, *change_ids]) and ascend(before)):
+            return False
+        self.newest_changed = before.pop()
+        kept = (its[-MOST_RECENT:] for its in (change_ids, stamp_ids, places, before))
+        self._recent.extend(map(FirstChange._make, zip(*kept, strict=True)))
+        return True
 
     def add_changes(self, changes: Iterable[tuple[int, int, int]]) -> bool:
         """Add first changes of sourcestamps.

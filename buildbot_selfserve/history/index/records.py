@@ -1,19 +1,36 @@
-"""Merges the records of a query that belong to the same row."""
+"""Merges the records of a query that belong to the same row, and numbers what repeats in them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
+from typing import TypeVar
 
 #: A value that a row has once, several times or not at all.
 Several = str | tuple[str, ...] | None
 
 Record = tuple[Any, ...]
+Value = TypeVar("Value", bound=Hashable)
 
 _id = itemgetter(0)
+
+
+def numbers_of(
+    values: Iterable[Value], known: Mapping[Value, int], add: Callable[[Value], int]
+) -> list[int]:
+    """Return the numbers of *values*, of which nearly all are *known*; *add* numbers a new one."""
+    every = list(values)
+    return [
+        # it may be there twice
+        number if number is not None else known[one] if one in known else add(one)
+        for one, number in zip(every, map(known.get, every), strict=True)
+    ]
 
 
 def several(value: Several) -> tuple[str, ...]:

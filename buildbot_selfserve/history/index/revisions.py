@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 from buildbot_selfserve.history.index.columns import ByText
 from buildbot_selfserve.model import is_abbreviation
@@ -39,6 +40,10 @@ class Revisions:
             short.append((small, number))
         self._whole.add(whole)
         self._short.add(short)
+
+    def extend(self, hashes: Sequence[str], numbers: Sequence[int]) -> None:
+        """Add many whole hashes, in their one spelling, with their numbers."""
+        self._whole.extend(hashes, numbers)
 
     def sort(self) -> None:
         """Sort what was added; otherwise the next read does."""

@@ -16,10 +16,12 @@ from buildbot_selfserve.history.index.branch_names import latest
 from buildbot_selfserve.history.index.columns import Ids
 from buildbot_selfserve.history.index.columns import Texts
 from buildbot_selfserve.history.index.push_order import Line
+from buildbot_selfserve.history.index.records import numbers_of
 from buildbot_selfserve.history.index.revisions import Revisions
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import are_hashes
 from buildbot_selfserve.model import is_abbreviation
 from buildbot_selfserve.model import is_hash
 from buildbot_selfserve.model import one_spelling
@@ -50,9 +52,6 @@ class Stamp(NamedTuple):
     revision: str
     written: str
 
-
-#: The number of digits of a hash in nearly all places.
-_HASH = 40
 
 #: Id, revision, branch, codebase, project, repository, time, patch.
 Record = tuple[int, str | None, str | None, str, str, str, int, int | None]
@@ -116,30 +115,33 @@ class Stamps:
         ids, texts, branches, codebases, projects, repositories, times, patches = zip(
             *records, strict=True
         )
-        patched = [one for one, patch_id in zip(ids, patches, strict=True) if patch_id is not None]
-        self.patched.update(patched)
-        places = self._numbers_of(
-            list(zip(branches, codebases, repositories, projects, strict=True))
+        self.patched.update(
+            one for one, patch_id in zip(ids, patches, strict=True) if patch_id is not None
         )
-        revisions = list(map(one_spelling, texts))
+        named = zip(branches, codebases, repositories, projects, strict=True)
+        places = numbers_of(named, self._numbers, self._number)
+        whole = are_hashes(texts)  # as nearly all are
+        revisions = texts if whole else list(map(one_spelling, texts))
         self._insert(ids, revisions, places)
-        named: list[tuple[str, int]] = []
+        if whole:
+            self._with_hashes.update(places)
+            self._named.extend(revisions, ids)
+        else:
+            for stamp_id, revision, text, place in zip(ids, revisions, texts, places, strict=True):
+                self._note(stamp_id, revision, text or "", place)
+            both = zip(revisions, ids, strict=True)
+            self._named.add((revision, stamp_id) for revision, stamp_id in both if revision)
+        self._line_up(ids, revisions, places)
+        self.move(latest(places, times))
+
+    def _line_up(self, ids: Sequence[int], revisions: Sequence[str], places: Sequence[int]) -> None:
+        """Add the sourcestamps that name a revision, and have no patch, to the order of pushes."""
         in_line: dict[int, list[int]] = defaultdict(list)
-        for stamp_id, text, revision, place in zip(ids, texts, revisions, places, strict=True):
-            if not revision:
-                self._vague.append(stamp_id)
-            else:
-                named.append((revision, stamp_id))
+        for stamp_id, revision, place in zip(ids, revisions, places, strict=True):
+            if revision and stamp_id not in self.patched:
                 in_line[place].append(stamp_id)
-                # nearly all are hashes in their one spelling, in places that have hashes already
-                if text is not revision or place not in self._with_hashes or len(text) != _HASH:
-                    self._note(stamp_id, revision, text or "", place)
-        self._named.add(named)
         for place, its in in_line.items():
-            if patched:
-                its = [one for one in its if one not in self.patched]
             self.line.add_stamps(place, its)
-        self.move(latest(zip(places, times, strict=True)))
 
     def _insert(self, ids: Sequence[int], revisions: Sequence[str], places: Sequence[int]) -> None:
         if self._ids.are_newer(ids):
@@ -171,6 +173,9 @@ class Stamps:
 
     def _note(self, stamp_id: int, revision: str, text: str, place: int) -> None:
         """Note the spelling and the kind of a revision."""
+        if not revision:
+            self._vague.append(stamp_id)
+            return
         if text != revision and trimmed(text) != revision:
             self._written[stamp_id] = trimmed(text)
         if is_hash(revision):
@@ -181,24 +186,13 @@ class Stamps:
         if is_abbreviation(revision, SHORTEST_BUILT):
             self._vague.append(stamp_id)
 
-    def _numbers_of(self, places: Sequence[tuple[str | None, str, str, str]]) -> list[int]:
-        """Return the numbers of *places*; give new places a number."""
-        numbers = self._numbers
-        found = list(map(numbers.get, places))
-        if None in found:
-            for one in dict.fromkeys(places):
-                if one not in numbers:
-                    self._number(Sourcestamp(*one))
-        return [
-            numbers[one] if number is None else number
-            for one, number in zip(places, found, strict=True)
-        ]
-
-    def _number(self, place: Sourcestamp) -> None:
+    def _number(self, place: tuple[str | None, str, str, str]) -> int:
+        """Give a new place a number."""
         number = self._numbers[place] = len(self._places)
-        self._places.append(place)
-        self._called.setdefault(place.branch, []).append(number)
+        self._places.append(Sourcestamp(*place))
+        self._called.setdefault(place[0], []).append(number)
         self._of_branch.clear()
+        return number
 
     def place(self, stamp_id: int) -> int:
         """Return the number of a sourcestamp's place."""
@@ -206,11 +200,9 @@ class Stamps:
         assert where is not None
         return self._place_of[where]
 
-    def places_of(self, stamp_ids: Iterable[int]) -> list[int | None]:
+    def places_of(self, stamp_ids: Sequence[int]) -> list[int | None]:
         """Return the number of each sourcestamp's place, ``None`` if the sourcestamp is missing."""
-        place_of = self._place_of
-        wheres = self._ids.wheres(stamp_ids)
-        return [None if where is None else place_of[where] for where in wheres]
+        return self._ids.beside(stamp_ids, self._place_of)
 
     def place_at(self, number: int) -> Sourcestamp:
         """Return the place with a number."""

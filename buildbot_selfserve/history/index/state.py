@@ -11,6 +11,7 @@ from buildbot_selfserve.history.index.changes import Changes
 from buildbot_selfserve.history.index.cursor import Cursor
 from buildbot_selfserve.history.index.pushed import KeptPushed
 from buildbot_selfserve.history.index.sourcestamps import Stamps
+from buildbot_selfserve.history.index.user_buildsets import UserBuildsets
 
 
 class IndexState:
@@ -26,6 +27,7 @@ class IndexState:
         self.stamps = Stamps()
         self.buildsets = Buildsets()
         self.changes = Changes()
+        self.user_buildsets = UserBuildsets(self.stamps, self.changes, self.buildsets)
         self.builds = Builds(self.stamps.line)
         self.pushed = KeptPushed()
         #: whether all late builds are there
