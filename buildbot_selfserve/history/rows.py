@@ -314,6 +314,8 @@ def _stands_for(request: RequestRow, its_builds: Iterable[BuildRow]) -> bool:
     They do not if the request never had a build, waits again after a RETRY, or was cancelled while
     it waited.
     """
-    if request.complete:
-        return any(build.status != RETRY for build in its_builds)
-    return any(build.endtime is None for build in its_builds)
+    # a generator for each of thousands of rows would take longer than to make them
+    for build in its_builds:
+        if build.status != RETRY if request.complete else build.endtime is None:
+            return True
+    return False

@@ -80,7 +80,7 @@ def _build(row: rows.BuildRow, site: Site) -> answers.BuildRow:
         "worker": row.worker,
         "url": f"{site.buildbot_url}#/builders/{row.builder_id}/builds/{row.buildnumber}",
     }
-    if row.patched:
+    if row.request.patched:
         data["patched"] = True
     return data
 

@@ -617,22 +617,28 @@ class Facts:
     def about(self, chosen: Chosen) -> dict[int, About]:
         """Return what the index knows of the *chosen* buildsets, by buildset id."""
         with self._lock:
+            sources = {one: self._source(one) for one in set(chosen.values())}
             return {
-                buildset_id: self._about(buildset_id, one) for buildset_id, one in chosen.items()
+                buildset_id: self._about(buildset_id, *sources[one])
+                for buildset_id, one in chosen.items()
             }
 
-    def _about(self, buildset_id: int, stamp_id: int) -> About:
+    def _source(self, stamp_id: int) -> tuple[str, str, bool]:
+        """Return codebase, revision, and whether its builds find the revision."""
         stamp = self._stamps[stamp_id]
-        reason, owner = self._buildsets.info(buildset_id)
-        if owner is None:
-            owner = self._changes.author_of(self._buildsets.stamps(buildset_id))
         revision, undecided = stamp.revision, False
         if revision and is_abbreviation(revision, SHORTEST_BUILT):
             undecided = self._stamps.is_undecided(stamp_id)
             revision = self._whole(revision, self._stamps.place(stamp_id))
+        return stamp.place.codebase, revision, undecided
+
+    def _about(self, buildset_id: int, codebase: str, revision: str, undecided: bool) -> About:
+        reason, owner = self._buildsets.info(buildset_id)
+        if owner is None:
+            owner = self._changes.author_of(self._buildsets.stamps(buildset_id))
         patched = self._stamps.patched
         is_patched = bool(patched) and not patched.isdisjoint(self._buildsets.stamps(buildset_id))
-        return About(stamp.place.codebase, revision, reason, owner, is_patched, undecided)
+        return About(codebase, revision, reason, owner, is_patched, undecided)
 
     def _of_stamps(self, stamp_ids: Iterable[int]) -> Chosen:
         stamps: list[Stamp] = sorted(
