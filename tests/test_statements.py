@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.statements import BoundStatement
 from buildbot_selfserve.statements import Statement
 from tests.pushed import Pushed
@@ -72,3 +73,25 @@ def test_a_server_that_forgets_what_is_prepared_is_asked_in_full(
     ask()
     connection.exec_driver_sql("DEALLOCATE ALL")
     ask()
+
+
+@ON_POSTGRESQL
+def test_connections_plan_once_and_start_no_processes(connection: sa.Connection) -> None:
+    for setting, value in (
+        ("plan_cache_mode", "force_generic_plan"),
+        ("max_parallel_workers_per_gather", "0"),
+    ):
+        assert connection.exec_driver_sql(f"SHOW {setting}").scalar() == value
+
+
+@ON_POSTGRESQL
+def test_a_server_without_a_setting_keeps_the_others(
+    pushed: Pushed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("set_by_a_later_server = 1", *db_engine.SETTINGS)
+    monkeypatch.setattr(db_engine, "SETTINGS", settings)
+    engine = db_engine.open_engine(pushed.reading.url, 1)
+    with engine.connect() as connection:
+        shown = connection.exec_driver_sql("SHOW max_parallel_workers_per_gather").scalar()
+    engine.dispose()
+    assert shown == "0"

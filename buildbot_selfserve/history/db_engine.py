@@ -11,6 +11,11 @@ import sqlalchemy as sa
 #: Seconds that a statement waits for SQLite's lock. Readers wait only while the database is being
 #: recovered or checkpointed.
 LOCK_TIMEOUT = 5.0
+#: What connections to PostgreSQL are set to. Statements are planned once, for any number of ids:
+#: for a thousand of them they would otherwise scan whole tables, which takes four times as long as
+#: looking up each, and they would be planned again each time. Nor do they start processes of their
+#: own: that takes longer than these save, and takes cores from others.
+SETTINGS = ("plan_cache_mode = force_generic_plan", "max_parallel_workers_per_gather = 0")
 #: The exceptions of a database that cannot be reached.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
@@ -33,7 +38,7 @@ def open_engine(url: sa.URL, connections: int) -> sa.Engine:
             url, pool_size=connections, max_overflow=0, isolation_level="AUTOCOMMIT"
         )
         if url.get_backend_name() == "postgresql":
-            sa.event.listen(engine, "connect", _plan_once)
+            sa.event.listen(engine, "connect", _configure)
         return engine
     uri = Path(url.database or "").absolute().as_uri() + "?mode=ro"
 
@@ -51,17 +56,13 @@ def open_engine(url: sa.URL, connections: int) -> sa.Engine:
     )
 
 
-def _plan_once(connection: Any, record: object) -> None:
-    """Let PostgreSQL plan each prepared statement once, for any number of ids.
-
-    For a thousand ids it would otherwise scan whole tables, which takes four times as long as
-    looking up each id; and it would plan again at each execution.
-    """
+def _configure(connection: Any, record: object) -> None:
+    """Let PostgreSQL plan as it is best for many short statements."""
     cursor = connection.cursor()
-    try:
-        cursor.execute("SET plan_cache_mode = force_generic_plan")
-        connection.commit()
-    except Exception:
-        connection.rollback()  # PostgreSQL before 12 has no plan_cache_mode
-    finally:
-        cursor.close()
+    for setting in SETTINGS:
+        try:
+            cursor.execute(f"SET {setting}")
+            connection.commit()
+        except Exception:
+            connection.rollback()  # a server that is older than the setting
+    cursor.close()

@@ -41,6 +41,16 @@ _buildsets, _properties, _masters = Model.buildsets, Model.buildset_properties, 
 _on_masters, _workers = Model.builder_masters, Model.workers
 _configured, _connected = Model.configured_workers, Model.connected_workers
 
+#: The build that waits for a request; buildsets of other requests are not even looked up.
+_WAITING_BUILD = sa.case(
+    (
+        _requests.c.waited_for == 1,
+        sa.select(_buildsets.c.parent_buildid)
+        .where(_buildsets.c.id == _requests.c.buildsetid)
+        .scalar_subquery(),
+    )
+)
+
 _PENDING = Statement(
     sa.select(
         _requests.c.id,
@@ -49,13 +59,9 @@ _PENDING = Statement(
         _requests.c.priority,
         _requests.c.submitted_at,
         _requests.c.waited_for,
-        _buildsets.c.parent_buildid,
+        _WAITING_BUILD,
     )
-    .select_from(
-        _requests.join(_buildsets, _buildsets.c.id == _requests.c.buildsetid).outerjoin(
-            _claims, _claims.c.brid == _requests.c.id
-        )
-    )
+    .select_from(_requests.outerjoin(_claims, _claims.c.brid == _requests.c.id))
     .where(_requests.c.complete == 0, _claims.c.brid.is_(None))
 )
 _OPEN_BUILDS = Statement(
@@ -70,13 +76,9 @@ _OPEN_BUILDS = Statement(
         _builds.c.state_string,
         _builds.c.started_at,
         _requests.c.waited_for,
-        _buildsets.c.parent_buildid,
+        _WAITING_BUILD,
     )
-    .select_from(
-        _requests.join(_builds, _builds.c.buildrequestid == _requests.c.id).join(
-            _buildsets, _buildsets.c.id == _requests.c.buildsetid
-        )
-    )
+    .select_from(_requests.join(_builds, _builds.c.buildrequestid == _requests.c.id))
     .where(_requests.c.complete == 0, _builds.c.complete_at.is_(None))
 )
 _MASTERS = Statement(
