@@ -57,7 +57,8 @@ class Route:
     :param page_needs_setup: only what its page shows *beside* its value does
     :param needs_master_state: it needs to know what the live objects of the master know
     :param page_needs_master_state: only what its page shows *beside* its value does
-    :param beside: what only its page shows, as ``beside``: run after the handler, with the nouns
+    :param beside: what only its page shows, as ``beside``: run after the handler, with the nouns,
+        and with the handler's value if it has a parameter *value*
     :param live: a GET of what only the reactor knows: its handler runs there, after the nouns were
         looked up, and the answer is neither JSON nor a page but of this media type
     :param media_types: of the answer of a GET that is neither JSON nor a page, but a text of any
@@ -118,6 +119,11 @@ class Route:
     def text(self) -> str:
         """Return the handler's docstring without its indentation."""
         return inspect.getdoc(self.handler) or ""
+
+    @cached_property
+    def beside_needs_value(self) -> bool:
+        """Return whether what its page shows beside the value depends on the value."""
+        return self.beside is not None and "value" in _parameters(self.beside)
 
     @cached_property
     def shown_path(self) -> str:
@@ -317,14 +323,21 @@ def _check(route: Route) -> None:
     expected = ["ctx", *route.nouns, *(param.noun or snake(param.name) for param in own)]
     expected += ["selection"] * route.selects
     for what, function in (("the handler", route.handler), ("wait_for", route.wait_for)):
-        actual = expected if function is None else list(inspect.signature(function).parameters)
+        actual = expected if function is None else _parameters(function)
         if sorted(expected) != sorted(actual) or actual[0] != "ctx":
             refuse(f"{what} takes ({', '.join(actual)}), declared is ({', '.join(expected)})")
     nouns = ["ctx", *route.nouns, *(param.noun for param in route.params if param.noun)]
-    if route.beside is not None and [*inspect.signature(route.beside).parameters] != nouns:
+    if route.beside is not None and _parameters(route.beside) not in (
+        nouns,
+        [*nouns, "value"],
+    ):
         refuse(f"what its page shows beside its value takes ({', '.join(nouns)})")
     if route.permission and route.permission.noun not in (None, *expected):
         refuse(f"the permission is about a {route.permission.noun}, which this route has not")
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
 
 
 def snake(name: str) -> str:

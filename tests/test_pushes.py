@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -17,9 +18,14 @@ from buildbot_selfserve.history.pushes import pushes_named
 from buildbot_selfserve.history.pushes import pushes_of_branch
 from buildbot_selfserve.history.pushes import pushes_of_user
 from buildbot_selfserve.history.revisions import candidates
+from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Pushes
+from buildbot_selfserve.resources.context import ReadContext
+from buildbot_selfserve.resources.pushes import pushes_page
+from buildbot_selfserve.resources.pushes import user_page
+from buildbot_selfserve.views.read_request import ANYBODY
 from tests.push_history import sha
 from tests.push_history import write_many
 from tests.pushed import MAIN
@@ -45,6 +51,21 @@ def test_the_newest_push_comes_first(pushed: Pushed) -> None:
     assert oldest.when == newest.when - 60 if newest.when else False
     assert [one.at.buildername for one in newest.builders] == ["linux", "mac"]
     assert [one.change for one in newest.builders] == ["regressed", "unknown"]
+
+
+def test_what_waits_on_the_farm_is_read_only_where_a_push_is_under_way(pushed: Pushed) -> None:
+    pushed.history.push("a", linux="P")
+    pushed.history.push("b", linux="F", mac="r")
+    with pushed.asked() as asked:
+        journal = JournalReader(asked.connection, asked.site)
+        # there is no master to ask what it builds
+        ctx = ReadContext(asked, journal, dict, ANYBODY, {})
+        both = pushes_of_branch(asked, MAIN, 2)
+        ended = replace(both, pushes=both.pushes[1:])
+        assert pushes_page(ctx, MAIN, ended).forecaster is None
+        assert user_page(ctx, "ada", ended).forecaster is None
+        with pytest.raises(AssertionError, match="the master's state"):
+            pushes_page(ctx, MAIN, both)
 
 
 def test_what_is_shown_of_a_push_is_its_health(pushed: Pushed) -> None:

@@ -116,7 +116,7 @@ class PushesPage(NamedTuple):
 
     :param tags: the tags by which builders are grouped, by their names
     :param green: the newest green revision, or how many were looked at without finding one
-    :param forecaster: forecasts when what is open is done
+    :param forecaster: forecasts when what is open is done; ``None`` where nothing is
     :param similar: authors of other names who may be the user whose pushes they are
     """
 
@@ -126,19 +126,25 @@ class PushesPage(NamedTuple):
     similar: tuple[str, ...] = ()
 
 
-def pushes_page(ctx: ReadContext, branch: Branch) -> PushesPage:
+def pushes_page(ctx: ReadContext, branch: Branch, value: Pushes) -> PushesPage:
     """Return what only the page of a branch shows."""
     green = find_last_green(ctx.history, branch, Selection(), LOOKED_AT)
-    forecasts = forecaster(ctx.history, ctx.master_state)
-    return PushesPage(only_tags(ctx.history), green, forecasts)
+    return PushesPage(only_tags(ctx.history), green, _forecaster(ctx, value))
 
 
-def user_page(ctx: ReadContext, anybody: str) -> PushesPage:
+def _forecaster(ctx: ReadContext, value: Pushes) -> Forecaster | None:
+    """Return a forecaster where a push is under way: it takes all that waits on the farm."""
+    if any(push.open for push in value.pushes):
+        return forecaster(ctx.history, ctx.master_state)
+    return None
+
+
+def user_page(ctx: ReadContext, anybody: str, value: Pushes) -> PushesPage:
     """Return what only the page of a user shows."""
-    forecasts = forecaster(ctx.history, ctx.master_state)
     also = ctx.visitor.also if anybody == ctx.visitor.name else ()
     similar = similar_authors(ctx.history, (anybody, *also))
-    return PushesPage(only_tags(ctx.history), forecaster=forecasts, similar=similar)
+    tags, forecasts = only_tags(ctx.history), _forecaster(ctx, value)
+    return PushesPage(tags, forecaster=forecasts, similar=similar)
 
 
 @declare(

@@ -228,7 +228,8 @@ def _answered(
         return found, value, {}
     shown = _holds(found, reading)
     if route.beside is not None:
-        shown["beside"] = route.beside(_context(read_request, reading), **found)
+        more = {"value": value} if route.beside_needs_value else {}
+        shown["beside"] = route.beside(_context(read_request, reading), **found, **more)
     return found, value, shown
 
 

@@ -54,6 +54,10 @@ ALWAYS = frozenset(
     }
 )
 
+#: So many names of branches, builders and users are remembered as they stand in a path: a page has
+#: the same ones again and again.
+MOST_SEGMENTS = 5000
+
 #: Characters that no page may contain, and control characters that some terminals obey.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -145,7 +149,12 @@ def page(
 
 def segment(text: object) -> str:
     """Return *text* quoted as one segment of a path, slashes included."""
-    return quote(str(text), safe="", errors="replace")
+    return _segment(str(text))
+
+
+@functools.lru_cache(maxsize=MOST_SEGMENTS)
+def _segment(text: str) -> str:
+    return quote(text, safe="", errors="replace")
 
 
 def printable(text: str) -> str:
