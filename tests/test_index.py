@@ -17,6 +17,7 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve import statements
 from buildbot_selfserve.history import History
+from buildbot_selfserve.history import builds
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history import users
 from buildbot_selfserve.history.branches import listed_branches
@@ -249,6 +250,22 @@ def test_what_is_there_before_the_question_is_seen(asked: Asked) -> None:
             (found,) = candidates(history, (branch,), revision)
             assert len(rows_at(history, found).rows) == len(requests)
             assert done(history, found, 0).pending == len(requests)
+
+
+def test_a_request_and_its_detail_are_of_one_moment(asked: Asked) -> None:
+    branch = BRANCHES[0]
+    with asked.writing.connect() as connection, asked.reading.connect() as reading:
+        writer = Writer(connection, 3)
+        first, *_ = writer.buildset(writer.stamp(branch="main"))
+        connection.commit()
+        history = asked.history(reading)
+        request = builds.request(history, branch, first)
+        assert request is not None
+        writer.build(first)
+        connection.commit()
+        assert builds.request_detail(history, branch, request).builds == ()
+        (build,) = builds.request_detail(asked.history(reading), branch, request).builds
+        assert build.request.request_id == first
 
 
 def test_a_revision_is_looked_for_once_on_however_many_branches(

@@ -21,6 +21,7 @@ from buildbot_selfserve.model import Related
 from buildbot_selfserve.model import RequestDetail
 from buildbot_selfserve.model import RequestNow
 from buildbot_selfserve.model import RequestRow
+from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import result_name
 from buildbot_selfserve.statements import Statement
@@ -41,10 +42,16 @@ def build(history: History, branch: Branch, build_id: int) -> BuildRow | None:
 
 def request(history: History, branch: Branch, request_id: int) -> RequestRow | None:
     """Return the build request *request_id* if it belongs to *branch*, else ``None``."""
-    found = rows.rows_where(history, branch, rows.OF_REQUESTS, request_id)
-    for row in found:
+    for row in _rows_of_request(history, branch, request_id):
         return row.request if isinstance(row, BuildRow) else row
     return None
+
+
+def _rows_of_request(history: History, branch: Branch, request_id: int) -> list[Row]:
+    return history.once(
+        ("request", branch, request_id),
+        lambda: rows.rows_where(history, branch, rows.OF_REQUESTS, request_id),
+    )
 
 
 def build_detail(history: History, build: BuildRow) -> BuildDetail:
@@ -58,7 +65,7 @@ def build_detail(history: History, build: BuildRow) -> BuildDetail:
 
 def request_detail(history: History, branch: Branch, request: RequestRow) -> RequestDetail:
     """Return *request* with the properties of its buildset, and its builds, oldest first."""
-    found = rows.rows_where(history, branch, rows.OF_REQUESTS, request.request_id)
+    found = _rows_of_request(history, branch, request.request_id)
     its_builds = sorted(
         (row for row in found if isinstance(row, BuildRow)), key=lambda row: row.build_id
     )

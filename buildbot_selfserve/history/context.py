@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import dataclass
+from dataclasses import field
 from functools import cached_property
+from typing import Any
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -12,6 +17,8 @@ from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.model import Setup
 from buildbot_selfserve.model import Site
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -24,6 +31,14 @@ class History:
     connection: sa.Connection
     index: Index
     site: Site
+    _read: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, read: Callable[[], Result]) -> Result:
+        """Return what *read* returns, or has returned to this GET under the same *key*."""
+        if key not in self._read:
+            self._read[key] = read()
+        found: Result = self._read[key]
+        return found
 
     @cached_property
     def facts(self) -> Facts:
