@@ -586,12 +586,12 @@ async def test_what_was_half_inserted_is_completed(master: Master) -> None:
     assert admitted is not None
     order = Order(7, USER, 0.0, lambda: None)
     given = [
-        Insertion(number, admitted, [1], marks(order, number, admitted)) for number in range(2)
+        Insertion(number, admitted, [1], marks(order, number, admitted)) for number in range(3)
     ]
     do = master.master.db.pool.do
     begun: list[int] = []
-    made = await do(insert_buildsets._insert, 7, given, begun)
-    lost = list(made[min(made)].values())[1]
+    made = await do(insert_buildsets._insert, 7, given[:2], begun)
+    lost = list(made[0].request_ids.values())[1]
     requests = Model.buildrequests
 
     def lose(connection: sa.Connection) -> None:
@@ -599,11 +599,11 @@ async def test_what_was_half_inserted_is_completed(master: Master) -> None:
             connection.execute(requests.delete().where(requests.c.id == lost))
 
     await do(lose)
-    again = await do(insert_buildsets._insert, 7, given, begun)
-    assert {one: sorted(its) for one, its in again.items()} == {
-        one: sorted(its) for one, its in made.items()
-    }
-    assert len(await master.data("buildrequests")) == 7
+    new, *again = await do(insert_buildsets._insert, 7, [given[2], *given[:2]], begun)
+    assert new.insertion is given[2]
+    assert [one.buildset_id for one in again] == [one.buildset_id for one in made]
+    assert [sorted(one.request_ids) for one in again] == [sorted(one.request_ids) for one in made]
+    assert len(await master.data("buildrequests")) == 10
 
 
 async def interrupted(master: Master, *buildsets: tuple[str, ...]) -> Job:

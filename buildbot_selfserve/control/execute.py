@@ -155,15 +155,11 @@ class _Execution:
         made = await insert_buildsets.insert(
             self._master, self._rights, self._order.job_id, insertions
         )
-        by_scheduler: dict[str, dict[int, list[int]]] = {}
-        for one, (buildset_id, by_builder) in zip(insertions, made.items(), strict=True):
-            its = by_scheduler.setdefault(one.buildset.scheduler, {})
-            its[buildset_id] = list(by_builder.values())
-            self._request_ids += by_builder.values()
-            if one.buildset.looks_back:
-                self._revisions[buildset_id] = one.buildset.revision
-        for scheduler, buildsets in by_scheduler.items():
-            await insert_buildsets.announce(self._master, buildsets, scheduler)
+        for one in made:
+            self._request_ids += one.request_ids.values()
+            if one.insertion.buildset.looks_back:
+                self._revisions[one.buildset_id] = one.insertion.buildset.revision
+        await insert_buildsets.announce(self._master, made)
 
     async def _insertion(self, number: int, buildset: NewBuildset) -> Insertion:
         stamp_ids = [await self._stamp_id(one) for one in buildset.sourcestamps]

@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from buildbot.db.buildrequests import BuildRequestModel
 from buildbot.db.model import Model
+from buildbot.util import epoch2datetime
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.rights import Rights
-from buildbot_selfserve.model import SCHEDULER
 from buildbot_selfserve.model import NewBuildset
 from buildbot_selfserve.model import Properties
 
 #: Length of ``buildsets.reason`` (buildbot/db/model.py).
 REASON_LENGTH = 256
+#: The results of buildsets and requests that have not ended.
+_NONE = -1
 
 _buildsets, _requests = Model.buildsets, Model.buildrequests
 _properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
@@ -49,26 +53,40 @@ class Insertion:
     there: int | None = None
 
 
+@dataclass(frozen=True)
+class Inserted:
+    """A buildset that is in the database with all its requests.
+
+    :param request_ids: by builder id
+    :param now: when it was inserted, in epoch seconds; ``None`` if it was there before, and may
+        have been changed meanwhile
+    """
+
+    insertion: Insertion
+    buildset_id: int
+    request_ids: Mapping[int, int]
+    now: int | None
+
+
 async def insert(
     master: Any, rights: Rights, job_id: int, insertions: Sequence[Insertion]
-) -> dict[int, dict[int, int]]:
-    """Insert buildsets in one transaction; return the ids of their requests.
+) -> list[Inserted]:
+    """Insert buildsets in one transaction; return them in the order of *insertions*.
 
     Nothing else inserts build requests. Builders learn of them when they are announced.
 
-    :return: by buildset id in the order of *insertions*: request ids by builder id
     :raises Forbidden: a buildset was not admitted
     """
     for one in insertions:
         rights.check(one.buildset)
     begun: list[int] = []
-    made: dict[int, dict[int, int]] = await master.db.pool.do(_insert, job_id, insertions, begun)
+    made: list[Inserted] = await master.db.pool.do(_insert, job_id, insertions, begun)
     return made
 
 
 def _insert(
     connection: sa.Connection, job_id: int, insertions: Sequence[Insertion], begun: list[int]
-) -> dict[int, dict[int, int]]:
+) -> list[Inserted]:
     """Insert *insertions*.
 
     :param begun: the time of each attempt is appended. If the connection breaks after the commit,
@@ -98,35 +116,36 @@ def _insert(
     found: dict[int, dict[int, int]] = {buildset_id: {} for buildset_id in made.values()}
     for (buildset_id, builder_id, _), request_id in zip(requests, request_ids, strict=True):
         found[buildset_id][builder_id] = request_id
-    for one in insertions:
-        if one.number in there:
-            found[there[one.number]] = _completed(connection, one, there[one.number], now)
-    return found
+    inserted = {
+        one.number: Inserted(one, made[one.number], found[made[one.number]], now) for one in missing
+    }
+    return [
+        inserted.get(one.number) or _completed(connection, one, there[one.number], now)
+        for one in insertions
+    ]
 
 
 def _insert_each(
     connection: sa.Connection, job_id: int, insertions: Sequence[Insertion], begun: list[int]
-) -> dict[int, dict[int, int]]:
+) -> list[Inserted]:
     """Insert one buildset at a time, for databases that do not roll back."""
     before = list(begun)
-    found: dict[int, dict[int, int]] = {}
+    found: list[Inserted] = []
     begun.append(int(time.time()))
     for one in insertions:
-        found |= _insert(connection, job_id, [one], list(before))
+        found += _insert(connection, job_id, [one], list(before))
     return found
 
 
-def _completed(
-    connection: sa.Connection, one: Insertion, buildset_id: int, now: int
-) -> dict[int, int]:
-    """Insert the missing requests of a buildset; return its request ids by builder id."""
+def _completed(connection: sa.Connection, one: Insertion, buildset_id: int, now: int) -> Inserted:
+    """Insert the missing requests of a buildset that is there."""
     found = _requests_of(connection, buildset_id)
     lacking = [builder for builder in one.buildset.builders if builder.builder_id not in found]
     links = sa.select(_links.c.id).where(_links.c.buildsetid == buildset_id)
     linked = connection.execute(links).first() is not None
     connection.rollback()
     if not lacking:
-        return found
+        return Inserted(one, buildset_id, found, None)
     with connection.begin():
         if not linked:
             _insert_links(connection, {one.number: buildset_id}, [one])
@@ -135,7 +154,7 @@ def _completed(
             connection.execute(_requests.insert(), row)
     found = _requests_of(connection, buildset_id)
     connection.rollback()
-    return found
+    return Inserted(one, buildset_id, found, None)
 
 
 def _insert_parts(
@@ -175,7 +194,7 @@ def _buildset_row(one: Insertion, now: int) -> dict[str, Any]:
         "reason": one.buildset.reason[:REASON_LENGTH],
         "complete": 0,
         "complete_at": None,
-        "results": -1,
+        "results": _NONE,
         **{name: one.buildset.more.get(name) for name in columns},
     }
 
@@ -189,7 +208,7 @@ def _request_row(buildset_id: int, builder_id: int, priority: int, now: int) -> 
         "claimed_by_name": None,
         "claimed_by_incarnation": None,
         "complete": 0,
-        "results": -1,
+        "results": _NONE,
         "submitted_at": now,
         "complete_at": None,
         "waited_for": 0,
@@ -220,14 +239,41 @@ def _requests_of(connection: sa.Connection, buildset_id: int) -> dict[int, int]:
     return {row[0]: row[1] for row in found}
 
 
-async def announce(
-    master: Any, made: Mapping[int, Sequence[int]], scheduler: str = SCHEDULER
-) -> None:
+async def announce(master: Any, made: Sequence[Inserted]) -> None:
     """Send the events of ``data.updates.addBuildset``; the first one makes builders start.
 
-    :param made: request ids by buildset id
-    :param scheduler: the name of the scheduler that made the buildsets
+    What was inserted just now is not read again.
     """
-    request_ids = [request_id for its_requests in made.values() for request_id in its_requests]
-    await mq_producer.requests(master, request_ids, "new")
-    await mq_producer.added(master, list(made), scheduler)
+    new = [(one, one.now) for one in made if one.now is not None]
+    there = [one for one in made if one.now is None]
+    models = [model for one, now in new for model in _models(one, now)]
+    await mq_producer.of_requests(master, models, "new")
+    ids = [request_id for one in there for request_id in one.request_ids.values()]
+    await mq_producer.requests(master, ids, "new")
+    buildsets = mq_producer.Buildsets(
+        [{"bsid": one.buildset_id, **_as_inserted(one.insertion, now)} for one, now in new],
+        {one.buildset_id: one.insertion.sourcestamp_ids for one, _ in new},
+    )
+    schedulers = {one.buildset_id: one.insertion.buildset.scheduler for one in made}
+    await mq_producer.of_new_buildsets(master, buildsets, schedulers)
+    for one in there:
+        await mq_producer.added(master, [one.buildset_id], schedulers[one.buildset_id])
+
+
+def _as_inserted(one: Insertion, now: int) -> dict[str, Any]:
+    return {**_buildset_row(one, now), "complete": False}
+
+
+def _models(made: Inserted, now: int) -> Iterator[BuildRequestModel]:
+    """Yield the requests of a new buildset as ``db.buildrequests`` returns them."""
+    names = {one.builder_id: one.name for one in made.insertion.buildset.builders}
+    for builder_id, request_id in made.request_ids.items():
+        yield BuildRequestModel(
+            buildrequestid=request_id,
+            buildsetid=made.buildset_id,
+            builderid=builder_id,
+            buildername=names[builder_id],
+            submitted_at=epoch2datetime(now),
+            results=_NONE,
+            priority=made.insertion.buildset.priority,
+        )
