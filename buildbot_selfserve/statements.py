@@ -33,6 +33,8 @@ class Statement:
         clause
     :param listed: the column that ``of`` compares with ids
     :param also: a second column that ``of`` can compare with values
+    :param prepares: not for connections of the master's own pool: they are many, and in their
+        transactions nothing can be tried again
     """
 
     def __init__(
@@ -40,8 +42,11 @@ class Statement:
         query: Any,
         listed: sa.ColumnElement[int] | None = None,
         also: sa.ColumnElement[int] | None = None,
+        *,
+        prepares: bool = True,
     ) -> None:
         self._query = query
+        self._prepares = prepares
         self._columns = [one for one in (listed, also) if one is not None]
         self._texts: dict[str, tuple[str, list[str]]] = {}
         self._prepared = _Prepared()
@@ -84,7 +89,7 @@ class Statement:
             marks = (one.format(f"${number}") for number, one in enumerate(some_of, 1))
             return self._text(connection, list(marks))
 
-        if _prepares(connection):
+        if self._prepares and _prepares(connection):
             found = self._prepared.records(
                 connection, ["integer[]"] * len(values), numbered, values
             )

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
@@ -21,6 +23,7 @@ from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import is_open
+from buildbot_selfserve.statements import Statement
 
 #: The source of our properties, as the web UI shows it.
 SOURCE = "Self-serve"
@@ -44,6 +47,62 @@ WITHOUT_TRANSACTIONS = ("mysql", "mariadb")
 
 _requests, _claims, _builds = Model.buildrequests, Model.buildrequest_claims, Model.builds
 _properties = Model.buildset_properties
+
+_PROPERTIES = Statement(
+    sa.select(_properties.c.buildsetid, _properties.c.property_name, _properties.c.property_value),
+    _properties.c.buildsetid,
+    prepares=False,
+)
+_BUILDS = Statement(
+    sa.select(
+        _builds.c.id,
+        _builds.c.buildrequestid,
+        _builds.c.complete_at,
+        _builds.c.state_string,
+        _builds.c.results,
+    ),
+    _builds.c.buildrequestid,
+    prepares=False,
+)
+
+#: The condition that the master of a claim is inactive, and no build of the request runs.
+_LEFT = sa.and_(
+    sa.exists().where(Model.masters.c.id == _claims.c.masterid, Model.masters.c.active == 0),
+    ~sa.exists().where(_builds.c.buildrequestid == _claims.c.brid, _builds.c.complete_at.is_(None)),
+)
+
+
+class _Record(NamedTuple):
+    id: int
+    buildset_id: int
+    builder_id: int
+    name: str
+    claimed_at: int | None
+    master_id: int | None
+    is_left: bool | None
+    complete: int
+    results: int | None
+    priority: int
+
+
+_QUERY = sa.select(
+    _requests.c.id,
+    _requests.c.buildsetid,
+    _requests.c.builderid,
+    Model.builders.c.name,
+    _claims.c.claimed_at,
+    _claims.c.masterid,
+    _LEFT.label("is_left"),
+    _requests.c.complete,
+    _requests.c.results,
+    _requests.c.priority,
+).select_from(
+    _requests.join(Model.builders, Model.builders.c.id == _requests.c.builderid).outerjoin(
+        _claims, _claims.c.brid == _requests.c.id
+    )
+)
+_STATES = Statement(_QUERY, _requests.c.id, prepares=False)
+_STATES_OF_BUILDSETS = Statement(_QUERY, _requests.c.buildsetid, prepares=False)
 
 
 def given(properties: Mapping[str, Any]) -> Properties:
@@ -110,7 +169,7 @@ async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, R
     """Return the states of the requests that exist, by request id."""
     found: dict[int, RequestState] = {}
     for batch in batches(request_ids):
-        found.update(await master.db.pool.do(_states, _requests.c.id.in_(batch)))
+        found.update(await master.db.pool.do(_states_of, _STATES, batch))
     return found
 
 
@@ -195,15 +254,15 @@ def abandoned() -> sa.ColumnElement[bool]:
     claims, when it starts again (buildbot/data/masters.py; unclaimBuildRequests in
     buildbot/db/buildrequests.py).
     """
-    masters = Model.masters
-    gone = sa.exists().where(masters.c.id == _claims.c.masterid, masters.c.active == 0)
-    built = sa.exists().where(
-        _builds.c.buildrequestid == _claims.c.brid, _builds.c.complete_at.is_(None)
-    )
+    recent = _claims.c.claimed_at.between(*_recently())
+    return sa.and_(~recent, _LEFT)
+
+
+def _recently() -> tuple[int, int]:
+    """Return when a claim was made that counts, though its master may not be active."""
     now = int(time.time())
     # a claim from the future was made before the clock was set back
-    recent = _claims.c.claimed_at.between(now - CLAIM_PATIENCE, now + CLOCK_SLACK)
-    return sa.and_(~recent, gone, ~built)
+    return now - CLAIM_PATIENCE, now + CLOCK_SLACK
 
 
 async def properties_of(master: Any, buildset_id: int) -> Properties:
@@ -220,15 +279,11 @@ def properties_of_buildsets(
     Malformed properties are ignored. Buildbot's own reader fails at them (``getBuildsetProperties``
     in buildbot/db/buildsets.py), and so would a build that had them.
     """
-    query = sa.select(
-        _properties.c.buildsetid, _properties.c.property_name, _properties.c.property_value
-    )
     found: dict[int, dict[str, tuple[Any, str]]] = {}
-    for batch in batches(buildset_ids):
-        for record in connection.execute(query.where(_properties.c.buildsetid.in_(batch))):
-            value = pair(record.property_value)
-            if value is not None:
-                found.setdefault(record.buildsetid, {})[record.property_name] = value
+    for buildset_id, name, text in _PROPERTIES.of(connection, list(buildset_ids)):
+        value = pair(text)
+        if value is not None:
+            found.setdefault(buildset_id, {})[name] = value
     return dict(found)
 
 
@@ -257,7 +312,7 @@ async def requests_of(master: Any, buildset_ids: Iterable[int]) -> dict[int, Req
     """Return the requests of buildsets, by request id."""
     found: dict[int, RequestState] = {}
     for batch in batches(buildset_ids):
-        found.update(await master.db.pool.do(_states, _requests.c.buildsetid.in_(batch)))
+        found.update(await master.db.pool.do(_states_of, _STATES_OF_BUILDSETS, batch))
     return found
 
 
@@ -291,38 +346,33 @@ def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int
 
 
 def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
-    query = (
-        sa.select(
-            _requests.c.id,
-            _requests.c.buildsetid,
-            _requests.c.builderid,
-            Model.builders.c.name,
-            _claims.c.claimed_at,
-            _claims.c.masterid,
-            abandoned().label("abandoned"),
-            _requests.c.complete,
-            _requests.c.results,
-            _requests.c.priority,
-        )
-        .select_from(
-            _requests.join(Model.builders, Model.builders.c.id == _requests.c.builderid).outerjoin(
-                _claims, _claims.c.brid == _requests.c.id
-            )
-        )
-        .where(wanted)
-        .order_by(_requests.c.id)
-    )
-    records = connection.execute(query).fetchall()
+    return _as_states(connection, map(tuple, connection.execute(_QUERY.where(wanted))))
+
+
+def _states_of(
+    connection: sa.Connection, statement: Statement, ids: list[int]
+) -> dict[int, RequestState]:
+    return _as_states(connection, statement.of(connection, ids))
+
+
+def _as_states(
+    connection: sa.Connection, found: Iterable[tuple[Any, ...]]
+) -> dict[int, RequestState]:
+    """Return the states of requests by request id, from records of ``_QUERY``."""
+    records = sorted(map(_Record._make, found), key=itemgetter(0))
     builds = build_states(connection, [record.id for record in records])
+    begin, end = _recently()
     return {
         record.id: RequestState(
             request_id=record.id,
-            buildset_id=record.buildsetid,
-            builder_id=record.builderid,
+            buildset_id=record.buildset_id,
+            builder_id=record.builder_id,
             buildername=record.name,
             claimed=record.claimed_at is not None,
-            claimed_by=record.masterid,
-            abandoned=bool(record.abandoned),
+            claimed_by=record.master_id,
+            abandoned=record.claimed_at is not None
+            and bool(record.is_left)
+            and not begin <= record.claimed_at <= end,
             complete=bool(record.complete),
             results=record.results if record.complete else None,
             priority=record.priority,
@@ -334,22 +384,16 @@ def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
 
 def build_states(connection: sa.Connection, request_ids: list[int]) -> dict[int, list[BuildState]]:
     """Return the builds of each request, oldest first."""
-    query = sa.select(
-        _builds.c.id,
-        _builds.c.buildrequestid,
-        _builds.c.complete_at,
-        _builds.c.state_string,
-        _builds.c.results,
-    ).order_by(_builds.c.id)
     found: dict[int, list[BuildState]] = {request_id: [] for request_id in request_ids}
-    for batch in batches(request_ids):
-        for record in connection.execute(query.where(_builds.c.buildrequestid.in_(batch))):
-            found[record.buildrequestid].append(
-                BuildState(
-                    record.id,
-                    complete=record.complete_at is not None,
-                    listens=record.state_string != "created",
-                    results=record.results,
-                )
+    for build_id, request_id, complete_at, words, results in sorted(
+        _BUILDS.of(connection, request_ids), key=itemgetter(0)
+    ):
+        found[request_id].append(
+            BuildState(
+                build_id,
+                complete=complete_at is not None,
+                listens=words != "created",
+                results=results,
             )
+        )
     return found

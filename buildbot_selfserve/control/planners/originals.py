@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from buildbot.db.model import Model
@@ -19,6 +23,7 @@ from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Stamp
+from buildbot_selfserve.statements import Statement
 
 _requests, _buildsets, _builds = Model.buildrequests, Model.buildsets, Model.builds
 _properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
@@ -28,12 +33,75 @@ _parents = _builds.alias("parents")
 DEEPEST = 50
 
 
+#: Build and builder of each open request that rebuilds a build.
+Rebuilt = Set[tuple[int | None, int]]
+
+
+class _Record(NamedTuple):
+    id: int
+    buildset_id: int
+    builder_id: int
+    waited_for: int
+    complete: int
+    name: str
+    built_for: int
+    parent_request_id: int | None
+    external_idstring: str | None
+    rebuilt_buildid: int | None
+    parent_buildid: int | None
+    parent_relationship: str | None
+
+
+_ORIGINALS = Statement(
+    sa.select(
+        _requests.c.id,
+        _requests.c.buildsetid,
+        _requests.c.builderid,
+        _requests.c.waited_for,
+        _requests.c.complete,
+        Model.builders.c.name,
+        sa.exists()
+        .where(Model.builder_masters.c.builderid == _requests.c.builderid)
+        .label("built_for"),
+        _parents.c.buildrequestid,
+        _buildsets.c.external_idstring,
+        _buildsets.c.rebuilt_buildid,
+        _buildsets.c.parent_buildid,
+        _buildsets.c.parent_relationship,
+    )
+    .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
+    .join(Model.builders, Model.builders.c.id == _requests.c.builderid)
+    .outerjoin(_parents, _parents.c.id == _buildsets.c.parent_buildid),
+    _requests.c.id,
+    prepares=False,
+)
+_STAMPS = Statement(
+    sa.select(
+        _links.c.id,
+        _links.c.buildsetid,
+        Model.sourcestamps.c.id,
+        Model.sourcestamps.c.branch,
+        Model.sourcestamps.c.revision,
+        Model.sourcestamps.c.codebase,
+    ).join_from(_links, Model.sourcestamps, Model.sourcestamps.c.id == _links.c.sourcestampid),
+    _links.c.buildsetid,
+    prepares=False,
+)
+_REBUILT = Statement(
+    sa.select(_buildsets.c.rebuilt_buildid, _requests.c.builderid)
+    .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
+    .where(_requests.c.complete == 0, _buildsets.c.rebuilt_buildid.is_not(None)),
+    prepares=False,
+)
+
+
 @dataclass(frozen=True)
 class Original:
     """A build request as it was made; it can be the target of a permission check.
 
     :param more: further columns of its buildset
     :param complete: it has ended
+    :param built_for: some master has its builder
     :param build_ids: its builds, oldest first
     :param parent_request_id: the request whose build triggered this one and waited for it
     :param built: branch and revision of each of its sourcestamps
@@ -47,6 +115,7 @@ class Original:
     properties: Properties
     more: Mapping[str, Any]
     complete: bool
+    built_for: bool
     build_ids: tuple[int, ...]
     parent_request_id: int | None
     built: tuple[tuple[str | None, str | None], ...] = ()
@@ -115,51 +184,30 @@ async def roots(master: Any, found: Mapping[int, Original]) -> dict[int, Origina
     return {request_id: known[root_id] for request_id, root_id in root_ids.items()}
 
 
-async def being_rebuilt(master: Any, found: Collection[Original]) -> list[Original]:
-    """Return the requests of *found* that are being rebuilt now, on any branch."""
-    builds = {one.request_id: one.more["rebuilt_buildid"] for one in found}
-    wanted = {build_id for build_id in builds.values() if build_id is not None}
-    going_on = await master.db.pool.do(_rebuilt_now, wanted) if wanted else ()
-    return [one for one in found if (builds[one.request_id], one.builder_id) in going_on]
-
-
-def _rebuilt_now(connection: sa.Connection, build_ids: Collection[int]) -> set[tuple[int, int]]:
-    """Return build and builder of each open request that rebuilds one of these builds."""
-    query = (
-        sa.select(_buildsets.c.rebuilt_buildid, _requests.c.builderid)
-        .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
-        .where(_requests.c.complete == 0, _buildsets.c.rebuilt_buildid.is_not(None))
+async def originals_and_rebuilt(
+    master: Any, request_ids: Iterable[int]
+) -> tuple[dict[int, Original], Rebuilt]:
+    """Return the requests that exist, and what is being rebuilt now, on any branch."""
+    found: tuple[dict[int, Original], Rebuilt] = await master.db.pool.do(
+        _originals_and_rebuilt, sorted(set(request_ids))
     )
-    return {
-        (record.rebuilt_buildid, record.builderid)
-        for record in connection.execute(query)
-        if record.rebuilt_buildid in build_ids
-    }
+    return found
 
 
-def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[int, Original]:
-    columns = (_buildsets.c.external_idstring, _buildsets.c.rebuilt_buildid)
-    of_parent = (_buildsets.c.parent_buildid, _buildsets.c.parent_relationship)
-    query = (
-        sa.select(
-            _requests.c.id,
-            _requests.c.buildsetid,
-            _requests.c.builderid,
-            _requests.c.waited_for,
-            _requests.c.complete,
-            Model.builders.c.name,
-            _parents.c.buildrequestid.label("parent_request_id"),
-            *columns,
-            *of_parent,
-        )
-        .join_from(_requests, _buildsets, _buildsets.c.id == _requests.c.buildsetid)
-        .join(Model.builders, Model.builders.c.id == _requests.c.builderid)
-        .outerjoin(_parents, _parents.c.id == _buildsets.c.parent_buildid)
-        .where(_requests.c.id.in_(request_ids))
-        .order_by(_requests.c.id)
-    )
-    records = connection.execute(query).fetchall()
-    buildset_ids = sorted({record.buildsetid for record in records})
+def is_rebuilt(original: Original, rebuilt: Rebuilt) -> bool:
+    """Return whether *original* is being rebuilt now."""
+    return (original.more["rebuilt_buildid"], original.builder_id) in rebuilt
+
+
+def _originals_and_rebuilt(
+    connection: sa.Connection, request_ids: Sequence[int]
+) -> tuple[dict[int, Original], Rebuilt]:
+    return _originals(connection, request_ids), frozenset(_REBUILT.all(connection))
+
+
+def _originals(connection: sa.Connection, request_ids: Sequence[int]) -> dict[int, Original]:
+    records = sorted(map(_Record._make, _ORIGINALS.of(connection, request_ids)))
+    buildset_ids = sorted({record.buildset_id for record in records})
     properties = current_state.properties_of_buildsets(connection, buildset_ids)
     stamps = _sourcestamps(connection, buildset_ids)
     builds = {
@@ -171,10 +219,10 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
     return {
         record.id: Original(
             record.id,
-            record.buildsetid,
-            Builder(record.builderid, record.name),
-            tuple(one[0] for one in stamps.get(record.buildsetid, ())),
-            properties.get(record.buildsetid, {}),
+            record.buildset_id,
+            Builder(record.builder_id, record.name),
+            tuple(one[0] for one in stamps.get(record.buildset_id, ())),
+            properties.get(record.buildset_id, {}),
             {
                 "external_idstring": record.external_idstring,
                 "rebuilt_buildid": record.rebuilt_buildid or next(iter(builds[record.id]), None),
@@ -182,34 +230,22 @@ def _originals(connection: sa.Connection, request_ids: Collection[int]) -> dict[
                 "parent_relationship": record.parent_relationship,
             },
             bool(record.complete),
+            bool(record.built_for),
             builds[record.id],
             record.parent_request_id if record.waited_for else None,
-            tuple(one[1:3] for one in stamps.get(record.buildsetid, ())),
-            tuple(one[3] for one in stamps.get(record.buildsetid, ())),
+            tuple(one[1:3] for one in stamps.get(record.buildset_id, ())),
+            tuple(one[3] for one in stamps.get(record.buildset_id, ())),
         )
         for record in records
     }
 
 
 def _sourcestamps(
-    connection: sa.Connection, buildset_ids: Collection[int]
+    connection: sa.Connection, buildset_ids: Sequence[int]
 ) -> dict[int, list[tuple[int, str | None, str | None, str]]]:
     """Return id, branch, revision and codebase of each sourcestamp, by buildset id."""
-    stamps = Model.sourcestamps
-    query = (
-        sa.select(
-            _links.c.buildsetid,
-            stamps.c.id,
-            stamps.c.branch,
-            stamps.c.revision,
-            stamps.c.codebase,
-        )
-        .join_from(_links, stamps, stamps.c.id == _links.c.sourcestampid)
-        .where(_links.c.buildsetid.in_(buildset_ids))
-        .order_by(_links.c.id)
-    )
     found: dict[int, list[tuple[int, str | None, str | None, str]]] = {}
-    for buildset_id, *stamp in connection.execute(query):
+    for _, buildset_id, *stamp in sorted(_STAMPS.of(connection, buildset_ids), key=itemgetter(0)):
         found.setdefault(buildset_id, []).append((stamp[0], stamp[1], stamp[2], stamp[3]))
     return found
 

@@ -15,8 +15,9 @@ from buildbot_selfserve.control.planners.context import convergent
 from buildbot_selfserve.control.planners.fill_missing import shown_name
 from buildbot_selfserve.control.planners.originals import Original
 from buildbot_selfserve.control.planners.originals import as_found
-from buildbot_selfserve.control.planners.originals import being_rebuilt
+from buildbot_selfserve.control.planners.originals import is_rebuilt
 from buildbot_selfserve.control.planners.originals import originals
+from buildbot_selfserve.control.planners.originals import originals_and_rebuilt
 from buildbot_selfserve.control.planners.originals import roots
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
@@ -152,12 +153,10 @@ async def _reruns(
     """
     rows = {one.request_id: one for one in results}
     by_root: dict[int, tuple[Original, list[BuilderResult]]] = {}
-    found = await originals(ctx.master, rows)
+    found, rebuilt = await originals_and_rebuilt(ctx.master, rows)
     for request_id, root in (await roots(ctx.master, found)).items():
         by_root.setdefault(root.request_id, (root, []))[1].append(rows[request_id])
-    existing = await ctx.rights.built_names()
     copied = {request_id: root for request_id, (root, _) in by_root.items()}
-    rebuilt = {one.request_id for one in await being_rebuilt(ctx.master, copied.values())}
     builds = {
         one: _builds(rows[one].row if one in rows else None, root) for one, root in copied.items()
     }
@@ -170,11 +169,11 @@ async def _reruns(
             for one in its:
                 ctx.rights.leave_out(one.buildername, "left_out", f"{name} waited for it and {why}")
             continue
-        goes_on = not root.complete or name in opened or request_id in rebuilt
+        goes_on = not root.complete or name in opened or is_rebuilt(root, rebuilt)
         for one in its:
             if one is not own:
                 _say_of_child(ctx, one, name, ended=not goes_on)
-        if root.buildername not in existing:
+        if not root.built_for:
             ctx.rights.leave_out(root.buildername, "left_out", "no master builds for it")
         elif own is not None or not goes_on:
             target: Target = root if own is None or own.row is None else own.row
