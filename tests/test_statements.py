@@ -12,6 +12,8 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.statements import BoundStatement
 from buildbot_selfserve.statements import Statement
+from buildbot_selfserve.statements import insert
+from buildbot_selfserve.statements import insert_with_ids
 from tests.pushed import Pushed
 
 builders = Model.builders
@@ -53,6 +55,47 @@ def test_a_bound_statement_takes_values_by_name(connection: sa.Connection) -> No
         assert NAMED.of(connection, {"name": name, "z_below": below, "most": 9}) == found
     assert NAMED.of(connection, {"name": name, "z_below": number + 1, "most": 0}) == []
     assert NAMED.of(connection, {"name": "%s$1", "z_below": number + 1, "most": 9}) == []
+
+
+@ON_EACH
+def test_rows_get_ids_in_their_order(pushed: Pushed) -> None:
+    buildsets, properties = Model.buildsets, Model.buildset_properties
+    reasons = ["it's", "50 %", None, '{"a", \\1}', "%s", "ä", *map(str, range(300))]
+    rows = [
+        {"reason": reason, "submitted_at": number, "complete": 0, "parent_buildid": None}
+        for number, reason in enumerate(reasons)
+    ]
+    with pushed.writing.begin() as connection:
+        assert insert_with_ids(connection, buildsets, []) == []
+        earlier = insert_with_ids(connection, buildsets, rows[:1])
+        ids = insert_with_ids(connection, buildsets, rows)
+        assert len({*earlier, *ids}) == 1 + len(rows)
+        insert(connection, properties, [])
+        names = ("buildsetid", "property_name", "property_value")
+        values = [(number, "n", str(reason)) for number, reason in zip(ids, reasons, strict=True)]
+        insert(connection, properties, [dict(zip(names, one, strict=True)) for one in values])
+    with pushed.writing.begin() as connection:
+        found = {
+            one.id: (one.submitted_at, one.reason)
+            for one in connection.execute(sa.select(buildsets))
+        }
+        assert [found[one] for one in ids] == list(enumerate(reasons))
+        query = sa.select(properties).where(properties.c.buildsetid.in_(ids))
+        assert sorted(map(tuple, connection.execute(query))) == values
+        # what inserts as usual goes on after them
+        key = connection.execute(buildsets.insert(), rows[0]).inserted_primary_key
+        assert key is not None
+        assert key[0] > max(ids)
+
+
+@ON_POSTGRESQL
+def test_a_statement_for_the_pool_of_the_master_prepares_nothing(
+    connection: sa.Connection,
+) -> None:
+    number, name = BUILDER
+    plain = Statement(sa.select(builders.c.name), builders.c.id, prepares=False)
+    assert plain.of(connection, [number]) == [(name,)]
+    assert not connection.info.get("selfserve_prepared")
 
 
 @ON_POSTGRESQL

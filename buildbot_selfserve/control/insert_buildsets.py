@@ -21,6 +21,7 @@ from buildbot.db.buildrequests import BuildRequestModel
 from buildbot.db.model import Model
 from buildbot.util import epoch2datetime
 
+from buildbot_selfserve import statements
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import mq_producer
 from buildbot_selfserve.control.rights import Rights
@@ -103,7 +104,9 @@ def _insert(
     begun.append(now)
     missing = [one for one in insertions if one.number not in there]
     with connection.begin():
-        ids = _inserted(connection, _buildsets, [_buildset_row(one, now) for one in missing])
+        ids = statements.insert_with_ids(
+            connection, _buildsets, [_buildset_row(one, now) for one in missing]
+        )
         made = {one.number: buildset_id for one, buildset_id in zip(missing, ids, strict=True)}
         _insert_parts(connection, made, missing)
         requests = [
@@ -112,7 +115,7 @@ def _insert(
             for builder in one.buildset.builders
         ]
         rows = [_request_row(*one, now) for one in requests]
-        request_ids = _inserted(connection, _requests, rows)
+        request_ids = statements.insert_with_ids(connection, _requests, rows)
     found: dict[int, dict[int, int]] = {buildset_id: {} for buildset_id in made.values()}
     for (buildset_id, builder_id, _), request_id in zip(requests, request_ids, strict=True):
         found[buildset_id][builder_id] = request_id
@@ -170,8 +173,7 @@ def _insert_parts(
         for one in insertions
         for name, (value, source) in one.properties.items()
     ]
-    if properties:
-        connection.execute(_properties.insert(), properties)
+    statements.insert(connection, _properties, properties)
     _insert_links(connection, made, insertions)
 
 
@@ -183,8 +185,7 @@ def _insert_links(
         for one in insertions
         for stamp_id in one.sourcestamp_ids
     ]
-    if links:
-        connection.execute(_links.insert(), links)
+    statements.insert(connection, _links, links)
 
 
 def _buildset_row(one: Insertion, now: int) -> dict[str, Any]:
@@ -204,33 +205,12 @@ def _request_row(buildset_id: int, builder_id: int, priority: int, now: int) -> 
         "buildsetid": buildset_id,
         "builderid": builder_id,
         "priority": priority,
-        "claimed_at": 0,
-        "claimed_by_name": None,
-        "claimed_by_incarnation": None,
         "complete": 0,
         "results": _NONE,
         "submitted_at": now,
         "complete_at": None,
         "waited_for": 0,
     }
-
-
-def _inserted(
-    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
-) -> list[int]:
-    """Insert *rows* into *table*; return their ids in the same order."""
-    if not rows:
-        return []
-    # neither SQLAlchemy 1.4 nor MySQL supports this
-    if getattr(connection.dialect, "insert_executemany_returning_sort_by_parameter_order", False):
-        query = table.insert().returning(table.c.id, sort_by_parameter_order=True)
-        return [int(one) for one in connection.execute(query, list(rows)).scalars()]
-    ids = []
-    for row in rows:
-        key = connection.execute(table.insert(), row).inserted_primary_key
-        assert key is not None
-        ids.append(int(key[0]))
-    return ids
 
 
 def _requests_of(connection: sa.Connection, buildset_id: int) -> dict[int, int]:

@@ -25,6 +25,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.statements import BoundStatement
+from buildbot_selfserve.statements import insert
 
 REQUEST, BUILD, REVISION = "request", "build", "revision"
 #: Outcomes of a request whose last build was told to stop.
@@ -86,8 +87,7 @@ def _insert(connection: sa.Connection, job: Job, rows: Iterable[tuple[str, str, 
         {"job_id": job.job_id, "kind": kind, "name": name[:NAME_LENGTH], "outcome": outcome}
         for kind, name, outcome in dict.fromkeys(rows)
     ]
-    if values:
-        connection.execute(job_targets.insert(), values)
+    insert(connection, job_targets, values)
 
 
 def with_one_of(some: Iterable[Targets]) -> sa.ColumnElement[bool]:
