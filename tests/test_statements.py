@@ -88,6 +88,20 @@ def test_rows_get_ids_in_their_order(pushed: Pushed) -> None:
         assert key[0] > max(ids)
 
 
+@pytest.mark.parametrize("db_url", ["sqlite", "postgresql"], indirect=True)
+def test_rows_are_inserted_in_the_transaction_that_is_open(pushed: Pushed) -> None:
+    buildsets, links = Model.buildsets, Model.buildset_sourcestamps
+    row = {"reason": "r", "submitted_at": 1, "complete": 0}
+    with pushed.writing.connect() as connection:
+        connection.begin()
+        (number,) = insert_with_ids(connection, buildsets, [row])
+        with pytest.raises(sa.exc.IntegrityError):
+            insert(connection, links, [{"buildsetid": number, "sourcestampid": None}])
+    with pushed.writing.connect() as connection:
+        query = sa.select(buildsets.c.id).where(buildsets.c.reason == "r")
+        assert connection.execute(query).all() == []
+
+
 @ON_POSTGRESQL
 def test_a_statement_for_the_pool_of_the_master_prepares_nothing(
     connection: sa.Connection,

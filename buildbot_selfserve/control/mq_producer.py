@@ -1,8 +1,8 @@
 """Sends the events of rows that were written without Buildbot's own update methods.
 
 The events are those of Buildbot's own ``data.updates`` (buildbot/data/buildrequests.py,
-buildsets.py). Their content is read with a few queries for many rows, and they are sent in batches,
-between which the reactor gets a turn.
+buildsets.py). Their content is read with a few queries for many rows, unless it is known because
+the rows were inserted just now. They are sent in batches, between which the reactor gets a turn.
 """
 
 from __future__ import annotations
