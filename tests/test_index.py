@@ -25,6 +25,7 @@ from buildbot_selfserve.history.days import day
 from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import cursor
 from buildbot_selfserve.history.index import sync
+from buildbot_selfserve.history.index.followed import FEW
 from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.history.revisions import done
 from buildbot_selfserve.history.revisions import newest_changes
@@ -250,6 +251,20 @@ def test_what_is_there_before_the_question_is_seen(asked: Asked) -> None:
             (found,) = candidates(history, (branch,), revision)
             assert len(rows_at(history, found).rows) == len(requests)
             assert done(history, found, 0).pending == len(requests)
+
+
+def test_many_rows_that_come_at_once_are_all_seen(asked: Asked) -> None:
+    with asked.writing.connect() as connection, asked.reading.connect() as reading:
+        writer = Writer(connection, 3)
+        for many in (3, FEW - 1, FEW, FEW + 1, 2):
+            stamps = [writer.stamp(branch="main", revision=None) for _ in range(many)]
+            requests = [one for stamp_id in stamps for one in writer.buildset(stamp_id)]
+            writer.build(requests[-1])
+            connection.commit()
+            facts = asked.history(reading).facts
+            found = facts.of_stamps(stamps)
+            assert set(found.values()) == set(stamps)
+            assert writer.buildset_of(requests[-1]) in found
 
 
 def test_a_request_and_its_detail_are_of_one_moment(asked: Asked) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 from typing import TypeVar
-
-import sqlalchemy as sa
 
 Record = TypeVar("Record", bound=tuple[Any, ...])
 
@@ -20,6 +19,17 @@ PATIENCE = 600.0
 MOST_GAPS = 1000
 #: The number of leading columns that tell a row from another row that reuses its id.
 MARK = 3
+
+
+class Wanted(NamedTuple):
+    """The rows of a table to read.
+
+    :param since: those with this id or a higher one
+    :param also: ids of others
+    """
+
+    since: int
+    also: Sequence[int] = ()
 
 
 class Replaced(Exception):
@@ -54,10 +64,9 @@ class Cursor:
             raise Replaced
         return newest > self.last or self._is_waiting()
 
-    def condition(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-        """Return the condition for the rows not taken yet, and for the newest row taken."""
-        newer = column >= self.last
-        return sa.or_(newer, column.in_(list(self.gaps))) if self.gaps else newer
+    def wanted(self) -> Wanted:
+        """Return the rows not taken yet, and the newest row taken."""
+        return Wanted(self.last, list(self.gaps))
 
     def take(self, records: Iterable[Record]) -> list[Record]:
         """Return the new ones of *records*, ordered by id.

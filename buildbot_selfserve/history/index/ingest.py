@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-
 from buildbot_selfserve.history.index.branch_names import latest
 from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Undecided
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
 from buildbot_selfserve.history.index.cursor import Replaced
+from buildbot_selfserve.history.index.cursor import Wanted
 from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.model import Branch
@@ -334,16 +333,8 @@ class Ingest:
         with self._lock:
             return {name: cursor.last for name, cursor in self.cursors.items()}
 
-    def condition(
-        self,
-        name: str,
-        column: sa.ColumnElement[int],
-        before: int,
-        newest: int | None,
-        *,
-        anyway: bool,
-    ) -> sa.ColumnElement[bool] | None:
-        """Return the condition for a table's new rows, ``None`` if there are none.
+    def wanted(self, name: str, before: int, newest: int | None, *, anyway: bool) -> Wanted | None:
+        """Return which rows of a table to read, ``None`` if there are no new ones.
 
         :param name: the cursor's name
         :param before: how far the table was read when *newest* was queried
@@ -353,7 +344,7 @@ class Ingest:
         """
         with self._lock:
             cursor = self.cursors[name]
-            return cursor.condition(column) if cursor.moved(before, newest) or anyway else None
+            return cursor.wanted() if cursor.moved(before, newest) or anyway else None
 
     def unknown_stamps(self, stamp_ids: Iterable[int]) -> list[int]:
         """Return those of *stamp_ids* that the index does not have."""

@@ -54,11 +54,12 @@ def together(parts: Iterable[list[Record]]) -> Iterator[list[Record]]:
         while begin and records[begin - 1][0] == records[-1][0]:
             begin -= 1
         held = records[begin:]
-        yield _together(records[:begin])
-    yield _together(held)
+        yield one_for_each(records[:begin])
+    yield one_for_each(held)
 
 
-def _together(records: list[Record]) -> list[Record]:
+def one_for_each(records: list[Record]) -> list[Record]:
+    """Return one record for each id, as ``together`` does."""
     if len(set(map(_id, records))) == len(records):
         return records
     found: list[Record] = []

@@ -14,22 +14,20 @@ import sqlalchemy as sa
 
 from buildbot_selfserve import statements
 from buildbot_selfserve.history.durations import Durations
+from buildbot_selfserve.history.index import followed
 from buildbot_selfserve.history.index import queries
 from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
 from buildbot_selfserve.history.index.cursor import Replaced
 from buildbot_selfserve.history.index.facts import Facts
+from buildbot_selfserve.history.index.followed import AT_A_TIME
 from buildbot_selfserve.history.index.ingest import Ingest
 from buildbot_selfserve.history.index.recent_waits import RecentWaits
 from buildbot_selfserve.history.index.records import Record
-from buildbot_selfserve.history.index.records import together
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.history.json_columns import property_in
 from buildbot_selfserve.model import Branch
-
-#: The number of records taken at a time.
-AT_A_TIME = 10_000
 
 _NAMES = {
     "builders": queries.BUILDERS,
@@ -41,18 +39,6 @@ _NAMES = {
 NEWEST_BUILDSETS, LAST_BUILDS = 500, 5
 #: If more builds than this may still find a revision, they are read at the next update.
 MOST_SEARCHING = 500
-
-#: The tables that are followed, in the order of their queries. A table is queried before the tables
-#: that it refers to, so that the rows referred to are found in turn. Builds refer to buildsets,
-#: which ``links`` covers.
-_FOLLOWED = (
-    ("builds", queries.BUILDS, queries.builds.c.id),
-    ("links", queries.LINKS, queries.links.c.id),
-    ("changes", queries.CHANGES, queries.changes.c.changeid),
-    ("stamps", queries.STAMPS, queries.stamps.c.id),
-)
-#: The tables whose last column is a ``Several``.
-_SEVERAL = {"links", "changes"}
 
 #: Key in ``connection.info`` for the facts that a connection has updated and the database version
 #: that they were updated to.
@@ -155,16 +141,13 @@ def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> V
     ingest.forget_changes(first_change)
     new: dict[str, Records] = {}
     came = False
-    for (name, query, column), end in zip(_FOLLOWED, ends, strict=True):
+    for table, end in zip(followed.IN_ORDER, ends, strict=True):
         # rows that came after ENDS was read may refer to other rows that came after it
-        condition = ingest.condition(name, column, before[name], end, anyway=came)
-        if condition is not None:
-            parts = statements.streamed(
-                connection, query.where(condition).order_by(column), AT_A_TIME
-            )
-            new[name] = list(itertools.chain.from_iterable(_followed(name, parts)))
+        wanted = ingest.wanted(table.name, before[table.name], end, anyway=came)
+        if wanted is not None:
+            its = new[table.name] = table.new(connection, wanted)
             # nearly always the only row is the newest one of the last read
-            came = came or any(one[0] != before[name] for one in new[name])
+            came = came or any(one[0] != before[table.name] for one in its)
     if came:
         needed = {link[2] for link in new.get("links", ())}
         needed.difference_update(stamp[0] for stamp in new.get("stamps", ()))
@@ -195,8 +178,7 @@ def _load(connection: sa.Connection) -> Facts:
     for _ in ingest.begin("builds", [list(reversed(list(streamed(connection, newest))))]):
         pass
     links, changes, stamps = (
-        ingest.begin(name, _followed(name, _whole_table(connection, query.order_by(column))))
-        for name, query, column in _FOLLOWED[1:]
+        ingest.begin(table.name, table.all(connection)) for table in followed.IN_ORDER[1:]
     )
     ingest.add_stamps(stamps)
     ingest.add_changes(changes)
@@ -212,15 +194,6 @@ def _load(connection: sa.Connection) -> Facts:
         ingest.begin_found(queries.FOUND_IN.of(connection, some))
     load_names(connection, facts)
     return facts
-
-
-def _whole_table(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[list[Record]]:
-    return statements.streamed_whole_table(connection, query, AT_A_TIME)
-
-
-def _followed(name: str, parts: Iterator[list[Record]]) -> Iterator[list[Record]]:
-    """Yield the records of a followed table in parts, ordered by id and one for each id."""
-    return together(parts) if name in _SEVERAL else parts
 
 
 def load_names(connection: sa.Connection, facts: Facts) -> None:
