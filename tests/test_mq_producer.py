@@ -12,6 +12,7 @@ from buildbot_selfserve.control.insert_buildsets import Inserted
 from buildbot_selfserve.control.insert_buildsets import Insertion
 from buildbot_selfserve.control.rights import Rights
 from buildbot_selfserve.control.rights import everything
+from buildbot_selfserve.model import SCHEDULER
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import NewBuildset
 from tests.harness import REVISION
@@ -122,7 +123,7 @@ async def test_whoever_changes_what_they_were_told_changes_it_for_no_other_event
     ids = [one["buildsetid"] for one in await master.requests()]
     told = Told()
     await told.listen_to(master)
-    await mq_producer.added(master.master, ids)
+    await mq_producer.added(master.master, dict.fromkeys(ids, SCHEDULER))
     (_, first), (_, second) = told.messages
     for one in first["sourcestamps"]:
         one["branch"] = "changed"

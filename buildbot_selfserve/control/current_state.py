@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from typing import NamedTuple
@@ -23,6 +25,7 @@ from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import Properties
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import is_open
+from buildbot_selfserve.statements import BATCH
 from buildbot_selfserve.statements import Statement
 
 #: The source of our properties, as the web UI shows it.
@@ -38,8 +41,6 @@ SET_BACK = 3600
 #: Seconds for which a claim of an inactive master counts: a starting master is marked active only
 #: when all its builders exist, and builders may claim and build before that.
 CLAIM_PATIENCE = 300
-#: The largest number of ids in one IN list that every database takes.
-BATCH = 500
 
 #: The dialects where Buildbot's tables have an engine without transactions, unless configured
 #: otherwise (buildbot/db/enginestrategy.py). A failing transaction is not rolled back there.
@@ -167,9 +168,15 @@ class RequestState:
 
 async def request_states(master: Any, request_ids: Iterable[int]) -> dict[int, RequestState]:
     """Return the states of the requests that exist, by request id."""
+    return await _states_by(master, _STATES, request_ids)
+
+
+async def _states_by(
+    master: Any, statement: Statement, ids: Iterable[int]
+) -> dict[int, RequestState]:
     found: dict[int, RequestState] = {}
-    for batch in batches(request_ids):
-        found.update(await master.db.pool.do(_states_of, _STATES, batch))
+    for batch in batches(ids):
+        found.update(await master.db.pool.do(_states, partial(statement.of, ids=batch)))
     return found
 
 
@@ -214,7 +221,7 @@ async def open_requests(
     found: dict[int, RequestState] = {}
     for condition in conditions:
         wanted = sa.and_(_requests.c.complete == 0, condition, ~_patched())
-        found.update(await master.db.pool.do(_states, wanted))
+        found.update(await master.db.pool.do(_states, partial(_records, wanted=wanted)))
     elsewhere = set(others)
     return [
         found[request_id]
@@ -259,7 +266,7 @@ def abandoned() -> sa.ColumnElement[bool]:
 
 
 def _recently() -> tuple[int, int]:
-    """Return when a claim was made that counts, though its master may not be active."""
+    """Return from when to when a claim counts though its master is not active."""
     now = int(time.time())
     # a claim from the future was made before the clock was set back
     return now - CLAIM_PATIENCE, now + CLOCK_SLACK
@@ -310,10 +317,7 @@ def still_or_again_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]
 
 async def requests_of(master: Any, buildset_ids: Iterable[int]) -> dict[int, RequestState]:
     """Return the requests of buildsets, by request id."""
-    found: dict[int, RequestState] = {}
-    for batch in batches(buildset_ids):
-        found.update(await master.db.pool.do(_states_of, _STATES_OF_BUILDSETS, batch))
-    return found
+    return await _states_by(master, _STATES_OF_BUILDSETS, buildset_ids)
 
 
 def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int, int]:
@@ -345,21 +349,18 @@ def numbers_made(connection: sa.Connection, job_id: int, since: int) -> dict[int
     return dict(sorted(found.items()))
 
 
-def _states(connection: sa.Connection, wanted: Any) -> dict[int, RequestState]:
-    return _as_states(connection, map(tuple, connection.execute(_QUERY.where(wanted))))
+def _records(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[tuple[Any, ...]]:
+    return list(map(tuple, connection.execute(_QUERY.where(wanted))))
 
 
-def _states_of(
-    connection: sa.Connection, statement: Statement, ids: list[int]
+def _states(
+    connection: sa.Connection, read: Callable[[sa.Connection], Iterable[tuple[Any, ...]]]
 ) -> dict[int, RequestState]:
-    return _as_states(connection, statement.of(connection, ids))
+    """Return the states of requests by request id.
 
-
-def _as_states(
-    connection: sa.Connection, found: Iterable[tuple[Any, ...]]
-) -> dict[int, RequestState]:
-    """Return the states of requests by request id, from records of ``_QUERY``."""
-    records = sorted(map(_Record._make, found), key=itemgetter(0))
+    :param read: returns records of ``_QUERY``
+    """
+    records = sorted(map(_Record._make, read(connection)), key=itemgetter(0))
     builds = build_states(connection, [record.id for record in records])
     begin, end = _recently()
     return {

@@ -152,9 +152,11 @@ def _completed(connection: sa.Connection, one: Insertion, buildset_id: int, now:
     with connection.begin():
         if not linked:
             _insert_links(connection, {one.number: buildset_id}, [one])
-        for builder in lacking:
-            row = _request_row(buildset_id, builder.builder_id, one.buildset.priority, now)
-            connection.execute(_requests.insert(), row)
+        rows = [
+            _request_row(buildset_id, builder.builder_id, one.buildset.priority, now)
+            for builder in lacking
+        ]
+        statements.insert(connection, _requests, rows)
     found = _requests_of(connection, buildset_id)
     connection.rollback()
     return Inserted(one, buildset_id, found, None)
@@ -236,8 +238,7 @@ async def announce(master: Any, made: Sequence[Inserted]) -> None:
     )
     schedulers = {one.buildset_id: one.insertion.buildset.scheduler for one in made}
     await mq_producer.of_new_buildsets(master, buildsets, schedulers)
-    for one in there:
-        await mq_producer.added(master, [one.buildset_id], schedulers[one.buildset_id])
+    await mq_producer.added(master, {one.buildset_id: schedulers[one.buildset_id] for one in there})
 
 
 def _as_inserted(one: Insertion, now: int) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.clock import next_turn
-from buildbot_selfserve.model import SCHEDULER
 
 #: The number of events to send before the reactor gets a turn: each takes some 20 microseconds.
 BATCH = 50
@@ -72,10 +71,10 @@ async def cancelled(master: Any, models: Iterable[Any]) -> None:
         master.mq.produce(("buildrequests", str(request.buildrequestid), "cancel"), request)
 
 
-async def added(master: Any, buildset_ids: Sequence[int], scheduler: str = SCHEDULER) -> None:
-    """Send ``new`` for each buildset, with the *scheduler* that made it."""
-    found = await master.db.pool.do(read_buildsets, buildset_ids) if buildset_ids else Buildsets()
-    await of_new_buildsets(master, found, dict.fromkeys(buildset_ids, scheduler))
+async def added(master: Any, schedulers: Mapping[int, str]) -> None:
+    """Send ``new`` for each buildset, with the scheduler that made it, by buildset id."""
+    found = await master.db.pool.do(read_buildsets, list(schedulers)) if schedulers else Buildsets()
+    await of_new_buildsets(master, found, schedulers)
 
 
 async def of_new_buildsets(master: Any, found: Buildsets, schedulers: Mapping[int, str]) -> None:

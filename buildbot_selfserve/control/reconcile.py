@@ -114,12 +114,12 @@ async def _announce(
     To be told twice makes no difference to it, but of one that has ended it would build twice.
     """
     going_on = {one.buildset_id for one in states.values() if not one.complete}
-    by_scheduler: dict[str, list[int]] = {}
-    for number, one in plan.each_buildset():
-        if made.get(number) in going_on:
-            by_scheduler.setdefault(one.scheduler, []).append(made[number])
-    for scheduler, buildset_ids in by_scheduler.items():
-        await mq_producer.added(master, buildset_ids, scheduler)
+    schedulers = {
+        made[number]: one.scheduler
+        for number, one in plan.each_buildset()
+        if made.get(number) in going_on
+    }
+    await mq_producer.added(master, schedulers)
 
 
 async def _create_rest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,10 @@ def open_engine(url: sa.URL, connections: int) -> sa.Engine:
 
 def _configure(connection: Any, record: object) -> None:
     """Let PostgreSQL plan as it is best for many short statements."""
-    cursor = connection.cursor()
-    for setting in SETTINGS:
-        try:
-            cursor.execute(f"SET {setting}")
-            connection.commit()
-        except Exception:
-            connection.rollback()  # a server that is older than the setting
-    cursor.close()
+    with contextlib.closing(connection.cursor()) as cursor:
+        for setting in SETTINGS:
+            try:
+                cursor.execute(f"SET {setting}")
+                connection.commit()
+            except Exception:
+                connection.rollback()  # a server that is older than the setting

@@ -316,6 +316,7 @@ def _stands_for(request: RequestRow, its_builds: Iterable[BuildRow]) -> bool:
     """
     # a generator for each of thousands of rows would take longer than to make them
     for build in its_builds:
-        if build.status != RETRY if request.complete else build.endtime is None:
+        stands = build.status != RETRY if request.complete else build.endtime is None
+        if stands:
             return True
     return False

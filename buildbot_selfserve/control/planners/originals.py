@@ -26,7 +26,7 @@ from buildbot_selfserve.model import Stamp
 from buildbot_selfserve.statements import Statement
 
 _requests, _buildsets, _builds = Model.buildrequests, Model.buildsets, Model.builds
-_properties, _links = Model.buildset_properties, Model.buildset_sourcestamps
+_links = Model.buildset_sourcestamps
 _parents = _builds.alias("parents")
 
 #: The largest number of ancestors to follow of a request that its parent waited for.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from operator import le
 
+from buildbot_selfserve.history.index.columns import ascend
 from buildbot_selfserve.params.texts import is_plain
 
 #: The largest number of characters of a branch or a revision in a request.
@@ -81,7 +82,7 @@ def near(names: Sequence[str], text: str, count: int) -> Sequence[str]:
 
 def latest(numbers: Sequence[int], times: Sequence[int]) -> dict[int, int]:
     """Return the latest of the *times* of each number, which stand beside each other."""
-    if all(map(le, times, islice(times, 1, None))):
+    if ascend(times, le):
         return dict(zip(numbers, times, strict=True))  # of one number, the last one stays
     found: dict[int, int] = {}
     for number, when in zip(numbers, times, strict=True):

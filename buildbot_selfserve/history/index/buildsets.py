@@ -9,11 +9,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
 from functools import partial
-from itertools import accumulate
-from itertools import chain
-from itertools import compress
-from operator import gt
-from operator import not_
 from typing import NamedTuple
 
 from buildbot_selfserve.history.index.columns import Ids
@@ -88,20 +83,22 @@ class Buildsets:
         :param times: when the buildset was submitted, in epoch seconds
         """
         numbers = numbers_of(told, self._numbers, self._number)
-        # a buildset with several sourcestamps has its links one after the other
-        newer = list(map(gt, ids, accumulate(chain((self._ids.last,), ids), max)))
-        self._ids.extend(compress(ids, newer))
-        self._told.extend(compress(numbers, newer))
-        self._stamp.extend(compress(stamp_ids, newer))
-        others = compress(zip(ids, stamp_ids, numbers, strict=True), map(not_, newer))
-        for buildset_id, stamp_id, number in others:
-            self._insert(buildset_id, stamp_id, number)
-        self._of_stamp.extend(stamp_ids, ids)
+        newest = self._ids.last
         by_place: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-        for place, time, buildset_id in zip(places, times, ids, strict=True):
+        for buildset_id, stamp_id, place, time, number in zip(
+            ids, stamp_ids, places, times, numbers, strict=True
+        ):
+            if buildset_id > newest:
+                newest = buildset_id
+                self._ids.append(buildset_id)
+                self._told.append(number)
+                self._stamp.append(stamp_id)
+            else:
+                self._insert(buildset_id, stamp_id, number)
             its_times, its_ids = by_place[place]
             its_times.append(time)
             its_ids.append(buildset_id)
+        self._of_stamp.extend(stamp_ids, ids)
         for place, columns in by_place.items():
             self._by_time[place].extend(*columns)
             self._follow(place, *columns)

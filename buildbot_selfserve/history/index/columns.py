@@ -22,6 +22,8 @@ from operator import le
 from operator import lt
 from typing import TypeVar
 
+from buildbot_selfserve.model import are_hashes
+
 _Ordered = TypeVar("_Ordered", int, tuple[int, int])
 
 #: Up to this many new rows are inserted one by one; more are appended and sorted.
@@ -67,7 +69,7 @@ class Pairs:
         """Return whether these pairs are in order and come after those that are here."""
         if self._keys and (keys[0] < self._keys[-1] or values[0] <= self._values[-1]):
             return False
-        return all(map(le, keys, islice(keys, 1, None))) and ascend(values)
+        return ascend(keys, le) and ascend(values)
 
     def _insert(self, new: Iterable[tuple[int, int]]) -> None:
         for key, value in new:
@@ -153,9 +155,12 @@ def _once(numbers: list[_Ordered]) -> list[_Ordered]:
     return numbers
 
 
-def ascend(numbers: Sequence[int]) -> bool:
-    """Return whether each of *numbers* is higher than the one before."""
-    return all(map(lt, numbers, islice(numbers, 1, None)))
+def ascend(numbers: Sequence[int], order: Callable[[int, int], bool] = lt) -> bool:
+    """Return whether each of *numbers* is higher than the one before.
+
+    :param order: ``le`` where it may also be the same
+    """
+    return all(map(order, numbers, islice(numbers, 1, None)))
 
 
 class Ids:
@@ -267,11 +272,10 @@ class Texts:
         """Add *texts* at the end."""
         for begin in range(0, len(texts), _AT_ONCE):
             some = texts[begin : begin + _AT_ONCE]
-            digits = _hashes(some)
-            if digits is None:
-                self._begins.extend(map(self._put, some))
+            if are_hashes(some):
+                self._extend(bytes.fromhex("".join(some)))
             else:
-                self._extend(digits)
+                self._begins.extend(map(self._put, some))
 
     def _extend(self, digits: bytes) -> None:
         """Add hashes: byte by byte of all of them, which takes a fraction of one by one."""
@@ -302,18 +306,6 @@ class Texts:
                 self._bytes += len(data).to_bytes(_LENGTH, "big")
             self._bytes += data
         return begin
-
-
-def _hashes(texts: Sequence[str]) -> bytes | None:
-    """Return what *texts* spell one after the other if each is a hash in small letters."""
-    if set(map(len, texts)) != {2 * _HASH}:
-        return None
-    whole = "".join(texts)
-    try:
-        digits = bytes.fromhex(whole)
-    except ValueError:
-        return None
-    return digits if digits.hex() == whole else None
 
 
 def _digits(text: str) -> bytes:

@@ -24,7 +24,11 @@ _id = itemgetter(0)
 def numbers_of(
     values: Iterable[Value], known: Mapping[Value, int], add: Callable[[Value], int]
 ) -> list[int]:
-    """Return the numbers of *values*, of which nearly all are *known*; *add* numbers a new one."""
+    """Return the number of each of *values*.
+
+    :param known: the numbers that were given before, by value; nearly always, all are there
+    :param add: gives a new value a number, adds it to *known*, and returns it
+    """
     every = list(values)
     return [
         # it may be there twice
