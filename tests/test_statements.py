@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history.rows import OPEN_OF_BUILDSETS
 from buildbot_selfserve.statements import BoundStatement
 from buildbot_selfserve.statements import Statement
 from buildbot_selfserve.statements import insert
@@ -152,3 +153,17 @@ def test_a_server_without_a_setting_keeps_the_others(
         shown = connection.exec_driver_sql("SHOW max_parallel_workers_per_gather").scalar()
     engine.dispose()
     assert shown == "0"
+
+
+@pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
+def test_open_requests_are_found_by_their_buildsets(connection: sa.Connection) -> None:
+    # by their state, it would be those of all branches
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    texts: list[str] = []
+    driver.set_trace_callback(texts.append)
+    OPEN_OF_BUILDSETS.of(connection, [1, 2])
+    driver.set_trace_callback(None)
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {texts[0]}").all()
+    steps = [step[3] for step in plan if "buildrequests" in step[3]]
+    assert [step for step in steps if "buildrequests_buildsetid" in step], steps

@@ -29,11 +29,12 @@ def day(history: History, branch: Branch, date: datetime.date | None) -> Day:
     begin, end = midnight(date, zone), midnight(date + datetime.timedelta(days=1), zone)
     load_late(history.connection, history.facts)
     chosen = history.facts.between(branch, begin, end)
-    found = rows.rows_of(history, branch, chosen)
+    records = rows.OF_BUILDSETS.of(history.connection, list(chosen))
     if date == today:
         older = {one: its for one, its in history.facts.open(branch).items() if one not in chosen}
-        waiting = rows.rows_of(history, branch, older, rows.OPEN_OF_BUILDSETS)
-        found = rows.newest_first([*found, *waiting])
+        records += rows.OPEN_OF_BUILDSETS.of(history.connection, list(older))
+        chosen |= older
+    found = rows.rows_from(history, branch, records, chosen)
     return Day(
         branch=branch,
         date=date.isoformat(),

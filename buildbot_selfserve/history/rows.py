@@ -73,7 +73,8 @@ _WITH_BUILDS = _COLUMNS.select_from(
 )
 
 OF_BUILDSETS = Statement(RECORDS, requests.c.buildsetid)
-OPEN_OF_BUILDSETS = Statement(RECORDS.where(requests.c.complete == 0), requests.c.buildsetid)
+#: The sum keeps SQLite from looking through all open requests, of which most are on other branches.
+OPEN_OF_BUILDSETS = Statement(RECORDS.where(requests.c.complete + 0 == 0), requests.c.buildsetid)
 OF_REQUESTS = Statement(RECORDS, requests.c.id)
 OF_BUILDS = Statement(_WITH_BUILDS, builds.c.id)
 _GOT = Statement(
@@ -122,14 +123,9 @@ class Names(NamedTuple):
     masters: Mapping[int, str]
 
 
-def rows_of(
-    history: History, branch: Branch, chosen: Chosen, statement: Statement = OF_BUILDSETS
-) -> list[Row]:
-    """Return the rows of the *chosen* buildsets, newest first.
-
-    :param statement: the query for their requests: all of them or a part
-    """
-    records = statement.of(history.connection, list(chosen))
+def rows_of(history: History, branch: Branch, chosen: Chosen) -> list[Row]:
+    """Return the rows of the *chosen* buildsets, newest first."""
+    records = OF_BUILDSETS.of(history.connection, list(chosen))
     return rows_from(history, branch, records, chosen)
 
 
