@@ -261,6 +261,11 @@ class Done(TypedDict):
         " open.",
     ]
     flaky: Annotated[list[str], "The builders that have both passed and failed."]
+    built_with: Annotated[
+        str | None,
+        "The nearest newer push that was built, where nothing was requested here: a scheduler may"
+        " build several changes at once.",
+    ]
 
 
 BuilderStateName = Literal[
@@ -309,6 +314,13 @@ class BuilderHealth(TypedDict):
     url: Annotated[str | None, "Buildbot's page of the build or request."]
 
 
+_BuiltWith = Annotated[
+    str | None,
+    "The nearest newer push that was built, where nothing was requested for this one but by"
+    " backfills and bisections: a scheduler may build several changes at once.",
+]
+
+
 class Health(TypedDict):
     """Whether a revision is good, compared with a revision before."""
 
@@ -317,6 +329,7 @@ class Health(TypedDict):
     verdict: Annotated[RevisionVerdict, "The verdict by the latest result of each builder."]
     builders: Annotated[list[BuilderHealth], "What needs attention comes first."]
     counts: _StateCounts
+    built_with: _BuiltWith
 
 
 class PushBuilder(TypedDict):
@@ -340,6 +353,7 @@ class _Push(TypedDict):
     verdict: Annotated[RevisionVerdict, "The verdict by the latest result of each builder."]
     counts: _StateCounts
     builders: Annotated[list[PushBuilder], "What needs attention comes first."]
+    built_with: _BuiltWith
     url: Annotated[_Url, "The page of the revision."]
 
 

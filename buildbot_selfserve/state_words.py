@@ -64,7 +64,9 @@ def verdict_word(verdict: str, is_requested: bool, is_failing: bool) -> str:
     """
     if is_failing:
         return "failing" if verdict in ("pending", "running") else "failed"
-    return VERDICT_WORDS.get(verdict, verdict) if is_requested else "not built yet"
+    if is_requested:
+        return VERDICT_WORDS.get(verdict, verdict)
+    return "not built yet" if verdict == "pending" else "built with a newer push"
 
 
 def builder_word(state: str) -> str:

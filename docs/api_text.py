@@ -191,6 +191,9 @@ The `verdict` of a revision, in `is_done`, `health` and `pushes`:
 | `failed` | the latest result of some builder is a failure or an exception |
 | `incomplete` | nothing failed, but some builder has only cancelled or skipped builds or requests |
 
+A scheduler may build several pushes at once, at the newest. `built_with` of the others is that
+push, and their verdict is `incomplete` if nothing was requested for them.
+
 The `state` of a builder is its latest result, `passed`, `warnings`, `failed` or `exception`; or
 `cancelled` or `skipped` if it has none. It is `running` or `pending` while that is so, whatever it
 had before. In `health` it is `missing` if a scheduler would build the revision with it, and nobody

@@ -86,10 +86,12 @@ class PushHistory:
 
         :param more: other revisions whose sourcestamps the buildset has: ``CODEBASE:NAME``
         :param builds: letters by builder; what ``stamp`` takes; ``got``: the revision that builds
-            say they have found; ``virtual``: the name of the virtual builder that they are for
+            say they have found; ``virtual``: the name of the virtual builder that they are for;
+            ``job``: the backfill or bisection that they are for
         """
         where = {one: builds.pop(one) for one in _WHERE if one in builds}
         got, virtual = builds.pop("got", None), builds.pop("virtual", None)
+        properties = {"virtual_builder_name": virtual, "selfserve_range": builds.pop("job", None)}
         stamps = [self.stamp(name, **where)]
         for one in more:
             codebase, _, other = one.partition(":")
@@ -98,7 +100,7 @@ class PushHistory:
         waves = [(one, runs(letters)) for one, letters in builds.items()]
         for number in range(max(len(its) for _, its in waves)):
             its = {one: some[number] for one, some in waves if number < len(some)}
-            requests += self._buildset(stamps, its, got, virtual)
+            requests += self._buildset(stamps, its, got, properties)
         return requests
 
     def change(
@@ -207,7 +209,11 @@ class PushHistory:
     # -- pieces
 
     def _buildset(
-        self, stamps: Iterable[int], its: Mapping[str, str], got: str | None, virtual: str | None
+        self,
+        stamps: Iterable[int],
+        its: Mapping[str, str],
+        got: str | None,
+        properties: Mapping[str, Any],
     ) -> list[int]:
         is_open = any(letters[-1] in "rpk" for letters in its.values())
         buildset_id = self._add(
@@ -220,14 +226,15 @@ class PushHistory:
         )
         for stamp_id in stamps:
             self._add(Model.buildset_sourcestamps, buildsetid=buildset_id, sourcestampid=stamp_id)
-        if virtual is not None:
-            value = json.dumps([virtual, "Scheduler"])
-            self._add(
-                Model.buildset_properties,
-                buildsetid=buildset_id,
-                property_name="virtual_builder_name",
-                property_value=value,
-            )
+        for name, value in properties.items():
+            if value is not None:
+                self._add(
+                    Model.buildset_properties,
+                    buildsetid=buildset_id,
+                    property_name=name,
+                    property_value=json.dumps([value, "Scheduler"]),
+                )
+        virtual = properties["virtual_builder_name"]
         return [
             self._request(buildset_id, name, letters, got, virtual) for name, letters in its.items()
         ]

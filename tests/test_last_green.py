@@ -32,6 +32,19 @@ def test_a_rerun_that_passes_makes_it_green(pushed: Pushed) -> None:
     assert pushed.last_green() == ("a", 2)
 
 
+def test_what_only_a_bisection_has_built_is_not_green(pushed: Pushed) -> None:
+    history = pushed.history
+    history.push("a", linux="P", mac="P")
+    history.push("b")
+    history.push("c", linux="F", mac="P")
+    history.build("b", linux="P", job=7)
+    assert pushed.last_green() == ("a", 2)
+    # but the builder itself is good there
+    assert pushed.last_green("linux") == ("b", 1)
+    history.build("b", mac="P")
+    assert pushed.last_green() == ("b", 1)
+
+
 def test_what_was_not_asked_for_is_not_green(pushed: Pushed) -> None:
     history = pushed.history
     history.push("a", linux="P", mac="P")

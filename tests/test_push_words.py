@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,12 @@ FIRST = builder("n", "failed", "new")
     [
         (push("pending"), "pending", "Not built yet "),
         (push("pending", MISSING), "pending", "Not built yet "),
+        (push("incomplete", MISSING), "incomplete", "Built with a newer push "),
+        (
+            replace(push("passed", RAN), built_with="newer"),
+            "passed",
+            "Passed only for a backfill or bisection",
+        ),
         (push("passed", RAN), "passed", "Passed "),
         (push("passed", RAN, MISSING), "passed", "Passed "),
         (push("passed", builder("f", "passed", "fixed")), "passed", "Passed 1 fixed"),

@@ -90,6 +90,51 @@ def test_what_a_build_finds_beside_another_codebase_comes_when_it_was_asked_for(
     assert pushed.line() == "e d c b a f"
 
 
+def test_a_push_that_was_passed_over_is_told_with_which_one_it_was_built(pushed: Pushed) -> None:
+    history = pushed.history
+
+    def told(name: str) -> tuple[str, str | None]:
+        (one,) = [one for one in pushed.pushes() if one.revision.revision == sha(name)]
+        assert pushed.health(name).built_with == one.built_with
+        with pushed.asked() as asked:
+            done = revisions.done(asked, one.revision, 0)
+        assert done is not None
+        assert done.verdict == one.verdict
+        assert done.built_with == (None if one.builders else one.built_with)
+        return one.verdict, pushed.name(one.built_with)
+
+    history.push("a", linux="P")
+    for name in "bc":
+        history.push(name)
+    assert [told(name) for name in "bc"] == [("pending", None)] * 2
+    history.push("d", codebase="other", linux="P")
+    history.build("e", linux="P")
+    assert [told(name) for name in "bc"] == [("pending", None)] * 2
+    history.push("f", linux="F")
+    assert [told(name) for name in "abcf"] == [
+        ("passed", None), ("incomplete", "f"), ("incomplete", "f"), ("failed", None)
+    ]  # fmt: skip
+    # a bisection builds what it wants to know, which is not all
+    history.build("b", linux="P", job=7)
+    assert told("b") == ("passed", "f")
+    history.build("b", mac="P")
+    assert told("b") == ("passed", None)
+    # one that nothing was requested for but by a backfill is none to be built with
+    history.push("g")
+    history.push("h")
+    history.build("h", linux="P", job=8)
+    assert [told(name) for name in "gh"] == [("pending", None), ("passed", None)]
+
+
+def test_a_push_may_be_passed_over_by_very_many(pushed: Pushed) -> None:
+    for number in range(40):
+        pushed.history.push(f"={number:040x}")
+    pushed.history.push("z", linux="P")
+    first, *_, before, newest = reversed(pushed.pushes())
+    assert {first.built_with, before.built_with} == {sha("z")}
+    assert newest.built_with is None
+
+
 def test_the_same_revision_pushed_twice_is_one_push(pushed: Pushed) -> None:
     history = pushed.history
     history.push("a", ADA, files=("x", "y"), linux="P")

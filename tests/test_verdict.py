@@ -343,7 +343,7 @@ async def test_a_rebuild_that_passes_turns_a_revision_green(master: Any) -> None
     revision = "4" * 40
     build = await master.finished_build(revision=revision)
     done = await is_done(master, revision)
-    assert list(done)[-4:] == ["skipped", "verdict", "failing", "flaky"]
+    assert list(done)[-5:] == ["skipped", "verdict", "failing", "flaky", "built_with"]
     assert (done["job_passed"], *verdict_of(done)) == (False, "failed", ["fast"], [])
     page = await master.get(f"{at(revision)}/is_done?stableDelay=0", json=False)
     assert "<strong>Done: failed</strong>" in page.text
@@ -430,7 +430,7 @@ async def test_pushes_that_a_scheduler_takes_together_are_not_done_before_they_a
     nothing = {
         "stableDelay": 0, "job_complete": False, "job_passed": False,
         "pending": 0, "running": 0, "builds": 0, "failed": 0, "cancelled": 0, "skipped": 0,
-        "verdict": "pending", "failing": [], "flaky": [],
+        "verdict": "pending", "failing": [], "flaky": [], "built_with": None,
     }  # fmt: skip
     for revision in (first, second):
         assert (await master.get(at(revision))).json == []
@@ -445,7 +445,12 @@ async def test_pushes_that_a_scheduler_takes_together_are_not_done_before_they_a
     assert (done["job_passed"], *verdict_of(done)) == (True, "passed", [], [])
     assert reactor.seconds() - begun < 15
     # the other one is never built
-    assert await is_done(master, first, "stableDelay=0&wait=1") == nothing
+    passed_over = {**nothing, "verdict": "incomplete", "built_with": second}
+    assert await is_done(master, first, "stableDelay=0&wait=1") == passed_over
+    for path in (at(first), f"{at(first)}/is_done", "/self-serve/main/pushes"):
+        page = await master.get(path, json=False)
+        assert (page.status, "Built with a newer push" in page.text) == (200, True)
+        assert f'href="/self-serve/main/rev/{second}">{second[:12]}</a>' in page.text
     # but by hand
     waiting = defer.ensureDeferred(is_done(master, first, "stableDelay=0&wait=60"))
     await task.deferLater(reactor, 0.3)

@@ -9,11 +9,11 @@ from collections.abc import Set
 from types import MappingProxyType
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from buildbot_selfserve.answers import BuilderChange
+from buildbot_selfserve.answers import RevisionVerdict
 from buildbot_selfserve.history.ancestry import MOST_BACK
 from buildbot_selfserve.history.ancestry import Ancestry
+from buildbot_selfserve.history.built_with import built_with
 from buildbot_selfserve.history.change_info import change_info
 from buildbot_selfserve.history.change_info import change_infos
 from buildbot_selfserve.history.context import History
@@ -180,30 +180,40 @@ def health_of_line(history: History, branch: Branch, line: Sequence[Pushed]) -> 
     comparison = Comparison(history, pushed)
     if line:
         comparison.ancestry[branch].add_line(line)
-    return _health_of(history.connection, comparison, pushed)
+    return _health_of(history, comparison, pushed)
 
 
 def health_of_each(history: History, pushed: Sequence[tuple[Branch, Pushed]]) -> tuple[Health, ...]:
     """Return the health of revisions that need not be consecutive, each with its branch."""
-    return _health_of(history.connection, Comparison(history, pushed), pushed)
+    return _health_of(history, Comparison(history, pushed), pushed)
 
 
 def _health_of(
-    connection: sa.Connection, comparison: Comparison, pushed: Sequence[tuple[Branch, Pushed]]
+    history: History, comparison: Comparison, pushed: Sequence[tuple[Branch, Pushed]]
 ) -> tuple[Health, ...]:
     bases = comparison.bases()
-    infos = change_infos(connection, [one for _, one in pushed])
+    infos = change_infos(history.connection, [one for _, one in pushed])
+    newer = built_with(history, pushed)
     return tuple(
         Health(
             revision_of(branch, one),
             comparison.nearest(branch, one),
-            comparison.at(one).verdict,
+            _verdict_at(comparison.at(one), newer.get((branch, one))),
             compared(comparison.at(one).states.values(), its_bases),
             info,
             info.when if info is not None else comparison.at(one).asked_at,
+            newer.get((branch, one)),
         )
         for (branch, one), its_bases, info in zip(pushed, bases, infos, strict=True)
     )
+
+
+def _verdict_at(at: AtRevision, newer: str | None) -> RevisionVerdict:
+    """Return the verdict on a revision.
+
+    :param newer: the push with which it was built: then nothing more comes for it alone
+    """
+    return at.verdict if at.states or newer is None else "incomplete"
 
 
 def health_of_revision(
@@ -240,13 +250,15 @@ def health_of_revision(
     failed = {one.result_build_id or 0 for one in states if one.result in FAILED_STATES}
     step_names = failed_step_names(history.connection, sorted(failed))
     info = change_info(history.connection, pushed) if with_change else None
+    newer = built_with(history, [(branch, pushed)]).get((branch, pushed))
     return Health(
         revision,
         comparison.nearest(branch, pushed) if base is None else base.revision,
-        at.verdict,
+        _verdict_at(at, newer),
         compared(states, bases, "new" if base is None else "unknown", step_names),
         info,
         info.when if info is not None else at.asked_at,
+        newer,
     )
 
 

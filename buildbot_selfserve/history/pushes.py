@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from collections.abc import Set
 
 from buildbot_selfserve.history.branches import branches_of
+from buildbot_selfserve.history.built_with import passed_over
 from buildbot_selfserve.history.change_info import change_infos
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.health import compared
@@ -175,7 +176,7 @@ def find_last_green(
     while distance < most:
         line = facts.line(branch, min(count, most - distance), than)
         for number, at in _perhaps_green(history, line, wanted):
-            if _is_green(at, wanted):
+            if _is_green(history, line[number], at, wanted):
                 (info,) = change_infos(history.connection, [line[number]])
                 when = at.asked_at if info is None else info.when
                 return LastGreen(revision_of(branch, line[number]), when, distance + number)
@@ -204,9 +205,9 @@ def _perhaps_green(
     return zip(perhaps, states_at(history, [line[one] for one in perhaps]), strict=True)
 
 
-def _is_green(at: AtRevision, wanted: Set[str] | None) -> bool:
+def _is_green(history: History, pushed: Pushed, at: AtRevision, wanted: Set[str] | None) -> bool:
     if wanted is None:
-        return at.verdict == "passed"
+        return at.verdict == "passed" and not passed_over(history, [pushed])
     states = at.states
     return bool(wanted) and all(
         one in states and states[one].state in PASSED_STATES for one in wanted

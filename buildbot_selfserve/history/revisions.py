@@ -8,6 +8,7 @@ from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from buildbot.db.model import Model
 from buildbot_selfserve.history import latest_results
 from buildbot_selfserve.history import rows
 from buildbot_selfserve.history.branches import branches_of
+from buildbot_selfserve.history.built_with import built_with
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import ByBranch
 from buildbot_selfserve.history.index import Facts
@@ -274,7 +276,17 @@ def done(history: History, revision: Revision, stable_delay: int) -> Done | None
     found = _rows(history, revision)
     if not found and not _has_change(history, revision):
         return None
-    return _judge(history, found, stable_delay)()
+    judged = _judge(history, found, stable_delay)()
+    newer = None if found else _built_with(history, revision)
+    return judged if newer is None else replace(judged, verdict="incomplete", built_with=newer)
+
+
+def _built_with(history: History, revision: Revision) -> str | None:
+    """Return the newer push with which a revision without rows was built."""
+    pushed = history.facts.in_line(revision.branch, revision.revision)
+    if pushed is None:
+        return None
+    return next(iter(built_with(history, [(revision.branch, pushed)]).values()), None)
 
 
 def results_at(history: History, revision: Revision) -> list[BuilderResult]:

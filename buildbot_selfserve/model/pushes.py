@@ -146,6 +146,8 @@ class Health:
     :param builders: what needs eyes comes first
     :param change: ``None`` where Buildbot has no change of it
     :param when: when it was pushed or first asked for, in epoch seconds
+    :param built_with: the nearest newer push that was built, where nothing was requested for this
+        one but by backfills and bisections
     """
 
     revision: Revision
@@ -154,6 +156,7 @@ class Health:
     builders: tuple[BuilderHealth, ...]
     change: ChangeInfo | None
     when: int | None
+    built_with: str | None = None
 
     @property
     def counts(self) -> dict[str, int]:

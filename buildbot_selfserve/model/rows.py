@@ -205,6 +205,7 @@ class Done:
     :param stable_delay: seconds that must have passed since the last row ended
     :param failing: the builders whose latest result is a failure, also while others are open
     :param flaky: the builders that have both passed and failed
+    :param built_with: the newer push with which it is built, where nothing was requested for it
     """
 
     stable_delay: int
@@ -219,6 +220,7 @@ class Done:
     verdict: RevisionVerdict = "pending"
     failing: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
+    built_with: str | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -257,6 +257,7 @@ def _(done: rows.Done, site: Site) -> answers.Done:
         "verdict": done.verdict,
         "failing": list(done.failing),
         "flaky": list(done.flaky),
+        "built_with": done.built_with,
     }
 
 
@@ -292,6 +293,7 @@ def _(health: pushes.Health, site: Site) -> answers.Health:
         "verdict": health.verdict,
         "builders": [_health_builder(one, site) for one in health.builders],
         "counts": health.counts,
+        "built_with": health.built_with,
     }
 
 
@@ -324,6 +326,7 @@ def _push(health: pushes.Health, site: Site, with_branch: bool) -> answers.Push:
         "verdict": health.verdict,
         "counts": health.counts,
         "builders": [_push_builder(one) for one in health.builders],
+        "built_with": health.built_with,
         "url": f"{site.buildbot_url}{site.path}/{branch}/rev/{_segment(revision.revision)}",
     }
     if with_branch:

@@ -96,9 +96,9 @@ def health(ctx: ReadContext, branch: Branch, revision: Revision, base: str | Non
 def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int) -> LastGreen:
     """Return the newest revision at which all the selected builders passed.
 
-    Without selectors, the newest one with the verdict "passed". Builders that a pattern or a tag
-    selects count if they were requested at one of the newest 20 revisions. A builder that is
-    building again has not passed yet.
+    Without selectors, the newest one with the verdict "passed" that not only backfills and
+    bisections have built. Builders that a pattern or a tag selects count if they were requested at
+    one of the newest 20 revisions. A builder that is building again has not passed yet.
     """
     found = find_last_green(ctx.history, branch, selection, max)
     if isinstance(found, int):

@@ -95,7 +95,7 @@ def verdict(push: Health) -> Verdict:
         parts += [f"{unbuilt} without a result"] * bool(unbuilt)
         return Verdict("failed", word, ", ".join(parts))
     if not is_requested:
-        return Verdict("pending", word, "")
+        return Verdict(push.verdict, word, "")
     if waiting:
         asked = [one for one in push.builders if one.at.state != "missing"]
         text = f"{len(asked) - len(waiting)} of {len(asked)} done"
@@ -111,6 +111,8 @@ def verdict(push: Health) -> Verdict:
         when = f"after {attempts} attempts" if ordinal is None else f"on the {ordinal} attempt"
         text = f"{when}: {is_flaky}"
         return Verdict("passed", word, text, goes_on=True)
+    if push.built_with:
+        return Verdict("passed", word, "only for a backfill or bisection")
     fixed = len(push.named("fixed"))
     return Verdict("passed", word, f"{fixed} fixed" if fixed else "")
 

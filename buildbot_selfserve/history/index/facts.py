@@ -230,6 +230,28 @@ class Facts:
             )
             return list(itertools.islice(found, count))
 
+    def after(self, branch: Branch, pushed: Pushed, count: int) -> list[Pushed]:
+        """Return the next *count* pushes to *branch* after *pushed*, the nearest first.
+
+        Only pushes in its codebases count, and none of a revision that never had a change.
+        """
+        with self._lock:
+            places = self._stamps.places(branch)
+            positions = self._stamps.line.newer(places, pushed.position)
+            newer = (
+                self._pushed(branch, places, one)
+                for one in itertools.islice(positions, MOST_LOOKED_AT)
+                if self._may_be_in(one, pushed.codebases, True)
+            )
+            found = (
+                one
+                for one in newer
+                if one is not None
+                and not one.by_hand
+                and not one.codebases.isdisjoint(pushed.codebases)
+            )
+            return list(itertools.islice(found, count))
+
     def _may_be_in(
         self, position: Position, codebases: Collection[str], only_changes: bool
     ) -> bool:

@@ -175,6 +175,23 @@ class Line:
             if ids[where] not in self._moved:
                 yield Position(ids[where], 0, ids[where])
 
+    def newer(self, places: Collection[int], than: Position) -> Iterator[Position]:
+        """Yield the positions of sourcestamps in *places* that are newer than *than*, oldest first.
+
+        Revisions that only builds found are left out.
+        """
+        stamps = (self._stamps[one] for one in places if one in self._stamps)
+        moved = (self._moved_in[one] for one in places if one in self._moved_in)
+        return heapq.merge(
+            *(self._newer_stamps(one, than) for one in stamps),
+            *(iter(one[bisect.bisect_right(one, than) :]) for one in moved),
+        )
+
+    def _newer_stamps(self, ids: array[int], than: Position) -> Iterator[Position]:
+        for where in range(bisect.bisect_right(ids, than.key), len(ids)):
+            if ids[where] not in self._moved:
+                yield Position(ids[where], 0, ids[where])
+
 
 def found_at(key: int, request_id: int, number: int) -> Position:
     """Return the position of a revision that a build of a request found.
