@@ -67,6 +67,14 @@ async def test_the_culprit_is_found(master: Master) -> None:
     assert (job["action"], job["status"]) == ("bisect", "ok")
     assert job["what"]["revision"] == revision(11)
     assert len(job["complete_data"]["body"]["requests"]) == found["builds"]
+    # the revisions that it has built tell of it
+    built = {one["revision"] for one in job["complete_data"]["body"]["requests"]}
+    for number in (0, 1, 5, 11):
+        path = f"/self-serve/jobs?revision={revision(number)}"
+        is_listed = receipt["job_id"] in [one["job_id"] for one in (await master.get(path)).json]
+        assert is_listed == (revision(number) in built or number in (5, 11))
+    page = await master.get(f"/self-serve/main/rev/{revision(5)}", json=False)
+    assert f"{revision(5)[:12]} by Author 5 &lt;a5@example.org&gt; broke it" in page.text
 
 
 @on_judged
@@ -172,6 +180,8 @@ async def test_what_is_known_needs_no_build(master: Master) -> None:
     assert (found["builds"], found["left_steps"], found["next"]) == (0, 0, None)
     assert [one["state"] for one in found["tested"]] == ["passed", "failed"]
     assert Judge.built == []
+    jobs_at = (await master.get(f"/self-serve/jobs?revision={revision(1)}")).json
+    assert [one["job_id"] for one in jobs_at] == [receipt["job_id"]]
 
 
 @on_judged

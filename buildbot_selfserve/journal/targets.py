@@ -76,10 +76,16 @@ def _outcomes(job: Job) -> Iterator[tuple[str, str, str]]:
     for one in job.requests:
         if one.request_id is None:
             continue
+        if one.revision is not None:
+            yield REVISION, one_spelling(one.revision), one.outcome
         yield REQUEST, str(one.request_id), one.outcome
         if one.outcome in _STOPPED and one.build_ids:
             # builds before the last one had ended already
             yield BUILD, str(one.build_ids[-1]), one.outcome
+    culprit = None if job.ongoing is None else job.ongoing.now.get("culprit")
+    if culprit is not None:
+        # it may have been known, and not built
+        yield REVISION, one_spelling(culprit["revision"]), "found"
 
 
 def _insert(connection: sa.Connection, job: Job, rows: Iterable[tuple[str, str, str]]) -> None:
