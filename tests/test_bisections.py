@@ -12,6 +12,7 @@ from twisted.internet import defer
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.jobs import ongoing
+from buildbot_selfserve.journal.budgets import HOUR
 from buildbot_selfserve.model import RETRY
 from buildbot_selfserve.model import Limits
 from tests import test_gone_masters as gone
@@ -41,6 +42,7 @@ from tests.harness import Master
 from tests.plans import JOURNAL
 from tests.plans import changed
 from tests.plans import contents
+from tests.test_limits import age
 
 EVERY_DATABASE = "heavy"
 on_judged = pytest.mark.parametrize("master", [judged], indirect=True)
@@ -621,6 +623,39 @@ async def test_it_waits_for_the_budget_of_its_user(master: Master, monkeypatch: 
     jobs().limits = Limits()
     jobs().ongoing.look()
     assert (await ended(master, receipt["job_id"]))["status"] == "found"
+
+
+async def rebuild(master: Master, count: int = 1) -> Any:
+    data = {"build_id": 1, "count": count}
+    return await master.post("/self-serve/main/build", user=USER, data=data)
+
+
+@pytest.mark.parametrize("master", [frugal], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_later_steps_count_when_they_are_taken(master: Master) -> None:
+    broken_from(7)
+    await pushed(master, 12)
+    master.pause()
+    job_id = (await begin(master))["job_id"]
+    await age(master, 2 * HOUR)  # what the first step builds no longer counts
+    assert (await rebuild(master)).status == 202
+    master.resume()
+
+    async def waits() -> bool:
+        return "it goes on later" in (await bisection(master, job_id))["msg"]
+
+    await master.until(waits, "it waits")
+    # one is left, and the job of two hours ago took it
+    assert len(Judge.built) == 3
+    refused = await rebuild(master)
+    assert (refused.status, refused.json["msg"]) == (429, "1 build requested, 0 left of 2 per hour")
+    jobs().limits = Limits(20)
+    jobs().ongoing.look()
+    assert (await ended(master, job_id))["status"] == "found"
+    # the end of the job counts nothing again
+    left = 20 - (len(Judge.built) - 1)
+    refused = await rebuild(master, 20)
+    assert refused.json["msg"] == f"20 builds requested, {left} left of 20 per hour"
 
 
 @on_judged

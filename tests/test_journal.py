@@ -82,6 +82,7 @@ def test_masters_that_start_at_once_do_not_meet(tmp_path: Path, db_url: str) -> 
         "selfserve_holds",
         "selfserve_job_targets",
         "selfserve_jobs",
+        "selfserve_later_builds",
         "selfserve_leases",
     ]
 

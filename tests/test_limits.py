@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.journal.tables import later_builds
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Limits
+from buildbot_selfserve.model import Ongoing
+from buildbot_selfserve.model import RequestOutcome
 from tests.harness import PASSWORD
 from tests.harness import REVISION
 from tests.harness import USER
@@ -82,7 +86,8 @@ async def age(master: Any, seconds: int) -> None:
 
     def move(connection: sa.Connection) -> None:
         with connection.begin():
-            connection.execute(jobs.update().values(submitted_at=jobs.c.submitted_at - seconds))
+            for column in (jobs.c.submitted_at, later_builds.c.taken_at):
+                connection.execute(column.table.update().values({column: column - seconds}))
 
     await master.master.db.pool.do(move)
 
@@ -272,6 +277,42 @@ async def test_what_is_left_can_be_asked(master: Any, db_url: str) -> None:
     assert (requests.name, requests.left) == ("job_requests_per_minute", 8)
     assert (other.left, other.resets_in) == (5, 0)
     assert (token.left, token.resets_in) == (5, 0)
+
+
+def test_a_step_that_is_taken_again_takes_its_builds_once(engine: sa.Engine) -> None:
+    now = int(time.time())
+    asked = Job(0, "bisect", USER, "basic", "", now, "main", {})
+    with engine.connect() as connection:
+
+        def left() -> int:
+            (budget,) = budgets.budgets(connection, USER, "basic", Limits(6))
+            connection.rollback()
+            return budget.left
+
+        def take(step: int, number: int) -> bool:
+            return budgets.take_later_builds(connection, job, step, number, 6) is None
+
+        opened = store.open_job(connection, asked, 1, "a life")
+        assert isinstance(opened, store.Opened)
+        job = opened.job
+        assert budgets.take_builds(connection, job, 2, 6) is None
+        assert [take(2, 2), left(), take(2, 2), left()] == [True, 2, True, 2]
+        # what a step that was cut short took is given back, if it is refused now
+        assert [take(2, 5), left()] == [False, 4]
+        assert [take(2, 1), take(3, 1), left()] == [True, True, 2]
+        made = tuple(RequestOutcome(number, "fast", "created") for number in range(4))
+        going_on = replace(job, ongoing=Ongoing({}), requests=made)
+        store.close_job(connection, replace(going_on, status="ok", completed_at=now))
+        assert left() == 2
+        # rows of more than an hour ago make room, and go when more is taken
+        columns = later_builds.c
+        with connection.begin():
+            query = later_builds.update().where(columns.number == 2)
+            connection.execute(query.values(taken_at=now - budgets.HOUR))
+        assert left() == 3
+        assert take(4, 1)
+        kept = sa.select(columns.number).order_by(columns.number)
+        assert [*connection.execute(kept).scalars()] == [3, 4]
 
 
 def test_masters_that_take_at_once_take_what_is_left_and_no_more(

@@ -17,6 +17,7 @@ from buildbot.plugins import util
 from buildbot_selfserve import plugin
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs import pruner
+from buildbot_selfserve.journal import budgets
 from buildbot_selfserve.journal import holds
 from buildbot_selfserve.journal import prune
 from buildbot_selfserve.journal import schema
@@ -79,8 +80,8 @@ def hold(connection: sa.Connection, expires: int) -> int:
 def kept(connection: sa.Connection) -> list[int]:
     """Return the ids of the rows that are there, to which alone everything else belongs."""
     found = sorted(connection.execute(sa.select(tables.jobs.c.id)).scalars())
-    for column in (tables.job_targets.c.job_id, tables.holds.c.job_id):
-        assert {*connection.execute(sa.select(column)).scalars()} <= {*found}
+    for table in (tables.job_targets, tables.holds, tables.later_builds):
+        assert {*connection.execute(sa.select(table.c.job_id)).scalars()} <= {*found}
     connection.rollback()
     return found
 
@@ -91,7 +92,9 @@ def test_what_has_ended_long_ago_goes_with_all_that_belongs_to_it(
     ended(connection)
     ended(connection, status="failed", errors=True, requests=())
     over = hold(connection, NOW - holds.KEPT - 1)
-    ended(connection, at=BEFORE - 1)
+    ongoing = opened(connection)
+    budgets.take_later_builds(connection, ongoing, 1, 1, 9)
+    store.close_job(connection, replace(ongoing, status="ok", completed_at=BEFORE - 1))
     staying = [
         ended(connection, at=BEFORE),  # it was begun long ago, and has ended lately
         ended(connection, when=BEFORE),  # the clock was set back meanwhile

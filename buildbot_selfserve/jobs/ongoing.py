@@ -7,7 +7,6 @@ that was cut short anywhere thus continues, on this master or another, and reque
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -364,7 +363,7 @@ class OngoingJobs:
             await self._closing.close(job, effect)
             return
         if step.plan.buildsets:
-            waiting = await self._without_budget(job, step.plan.builds)
+            waiting = await self._without_budget(job, step.plan)
             if waiting is not None:
                 await self._note(_saying(job, effect, f"{waiting.msg}; it goes on later"))
                 raise waiting
@@ -378,13 +377,14 @@ class OngoingJobs:
             )
         await self._note(_saying(job, effect, str(step.ongoing.now.get("msg", ""))))
 
-    async def _without_budget(self, job: Job, number: int) -> TooMany | None:
-        """Take *number* builds from the user's budget; return the refusal if they are too many."""
+    async def _without_budget(self, job: Job, plan: Plan) -> TooMany | None:
+        """Take *plan*'s builds from the user's budget; return the refusal if they are too many."""
         limit = self._limits().builds_per_hour
         if limit is None:
             return None
-        now = replace(job, when=int(time.time()))
-        refusal: TooMany | None = await self._write(budgets.take_builds, now, number, limit)
+        refusal: TooMany | None = await self._write(
+            budgets.take_later_builds, job, plan.first_number, plan.builds, limit
+        )
         return refusal
 
     async def _note(self, job: Job) -> None:

@@ -1,7 +1,9 @@
 """Counts each user's recent job requests and builds on all masters in the journal.
 
 A row has the number of builds that its job request may make, stored before the first build is
-requested, and once it is closed the number of builds that it made. A transaction that takes from a
+requested, and once it is closed the number of builds that it made. They count from the time of the
+job request. What an ongoing job builds in later steps has rows of its own in
+``selfserve_later_builds``, and counts from the time of its step. A transaction that takes from a
 budget locks the user's row in ``selfserve_askers``. Simultaneous job requests thus see what the
 others have taken, and a limit is never exceeded.
 
@@ -12,6 +14,7 @@ errors with traceback (buildbot/db/pool.py).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +25,7 @@ from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.journal.tables import askers
 from buildbot_selfserve.journal.tables import its_own
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.journal.tables import later_builds
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Limits
@@ -33,9 +37,15 @@ HOUR = 3600
 #: Seconds that another master's clock may be ahead.
 CLOCK_SLACK = 60
 
-#: What a job request takes from each budget.
-_ONE: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
-_BUILDS: sa.ColumnElement[int] = jobs.c.builds
+#: Where it is written what was taken from a budget: who took it, when, and how much.
+_Ledger = tuple[sa.Column[str], sa.Column[int], sa.ColumnElement[int]]
+_JOBS: tuple[_Ledger, ...] = (
+    (jobs.c.asker, jobs.c.submitted_at, sa.literal_column("1", sa.Integer)),
+)
+_BUILDS: tuple[_Ledger, ...] = (
+    (jobs.c.asker, jobs.c.submitted_at, jobs.c.builds),
+    (later_builds.c.asker, later_builds.c.taken_at, later_builds.c.builds),
+)
 
 
 @contextmanager
@@ -60,7 +70,7 @@ def one_too_many(connection: sa.Connection, asker: str, now: int, limit: int) ->
 
     :param limit: job requests per minute
     """
-    taken = _taken(connection, asker, _ONE, MINUTE, now)
+    taken = _taken(connection, asker, _JOBS, MINUTE, now)
     if sum(number for _, number in taken) < limit:
         return None
     return TooMany(
@@ -83,6 +93,40 @@ def take_builds(connection: sa.Connection, job: Job, number: int, limit: int) ->
             query = jobs.update().where(*its_own(job))
             connection.execute(query.values(builds=jobs.c.builds + number))
         return refusal
+
+
+def take_later_builds(
+    connection: sa.Connection, job: Job, step: int, number: int, limit: int
+) -> TooMany | None:
+    """Take *number* builds from the budget of *job*'s user, for a later step of the ongoing job.
+
+    They count from now on: else a job of more than an hour ago could build as much as it likes.
+
+    :param step: the number of the step's first buildset. A step that is taken again, as it was cut
+        short, takes its builds once
+    :param limit: builds per hour
+    :return: why the user may not request so many builds; nothing is taken then
+    """
+    asker, now = asker_key(job.who, job.via), int(time.time())
+    columns = later_builds.c
+    with turn(connection, asker):
+        same = sa.and_(columns.job_id == job.job_id, columns.number == step)
+        old = sa.and_(columns.asker == asker, columns.taken_at <= now - HOUR)
+        connection.execute(later_builds.delete().where(sa.or_(same, old)))
+        refusal = too_many_builds(connection, asker, now, number, limit)
+        if refusal is None:
+            key = {"job_id": job.job_id, "number": step}
+            values = {**key, "asker": asker, "taken_at": now, "builds": number}
+            connection.execute(later_builds.insert(), values)
+        return refusal
+
+
+def without_later_builds(job: Job, number: int) -> sa.ColumnElement[int]:
+    """Return how many of the *number* builds that *job* made count from its own time, as SQL."""
+    its = later_builds.c.job_id == job.job_id
+    later = sa.select(sa.func.coalesce(sa.func.sum(later_builds.c.builds), 0)).where(its)
+    rest = number - later.scalar_subquery()
+    return sa.case((rest > 0, rest), else_=0)
 
 
 def too_many_builds(
@@ -126,10 +170,10 @@ def budgets(connection: sa.Connection, who: str, via: str, limits: Limits) -> tu
     """
     asker, now = asker_key(who, via), int(time.time())
     return tuple(
-        _budget(name, limit, _taken(connection, asker, amount, window, now), window, now)
-        for name, limit, amount, window in (
+        _budget(name, limit, _taken(connection, asker, ledgers, window, now), window, now)
+        for name, limit, ledgers, window in (
             ("builds_per_hour", limits.builds_per_hour, _BUILDS, HOUR),
-            ("job_requests_per_minute", limits.job_requests_per_minute, _ONE, MINUTE),
+            ("job_requests_per_minute", limits.job_requests_per_minute, _JOBS, MINUTE),
         )
         if limit is not None
     )
@@ -140,21 +184,19 @@ _Taken = list[tuple[int, int]]
 
 
 def _taken(
-    connection: sa.Connection, asker: str, amount: sa.ColumnElement[int], window: int, now: int
+    connection: sa.Connection, asker: str, ledgers: tuple[_Ledger, ...], window: int, now: int
 ) -> _Taken:
     """Return what *asker* has taken within *window* seconds before *now*.
 
     Rows from the future were written before the clock was set back, and do not count.
     """
-    within = jobs.c.submitted_at.between(now - window + 1, now + CLOCK_SLACK)
-    query = (
-        sa.select(jobs.c.submitted_at, sa.func.sum(amount))
-        .where(jobs.c.asker == asker, within)
-        .group_by(jobs.c.submitted_at)
-        .order_by(jobs.c.submitted_at)
-    )
-    found: Any = connection.execute(query)
-    return [(when, int(number)) for when, number in found if number]
+    taken: Counter[int] = Counter()
+    for by, at, amount in ledgers:
+        within = at.between(now - window + 1, now + CLOCK_SLACK)
+        query = sa.select(at, sa.func.sum(amount)).where(by == asker, within).group_by(at)
+        found: Any = connection.execute(query)
+        taken.update({when: int(number) for when, number in found})
+    return sorted((when, number) for when, number in taken.items() if number)
 
 
 def _budget(name: str, limit: int, taken: _Taken, window: int, now: int) -> Budget:

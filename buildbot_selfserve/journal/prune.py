@@ -1,4 +1,4 @@
-"""Deletes old rows of the journal, with their targets and holds."""
+"""Deletes old rows of the journal, with all that belongs to them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from buildbot_selfserve.journal.holds import KEPT
 from buildbot_selfserve.journal.tables import holds
 from buildbot_selfserve.journal.tables import job_targets
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.journal.tables import later_builds
 
 #: The number of job requests to delete per transaction: one may have thousands of targets.
 BATCH = 200
@@ -37,6 +38,7 @@ def prune(connection: sa.Connection, before: int, now: int) -> int:
         deleted = connection.execute(jobs.delete().where(jobs.c.id.in_(found))).rowcount
         connection.execute(job_targets.delete().where(job_targets.c.job_id.in_(found)))
         connection.execute(holds.delete().where(holds.c.job_id.in_(found)))
+        connection.execute(later_builds.delete().where(later_builds.c.job_id.in_(found)))
     return int(deleted)
 
 

@@ -210,13 +210,14 @@ def amend_job(connection: sa.Connection, job: Job) -> Job | None:
 def _write_end(
     connection: sa.Connection, ended: Job, condition: sa.ColumnElement[bool]
 ) -> Job | None:
-    values = {
+    made = sum(one.outcome == "created" for one in ended.requests)
+    values: dict[str, Any] = {
         "status": ended.status,
         "completed_at": ended.completed_at,
         "result": _result(ended),
         "plan": None,
         "followed": int(ended.unsettled),
-        "builds": sum(one.outcome == "created" for one in ended.requests),
+        "builds": made if ended.ongoing is None else budgets.without_later_builds(ended, made),
     }
     if ended.status == "failed" and not ended.did_something:
         values["idempotency"] = None  # so that the key can be used again

@@ -48,7 +48,8 @@ jobs = sa.Table(
     sa.Column("followed", sa.SmallInteger, nullable=False, server_default="0"),
     # hash of the user or the token; NULL in rows older than budgets
     sa.Column("asker", sa.String(64)),
-    # the number of builds that the job may make; once it is closed, the number that it made
+    # the number of builds that the job may make; once it is closed, the number that it made. Those
+    # in later_builds are left out
     sa.Column("builds", sa.Integer, nullable=False, server_default="0"),
     sa.Index("selfserve_jobs_status", "status"),
     sa.Index("selfserve_jobs_followed", "followed"),
@@ -81,6 +82,21 @@ askers = sa.Table(
     metadata,
     sa.Column("asker", sa.String(64), primary_key=True),
     sa.Column("turns", sa.Integer, nullable=False),
+)
+
+#: The builds of later steps of ongoing jobs, which count from the time of their step; those of the
+#: first step count with the job. Old rows are deleted when their user takes more.
+later_builds = sa.Table(
+    "selfserve_later_builds",
+    metadata,
+    sa.Column("job_id", sa.Integer, primary_key=True),
+    # the number of the first buildset of the step in the job
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("asker", sa.String(64), nullable=False),
+    # epoch seconds
+    sa.Column("taken_at", sa.BigInteger, nullable=False),
+    sa.Column("builds", sa.Integer, nullable=False),
+    sa.Index("selfserve_later_builds_asker", "asker", "taken_at"),
 )
 
 #: One row for each lease in use.
