@@ -276,7 +276,8 @@ def test_long_lines_are_broken_between_words(shell: Shell, proxy: Unreliable) ->
         "url": "https://ci.example.org/#/buildrequests/1",
         "msg": f"scheduler {NAME} failed",
     }
-    receipt = {"status": "OK", "msg": "so it was " * 12, "job_id": 1, "requests": [outcome]}
+    receipt = {"status": "OK", "msg": "so it was " * 12, "request_id": 1, "job_id": 1}
+    receipt |= {"requests": [outcome], "buildset_ids": [1]}
     proxy.always = Fault(202, {}, json.dumps(receipt).encode())
     lines = terminal_lines(shell, "--url", proxy.url, "build", "main", revision("e"), columns=80)
     assert all(cell_len(line) <= 80 for line in lines)
@@ -293,7 +294,7 @@ def test_long_lines_are_broken_between_words(shell: Shell, proxy: Unreliable) ->
         "what": {},
         "status": "ok",
         "completed_at": 1764300000,
-        "complete_data": {"body": {"msg": "a b " * 40}},
+        "complete_data": {"body": {"errors": False, "msg": "a b " * 40}, "request_id": 1},
     }
     proxy.always = Fault(200, {}, json.dumps([job]).encode())
     lines = terminal_lines(shell, "--url", proxy.url, "jobs", columns=80)
@@ -895,6 +896,79 @@ def test_6_tells_that_the_url_is_that_of_something_else(shell: Shell) -> None:
     ran = shell("branches", SELFSERVE_URL=f"{origin}/api/v2")
     assert ran.status == NOT_FOUND
     assert "is not self-serve" in ran.err
+
+
+#: Answers of something else, none of which any command can use.
+STRANGE = (
+    b"",
+    b"<html>Welcome</html>",
+    b"null",
+    b"1",
+    b'"text"',
+    b"[1]",
+    b"[[]]",
+    b'[{"a": "b"}]',
+    b'{"a": "b"}',
+    b'{"status": "ok", "a": {"b": []}}',
+    b'{"branch": {"repo": 1}, "revision": 1, "msg": []}',
+    b'[{"build_id": 1, "requests": {}, "revision": 1, "builders": {}}]',
+)
+
+
+@pytest.mark.parametrize("name", sorted(selfserve.commands))
+def test_6_tells_that_something_else_answers(
+    shell: Shell, proxy: Unreliable, tmp_path: Path, name: str
+) -> None:
+    command: Any = selfserve.commands[name]
+    arguments = shlex.split(command.example)[1:]
+    if name == "login":
+        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ada password secret\n")
+        arguments = ["login", proxy.url, "--netrc"]
+    for at, body in enumerate(STRANGE):
+        kind, more = ("application/json", ["--json"]) if at % 2 else ("text/html", [])
+        proxy.always = Fault(200, {"Content-Type": kind}, body)
+        ran = shell(*arguments, *more, SELFSERVE_URL=proxy.url)
+        assert ran.status == NOT_FOUND, (body, ran)
+        assert "not self-serve" in ran.err, body
+        assert ran.out == "", body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacks"),
+    [
+        (["is-done", "main", REVISION], "job_complete"),
+        (["builds", "main"], "buildername"),
+        (["job", "1"], "who"),
+        (["pushes", "main"], "revision"),
+        (["rebuild", "main", "--build", "1"], "msg"),
+    ],
+)
+def test_6_tells_what_an_answer_lacks(
+    shell: Shell, proxy: Unreliable, arguments: list[str], lacks: str
+) -> None:
+    shell.ok("rebuild", "main", "--build", "1", "--count", "1")
+    found = shell(*arguments, "--json").json
+    for one in found if isinstance(found, list) else [found]:
+        del one[lacks]
+    proxy.always = Fault(200, {}, json.dumps(found).encode())
+    ran = shell(*arguments, SELFSERVE_URL=proxy.url)
+    assert (ran.status, ran.out) == (NOT_FOUND, "")
+    assert f"no '{lacks}'" in ran.err
+
+
+def test_6_tells_that_a_build_has_no_request(shell: Shell, proxy: Unreliable) -> None:
+    row = next(one for one in shell.ok("builds", "main") if "build_id" in one)
+    proxy.always = Fault(200, {}, json.dumps([{**row, "requests": []}]).encode())
+    ran = shell("builds", "main", SELFSERVE_URL=proxy.url)
+    assert (ran.status, ran.out) == (NOT_FOUND, "")
+    assert "no 'request_id'" in ran.err
+
+
+def test_a_time_that_is_none_is_shown_as_it_is(shell: Shell, proxy: Unreliable) -> None:
+    row = next(one for one in shell.ok("builds", "main") if "build_id" in one)
+    proxy.always = Fault(200, {}, json.dumps([{**row, "starttime": 10**30}]).encode())
+    ran = shell("builds", "main", SELFSERVE_URL=proxy.url)
+    assert (ran.status, str(10**30) in ran.out) == (DONE, True)
 
 
 # -- again

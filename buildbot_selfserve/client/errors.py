@@ -59,6 +59,10 @@ class NotSelfServe(ClientError):
     """Something answers at the URL, but not as self-serve does."""
 
 
+class MemberMissing(NotSelfServe, KeyError):
+    """Something is looked up in an answer that is not in it."""
+
+
 class Denied(ClientError):
     """The user may not do that."""
 

@@ -33,8 +33,11 @@ from buildbot_selfserve.client.errors import RedirectRefused
 from buildbot_selfserve.client.errors import Unauthorized
 from buildbot_selfserve.client.errors import Unavailable
 from buildbot_selfserve.client.errors import Unreachable
+from buildbot_selfserve.client.rows import Outcome
 from buildbot_selfserve.client.settings import Credentials
 from buildbot_selfserve.client.settings import origin
+from buildbot_selfserve.client.shapes import Members
+from buildbot_selfserve.client.shapes import fits
 
 #: Statuses that may be others soon; 502 and 504 are those of a proxy whose master restarts, or is
 #: slow.
@@ -147,10 +150,11 @@ class Question:
     key: str | None = None
 
 
-def ask(server: Server, question: Question, kind: type) -> Steps[tuple[Any, Answer]]:
+def ask(server: Server, question: Question, kind: Any) -> Steps[tuple[Any, Answer]]:
     """Return the JSON that answers *question*, which is of *kind*, and the answer that it came in.
 
-    Of a question that is answered with text, which is UTF-8, *kind* is ``str``.
+    Of a question that is answered with text, which is UTF-8, *kind* is ``str``; of all others it is
+    one of ``rows``, or made of it.
 
     A job request gets a key of its own, the same for every attempt: however often it is sent, it
     is done once.
@@ -286,11 +290,11 @@ def _redirected(server: Server, send: Send, came: Answer) -> Send:
     return Send(send.method, url, send.headers, send.body, send.timeout)
 
 
-def _parsed(server: Server, came: Answer, kind: type) -> Any:
+def _parsed(server: Server, came: Answer, kind: Any) -> Any:
     if came.status < 300 and kind is str and _is_text(came):
         return came.body.decode("utf-8", "replace")
     value = _json(came)
-    if came.status < 300 and kind is not str and isinstance(value, kind):
+    if came.status < 300 and kind is not str and fits(value, kind):
         return value
     if came.status >= 400:
         raise _failure(server, came, value)
@@ -300,7 +304,7 @@ def _parsed(server: Server, came: Answer, kind: type) -> Any:
 def _json(came: Answer) -> Any:
     """Return what stands in *came*, ``None`` if that is no JSON, or nested too deeply."""
     try:
-        return json.loads(came.body)
+        return json.loads(came.body, object_hook=Members)
     except (ValueError, RecursionError):
         return None
 
@@ -325,7 +329,7 @@ def _failure(server: Server, came: Answer, value: Any) -> ClientError:
         status=came.status,
         job_id=job_id if isinstance(job_id, int) else None,
     )
-    if isinstance(failure, PlanChanged) and isinstance(value.get("requests"), list):
+    if isinstance(failure, PlanChanged) and fits(value.get("requests"), list[Outcome]):
         failure.plan, failure.requests = str(value.get("plan", "")), tuple(value["requests"])
     return failure
 

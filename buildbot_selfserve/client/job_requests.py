@@ -897,7 +897,8 @@ class JobRequests:
     ) -> Steps[Any]:
         """Return the receipt of a job request, or the plan of a dry run."""
         body = {**body, "dry_run": True if dry_run else None, "if_plan": if_plan}
-        answer, _ = yield from ask(self.server, Question(method, path, body=body, key=key), dict)
+        question = Question(method, path, body=body, key=key)
+        answer, _ = yield from ask(self.server, question, Plan if dry_run else Receipt)
         return answer
 
 

@@ -62,7 +62,7 @@ class Core(JobRequests):
 
     def branches(self) -> Steps[dict[str, BranchInfo]]:
         """Return the branches, by name."""
-        return self._get(dict, "branches")
+        return self._get(dict[str, BranchInfo], "branches")
 
     def builds(
         self, branch: str, *, date: str | None = None, limit: int | None = None, offset: int = 0
@@ -77,11 +77,11 @@ class Core(JobRequests):
 
     def builders(self, branch: str) -> Steps[list[str]]:
         """Return the names of the builders of a branch."""
-        return self._get(list, branch, "builders")
+        return self._get(list[str], branch, "builders")
 
     def build_row(self, branch: str, build_id: int) -> Steps[BuildDetail]:
         """Return one build; its request has properties."""
-        return self._get(dict, branch, "build", str(build_id))
+        return self._get(BuildDetail, branch, "build", str(build_id))
 
     def log(
         self,
@@ -105,11 +105,11 @@ class Core(JobRequests):
 
     def request_row(self, branch: str, request_id: int) -> Steps[RequestDetail]:
         """Return one build request, with its properties and the ids of its builds."""
-        return self._get(dict, branch, "request", str(request_id))
+        return self._get(RequestDetail, branch, "request", str(request_id))
 
     def why(self, branch: str, request_id: int) -> Steps[Why]:
         """Return why a build request waits, what matters most first."""
-        return self._get(dict, branch, "request", str(request_id), "why")
+        return self._get(Why, branch, "request", str(request_id), "why")
 
     def queue(
         self,
@@ -126,7 +126,7 @@ class Core(JobRequests):
             of none of *exclude_builders*
         """
         return self._get(
-            dict,
+            Queue,
             *(() if branch is None else (branch,)),
             "pending",
             builders=_as_text(builders),
@@ -136,7 +136,7 @@ class Core(JobRequests):
 
     def holds(self, branch: str) -> Steps[list[Hold]]:
         """Return the holds of a branch, the one that ends first first."""
-        return self._get(list, branch, "hold")
+        return self._get(list[Hold], branch, "hold")
 
     def revision(
         self,
@@ -164,11 +164,11 @@ class Core(JobRequests):
         :param stable_delay: seconds that must have passed since the last build ended; ``None`` for
             what is usual there
         """
-        return self._get(dict, branch, "rev", revision, "is_done", stableDelay=stable_delay)
+        return self._get(Done, branch, "rev", revision, "is_done", stableDelay=stable_delay)
 
     def possible(self, branch: str, revision: str) -> Steps[Possible]:
         """Return what can be built at a revision: sets and builders."""
-        return self._get(dict, branch, "new", revision=revision)
+        return self._get(Possible, branch, "new", revision=revision)
 
     def permissions(
         self,
@@ -188,7 +188,7 @@ class Core(JobRequests):
             *tags* and *exclude_builders*
         """
         return self._get(
-            dict,
+            Permissions,
             branch,
             "permissions",
             build_id=build_id,
@@ -204,7 +204,7 @@ class Core(JobRequests):
 
         :param user: the author of changes, or the address in it
         """
-        return self._get(dict, branch, "user", user)
+        return self._get(UserRows, branch, "user", user)
 
     def jobs(
         self,
@@ -231,7 +231,7 @@ class Core(JobRequests):
         :param revision: those about this revision, or about a build or build request at it
         """
         return self._get(
-            list,
+            list[Job],
             "jobs",
             num=num,
             offset=offset,
@@ -247,7 +247,7 @@ class Core(JobRequests):
 
     def job(self, job_id: int) -> Steps[JobDetail]:
         """Return one job request, and what its build requests have come to by now."""
-        return self._get(dict, "jobs", str(job_id))
+        return self._get(JobDetail, "jobs", str(job_id))
 
     # -- bisections
 
@@ -256,7 +256,7 @@ class Core(JobRequests):
 
         :param job_id: as the receipt of ``bisect`` has it
         """
-        return self._get(dict, branch, "bisect", str(job_id))
+        return self._get(Bisection, branch, "bisect", str(job_id))
 
     def wait_for_bisection(
         self,
@@ -326,7 +326,7 @@ class Core(JobRequests):
         :param base: compare with this revision; ``None``: with the nearest where a builder has a
             result
         """
-        return self._get(dict, branch, "rev", revision, "health", base=base)
+        return self._get(Health, branch, "rev", revision, "health", base=base)
 
     def last_green(
         self,
@@ -344,7 +344,7 @@ class Core(JobRequests):
         :raises NotFound: there is none among them
         """
         return self._get(
-            dict,
+            LastGreen,
             branch,
             "last_green",
             builders=_as_text(builders),
@@ -389,7 +389,7 @@ class Core(JobRequests):
             try:
                 patience = left if away is None else min(left, away)
                 question = self._held(branch, revision, stable_delay, hold, patience, met)
-                value, _ = yield from ask(self.server, question, dict)
+                value, _ = yield from ask(self.server, question, Done)
             except BadRequest as error:
                 # an older server does not know this parameter
                 if hold and error.msg == "Bad wait":
@@ -439,7 +439,7 @@ class Core(JobRequests):
 
     # -- how all of them are asked
 
-    def _get(self, kind: type, *path: str, **query: Any) -> Steps[Any]:
+    def _get(self, kind: Any, *path: str, **query: Any) -> Steps[Any]:
         value, _ = yield from ask(self.server, Question("GET", path, query=query), kind)
         return value
 
@@ -449,7 +449,7 @@ class Core(JobRequests):
         while True:
             left = None if limit is None else min(MOST_PUSHES, limit - len(pushes))
             part = {**query, "limit": left}
-            value, came = yield from ask(self.server, Question("GET", path, query=part), list)
+            value, came = yield from ask(self.server, Question("GET", path, query=part), list[Push])
             pushes += value
             if limit is None or len(pushes) >= limit or not value or not _has_more(came):
                 return pushes
@@ -464,7 +464,7 @@ class Core(JobRequests):
         rows: list[Any] = []
         while True:
             part = {**query, "limit": limit, "offset": (offset + len(rows)) or None}
-            value, came = yield from ask(self.server, Question("GET", path, query=part), list)
+            value, came = yield from ask(self.server, Question("GET", path, query=part), list[Row])
             rows += value
             if limit is not None or not value or not _has_more(came):
                 return rows

@@ -66,7 +66,7 @@ def state(row: Mapping[str, Any]) -> str:
 
 def request_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the build request of a row: of a build, the one that it was made for."""
-    request: Mapping[str, Any] = row["requests"][0] if "build_id" in row else row
+    request: Mapping[str, Any] = row["requests"][0] if row.get("requests") else row
     return request
 
 

@@ -426,9 +426,9 @@ class Screen:
 
     def moment(self, seconds: int) -> str:
         """Return epoch seconds in the time of this place, as short as there is room for."""
-        if self.wide:
+        here = None if self.wide else _local(seconds)
+        if here is None:
             return moment(seconds)
-        here = time.localtime(seconds)
         this_year = here.tm_year == time.localtime().tm_year
         return time.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d", here)
 
@@ -454,7 +454,16 @@ def counts(done: Done) -> str:
 
 def moment(seconds: int) -> str:
     """Return epoch seconds in the time of this place."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    here = _local(seconds)
+    return str(seconds) if here is None else time.strftime("%Y-%m-%d %H:%M:%S", here)
+
+
+def _local(seconds: int) -> time.struct_time | None:
+    """Return epoch seconds in the time of this place, ``None`` if it is none that has a name."""
+    try:
+        return time.localtime(seconds)
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def _colours(escape: re.Match[str]) -> str:
