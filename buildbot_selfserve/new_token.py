@@ -27,6 +27,8 @@ PREFIX = "selfserve_"
 RANDOM_BYTES = 32
 #: A file with a secret is for its owner's eyes only.
 MODE = 0o600
+#: The exit code if nobody reads the output, as of what a signal ends.
+UNREAD = 141
 #: Stands for the folder of the secrets in what is printed when nobody has said which it is.
 SOMEWHERE = Path("/path/to/secrets")
 _LIMITS = ("actions", "branches", "builders")
@@ -34,7 +36,28 @@ _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make a token; return the exit code: 0, 1 if it cannot be written, 2 for a wrong argument."""
+    """Make a token; return the exit code.
+
+    It is 0, 1 if something cannot be written, 2 for a wrong argument, and 141 if nobody reads.
+    """
+    if sys.stdout is None:
+        print("selfserve-token: The output is closed", file=sys.stderr)
+        return 1
+    try:
+        try:
+            return _make(arguments)
+        finally:
+            sys.stdout.flush()  # here, as at its end Python would only say that it is ignored
+    except OSError as error:
+        # what Python would write at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return UNREAD
+        print(f"selfserve-token: The output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _make(arguments: Sequence[str] | None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     limits = {key: getattr(options, key) for key in _LIMITS if getattr(options, key) is not None}
@@ -77,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="selfserve-token",
         description="Create an API token for self-serve and print how to configure it.",
-        epilog="Exit status: 0 created, 1 cannot write the file, 2 wrong arguments.",
+        epilog="Exit status: 0 created, 1 cannot write the file or the output, 2 wrong arguments.",
     )
     parser.add_argument(
         "name", help="name of the token, in the journal and for the rules of www.authz"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -35,6 +37,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def into(output: int, *arguments: str) -> tuple[int, str]:
+    """Run it with this file for its output; return its status and its errors."""
+    done = subprocess.run(
+        [COMMAND, *arguments], stdout=output, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+    )
+    return done.returncode, done.stderr
 
 
 @contextmanager
@@ -222,6 +232,30 @@ def test_help_tells_the_exit_codes() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert "Exit status:" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("ci",), ("ci", "--only-secret"), ("--help",)])
+def test_output_that_nobody_reads_makes_no_traceback(arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    status, errors = into(writing, *arguments)
+    # argparse of some Pythons takes a help that nobody reads for read
+    assert status == 141 or (status == 0 and arguments == ("--help",))
+    assert errors == ""
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (">&-", "The output is closed"),
+        ("> /dev/full", "The output cannot be written: No space left on device"),
+    ],
+)
+def test_a_secret_that_cannot_be_shown_is_not_made_in_silence(output: str, said: str) -> None:
+    line = f"exec {shlex.quote(str(COMMAND))} ci --only-secret {output}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (1, f"selfserve-token: {said}\n")
 
 
 @pytest.mark.parametrize(
