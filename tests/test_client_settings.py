@@ -178,9 +178,18 @@ def test_half_of_the_credentials_is_refused(home: Home, missing: str) -> None:
 
 @pytest.mark.parametrize("token", ["two words", "line\r\nX-Other: 1", "ключ", "\x00"])
 def test_a_token_that_no_header_can_carry_is_refused(home: Home, token: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(Misconfigured, match="SELFSERVE_TOKEN is invalid: A token") as caught:
         home.load(URL, SELFSERVE_TOKEN=token)
     assert token not in str(caught.value)
+
+
+def test_where_credentials_stand_that_cannot_be_sent_is_said(home: Home) -> None:
+    both = "SELFSERVE_USER or SELFSERVE_PASSWORD is invalid: A user name cannot contain a colon"
+    with pytest.raises(Misconfigured, match=both):
+        home.load(URL, SELFSERVE_USER="a:b", SELFSERVE_PASSWORD=SECRET)
+    path = home.config(f"url = {URL}\ntoken = two words\n")
+    with pytest.raises(Misconfigured, match=f"token in {path} is invalid"):
+        home.load()
 
 
 def test_credentials_do_not_show_what_is_secret() -> None:

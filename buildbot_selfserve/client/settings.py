@@ -317,14 +317,28 @@ def _credentials(values: Mapping[str, str | None], names: Mapping[str, str]) -> 
     """Return the credentials in *values*: a token before a user and a password.
 
     :param names: how to call each to people
-    :raises Misconfigured: one of user and password is missing
+    :raises Misconfigured: one of user and password is missing, or what is there cannot be sent
     """
     if values.get("token"):
-        return Credentials(token=values["token"])
+        return _named(names["token"], {"token": values["token"]})
     missing = [key for key in ("user", "password") if not values.get(key)]
     if len(missing) == 1:
         raise Misconfigured(f"{names[missing[0]]} is missing", "set both user and password")
-    return None if missing else Credentials(user=values["user"], password=values["password"])
+    if missing:
+        return None
+    where = f"{names['user']} or {names['password']}"
+    return _named(where, {"user": values["user"], "password": values["password"]})
+
+
+def _named(where: str, given: Mapping[str, str | None]) -> Credentials:
+    """Return credentials.
+
+    :raises Misconfigured: they cannot be sent; it says *where* they stand
+    """
+    try:
+        return Credentials(**given)
+    except Misconfigured as error:
+        raise Misconfigured(f"{where} is invalid", error.msg) from None
 
 
 def _of_netrc(
