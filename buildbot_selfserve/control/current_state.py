@@ -19,6 +19,7 @@ from buildbot.db.model import Model
 
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import CLOCK_SLACK
 from buildbot_selfserve.model import JOB_PROPERTY
 from buildbot_selfserve.model import KEY_PROPERTY
 from buildbot_selfserve.model import Outcome
@@ -34,8 +35,6 @@ SOURCE = "Self-serve"
 #: Buildbot's default rule from collapsing our requests: it compares properties whose source is
 #: exactly 'Scheduler' (buildbot/process/buildrequest.py, filter_buildset_props_for_collapsing).
 KEY_SOURCE = "Scheduler"
-#: Seconds that the clocks of two masters may differ.
-CLOCK_SLACK = 60
 #: Seconds that a clock may be set back while a job request runs.
 SET_BACK = 3600
 #: Seconds for which a claim of an inactive master counts: a starting master is marked active only

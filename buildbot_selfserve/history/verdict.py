@@ -13,6 +13,7 @@ from typing import Generic
 from typing import TypeVar
 
 from buildbot_selfserve.model import CANCELLED
+from buildbot_selfserve.model import CLOCK_SLACK
 from buildbot_selfserve.model import PASSED
 from buildbot_selfserve.model import SKIPPED
 from buildbot_selfserve.model import BuildRow
@@ -31,9 +32,6 @@ Build = TypeVar("Build")
 Virtual = Mapping[int, str]
 
 _NONE: Virtual = {}
-
-#: Seconds by which the clock of another master may be ahead.
-CLOCK_SLACK = 60
 
 
 def past(end: int, now: float) -> int:

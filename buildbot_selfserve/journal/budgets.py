@@ -26,6 +26,7 @@ from buildbot_selfserve.journal.tables import askers
 from buildbot_selfserve.journal.tables import its_own
 from buildbot_selfserve.journal.tables import jobs
 from buildbot_selfserve.journal.tables import later_builds
+from buildbot_selfserve.model import CLOCK_SLACK
 from buildbot_selfserve.model import Budget
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Limits
@@ -34,8 +35,6 @@ from buildbot_selfserve.model import plural
 
 MINUTE = 60
 HOUR = 3600
-#: Seconds that another master's clock may be ahead.
-CLOCK_SLACK = 60
 
 #: Where it is written what was taken from a budget: who took it, when, and how much.
 _Ledger = tuple[sa.Column[str], sa.Column[int], sa.ColumnElement[int]]

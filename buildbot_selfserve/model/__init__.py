@@ -32,6 +32,7 @@ from buildbot_selfserve.model.branches import Revision
 from buildbot_selfserve.model.branches import SetPart
 from buildbot_selfserve.model.branches import Sourcestamp
 from buildbot_selfserve.model.branches import is_pattern
+from buildbot_selfserve.model.clocks import CLOCK_SLACK
 from buildbot_selfserve.model.decisions import Decision
 from buildbot_selfserve.model.decisions import Permissions
 from buildbot_selfserve.model.events import Event
@@ -186,6 +187,7 @@ from buildbot_selfserve.model.wire import as_json
 
 __all__ = [
     "CANCELLED",
+    "CLOCK_SLACK",
     "DAY",
     "DELETED",
     "EFFECTS",

@@ -27,11 +27,9 @@ from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import trimmed
 
 #: A build is late if it starts this many seconds after its request was submitted. Late builds are
-#: stored, so that a day's builds are found without searching all earlier requests.
+#: stored, so that a day's builds are found without searching all earlier requests. So are those
+#: that start before the request, because a clock was set back.
 LATE = 3600
-#: Seconds that a building master's clock may be behind that of the master that took the request.
-#: Builds that start earlier, because a clock was set back, are stored with the late ones.
-CLOCK_SLACK = 60
 
 
 class Undecided(NamedTuple):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Builds
 from buildbot_selfserve.history.index.ingest import Ingest
@@ -24,6 +23,7 @@ from buildbot_selfserve.history.index.sourcestamps import Stamp
 from buildbot_selfserve.history.index.sourcestamps import Stamps
 from buildbot_selfserve.history.index.sourcestamps import in_order
 from buildbot_selfserve.history.index.state import IndexState
+from buildbot_selfserve.model import CLOCK_SLACK
 from buildbot_selfserve.model import SHORTEST_BUILT
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Sourcestamp

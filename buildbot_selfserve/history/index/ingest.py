@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 from buildbot_selfserve.history.index.branch_names import latest
-from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.builds import Undecided
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
@@ -17,6 +16,7 @@ from buildbot_selfserve.history.index.cursor import Replaced
 from buildbot_selfserve.history.index.cursor import Wanted
 from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.history.index.state import IndexState
+from buildbot_selfserve.model import CLOCK_SLACK
 from buildbot_selfserve.model import Branch
 
 #: The number of buildsets that may count as open although all their requests are complete.

@@ -16,7 +16,6 @@ from buildbot_selfserve import statements
 from buildbot_selfserve.history.durations import Durations
 from buildbot_selfserve.history.index import followed
 from buildbot_selfserve.history.index import queries
-from buildbot_selfserve.history.index.builds import CLOCK_SLACK
 from buildbot_selfserve.history.index.builds import LATE
 from buildbot_selfserve.history.index.cursor import MOST_GAPS
 from buildbot_selfserve.history.index.cursor import Replaced
@@ -27,6 +26,7 @@ from buildbot_selfserve.history.index.recent_waits import RecentWaits
 from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.history.index.state import IndexState
 from buildbot_selfserve.history.json_columns import property_in
+from buildbot_selfserve.model import CLOCK_SLACK
 from buildbot_selfserve.model import Branch
 
 _NAMES = {
