@@ -13,6 +13,7 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from buildbot.process.buildrequest import BuildRequestCollapser
 from buildbot.process.buildstep import BuildStep
+from twisted.internet import defer
 
 from buildbot_selfserve.control import insert_buildsets
 from tests.harness import REVISION
@@ -660,6 +661,29 @@ async def test_any_builder_builds_with_properties_and_files(master: Any) -> None
     assert (answer.status, answer.json["known"]) == (202, True), answer.text
     await master.completed(answer.json["requests"][0]["request_id"])
     assert Curious.found["files"] == ["c"]
+
+
+@pytest.mark.parametrize("master", [curious], indirect=True)
+@pytest.mark.parametrize(
+    ("path", "files"),
+    [
+        (f"/self-serve/main/builders/fast/{REVISION}", '["a.c"]'),
+        (f"/self-serve/main/rev/{REVISION}", '["a.c"]'),
+        (f"/self-serve/main/rev/{REVISION}", None),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_those_that_ask_at_once_record_one_change(
+    master: Any, path: str, files: str | None
+) -> None:
+    master.pause()
+    data = {} if files is None else {"files": files}
+    sent = [defer.ensureDeferred(master.post(path, user=USER, data=data)) for _ in range(4)]
+    answers = [await one for one in sent]
+    assert [answer.status for answer in answers] == [202] * 4
+    assert len(await changes_of(master, REVISION)) == 1
+    built = {one["request_id"] for answer in answers for one in answer.json["requests"]}
+    assert len(built) == sum(len(answer.json["requests"]) for answer in answers) >= 4
 
 
 @pytest.mark.parametrize("master", [curious], indirect=True)

@@ -375,7 +375,7 @@ class Jobs:
                 raise PlanChanged(await self._receipt(wanted, planned.plan))
             if planned.plan.joins is not None:
                 return await self._joined(job, planned.plan)
-            effect = await self._carried_out(running, planned)
+            effect = await self._in_turn(running, planned)
         except MasterStops:
             raise unfinished(job) from None  # the next start of the master continues the job
         except (BadParameter, Refused, Forbidden, TooMany, PlanChanged) as refusal:
@@ -412,6 +412,20 @@ class Jobs:
             )
         self.ongoing.follow(job)
         return job
+
+    async def _in_turn(self, running: _Running, planned: _Planned) -> Effect:
+        """Execute a plan; if it records changes, in turn with others that record the same ones.
+
+        Each looks for the newest change first, so that at once they would all record one.
+        """
+        if not planned.plan.changes:
+            return await self._carried_out(running, planned)
+        revision = planned.plan.changes[0].revision  # all are of one revision
+        turn = await self._turns.take_recording(revision, running.deadline)
+        try:
+            return await self._carried_out(running, planned)
+        finally:
+            self._end(turn)
 
     async def _carried_out(self, running: _Running, planned: _Planned) -> Effect:
         """Execute a plan, stored in the journal meanwhile; return its effect.

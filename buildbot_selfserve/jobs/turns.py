@@ -68,7 +68,18 @@ class Turns:
         :param deadline: until when to wait, in monotonic seconds
         :raises Unavailable: the turn did not come in time
         """
-        name = lease_name(job)
+        return await self._take(lease_name(job), deadline)
+
+    async def take_recording(self, revision: str, deadline: float) -> Turn:
+        """Wait for the turn to record changes of *revision*, and return it.
+
+        Who has a turn for a target may wait for this one, but not the other way round.
+
+        :param deadline: as for :meth:`take`, and so is what is raised
+        """
+        return await self._take(_named("changes", revision), deadline)
+
+    async def _take(self, name: str, deadline: float) -> Turn:
         queue = self._queues.setdefault(name, defer.DeferredLock())
         try:
             await queue.acquire().addTimeout(max(0.0, deadline - self.clock.seconds()), self.clock)
@@ -172,8 +183,11 @@ class Turn:
 
 def lease_name(job: Job) -> str:
     """Return the name of the lease for the target of *job*."""
-    target = json.dumps(_about(job))
-    return hashlib.sha256(target.encode()).hexdigest()
+    return _named(*_about(job))
+
+
+def _named(*target: Any) -> str:
+    return hashlib.sha256(json.dumps(target).encode()).hexdigest()
 
 
 def _about(job: Job) -> tuple[Any, ...]:
