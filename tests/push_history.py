@@ -215,11 +215,12 @@ class PushHistory:
         got: str | None,
         properties: Mapping[str, Any],
     ) -> list[int]:
+        is_range = properties["selfserve_range"] is not None
         is_open = any(letters[-1] in "rpk" for letters in its.values())
         buildset_id = self._add(
             Model.buildsets,
             submitted_at=self.now,
-            reason="a push",
+            reason="Self-serve: Requested by ada" if is_range else "a push",
             complete=int(not is_open),
             complete_at=None if is_open else self.now + TOOK,
             results=-1 if is_open else 0,

@@ -16,6 +16,7 @@ from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.history.index import Pushed
 from buildbot_selfserve.model import RANGE_PROPERTY
+from buildbot_selfserve.model import REQUESTED_BY
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.statements import Statement
 
@@ -37,10 +38,16 @@ def passed_over(history: History, pushed: Iterable[Pushed]) -> set[Pushed]:
 
     Those build single builders, to find out about others: a push is not good or bad by them.
     """
-    each = [one for one in pushed if not one.build_ids]
+    each = [one for one in pushed if _may_be_passed_over(history, one)]
     ids = sorted({buildset_id for one in each for buildset_id in one.buildset_ids})
     of_ranges = {buildset_id for (buildset_id,) in _OF_RANGES.of(history.connection, ids)}
     return {one for one in each if of_ranges.issuperset(one.buildset_ids)}
+
+
+def _may_be_passed_over(history: History, pushed: Pushed) -> bool:
+    """Return whether a look at the properties of its buildsets is needed, which takes long."""
+    reasons = history.facts.reasons(pushed.buildset_ids)
+    return not pushed.build_ids and all((one or "").startswith(REQUESTED_BY) for one in reasons)
 
 
 def built_with(
@@ -48,8 +55,18 @@ def built_with(
 ) -> dict[tuple[Branch, Pushed], str]:
     """Return the nearest newer push that was built, for each of *pushed* that was passed over."""
     over = passed_over(history, [one for _, one in pushed])
-    newer = {one: _built_after(history, *one) for one in pushed if one[1] in over}
-    return {one: revision for one, revision in newer.items() if revision is not None}
+    found: dict[tuple[Branch, Pushed], str | None] = {}
+    # the newest first: several in a row are built with the same one
+    for branch, one in sorted(pushed, key=lambda each: each[1].position, reverse=True):
+        if one in over:
+            nearest = next(iter(history.facts.after(branch, one, 1)), None)
+            if nearest is None:
+                found[branch, one] = None
+            elif (branch, nearest) in found and nearest.codebases == one.codebases:
+                found[branch, one] = found[branch, nearest]
+            else:
+                found[branch, one] = _built_after(history, branch, one)
+    return {one: revision for one, revision in found.items() if revision is not None}
 
 
 def _built_after(history: History, branch: Branch, pushed: Pushed) -> str | None:

@@ -65,6 +65,7 @@ from buildbot_selfserve.model.jobs import JOB_PROPERTY
 from buildbot_selfserve.model.jobs import KEY_PROPERTY
 from buildbot_selfserve.model.jobs import MARKS
 from buildbot_selfserve.model.jobs import RANGE_PROPERTY
+from buildbot_selfserve.model.jobs import REQUESTED_BY
 from buildbot_selfserve.model.jobs import UNSETTLED
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
@@ -209,6 +210,7 @@ __all__ = [
     "PASSING",
     "QUIET_AFTER",
     "RANGE_PROPERTY",
+    "REQUESTED_BY",
     "RESULT_NAMES",
     "RETRY",
     "RUNNING",

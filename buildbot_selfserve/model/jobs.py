@@ -38,6 +38,8 @@ class RequestOutcome:
 JOB_PROPERTY, KEY_PROPERTY = "selfserve_job", "selfserve_key"
 #: The property that tells which job request has asked for a build only to look back over a range.
 RANGE_PROPERTY = "selfserve_range"
+#: How the reason of a buildset begins that is no copy of another.
+REQUESTED_BY = "Self-serve: Requested by "
 #: The properties that belong to one job request: the executor sets or removes them in each
 #: buildset, whatever it had.
 MARKS = frozenset({"owner", JOB_PROPERTY, KEY_PROPERTY, RANGE_PROPERTY})

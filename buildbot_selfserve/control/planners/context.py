@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.rights import Rights
+from buildbot_selfserve.model import REQUESTED_BY
 from buildbot_selfserve.model import Job
 
 Found = TypeVar("Found")
@@ -47,7 +48,7 @@ class PlanContext:
 
 def requested_by(who: str) -> str:
     """Return the reason of buildsets that are not copies."""
-    return f"Self-serve: Requested by {who}"
+    return f"{REQUESTED_BY}{who}"
 
 
 def convergent(planner: Planner) -> Planner:

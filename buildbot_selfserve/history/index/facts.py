@@ -629,6 +629,11 @@ class Facts:
             places = self._stamps.places(branch)
             return {one for place in places for one in self._buildsets.builders_in(place, since)}
 
+    def reasons(self, buildset_ids: Iterable[int]) -> list[str | None]:
+        """Return why each of *buildset_ids*, which are in the index, was requested."""
+        with self._lock:
+            return [self._buildsets.info(one).reason for one in buildset_ids]
+
     def newest_buildsets(self, branch: Branch, count: int) -> list[int]:
         """Return the newest *count* buildsets on *branch*, newest first."""
         with self._lock:
