@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 from typing import Any
 
+import pytest
 import pytest_twisted
+from buildbot.plugins import util
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.web.server import Request
 
 from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.web import responses
 from tests.harness import config
 
@@ -105,8 +110,6 @@ async def test_a_client_that_stops_reading_is_cut_off(master: Any, monkeypatch: 
 
 
 def threads() -> Any:
-    from buildbot.plugins import util
-
     return config(util.SelfServe(readers=0))
 
 
@@ -121,3 +124,28 @@ async def test_readers_in_threads_answer_the_same(master: Any) -> None:
         return bool(answer.body == whole.body)
 
     await master.until(same, "the readers are threads")
+
+
+def unfrozen(readers: int) -> Any:
+    """Return a configuration under which the garbage collector knows all objects."""
+    return lambda: config(util.SelfServe(readers=readers, gc_freeze=False))
+
+
+@pytest.mark.parametrize("master", [unfrozen(0), unfrozen(1)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_answers_that_have_been_taken_are_not_kept(master: Any) -> None:
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(one, Body | Request) for one in gc.get_objects())
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            whole = await master.raw("/self-serve/openapi.json", headers)
+            assert len(whole.body) > PIECE
+
+    await ask(2)
+    before = kept()
+    await ask(10)
+    await master.until(lambda: kept() <= before + 2, "they are gone")

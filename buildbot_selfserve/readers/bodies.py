@@ -48,9 +48,10 @@ class Body:
         :param more: called when pieces may have come
         :param lost: called when the rest will not come
         """
-        self._more, self._lost = more, lost
         if self._is_lost:
             lost()
+        elif not self.is_over:
+            self._more, self._lost = more, lost
 
     def take(self) -> bytes | None:
         """Return the next piece; empty at the end, ``None`` if it has not come yet."""
@@ -69,14 +70,16 @@ class Body:
         """Drop the rest of the text."""
         if not self.is_over:
             self.is_over = True
+            self._more = self._lost = lambda: None  # they hold the client's whole request
             self._let_go()
 
     def lose(self) -> None:
         """Drop the rest of the text, and call *lost*."""
         if not self.is_over:
+            lost = self._lost
             self.stop()
             self._is_lost = True
-            self._lost()
+            lost()
 
     def pace(self) -> float:
         """Return the recent pace in bytes per second, infinite if it is not known yet."""
@@ -215,15 +218,22 @@ class PipedBody(Body):
 
 
 class HeldBody(Body):
-    """A text in this process, held in *room*."""
+    """A text in this process, held in *room*.
 
-    def __init__(self, room: Room, text: bytes, clock: IReactorTime) -> None:
+    :param over: called with this body when its text is not held for it any more
+    """
+
+    def __init__(
+        self, room: Room, text: bytes, clock: IReactorTime, over: Callable[[Body], None]
+    ) -> None:
         number = room.enter(text)
         super().__init__(len(text), number, clock)
         self._room = room
+        self._over = over
 
     def _next(self) -> bytes | None:
         return self._room.text(self.text_number)[self._taken : self._taken + PIECE]
 
     def _let_go(self) -> None:
         self._room.leave(self.text_number)
+        self._over(self)

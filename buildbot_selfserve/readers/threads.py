@@ -52,6 +52,7 @@ class ThreadReaders:
         self.sent = 0
         self._waiting = {False: 0, True: 0}
         self._room = Room()
+        #: long answers on their way
         self._bodies: set[Body] = set()
 
     @property
@@ -117,13 +118,12 @@ class ThreadReaders:
             return answer
         lacking = self._room.lacking(answer.text)
         if lacking:
-            self._bodies = {one for one in self._bodies if not one.is_over}
             make_room(self._bodies, lacking)
         if self._room.lacking(answer.text):
             raise Unavailable(
                 "Too many large responses are waiting for slow clients", retry_after=5
             )
-        body = HeldBody(self._room, answer.text, self.clock)
+        body = HeldBody(self._room, answer.text, self.clock, self._bodies.discard)
         self._bodies.add(body)
         return Delivery(answer.value, body)
 
