@@ -355,14 +355,23 @@ def fetched(
     """Return the records of a statement.
 
     SQLAlchemy takes several times as long to describe a result as SQLite takes to find it, so this
-    uses the driver's cursor. On an error, the statement is run again through SQLAlchemy, which
-    knows when a connection is dead.
+    uses the driver's cursor. On a dead connection, the statement is run again through SQLAlchemy,
+    which then knows that it is dead. Nothing else is: it would take as long once more, and in a
+    transaction that has failed PostgreSQL would only say that it has.
+
+    :raises sqlalchemy.exc.DBAPIError: as SQLAlchemy would
     """
     pooled = connection.connection.dbapi_connection
     assert pooled is not None
+    dialect = connection.dialect
     try:
         with contextlib.closing(pooled.cursor()) as cursor:
             cursor.execute(text, *([] if parameters is None else [parameters]))
             return list(cursor.fetchall())
-    except connection.dialect.loaded_dbapi.Error:
+    except dialect.loaded_dbapi.Error as error:
+        if not dialect.is_disconnect(error, pooled, None):
+            hidden = connection.engine.hide_parameters
+            raise sa.exc.DBAPIError.instance(
+                text, parameters, error, dialect.loaded_dbapi.Error, hidden, dialect=dialect
+            ) from error
         return [tuple(record) for record in connection.exec_driver_sql(text, parameters)]

@@ -13,6 +13,7 @@ from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history.rows import OPEN_OF_BUILDSETS
 from buildbot_selfserve.statements import BoundStatement
 from buildbot_selfserve.statements import Statement
+from buildbot_selfserve.statements import fetched
 from buildbot_selfserve.statements import insert
 from buildbot_selfserve.statements import insert_with_ids
 from tests.pushed import Pushed
@@ -131,6 +132,46 @@ def test_a_server_that_forgets_what_is_prepared_is_asked_in_full(
     ask()
     connection.exec_driver_sql("DEALLOCATE ALL")
     ask()
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("isolation", ["AUTOCOMMIT", "READ COMMITTED"])
+def test_a_statement_that_takes_too_long_is_not_run_again(pushed: Pushed, isolation: str) -> None:
+    with pushed.writing.begin() as connection:
+        connection.exec_driver_sql("CREATE SEQUENCE runs")
+    with pushed.writing.connect() as connection:
+        connection = connection.execution_options(isolation_level=isolation)
+        connection.exec_driver_sql("SET statement_timeout = 500")
+        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
+            fetched(connection, "SELECT nextval('runs'), pg_sleep(60)")
+        connection.rollback()
+        # what was drawn stays so, whatever becomes of the statement
+        assert fetched(connection, "SELECT last_value FROM runs") == [(1,)]
+
+
+@ON_EACH
+def test_a_statement_that_fails_raises_what_sqlalchemy_would(connection: sa.Connection) -> None:
+    raised = []
+    for run in (fetched, lambda one, text: one.exec_driver_sql(text)):
+        with pytest.raises(sa.exc.DBAPIError) as refusal:
+            run(connection, "SELECT nothing FROM nowhere")
+        raised.append(refusal.value)
+        connection.rollback()
+    first, second = raised
+    assert (type(first), str(first)) == (type(second), str(second))
+    assert type(first.orig) is type(second.orig)
+
+
+@ON_POSTGRESQL
+def test_a_connection_that_is_dead_is_replaced(connection: sa.Connection, pushed: Pushed) -> None:
+    number, name = BUILDER
+    pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+    pushed.connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
+    with pytest.raises(sa.exc.OperationalError) as refusal:
+        NAMES.of(connection, [number])
+    assert refusal.value.connection_invalidated
+    connection.rollback()
+    assert NAMES.of(connection, [number]) == [(name,)]
 
 
 @ON_POSTGRESQL

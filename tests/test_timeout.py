@@ -184,6 +184,31 @@ async def test_rules_whose_database_was_restarted_are_to_be_asked_again(
     assert (await master.get("/self-serve/jobs")).json == []
 
 
+@pytest.mark.parametrize("db_url", ["postgresql"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_lock_that_is_not_given_in_time_is_to_be_asked_for_again(
+    master: Any, db_url: str
+) -> None:
+    def set_up(connection: Any, record: object, proxy: object) -> None:
+        # as for the role of the master
+        connection.cursor().execute("SET lock_timeout = '300ms'")
+        connection.commit()
+
+    master.pause()
+    path = f"/self-serve/main/request/{await master.add_request()}?dry_run=1"
+    engine = sa.create_engine(db_url)
+    sa.event.listen(master.master.db.pool.engine, "checkout", set_up)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLE masters IN ACCESS EXCLUSIVE MODE")
+        answer = await master.request("DELETE", path, user=USER)
+    engine.dispose()
+    assert (answer.status, bool(answer.header("Retry-After"))) == (503, True)
+    assert answer.json["msg"] == "The master's database does not answer"
+    assert (await master.request("DELETE", path, user=USER)).status == 200
+    assert "InFailedSqlTransaction" not in master.log
+    master.errors.clear()
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_mistake_among_several_questions_is_told_from_a_database_that_is_away() -> None:
     async def asked(error: Exception) -> None:
