@@ -121,8 +121,8 @@ class Databases:
         self._past_restarts = 0
         # one for each configuration that is followed; what an earlier one wants is not wanted now
         self._turn = 0
-        # the settings of what is open: the journal's URL, and those of readers
-        self._opened_as: tuple[sa.URL | None, int, float] | None = None
+        # the settings of what is open: the journal's URL, and the number of readers
+        self._opened_as: tuple[sa.URL | None, int] | None = None
         #: whether the journal can be written
         self.ready = False
 
@@ -182,8 +182,9 @@ class Databases:
             "db_url cannot be followed",
         )
         # renderables cannot be compared, and what they stand for may change without them
-        opened_as = (url, config.readers, config.timeout)
+        opened_as = (url, config.readers)
         if opened_as == self._opened_as:
+            self.readers.set_timeout(config.timeout)
             return
         if self._journal is not None:
             await self._leave()

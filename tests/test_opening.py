@@ -208,13 +208,31 @@ async def test_a_reconfig_follows_the_text_that_comes_of_the_url(
         assert master.errors == []
 
 
-@pytest.mark.parametrize("changed", [{"readers": 0}, {"timeout": 25}])
+@pytest.mark.parametrize("readers", [0, 1])
 @pytest_twisted.ensureDeferred
-async def test_a_reconfig_opens_readers_that_are_to_be_others(
-    master: Any, changed: dict[str, Any]
+async def test_a_reconfig_of_the_timeout_leaves_all_open(
+    readers: int, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    def make(timeout: float) -> Callable[[], Config]:
+        return lambda: config(util.SelfServe(timeout=timeout, readers=readers))
+
+    async with harness.running_master(tmp_path, monkeypatch, make(20)) as master:
+        before = open_databases().readers, plugin.application._service.jobs.incarnation
+        assert await reprioritize(master) == 202
+        await master.reconfig(make(25))
+        await master.until(lambda: before[0].timeout == 25, "the readers know")
+        assert (await master.get("/self-serve/branches")).status == 200
+        assert open_databases().ready
+        assert await reprioritize(master) == 202
+        assert (open_databases().readers, plugin.application._service.jobs.incarnation) == before
+        assert "opened anew" not in master.log
+        assert master.errors == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reconfig_opens_readers_that_are_to_be_others(master: Any) -> None:
     readers = open_databases().readers
-    await master.reconfig(lambda: config(util.SelfServe(**changed)))
+    await master.reconfig(lambda: config(util.SelfServe(readers=0)))
     assert open_databases().readers is not readers
     await master.until(lambda: open_databases().ready, "the journal is ready")
     assert await reprioritize(master) == 202

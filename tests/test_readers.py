@@ -429,6 +429,30 @@ async def test_a_question_that_takes_too_long_is_given_up(hasty: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_readers_follow_another_timeout(readers: Any) -> None:
+    first = await when_it_answers(readers)
+    readers.set_timeout(0.5)
+    with pytest.raises(errors.Unavailable):
+        await readers.ask(wait, 0.8)
+    readers.set_timeout(PATIENCE)
+    assert await readers.ask(wait, 0.8) == "waited"
+    assert await readers.ask(where) == first
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_for_a_process_follows_another_timeout(hasty_processes: Any) -> None:
+    longer = hasty_processes.ask(wait, BRIEF + 1)
+    hasty_processes.set_timeout(PATIENCE)
+    assert await longer == "waited"
+    shorter = hasty_processes.ask(wait, 3600)
+    begun = time.monotonic()
+    hasty_processes.set_timeout(0.5)
+    with pytest.raises(errors.Unavailable):
+        await shorter
+    assert time.monotonic() - begun < PATIENCE / 2
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_reader_that_hangs_is_replaced(hasty_processes: Any) -> None:
     (first,) = hasty_processes.pids
     with pytest.raises(errors.Unavailable):

@@ -90,6 +90,10 @@ class Readers(Protocol):
         """
         ...
 
+    def set_timeout(self, seconds: float) -> None:
+        """Give up what is asked from now on after so many *seconds*."""
+        ...
+
     def stop(self) -> defer.Deferred[None]:
         """Stop all readers; fire when they have ended."""
         ...

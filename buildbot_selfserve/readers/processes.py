@@ -196,6 +196,15 @@ class ProcessReaders:
             self._kept = _Kept(value)
         return self._kept
 
+    def set_timeout(self, seconds: float) -> None:
+        """Give up questions after so many *seconds*, also those that wait."""
+        for reader in self._readers:
+            for question in reader.questions():
+                question.due += seconds - self.timeout
+        self.timeout = seconds
+        if self._clock is not None:
+            self._clock.reset(0)  # the next one is due at another time
+
     def stop(self) -> defer.Deferred[None]:
         """End the processes; return when they have ended."""
         self._stopping = True

@@ -127,6 +127,10 @@ class ThreadReaders:
         self._bodies.add(body)
         return Delivery(answer.value, body)
 
+    def set_timeout(self, seconds: float) -> None:
+        """Give up what is asked from now on after so many *seconds*."""
+        self.timeout = seconds
+
     def stop(self) -> defer.Deferred[None]:
         """End the threads, if they belong to these readers."""
         return self._stop()
