@@ -18,11 +18,11 @@ from twisted.internet import task
 from twisted.internet import threads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import database_url
+from buildbot_selfserve.deferreds import DaemonThreadPool
 from buildbot_selfserve.deferreds import in_daemon_thread
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history import db_engine
@@ -55,11 +55,11 @@ class JournalDatabase:
     def __init__(self, master: Any, url: sa.URL | None) -> None:
         self.master = master
         self.url = url
-        self._pool: ThreadPool | None = None
+        self._pool: DaemonThreadPool | None = None
         if url is not None:
             # its connection idles from one job request to the next, and servers hang up meanwhile
             self._engine = sa.create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
-            self._pool = ThreadPool(1, 1, "selfserve-journal")
+            self._pool = DaemonThreadPool(1, 1, "selfserve-journal")
             self._pool.start()
 
     def run(self, function: Any, *arguments: Any) -> defer.Deferred[Any]:

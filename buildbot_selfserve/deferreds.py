@@ -14,6 +14,7 @@ from typing import TypeVar
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 Result = TypeVar("Result")
 Value = TypeVar("Value")
@@ -37,6 +38,17 @@ def independent(
 
     work.addBoth(over)
     return waiter
+
+
+class _DaemonThread(threading.Thread):
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, daemon=True, **more)
+
+
+class DaemonThreadPool(ThreadPool):
+    """A pool for what may block for ever: Python ends without waiting for its threads."""
+
+    threadFactory = _DaemonThread  # noqa: N815
 
 
 def in_daemon_thread(

@@ -165,10 +165,10 @@ class ProcessMaster:
         """Send the signal that ``buildbot reconfig`` sends."""
         self.signal(signal.SIGHUP)
 
-    def wait(self) -> None:
+    def wait(self, patience: float = PATIENCE) -> None:
         """Wait until it has ended by itself."""
         assert self._process is not None
-        self._process.wait(PATIENCE)
+        self._process.wait(patience)
 
     @property
     def url(self) -> str:

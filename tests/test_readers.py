@@ -662,6 +662,27 @@ async def test_what_hangs_in_a_thread_does_not_hold_up_the_reactor(monkeypatch: 
     let_go.set()
 
 
+#: A program whose readers hang when it ends: in the end of the master, or without it.
+HANGING = """
+import sys, time
+from twisted.internet import reactor
+from buildbot_selfserve.readers.threads import ThreadReaders
+readers = ThreadReaders.of_our_own(reactor, {}, 60)
+readers.ask(lambda state: time.sleep(3600)).addErrback(lambda _: None)
+def stop():
+    done = readers.stop() if "stopped" in sys.argv else readers.ask(str)
+    done.addBoth(lambda _: reactor.stop())
+reactor.callLater(0.2, stop)
+reactor.callLater(3, lambda: reactor.running and reactor.stop())
+reactor.run()
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "left"])
+def test_what_hangs_in_a_thread_does_not_hold_up_the_end(how: str) -> None:
+    subprocess.run([sys.executable, "-c", HANGING, how], check=True, timeout=PATIENCE / 5)
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_question_whose_reader_is_killed_is_asked_again(tmp_path: Any) -> None:
     made = ProcessReaders(reactor, 1, open_state, ("Ada",), PATIENCE)

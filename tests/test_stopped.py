@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import signal
+import socket
+import subprocess
 import time
 import urllib.request
 from concurrent.futures import Future
@@ -129,3 +131,18 @@ def test_a_master_that_stops_keeps_nobody_waiting(process_master: ProcessMaster)
         with contextlib.suppress(http.client.IncompleteRead):
             stream.read()  # it has an end
     assert "Traceback" not in process_master.log
+
+
+def test_a_master_ends_though_the_server_of_its_journal_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        url = f"postgresql+psycopg2://me@127.0.0.1:{silent.getsockname()[1]}/journal"
+        # readers in threads: the journal is the only one that asks its server
+        selfserve = f"util.SelfServe(db_url={url!r}, readers=0)"
+        master = ProcessMaster(tmp_path, selfserve=selfserve, begin=subprocess.Popen)
+        master.begin()
+        connection, _ = silent.accept()
+        with connection:
+            master.until(lambda: "BuildMaster is running" in master.log, "it runs")
+            master.signal(signal.SIGUSR1)
+            master.wait(PATIENCE / 5)

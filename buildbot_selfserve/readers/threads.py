@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet import threads
-from twisted.python.threadpool import ThreadPool
 
+from buildbot_selfserve.deferreds import DaemonThreadPool
 from buildbot_selfserve.deferreds import in_daemon_thread
 from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import Unavailable
@@ -68,7 +68,7 @@ class ThreadReaders:
     @classmethod
     def of_our_own(cls, clock: Any, state: Any, timeout: float) -> ThreadReaders:
         """Return readers with two threads of their own, one for each lane."""
-        lanes = {large: ThreadPool(1, 1, "selfserve-readers") for large in (False, True)}
+        lanes = {large: DaemonThreadPool(1, 1, "selfserve-readers") for large in (False, True)}
         for pool in lanes.values():
             pool.start()
 
@@ -76,14 +76,10 @@ class ThreadReaders:
             for pool in lanes.values():
                 pool.stop()  # which waits for the thread's current call
 
-        # a reactor that stops before the master is stopped must not wait for the threads
-        trigger = clock.addSystemEventTrigger("during", "shutdown", stop_lanes)
-
         def run(work: Callable[[], Any], large: bool) -> defer.Deferred[Any]:
             return threads.deferToThreadPool(clock, lanes[large], work)
 
         def stop() -> defer.Deferred[None]:
-            clock.removeSystemEventTrigger(trigger)
             return in_daemon_thread(clock, stop_lanes, GRACE)
 
         return cls(clock, run, stop, state, timeout)
