@@ -378,6 +378,30 @@ def test_what_ends_during_a_look_is_not_missed() -> None:
     assert waiter.called
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize("before", [DONE, WAITS, ValueError("no")], ids=["done", "waits", "no"])
+def test_a_look_during_a_reconfig_is_made_again(before: Any, known: bool) -> None:
+    clock, during = task.Clock(), defer.Deferred[WaitCondition]()
+    answers = [during, defer.succeed(WAITS), defer.succeed(DONE)]
+    if known:
+        answers.insert(0, defer.succeed(WAITS))
+    holder = LongPoll(clock)
+    waiter = later(holder.hold("key", lambda: answers.pop(0), 600))
+    clock.advance(0)
+    if known:
+        clock.advance(long_poll.POLL)
+    holder.look_again()
+    during.callback(before) if isinstance(before, WaitCondition) else during.errback(before)
+    assert (len(answers), waiter.called) == (2, False)
+    clock.advance(long_poll.SHORTEST)
+    assert (len(answers), waiter.called) == (1, False)
+    # and no more often than that
+    clock.advance(long_poll.POLL - 1)
+    assert (len(answers), waiter.called) == (1, False)
+    clock.advance(1)
+    assert waiter.called
+
+
 def test_a_look_that_fails_is_made_up_for() -> None:
     clock, looks = task.Clock(), Looks(WAITS, Unavailable("away", retry_after=3), DONE)
     waiter = begun(LongPoll(clock), looks)

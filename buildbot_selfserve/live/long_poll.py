@@ -53,6 +53,8 @@ class _Hold:
         #: the builds and requests that ended during the read
         self.heard: set[What] = set()
         self.known = False
+        #: whether the configuration has changed during the read
+        self.is_outdated = False
         self.looked_at = float("-inf")
         self.next_look: IDelayedCall | None = None
 
@@ -112,6 +114,7 @@ class LongPoll:
     def look_again(self) -> None:
         """Read for all holds again, as a reconfig may change the responses."""
         for hold in list(self._holds.values()):
+            hold.is_outdated = hold in self._looking
             self._look_in(hold, SHORTEST)
 
     def stop(self) -> None:
@@ -141,6 +144,7 @@ class LongPoll:
         if self._is_over(hold):
             return
         hold.looked_at = self.clock.seconds()
+        hold.is_outdated = False
         wait_condition: WaitCondition | Exception
         try:
             wait_condition = await hold.look()
@@ -149,6 +153,9 @@ class LongPoll:
         # before using the result, which may schedule the next read
         self._looking.discard(hold)
         if self._is_over(hold):
+            return
+        if hold.is_outdated:
+            self._look_in(hold, SHORTEST)
             return
         if isinstance(wait_condition, Exception):
             self._failed(hold, wait_condition)
