@@ -27,6 +27,7 @@ class MqSubscriptions:
     def __init__(self, heard: Callable[[Any, Any], None]) -> None:
         self._heard = heard
         self._consumers: list[Any] = []
+        self._is_over = False
 
     def start(self, start_consuming: Callable[..., Any], topics: Iterable[Topic]) -> None:
         """Subscribe to *topics*.
@@ -36,15 +37,25 @@ class MqSubscriptions:
         for topic in topics:
             begun = defer.maybeDeferred(start_consuming, self._heard, topic)
             begun.addCallbacks(
-                self._consumers.append,
+                self._came,
                 lambda failure: self.log.failure("selfserve: cannot hear of events", failure),
             )
 
     async def stop(self) -> None:
-        """End all subscriptions."""
+        """End all subscriptions; those that have not come yet end when they do."""
+        self._is_over = True
         consumers, self._consumers = self._consumers, []
         for consumer in consumers:
-            try:
-                await defer.maybeDeferred(consumer.stopConsuming)
-            except Exception:
-                self.log.failure("selfserve: cannot stop hearing of events")
+            await self._end(consumer)
+
+    def _came(self, consumer: Any) -> None:
+        if self._is_over:
+            defer.Deferred.fromCoroutine(self._end(consumer))
+        else:
+            self._consumers.append(consumer)
+
+    async def _end(self, consumer: Any) -> None:
+        try:
+            await defer.maybeDeferred(consumer.stopConsuming)
+        except Exception:
+            self.log.failure("selfserve: cannot stop hearing of events")

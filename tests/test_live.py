@@ -24,6 +24,7 @@ from buildbot_selfserve.live.mq_consumer import MqEvent
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Event
 from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.mq_subscriptions import MqSubscriptions
 from buildbot_selfserve.web import event_stream
 from tests.harness import USER
 from tests.harness import config
@@ -68,6 +69,22 @@ async def opened(master: Any, branch: str = "main", headers: str = "") -> Browse
 def live() -> Any:
     assert plugin.application._service is not None
     return plugin.application._service.live
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_subscription_that_comes_after_the_stop_ends(master: Any) -> None:
+    mq, asked, heard = master.master.mq, defer.Deferred[None](), []
+
+    def consume_later(*arguments: Any) -> Any:
+        # as a message router answers
+        return asked.addCallback(lambda _: mq.startConsuming(*arguments))
+
+    subscriptions = MqSubscriptions(lambda *message: heard.append(message))
+    subscriptions.start(consume_later, [("builds", None, None)])
+    await subscriptions.stop()
+    asked.callback(None)
+    await master.finished_build()
+    assert heard == []
 
 
 @pytest_twisted.ensureDeferred
