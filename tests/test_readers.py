@@ -12,10 +12,12 @@ import sys
 import termios
 import threading
 import time
+import timeit
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +25,8 @@ from typing import Any
 import psutil
 import pytest
 import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
@@ -99,6 +103,53 @@ async def processes() -> Any:
 async def test_a_question_is_answered(readers: Any) -> None:
     assert await readers.ask(greet, "Hello") == "Hello, Ada"
     assert await readers.ask(greet, "Grüß dich") == "Grüß dich, Ada"
+
+
+@given(
+    payloads=st.lists(st.binary(max_size=40), max_size=30),
+    reads=st.lists(st.integers(1, 60), min_size=1),
+)
+def test_frames_come_out_as_they_went_in(payloads: list[bytes], reads: list[int]) -> None:
+    sent = [(number, number % 8, payload) for number, payload in enumerate(payloads)]
+    data = b"".join(frames.packed(*frame) for frame in sent)
+    unpacker, came_out = frames.Unpacker(), []
+    sizes = cycle(reads)
+    while data:
+        size = next(sizes)
+        came_out += unpacker.feed(data[:size])
+        data = data[size:]
+        # what is missing is told, as that much is read at once
+        assert unpacker.lacking > 0
+    assert came_out == sent
+    assert unpacker.lacking == frames.HEADER.size
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "read"),
+    [(4, 40_000, 2**20), (2**25, 1, 8192)],
+    ids=["many frames in a read", "a frame in many reads"],
+)
+def test_what_comes_is_copied_a_few_times_at_most(size: int, count: int, read: int) -> None:
+    frame = frames.packed(1, frames.PLAIN, b"x" * size)
+    whole = frame * count
+    reads = [whole[at : at + read] for at in range(0, len(whole), read)]
+
+    def unpack() -> None:
+        unpacker = frames.Unpacker()
+        assert sum(len(list(unpacker.feed(one))) for one in reads) == count
+
+    def copy() -> None:
+        joined = b"".join(reads)
+        for at in range(0, len(joined), len(frame)):
+            assert joined[at : at + len(frame)]
+
+    # each frame, or each read, would be thousands of copies otherwise
+    assert shortest(unpack) < 50 * shortest(copy)
+
+
+def shortest(work: Callable[[], None]) -> float:
+    """Return the seconds of a processor that *work* takes when nothing disturbs it."""
+    return min(timeit.repeat(work, number=1, repeat=5, timer=time.process_time))
 
 
 @pytest_twisted.ensureDeferred

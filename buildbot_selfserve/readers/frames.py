@@ -6,7 +6,6 @@ Unpickling is safe: both ends run this code, and no other process can write to t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 #: number of the question, kind of the frame, length of the payload
 HEADER = struct.Struct(">IBI")
@@ -37,7 +36,9 @@ def packed(number: int, kind: int, payload: bytes) -> bytes:
 class Unpacker:
     """Assembles frames from the data of a pipe.
 
-    Data is joined once, when a frame is complete: a large answer comes in hundreds of reads.
+    What has come is joined when a frame is complete: a large answer comes in hundreds of reads.
+    Of what is joined only payloads are copied, and in the end what is left of it: hundreds of small
+    frames come in one read.
     """
 
     def __init__(self) -> None:
@@ -51,18 +52,24 @@ class Unpacker:
         """Return the number of bytes missing from the next frame or its header."""
         return self._wanted - self._have
 
-    def feed(self, piece: bytes) -> Iterator[Frame]:
-        """Add data, and yield the frames that it completes."""
+    def feed(self, piece: bytes) -> list[Frame]:
+        """Add data; return the frames that it completes."""
         self._pieces.append(piece)
         self._have += len(piece)
+        if self._have < self._wanted:
+            return []
+        whole, begin = b"".join(self._pieces), 0
+        frames: list[Frame] = []
         while self._have >= self._wanted:
-            whole = b"".join(self._pieces)
-            taken, rest = whole[: self._wanted], whole[self._wanted :]
-            self._pieces, self._have = [rest], len(rest)
+            end = begin + self._wanted
+            self._have -= self._wanted
             if self._header is None:
-                self._header = HEADER.unpack(taken)
+                self._header = HEADER.unpack_from(whole, begin)
                 self._wanted = self._header[2]
-                continue
-            number, kind, _ = self._header
-            self._header, self._wanted = None, HEADER.size
-            yield number, kind, taken
+            else:
+                number, kind, _ = self._header
+                frames.append((number, kind, whole[begin:end]))
+                self._header, self._wanted = None, HEADER.size
+            begin = end
+        self._pieces = [whole[begin:]] if self._have else []
+        return frames
