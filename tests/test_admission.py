@@ -16,6 +16,8 @@ from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from twisted.internet import defer
 
+from buildbot_selfserve.control.planners import scheduler_gate
+from buildbot_selfserve.errors import Forbidden
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import builder
@@ -331,6 +333,43 @@ async def test_a_loop_builds_for_each_who_they_are(master: Any) -> None:
         assert answer.json["msg"] == "4 builds requested", answer.text
         for bsid in answer.json["buildset_ids"]:
             assert (await master.data("buildsets", bsid, "properties"))["owner"][0] == user
+
+
+@pytest.mark.parametrize("master", [made_by(Own), made_by(BeginsALoop)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_schedulers_that_have_answered_are_not_kept(master: Any) -> None:
+    master.pause()
+    for data in ({"dry_run": "1"}, {}):
+        assert (await new_builds(master, user=ADMIN, data=data)).status in (200, 202)
+    assert scheduler_gate._by_key == {}
+
+
+class Slow(schedulers.AnyBranchScheduler):
+    """Builds each time for the one who asked the time before."""
+
+    before: Any = None
+
+    def addBuildsetForChanges(self, **kwargs: Any) -> Any:
+        properties = self.before or kwargs["properties"]
+        self.before = kwargs.get("properties")
+        return super().addBuildsetForChanges(**{**kwargs, "properties": properties})
+
+
+@pytest.mark.parametrize("master", [made_by(Slow)], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_comes_after_its_plan_is_built_for_nobody(master: Any) -> None:
+    master.pause()
+    assert (await new_builds(master, user=ADMIN)).status == 202
+    # neither for the one who asks next
+    answer = await new_builds(master, user=DEVELOPER)
+    assert (answer.status, "scheduler own failed" in answer.text) == (400, True)
+    assert "too late" in master.log
+    # nor when nobody asks
+    (scheduler,) = (one for one in master.master.allSchedulers() if one.name == "own")
+    with pytest.raises(Forbidden, match="too late"):
+        await scheduler.addBuildsetForChanges(changeids=[1])
+    assert await built(master) == sorted(NAMES)
+    master.errors.clear()
 
 
 @pytest.mark.parametrize("master", [made_by(Own, OURS)], indirect=True)

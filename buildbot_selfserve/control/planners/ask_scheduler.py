@@ -185,7 +185,9 @@ class Asked:
             await self.gate.idle(PATIENCE)
         except defer.TimeoutError as error:
             self.failed = self.failed or self._failure(error)
-        self._is_over = True
+        finally:
+            self._is_over = True
+            self.gate.close()
 
     def _rendered(self) -> frozenset[str]:
         """Return the names of its properties that are renderables, computed for each buildset."""

@@ -44,12 +44,10 @@ _USED = ("changes", "schedulers", "sourcestamps", "state")
 LONGEST_PAUSE = 0.02
 #: The prefix of the keys given to schedulers; no build request in the database has such a key.
 _GIVEN = "given "
-#: The number of keys remembered; a buildset with an older key, from an unknown context, is refused.
-_REMEMBERED = 100
 
 #: The gate on whose behalf the current code runs.
 _current: contextvars.ContextVar[Gate | None] = contextvars.ContextVar("gate", default=None)
-#: The gates by the key given to their scheduler, oldest first.
+#: The gates that are open, by the key given to their scheduler.
 _by_key: dict[str, Gate] = {}
 
 
@@ -69,16 +67,19 @@ class Gate:
         self._states: dict[tuple[Any, Any], str] = {}
         self.writes: list[Callable[[], Any]] = []
         self._waiting = 0
+        self._key = ""
         self._add_buildset = self._counted(add_buildset)
         self._master = self._gated_master()
 
     def key(self, name: str) -> str:
-        """Return a key to give to a scheduler, which its buildsets are recognized by."""
-        given = f"{_GIVEN}{name}"
-        _by_key[given] = self
-        if len(_by_key) > _REMEMBERED:
-            del _by_key[next(iter(_by_key))]
-        return given
+        """Return a key to give to the scheduler, which its buildsets are recognized by."""
+        self._key = f"{_GIVEN}{name}"
+        _by_key[self._key] = self
+        return self._key
+
+    def close(self) -> None:
+        """Refuse further buildsets with the key."""
+        _by_key.pop(self._key, None)
 
     def call(self, function: Callable[..., Any], **kwargs: Any) -> defer.Deferred[Any]:
         """Call *function*, so that it and all that it calls add buildsets to this gate."""
@@ -286,13 +287,13 @@ def _watched(real: Callable[..., Any], ours: Callable[..., Any]) -> Callable[...
 def _gate_of(properties: Any, otherwise: Gate | None) -> Gate | None:
     """Return the gate of the key in *properties*.
 
-    :param otherwise: the gate to return if there is no key, or the key is forgotten
-    :raises Forbidden: the key is forgotten, and *otherwise* is ``None``
+    :param otherwise: the gate to return if there is no key
+    :raises Forbidden: the gate of the key is closed
     """
     key, _source = (properties or {}).get(KEY_PROPERTY, ("", ""))
     if not (isinstance(key, str) and key.startswith(_GIVEN)):
         return otherwise
-    gate = _by_key.get(key, otherwise)
+    gate = _by_key.get(key)
     if gate is None:
         raise Forbidden("A scheduler created builds too late: their job request is no longer known")
     return gate
