@@ -79,6 +79,11 @@ def state_word(state: str) -> str:
     return "waiting" if state == "pending" else state
 
 
+def build_word(state: str) -> str:
+    """Return the word for what so many builds or requests have come to, as in "2 failed"."""
+    return builder_word({"success": "passed", "failure": "failed"}.get(state, state))
+
+
 def outcome_word(outcome: str) -> str:
     """Return the word for an outcome of a job request."""
     return _OUTCOMES.get(outcome, outcome.replace("_", " "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from html import unescape
 
 import pytest_twisted
@@ -28,6 +29,12 @@ def items(html: str, within: str) -> list[str]:
     texts = [unescape(" ".join(re.sub(r"<[^>]*>", "", one).split())) for one in found]
     # on a busy machine
     return [re.sub(r"\d+ \w+ ago", "just now", text) for text in texts]
+
+
+def followed(html: str) -> str:
+    """Return what the page of a job says of its builds."""
+    part = html.partition('id="followed"')[2].partition(">")[2].partition("</p>")[0]
+    return " ".join(re.sub(r"<[^>]*>", "", part).split())
 
 
 @pytest_twisted.ensureDeferred
@@ -81,17 +88,36 @@ async def test_the_page_of_a_job_follows_its_requests_to_their_end(master: Maste
     # by events, by asking again where nobody tells, and without scripts
     assert 'data-events="/self-serve/main/events"' in waiting
     assert '<meta http-equiv="refresh"' in waiting
-    # it was carried out, but nothing is done yet
-    assert '<span class="state job-running">under way</span></h1>' in waiting
-    assert "1 waiting" in waiting
+    # the job request itself has ended: what it made is another matter
+    assert '<span class="state job-ok">done</span></h1>' in waiting
+    assert followed(waiting) == "Builds: 1 waiting Notify me"
     master.resume()
     await master.completed(request)
     over = await page(master, path)
     assert '<span class="state success">success</span>' in over
     assert '<span class="state job-ok">done</span></h1>' in over
-    assert "1 success" in over
+    assert followed(over) == "Builds: 1 passed"
     assert 'http-equiv="refresh"' not in over
     assert "data-events" not in over
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_of_a_job_follows_no_requests_of_others(master: Master) -> None:
+    master.pause()
+    request = await master.add_request("fast")
+    told = {"reason": "the lab moves", "expires": int(time.time()) + 3600}
+    for method, path, data in (
+        ("PUT", f"/main/request/{request}", {"priority": 3}),
+        ("PUT", "/main/hold", told),
+        ("DELETE", "/main/hold", {}),
+    ):
+        done = await send(master, method, path, **data)
+        html = await page(master, f"/jobs/{done['job_id']}")
+        assert '<span class="state job-ok">done</span></h1>' in html
+        # the table says that it waits
+        assert '<span class="state pending">waiting</span>' in html
+        for following in ("followed", "Notify me", "updates itself", "refresh", "data-events"):
+            assert following not in html, (method, path)
 
 
 def test_what_was_only_tried_was_not_done() -> None:

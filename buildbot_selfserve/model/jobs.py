@@ -45,6 +45,8 @@ REQUESTED_BY = "Self-serve: Requested by "
 MARKS = frozenset({"owner", JOB_PROPERTY, KEY_PROPERTY, RANGE_PROPERTY})
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
+#: Outcomes of build requests of others, which wait and are built whatever becomes of the job.
+_OF_OTHERS = NOTHING_DONE | {"reprioritized", "held", "released"}
 
 
 class RequestTarget(Protocol):
@@ -191,13 +193,22 @@ class JobDetail:
         return (
             self.job.status == "running"
             or self.job.unsettled
-            or any(one.state in ("pending", "running") for one in self.now.values())
+            or any(state in ("pending", "running") for state in self._states)
         )
 
     @property
+    def _states(self) -> list[str]:
+        """Return the states of the requests that it has made or was to end."""
+        its = {one.request_id for one in self.job.requests if one.outcome not in _OF_OTHERS}
+        return [now.state for one, now in self.now.items() if one in its and now.state]
+
+    @property
     def counts(self) -> dict[str, int]:
-        """Return how many of the requests are in each state, what is under way first."""
-        numbers = Counter(one.state for one in self.now.values() if one.state)
+        """Return how many requests that it has made or was to end are in each state.
+
+        What is under way comes first.
+        """
+        numbers = Counter(self._states)
         order = sorted(numbers, key=lambda one: (one not in ("running", "pending"), one))
         return {one: numbers[one] for one in order}
 

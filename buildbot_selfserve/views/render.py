@@ -105,6 +105,7 @@ def templates() -> jinja2.Environment:
         words.via_word,
         words.what_label,
         state_words.bisection_word,
+        state_words.build_word,
         state_words.outcome_word,
         state_words.state_word,
         state_words.status_word,

@@ -383,7 +383,7 @@ def test_the_page_of_a_job_request_follows_what_it_made(
     expect(page.locator("#requests .state")).to_have_text("success")
     expect(page.get_by_role("link", name="build 2")).to_be_visible()
     assert page.evaluate("window.sameAsBefore")
-    expect(page.locator("#followed")).to_have_text("Ended: 1 success")
+    expect(page.locator("#followed")).to_have_text("Builds: 1 passed")
 
 
 def test_the_page_of_a_job_request_tells_of_its_end(
@@ -394,15 +394,15 @@ def test_the_page_of_a_job_request_tells_of_its_end(
     page = notified(open_page(chromium), process_master.url)
     page.goto(f"{process_master.url}/self-serve{made['job_url'].partition('/self-serve')[2]}")
     followed = page.locator("#followed")
-    expect(followed).to_contain_text("Under way: 1 waiting")
+    expect(followed).to_contain_text("Builds: 1 waiting")
     button = followed.get_by_role("button", name="Notify me")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
     again = made["requests"][0]["request_id"]
     process_master.send("DELETE", f"/self-serve/main/request/{again}")
-    expect(followed).to_have_text("Ended: 1 cancelled")
+    expect(followed).to_have_text("Builds: 1 cancelled")
     process_master.until(lambda: page.evaluate("window.told"), "it is told")
-    assert page.evaluate("window.told") == [[f"Job {made['job_id']}", "Ended: 1 cancelled"]]
+    assert page.evaluate("window.told") == [[f"Job {made['job_id']}", "Builds: 1 cancelled"]]
     process_master.send("DELETE", f"/self-serve/main/request/{request_id}")
 
 
