@@ -351,6 +351,32 @@ async def test_all_at_a_revision_is_cancelled_after_its_plan(master: Any) -> Non
     assert not [text for text in buttons if text.startswith("Cancel")]
 
 
+def one_by_one() -> Config:
+    made = config()
+    made["collapseRequests"] = False
+    return made
+
+
+@pytest.mark.parametrize("master", [one_by_one], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_buttons_count_requests_as_their_plans_do(master: Any) -> None:
+    running = await master.add_request("slow")
+    await master.running_build(running)
+    waiting = [await master.add_request("slow") for _ in range(2)]
+    document = await page(master, AT)
+    shown = plan(await send(master, form_with(document, "Cancel (3)")))
+    assert planned(shown) == {
+        "Cancel: 2 pending requests": ["slow", "slow"],
+        "Stop: 1 running build": ["slow"],
+    }
+    shown = plan(await send(master, form_with(document, "Build next (2)")))
+    assert planned(shown) == {"Change the priority: 2 requests": ["slow", "slow"]}
+    # what waits behind the running build is there, too, with what can be done with it
+    listed = document.get_element_by_id("waiting").xpath(".//li")
+    links = [one.xpath(".//a[@class='button']/@href") for one in listed]
+    assert links == [[], *([f"/self-serve/main/request/{one}#priority"] for one in waiting)]
+
+
 @pytest_twisted.ensureDeferred
 async def test_what_has_changed_since_its_plan_is_not_done(master: Any) -> None:
     master.pause()

@@ -100,8 +100,9 @@ class _Tally(BuilderResults[Any]):
     """Collects one builder's requests and builds at one revision, as records."""
 
     attempts: int = 0
-    #: the requests that are pending or running
+    #: the requests that are pending or running, and those of them that are pending
     open: tuple[int, ...] = ()
+    waiting: tuple[int, ...] = ()
     running: Any = None
     pending: Any = None
     other: Any = None
@@ -128,6 +129,7 @@ class _Tally(BuilderResults[Any]):
         if is_claimed:
             self.running = _newer(self.running, alone)
         else:
+            self.waiting += (record[0],)
             self.pending = _newer(self.pending, alone)
 
     @property
@@ -160,6 +162,7 @@ class _Tally(BuilderResults[Any]):
             record[10],
             None if self.latest is None else self.latest[6],
             self.open,
+            self.waiting,
         )
 
 

@@ -68,7 +68,7 @@ class BuilderState(NamedTuple):
     :param result_build_id: the build of that result
     :param flaky: it has both passed and failed
     :param started: when that build started; *ended*: when it ended. Epoch seconds
-    :param open: all its requests that are pending or running
+    :param open: all its requests that are pending or running; *waiting*: those that are pending
     """
 
     buildername: str
@@ -84,6 +84,7 @@ class BuilderState(NamedTuple):
     ended: int | None
     result_build_id: int | None = None
     open: tuple[int, ...] = ()
+    waiting: tuple[int, ...] = ()
 
 
 class BuilderHealth(NamedTuple):
@@ -178,9 +179,34 @@ class Health:
         return [one for one in self.builders if one.at.state in OPEN_STATES]
 
     @property
+    def open_requests(self) -> set[int]:
+        """Return the requests that are pending or running, of which a builder may have several."""
+        return {request_id for one in self.open for request_id in one.at.open}
+
+    @property
+    def waiting_requests(self) -> set[int]:
+        """Return the requests that are pending."""
+        return {request_id for one in self.open for request_id in one.at.waiting}
+
+    @property
+    def under_way(self) -> list[BuilderHealth]:
+        """Return what is under way: each builder that builds, and each request that is pending."""
+        found = []
+        for one in self.open:
+            found += [one] if one.at.state == "running" else []
+            found += (_waiting(one, request_id) for request_id in sorted(one.at.waiting))
+        return found
+
+    @property
     def unbuilt(self) -> list[BuilderHealth]:
         """Return the builders that were asked for and have no result, or were not asked for."""
         return [one for one in self.builders if one.at.state in ("missing", "cancelled", "skipped")]
+
+
+def _waiting(one: BuilderHealth, request_id: int) -> BuilderHealth:
+    """Return a builder with one of its pending requests."""
+    at = one.at._replace(state="pending", build_id=None, number=None, request_id=request_id)
+    return one._replace(at=at._replace(started=None, ended=None))
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
     """Return what only the page of *revision* shows."""
     history = ctx.history
     health = health_of_revision(history, revision, reacting=builders.reacting(history))
-    failing, under_way = ((), ()) if health is None else (health.failing, health.open)
+    failing, under_way = ((), ()) if health is None else (health.failing, health.under_way)
     builds = [one.at.result_build_id for one in failing if one.at.result_build_id is not None]
     waiting: dict[int, Reason] = {}
     forecaster = None
