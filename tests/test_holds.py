@@ -29,6 +29,7 @@ from buildbot_selfserve.journal import holds as journal_holds
 from buildbot_selfserve.permissions import HOLD
 from buildbot_selfserve.statements import Statement
 from tests.harness import PASSWORD
+from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Config
 from tests.harness import Master
@@ -814,6 +815,11 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
     out, _, status = await run("holds", "main")
     assert "the lab moves" in out
     assert "priority -5" in out
+    request_id = await master.add_request(priority=-9)
+    (hold,) = await client.holds("main")
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hold["expires"]))
+    for arguments in (("why", "main", str(request_id)), ("queue", "main")):
+        assert f"the lab moves; not before {until}" in (await run(*arguments))[0]
     out, _, status = await run("release", "main", "--builders", "f*")
     assert (status, out.splitlines()[0][:12]) == (0, "1 hold ended")
     for arguments in (
@@ -829,6 +835,48 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
 
 
 # -- pages
+
+
+async def texts(master: Any, path: str, xpath: str) -> list[str]:
+    """Return the texts of what *xpath* finds on a page."""
+    page = await master.get(path, json=False, user=USER)
+    assert page.status == 200, page.text
+    found = html.fromstring(page.text).xpath(xpath)
+    return [" ".join(one.text_content().split()) for one in found]
+
+
+@leading
+@pytest_twisted.ensureDeferred
+async def test_all_that_says_that_something_is_held_says_until_when(master: Any) -> None:
+    expires = soon(5 * 86400)
+    until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(expires))
+    await held(master, expires=expires)
+    request_id = await master.add_request()
+    path = f"/self-serve/main/request/{request_id}"
+    told = (await master.get(f"{path}/why")).json
+    assert told["reasons"][0]["until"] == expires
+    assert (told["eta"], told["eta_reason"]) == (None, f"It does not start before {until} UTC")
+    reason = f"Branch main is held by {USER}: the lab moves; not before {until}"
+    for where in (path, f"{path}/why"):
+        assert await texts(master, where, "//p[@class='reason']") == [f"{reason}."]
+        (eta,) = await texts(master, where, "//p[@class='eta faint']")
+        assert eta == f"When it is done is not known. It does not start before {until} UTC."
+    for where in ("/self-serve/pending", "/self-serve/main/pending"):
+        rows = "//table[@id='requests']//td[@class='why']"
+        assert await texts(master, where, rows) == [reason]
+    at = f"/self-serve/main/rev/{REVISION}"
+    assert await texts(master, at, "//span[@class='reason']") == [reason]
+    for where in ("/self-serve", "/self-serve/branches"):
+        assert await texts(master, where, "//th/a[@class='held']") == [f"held until {until}"]
+    # of several holds, that of the whole branch matters most
+    await held(master, builders="f*", expires=expires + 86400)
+    assert await texts(master, "/self-serve", "//th/a[@class='held']") == [f"held until {until}"]
+    await release(master, builders="")
+    await release(master)
+    await held(master, builders="f*", expires=expires)
+    assert await texts(master, "/self-serve", "//a[@class='held']") == [
+        f"partly held until {until}"
+    ]
 
 
 @pytest.mark.parametrize("master", [ruled(LEADS)], indirect=True)

@@ -83,6 +83,7 @@ from buildbot_selfserve.resources.context import Visitor
 from buildbot_selfserve.resources.pushes import PushesPage
 from buildbot_selfserve.resources.requests import RequestPage
 from buildbot_selfserve.resources.revisions import RevisionPage
+from buildbot_selfserve.resources.root import RootPage
 from buildbot_selfserve.views import plan_page
 from buildbot_selfserve.views.error_responses import failure
 from buildbot_selfserve.views.paging import PageInfo
@@ -431,7 +432,10 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
     """Return what each page shows, with *text* wherever there is text that others wrote."""
     revision = Revision(branch(text), text, (1,))
     return {
-        "root.html": {"value": manual(text), "beside": {text: health(text)}},
+        "root.html": {
+            "value": manual(text),
+            "beside": RootPage({text: health(text)}, {text: hold(text)}),
+        },
         "pushes.html": {
             "value": Pushes(branch(text), (health(text),), text, text),
             "beside": PushesPage(
@@ -455,7 +459,11 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 (branch(text),),
             )
         },
-        "branches.html": {"value": Branches((ListedBranch(branch(text)),)), **paged(text)},
+        "branches.html": {
+            "value": Branches((ListedBranch(branch(text)),)),
+            "beside": {text: hold(text)},
+            **paged(text),
+        },
         "day.html": {
             "value": Day(branch(text), "2023-11-14", "2023-11-13", "2023-11-15", rows(text)),
             **paged(text),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import HoldChange
 from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import in_utc
 from buildbot_selfserve.model import plural
 
 
@@ -75,7 +75,7 @@ def _sentence(wanted: HoldChange, *, would_be: bool = False) -> str:
     """
     hold = wanted.hold
     assert hold is not None
-    until, verb = f"until {_utc(hold.expires)}", "would be" if would_be else "is"
+    until, verb = f"until {in_utc(hold.expires)}", "would be" if would_be else "is"
     if not wanted.ended:
         return f"Branch {hold.branch} {verb} held {until}"
     before = wanted.ended[0]
@@ -89,8 +89,3 @@ def _same(hold: Hold, other: Hold) -> bool:
 
 def _waiting(number: int) -> str:
     return f"{number} pending {plural(number, 'request')} held"
-
-
-def _utc(seconds: int) -> str:
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return moment.strftime("%Y-%m-%d %H:%M UTC")

@@ -45,6 +45,7 @@ from buildbot_selfserve.model.holds import HeldRequest
 from buildbot_selfserve.model.holds import Hold
 from buildbot_selfserve.model.holds import Holds
 from buildbot_selfserve.model.holds import RequestPlace
+from buildbot_selfserve.model.holds import in_utc
 from buildbot_selfserve.model.identifiers import SHORTEST_BUILT
 from buildbot_selfserve.model.identifiers import are_hashes
 from buildbot_selfserve.model.identifiers import begins
@@ -345,6 +346,7 @@ __all__ = [
     "begins",
     "has_address",
     "in_halving_order",
+    "in_utc",
     "is_abbreviation",
     "is_hash",
     "is_open",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Collection
@@ -61,6 +62,11 @@ class Hold:
             "tags": self.tags,
             "exclude_builders": self.exclude_builders,
         }
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether it is about all requests of its branch."""
+        return self.above is None and not any(self.selectors.values())
 
     @property
     def selection(self) -> Selection:
@@ -126,6 +132,12 @@ class RequestPlace(NamedTuple):
     def is_on(self, branch: Branch) -> bool:
         """Return whether it belongs to *branch*."""
         return any(one.belongs(branch) for one in self.stamps)
+
+
+def in_utc(seconds: int) -> str:
+    """Return epoch seconds as people read them, with the time zone."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def hold_to_json(hold: Hold) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import suppress
 
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history.branches import listed_branches
 from buildbot_selfserve.history.days import day
 from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Branches
 from buildbot_selfserve.model import Day
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.params.declared import DATE
 from buildbot_selfserve.params.declared import SEARCH
 from buildbot_selfserve.params.declared import WITH_REVISION
@@ -17,9 +20,22 @@ from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
 
 
+def held(ctx: ReadContext) -> dict[str, Hold]:
+    """Return the hold of each held branch by its name, of several the one that matters most.
+
+    A hold of the whole branch does, then the one that ends last. There are none while the journal
+    cannot be read.
+    """
+    found: list[Hold] = []
+    with suppress(Unavailable):
+        found = ctx.journal.all_holds()
+    return {one.branch: one for one in sorted(found, key=lambda one: (one.is_whole, one.expires))}
+
+
 @declare(
     "GET",
     "/branches",
+    beside=held,
     params=(WITH_REVISION, SEARCH),
     large=True,
     paged=True,

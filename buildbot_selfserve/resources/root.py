@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from buildbot_selfserve.history import pushes
 from buildbot_selfserve.history.branches import listed_branches
 from buildbot_selfserve.model import ApiDocument
 from buildbot_selfserve.model import Health
+from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import Manual
 from buildbot_selfserve.model import RouteText
+from buildbot_selfserve.resources.branches import held
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import ROUTES
 from buildbot_selfserve.routes import declare
@@ -16,13 +21,25 @@ from buildbot_selfserve.routes import declare
 MOST_BRANCHES = 100
 
 
-def newest_pushes(ctx: ReadContext) -> dict[str, Health]:
-    """Return the newest pushes of the branches that the root names, by the branches' names."""
+class RootPage(NamedTuple):
+    """What only the page of the root shows, by the names of branches.
+
+    :param newest: the newest push of each branch that it names
+    :param held: the hold of each branch that is held
+    """
+
+    newest: Mapping[str, Health]
+    held: Mapping[str, Hold]
+
+
+def root_page(ctx: ReadContext) -> RootPage:
+    """Return what only the page of the root shows."""
     branches = listed_branches(ctx.history)[:MOST_BRANCHES]
-    return pushes.newest_pushes(ctx.history, [one.branch for one in branches])
+    newest = pushes.newest_pushes(ctx.history, [one.branch for one in branches])
+    return RootPage(newest, held(ctx))
 
 
-@declare("GET", "/", beside=newest_pushes, returns=Manual, template="root.html")
+@declare("GET", "/", beside=root_page, returns=Manual, template="root.html")
 def manual(ctx: ReadContext) -> Manual:
     """List the routes of this API, and the most recently active branches."""
     return _manual(ctx)

@@ -38,6 +38,7 @@ from buildbot_selfserve.client.rows import PushBuilder
 from buildbot_selfserve.client.rows import Queue
 from buildbot_selfserve.client.rows import QueuedRequest
 from buildbot_selfserve.client.rows import RangeRevision
+from buildbot_selfserve.client.rows import Reason
 from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import Why
 from buildbot_selfserve.client.rows import WorkerSet
@@ -235,8 +236,7 @@ class Screen:
         self.line(f"Request {why['request_id']}: {state_word(why['state'])}{place}")
         for reason in why["reasons"]:
             fatal = ". It will never start as things are" if reason["fatal"] else ""
-            until = f", until {moment(reason['until'])}" if "until" in reason else ""
-            self.line(f"{reason['msg']}{until}{fatal}.")
+            self.line(f"{_reason(reason, moment)}{fatal}.")
         if why["eta"] is not None:
             earliest, likely = moment(why["eta"]["earliest"]), moment(why["eta"]["likely"])
             self.line(f"Likely done between {earliest} and {likely}.")
@@ -555,9 +555,17 @@ def _queued(one: QueuedRequest, moment: Callable[[int], str]) -> tuple[object, .
         one["priority"],
         moment(one["submittime"]),
         one["owner"],
-        one["reason"]["msg"],
+        _reason(one["reason"], moment),
         one.get("url"),
     )
+
+
+def _reason(reason: Reason, moment: Callable[[int], str]) -> str:
+    """Return why a request waits, with the end of that where it is known."""
+    if "until" not in reason:
+        return reason["msg"]
+    until = "; not before" if reason["code"] == "held" else ", until"
+    return f"{reason['msg']}{until} {moment(reason['until'])}"
 
 
 def _push(push: Push, moment: Callable[[int], str]) -> tuple[object, ...]:

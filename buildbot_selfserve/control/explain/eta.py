@@ -25,6 +25,7 @@ from buildbot_selfserve.model import LiveWorker
 from buildbot_selfserve.model import OpenBuild
 from buildbot_selfserve.model import PendingRequest
 from buildbot_selfserve.model import Reason
+from buildbot_selfserve.model import in_utc
 
 #: The largest number of requests to simulate; later requests have no forecast.
 MOST_SIMULATED = 300
@@ -287,4 +288,6 @@ def _too_few(name: str) -> Forecast:
 def _lasts(reason: Reason) -> Forecast:
     if reason.fatal:
         return _unknown("It will never start as things are")
+    if reason.until is not None:
+        return _unknown(f"It does not start before {in_utc(reason.until)}")
     return _unknown(f"It is not known how long this lasts: {reason.msg}")
