@@ -834,7 +834,9 @@ class Bisection(TypedDict):
     next: Annotated[str | None, "The revision that is built next; null if it waits for others."]
     culprit: Annotated[Culprit | None, "The revision that broke it; null until it is found."]
     left_steps: Annotated[int, "How many builds are still needed, if all goes well."]
-    confirm: Annotated[int, "How often both edges are built again before the end, at least."]
+    confirm: Annotated[
+        int, "How often the last good and the first bad revision are built again, at least."
+    ]
     builds: Annotated[int, "The number of builds that it has requested."]
     who: _Sender
     when: _Sent

@@ -55,6 +55,38 @@ _BISECTIONS = {
     "insufficient_data": "not known",
 }
 
+#: Labels of the entries of a job request's ``what``.
+_WHAT: Mapping[str, str] = {
+    "bid": "Build",
+    "brid": "Request",
+    "branch": "Branch",
+    "revision": "Revision",
+    "builder_name": "Builder",
+    "priority": "Priority",
+    "count": "Number of times",
+    "properties": "Properties",
+    "files": "Changed files",
+    "same_revision": "At the revision that was found",
+    "states": "Results",
+    "builders": "Builders",
+    "exclude_builders": "Without these builders",
+    "tags": "Tags",
+    "category": "Category",
+    "project": "Project",
+    "reason": "Reason",
+    "expires": "Until",
+    "above": "Start from priority",
+    "good": "Good revision",
+    "max": "Revisions between, at most",
+    "times": "Results wanted for each",
+    "order": "Order",
+    "force": "Without a good one",
+    "confirm": "Rebuilds to confirm it",
+    "job_id": "Bisection",
+}
+#: Actions that look for what broke a builder, before this revision.
+_LOOKING_BACK = frozenset({"backfill", "bisect", "cancel_bisect"})
+
 
 def verdict_word(verdict: str, is_requested: bool, is_failing: bool) -> str:
     """Return the word for a verdict.
@@ -92,6 +124,13 @@ def outcome_word(outcome: str) -> str:
 def status_word(status: str) -> str:
     """Return the word for the status of a job request."""
     return "done" if status == "ok" else status
+
+
+def what_label(name: str, action: str = "") -> str:
+    """Return the label of an entry of a job request's ``what``."""
+    if name == "revision" and action in _LOOKING_BACK:
+        return "Bad revision"
+    return _WHAT.get(name, name.replace("_", " ").capitalize())
 
 
 def bisection_word(status: str) -> str:

@@ -672,12 +672,21 @@ async def test_its_page_shows_the_range_as_a_strip(master: Master) -> None:
     assert "looking for it" in page.lower()
     assert 'name="_method" value="DELETE"' in page
     journal = (await master.get(f"/self-serve/jobs/{receipt['job_id']}?format=html")).text
-    assert f'href="{path}"' in journal
+    assert f'href="{path}">See how far it has come</a>' in journal
     master.resume()
     await ended(master, receipt["job_id"])
     page = (await master.get(path, json=False, headers={"Accept": "text/html"})).text
     assert f"{revision(3)[:12]}</a> by Author 3 broke it: Change 3" in page
     assert 'name="_method" value="DELETE"' not in page
+    assert "Rebuilds to confirm it</dt><dd>1 each of the last good and of the first bad" in page
+    # the job request leads to what was found, too
+    found = f'rev/{revision(3)}">{revision(3)[:12]}</a> by Author 3 broke it: Change 3'
+    for where in (f"/self-serve/jobs/{receipt['job_id']}", "/self-serve/jobs"):
+        page = (await master.get(f"{where}?format=html")).text
+        assert found in page, where
+    job = (await master.get(f"/self-serve/jobs/{receipt['job_id']}?format=html")).text
+    assert "See what was tested</a>" in job
+    assert "<dt>Bad revision</dt>" in job
 
 
 @on_judged

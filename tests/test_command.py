@@ -356,7 +356,7 @@ def test_rebuild_cancel_and_the_journal(shell: Shell) -> None:
     ran = shell("job", str(journal[1]["job_id"]))
     assert (ran.status, ran.err) == (DONE, "")
     assert f"rebuild_request by {USER} (basic)" in ran.out
-    assert "  priority: -3" in ran.out
+    assert "  Priority: -3" in ran.out
 
 
 def test_a_day_of_the_journal_is_a_whole_day_of_the_server(shell: Shell, proxy: Unreliable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -812,12 +813,14 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
     )
     assert (status, error) == (0, "")
     assert out.startswith("Branch main is held until ")
+    job_id = out.rpartition("(job ")[2].partition(")")[0]
     out, _, status = await run("holds", "main")
     assert "the lab moves" in out
     assert "priority -5" in out
     request_id = await master.add_request(priority=-9)
     (hold,) = await client.holds("main")
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hold["expires"]))
+    assert f"  Until: {until}\n" in (await run("job", job_id))[0]
     for arguments in (("why", "main", str(request_id)), ("queue", "main")):
         assert f"the lab moves; not before {until}" in (await run(*arguments))[0]
     out, _, status = await run("release", "main", "--builders", "f*")
@@ -918,6 +921,8 @@ async def test_the_page_holds_and_releases_after_its_plan(master: Any) -> None:
     assert planned.status == 200
     plan = html.fromstring(planned.text)
     assert "would be held until" in plan.text_content()
+    until = plan.xpath("//dt[.='Until']/following-sibling::dd[1]")[0].text
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", until)
     headers = {"Accept": "text/html"}
     confirm = plan.xpath("//form[@id='confirm']")[0]
     done = await master.post(
@@ -929,6 +934,7 @@ async def test_the_page_holds_and_releases_after_its_plan(master: Any) -> None:
     )
     assert done.status == 303, done.text
     job = await master.get(done.header("location"), json=False)
+    assert f"<dt>Until</dt><dd>{until}</dd>" in job.text
     assert "held main" in job.text.replace("<", " <") or "held" in job.text
     page = html.fromstring((await master.get(HOLD_PATH, json=False, user=USER)).text)
     (ends,) = page.xpath("//table[@id='holds']//form")

@@ -349,7 +349,8 @@ class JobRequests:
         :param revision: the bad one; ``None`` for the newest that fails
         :param good: ``None`` for the last one before it that passes
         :param max: so many revisions may lie between the two
-        :param confirm: so many more builds of both edges, at least, must say the same
+        :param confirm: so many more builds of the last good and of the first bad revision, at
+            least, must say the same
         :param properties: properties of the builds, JSON-able, by name
         """
         return self._job(

@@ -127,7 +127,7 @@ def decide(line: Sequence[Evidence], confirm: int = 1, concurrency: int = 2) -> 
     return _confirm(line, low, high, confirm, concurrency)
 
 
-_FLAKY = "the same revision passes and fails, so that no edge can be told"
+_FLAKY = "a revision both passes and fails, so that it tells nothing"
 
 
 def _believed(one: Evidence, confirm: int) -> Evidence:
@@ -236,8 +236,8 @@ def _confirm(
         return Decision(low, high, "range_only", drop=drop, why="what lies between cannot be built")
     given_up = [i for i in lacking if line[i].own_voids >= MOST_TRIES]
     if given_up:
-        which = "good" if given_up[0] == low else "bad"
-        why = f"the {which} edge cannot be built again"
+        which = "last good" if given_up[0] == low else "first bad"
+        why = f"the {which} revision cannot be built again"
         return Decision(low, high, "insufficient_data", why=why)
     free = max(0, concurrency - sum(one.own_open for one in line))
     request = tuple(i for i in lacking if not line[i].is_open)[:free]

@@ -103,12 +103,12 @@ def templates() -> jinja2.Environment:
         words.reason_word,
         words.short_name,
         words.via_word,
-        words.what_label,
         state_words.bisection_word,
         state_words.build_word,
         state_words.outcome_word,
         state_words.state_word,
         state_words.status_word,
+        state_words.what_label,
     ):
         environment.filters[words_of.__name__] = words_of
     environment.globals["known_actions"] = words.known_actions

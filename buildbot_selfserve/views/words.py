@@ -84,35 +84,6 @@ VERBS = {
 #: An action that builds a set has the set's name in its own.
 _SET = re.compile(r"new_(.+)_at_revision")
 
-#: Labels of the entries of a job request's ``what``.
-LABELS = {
-    "bid": "Build",
-    "brid": "Request",
-    "branch": "Branch",
-    "revision": "Revision",
-    "builder_name": "Builder",
-    "priority": "Priority",
-    "count": "Number of times",
-    "properties": "Properties",
-    "files": "Changed files",
-    "same_revision": "At the revision that was found",
-    "states": "Results",
-    "builders": "Builders",
-    "exclude_builders": "Without these builders",
-    "tags": "Tags",
-    "category": "Category",
-    "project": "Project",
-    "reason": "Reason",
-    "expires": "Until",
-    "above": "Start from priority",
-    "good": "Good revision",
-    "max": "Revisions between, at most",
-    "times": "Results wanted for each",
-    "order": "Order",
-    "force": "Without a good one",
-    "confirm": "Edges built again",
-    "job_id": "Bisection",
-}
 #: What was done to a build request, by its outcome.
 DONE_TO = {
     "created": "Requested",
@@ -151,11 +122,6 @@ def action_label(action: str) -> str:
 def known_actions() -> tuple[str, ...]:
     """Return the actions that every branch can have."""
     return (*VERBS, set_action(NIGHTLY), set_action(PGO))
-
-
-def what_label(name: str) -> str:
-    """Return the label of an entry of ``what``."""
-    return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 def short_name(author: str) -> str:

@@ -51,6 +51,7 @@ from buildbot_selfserve.state_words import outcome_word
 from buildbot_selfserve.state_words import state_word
 from buildbot_selfserve.state_words import status_word
 from buildbot_selfserve.state_words import verdict_word
+from buildbot_selfserve.state_words import what_label
 
 #: So much of a revision tells it from others.
 SHORT_REVISION = 12
@@ -388,7 +389,7 @@ class Screen:
         self.line(f"Job {job['job_id']}: {job['action']} by {job['who']} ({job['via']})")
         self.line(f"asked for at {moment(job['when'])}, from {job['remote']}")
         for name, value in job["what"].items():
-            self.line(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+            self.line(f"  {what_label(name, job['action'])}: {_asked(name, value)}")
         ended = f", ended at {moment(job['completed_at'])}" if job["completed_at"] else ""
         self.line(f"{status_word(job['status'])}{ended}: {_ending(job)}")
         outcomes = [] if job["complete_data"] is None else job["complete_data"]["body"]["requests"]
@@ -660,6 +661,13 @@ def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
         status_word(job["status"]),
         _ending(job),
     )
+
+
+def _asked(name: str, value: object) -> str:
+    """Return the value of an entry of what was asked for."""
+    if name == "expires" and isinstance(value, int):
+        return moment(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _ending(job: Job | JobDetail) -> str:

@@ -329,7 +329,7 @@ bisection_wait = click.option(
 @click.option(
     "--confirm",
     type=click.IntRange(min=0),
-    help="Build both edges again so often before the culprit is named; 1 by default.",
+    help="Rebuild the last good and the first bad revision so often to confirm it; 1 by default.",
 )
 @click.option(
     "--property",
