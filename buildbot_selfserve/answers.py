@@ -493,6 +493,9 @@ class WorkerSet(TypedDict):
     oldest: _Oldest
     p50: _Wait
     p90: _Wait
+    not_connected: Annotated[
+        list[str], "Those that are not connected, without those that start when they are needed."
+    ]
 
 
 class QueuedRequest(TypedDict):

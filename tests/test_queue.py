@@ -105,6 +105,37 @@ async def test_what_waits_is_told_by_builder_workers_and_request(master: Master)
     assert page.text.count("Build next") == 3  # one has no branch that it could be asked on
 
 
+def with_what_never_starts() -> Config:
+    made = config()
+    made["workers"].append(worker.Worker("away", "secret"))
+    lost, far = builder("lost"), builder("far")
+    lost.workernames, far.workernames = [], ["away", "worker"]
+    made["builders"] += [lost, far]
+    made["schedulers"].append(schedulers.Triggerable(name="more", builderNames=["lost", "far"]))
+    return made
+
+
+@pytest.mark.parametrize("master", [with_what_never_starts], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_can_start_comes_first_and_who_is_away_is_said(master: Master) -> None:
+    await master.finished_build("fast")
+    master.pause()
+    first = await master.add_request("lost", priority=9)
+    far = await master.add_request("far")
+    fast = await master.add_request("fast")
+    found = await queue(master)
+    assert [one["request_id"] for one in found["requests"]] == [far, fast, first]
+    assert [one["reason"]["fatal"] for one in found["requests"]] == [False, False, True]
+    away = {tuple(one["workers"]): one["not_connected"] for one in found["worker_sets"]}
+    assert away == {(): [], ("away", "worker"): ["away"], ("worker",): []}
+    html = (await master.get("/self-serve/pending", json=False)).text
+    assert '0 of 2<span class="narrow"> busy</span>, <span class="bad">1 not connected<' in html
+    assert "It will never start as things are</td>" in html
+    waits = next(one for one in found["builders"] if one["buildername"] == "fast")
+    assert waits["p50"] == waits["p90"]
+    assert f">nine in ten up to {waits['p90']}s</td>" in html
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_request_is_on_the_branch_of_any_of_its_codebases(master: Master) -> None:
     master.pause()

@@ -227,6 +227,8 @@ class WorkerSet:
     """What waits for a set of workers, which is all that the same builders can use.
 
     :param busy: how many of the workers have a build
+    :param not_connected: those of the workers that no master has, and that do not start by
+        themselves when they are needed
     """
 
     workers: tuple[str, ...]
@@ -235,6 +237,7 @@ class WorkerSet:
     busy: int
     oldest: int
     waits: Waits
+    not_connected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -452,6 +452,7 @@ def _(value: queue.Queue, site: Site) -> answers.Queue:
                 "oldest": one.oldest,
                 "p50": one.waits.p50,
                 "p90": one.waits.p90,
+                "not_connected": list(one.not_connected),
             }
             for one in value.worker_sets
         ],

@@ -74,8 +74,8 @@ async def bisect(
 def bisection(ctx: ReadContext, branch: Branch, bisection: Bisection) -> BisectionDetail:
     """Return how far a bisection has come, or how it ended.
 
-    The status is running, found, flaky (a revision did not say the same again), range_only (what lies
-    between cannot be built), insufficient_data, cancelled or failed.
+    The status is running, found, flaky (a revision did not say the same again), range_only (what
+    lies between cannot be built), insufficient_data, cancelled or failed.
     """
     return BisectionDetail(bisection, states_of(ctx.history, bisection.open_requests))
 

@@ -253,7 +253,7 @@ class Screen:
             self.line("Nothing waits.")
             return
         self.line(f"{queue['waiting']} waiting, the oldest for {_span(queue['oldest'])}")
-        sets = ("WAITING", "BUSY", "OLDEST", "P50", "P90", "WORKERS")
+        sets = ("WAITING", "BUSY", "OLDEST", "HALF WAITED", "9 IN 10 WAITED", "WORKERS")
         self.table(sets, map(_worker_set, queue["worker_sets"]))
         columns = ("REQUEST", "BUILDER", "BRANCH", "PRIORITY", "SINCE", "OWNER", "NOTE", "URL")
         self.table(columns, (_queued(one, self.moment) for one in queue["requests"]))
@@ -537,6 +537,8 @@ def _row(row: Mapping[str, Any], moment: Callable[[int], str]) -> tuple[object, 
 def _worker_set(one: WorkerSet) -> tuple[object, ...]:
     waits = (None if wait is None else _span(wait) for wait in (one["p50"], one["p90"]))
     busy = f"{one['busy']} of {len(one['workers'])}"
+    away = len(one.get("not_connected", ()))  # a server of before does not tell
+    busy += f", {away} not connected" if away else ""
     return one["waiting"], busy, _span(one["oldest"]), *waits, ", ".join(one["workers"])
 
 

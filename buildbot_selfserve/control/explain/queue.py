@@ -148,12 +148,18 @@ class _Assembly:
         self._history = history
         self._explainer = explainer
         self._branch = branch
-        self._requests = sorted(requests, key=lambda one: (-one.priority, one.request_id))
         self._reasons = {one.request_id: explainer.first(one) for one in requests}
+        self._requests = sorted(requests, key=self._order)
         self._waits = history.index.recent_waits.of(history.connection)
         self._by_builder: dict[int, list[PendingRequest]] = {}
         for one in self._requests:
             self._by_builder.setdefault(one.builder_id, []).append(one)
+
+    def _order(self, request: PendingRequest) -> tuple[bool, bool, int, int]:
+        """Return the place of a request: what cannot start comes last, whatever its priority."""
+        request_id = request.request_id
+        is_held = request_id in self._explainer.holds
+        return self._reasons[request_id].fatal, is_held, -request.priority, request_id
 
     def queue(self) -> Queue:
         return Queue(
@@ -196,6 +202,7 @@ class _Assembly:
     def _worker_sets(self) -> tuple[WorkerSet, ...]:
         pending, of_set = self._explainer.pending, self._workers_of_builders()
         busy = {one.worker for one in pending.builds}
+        there = self._connected()
         found = []
         for workers, builder_ids in of_set.items():
             its = [one for builder_id in builder_ids for one in self._by_builder[builder_id]]
@@ -207,9 +214,17 @@ class _Assembly:
                     len(busy.intersection(workers)),
                     self._oldest(its),
                     waits_of(self._waits, builder_ids),
+                    tuple(one for one in workers if one not in there),
                 )
             )
         return tuple(sorted(found, key=lambda one: (-one.oldest, one.workers)))
+
+    def _connected(self) -> set[str]:
+        """Return the workers that some master has, or that start when they are needed."""
+        here, elsewhere = self._explainer.state.workers, self._explainer.pending.workers
+        found = {name for name, one in here.items() if one.connected or one.is_latent}
+        found.update(one.name for its in elsewhere.values() for one in its if one.connected)
+        return found
 
     def _workers_of_builders(self) -> dict[tuple[str, ...], list[int]]:
         """Return the builders of each worker set, which has the workers of all masters."""
