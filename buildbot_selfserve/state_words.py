@@ -49,6 +49,8 @@ _OUTCOMES = {
     "would_hold": "would be held",
     "would_release": "would be released",
 }
+#: Why something is left out of the first requests of an ongoing job: it is no more than put off.
+LATER = "is requested when others have ended"
 _BISECTIONS = {
     "running": "looking for it",
     "range_only": "not narrowed down further",
@@ -116,9 +118,19 @@ def build_word(state: str) -> str:
     return builder_word({"success": "passed", "failure": "failed"}.get(state, state))
 
 
-def outcome_word(outcome: str) -> str:
-    """Return the word for an outcome of a job request."""
+def outcome_word(outcome: str, msg: str = "") -> str:
+    """Return the word for an outcome of a job request.
+
+    :param msg: what there is to say of it
+    """
+    if is_later(outcome, msg):
+        return "later"
     return _OUTCOMES.get(outcome, outcome.replace("_", " "))
+
+
+def is_later(outcome: str, msg: str) -> bool:
+    """Return whether something is left out only for now; in JSON, no outcome says that."""
+    return outcome == "left_out" and msg == LATER
 
 
 def status_word(status: str) -> str:

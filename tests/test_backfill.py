@@ -185,9 +185,16 @@ async def test_the_order(master: Master) -> None:
     for order, expected in (("newest", "hgfedcb"), ("oldest", "bcdefgh"), ("halving", "eg")):
         plan = check_planned(await planned(master, order=order))
         assert told(plan) == expected
-    assert plan["msg"] == (
-        "Requesting 7 builds, 2 at a time: 2 builds would be requested, 5 left out"
-    )
+    # what comes later is not left out, but the outcome in JSON is that of the contract
+    begun = "Requesting 7 builds, 2 now and 5 later"
+    assert plan["msg"] == f"{begun}: 2 builds would be requested"
+    assert [one["outcome"] for one in plan["requests"]].count("left_out") == 5
+    data = {"builder_name": "linux", "order": "halving", "dry_run": "1"}
+    page = await master.post(BACKFILL, user=USER, json=False, data=data)
+    assert page.status == 200, page.text
+    assert f"<strong>{begun}: 2 builds would be requested</strong>" in page.text
+    assert "<h2>Build later: 5 revisions</h2>" in page.text
+    assert "Leave alone" not in page.text
     # what is known divides, and what waits does, too
     await result(master, "e", FAILURE)
     await master.add_request("linux", revision=sha("g"))

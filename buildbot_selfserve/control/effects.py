@@ -17,6 +17,7 @@ from buildbot_selfserve.model import Outcome
 from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import plural
+from buildbot_selfserve.state_words import outcome_word
 
 _ENDED: Mapping[Outcome, str] = {
     "cancelled": "cancelled",
@@ -145,11 +146,12 @@ def _shown(untouched: Iterable[RequestOutcome]) -> tuple[RequestOutcome, ...]:
 
 
 def _beside(untouched: Sequence[RequestOutcome]) -> str:
-    """Return the numbers of what was left alone, as the end of a sentence."""
-    told = ""
-    for outcome, words in (("denied", "denied"), ("left_out", "left out")):
-        number = sum(one.outcome == outcome for one in untouched)
-        told += f", {number} {words}" if number else ""
+    """Return the numbers of what was left alone, as the end of a sentence.
+
+    What is only put off is not: the beginning of the sentence tells of that.
+    """
+    counts = Counter(outcome_word(one.outcome, one.msg) for one in untouched)
+    told = "".join(f", {counts[word]} {word}" for word in ("denied", "left out") if counts[word])
     failed = sum(one.outcome == "failed" for one in untouched)
     return f"{told}, {failed} {plural(failed, 'scheduler')} failed" if failed else told
 

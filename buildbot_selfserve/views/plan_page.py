@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildbot_selfserve.answers import NOTHING_DONE
-from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import PlannedReceipt
 from buildbot_selfserve.model import RequestOutcome
@@ -20,6 +19,7 @@ from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.permissions import HOLD
 from buildbot_selfserve.permissions import RELEASE
+from buildbot_selfserve.state_words import is_later
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views import words
 from buildbot_selfserve.views.read_request import ReadRequest
@@ -32,8 +32,9 @@ _OWN = frozenset({"_method", DRY_RUN.name, IF_PLAN.name, FORMAT.name})
 
 
 #: The name of each group of a plan and the noun of its items, in the order shown.
-_GROUPS: dict[Outcome, tuple[str, str]] = {
+_GROUPS: dict[str, tuple[str, str]] = {
     "would_create": ("Build", "request"),
+    "later": ("Build later", "revision"),
     "would_cancel": ("Cancel", "pending request"),
     "would_stop": ("Stop", "running build"),
     "would_reprioritize": ("Change the priority", "request"),
@@ -107,16 +108,21 @@ def groups(outcomes: Iterable[RequestOutcome]) -> tuple[Group, ...]:
     counted = Counter(outcomes)
     found = []
     for word, (name, noun) in _GROUPS.items():
-        lines = [Line(one, times) for one, times in counted.items() if one.outcome == word]
+        lines = [Line(one, times) for one, times in counted.items() if _group_of(one) == word]
         lines.sort(key=lambda line: (line.outcome.msg, line.outcome.buildername))
         if lines:
             total = sum(line.times for line in lines)
-            if word in NOTHING_DONE and any(line.outcome.request_id for line in lines):
+            acts = lines[0].outcome.outcome not in NOTHING_DONE
+            if not acts and any(line.outcome.request_id for line in lines):
                 noun = "request"
-            elif word in NOTHING_DONE and any(line.outcome.revision for line in lines):
+            elif not acts and any(line.outcome.revision for line in lines):
                 noun = "revision"
-            found.append(Group(name, tuple(lines), total, noun, word not in NOTHING_DONE))
+            found.append(Group(name, tuple(lines), total, noun, acts))
     return tuple(found)
+
+
+def _group_of(one: RequestOutcome) -> str:
+    return "later" if is_later(one.outcome, one.msg) else one.outcome
 
 
 def back(job: Job) -> tuple[str, ...]:

@@ -618,7 +618,7 @@ def _span(seconds: int) -> str:
 
 def _outcome(one: Outcome) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
-    names = (one["request_id"], one["buildername"], outcome_word(one["outcome"]))
+    names = (one["request_id"], one["buildername"], outcome_word(one["outcome"], one["msg"]))
     return (*names, builds, one["msg"], one["url"])
 
 
@@ -642,14 +642,14 @@ def _range_revision(one: RangeRevision) -> tuple[object, ...]:
 def _outcome_now(one: OutcomeNow) -> tuple[object, ...]:
     builds = " ".join(map(str, one["build_ids"]))
     # a server of before does not tell
-    now = (outcome_word(one["outcome"]), state_word(one.get("state") or ""))
+    now = (outcome_word(one["outcome"], one["msg"]), state_word(one.get("state") or ""))
     return (one["request_id"], one["buildername"], *now, builds, one["msg"], one["url"])
 
 
 def _planned(one: Outcome) -> tuple[object, ...]:
     request_id, priority = one["request_id"], one.get("priority")
     revision = (one.get("revision") or "")[:SHORT_REVISION]
-    outcome = outcome_word(one["outcome"])
+    outcome = outcome_word(one["outcome"], one["msg"])
     return outcome, one["buildername"], request_id, revision, priority, one["msg"]
 
 

@@ -46,12 +46,12 @@ from buildbot_selfserve.model import in_halving_order
 from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import plural
 from buildbot_selfserve.permissions import BACKFILL
+from buildbot_selfserve.state_words import LATER
 
 #: The order with few pending or running requests at a time: each result decides what to build next.
 HALVING = "halving"
 #: The number of requests that are pending or running at a time in this order.
 AT_ONCE = 2
-_LATER = "is requested when others have ended"
 #: Properties that are never copied, as they belong to one build, and those that builds of another
 #: revision must not copy either.
 _OF_ONE_BUILD = MARKS | {"buildid", "builduid"}
@@ -172,16 +172,17 @@ async def _begun(
         raise no_builder()
     made_now = {one.revision for one in buildsets}
     later = [
-        RequestOutcome(None, wanted.builder.name, "left_out", (), _LATER, one.text)
+        RequestOutcome(None, wanted.builder.name, "left_out", (), LATER, one.text)
         for number, one in enumerate(found.candidates)
         if number in lacking and one.text not in made_now
     ]
     most = {found.candidates[number].text: count for number, count in lacking.items()}
     number = sum(lacking.values())
+    later_on = number - len(buildsets)
     return Plan(
         buildsets=tuple(buildsets),
         untouched=(*later, *_left_out(found, lacking, times)),
-        begun=f"Requesting {number} builds, {AT_ONCE} at a time",
+        begun=f"Requesting {number} builds, {len(buildsets)} now and {later_on} later",
         ongoing=Ongoing(
             {
                 **spec,
