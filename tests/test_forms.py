@@ -375,6 +375,14 @@ async def test_buttons_count_requests_as_their_plans_do(master: Any) -> None:
     listed = document.get_element_by_id("waiting").xpath(".//li")
     links = [one.xpath(".//a[@class='button']/@href") for one in listed]
     assert links == [[], *([f"/self-serve/main/request/{one}#priority"] for one in waiting)]
+    # the first of them is the next already
+    buttons = [one.xpath(".//form//button/text()") for one in listed]
+    assert buttons == [[], [], ["Build next"]]
+    for request_id, names in zip(waiting, ([], ["Build next"]), strict=True):
+        document = await page(master, f"/self-serve/main/request/{request_id}")
+        assert [one for one in document.xpath("//form//button/text()") if "next" in one] == names
+        # why it waits comes before all else
+        assert document.xpath("//h1/following-sibling::*[1]/h2/text()") == ["Why it waits"]
 
 
 @pytest_twisted.ensureDeferred

@@ -937,6 +937,7 @@ def buttons(page: Any) -> dict[str, str | None]:
 async def test_pages_grey_out_what_one_may_not_do(master: Any) -> None:
     await master.finished_build()
     master.pause()
+    await master.add_request("fast", priority=9, revision="b" * 40)  # bob's is not the next
     bobs = (await master.post("/self-serve/main/build", user="bob", data={"build_id": "1"})).json
     slow = await master.add_request("slow")
     not_owner, not_dev = "you need to have role 'owner'", "you need to have role 'devs'"
@@ -954,6 +955,8 @@ async def test_pages_grey_out_what_one_may_not_do(master: Any) -> None:
     assert revision["Same builds as a push"] is None
     assert revision["nightly"] == not_dev
     assert (await seen(f"/new?revision={REVISION}", "bob"))["nightly"] == not_dev
+    waiting = await seen(f"/rev/{REVISION}", None)
+    assert waiting["Change priority"] == waiting["Build next"] is not None
     for path in (request, f"/rev/{REVISION}", f"/new?revision={REVISION}"):
         nobody = await seen(path, None)
         # who logs in could not press it either

@@ -74,6 +74,7 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import Sourcestamp
 from buildbot_selfserve.model import Step
 from buildbot_selfserve.model import UserRows
+from buildbot_selfserve.model import Waiting
 from buildbot_selfserve.model import Waits
 from buildbot_selfserve.model import Why
 from buildbot_selfserve.model import WorkerSet
@@ -510,7 +511,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 possible(text).builders,
                 health(text),
                 {3: failed_step(text)},
-                {2: Reason("unknown", text)},
+                {2: Waiting(Reason("unknown", text), False)},
                 {text: text},
                 [job(text)],
             ),

@@ -131,6 +131,7 @@ from buildbot_selfserve.model.queue import QueuedBuilder
 from buildbot_selfserve.model.queue import QueuedRequest
 from buildbot_selfserve.model.queue import QueueFigures
 from buildbot_selfserve.model.queue import Reason
+from buildbot_selfserve.model.queue import Waiting
 from buildbot_selfserve.model.queue import Waits
 from buildbot_selfserve.model.queue import Why
 from buildbot_selfserve.model.queue import WorkerElsewhere
@@ -335,6 +336,7 @@ __all__ = [
     "Target",
     "UserRows",
     "WaitCondition",
+    "Waiting",
     "Waits",
     "WantedRange",
     "Why",

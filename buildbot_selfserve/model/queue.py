@@ -196,6 +196,16 @@ class Why:
     eta_reason: str = ""
 
 
+class Waiting(NamedTuple):
+    """The first reason why a request waits.
+
+    :param is_next: it is the first of its builder
+    """
+
+    reason: Reason
+    is_next: bool
+
+
 class Waits(NamedTuple):
     """How long requests have waited before they started within the last day, in seconds."""
 
@@ -242,10 +252,14 @@ class WorkerSet:
 
 @dataclass(frozen=True)
 class QueuedRequest:
-    """A request that waits, and the first reason why."""
+    """A request that waits, and the first reason why.
+
+    :param is_next: it is the first of its builder
+    """
 
     request: RequestRow
     reason: Reason
+    is_next: bool = False
 
 
 @dataclass(frozen=True)

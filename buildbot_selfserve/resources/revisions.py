@@ -29,12 +29,12 @@ from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import Possible
-from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import Receipt
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import RevisionRows
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import WaitCondition
+from buildbot_selfserve.model import Waiting
 from buildbot_selfserve.params.declared import ANY_REVISION
 from buildbot_selfserve.params.declared import CATEGORY
 from buildbot_selfserve.params.declared import CHANGED_PROPERTIES
@@ -106,7 +106,7 @@ class RevisionPage:
     builders: tuple[Builder, ...]
     health: Health | None
     failed: Mapping[int, FailedStep]
-    waiting: Mapping[int, Reason]
+    waiting: Mapping[int, Waiting]
     tags: Mapping[str, str]
     jobs: Sequence[Job]
     forecaster: Forecaster | None = None
@@ -118,11 +118,11 @@ def revision_page(ctx: ReadContext, branch: Branch, revision: Revision) -> Revis
     health = health_of_revision(history, revision, reacting=builders.reacting(history))
     failing, under_way = ((), ()) if health is None else (health.failing, health.under_way)
     builds = [one.at.result_build_id for one in failing if one.at.result_build_id is not None]
-    waiting: dict[int, Reason] = {}
+    waiting: dict[int, Waiting] = {}
     forecaster = None
     if under_way:
         shown = [one.at.request_id or 0 for one in under_way[:MOST_SHOWN]]
-        waiting, forecaster = queue.reasons_and_forecaster(history, ctx.master_state, shown)
+        waiting, forecaster = queue.waiting_and_forecaster(history, ctx.master_state, shown)
     return RevisionPage(
         builders.builder_sets(history, branch),
         builders.builders_of(history, branch).builders,

@@ -31,6 +31,7 @@ from buildbot_selfserve.model import QueueFigures
 from buildbot_selfserve.model import Reason
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Selection
+from buildbot_selfserve.model import Waiting
 from buildbot_selfserve.model import Why
 from buildbot_selfserve.model import WorkerSet
 
@@ -81,15 +82,19 @@ def _forecaster(history: History, explainer: Explainer) -> Forecaster:
     return Forecaster(explainer, durations)
 
 
-def reasons_and_forecaster(
+def waiting_and_forecaster(
     history: History, state: MasterState, request_ids: Collection[int]
-) -> tuple[dict[int, Reason], Forecaster]:
-    """Return the first reason of each pending request, by request id, and a forecaster."""
+) -> tuple[dict[int, Waiting], Forecaster]:
+    """Return why each pending request waits, by request id, and a forecaster."""
     explainer = _explainer(history, state)
     waiting = (one for one in explainer.pending.requests if one.request_id in request_ids)
     reasons = ((one.request_id, explainer.reasons(one)) for one in waiting)
-    first = {request_id: its[0] for request_id, its in reasons if its}
-    return first, _forecaster(history, explainer)
+    found = {
+        request_id: Waiting(its[0], explainer.ahead(request_id) == 0)
+        for request_id, its in reasons
+        if its
+    }
+    return found, _forecaster(history, explainer)
 
 
 def queue(
@@ -244,7 +249,11 @@ class _Assembly:
         some = self._requests[:MOST_QUEUED]
         rows = request_rows(self._history, self._branch, some)
         return tuple(
-            QueuedRequest(rows[one.request_id], self._reasons[one.request_id])
+            QueuedRequest(
+                rows[one.request_id],
+                self._reasons[one.request_id],
+                self._explainer.ahead(one.request_id) == 0,
+            )
             for one in some
             if one.request_id in rows
         )
