@@ -90,7 +90,16 @@ def test_what_is_not_over_reaches_until_now() -> None:
 
 def test_a_request_that_was_cancelled_ends_in_its_result() -> None:
     (bar,) = charts.timeline([cancelled(100, 200)], now=1000).bars
-    assert (bar.wait, bar.run, bar.ran) == ((0, 100), (100, 0), None)
+    assert (bar.wait, bar.run, bar.ran) == ((0, 100), (99.5, 0.5), None)
+
+
+def test_what_took_no_time_is_seen_and_no_label_stands_twice() -> None:
+    rows = [build(7, 7, 7), build(7, 8, 8, number=2), build(7, 9, 9, number=3)]
+    chart = charts.timeline(rows, now=9)
+    assert [bar.run for bar in chart.bars] == [(0, 0.5), (50, 0.5), (99.5, 0.5)]
+    assert chart.ticks == ((0, 7), (50, 8), (100, 9))
+    (bar,) = charts.timeline([build(5, 5, 5)], now=9).bars
+    assert bar.run == (0, 0.5)
 
 
 def test_a_request_that_is_built_again_waits_from_the_end_of_its_build_on() -> None:

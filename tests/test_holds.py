@@ -817,8 +817,8 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
     out, _, status = await run("holds", "main")
     assert "the lab moves" in out
     assert "priority -5" in out
-    request_id = await master.add_request(priority=-9)
-    (hold,) = await client.holds("main")
+    request_id = await master.add_request("slow", priority=-9)
+    (hold,) = [one for one in await client.holds("main") if one["above"] == -5]
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hold["expires"]))
     assert f"  Until: {until}\n" in (await run("job", job_id))[0]
     for arguments in (("why", "main", str(request_id)), ("queue", "main")):

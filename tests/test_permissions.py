@@ -955,8 +955,10 @@ async def test_pages_grey_out_what_one_may_not_do(master: Any) -> None:
     assert revision["Same builds as a push"] is None
     assert revision["nightly"] == not_dev
     assert (await seen(f"/new?revision={REVISION}", "bob"))["nightly"] == not_dev
-    waiting = await seen(f"/rev/{REVISION}", None)
-    assert waiting["Change priority"] == waiting["Build next"] is not None
+    answer = await master.get(f"/self-serve/main/rev/{REVISION}", json=False)
+    waiting = html.fromstring(answer.text).xpath("//ul[@class='waiting']//button")
+    assert {one.text_content() for one in waiting} == {"Build next", "Change priority"}
+    assert all(one.get("title", "").startswith("log in first") for one in waiting)
     for path in (request, f"/rev/{REVISION}", f"/new?revision={REVISION}"):
         nobody = await seen(path, None)
         # who logs in could not press it either

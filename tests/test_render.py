@@ -713,6 +713,22 @@ def test_the_queue_of_a_branch_is_one_of_its_pages() -> None:
     assert 'aria-current="page">Queue</a>' in rendered("queue.html", HARMLESS)
 
 
+@pytest.mark.parametrize("template", PAGES)
+def test_crumbs_begin_with_a_capital_letter(template: str) -> None:
+    crumbs = rendered(template, HARMLESS).partition('class="crumbs">')[2].partition("</ol>")[0]
+    texts = re.findall(r"<li[^>]*>(?:<a[^>]*>)?([^<]*)", crumbs)
+    names = [one for one in texts if not HARMLESS.startswith(one)]  # those of branches and others
+    assert names[0] == "Self-serve"
+    assert [one for one in names if one[:1].islower()] == []
+
+
+def test_a_job_stays_on_one_line_and_one_control_is_called_filter() -> None:
+    html = rendered("jobs.html", HARMLESS)
+    assert re.search(r'<th scope="row" class="id"[^>]*><a [^>]*>job \d+</a>', html)
+    # the scripts call the field above a table so
+    assert ">Filter<" not in html
+
+
 def test_what_has_not_ended_says_so() -> None:
     context = {
         **page_context(ReadRequest("", "html")),

@@ -24,6 +24,8 @@ LONGEST_IDLE = 0.15
 CUT = 0.03
 #: The positions of a timeline's labels, as fractions of its width; none in a cut stretch.
 TICKS = (0, 1 / 3, 2 / 3, 1)
+#: The least width of a bar in percent, so that what took no time is seen, too.
+LEAST_WIDTH = 0.5
 #: The number of columns of a day, five minutes each.
 COLUMNS = 288
 #: The height of a day's drawing, which the page stretches.
@@ -143,10 +145,17 @@ def _bar(span: Span, scale: _Scale, now: int) -> Bar:
     return Bar(
         span.row,
         scale.part(span.asked, begun),
-        scale.part(begun, end) if ran or span.ended is not None else None,
+        _seen(*scale.part(begun, end)) if ran or span.ended is not None else None,
         begun - span.asked,
         end - begun if ran else None,
     )
+
+
+def _seen(place: float, width: float) -> tuple[float, float]:
+    """Return a bar that is wide enough to be seen, within the timeline."""
+    if width >= LEAST_WIDTH:
+        return place, width
+    return _short(min(place, 100 - LEAST_WIDTH)), LEAST_WIDTH
 
 
 class _Scale:
@@ -191,13 +200,14 @@ class _Scale:
         return _short(place), _short(self.at(end) - place)
 
     def ticks(self) -> tuple[tuple[float, int], ...]:
-        """Return the positions and times of labels."""
-        found = []
+        """Return the positions and times of labels, each time once."""
+        found: dict[int, float] = {}
         for tick in TICKS:
-            time = self._time_at(tick * 100)
+            place, time = tick * 100, self._time_at(tick * 100)
             if time is not None:
-                found.append((_short(tick * 100), time))
-        return tuple(found)
+                # several within a second become one, where the second begins
+                found[time] = self.at(time) if time in found else place
+        return tuple((_short(place), time) for time, place in found.items())
 
     def _time_at(self, wanted: float) -> int | None:
         for begin, end, place, width in self._stretches:

@@ -202,10 +202,10 @@ def test_a_build_is_built_twice_again_and_seen_to_run(
     search = page.get_by_role("search", name="Job requests")
     search.get_by_label("Action").select_option("Change priority")
     search.get_by_label("From").fill("2026-01-01")
-    search.get_by_role("button", name="Filter").click()
+    search.get_by_role("button", name="Search").click()
     expect(actions).to_have_count(1)
     search.get_by_label("To", exact=True).fill("2026-01-02")
-    search.get_by_role("button", name="Filter").click()
+    search.get_by_role("button", name="Search").click()
     expect(page.locator("main")).to_contain_text("No job request fits.")
 
 
