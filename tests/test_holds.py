@@ -821,8 +821,8 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
     (hold,) = [one for one in await client.holds("main") if one["above"] == -5]
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hold["expires"]))
     assert f"  Until: {until}\n" in (await run("job", job_id))[0]
-    for arguments in (("why", "main", str(request_id)), ("queue", "main")):
-        assert f"the lab moves; not before {until}" in (await run(*arguments))[0]
+    for told in (await run("why", "main", str(request_id)), await run("queue", "main")):
+        assert f"the lab moves; not before {until}" in told[0]
     out, _, status = await run("release", "main", "--builders", "f*")
     assert (status, out.splitlines()[0][:12]) == (0, "1 hold ended")
     for arguments in (

@@ -329,7 +329,7 @@ bisection_wait = click.option(
 @click.option(
     "--confirm",
     type=click.IntRange(min=0),
-    help="Rebuild the last good and the first bad revision so often to confirm it; 1 by default.",
+    help="How often to rebuild the last good and the first bad revision to confirm; 1 by default.",
 )
 @click.option(
     "--property",
