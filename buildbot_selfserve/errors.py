@@ -52,6 +52,23 @@ class BadParameter(SelfServeError):
 
     def __init__(self, name: str, expected: str) -> None:
         super().__init__(f"Bad {name}", f"{name} must be {expected}")
+        self.name = name
+        self.expected = expected
+
+
+class MisspelledParameter(BadParameter):
+    """A parameter does not exist, and is so like one that does that it must be meant.
+
+    :param name: as it was sent
+    :param meant: the name of the parameter that exists
+    """
+
+    def __init__(self, name: str, meant: str) -> None:
+        SelfServeError.__init__(
+            self, f"Bad {name}", f"there is no such parameter; did you mean {meant}?"
+        )
+        self.name = name
+        self.expected = ""
 
 
 class Refused(SelfServeError):

@@ -20,6 +20,7 @@ from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import LastGreen
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import DRY_RUN
+from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.params.declared import PAGING
 from buildbot_selfserve.params.declared import PATH
@@ -154,6 +155,21 @@ class Route:
     def body_params(self) -> tuple[Param, ...]:
         """Return the parameters that belong into the body of a job request."""
         return self.params if self.method == "DELETE" else (*self.params, IF_PLAN)
+
+    @cached_property
+    def meant_names(self) -> tuple[str, ...]:
+        """Return the names of which a misspelled one must not be ignored."""
+        method = ("_method",) if self.method == "POST" else ()
+        return (*(param.name for param in self.all_params), FORMAT.name, *method)
+
+    @cached_property
+    def known_names(self) -> frozenset[str]:
+        """Return the names that may be given, though some mean nothing here.
+
+        Clients written for the original API, and forms, repeat what stands in the path.
+        """
+        path = {PATH[noun].name for noun in self.nouns}
+        return frozenset({*self.meant_names, *path, "_method", "branch", "revision"})
 
     def take_selectors(self, params: dict[str, Any]) -> dict[str, tuple[str, ...]] | None:
         """Take the selectors out of *params*; return them by name, or ``None`` without any."""

@@ -124,6 +124,9 @@ In `/self-serve/openapi.json` the default of `format` is `json`, for generated c
 `Accept: */*`. Those that leave defaults out, such as `openapi-fetch` with `openapi-typescript`,
 need the header `Accept: application/json`.
 
+A parameter that does not exist is ignored, unless its name is like that of one that does, such as
+`dryrun` or `builder`: that is 400, and nothing is done.
+
 {statuses}
 
 From 400 on, the JSON is `{"status": "FAILED", "msg": ...}`, often with a `detail` that says what

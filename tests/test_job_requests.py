@@ -296,6 +296,59 @@ async def test_parameters_belong_into_the_body(master: Any) -> None:
     assert (answer.status, answer.json["msg"]) == (400, "Bad count")
 
 
+#: What is sent with which method to which path of a branch, and the parameter that is meant.
+MISSPELLED: list[tuple[str, str, dict[str, str], str]] = [
+    ("POST", "/build", {"build_id": "1", "dryrun": "1"}, "dry_run"),
+    ("POST", "/build", {"build_id": "1", "dry-run": "1"}, "dry_run"),
+    ("POST", "/build", {"build_id": "1", "DRY_RUN": "1"}, "dry_run"),
+    ("POST", "/build", {"build_id": "1", "counts": "3"}, "count"),
+    ("POST", "/build", {"build_id": "1", "priortiy": "3"}, "priority"),
+    ("PUT", f"/rev/{REVISION}", {"builder": "te*", "priority": "3"}, "builders"),
+    ("DELETE", f"/rev/{REVISION}", {"builder_name": "fast"}, "builders"),
+    ("DELETE", f"/rev/{REVISION}", {"exclude": "fast"}, "exclude_builders"),
+    ("DELETE", f"/rev/{REVISION}", {"plan": "x"}, "if_plan"),
+    ("POST", f"/rev/{REVISION}", {"method": "DELETE"}, "_method"),
+]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_misspelled_parameter_is_refused_and_nothing_is_written(master: Any) -> None:
+    await master.finished_build()
+    for method, path, fields, meant in MISSPELLED:
+        path = f"/self-serve/main{path}"
+        (wrong,) = fields.keys() - {"build_id", "priority"}
+        as_json = {
+            "data": json.dumps(fields).encode(),
+            "headers": {"Content-Type": "application/json"},
+        }
+        rest = {name: text for name, text in fields.items() if name != wrong}
+        for to, more in (
+            (path, {"data": fields}),
+            (path, as_json),
+            (f"{path}?{wrong}=1", {"data": rest}),
+        ):
+            answer = await master.request(method, to, user=USER, **more)
+            detail = f"there is no such parameter; did you mean {meant}?"
+            told = {"status": "FAILED", "msg": f"Bad {wrong}", "detail": detail}
+            assert (answer.status, answer.json) == (400, told)
+    for path, meant in (("/last_green?builder=fast", "builders"), ("?dates=2024-01-01", "date")):
+        answer = await master.get(f"/self-serve/main{path}")
+        assert (answer.status, answer.json["detail"][-len(meant) - 1 :]) == (400, f"{meant}?")
+    assert (await master.get("/self-serve/jobs")).json == []
+    assert len((await master.get("/self-serve/main")).json) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_unknown_parameters_are_ignored(master: Any) -> None:
+    build_id = (await master.finished_build())["buildid"]
+    fields = {"build_id": build_id, "branch": "main", "revision": REVISION, "_method": "POST"}
+    more = {"submit": "Rebuild", "return_to": "/", "builder_name": "fast", "comments": "x"}
+    path = "/self-serve/main/build?format=json&_=1&x=y"
+    answer = await master.post(path, user=USER, data={**fields, **more})
+    assert answer.status == 202, answer.text
+    assert (await master.get("/self-serve/main?_=1&callback=x")).status == 200
+
+
 @pytest_twisted.ensureDeferred
 async def test_bodies_of_every_kind_are_read(master: Any) -> None:
     build_id = (await master.finished_build())["buildid"]

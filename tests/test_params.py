@@ -22,8 +22,10 @@ from buildbot_selfserve.params.kinds import Int
 from buildbot_selfserve.params.kinds import Param
 from buildbot_selfserve.params.kinds import Text
 from buildbot_selfserve.params.kinds import parse_all
+from buildbot_selfserve.params.misspelled import refuse_misspelled
 from buildbot_selfserve.params.texts import PLAIN
 from buildbot_selfserve.params.texts import is_plain
+from buildbot_selfserve.resources import ROUTES
 
 INT = Int("n", "A number.", minimum=-5, maximum=100)
 LIMITED = Int("n", "A number.", minimum=1, maximum="most")
@@ -656,3 +658,58 @@ def test_rows_have_room_in_a_body_and_reserved_names_are_left_out() -> None:
     assert len(urlencode(fields)) < 60_000
     few = {f"p{number}": number for number in range(300)}
     assert len(property_rows.property_rows(few).rows) == property_rows.MOST_ROWS
+
+
+# -- misspelled names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "revision",
+        "branch",
+        "_method",
+        "format",
+        "update",
+        "submit",
+        "x" * 10_000,
+        "dry_run\n",
+        "",
+        "-",
+    ],
+)
+def test_a_name_that_is_like_no_parameter_is_ignored(name: str) -> None:
+    parameters = ("same_revision", "date", "dry_run", "limit", "priority")
+    refuse_misspelled([name], (), parameters)
+
+
+def test_the_parameter_that_is_most_like_it_is_named() -> None:
+    with pytest.raises(BadParameter, match="Bad Builder-names") as refused:
+        refuse_misspelled(["Builder-names"], (), ("tags", "builders", "exclude_builders"))
+    assert refused.value.detail == "there is no such parameter; did you mean builders?"
+
+
+def test_no_route_takes_the_name_of_another_for_misspelled_but_for_the_same_thing() -> None:
+    names = {name for route in ROUTES for name in route.meant_names}
+    refused = set()
+    for route in ROUTES:
+        for name in names:
+            try:
+                refuse_misspelled([name], route.known_names, route.meant_names)
+            except BadParameter as error:
+                refused.add((name, error.detail.rpartition(" ")[2].rstrip("?")))
+    assert refused == {
+        ("build", "build_id"),
+        ("build", "builders"),
+        ("build_id", "build"),
+        ("builder", "builder_name"),
+        ("builder", "builders"),
+        ("builder_name", "builder"),
+        ("builder_name", "builders"),
+        ("builders", "builder"),
+        ("builders", "builder_name"),
+        ("count", "times"),
+        ("request", "request_id"),
+        ("request_id", "request"),
+        ("until", "expires"),
+    }

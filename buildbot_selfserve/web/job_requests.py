@@ -47,6 +47,7 @@ from buildbot_selfserve.params.declared import DRY_RUN
 from buildbot_selfserve.params.declared import IDEMPOTENCY_KEY
 from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.params.kinds import parse_all
+from buildbot_selfserve.params.misspelled import refuse_misspelled
 from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.resources.context import JobContext
 from buildbot_selfserve.routes import Route
@@ -205,7 +206,9 @@ class JobRequests:
         for param in route.all_params:
             if param.name in query and param.name not in may_be_there:
                 raise BadParameter(param.name, "in the body of the request, not in its URL")
-        body = request_body.with_query(request_body.sent(request, data), query, route.query_params)
+        sent = request_body.sent(request, data)
+        refuse_misspelled([*sent, *query], route.known_names, route.meant_names)
+        body = request_body.with_query(sent, query, route.query_params)
         return parse_all(route.all_params, body, self.backend.limits)
 
     async def _wanted(

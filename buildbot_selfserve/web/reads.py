@@ -30,6 +30,7 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import WaitCondition
 from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.kinds import parse_all
+from buildbot_selfserve.params.misspelled import refuse_misspelled
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.resources.context import LiveContext
 from buildbot_selfserve.resources.context import Visitor
@@ -77,6 +78,7 @@ class Reads:
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
         identity = await self._identity(route, request, form)
+        refuse_misspelled(query, route.known_names, route.meant_names)
         params = parse_all(route.all_params, query, self.backend.limits)
         page = PageRequest(params.pop("limit"), params.pop("offset")) if route.paged else None
         wait = params.pop("wait") if route.wait_for is not None else 0
