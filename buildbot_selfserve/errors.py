@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -20,12 +22,29 @@ class OutdatedSetup(AskOtherwise):
     """What builds the branch was worked out for another newest change than there is now."""
 
 
+@dataclass(frozen=True)
+class SentForm:
+    """What a form in a browser has sent.
+
+    :param route: the name of the route that it was sent to
+    :param fields: texts by name; a tuple of a name that is repeated
+    :param branch: the name of the branch in the path
+    """
+
+    route: str
+    fields: Mapping[str, Any]
+    branch: str
+
+
 class SelfServeError(Exception):
     """A refusal that is explained to the client.
 
     :param msg: what clients see as ``msg``; clients compare some of these texts
     :param detail: what would be right instead, in a sentence; may be empty
+    :ivar form: what was refused, if its sender may correct it and send it again
     """
+
+    form: SentForm | None = None
 
     def __init__(self, msg: str, detail: str = "") -> None:
         super().__init__(msg, detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import Any
 
@@ -465,6 +466,121 @@ async def test_only_some_builders_are_chosen(master: Any) -> None:
     patterns.text = "sloww"
     answer = await send(master, form, "Rerun these")
     assert (answer.status, "Bad builders" in answer.text) == (400, True)
+
+
+# -- forms that are refused
+
+
+HOLD = "/self-serve/main/hold"
+
+
+async def refused(
+    master: Any, path: str, fields: list[tuple[str, str]], before: str = "", **headers: str
+) -> tuple[Any, Any]:
+    """Send what is refused, from the page *before*; return the answer and its page, parsed."""
+    came = {"Referer": master.url + before} if before else {}
+    sent = {**NAVIGATION, "Origin": master.url, **came, **headers}
+    answer = await master.post(path, user=USER, json=False, headers=sent, data=fields)
+    return answer, html.fromstring(answer.text, base_url=master.url + path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_that_is_refused_is_shown_again_as_it_was_sent(master: Any) -> None:
+    await master.finished_build()
+    form = (await page(master, HOLD)).get_element_by_id("hold")
+    form.inputs["reason"].value = 'the <b>"lab"</b> moves'
+    form.inputs["above"].value = "7"
+    form.xpath(".//textarea[@name='builders']")[0].text = "fasst\nslow"
+    form.xpath(".//input[@value='fast']")[0].checked = True
+    answer, shown = await refused(master, HOLD, form.form_values(), HOLD)
+    assert answer.status == 400
+    (message,) = shown.xpath("//p[@role='alert']")
+    assert message.text_content().startswith("Builders must be ")
+    (field,) = shown.xpath("//*[@aria-invalid]")
+    assert (field.name, field.text_content().split()) == ("builders", ["fast", "fasst", "slow"])
+    told = shown.get_element_by_id(field.get("aria-describedby"))
+    assert told.text_content().startswith("Must be ")
+    labels = [one.text.strip() for one in shown.xpath("//form[@id='again']//label")]
+    assert "Start those with this priority or a higher one" in labels
+    assert shown.xpath("//a[text()='Back']/@href") == [HOLD]
+    assert "main" in shown.xpath("//ol[@class='crumbs']")[0].text_content()
+    assert not shown.xpath("//link[@rel='alternate']")
+    assert "This page as JSON" not in answer.text
+    (until,) = shown.xpath("//input[@name='expires']/@value")
+    assert datetime.datetime.fromisoformat(until[:19]).year >= 2024
+    # corrected, it does what was meant: first its plan
+    again = shown.get_element_by_id("again")
+    assert again.inputs["reason"].value == 'the <b>"lab"</b> moves'
+    assert again.get("action") == HOLD
+    again.inputs["builders"].value = "fast"
+    confirmed = await send(master, plan(await send(master, again)).get_element_by_id("confirm"))
+    assert confirmed.status == 303
+    (held,) = (await master.get(HOLD)).json
+    assert (held["reason"], held["above"]) == ('the <b>"lab"</b> moves', 7)
+    assert held["builders"] == ["fast"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_properties_of_a_refused_form_are_shown_again_but_for_secrets(master: Any) -> None:
+    await master.finished_build()
+    form = form_with(await page(master, NEW), "Build")
+    fill_row(form, 0, "xyzzy", "api_token")
+    fill_row(form, 1, "3", "level")
+    form.inputs["files"].value = "a/b.c"
+    answer, shown = await refused(master, form.get("action"), form.form_values(), NEW)
+    assert answer.status == 400
+    assert "Changed files must be a JSON list" in answer.text
+    assert "Changed files, as a JSON list" in answer.text
+    assert ("xyzzy" in answer.text, "was left out" in answer.text) == (False, True)
+    again = shown.get_element_by_id("again")
+    assert shown.xpath("//a[text()='Back']/@href") == [NEW]
+    again.inputs["files"].value = '["a/b.c"]'
+    values = [value for value in again.xpath(".//input[@name='property_value']/@value") if value]
+    assert values == ["3"]
+    answer, _ = await refused(master, again.get("action"), again.form_values())
+    # a second page of this kind leads back, too: not to a path that has no page
+    assert answer.status == 400
+    assert "properties" in answer.text
+    form.inputs["properties"].value = '{"password": "hunter2"}'
+    answer, shown = await refused(master, form.get("action"), form.form_values())
+    assert "hunter2" not in answer.text
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_before_is_one_that_can_be_opened(master: Any) -> None:
+    await master.finished_build()
+    failed = f"{AT}/failed"
+    fields = [("builders", "none*"), ("dry_run", "1")]
+    for path, before, back in (
+        (failed, AT, AT),
+        (failed, failed, AT),
+        (failed, "", "/self-serve/main"),
+        ("/self-serve/main/build", "/self-serve/main/build", "/self-serve/main/pushes"),
+        (failed, "/elsewhere", "/self-serve/main"),
+    ):
+        _, shown = await refused(master, path, fields, before)
+        assert shown.xpath("//a[text()='Back']/@href") == [back]
+        assert (await master.get(back, headers=NAVIGATION)).status in (200, 404)
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_a_form_of_ours_in_a_browser_is_shown_again(master: Any) -> None:
+    await master.finished_build()
+    fields = [("_method", "PUT"), ("reason", "plugh")]
+    answer, shown = await refused(master, HOLD, fields)
+    assert (answer.status, len(shown.xpath("//form[@id='again']"))) == (400, 1)
+    # what was missing is there to be filled in
+    assert [one.name for one in shown.xpath("//*[@aria-invalid]")] == ["expires"]
+    for more in (
+        {"Origin": "https://elsewhere.example"},
+        {"Accept": "*/*"},
+    ):
+        answer, _ = await refused(master, HOLD, fields, **more)
+        assert (answer.status in (400, 403, 415), "plugh" in answer.text) == (True, False), more
+    misspelled = [*fields, ("expires", "1"), ("builder", "fast")]
+    answer, shown = await refused(master, HOLD, misspelled)
+    assert "did you mean builders?" in answer.text
+    assert "builder" not in shown.get_element_by_id("again").fields
 
 
 def with_hundreds() -> Config:

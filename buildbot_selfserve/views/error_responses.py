@@ -23,10 +23,12 @@ from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.model import as_json
+from buildbot_selfserve.resources import ROUTES
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.views.read_request import page_context
+from buildbot_selfserve.views.refused_form import refused_form
 
 #: The HTTP status of each kind of error.
 STATUS: dict[type[SelfServeError], int] = {
@@ -48,9 +50,16 @@ STATUS: dict[type[SelfServeError], int] = {
 
 
 def failure(
-    templates: jinja2.Environment, site: Site, error: SelfServeError, read_request: ReadRequest
+    templates: jinja2.Environment,
+    site: Site,
+    error: SelfServeError,
+    read_request: ReadRequest,
+    back: str = "",
 ) -> Response:
-    """Return the response for *error*, in the requested form."""
+    """Return the response for *error*, in the requested form.
+
+    :param back: the path of the page from which a job request was sent; empty for a GET
+    """
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     data: dict[str, Any] = {"status": "FAILED", "msg": error.msg}
     headers: tuple[tuple[str, str], ...] = ()
@@ -69,6 +78,17 @@ def failure(
         return Response(status, render.JSON_TYPE, render.json_bytes(data), headers)
     links, sought = (error.links, error.sought) if isinstance(error, NotFound) else ((), None)
     told = {"code": status, "error": data, "links": links, "sought": sought}
-    context = {**page_context(read_request), **told}
+    context = {**page_context(read_request), **told, **_sent(error, back)}
     body = render.page(templates, "error.html", site, context)
     return Response(status, render.HTML_TYPE, body, headers)
+
+
+def _sent(error: SelfServeError, back: str) -> dict[str, Any]:
+    """Return what a page shows of the form that was refused; a GET has none, but a JSON twin."""
+    sent = error.form
+    form = None if sent is None else refused_form(ROUTES[sent.route], sent, error)
+    if form is not None and not (form.fields or form.rows or isinstance(error, NotNow)):
+        form = None  # a button: to press it again would do the same
+    known = "" if sent is None or isinstance(error, NotFound) else sent.branch
+    shown: dict[str, Any] = {"form": form, "back": back, "branch_name": known}
+    return {**shown, "json_url": ""} if back else shown

@@ -99,6 +99,7 @@ def templates() -> jinja2.Environment:
     for words_of in (
         words.action_label,
         words.done_to_row,
+        words.field_label,
         words.job_words,
         words.reason_word,
         words.short_name,

@@ -16,6 +16,7 @@ from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.permissions import NIGHTLY
 from buildbot_selfserve.permissions import PGO
 from buildbot_selfserve.permissions import set_action
+from buildbot_selfserve.state_words import what_label
 
 
 class Verb(NamedTuple):
@@ -84,6 +85,18 @@ VERBS = {
 #: An action that builds a set has the set's name in its own.
 _SET = re.compile(r"new_(.+)_at_revision")
 
+#: Labels of fields that say more than ``what_label`` does.
+FIELD_LABELS = {
+    "above": "Start those with this priority or a higher one",
+    "build_id": "Build",
+    "builders": "Builders: names or patterns, one a line",
+    "exclude_builders": "Without these builders: names or patterns, one a line",
+    "files": "Changed files, as a JSON list",
+    "properties": "Properties, as a JSON object",
+    "request_id": "Request",
+    "states": "Results to rerun",
+    "tags": "Tags or patterns, one a line",
+}
 #: What was done to a build request, by its outcome.
 DONE_TO = {
     "created": "Requested",
@@ -122,6 +135,11 @@ def action_label(action: str) -> str:
 def known_actions() -> tuple[str, ...]:
     """Return the actions that every branch can have."""
     return (*VERBS, set_action(NIGHTLY), set_action(PGO))
+
+
+def field_label(name: str) -> str:
+    """Return the label of the field for a parameter."""
+    return FIELD_LABELS.get(name) or what_label(name)
 
 
 def short_name(author: str) -> str:

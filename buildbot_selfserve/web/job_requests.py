@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Awaitable
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,10 +32,15 @@ from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
 from buildbot_selfserve.errors import Forbidden
+from buildbot_selfserve.errors import NotFound
 from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.errors import PlanChanged
+from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import SentForm
+from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unauthorized
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs import JobRunner
 from buildbot_selfserve.jobs import Requester
 from buildbot_selfserve.model import Attempt
@@ -67,6 +73,8 @@ from buildbot_selfserve.web.responses import respond
 Ask = Callable[[Target], Awaitable[None]]
 
 ANONYMOUS = "anonymous"
+#: What the user of a form may correct, or send again.
+CORRECTABLE = (BadParameter, NotFound, Refused, TooMany, Unavailable)
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,23 @@ class JobRequests:
         negotiation.form_of(request, query)
         data = request_body.received(request)
         identity = await self._identity(request, audit)
+        try:
+            return await self._act(route, request, query, data, identity, texts, audit)
+        except CORRECTABLE as error:
+            error.form = _sent_form(route, request, query, data, texts)
+            raise
+
+    async def _act(
+        self,
+        route: Route,
+        request: Request,
+        query: dict[str, Any],
+        data: bytes,
+        identity: Identity,
+        texts: dict[str, str],
+        audit: AuditRecord,
+    ) -> bytes:
+        """Do what *identity*, whose request no other site has sent, asks for; answer it."""
         work = self._wanted(route, request, query, data, identity, texts, audit)
         wanted = await time_limits.in_time(self.master, work, self._left(audit))
         requester = Requester(
@@ -357,6 +382,18 @@ class JobRequests:
             self.log.failure("selfserve: no page for job {job_id}", job_id=job_id)
             return respond(request, receipt_json)
         return respond(request, Response(202, page.content_type, page.body))
+
+
+def _sent_form(
+    route: Route, request: Request, query: dict[str, Any], data: bytes, texts: dict[str, str]
+) -> SentForm | None:
+    """Return what a form in a browser has sent, ``None`` if it is no form or cannot be read."""
+    if negotiation.form_of(request, query) == "json" or not negotiation.is_browser(request):
+        return None
+    with suppress(SelfServeError):
+        if request_body.is_form(request):
+            return SentForm(route.name, request_body.body_of(request, data), texts["branch"])
+    return None
 
 
 def _attempt(

@@ -37,6 +37,8 @@ from buildbot_selfserve.web.reads import new_read_request
 from buildbot_selfserve.web.responses import respond
 
 REALM = "buildbot"
+#: The paths that have a page.
+_PAGES = frozenset(route.shown_path for route in ROUTES if route.template is not None)
 
 
 class Pipeline:
@@ -133,12 +135,13 @@ class Pipeline:
         try:
             return await work
         except SelfServeError as error:
-            return self._refuse(request, error)
+            return self._refuse(request, error, route)
         except defer.CancelledError:
             raise  # the client is gone
         except Exception:
             self.log.failure("selfserve: {route} failed", route=route.name)
-            return self._refuse(request, SelfServeError("Internal error, see the master's log"))
+            internal = SelfServeError("Internal error, see the master's log")
+            return self._refuse(request, internal, route)
 
     def _unmatched(self, request: Request, error: SelfServeError) -> bytes:
         """Answer a request that matched no route, and count it."""
@@ -147,7 +150,7 @@ class Pipeline:
         self.backend.metrics.answered(method, OTHER, str(request.code), None)
         return body
 
-    def _refuse(self, request: Request, error: SelfServeError) -> bytes:
+    def _refuse(self, request: Request, error: SelfServeError, route: Route | None = None) -> bytes:
         """Answer with *error*."""
         form = negotiation.accepted_form(request)
         try:
@@ -157,7 +160,8 @@ class Pipeline:
             query = {}
         identity = authentication.from_session(self.master, request)
         asked = new_read_request(self.master, self.backend.site, "", form, request, query, identity)
-        answer = failure(self._templates, self.backend.site, error, asked)
+        back = self._page_before(request, route, asked.path)
+        answer = failure(self._templates, self.backend.site, error, asked, back)
         # a browser would open its own dialogue instead of showing the page
         if isinstance(error, Unauthorized) and not negotiation.has_a_page(request):
             for scheme in authentication.schemes(self.master, self.backend.tokens):
@@ -165,6 +169,23 @@ class Pipeline:
                     "WWW-Authenticate", f'{scheme} realm="{REALM}"'
                 )
         return respond(request, answer)
+
+    def _page_before(self, request: Request, route: Route | None, path: str) -> str:
+        """Return the page from which a job request was sent; empty for a GET.
+
+        :param path: that of *request*
+        """
+        if request.method in (b"GET", b"HEAD"):
+            return ""
+        root = self.backend.site.root
+        before = authentication.page_of(self.backend.site, request, path)
+        its_own = before.partition("?")[0] == path
+        if its_own and (route is None or route.shown_path not in _PAGES):
+            # the page of an earlier error, which cannot be opened
+            branch, *rest = path.removeprefix(f"{root}/").split("/")
+            at = f"rev/{rest[1]}" if rest[:1] == ["rev"] and len(rest) > 2 else "pushes"
+            return f"{root}/{branch}/{at}"
+        return before
 
     def _begin(self, request: Request) -> None:
         security_headers.put_on(self.master, request)

@@ -104,7 +104,7 @@ def method_of(request: Request) -> str:
     :raises BadParameter: it says anything else
     """
     method = request.method.decode("ascii", "replace").upper()
-    if method != "POST" or _content_type(request)[0] not in (FORM, MULTIPART):
+    if method != "POST" or not is_form(request):
         return method
     try:
         sent = body_of(request, received(request)).get("_method", "")
@@ -114,6 +114,11 @@ def method_of(request: Request) -> str:
     if meant not in ("", "POST", "PUT", "DELETE"):
         raise BadParameter("_method", "PUT or DELETE")
     return meant or method
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body of *request* is a form, by what it says itself."""
+    return _content_type(request)[0] in (FORM, MULTIPART)
 
 
 def _content_type(request: Request) -> tuple[str, Mapping[str, str]]:

@@ -16,9 +16,11 @@ from playwright.sync_api import Route
 from playwright.sync_api import ViewportSize
 from playwright.sync_api import expect
 
+from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import SelfServeError
+from buildbot_selfserve.errors import SentForm
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.errors import Unavailable
@@ -322,6 +324,8 @@ def test_nobody_is_hindered_by_an_error(
         failure(TEMPLATES, site, error, ReadRequest("", "html", path="/x", visitor=visitor))
         for error in ERRORS
     ]
+    form = ReadRequest("", "html", path="/x", visitor=visitor)
+    answers.append(failure(TEMPLATES, site, refused_form(), form, back="/main/hold"))
     found = {}
     for one in answers:
         page.unroute_all()
@@ -330,6 +334,15 @@ def test_nobody_is_hindered_by_an_error(
         found[one.body] = faults(page)
     assert {one.status for one in answers} >= {400, 401, 403, 429, 500, 503}
     assert {name: some for name, some in found.items() if some} == {}
+
+
+def refused_form() -> BadParameter:
+    """Return an error that is shown with a form of which each field has something in it."""
+    error = BadParameter("builders", "names or patterns of builders: no builder matches fasst")
+    fields = {"reason": "why", "expires": "1", "builders": ("fast", "fasst"), "dry_run": "1"}
+    row = {"property_name": ("a", "b"), "property_value": ("1", "2"), "property_before": ("", "1")}
+    error.form = SentForm("PUT /<branch>/hold", {**fields, **row}, "main")
+    return error
 
 
 def _fulfill(told: Response, route: Route) -> None:
