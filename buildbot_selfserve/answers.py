@@ -947,13 +947,46 @@ class FoundBranch(TypedDict):
     url: Annotated[str, "The path of its page."]
 
 
+class FoundBuild(TypedDict):
+    """A build that was found."""
+
+    build_id: Annotated[int, "Its id."]
+    buildername: Annotated[str, "The name of its builder."]
+    branch: Annotated[str, "Its branch."]
+    url: Annotated[str, "The path of its page."]
+
+
+class FoundRequest(TypedDict):
+    """A build request that was found."""
+
+    request_id: Annotated[int, "Its id."]
+    buildername: Annotated[str, "The name of its builder."]
+    branch: Annotated[str, "Its branch."]
+    url: Annotated[str, "The path of its page."]
+
+
+class FoundPush(TypedDict):
+    """A push that was found."""
+
+    branch: Annotated[str, "Its branch."]
+    revision: Annotated[str, "Its revision."]
+    subject: Annotated[str, "The first line of its comments."]
+    url: Annotated[str, "The path of its page."]
+
+
 class SearchResults(TypedDict):
-    """What a text may mean, at most 20 of each kind."""
+    """What a text may mean, at most limit of each kind."""
 
     revisions: Annotated[list[FoundRevision], "The revisions that are or begin with it."]
     builders: Annotated[list[FoundBuilder], "The builders with it in their names."]
     authors: Annotated[list[FoundAuthor], "The authors with it in their names."]
     branches: Annotated[list[FoundBranch], "The branches with it in their names."]
+    builds: Annotated[list[FoundBuild], "The build whose id it is."]
+    requests: Annotated[list[FoundRequest], "The build request whose id it is."]
+    pushes: Annotated[
+        list[FoundPush], "The pushes with it in their subjects, of the newest 1,000 changes."
+    ]
+    more: Annotated[list[str], "The names of those lists that are cut: there are more."]
 
 
 ApiDocument = Annotated[dict[str, Any], "An OpenAPI 3.1 document."]

@@ -35,9 +35,12 @@ from buildbot_selfserve.model import BuildRow
 from buildbot_selfserve.model import ChangeInfo
 from buildbot_selfserve.model import Day
 from buildbot_selfserve.model import Decision
+from buildbot_selfserve.model import Destination
 from buildbot_selfserve.model import Done
 from buildbot_selfserve.model import FailedStep
 from buildbot_selfserve.model import Forecast
+from buildbot_selfserve.model import FoundNumber
+from buildbot_selfserve.model import FoundSubject
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import Holds
@@ -461,6 +464,11 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
                 (Builder(1, text),),
                 (text,),
                 (branch(text),),
+                (FoundNumber(1, text, Destination((text, "build", "1"))),),
+                (FoundNumber(2, text, Destination((text, "request", "2"))),),
+                (FoundSubject(Revision(branch(text), text, (1,)), text),),
+                1,
+                ("builders",),
             )
         },
         "branches.html": {
@@ -671,7 +679,7 @@ def test_hostile_text_is_shown_as_it_is_and_nowhere_raw(template: str) -> None:
     [
         ("root.html", 3),
         ("api.html", 6),
-        ("search.html", 6),
+        ("search.html", 12),
         ("branches.html", 3),
         ("day.html", 9),
         ("revision.html", 10),

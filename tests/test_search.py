@@ -199,10 +199,68 @@ async def test_a_search_finds_revisions_builders_authors_and_branches(master: An
     assert status == 200
     assert {one["branch"] for one in told["revisions"]} == {"main", "linux/next"}
     told, status, _ = await found(master, "/search", q="nowhere at all")
-    assert (status, [*told.values()]) == (200, [[], [], [], []])
+    assert (status, [*told.values()]) == (200, [[]] * 8)
     assert (await found(master, "/search", q=" "))[0]["msg"] == "Bad q"
     told, status, _ = await found(master, "/search", q="x", branch="no/where")
     assert (status, told["msg"]) == (404, "Branch no/where not found")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_build_or_request_is_found_by_its_id(master: Any) -> None:
+    await master.finished_build()
+    build = await master.finished_build()
+    build_id, request_id = build["buildid"], build["buildrequestid"]
+    # the two ids are the same here; whatever they are, each kind is found by its own
+    of_build = f"/self-serve/main/build/{build_id}"
+    of_request = f"/self-serve/main/request/{request_id}"
+    for text in (f"build {build_id}", f"Build #{build_id}", f" build{build_id} "):
+        assert (await found(master, "/search", q=text))[1:] == (302, of_build)
+    assert (await found(master, "/search", q=f"request {request_id}"))[1:] == (302, of_request)
+    told, status, _ = await found(master, "/search", q=str(build_id))
+    row = {"buildername": "fast", "branch": "main"}
+    assert (status, build_id) == (200, request_id)
+    assert told["builds"] == [{"build_id": build_id, **row, "url": of_build}]
+    assert told["requests"] == [{"request_id": request_id, **row, "url": of_request}]
+    for text in ("build 4711", "build 0", "4711", "9" * 40, "builds 1", "build 1 x"):
+        told, _, _ = await found(master, "/search", q=text)
+        assert (told["builds"], told["requests"]) == ([], [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_recent_push_is_found_by_its_subject(master: Any) -> None:
+    await add_change(master, OTHER, ADA)
+    await add_change(master, OTHER, GRACE)
+    there = f"/self-serve/main/rev/{OTHER}"
+    assert (await found(master, "/search", q="SAY it"))[1:] == (302, there)
+    told, _, _ = await found(master, "/search", q="say")
+    push = {"branch": "main", "revision": OTHER, "subject": "Say it", "url": there}
+    assert told["pushes"] == [push]
+    # a name is not taken for what mentions it
+    await master.add_request(branch="say")
+    assert (await found(master, "/search", q="say"))[1:] == (302, "/self-serve/say/pushes")
+
+
+def crowded() -> Config:
+    made = config()
+    names = [f"crowd-{number:02}" for number in range(25)]
+    made["builders"] += map(builder, names)
+    made["schedulers"].append(schedulers.Triggerable(name="more", builderNames=names))
+    return made
+
+
+@pytest.mark.parametrize("master", [crowded], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_search_says_that_there_is_more_and_shows_it(master: Any) -> None:
+    told, _, _ = await found(master, "/search", q="crowd")
+    assert (len(told["builders"]), told["more"]) == (20, ["builders"])
+    page = await master.get("/self-serve/search?q=crowd", json=False)
+    assert "There are more builders than these 20." in page.text
+    assert 'href="/self-serve/search?q=crowd&amp;limit=200"' in page.text
+    told, _, _ = await found(master, "/search", q="crowd", limit=200)
+    assert (len(told["builders"]), told["more"]) == (25, [])
+    page = await master.get("/self-serve/search?q=crowd&limit=200", json=False)
+    assert ("crowd-24" in page.text, 'id="more"' in page.text) == (True, False)
+    assert (await found(master, "/search", q="crowd", limit=0))[0]["msg"] == "Bad limit"
 
 
 async def _has_requests(master: Any, count: int) -> bool:

@@ -82,6 +82,11 @@ def _info(
     count = found[there[-1]][5]
     if len(there) > 1:
         count = len({name for change_id, name in names if change_id in there})
-    lines = comments.strip().splitlines()
-    subject = lines[0].strip() if lines else ""
+    subject = subject_of(comments)
     return ChangeInfo(tuple(there), author, subject, comments, (), count, when, revlink or None)
+
+
+def subject_of(comments: str) -> str:
+    """Return the first line of *comments*."""
+    lines = comments.strip().splitlines()
+    return lines[0].strip() if lines else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +18,14 @@ from buildbot_selfserve.history import branches
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history import sourcestamps
 from buildbot_selfserve.history.builders import BUILDBOTS_OWN
+from buildbot_selfserve.history.change_info import SUBJECT
+from buildbot_selfserve.history.change_info import subject_of
 from buildbot_selfserve.history.context import History
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
 from buildbot_selfserve.model import Destination
+from buildbot_selfserve.model import FoundNumber
+from buildbot_selfserve.model import FoundSubject
 from buildbot_selfserve.model import Revision
 from buildbot_selfserve.model import SearchResults
 from buildbot_selfserve.model import Sourcestamp
@@ -28,8 +33,11 @@ from buildbot_selfserve.model import one_spelling
 from buildbot_selfserve.model import page_of_revision
 from buildbot_selfserve.model import user_keys
 
-#: The largest number of results of each kind.
+#: The largest number of authors to suggest.
 MOST = 20
+#: The number of newest changes whose subjects are searched: the index has none, and to read those
+#: of all changes would take long.
+NEWEST_CHANGES = 1000
 #: The largest number of authors containing a text to search for that text as a whole word.
 MOST_LIKE = 1000
 #: The number of newest requests of a builder to search for one on a branch.
@@ -37,21 +45,30 @@ NEWEST = 50
 
 _requests, _builds, _builders = Model.buildrequests, Model.builds, Model.builders
 _changes = Model.changes
+_COMMENTS = sa.select(_changes.c.changeid, sa.func.substr(_changes.c.comments, 1, SUBJECT))
+#: An id, as people write it.
+_NUMBER = re.compile(r"(?:(build|request)\s*)?#?\s*([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 
 
-def search_results(history: History, text: str, branch: Branch | None) -> SearchResults:
-    """Return matches of *text*: revisions, and names of builders, authors and branches.
+def search_results(history: History, text: str, branch: Branch | None, limit: int) -> SearchResults:
+    """Return matches of *text*: revisions, ids, subjects, and names of builders, authors, branches.
 
     :param branch: the branch to search for a revision first
+    :param limit: the largest number of matches of each kind
     """
-    named = branches.listed_branches(history, text)[:MOST]
-    return SearchResults(
-        text,
-        revisions=tuple(_revisions(history, text, branch)[:MOST]),
-        builders=tuple(_builders_like(history, text)[:MOST]),
-        authors=tuple(history.facts.authors_like(text, MOST)),
-        branches=tuple(one.branch for one in named),
-    )
+    most = limit + 1  # one more says that there are more
+    found: dict[str, Sequence[Any]] = {
+        "revisions": _revisions(history, text, branch)[:most],
+        "builders": _builders_like(history, text)[:most],
+        "authors": history.facts.authors_like(text, most),
+        "branches": [one.branch for one in branches.listed_branches(history, text)[:most]],
+        "builds": _numbered(history, "build", text),
+        "requests": _numbered(history, "request", text),
+        "pushes": _subjects_like(history, text, most),
+    }
+    more = tuple(kind for kind, every in found.items() if len(every) > limit)
+    shown = {kind: tuple(every[:limit]) for kind, every in found.items()}
+    return SearchResults(text, **shown, limit=limit, more=more)
 
 
 def similar_authors(history: History, users: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,6 +90,39 @@ def similar_authors(history: History, users: tuple[str, ...]) -> tuple[str, ...]
 def _revisions(history: History, text: str, branch: Branch | None) -> list[Revision]:
     here = revisions.candidates(history, (branch,), text) if branch else []
     return here or revisions.elsewhere(history, branch, one_spelling(text))
+
+
+def _numbered(history: History, kind: str, text: str) -> list[FoundNumber]:
+    """Return the build or request, as *kind* says, whose id *text* is: ``25`` or ``build 25``."""
+    named = _NUMBER.fullmatch(text)
+    if named is None or (named[1] or kind).lower() != kind:
+        return []
+    number = int(named[2])
+    page = PAGES[kind](history, number)
+    if page is None:
+        return []
+    table = _builds if kind == "build" else _requests
+    query = sa.select(_builders.c.name).join(table, table.c.builderid == _builders.c.id)
+    name = history.connection.execute(query.where(table.c.id == number)).scalar()
+    return [FoundNumber(number, name or "", page)]
+
+
+def _subjects_like(history: History, text: str, count: int) -> list[FoundSubject]:
+    """Return up to *count* recent pushes with *text* in their subjects, the newest first."""
+    sought = text.casefold()
+    newest = _COMMENTS.order_by(_changes.c.changeid.desc()).limit(NEWEST_CHANGES)
+    found: dict[tuple[str, str], FoundSubject] = {}
+    for change_id, comments in history.connection.execute(newest).all():
+        subject = subject_of(comments)
+        if sought not in subject.casefold():
+            continue
+        revision = _revision_of(history, change_id)
+        if revision is not None:
+            name = revision.branch.name, revision.revision
+            found.setdefault(name, FoundSubject(revision, subject))
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def _builders_like(history: History, text: str) -> list[Builder]:
@@ -118,6 +168,20 @@ def page_of_request(history: History, request_id: int) -> Destination | None:
 
 def page_of_change(history: History, change_id: int) -> Destination | None:
     """Return our page of a change's revision, or else of its branch; or ``None``."""
+    for branch, its in _places_of(history, change_id):
+        return page_of_revision(its[0]) if len(its) == 1 else Destination((branch.name,))
+    return None
+
+
+def _revision_of(history: History, change_id: int) -> Revision | None:
+    """Return the revision of a change on its first branch, ``None`` if it has none there."""
+    for _, its in _places_of(history, change_id):
+        return its[0] if len(its) == 1 else None
+    return None
+
+
+def _places_of(history: History, change_id: int) -> Iterator[tuple[Branch, list[Revision]]]:
+    """Yield the branches of a change, each with what its revision may be there."""
     query = sa.select(
         _changes.c.revision,
         _changes.c.branch,
@@ -126,13 +190,10 @@ def page_of_change(history: History, change_id: int) -> Destination | None:
         _changes.c.project,
     ).where(_changes.c.changeid == change_id)
     found = history.connection.execute(query).first()
-    if found is None:
-        return None
-    revision, *place = found
-    for branch in branches.branches_of(history.site, [Sourcestamp(*place)]):
-        its = revisions.candidates(history, (branch,), revision or "")
-        return page_of_revision(its[0]) if len(its) == 1 else Destination((branch.name,))
-    return None
+    if found is not None:
+        revision, *place = found
+        for branch in branches.branches_of(history.site, [Sourcestamp(*place)]):
+            yield branch, revisions.candidates(history, (branch,), revision or "")
 
 
 def page_of_builder(history: History, builder: str) -> Destination | None:

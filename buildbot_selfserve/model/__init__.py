@@ -166,6 +166,8 @@ from buildbot_selfserve.model.rows import Row
 from buildbot_selfserve.model.rows import UserRows
 from buildbot_selfserve.model.rows import WaitCondition
 from buildbot_selfserve.model.search import Destination
+from buildbot_selfserve.model.search import FoundNumber
+from buildbot_selfserve.model.search import FoundSubject
 from buildbot_selfserve.model.search import SearchResults
 from buildbot_selfserve.model.search import page_of_author
 from buildbot_selfserve.model.search import page_of_branch
@@ -259,6 +261,8 @@ __all__ = [
     "EventStream",
     "FailedStep",
     "Forecast",
+    "FoundNumber",
+    "FoundSubject",
     "Health",
     "HeldRequest",
     "Hold",

@@ -728,6 +728,34 @@ def _(value: search.SearchResults, site: Site) -> answers.SearchResults:
             {"branch": one.name, "url": search.page_of_branch(one.name).url(root)}
             for one in value.branches
         ],
+        "builds": [
+            {
+                "build_id": one.number,
+                "buildername": one.buildername,
+                "branch": one.branch,
+                "url": one.page.url(root),
+            }
+            for one in value.builds
+        ],
+        "requests": [
+            {
+                "request_id": one.number,
+                "buildername": one.buildername,
+                "branch": one.branch,
+                "url": one.page.url(root),
+            }
+            for one in value.requests
+        ],
+        "pushes": [
+            {
+                "branch": one.revision.branch.name,
+                "revision": one.revision.revision,
+                "subject": one.subject,
+                "url": search.page_of_revision(one.revision).url(root),
+            }
+            for one in value.pushes
+        ],
+        "more": list(value.more),
     }
 
 

@@ -274,9 +274,12 @@ TAIL = Int(
 LINE_OFFSET = Int("offset", "The number of lines to skip, from the first one on.", default=0)
 SEARCHED = Text(
     "q",
-    "A revision, or part of the name of a builder, an author or a branch; case does not matter.",
+    "A revision; part of the name of a builder, an author or a branch, or of the subject of a"
+    " recent push, where case does not matter; or the id of a build or build request, such as 25,"
+    " build 25 or request 25.",
     required=True,
 )
+SEARCH_LIMIT = Int("limit", "The maximum number of each kind.", default=20, minimum=1, maximum=200)
 ON_BRANCH = Text("branch", "Look for a revision on this branch first.", noun="branch")
 GOTO_BUILD = Int("build", "The id of a build.", minimum=1)
 GOTO_REQUEST = Int("request", "The id of a build request.", minimum=1)

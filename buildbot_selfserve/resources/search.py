@@ -18,6 +18,7 @@ from buildbot_selfserve.params.declared import GOTO_CHANGE
 from buildbot_selfserve.params.declared import GOTO_NUMBER
 from buildbot_selfserve.params.declared import GOTO_REQUEST
 from buildbot_selfserve.params.declared import ON_BRANCH
+from buildbot_selfserve.params.declared import SEARCH_LIMIT
 from buildbot_selfserve.params.declared import SEARCHED
 from buildbot_selfserve.resources.context import ReadContext
 from buildbot_selfserve.routes import declare
@@ -26,16 +27,19 @@ from buildbot_selfserve.routes import declare
 @declare(
     "GET",
     "/search",
-    params=(SEARCHED, ON_BRANCH),
+    params=(SEARCHED, ON_BRANCH, SEARCH_LIMIT),
     returns=SearchResults,
     template="search.html",
 )
-def search(ctx: ReadContext, q: str, branch: Branch | None = None) -> SearchResults:
+def search(
+    ctx: ReadContext, q: str, branch: Branch | None = None, limit: int = 20
+) -> SearchResults:
     """Find a revision, or builders, authors and branches with a text in their names.
 
-    At most 20 of each are returned. A browser that searches for what is found once gets its page.
+    A build or request is found by its id, a recent push by its subject. The answer says of which
+    kinds there are more than limit. A browser that searches for what is found once gets its page.
     """
-    return search_results(ctx.history, q, branch)
+    return search_results(ctx.history, q, branch, limit)
 
 
 @declare(
