@@ -259,6 +259,17 @@ async def check_texts(master: Any, ids: dict[str, int]) -> None:
         + f"{WIDE}\n\nprogram finished\nlast without end\n"
     )
     assert whole.text == expected
+    # browsers show no colours, and would show what makes them
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    shown = await master.get(f"{odd}/1/a_b__c_", json=False, headers=browser)
+    assert shown.text == expected.replace(SGR, "red")
+    assert shown.header("content-type") == whole.header("content-type")
+    assert shown.header("etag") != whole.header("etag")
+    assert "Accept" in shown.header("vary").split(", ")
+    again = {**browser, "If-None-Match": shown.header("etag")}
+    assert (await master.get(f"{odd}/1/a_b__c_", json=False, headers=again)).status == 304
+    as_json = await master.get(f"{odd}/1/a_b__c_")
+    assert as_json.text == expected
     for name in ("1/a%2Fb%20%3Cc%3E", "odd%20step/a_b__c_"):
         assert (await master.get(f"{odd}/{name}")).text == expected
     tail = await master.get(f"{odd}/1/a_b__c_?tail=2")
@@ -508,6 +519,24 @@ async def test_what_was_written_at_once_is_sent_in_parts_too(master: Any, monkey
         assert whole.splitlines()[:-1] == expected.splitlines()[7:]
         assert max(map(len, parts)) < 11_000
         assert all(part.endswith(b"\n") for part in parts)
+
+
+@on_it
+@pytest_twisted.ensureDeferred
+async def test_escape_sequences_are_removed_from_each_part(master: Any, monkeypatch: Any) -> None:
+    step = await Step.of(master)
+    monkeypatch.setattr(logs, "LONGEST_PART", 1000)
+    # one is cut off at the end of each line, so also at the end of each part
+    printed = "\x1b[1;31mFAIL\x1b[0m \x9b32mä\x1b]0;title\x07 \x1b[3"
+    log = await step.add(["".join(f"{printed}\n" for _ in range(500))], "t")
+    with history_of(master) as history:
+        wanted: LogText | None = logs.text(history, log, 0, None)._replace(plain=True)
+        parts = []
+        while wanted is not None:
+            part, wanted = logs.part(history, wanted)
+            parts.append(part)
+    assert len(parts) > 5
+    assert b"".join(parts).decode() == "FAIL ä \n" * 500
 
 
 @on_it

@@ -7,6 +7,7 @@ Lines that a step has not written yet, or that the master still buffers, are in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -53,6 +54,9 @@ COMPRESSIONS: Mapping[int, tuple[type[compression.CompressorInterface], str]] = 
 _DELETED = "its text was deleted"
 #: The first byte of each line of a log with several streams (buildbot/process/log.py).
 _STREAMS = {b"o": "stdout", b"e": "stderr"}
+
+#: How escape sequences begin in UTF-8.
+_ESCAPES = re.compile(rb"\x1b|\xc2[\x90\x98\x9b\x9d-\x9f]")
 
 _chunks = Model.logchunks
 _CONTENTS = sa.select(
@@ -136,7 +140,19 @@ def part(history: History, wanted: LogText) -> tuple[bytes, LogText | None]:
     if not pieces:
         raise _unreadable(log, _DELETED)
     left = wanted._replace(first=first) if first < wanted.end else None
-    return b"".join(pieces), left
+    body = b"".join(pieces)
+    return (_without_escapes(body) if wanted.plain else body), left
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """Return whole lines without escape sequences, each as if it stood alone.
+
+    So no sequence goes on in the next part, and the end of one that is cut off does not matter.
+    """
+    if _ESCAPES.search(body) is None:
+        return body
+    lines = body.decode("utf-8", "surrogateescape").split("\n")
+    return "\n".join(map(ansi.plain, lines)).encode("utf-8", "surrogateescape")
 
 
 def _extent(connection: sa.Connection, sizes: sa.Select[Any]) -> tuple[int, int]:

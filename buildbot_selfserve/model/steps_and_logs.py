@@ -109,8 +109,10 @@ class LogText(NamedTuple):
 
     :param first: the number of its first line, counted from 0; *end* is that of the line behind its
         last one
+    :param plain: without escape sequences, such as colours
     """
 
     log: Log
     first: int
     end: int
+    plain: bool = False

@@ -97,8 +97,9 @@ def log_text(
 ) -> LogText:
     """Return a log of a step as text, the whole log or its end.
 
-    The text is UTF-8 with the colours that the step has printed. An HTML log is sent as a file to
-    save. Of a step that is still running, the log has the lines that are in the database by now.
+    The text is UTF-8 with the colours that the step has printed; where Accept includes text/html,
+    as in browsers, it has no escape sequences. An HTML log is sent as a file to save. Of a step
+    that is still running, the log has the lines that are in the database by now.
     """
     return logs.text(ctx.history, log, offset, tail)
 

@@ -122,7 +122,9 @@ def _text_answer(reader: Reader, site: Site, read_request: ReadRequest) -> Respo
     """
 
     def work(reading: Reading) -> tuple[LogText, tuple[bytes, LogText | None] | None]:
-        _, wanted = _value(ROUTES[read_request.route].handler, read_request, reading)
+        _, asked = _value(ROUTES[read_request.route].handler, read_request, reading)
+        # a file to save stays as the step wrote it
+        wanted = asked._replace(plain=read_request.plain and asked.log.type != HTML)
         is_large = wanted.end - wanted.first > MOST_SMALL["json"]
         if is_large and not read_request.is_large:
             return wanted, None

@@ -32,6 +32,7 @@ class ReadRequest(NamedTuple):
     :param gzip: the answer may be compressed
     :param master_state: the state of the master's live objects, pickled; empty if the route does
         not need it
+    :param plain: a text is wanted without escape sequences, as browsers do not know them
     :param is_large: the request is in the lane of large answers
     """
 
@@ -48,6 +49,7 @@ class ReadRequest(NamedTuple):
     gzip: bool = False
     master_state: bytes = b""
     is_large: bool = False
+    plain: bool = False
 
     @property
     def key(self) -> str:

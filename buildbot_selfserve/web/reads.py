@@ -104,6 +104,7 @@ class Reads:
             page=page,
             known=negotiation.known_tags(request),
             gzip=negotiation.takes_gzip(request),
+            plain=bool(route.media_types) and negotiation.is_browser(request),
             master_state=await self.backend.master_state_for(route, form),
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
