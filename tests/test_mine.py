@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from tests.harness import USER
 from tests.harness import Master
 from tests.push_history import sha
 from tests.test_authentication import session_of
@@ -64,6 +65,26 @@ async def test_mine_has_what_is_of_one_of_my_names_and_of_nobody_else(master: An
     assert "Buildbot has no change of this author." in page
     assert (await mine(master, {"username": "ad"}))[:2] == ("", "")
     assert (await mine(master, {"username": "a&b=c <x>", "full_name": "é/?"}))[:2] == ("", "")
+
+
+@pytest_twisted.ensureDeferred
+async def test_mine_leads_to_what_i_requested_without_a_change_of_mine(master: Any) -> None:
+    build = await master.finished_build()
+    await master.finished_build(branch="feature/x")
+    path = f"/self-serve/user/{USER}/pushes"
+    page = await master.get(path, json=False)
+    assert ('id="asked"' in page.text, "<kbd>" in page.text) == (False, False)
+    receipt = await master.post(
+        "/self-serve/main/build", user=USER, data={"build_id": build["buildid"]}
+    )
+    assert receipt.status == 202
+    page = await master.get(path, json=False)
+    assert "Buildbot has no change of this author." in page.text
+    links = [f"/self-serve/jobs?who={USER}", f"/self-serve/main/user/{USER}"]
+    assert all(f'href="{link}"' in page.text for link in links)
+    assert "feature%2Fx" not in page.text
+    for link in links:
+        assert (await master.get(link, json=False)).status == 200
 
 
 @pytest.mark.parametrize("master", [with_oauth], indirect=True)

@@ -453,7 +453,7 @@ def contexts(text: str) -> dict[str, dict[str, Any]]:
         },
         "user_pushes.html": {
             "value": Pushes(None, (health(text),), text, text),
-            "beside": PushesPage({text: text}),
+            "beside": PushesPage({text: text}, asked_on=(text,)),
             "older_url": segment(text),
         },
         "api.html": {"value": manual(text)},

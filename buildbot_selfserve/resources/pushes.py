@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from buildbot_selfserve.control.explain.eta import Forecaster
 from buildbot_selfserve.control.explain.queue import forecaster
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import NotFound
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.history.builders import only_tags
 from buildbot_selfserve.history.builders import reacting
 from buildbot_selfserve.history.health import health_of_revision
@@ -109,6 +111,8 @@ def last_green(ctx: ReadContext, branch: Branch, selection: Selection, max: int)
 
 #: The page of a branch looks at so many revisions for one that is green.
 LOOKED_AT = 50
+#: The page of a user looks at so many job requests for branches.
+NEWEST_JOBS = 50
 
 
 class PushesPage(NamedTuple):
@@ -118,12 +122,14 @@ class PushesPage(NamedTuple):
     :param green: the newest green revision, or how many were looked at without finding one
     :param forecaster: forecasts when what is open is done; ``None`` where nothing is
     :param similar: authors of other names who may be the user whose pushes they are
+    :param asked_on: the branches of that user's newest job requests, the newest first
     """
 
     tags: Mapping[str, str]
     green: LastGreen | int = 0
     forecaster: Forecaster | None = None
     similar: tuple[str, ...] = ()
+    asked_on: tuple[str, ...] = ()
 
 
 def pushes_page(ctx: ReadContext, branch: Branch, value: Pushes) -> PushesPage:
@@ -144,7 +150,16 @@ def user_page(ctx: ReadContext, anybody: str, value: Pushes) -> PushesPage:
     also = ctx.visitor.also if anybody == ctx.visitor.name else ()
     similar = similar_authors(ctx.history, (anybody, *also))
     tags, forecasts = only_tags(ctx.history), _forecaster(ctx, value)
-    return PushesPage(tags, forecaster=forecasts, similar=similar)
+    asked_on = _asked_on(ctx, anybody)
+    return PushesPage(tags, forecaster=forecasts, similar=similar, asked_on=asked_on)
+
+
+def _asked_on(ctx: ReadContext, who: str) -> tuple[str, ...]:
+    """Return the branches of the newest job requests of *who*, if the journal can be read."""
+    with suppress(Unavailable):
+        asked = ctx.journal.jobs(NEWEST_JOBS, 0, who=who).jobs
+        return tuple(dict.fromkeys(job.branch for job in asked))
+    return ()
 
 
 @declare(
