@@ -78,20 +78,36 @@
 
   function branchUrl(chip) { return chip.href.replace(/\/(build|request)\/\d+$/, ""); }
 
-  function press(path) {
-    var within = current().push || document.getElementById("verdict") || document;
+  /* Says why a key does nothing. The place is there before its text, or else nobody hears it. */
+  var place = document.createElement("p"), silence = 0;
+  place.className = "said";
+  place.setAttribute("role", "status");
+
+  function say(text) {
+    place.textContent = text;
+    window.clearTimeout(silence);
+    silence = window.setTimeout(function () { place.textContent = ""; }, 6000);
+  }
+
+  function press(path, nothing) {
+    var within = current().push || document.getElementById("verdict");
+    if (!within) { say("Choose a push first, with j or k."); return; }
     var form = all("form", within).find(function (one) { return one.action.endsWith(path); });
     var button = form && form.querySelector("button");
-    if (button && !button.disabled) { form.requestSubmit(button); }
+    if (!button) { say(nothing); return; }
+    if (button.disabled) { say(button.title || "You may not do that."); return; }
+    form.requestSubmit(button);
   }
 
   function rerun() {
     var chip = current().chip;
-    if (!chip) { press("/failed"); return; }
+    if (!chip) { press("/failed", "Nothing to rerun: nothing has failed here."); return; }
     if (chip.dataset.build) {
       submit(branchUrl(chip) + "/build", [["build_id", chip.dataset.build], ["dry_run", "1"]]);
     } else if (chip.dataset.request) {
       submit(branchUrl(chip) + "/request", [["request_id", chip.dataset.request], ["dry_run", "1"]]);
+    } else {
+      say("Nothing to rerun: this builder has built nothing here.");
     }
   }
 
@@ -210,11 +226,11 @@
         break;
       case "Escape": done = Boolean(document.querySelector("details.more[open]")); closeMenus(); break;
       case "r": rerun(); break;
-      case "f": press("/missing"); break;
+      case "f": press("/missing", "Nothing can be filled in here."); break;
       case "n":
         var card = current().push || document.querySelector("#verdict [data-verdict]");
         var button = card && card.querySelector("button.notify");
-        if (button) { button.click(); }
+        if (button) { button.click(); } else { say(card ? "The verdict is there already." : "Choose a push first, with j or k."); }
         break;
       case "?": help(); break;
       default: done = false;
@@ -223,6 +239,7 @@
   }
 
   if (document.querySelector("[data-verdict]") || document.querySelector("[data-push-list]")) {
+    document.body.append(place);
     document.addEventListener("keydown", onKey);
     showSwitches();
     document.addEventListener("click", function (event) {

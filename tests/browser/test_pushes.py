@@ -399,6 +399,10 @@ def test_pushes_are_read_and_opened_with_keys_alone(pushed: PushedMaster, open_p
     # r reruns what failed, after its plan; nothing is done by one key
     press("r")
     expect(page.get_by_role("heading", level=1)).to_have_text("Plan: rerun what failed")
+    # what confirms it is one key away, and not so near that a key held down would press it
+    assert focused(page) == "Plan: rerun what failed"
+    press("Tab")
+    assert re.fullmatch("Build [0-9]+", focused(page))
     page.go_back()
     page.locator("#failing a.chip").first.focus()
     press("r")
@@ -417,6 +421,22 @@ def test_pushes_are_read_and_opened_with_keys_alone(pushed: PushedMaster, open_p
     expect(keys).to_be_visible()
     press("Escape")
     expect(keys).to_be_hidden()
+
+
+def test_a_key_that_does_nothing_says_why(pushed: PushedMaster, open_page: Open) -> None:
+    page = open_page()
+    log_in(page, pushed.master.url)
+    page.goto(f"{pushed.url}/main/pushes")
+    said = page.locator(".said")
+    for key in "rfn":
+        page.keyboard.press(key)
+        expect(said).to_have_text("Choose a push first, with j or k.")
+    card(page, "Inject the clock").evaluate("one => { one.tabIndex = -1; one.focus(); }")
+    page.keyboard.press("r")
+    expect(said).to_have_text("Nothing to rerun: nothing has failed here.")
+    assert page.url == f"{pushed.url}/main/pushes"
+    page.keyboard.press("n")
+    expect(said).to_have_text("The verdict is there already.")
 
 
 def test_keys_do_nothing_while_somebody_types(pushed: PushedMaster, open_page: Open) -> None:
