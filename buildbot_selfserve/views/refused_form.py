@@ -30,6 +30,7 @@ from buildbot_selfserve.params.kinds import Several
 from buildbot_selfserve.params.kinds import TextList
 from buildbot_selfserve.params.texts import whole
 from buildbot_selfserve.routes import Route
+from buildbot_selfserve.state_words import what_label
 from buildbot_selfserve.views import words
 
 #: What is not sent back to a page: a value that its name gives away as a secret.
@@ -110,7 +111,7 @@ def refused_form(route: Route, sent: SentForm, error: SelfServeError) -> Refused
         if param.name not in _OWN
         and (param.name in sent.fields or (wrong is not None and param.name == wrong.name))
     )
-    said = "" if wrong is None else f"{words.what_label(wrong.name)} must be {wrong.expected}."
+    said = "" if wrong is None else f"{what_label(wrong.name)} must be {wrong.expected}."
     shown = tuple(map(_without_secrets, fields)), tuple(map(_row_without_secrets, rows))
     return RefusedForm(*shown, tuple(_hidden(route, sent.fields)), said, shown != (fields, rows))
 
