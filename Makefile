@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: bench bench-report bench-writes bench-pushes soak clean
 
 help:
-	@echo "make demo     run a Buildbot with self-serve, and walk through it"
+	@echo "make demo     run a Buildbot with self-serve, and walk through it; ARGS='--folder DIR' elsewhere"
 	@echo "make test     run the tests in some minutes; ARGS='-k cancel' runs some"
 	@echo "make test-all   run those and the heavy ones, as CI does"
 	@echo "make fuzz     send ten thousand hostile requests to a master, in minutes"
@@ -53,7 +53,7 @@ crossbar:
 	-$(MAKE) --no-print-directory $(CROSSBAR)/ready
 
 demo: $(VENV)/demo
-	$(BIN)/python -m demo
+	$(BIN)/python -m demo $(ARGS)
 
 # ARGS='-k cancel' runs some of them; the slowest are named at the end, and what was skipped and why
 # A process that dies is not replaced: pytest-xdist would wait for ever for what it had left to do.
@@ -135,4 +135,4 @@ bench-pushes: $(VENV)/dev
 	$(BIN)/python -W ignore -m benchmarks.pushes --builds 1000000
 
 clean:
-	rm -rf $(VENV) $(CROSSBAR) .nox build dist site demo-run *.egg-info
+	rm -rf $(VENV) $(CROSSBAR) .nox build dist site demo-run* *.egg-info

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 from demo.buildmaster import Buildmaster
 from demo.client import Client
 from demo.client import Differs
+from demo.folder import note_process
+from demo.folder import take
 from demo.repository import Repository
 from demo.walk import walk
 
@@ -26,13 +26,14 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     folder = parser.parse_args().folder.absolute()
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "master").mkdir(parents=True)
+    lock = take(folder)
+    (folder / "master").mkdir()
     print(f"Making a git repository and a Buildbot master in {folder}")
     repository = Repository(folder)
     master = Buildmaster(folder / "master", repository.bare)
     try:
-        master.start()
+        # it goes on when this process is killed
+        note_process(lock, master.start(inherits=[lock]))
         print(f"The master runs at {master.url}")
         walk(Client(master.url), repository)
         print("\nEverything is as Buildbot's own REST API has it.")
@@ -50,8 +51,8 @@ def main() -> int:
 
 def _serve(master: Buildmaster) -> None:
     print(f"\n{invitation(master.url, Path(sys.executable).parent)}", flush=True)
-    while True:
-        time.sleep(3600)
+    master.wait()
+    print("The master has ended.")
 
 
 def invitation(url: str, commands: Path) -> str:

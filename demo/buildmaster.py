@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parent.parent / "master.cfg.example"
@@ -57,8 +58,11 @@ class Buildmaster:
     def url(self) -> str:
         return f"http://localhost:{self.port}"
 
-    def start(self) -> None:
-        """Start it, and wait until it has started."""
+    def start(self, *, inherits: Sequence[int] = ()) -> int:
+        """Start it, and wait until it has started; return the id of its process.
+
+        :param inherits: descriptors that it gets
+        """
         self._buildbot("checkconfig", str(self.folder))
         command = [str(BUILDBOT), "start", "--nodaemon", str(self.folder)]
         self._process = subprocess.Popen(
@@ -67,12 +71,14 @@ class Buildmaster:
             stdin=subprocess.DEVNULL,
             stdout=(self.folder / "stdout.log").open("wb"),
             stderr=subprocess.STDOUT,
+            pass_fds=inherits,
         )
         deadline = time.monotonic() + PATIENCE
         while not self._has_started():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"The master did not start:\n{self._last_words()}")
             time.sleep(0.2)
+        return self._process.pid
 
     def stop(self) -> None:
         """Stop it as ``buildbot stop`` does."""
@@ -83,6 +89,11 @@ class Buildmaster:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        if self._process is not None:
             self._process.wait()
 
     def _has_started(self) -> bool:
