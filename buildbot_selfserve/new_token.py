@@ -12,10 +12,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 from buildbot.config.errors import ConfigErrors
 from buildbot.config.errors import capture_config_errors
+from buildbot.secrets.providers.file import SecretInAFile
 
+from buildbot_selfserve.buildbot_private import config_arguments
+from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import SelfServeToken
 
 if TYPE_CHECKING:
@@ -68,7 +72,7 @@ def _make(arguments: Sequence[str] | None) -> int:
     if errors.errors:
         parser.error("\n".join(errors.errors))
     try:
-        roles = _roles(token) if options.master is None else _needed(token, options.master)
+        config = None if options.master is None else _config_of(options.master)
     except ConfigErrors as config_errors:
         wrong = f"{options.master} has no valid configuration, see buildbot checkconfig:"
         parser.error("\n".join([wrong, *config_errors.errors]))
@@ -78,7 +82,8 @@ def _make(arguments: Sequence[str] | None) -> int:
     if options.only_secret:
         print(secret)
         return 0
-    path = (options.secrets_dir or SOMEWHERE) / _file_name(options.name)
+    # what master.cfg names is found from elsewhere, too
+    path = (options.secrets_dir or SOMEWHERE).absolute() / _file_name(options.name)
     if options.secrets_dir is None:
         print(_by_hand(path, secret))
     else:
@@ -88,9 +93,9 @@ def _make(arguments: Sequence[str] | None) -> int:
             print(f"selfserve-token: {_why(path, error)}", file=sys.stderr)
             return 1
         print(f"The secret is in {path}.")
-    print(_in_master_cfg(options, path, limits))
+    print(_in_master_cfg(options, path, limits, config))
     if token.actions != ():
-        print(roles)
+        print(_roles(token) if config is None else _needed(token, config))
     print(_trying(options.url, path))
     return 0
 
@@ -117,7 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="folder of the master: read its master.cfg, as buildbot checkconfig does, and tell"
-        " which roles its rules want for what the token is for",
+        " what to add to it, and which roles its rules want for what the token is for",
     )
     parser.add_argument("--replace", action="store_true", help="replace an existing secret")
     for key in _LIMITS:
@@ -167,6 +172,9 @@ def _write(path: Path, secret: str, *, replace: bool) -> None:
 def _why(path: Path, error: OSError) -> str:
     if isinstance(error, FileExistsError):
         return f"{path} is there already; --replace writes over it"
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        return f"{folder} does not exist; make it with: mkdir -p -m 700 {shlex.quote(str(folder))}"
     return f"{path} cannot be written: {error.strerror}"
 
 
@@ -183,31 +191,82 @@ then press Enter and Ctrl-D:
 
 
 def _in_master_cfg(
-    options: argparse.Namespace, path: Path, limits: dict[str, str | list[str]]
+    options: argparse.Namespace, path: Path, limits: dict[str, str | list[str]], config: Any
 ) -> str:
-    given = [repr(options.name), f"util.Secret({path.name!r})"]
-    given += [f"{key}={value!r}" for key, value in limits.items()]
+    """Return what to write into master.cfg.
+
+    :param config: what it says by now, ``None`` if that is not known
+    """
     if options.replace:
         return "Now run `buildbot reconfig`. The old secret is good until then, and no longer.\n"
-    return f"""
-In master.cfg, then `buildbot reconfig`:
-
-    c["secretsProviders"] = [secrets.SecretInAFile(dirname={str(path.parent)!r})]
-    c["www"]["plugins"]["selfserve"] = util.SelfServe(
-        tokens=[util.SelfServeToken({", ".join(given)})],
-    )
-"""
+    given = [repr(options.name), f"util.Secret({path.name!r})"]
+    given += [f"{key}={value!r}" for key, value in limits.items()]
+    token = f"util.SelfServeToken({', '.join(given)})"
+    lines = [*_provider_lines(path.parent, config), *_token_lines(token, config)]
+    return "\n".join(["\nIn master.cfg, then `buildbot reconfig`:", *lines, ""])
 
 
-def _needed(token: SelfServeToken, folder: Path) -> str:
-    """Return which roles the rules of the master in *folder* want for what *token* is for.
+def _provider_lines(folder: Path, config: Any) -> list[str]:
+    """Return what lets the master find the secrets in *folder*; nothing if it does already."""
+    providers = None if config is None else config.secretsProviders
+    dirname = f"dirname={str(folder)!r}"
+    if providers == []:
+        return ["", f'    c["secretsProviders"] = [secrets.SecretInAFile({dirname})]']
+    if any(_reads(one, folder) for one in providers or ()):
+        return []
+    unless = ", unless it has this folder" if providers is None else ""
+    return [
+        "",
+        f'    # add to the list c["secretsProviders"]{unless}',
+        # Buildbot takes only one of each name
+        f'    secrets.SecretInAFile(name="selfserve", {dirname}),',
+    ]
+
+
+def _reads(provider: Any, folder: Path) -> bool:
+    arguments, named = config_arguments(provider)
+    dirname: Any = named.get("dirname", next(iter(arguments), None))
+    return isinstance(provider, SecretInAFile) and Path(dirname).resolve() == folder.resolve()
+
+
+def _token_lines(token: str, config: Any) -> list[str]:
+    """Return what declares *token* beside what is declared already."""
+    where = 'c["www"]["plugins"]["selfserve"]'
+    beside = [
+        "",
+        f"    # add to tokens=[...] of the util.SelfServe(...) in {where}",
+        f"    {token},",
+    ]
+    if config is None:
+        return beside
+    plugins = config.www.get("plugins") or {}
+    selfserve = plugins.get("selfserve")
+    if not isinstance(selfserve, SelfServe):  # what else may stand there says nothing
+        value = f"util.SelfServe(\n        tokens=[{token}],\n    )"
+        if not plugins:
+            where, value = 'c["www"]["plugins"]', f'{{"selfserve": {value}}}'
+        return ["", f"    {where} = {value}"]
+    if selfserve.tokens:
+        return beside
+    return ["", f"    # add to the util.SelfServe(...) in {where}", f"    tokens=[{token}],"]
+
+
+def _config_of(folder: Path) -> Any:
+    """Return the configuration of the master in *folder*.
 
     :raises ConfigErrors: its master.cfg is wrong, or there is none
     """
     # it takes a second to import, for which who does not ask need not wait
     from buildbot_selfserve.auth import needed_roles
 
-    found = needed_roles.by_action(token, needed_roles.authz_of(folder))
+    return needed_roles.config_of(folder)
+
+
+def _needed(token: SelfServeToken, config: Any) -> str:
+    """Return which roles the rules of *config* want for what *token* is for."""
+    from buildbot_selfserve.auth import needed_roles
+
+    found = needed_roles.by_action(token, needed_roles.authz_of(config))
     roles = dict.fromkeys(role for needs in found.values() for role in needs.roles)
     if not roles:
         return "For what it is for, the rules of www.authz want no role that it has not.\n"

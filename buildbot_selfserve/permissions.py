@@ -8,6 +8,7 @@ Buildbot's own matters: its authorization allows whatever matches no rule (build
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,3 +112,13 @@ def every_action() -> tuple[str, ...]:
         if permission.needs is None
         for action in actions_of(permission)
     )
+
+
+def action_words(pattern: str) -> str:
+    """Return what names of actions rules and tokens take, to somebody who gave *pattern*."""
+    included = (
+        f"; {one.needs} includes {one.action}"
+        for one in PERMISSIONS
+        if one.needs is not None and fnmatch.fnmatchcase(one.action, pattern)
+    )
+    return f"{', '.join(every_action())}{''.join(included)}"

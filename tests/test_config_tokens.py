@@ -163,6 +163,12 @@ def test_a_good_rule_is_taken(given: dict[str, Any]) -> None:
         ("role", "", "the name of a role"),
         ("role", None, "the name of a role"),
         ("action", "rebiuld", f"a name or a pattern of {', '.join(every_action())}"),
+        (
+            "action",
+            "fill_*",
+            f"a name or a pattern of {', '.join(every_action())};"
+            " new_build_at_revision includes fill_missing",
+        ),
         ("action", 5, "a text or None"),
         ("branch", ["main"], "a text or None"),
         ("builder", b"fast", "a text or None"),

@@ -8,6 +8,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,12 +72,10 @@ def one_request() -> Iterator[tuple[str, list[tuple[str, str | None, str | None]
         server.server_close()
 
 
-def configured(printed: str) -> dict[str, Any]:
-    """Run the lines for master.cfg that were printed; return what they configure."""
-    lines = re.findall(r"^    (c\[.*|    tokens.*|\))$", printed, re.MULTILINE)
-    config: dict[str, Any] = {"www": {"plugins": {}}}
-    exec("\n".join(lines), {"c": config, "util": util, "secrets": secrets})
-    return config
+def added(printed: str, name: str) -> Any:
+    """Return what is printed to be added to a list in master.cfg, the object of class *name*."""
+    (line,) = re.findall(rf"^    ([a-z]+\.{name}\(.*\)),$", printed, re.MULTILINE)
+    return eval(line, {"util": util, "secrets": secrets})
 
 
 def test_a_secret_is_written_for_its_owner_only(tmp_path: Path) -> None:
@@ -111,17 +110,14 @@ def test_what_it_prints_for_master_cfg_is_right(tmp_path: Path) -> None:
         *("--builders", "it's"),
         *("--expires", "2030-12-31"),
     )
-    config = configured(done.stdout)
-    selfserve = config["www"]["plugins"]["selfserve"]
-    assert isinstance(selfserve, SelfServe)
-    (token,) = selfserve.tokens
+    token = added(done.stdout, "SelfServeToken")
     assert token.name == "night ly/1"
     assert token.secret.secret_name == "selfserve-night-ly-1"
     assert (token.actions, token.branches) == (("new_*", "rebuild_build"), ("main",))
     assert token.builders == ("it's",)
     assert str(token.end("UTC")) == "2031-01-01 00:00:00+00:00"
     # and Buildbot's own provider finds the file
-    (provider,) = config["secretsProviders"]
+    provider = added(done.stdout, "SecretInAFile")
     provider.reconfigService(*provider._config_args, **provider._config_kwargs)
     assert SECRET.fullmatch(provider.get("selfserve-night-ly-1"))
 
@@ -200,6 +196,81 @@ def test_it_tells_which_roles_the_rules_of_a_master_want(tmp_path: Path, tac: st
     assert "role" not in run("ci", "--actions", *ours).stdout
 
 
+#: What a master.cfg has, and what of it is left when what was printed is added to it.
+BEFORE = [
+    ("", [], []),
+    ('c["www"]["plugins"] = {"selfserve": True, "console_view": {}}', [], []),
+    (
+        'c["secretsProviders"] = [secrets.SecretInAFile("there")]\n'
+        'c["www"]["plugins"] = {"selfserve": util.SelfServe(max_count=7)}',
+        ["there"],
+        [],
+    ),
+    (
+        'c["secretsProviders"] = [secrets.SecretInAFile(dirname="here")]\n'
+        'c["www"]["plugins"] = {"selfserve": util.SelfServe(\n'
+        '    max_count=7, tokens=[util.SelfServeToken("first", "x" * 30)])}',
+        ["here"],
+        ["first"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "folders", "tokens"), BEFORE)
+def test_it_adds_to_what_a_master_has(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    folders: list[str],
+    tokens: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "master.cfg").write_text(f"{RULED}from buildbot.plugins import secrets\n{before}\n")
+    said = run("ci", "--master", ".", "--secrets-dir", "here")
+    assert (said.returncode, said.stderr) == (0, "")
+    config = pasted(tmp_path / "master.cfg", said.stdout)
+    selfserve = config["www"]["plugins"]["selfserve"]
+    assert {one.name for one in selfserve.tokens} == {*tokens, "ci"}
+    assert selfserve.max_count == (7 if folders else SelfServe().max_count)
+    assert ("console_view" in config["www"]["plugins"]) == ("console_view" in before)
+    providers = config["secretsProviders"]
+    found = [Path((*one._config_args, *one._config_kwargs.values())[0]) for one in providers]
+    assert sorted(one.absolute() for one in found) == sorted(
+        tmp_path / one for one in {*folders, "here"}
+    )
+    # of two with one name, Buildbot takes the last
+    assert len({one.name for one in providers}) == len(providers)
+
+
+def pasted(file: Path, printed: str) -> dict[str, Any]:
+    """Return the configuration in *file* when what was *printed* has been added to it."""
+    text = file.read_text()
+    block = re.search(r"`buildbot reconfig`:\n((?:(?:    .*)?\n)*)", printed)
+    assert block is not None
+    for part in textwrap.dedent(block[1]).strip().split("\n\n"):
+        if not part.startswith("# add to "):
+            text += f"{part}\n"
+            continue
+        where, new = part.split("\n")
+        old = next(old for key, old in LISTS.items() if key in where)
+        assert text.count(old) == 1
+        text = text.replace(old, f"{old}{new}")
+    scope: dict[str, Any] = {}
+    exec(text, scope)
+    config: dict[str, Any] = scope["c"]
+    return config
+
+
+#: Where something is added to, by how it is called.
+LISTS = {
+    'the list c["secretsProviders"]': 'c["secretsProviders"] = [',
+    "tokens=[...] of the": "tokens=[",
+    "the util.SelfServe(...)": "util.SelfServe(",
+}
+
+
 def test_without_a_master_it_says_how_a_token_gets_a_role() -> None:
     assert "    util.RolesFromUsername(roles=['...'], usernames=[\"it's\"])\n" in run("it's").stdout
     assert "role" not in run("ci", "--actions").stdout
@@ -264,6 +335,7 @@ def test_a_secret_that_cannot_be_shown_is_not_made_in_silence(output: str, said:
         ([], "required: name"),
         ([""], "name='' must be a text of 1 to 100 characters"),
         (["ci", "--actions", "rebiuld"], "actions='rebiuld' must be names or patterns of rebuild"),
+        (["ci", "--actions", "fill_missing"], "; new_build_at_revision includes fill_missing\n"),
         (["ci", "--expires", "soon"], "expires='soon' must be a date such as"),
         (["ci", "--replace"], "--replace needs --secrets-dir"),
         (["ci", "--color"], "unrecognized arguments: --color"),
@@ -280,6 +352,10 @@ def test_a_wrong_argument_is_named(
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = run("ci", "--secrets-dir", str(tmp_path / "none"))
+    folder = tmp_path / "not there"
+    done = run("ci", "--secrets-dir", str(folder))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "cannot be written: No such file or directory" in done.stderr
+    made = f"mkdir -p -m 700 '{folder}'"
+    assert done.stderr == f"selfserve-token: {folder} does not exist; make it with: {made}\n"
+    subprocess.run(["sh", "-c", made], check=True)
+    assert run("ci", "--secrets-dir", str(folder)).returncode == 0

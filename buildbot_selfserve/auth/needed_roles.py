@@ -21,15 +21,20 @@ from buildbot_selfserve.permissions import actions_of
 from buildbot_selfserve.permissions import every_action
 
 
-def authz_of(folder: Path) -> Any:
-    """Return ``www.authz`` of the master in *folder*, which need not run.
+def config_of(folder: Path) -> Any:
+    """Return the configuration of the master in *folder*, which need not run.
 
     :raises ConfigErrors: its master.cfg is wrong, or there is none
     """
     # without buildbot.tac it is the usual name
     has_tac = (folder / "buildbot.tac").is_file()
     name = getConfigFileFromTac(str(folder), quiet=True) if has_tac else "master.cfg"
-    authz = FileLoader(str(folder), name).loadConfig().www.get("authz") or Authz()
+    return FileLoader(str(folder), name).loadConfig()
+
+
+def authz_of(config: Any) -> Any:
+    """Return ``www.authz`` of a configuration."""
+    authz = config.www.get("authz") or Authz()
     authz.setMaster(None)
     return authz
 

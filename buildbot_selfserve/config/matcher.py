@@ -11,6 +11,7 @@ from twisted.internet import defer
 
 from buildbot_selfserve.config.checker import Checker
 from buildbot_selfserve.permissions import SET_ACTION
+from buildbot_selfserve.permissions import action_words
 from buildbot_selfserve.permissions import every_action
 
 
@@ -48,7 +49,7 @@ class SelfServeEndpointMatcher(EndpointMatcherBase):
             not isinstance(action, str) or _may_name_an_action(action),
             "action",
             action,
-            f"a name or a pattern of {', '.join(every_action())}",
+            f"a name or a pattern of {action_words(str(action))}",
         )
         check.boolean("defaultDeny", defaultDeny)
         super().__init__(role=role, defaultDeny=defaultDeny)

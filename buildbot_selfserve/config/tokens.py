@@ -14,6 +14,7 @@ from buildbot.interfaces import IRenderable
 from buildbot_selfserve.config.checker import Checker
 from buildbot_selfserve.params.texts import is_plain
 from buildbot_selfserve.permissions import SET_ACTION
+from buildbot_selfserve.permissions import action_words
 from buildbot_selfserve.permissions import every_action
 
 LONGEST_NAME = 100
@@ -73,7 +74,7 @@ class SelfServeToken:
                 _names_an_action(pattern),
                 "actions",
                 pattern,
-                f"names or patterns of {', '.join(every_action())}",
+                f"names or patterns of {action_words(pattern)}",
             )
         self._expires = _moment(expires)
         check.require(
