@@ -17,6 +17,8 @@ from typing import TypedDict
 
 #: Words for Buildbot's result codes, in their order (buildbot/process/results.py).
 RESULT_NAMES = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
+#: Days that a hold lasts at most.
+LONGEST_HOLD = 30
 
 _Url = Annotated[str, {"format": "uri"}]
 _BuilderName = Annotated[str, "The name of the builder."]

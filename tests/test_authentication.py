@@ -88,6 +88,9 @@ async def test_wrong_credentials_are_refused(master: Any) -> None:
         assert answer.status == 401, credentials
     answer = await rebuild(master, headers={"Authorization": "a-secret-without-a-scheme"})
     assert (answer.status, "secret" in answer.text) == (401, False)
+    answer = await rebuild(master, headers={"Authorization": "Bearer abc"})
+    assert answer.json["msg"] == "This Buildbot takes no API tokens"
+    assert answer.json["detail"] == "use a user name and a password"
     assert await is_untouched(master)
 
 

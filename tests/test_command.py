@@ -742,6 +742,9 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
     assert late.status == NOT_FOUND
 
 
+HOLD = ("hold", "main", "--reason", "a move")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -760,6 +763,9 @@ def test_a_revision_that_was_just_pushed_may_appear(shell: Shell) -> None:
         (("jobs", "--since", "yesterday"), "must be epoch seconds, or like"),
         (("reprioritize", "main", "--request", "1"), "PRIORITY"),
         (("fly",), "No such command"),
+        ((*HOLD, "--for", "60d"), "Invalid value for '--for': '60d' is too long: at most 30d"),
+        ((*HOLD, "--until", "2020-01-01T00:00"), "must be in the future, at most 30 days from"),
+        ((*HOLD, "--until", "2999-01-01T00:00"), "'--until': '2999-01-01T00:00' must be in the"),
     ],
 )
 def test_2_tells_of_wrong_usage(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
@@ -788,9 +794,11 @@ def test_4_tells_of_a_refusal(shell: Shell) -> None:
     wrong = shell(*cancel, SELFSERVE_PASSWORD="wrong-password")
     assert (wrong.status, wrong.err) == (
         REFUSED,
-        "selfserve: Wrong user name or password (run selfserve login, or set SELFSERVE_TOKEN)\n",
+        "selfserve: Wrong user name or password (the credentials are those of SELFSERVE_USER)\n",
     )
-    assert shell(*cancel, SELFSERVE_USER=None, SELFSERVE_PASSWORD=None).status == REFUSED
+    nobody = shell(*cancel, SELFSERVE_USER=None, SELFSERVE_PASSWORD=None)
+    assert nobody.status == REFUSED
+    assert "(run selfserve login, or set SELFSERVE_TOKEN)" in nobody.err
     denied = shell(*cancel, SELFSERVE_USER="bob", SELFSERVE_PASSWORD="builder")
     assert denied.status == REFUSED
     assert "builder" not in denied.err.replace("builders", "")
@@ -876,8 +884,7 @@ def test_a_wait_goes_on_while_the_master_is_restarted(tmp_path: Path) -> None:
         (("rev", "main", "fedcba98"), "not found on branch main"),
         (("rebuild", "main", "--build", "99999"), "Build 99999 not found on branch main"),
         (("job", "99999"), "Job 99999 not found"),
-        (("rebuild", "main", "--build", "1", "--count", "101"), "Bad count"),
-        (("builds", "main", "--date", "tomorrow"), "Bad date"),
+        (("builds", "main", "--date", "tomorrow"), "--date must be a day as YYYY-MM-DD"),
         (("build", "main", REVISION, "--builder", "nobody"), "not found on branch main"),
         (("builders", ".."), "cannot be used in a URL"),
     ],
@@ -889,6 +896,44 @@ def test_6_tells_what_is_not_there_or_not_right(
     assert ran.status == NOT_FOUND
     assert said in ran.err
     assert ran.out == ""
+
+
+#: Arguments, and the beginning of what is said.
+MISTAKES = [
+    (("rebuild", "main", "--build", "1", "--count", "101"), "--count must be a whole number from"),
+    (("rebuild", "main", "--build", "1", "--priority", f"{2**40}"), "--priority must be a whole"),
+    (
+        ("rebuild", "main", "--build", "1", "--property", "scheduler=x"),
+        "--property must give properties without 'scheduler', which is reserved",
+    ),
+    (("rebuild", "main", "--build", "1", "--key", "ä"), "--key must be visible ASCII"),
+    (("rebuild", "main", "--build", "1", "--key", "k" * 300), "--key must be at most 256"),
+    (("rebuild", "main", "--build", "1", "--if-plan", ""), "--if-plan must be left out or not"),
+    (("reprioritize", "main", "--request", "1", f"{2**40}"), "PRIORITY must be a whole number"),
+    (("cancel", "main", "--revision", REVISION, "--builders", "x"), "--builders must be names or"),
+    (("queue", "main", "--exclude", "nobody"), "--exclude must be names or patterns"),
+    (("rerun", "main", REVISION, "--states", "broken"), "--states must be one or more of failure"),
+    (("build", "main", REVISION, "--file", ""), "--file must be at most 1000 strings, each"),
+    ((*HOLD, "--for", "1h", "--above", f"{2**40}"), "--above must be a whole number"),
+    ((*HOLD[:3], "x" * 300, "--for", "1h"), "--reason must be at most 256 characters long"),
+    (("is-done", "main", REVISION, "--stable-delay", f"{2**40}"), "--stable-delay must be a"),
+    (("jobs", "--num", "99999"), "--num must be a whole number from 1 to 10000"),
+    (("jobs", "--since", "99999999999999"), "--since must be a time in epoch seconds"),
+    (("last-green", "main", "--max", "9999"), "--max must be a whole number from 1 to 1000"),
+    (("status", "main", REVISION, "--base", "fedcba98"), "--base must be a revision on branch"),
+    (("backfill", "main", "fast", "--max", "101"), "--max must be a whole number from 1 to 100"),
+    (("backfill", "main", "fast"), "No failed revision within"),
+    (("backfill", "main", "fast", "--revision", REVISION), "No good revision within 19"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES)
+def test_an_error_names_what_was_typed(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
+    ran = shell(*arguments)
+    assert ran.status == NOT_FOUND
+    assert ran.err.startswith(f"selfserve: {said}"), ran.err
+    # as the API has them
+    assert not re.search(r"force=1|exclude_builders|ISO 8601|raise max|with revision$", ran.err)
 
 
 def test_6_tells_that_the_url_is_that_of_something_else(shell: Shell) -> None:

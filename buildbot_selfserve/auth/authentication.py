@@ -170,6 +170,9 @@ def door_url(master: Any, site: Site, path: str, door: str) -> str:
 
 async def _by_header(auth: Any, header: bytes) -> str:
     """Return the name of the user whose password is right."""
+    if _scheme(header) == b"bearer":
+        instead = "use a user name and a password" if isinstance(auth, TwistedICredAuthBase) else ""
+        raise Unauthorized("This Buildbot takes no API tokens", instead)
     if _scheme(header) != b"basic":
         # without their first word: it may be the secret itself
         raise Unauthorized("Authorization scheme not accepted here")

@@ -247,7 +247,7 @@ def _key(question: Question) -> str:
     if question.key is None:
         return uuid.uuid4().hex
     if not re.fullmatch(r"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*", question.key):
-        raise BadRequest("Bad key: use visible ASCII characters")
+        raise BadRequest("Bad key", "key must be visible ASCII characters")
     return question.key
 
 

@@ -79,10 +79,12 @@ class Settings:
 
     :param url: the URL of self-serve itself, without a slash at the end
     :param credentials: ``None`` for nobody in particular
+    :param source: what says them
     """
 
     url: str
     credentials: Credentials | None = None
+    source: str = field(default="", compare=False)
 
 
 def load(
@@ -112,12 +114,12 @@ def load(
             " https://ci.example.org/self-serve",
         )
     whole = complete_url(given)
-    credentials = (
-        _of_environment(environ)
-        or (_of_file(written, whole, path) if path else None)
-        or _of_netrc(whole, environ, warn)
-    )
-    return Settings(whole, credentials)
+    if credentials := _of_environment(environ):
+        secret = "USER" if credentials.token is None else "TOKEN"
+        return Settings(whole, credentials, f"SELFSERVE_{secret}")
+    if path and (credentials := _of_file(written, whole, path)):
+        return Settings(whole, credentials, str(path))
+    return Settings(whole, _of_netrc(whole, environ, warn), "your netrc")
 
 
 def config_path(config: Path | None, environ: Mapping[str, str] | None = None) -> Path:

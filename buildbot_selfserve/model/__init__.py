@@ -39,7 +39,6 @@ from buildbot_selfserve.model.events import Event
 from buildbot_selfserve.model.events import EventStream
 from buildbot_selfserve.model.events import Measured
 from buildbot_selfserve.model.halving import in_halving_order
-from buildbot_selfserve.model.holds import LONGEST_HOLD
 from buildbot_selfserve.model.holds import BranchHold
 from buildbot_selfserve.model.holds import HeldRequest
 from buildbot_selfserve.model.holds import Hold
@@ -202,7 +201,6 @@ __all__ = [
     "HTML",
     "JOB_PROPERTY",
     "KEY_PROPERTY",
-    "LONGEST_HOLD",
     "LONGEST_RANGE",
     "MARKS",
     "MOST_QUEUED",

@@ -17,9 +17,6 @@ from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Sourcestamp
 from buildbot_selfserve.model.selection import Selection
 
-#: Days that a hold lasts at most.
-LONGEST_HOLD = 30
-
 
 @dataclass(frozen=True)
 class Hold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from buildbot_selfserve.model import LONGEST_HOLD
+from buildbot_selfserve.answers import LONGEST_HOLD
 from buildbot_selfserve.model import LONGEST_RANGE
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import NEXT

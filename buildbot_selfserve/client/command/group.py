@@ -24,6 +24,7 @@ import click
 from buildbot_selfserve import __version__
 from buildbot_selfserve.client import settings
 from buildbot_selfserve.client.command import checkout
+from buildbot_selfserve.client.command.parameters import name_options
 from buildbot_selfserve.client.command.show import Screen
 from buildbot_selfserve.client.errors import BadRequest
 from buildbot_selfserve.client.errors import ClientError
@@ -104,6 +105,8 @@ class Invocation:
         self.wide = False
         self.urls = False
         self.web = False
+        #: what says who asks; empty if nothing does
+        self.source = ""
         #: what was not said because it is checked out here: a branch, and perhaps a revision
         self.checked_out: list[str] = []
 
@@ -119,6 +122,7 @@ class Invocation:
         """
         screen = self.screen
         found = settings.load(self.url, self.config, warn=screen.complain)
+        self.source = found.source if found.credentials else ""
         client = Client.from_settings(found, patience=self.patience)
         client.pause = screen.pause
         return client
@@ -236,9 +240,13 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         asked = ctx.ensure_object(Invocation)
-        if self.page is None or not asked.web:
-            return super().invoke(ctx)
-        asked.open(self.page(**ctx.params))
+        try:
+            if self.page is None or not asked.web:
+                return super().invoke(ctx)
+            asked.open(self.page(**ctx.params))
+        except BadRequest as error:
+            name_options(error, ctx)
+            raise
         return DONE
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -313,7 +321,7 @@ def run_group(group: Group) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except ClientError as error:
-        kept.screen.complain(_told(error))
+        kept.screen.complain(_told(error, kept.source))
         return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -355,9 +363,15 @@ def _write_everything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _told(error: ClientError) -> str:
+def _told(error: ClientError, source: str) -> str:
+    """Return what went wrong, and what to do.
+
+    :param source: what says who asks
+    """
     if error.job_id is not None:
         return f"{error} (run selfserve job {error.job_id} to see how it ends)"
+    if isinstance(error, Unauthorized) and source:
+        return f"{error} (the credentials are those of {source})"
     if isinstance(error, Unauthorized):
         return f"{error} (run selfserve login, or set SELFSERVE_TOKEN)"
     return str(error)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +19,7 @@ from buildbot_selfserve.client.command.group import invocation
 from buildbot_selfserve.client.command.selecting import selection_of
 from buildbot_selfserve.client.command.selecting import selectors
 from buildbot_selfserve.client.command.selecting import with_options
+from buildbot_selfserve.client.command.times import moment
 from buildbot_selfserve.client.command.waiting import progress
 from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import WaitTimedOut
@@ -65,19 +64,6 @@ def place_page(branch: str | None, revision: str | None, **more: Any) -> Page:
     """Return the page of the revision that ``place_arguments`` mean."""
     branch, revision = place(invocation().client(), branch, revision)
     return Page((branch, "rev", revision))
-
-
-def moment(text: str) -> int | str:
-    """Return epoch seconds, which *text* is, or an ISO time of this place; a day stays a day."""
-    if text.isascii() and text.isdigit():
-        return int(text)
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
-        return text  # the server knows when it begins and ends there
-    try:
-        return int(datetime.datetime.fromisoformat(text).timestamp())
-    except (ValueError, OverflowError):
-        msg = f"{text!r} must be epoch seconds, or like 2026-11-24 or 2026-11-24T10:30"
-        raise click.BadParameter(msg) from None
 
 
 def _moment_option(name: str, help: str) -> Callable[[Function], Function]:
@@ -334,7 +320,9 @@ def done_status(done: Done) -> int:
     help="Show only what made, changed or ended this build, or was about it.",
 )
 @_moment_option(
-    "--since", "Only job requests from this time on; a day is in the server's timezone."
+    "--since",
+    "Only job requests from this time on: epoch seconds, like 2026-11-24T10:30 in your timezone, or"
+    " a day like 2026-11-24 in the server's.",
 )
 @_moment_option("--until", "Only job requests up to this time, or the end of this day.")
 def jobs(**filters: Any) -> None:

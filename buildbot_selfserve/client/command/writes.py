@@ -575,8 +575,15 @@ def _built(
 @command("hold", example="selfserve hold main --reason 'the lab moves' --for 2h")
 @branch_argument
 @click.option("--reason", metavar="TEXT", required=True, help="Why; everybody sees it.")
-@click.option("--for", "seconds", type=span, metavar="SPAN", help="How long: 90m, 2h or 3d.")
-@click.option("--until", type=ending, metavar="TIME", help="When it ends.")
+@click.option(
+    "--for", "seconds", type=span, metavar="SPAN", help="How long: like 90m, 2h or 3d; at most 30d."
+)
+@click.option(
+    "--until",
+    type=ending,
+    metavar="TIME",
+    help="When it ends: epoch seconds, or like 2026-11-24T10:30, in your timezone.",
+)
 @selectors
 @click.option(
     "--above", type=int, metavar="N", help="Start what has this priority or a higher one."
