@@ -127,7 +127,7 @@ def dialogue(name: str) -> list[tuple[str, list[str]]]:
 def shape(line: str) -> str:
     """Return *line* without what differs from run to run."""
     line = re.sub(r"http://127\.0\.0\.1:[0-9]+", URL, line)
-    line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "TIME", line)
+    line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC", "TIME", line)
     line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{5} UTC", "TIME", line)
     line = re.sub(r" [0-9]+:[0-9]{2}(?= |$)", " SPAN", line)
     line = re.sub(r" success +[0-9]+ ", " success BUILD ", line)

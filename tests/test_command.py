@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +41,7 @@ from tests.zygote import SELFSERVE
 
 DONE, FAILED, USAGE, TIMED_OUT, REFUSED, NOT_NOW, NOT_FOUND = range(7)
 
-#: A builder that fails, sets, and two users, of whom one may not stop builds.
+#: A builder that fails, sets, and two users: one may not stop builds, the other one may not hold.
 MORE = """
 from tests.harness import builder
 from buildbot.plugins import schedulers, util
@@ -47,8 +49,10 @@ c["builders"].append(builder("broken", "false"))
 c["schedulers"].append(schedulers.Triggerable(name="others", builderNames=["broken"]))
 c["www"]["auth"] = util.UserPasswordAuth({"ada": "analytical", "bob": "builder"})
 c["www"]["authz"] = util.Authz(
-    allowRules=[util.StopBuildEndpointMatcher(role="admins")],
-    roleMatchers=[util.RolesFromUsername(roles=["admins"], usernames=["ada"])])
+    allowRules=[util.StopBuildEndpointMatcher(role="admins"),
+                util.SelfServeEndpointMatcher(role="holders", action="hold")],
+    roleMatchers=[util.RolesFromUsername(roles=["admins"], usernames=["ada"]),
+                  util.RolesFromUsername(roles=["holders"], usernames=["bob"])])
 token = util.SelfServeToken("ci", "a token of forty characters or so, no blank".replace(" ", "-"),
     actions=["new_build_for_builder"], branches=["main"])
 c["www"]["plugins"]["selfserve"] = util.SelfServe(tokens=[token], branches=[
@@ -466,7 +470,7 @@ def test_what_failed_is_rerun_after_a_look_at_the_plan(
         nothing = shell("rerun", "main", at, *arguments)
         assert (nothing.status, nothing.out.startswith("Nothing failed")) == (DONE, True)
     wrong = shell("rerun", "main", at, "--states", "red")
-    assert (wrong.status, "Bad states" in wrong.err) == (NOT_FOUND, True)
+    assert (wrong.status, "--states must be one" in wrong.err) == (NOT_FOUND, True)
     wrong = shell("rerun", "main", at, "--builders", "brokn")
     assert (wrong.status, "similar names: broken" in wrong.err) == (NOT_FOUND, True)
 
@@ -1016,6 +1020,41 @@ def test_a_time_that_is_none_is_shown_as_it_is(shell: Shell, proxy: Unreliable) 
     assert (ran.status, str(10**30) in ran.out) == (DONE, True)
 
 
+# -- times
+
+
+def test_all_times_are_of_one_zone_which_is_named(shell: Shell) -> None:
+    bob = {"SELFSERVE_USER": "bob", "SELFSERVE_PASSWORD": "builder"}
+    there = {**bob, "TZ": "America/New_York"}
+    # the next full hour, which is told of to the minute
+    ends = (int(time.time()) // 3600 + 2) * 3600
+    local = datetime.datetime.fromtimestamp(ends, zoneinfo.ZoneInfo("America/New_York"))
+    minute, zone = local.strftime("%Y-%m-%d %H:%M"), local.tzname()
+    assert zone in ("EST", "EDT")
+    held = (*HOLD, "--builders", "broken", "--until", local.strftime("%Y-%m-%dT%H:%M"))
+    planned = shell(*held, "--dry-run", **there)
+    assert f"held until {minute} {zone}, 0 pending" in planned.out
+    ran = shell(*held, **there)
+    assert ran.out.startswith(f"Branch main is held until {minute} {zone}, 0 pending")
+    try:
+        holds = shell("holds", "main", **there)
+        assert f"\n{minute}:00 {zone}  0 " in holds.out
+        jobs = shell("jobs", "--num", "1", **there).out
+        job = shell("job", jobs.splitlines()[1].split()[0], **there).out
+        assert f"  expires: {minute}:00 {zone}\n" in job
+        for text in (jobs, job):
+            assert f"held until {minute} {zone}" in text
+            assert "UTC" not in text
+        # as the server has them
+        (hold,) = shell.ok("holds", "main")
+        assert hold["expires"] == ends
+        assert "UTC" in shell("jobs", "--num", "1", "--json", **there).out
+        narrow = in_terminal(shell, "holds", "main", COLUMNS="80", TZ="America/New_York")
+        assert f"\n{minute[5:]} {zone}  " in narrow
+    finally:
+        assert shell("release", "main", **bob).status == DONE
+
+
 # -- again
 
 
@@ -1349,7 +1388,7 @@ def test_help_ends_in_an_example_that_may_be_typed_as_it_is(shell: Shell, name: 
     assert example.split()[0] == name
     # what is wrong with it, only the server can say; a login wants a secret, too
     fine: tuple[int, ...] = (USAGE,) if name == "login" else (DONE, TIMED_OUT, NOT_FOUND)
-    # no rule of this master lets anybody hold
+    # this user may not
     fine += (REFUSED,) if name in ("hold", "release") else ()
     assert shell(*shlex.split(example)).status in fine
 

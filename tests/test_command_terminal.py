@@ -216,13 +216,14 @@ def test_watch_tells_what_begins_and_what_fails(shell: Shell, gate: Path) -> Non
     assert process.stdout is not None
     first = [process.stdout.readline() for _ in range(3)]
     assert first[0].startswith(f"main {at}: failing (")
-    assert re.fullmatch(rf"..:..:..  failed     broken: step shell, build {broken}.*\n", first[1])
-    assert re.fullmatch(rf"..:..:..  running    gated: build {gated}\n", first[2])
+    at_once = rf"..:..:.. \w+  failed     broken: step shell, build {broken}.*\n"
+    assert re.fullmatch(at_once, first[1])
+    assert re.fullmatch(rf"..:..:.. \w+  running    gated: build {gated}\n", first[2])
     (gate / "open").touch()
     out, err = process.communicate(timeout=PATIENCE)
     (gate / "open").unlink()
     *_, ended, done, failing = out.splitlines()
-    assert re.fullmatch(rf"..:..:..  passed     gated: build {gated}", ended)
+    assert re.fullmatch(rf"..:..:.. \w+  passed     gated: build {gated}", ended)
     assert done.startswith(f"main {at}: failed (0 waiting, 0 running, 2 ended, 1 failed")
     assert failing == "failing: broken"
     assert (process.returncode, err) == (
@@ -400,7 +401,7 @@ def test_why_tells_when_it_is_likely_done(shell: Shell, gate: Path) -> None:
         shell.build("slower", f"{number}{at[1:]}")
         shell.settled(f"{number}{at[1:]}")
     (gate / "slow").touch()
-    time_of_day = "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}"
+    time_of_day = "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC"
     wanted = f"Likely done between {time_of_day} and {time_of_day}."
     for number in range(5):  # on a busy machine it may run for longer than those before it
         at = f"{number + 3}{at[1:]}"

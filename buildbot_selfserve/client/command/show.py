@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from buildbot_selfserve.client.command import times
 from buildbot_selfserve.client.rows import FAILED_STATES
 from buildbot_selfserve.client.rows import Bisection
 from buildbot_selfserve.client.rows import BuilderHealth
@@ -237,9 +238,12 @@ class Screen:
         self.line(f"Request {why['request_id']}: {state_word(why['state'])}{place}")
         for reason in why["reasons"]:
             fatal = ". It will never start as things are" if reason["fatal"] else ""
-            self.line(f"{_reason(reason, moment)}{fatal}.")
+            self.line(f"{_reason(reason, times.shown)}{fatal}.")
         if why["eta"] is not None:
-            earliest, likely = moment(why["eta"]["earliest"]), moment(why["eta"]["likely"])
+            earliest, likely = (
+                times.shown(why["eta"]["earliest"]),
+                times.shown(why["eta"]["likely"]),
+            )
             self.line(f"Likely done between {earliest} and {likely}.")
         elif why["state"] in ("pending", "running"):
             self.line(f"When it is done is not known. {why['eta_reason']}.")
@@ -299,7 +303,7 @@ class Screen:
 
     def event(self, state: str, name: str, note: str) -> None:
         """Show that a builder has come to a state; on a terminal, in one line."""
-        text, word = Text(f"{time.strftime('%H:%M:%S')}  "), builder_word(state)
+        text, word = Text(f"{times.now_shown()}  "), builder_word(state)
         text.append(f"{word:9}", _STYLES.get(word, ""))
         text.append(clean(f"  {name}{f': {note}' if note else ''}"))
         if self.as_json:
@@ -328,7 +332,7 @@ class Screen:
         if self.as_json:
             self.value(receipt)
             return
-        self.line(f"{receipt['msg']} (job {receipt['job_id']})")
+        self.line(f"{times.with_local_times(receipt['msg'])} (job {receipt['job_id']})")
         self._outcomes(receipt["requests"])
 
     def bisection(self, found: Bisection) -> None:
@@ -346,7 +350,7 @@ class Screen:
         if self.as_json:
             self.value(plan)
             return
-        self.line(f"{plan['msg']}; nothing was done (plan {plan['plan']})")
+        self.line(f"{times.with_local_times(plan['msg'])}; nothing was done (plan {plan['plan']})")
         if plan["requests"]:
             columns = ("OUTCOME", "BUILDER", "REQUEST", "REVISION", "PRIORITY", "NOTE")
             self.table(columns, map(_planned, plan["requests"]))
@@ -387,10 +391,10 @@ class Screen:
             self.value(job)
             return
         self.line(f"Job {job['job_id']}: {job['action']} by {job['who']} ({job['via']})")
-        self.line(f"asked for at {moment(job['when'])}, from {job['remote']}")
+        self.line(f"asked for at {times.shown(job['when'])}, from {job['remote']}")
         for name, value in job["what"].items():
             self.line(f"  {what_label(name, job['action'])}: {_asked(name, value)}")
-        ended = f", ended at {moment(job['completed_at'])}" if job["completed_at"] else ""
+        ended = f", ended at {times.shown(job['completed_at'])}" if job["completed_at"] else ""
         self.line(f"{status_word(job['status'])}{ended}: {_ending(job)}")
         outcomes = [] if job["complete_data"] is None else job["complete_data"]["body"]["requests"]
         if outcomes:
@@ -427,11 +431,7 @@ class Screen:
 
     def moment(self, seconds: int) -> str:
         """Return epoch seconds in the time of this place, as short as there is room for."""
-        here = None if self.wide else _local(seconds)
-        if here is None:
-            return moment(seconds)
-        this_year = here.tm_year == time.localtime().tm_year
-        return time.strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d", here)
+        return times.shown(seconds) if self.wide else times.shown_short(seconds)
 
     def _outcomes(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
@@ -451,20 +451,6 @@ def counts(done: Done) -> str:
     if done["skipped"]:
         figures["skipped"] = done["skipped"]
     return ", ".join(f"{figure} {word}" for word, figure in figures.items())
-
-
-def moment(seconds: int) -> str:
-    """Return epoch seconds in the time of this place."""
-    here = _local(seconds)
-    return str(seconds) if here is None else time.strftime("%Y-%m-%d %H:%M:%S", here)
-
-
-def _local(seconds: int) -> time.struct_time | None:
-    """Return epoch seconds in the time of this place, ``None`` if it is none that has a name."""
-    try:
-        return time.localtime(seconds)
-    except (OverflowError, OSError, ValueError):
-        return None
 
 
 def _colours(escape: re.Match[str]) -> str:
@@ -668,9 +654,11 @@ def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
 def _asked(name: str, value: object) -> str:
     """Return the value of an entry of what was asked for."""
     if name == "expires" and isinstance(value, int):
-        return moment(value)
+        return times.shown(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _ending(job: Job | JobDetail) -> str:
-    return "" if job["complete_data"] is None else job["complete_data"]["body"]["msg"]
+    if job["complete_data"] is None:
+        return ""
+    return times.with_local_times(job["complete_data"]["body"]["msg"])

@@ -1,4 +1,4 @@
-"""Times as options have them."""
+"""Times as options have them, and as they are shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 
 from buildbot_selfserve.answers import LONGEST_HOLD
 
+#: Characters of the name of a zone.
+LONGEST_ZONE = 5
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 #: Seconds.
 _LONGEST = LONGEST_HOLD * _UNITS["d"]
@@ -61,3 +63,56 @@ def _instant(text: str) -> int | None:
         return int(found.timestamp())
     except (ValueError, OverflowError):
         return None
+
+
+def shown(seconds: int) -> str:
+    """Return epoch seconds as a date and a time of this place, with its zone."""
+    here = _local(seconds)
+    return (
+        str(seconds)
+        if here is None
+        else f"{time.strftime('%Y-%m-%d %H:%M:%S', here)} {_zone(here)}"
+    )
+
+
+def shown_short(seconds: int) -> str:
+    """Return epoch seconds likewise, without the year if it is this one, else only the date."""
+    here = _local(seconds)
+    if here is None:
+        return str(seconds)
+    if here.tm_year != time.localtime().tm_year:
+        return time.strftime("%Y-%m-%d", here)
+    return f"{time.strftime('%m-%d %H:%M', here)} {_zone(here)}"
+
+
+def now_shown() -> str:
+    """Return the time of day, with its zone."""
+    here = time.localtime()
+    return f"{time.strftime('%H:%M:%S', here)} {_zone(here)}"
+
+
+def with_local_times(sentence: str) -> str:
+    """Return a sentence of the server's, which knows no place but UTC, with times of this place."""
+    return re.sub("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC", _here, sentence)
+
+
+def _here(found: re.Match[str]) -> str:
+    try:
+        there = datetime.datetime.strptime(f"{found[0]}+0000", "%Y-%m-%d %H:%M UTC%z")
+        here = _local(int(there.timestamp()))
+    except ValueError:
+        here = None
+    return found[0] if here is None else f"{time.strftime('%Y-%m-%d %H:%M', here)} {_zone(here)}"
+
+
+def _local(seconds: int) -> time.struct_time | None:
+    """Return epoch seconds in the time of this place, ``None`` if it is none that has a name."""
+    try:
+        return time.localtime(seconds)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _zone(here: time.struct_time) -> str:
+    """Return a short name of the zone of *here*; on Windows it has long ones."""
+    return here.tm_zone if 0 < len(here.tm_zone) <= LONGEST_ZONE else time.strftime("%z", here)
