@@ -191,9 +191,15 @@ async def final_outcome(master: Any, job_id: int) -> Any:
 
 
 @with_stubborn_master
+@pytest.mark.parametrize("noun", ["request", "build"])
 @pytest_twisted.ensureDeferred
-async def test_the_journal_tells_when_a_stop_came_late(master: Any) -> None:
-    request_id, job_id = await told_to_stop(master)
+async def test_the_journal_tells_when_a_stop_came_late(master: Any, noun: str) -> None:
+    request_id = await deaf_build(master)
+    row = (await master.get(f"/self-serve/main/request/{request_id}")).json
+    number = request_id if noun == "request" else row["build_ids"][0]
+    answer = await master.request("DELETE", f"/self-serve/main/{noun}/{number}", user=USER)
+    assert answer.json["msg"].startswith(f"{noun.capitalize()} {number} is told to stop")
+    job_id = answer.json["job_id"]
     page = await master.get(f"/self-serve/jobs/{job_id}", json=False)
     assert '<meta http-equiv="refresh"' in page.text
     Deaf.may_end = True
@@ -202,7 +208,7 @@ async def test_the_journal_tells_when_a_stop_came_late(master: Any) -> None:
     job = (await master.get(f"/self-serve/jobs/{job_id}")).json
     assert (job["status"], job["complete_data"]["body"]["msg"]) == (
         "ok",
-        f"Request {request_id} is stopped",
+        f"{noun.capitalize()} {number} is stopped",
     )
     page = await master.get(f"/self-serve/jobs/{job_id}", json=False)
     assert '<meta http-equiv="refresh"' not in page.text

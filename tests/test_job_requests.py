@@ -133,6 +133,7 @@ async def test_cancelling_what_is_complete_says_so(master: Any) -> None:
     answer = await master.request("DELETE", path, user=USER)
     assert answer.status == 202
     assert [one["outcome"] for one in answer.json["requests"]] == ["already_complete"]
+    assert answer.json["msg"] == f"Request {build['buildrequestid']} is already complete"
 
 
 @with_stubborn_master
@@ -223,8 +224,15 @@ async def test_a_build_is_cancelled_while_it_runs(master: Any) -> None:
     assert (outcome["outcome"], outcome["build_ids"]) == ("stopped", [build["buildid"]])
     job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
     assert (job["action"], job["what"]["bid"]) == ("cancel_build", build["buildid"])
+    assert answer.json["msg"] == f"Build {build['buildid']} is stopped"
+    ended = f"Build {build['buildid']} had already ended"
+    planned = await master.request("DELETE", f"{path}?dry_run=1", user=USER)
+    assert planned.json["msg"] == ended
     answer = await master.request("DELETE", path, user=USER)
     assert [one["outcome"] for one in answer.json["requests"]] == ["already_complete"]
+    assert answer.json["msg"] == ended
+    job = (await master.get(f"/self-serve/jobs/{answer.json['job_id']}")).json
+    assert job["complete_data"]["body"]["msg"] == ended
 
 
 @pytest_twisted.ensureDeferred

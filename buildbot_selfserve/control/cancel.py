@@ -76,7 +76,8 @@ async def follow(master: Any, job: Job) -> Effect:
     )
     await _until_ended(ending, LATER_INTERVAL)
     ended = {outcome.request_id: outcome for outcome in ending.outcomes()}
-    return effects.ended([ended.get(one.request_id, one) for one in job.requests])
+    outcomes = [ended.get(one.request_id, one) for one in job.requests]
+    return effects.ended(outcomes, job.cancelled_build)
 
 
 async def _until_ended(ending: _Ending, interval: float, deadline: float = math.inf) -> None:

@@ -29,6 +29,8 @@ _ENDED: Mapping[Outcome, str] = {
     "left_out": "left out",
     "failed": "not cancelled",
 }
+#: Outcomes of a request that has a build.
+_OF_BUILDS = frozenset({"stopped", "stop_sent", "already_complete"})
 #: All buildsets build the revision of the job request.
 _SAME: Mapping[int, str | None] = MappingProxyType({})
 
@@ -68,11 +70,14 @@ def created(
     )
 
 
-def ended(outcomes: Sequence[RequestOutcome]) -> Effect:
-    """Return the effect of cancelling requests."""
+def ended(outcomes: Sequence[RequestOutcome], build_id: int | None = None) -> Effect:
+    """Return the effect of cancelling requests.
+
+    :param build_id: the build that was to be cancelled, if it was not the request
+    """
     errors = any(one.outcome in ("failed", "waiting") for one in outcomes)
     if len(outcomes) == 1:
-        msg = f"Request {outcomes[0].request_id} is {_ENDED[outcomes[0].outcome]}"
+        msg = _one_ended(outcomes[0], build_id)
     else:
         counts = Counter(one.outcome for one in outcomes)
         told = [f"{counts[name]} {words}" for name, words in _ENDED.items() if counts[name]]
@@ -80,6 +85,19 @@ def ended(outcomes: Sequence[RequestOutcome]) -> Effect:
             f"{len(outcomes)} requests: {', '.join(told)}" if told else "Nothing was left to cancel"
         )
     return Effect(msg, tuple(outcomes), errors=errors)
+
+
+def build_ended(build_id: int) -> str:
+    """Return what to say of a build that was to be cancelled and ran no more."""
+    return f"Build {build_id} had already ended"
+
+
+def _one_ended(one: RequestOutcome, build_id: int | None) -> str:
+    if build_id is None or one.outcome not in _OF_BUILDS:
+        return f"Request {one.request_id} is {_ENDED[one.outcome]}"
+    if one.outcome == "already_complete":
+        return build_ended(build_id)
+    return f"Build {build_id} is {_ENDED[one.outcome]}"
 
 
 def reprioritized(states: Iterable[RequestState], priorities: Mapping[int, int]) -> Effect:

@@ -103,7 +103,7 @@ class _Execution:
             effect = await self._create()
         elif plan.endings:
             outcomes = await cancel.end(master, self._order.who, plan.endings, self._order.deadline)
-            effect = effects.ended([*outcomes, *plan.untouched])
+            effect = effects.ended([*outcomes, *plan.untouched], self._order.build_id)
         elif plan.holding is not None:
             assert self._holds is not None  # the planner needed them
             effect = await change_holds.change(

@@ -67,7 +67,7 @@ async def reconcile(
             return Effect("Interrupted: nothing was done", errors=True)
         return _interrupted(effects.created(states))
     plan = plan_from_json(job.plan)
-    order = Order(job.job_id, job.who, time.monotonic(), check_running)
+    order = Order(job.job_id, job.who, time.monotonic(), check_running, job.cancelled_build)
     if plan.buildsets:
         if job.action in LOOKING_FIRST:
             plan = await _without_requested(master, plan, made, states)
@@ -242,7 +242,7 @@ async def _end_rest(master: Any, order: Order, plan: Plan) -> Effect:
     outcomes = [
         going_on.get(request_id) or _ended_or_gone(states, request_id) for request_id in names
     ]
-    return effects.ended([*outcomes, *plan.untouched])
+    return effects.ended([*outcomes, *plan.untouched], order.build_id)
 
 
 def _ended_or_gone(states: Mapping[int, RequestState], request_id: int) -> RequestOutcome:

@@ -448,7 +448,9 @@ class Jobs:
                 raise turns.lost()
             goes_on = None if plan.is_ended else plan.ongoing
             running.job = replace(job, plan=text, ongoing=goes_on)
-        order = Order(job.job_id, job.who, running.deadline, self.check_running)
+        order = Order(
+            job.job_id, job.who, running.deadline, self.check_running, job.cancelled_build
+        )
         if plan.stops is not None:
             await self.ongoing.end(plan.stops, f"Stopped by {job.who}")
         effect = await execute(self._master, order, plan, planned.rights, holds=self._holds)

@@ -88,12 +88,14 @@ class Order:
 
     :param deadline: monotonic seconds until which it waits for builds to stop
     :param check_running: is called between two steps; raises when the master stops
+    :param build_id: the build that it cancels, if it cancels one
     """
 
     job_id: int
     who: str
     deadline: float
     check_running: Callable[[], None]
+    build_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,11 @@ class Job:
     def row(self) -> JobRow:
         """Return what tells its row from all others, those of other journals among them."""
         return self.incarnation, self.job_id
+
+    @property
+    def cancelled_build(self) -> int | None:
+        """Return the build that it cancels, ``None`` if it does anything else."""
+        return self.what.get("bid") if self.action == "cancel_build" else None
 
     @property
     def did_something(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.effects import build_ended
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import BuildRow
@@ -26,7 +27,10 @@ async def cancel_request(ctx: PlanContext, request: RequestRow) -> Plan:
         return Plan(endings=(Ending(request.request_id, request.buildername, running=False),))
     if state.complete:
         msg = f"ended with {result_name(state.results)}"
-        return _already_complete(state.outcome("already_complete", msg))
+        return Plan(
+            untouched=(state.outcome("already_complete", msg),),
+            nothing=f"Request {request.request_id} is already complete",
+        )
     return Plan(endings=endings_of([state]))
 
 
@@ -38,16 +42,11 @@ async def cancel_build(ctx: PlanContext, build: BuildRow) -> Plan:
     )
     if state is not None and not runs:
         msg = f"build {build.build_id} had already ended"
-        return _already_complete(
-            RequestOutcome(
-                state.request_id, state.buildername, "already_complete", (build.build_id,), msg
-            )
+        outcome = RequestOutcome(
+            state.request_id, state.buildername, "already_complete", (build.build_id,), msg
         )
+        return Plan(untouched=(outcome,), nothing=build_ended(build.build_id))
     return await cancel_request(ctx, build.request)
-
-
-def _already_complete(outcome: RequestOutcome) -> Plan:
-    return Plan(untouched=(outcome,), nothing=f"Request {outcome.request_id} is already complete")
 
 
 async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selection) -> Plan:
