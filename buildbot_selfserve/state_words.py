@@ -1,4 +1,4 @@
-"""The words for verdicts, states and outcomes that people read, on pages and from the command.
+"""The words for actions, verdicts, states and outcomes on pages and from the command.
 
 JSON has names for them, which are in ``answers``. Here they are words of a sentence; a page begins
 one with the verdict. Another version may have more names.
@@ -6,8 +6,28 @@ one with the verdict. Another version may have more names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+#: What a job request does, without its target.
+ACTION_WORDS: Mapping[str, str] = {
+    "rebuild_build": "Rebuild a build",
+    "rebuild_request": "Rebuild a request",
+    "cancel_build": "Cancel a build",
+    "cancel_request": "Cancel a request",
+    "cancel_revision": "Cancel everything",
+    "reprioritize": "Change priority",
+    "reprioritize_revision": "Change the priority of everything",
+    "new_build_at_revision": "Same builds as a push",
+    "new_build_for_builder": "Build with one builder",
+    "rebuild_failed": "Rerun what failed",
+    "fill_missing": "Fill in what is missing",
+    "hold": "Hold a branch",
+    "release": "End holds",
+    "backfill": "Find out since when",
+    "bisect": "Bisect",
+    "cancel_bisect": "Stop a bisection",
+}
 #: What a builder has come to.
 STATE_WORDS: Mapping[str, str] = {
     "passed": "passed",
@@ -37,6 +57,8 @@ VERDICT_WORDS: Mapping[str, str] = {
     "pending": "waiting",
     "incomplete": "incomplete",
 }
+#: Buildbot's results that builders have, too.
+_RESULTS = {"success": "passed", "failure": "failed"}
 _OUTCOMES = {
     "stop_sent": "told to stop",
     "already_complete": "already complete",
@@ -51,6 +73,7 @@ _OUTCOMES = {
 }
 #: Why something is left out of the first requests of an ongoing job: it is no more than put off.
 LATER = "is requested when others have ended"
+_SET = re.compile("new_(.+)_at_revision")
 _BISECTIONS = {
     "running": "looking for it",
     "range_only": "not narrowed down further",
@@ -90,6 +113,22 @@ _WHAT: Mapping[str, str] = {
 _LOOKING_BACK = frozenset({"backfill", "bisect", "cancel_bisect"})
 
 
+def action_word(action: str) -> str:
+    """Return the words for an action."""
+    if action in ACTION_WORDS:
+        return ACTION_WORDS[action]
+    name = set_of(action)
+    return f"Build the set {name}" if name else action.replace("_", " ").capitalize()
+
+
+def set_of(action: str) -> str | None:
+    """Return the set that an action builds, which has it in its name, or ``None``."""
+    found = _SET.fullmatch(action)
+    if found is None:
+        return None
+    return "pgo" if found[1] == "pgobuild" else found[1]
+
+
 def verdict_word(verdict: str, is_requested: bool, is_failing: bool) -> str:
     """Return the word for a verdict.
 
@@ -110,12 +149,7 @@ def builder_word(state: str) -> str:
 
 def state_word(state: str) -> str:
     """Return the word for the state of a build or request: Buildbot's result, or what it does."""
-    return "waiting" if state == "pending" else state
-
-
-def build_word(state: str) -> str:
-    """Return the word for what so many builds or requests have come to, as in "2 failed"."""
-    return builder_word({"success": "passed", "failure": "failed"}.get(state, state))
+    return builder_word(_RESULTS.get(state, state))
 
 
 def outcome_word(outcome: str, msg: str = "") -> str:

@@ -130,7 +130,7 @@ def shape(line: str) -> str:
     line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC", "TIME", line)
     line = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{5} UTC", "TIME", line)
     line = re.sub(r" [0-9]+:[0-9]{2}(?= |$)", " SPAN", line)
-    line = re.sub(r" success +[0-9]+ ", " success BUILD ", line)
+    line = re.sub(r" passed +[0-9]+ ", " passed BUILD ", line)
     line = re.sub(r"\(plan [0-9a-f]{32}\)", "(plan PLAN)", line)
     # Buildbot goes through sets of names, so that the ids of builders differ
     line = re.sub(r"#/builders/[0-9]+/", "#/builders/N/", line)

@@ -191,7 +191,9 @@ def test_what_one_may_do_with_some_builders(shell: Shell) -> None:
     assert (found["builders"], found["who"]) == (["fast"], USER)
     head, *lines = shell(*one).out.splitlines()
     assert head.split() == ["ACTION", "ALLOWED", "NOTE"]
-    assert ["reprioritize", "yes"] in [line.split() for line in lines]
+    assert ["Change", "priority", "yes"] in [line.split() for line in lines]
+    words = [re.split("  +", line)[0] for line in lines]
+    assert {"Rerun what failed", "Fill in what is missing", "Build the set pgo"} <= set(words)
     assert shell("permissions", "main", "--builders", "nothing*").status == 6
 
 
@@ -209,7 +211,7 @@ def test_tables_are_plain_where_there_is_no_terminal(shell: Shell) -> None:
         "BUILD", "REQUEST", "BUILDER", "REVISION", "STATE", "SINCE", "TOOK", "OWNER"
     ]  # fmt: skip
     words = line.split()
-    assert (words[0], words[2:5]) == (str(build_id), ["fast", "222222222222", "success"])
+    assert (words[0], words[2:5]) == (str(build_id), ["fast", "222222222222", "passed"])
     assert words[-1] == USER
     assert "\x1b" not in ran.out
     assert all(line == line.rstrip() for line in ran.out.splitlines())
@@ -237,7 +239,7 @@ def test_a_terminal_gets_colours_and_no_orders_from_others(shell: Shell, proxy: 
     assert "\x1b" not in shell(*rev).out
     assert " \ufffd[31mred\ufffd\ufffd " in shell(*rev).out
     shown = in_terminal(shell, *rev)
-    assert "\x1b[32msuccess\x1b[0m" in shown
+    assert "\x1b[32mpassed\x1b[0m" in shown
     assert "\x1b[31m" not in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", in_terminal(shell, *rev, NO_COLOR="1"))
 
@@ -263,7 +265,7 @@ def test_tables_fit_the_terminal_and_break_no_word(
     words = line.split()
     assert words[:2] == [str(row["build_id"]), str(row["requests"][0]["request_id"])]
     assert re.fullmatch("linux-.*…", words[2])
-    assert "success" in words
+    assert "passed" in words
     # whole where it is asked for, and where nobody reads it on a screen
     in_colours = shell(*rev, FORCE_COLOR="1").out
     for whole in (in_terminal(shell, *rev, "--wide"), shell(*rev).out, in_colours):
@@ -359,7 +361,9 @@ def test_rebuild_cancel_and_the_journal(shell: Shell) -> None:
     assert shell.ok("jobs", "--until", "1") == []
     ran = shell("job", str(journal[1]["job_id"]))
     assert (ran.status, ran.err) == (DONE, "")
-    assert f"rebuild_request by {USER} (basic)" in ran.out
+    assert f"Rebuild a request, by {USER} (basic)" in ran.out
+    assert "  Cancel everything  " in shell("jobs", "--action", "cancel", "--num", "1").out
+    assert shell.ok("jobs", "--action", "Cancel every", "--num", "1") == journal[:1]
     assert "  Priority: -3" in ran.out
 
 
@@ -591,6 +595,8 @@ def test_0_and_1_tell_whether_builds_passed(shell: Shell) -> None:
         f"main {revision('8')}: passed (0 waiting, 0 running, 1 ended, 0 failed, 0 cancelled)\n",
     )
     shell.build("broken", revision("8"))
+    # it is said once how it ended
+    assert "1 ended" not in passed.err
     failed = shell("is-done", "main", revision("8"), *wait)
     assert (failed.status, failed.out) == (
         FAILED,

@@ -94,7 +94,7 @@ async def test_the_page_of_a_job_follows_its_requests_to_their_end(master: Maste
     master.resume()
     await master.completed(request)
     over = await page(master, path)
-    assert '<span class="state success">success</span>' in over
+    assert '<span class="state success">passed</span>' in over
     assert '<span class="state job-ok">done</span></h1>' in over
     assert followed(over) == "Builds: 1 passed"
     assert 'http-equiv="refresh"' not in over

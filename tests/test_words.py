@@ -14,6 +14,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.permissions import PERMISSIONS
 from buildbot_selfserve.permissions import actions_of
+from buildbot_selfserve.permissions import set_action
 from buildbot_selfserve.views import words
 
 REVISION = "c" * 40
@@ -90,10 +91,12 @@ def test_links_lead_to_what_a_sentence_names() -> None:
 def test_every_action_and_every_outcome_has_words() -> None:
     named = [one for permission in PERMISSIONS for one in actions_of(permission)]
     for name in (*named, *get_args(Outcome)):
-        label = words.action_label(name) if name in named else state_words.outcome_word(name)
+        label = state_words.action_word(name) if name in named else state_words.outcome_word(name)
         assert "_" not in label
     assert {*named} == {*words.known_actions()}
-    assert len({words.action_label(one) for one in named}) == len(named)
+    for name in ("nightly", "pgo", "weekly"):
+        assert state_words.set_of(set_action(name)) == name
+    assert len({state_words.action_word(one) for one in named}) == len(named)
 
 
 def test_how_somebody_proved_who_they_are_is_said() -> None:

@@ -19,9 +19,9 @@ from buildbot_selfserve.params.declared import FORMAT
 from buildbot_selfserve.params.declared import IF_PLAN
 from buildbot_selfserve.permissions import HOLD
 from buildbot_selfserve.permissions import RELEASE
+from buildbot_selfserve.state_words import action_word
 from buildbot_selfserve.state_words import is_later
 from buildbot_selfserve.views import render
-from buildbot_selfserve.views import words
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
 from buildbot_selfserve.views.read_request import page_context
@@ -189,5 +189,5 @@ def _word(job: Job, method: str) -> str:
 
 def _title(action: str) -> str:
     # not the action's label, as the plan may have only some builders of a push
-    label = _TITLES.get(action) or words.action_label(action)
+    label = _TITLES.get(action) or action_word(action)
     return label[:1].lower() + label[1:]

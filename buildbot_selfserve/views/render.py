@@ -97,15 +97,14 @@ def templates() -> jinja2.Environment:
     environment.filters["set_action"] = set_action
     environment.filters["duration"] = duration
     for words_of in (
-        words.action_label,
         words.done_to_row,
         words.field_label,
         words.job_words,
         words.reason_word,
         words.short_name,
         words.via_word,
+        state_words.action_word,
         state_words.bisection_word,
-        state_words.build_word,
         state_words.outcome_word,
         state_words.state_word,
         state_words.status_word,

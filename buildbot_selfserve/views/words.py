@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from buildbot_selfserve.model import JobMention
 from buildbot_selfserve.permissions import NIGHTLY
 from buildbot_selfserve.permissions import PGO
 from buildbot_selfserve.permissions import set_action
+from buildbot_selfserve.state_words import set_of
 from buildbot_selfserve.state_words import what_label
 
 
@@ -25,65 +25,37 @@ class Verb(NamedTuple):
     :param base: the infinitive; followed by the target
     :param past: the past tense; followed by the target
     :param target: ``build``, ``request``, ``revision``, ``branch`` or ``builder``
-    :param label: the name of the action where no target follows
     """
 
     base: str
     past: str
     target: str
-    label: str
 
 
 VERBS = {
-    "rebuild_build": Verb("rebuild", "rebuilt", "build", "Rebuild a build"),
-    "rebuild_request": Verb("rebuild", "rebuilt", "request", "Rebuild a request"),
-    "cancel_build": Verb("cancel", "cancelled", "build", "Cancel a build"),
-    "cancel_request": Verb("cancel", "cancelled", "request", "Cancel a request"),
-    "cancel_revision": Verb(
-        "cancel everything at", "cancelled everything at", "revision", "Cancel everything"
-    ),
-    "reprioritize": Verb(
-        "change the priority of", "changed the priority of", "request", "Change priority"
-    ),
+    "rebuild_build": Verb("rebuild", "rebuilt", "build"),
+    "rebuild_request": Verb("rebuild", "rebuilt", "request"),
+    "cancel_build": Verb("cancel", "cancelled", "build"),
+    "cancel_request": Verb("cancel", "cancelled", "request"),
+    "cancel_revision": Verb("cancel everything at", "cancelled everything at", "revision"),
+    "reprioritize": Verb("change the priority of", "changed the priority of", "request"),
     "reprioritize_revision": Verb(
         "change the priority of everything pending at",
         "changed the priority of everything pending at",
         "revision",
-        "Change the priority of everything",
     ),
     "new_build_at_revision": Verb(
-        "request the same builds as a push at",
-        "requested the same builds as a push at",
-        "revision",
-        "Same builds as a push",
+        "request the same builds as a push at", "requested the same builds as a push at", "revision"
     ),
-    "new_build_for_builder": Verb(
-        "request a build of", "requested a build of", "revision", "Build with one builder"
-    ),
-    "rebuild_failed": Verb(
-        "rerun what failed at", "reran what failed at", "revision", "Rerun what failed"
-    ),
-    "fill_missing": Verb(
-        "fill in what is missing at",
-        "filled in what was missing at",
-        "revision",
-        "Fill in what is missing",
-    ),
-    "hold": Verb("hold", "held", "branch", "Hold a branch"),
-    "release": Verb("release", "released", "branch", "End holds"),
-    "backfill": Verb(
-        "look back over the builds of",
-        "looked back over the builds of",
-        "builder",
-        "Find out since when",
-    ),
-    "bisect": Verb("bisect the builds of", "bisected the builds of", "builder", "Bisect"),
-    "cancel_bisect": Verb(
-        "stop the bisection of", "stopped the bisection of", "builder", "Stop a bisection"
-    ),
+    "new_build_for_builder": Verb("request a build of", "requested a build of", "revision"),
+    "rebuild_failed": Verb("rerun what failed at", "reran what failed at", "revision"),
+    "fill_missing": Verb("fill in what is missing at", "filled in what was missing at", "revision"),
+    "hold": Verb("hold", "held", "branch"),
+    "release": Verb("release", "released", "branch"),
+    "backfill": Verb("look back over the builds of", "looked back over the builds of", "builder"),
+    "bisect": Verb("bisect the builds of", "bisected the builds of", "builder"),
+    "cancel_bisect": Verb("stop the bisection of", "stopped the bisection of", "builder"),
 }
-#: An action that builds a set has the set's name in its own.
-_SET = re.compile(r"new_(.+)_at_revision")
 
 #: Labels of fields that say more than ``what_label`` does.
 FIELD_LABELS = {
@@ -124,14 +96,6 @@ _REBUILDS = frozenset({"rebuild_build", "rebuild_request"})
 _NOT_DONE = NOTHING_DONE | UNSETTLED | {"already_complete"}
 
 
-def action_label(action: str) -> str:
-    """Return the label of an action."""
-    if action in VERBS:
-        return VERBS[action].label
-    name = _set_of(action)
-    return f"Build the set {name}" if name else action.replace("_", " ").capitalize()
-
-
 def known_actions() -> tuple[str, ...]:
     """Return the actions that every branch can have."""
     return (*VERBS, set_action(NIGHTLY), set_action(PGO))
@@ -156,13 +120,6 @@ def via_word(via: str) -> str:
     """Return how a user authenticated, in words."""
     kind, _, name = via.partition(":")
     return f"with the API token {name}" if kind == "token" else VIA.get(via, via)
-
-
-def _set_of(action: str) -> str | None:
-    found = _SET.fullmatch(action)
-    if found is None:
-        return None
-    return PGO if action == set_action(PGO) else found[1]
 
 
 def done_to_row(mentions: Iterable[JobMention]) -> tuple[tuple[str, JobMention], ...]:
@@ -236,9 +193,9 @@ def _builder_parts(what: Mapping[str, Any]) -> Iterator[Part]:
 def _verb(action: str) -> Verb:
     if action in VERBS:
         return VERBS[action]
-    name = _set_of(action)
+    name = set_of(action)
     words = f"the set {name} at" if name else f"“{action.replace('_', ' ')}” for"
-    return Verb(f"request {words}", f"requested {words}", "revision" if name else "request", "")
+    return Verb(f"request {words}", f"requested {words}", "revision" if name else "request")
 
 
 def _with_builders(job: Job) -> str:

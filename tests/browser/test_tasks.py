@@ -380,7 +380,7 @@ def test_the_page_of_a_job_request_follows_what_it_made(
     page.goto(f"{process_master.url}/self-serve{made['job_url'].partition('/self-serve')[2]}")
     # without being loaded anew
     page.evaluate("window.sameAsBefore = true")
-    expect(page.locator("#requests .state")).to_have_text("success")
+    expect(page.locator("#requests .state")).to_have_text("passed")
     expect(page.get_by_role("link", name="build 2")).to_be_visible()
     assert page.evaluate("window.sameAsBefore")
     expect(page.locator("#followed")).to_have_text("Builds: 1 passed")

@@ -25,6 +25,7 @@ from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import WaitTimedOut
 from buildbot_selfserve.client.rows import Done
 from buildbot_selfserve.client.sync import Client
+from buildbot_selfserve.state_words import ACTION_WORDS
 
 branch_argument = click.argument(
     "branch", cls=checkout.BranchHere, shell_complete=completion.branches
@@ -64,6 +65,15 @@ def place_page(branch: str | None, revision: str | None, **more: Any) -> Page:
     """Return the page of the revision that ``place_arguments`` mean."""
     branch, revision = place(invocation().client(), branch, revision)
     return Page((branch, "rev", revision))
+
+
+def action(text: str) -> str:
+    """Return the name of the only action whose words begin with *text*, or else *text*."""
+    fitting = [
+        name for name, words in ACTION_WORDS.items() if words.lower().startswith(text.lower())
+    ]
+    is_name = any(name.startswith(text) for name in ACTION_WORDS)
+    return fitting[0] if len(fitting) == 1 and not is_name else text
 
 
 def _moment_option(name: str, help: str) -> Callable[[Function], Function]:
@@ -296,7 +306,8 @@ def done_status(done: Done) -> int:
 @click.option("--who", help="Show only the job requests of this user.")
 @click.option(
     "--action",
-    help="Show only actions that are or begin with this, such as rebuild_build or cancel.",
+    type=action,
+    help="Show only actions that begin with this, such as cancel, rerun or rebuild_build.",
 )
 @click.option("--branch", help="Show only this branch.", shell_complete=completion.branches)
 @click.option(

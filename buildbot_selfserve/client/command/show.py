@@ -46,6 +46,7 @@ from buildbot_selfserve.client.rows import WorkerSet
 from buildbot_selfserve.client.rows import request_of
 from buildbot_selfserve.client.rows import state
 from buildbot_selfserve.state_words import CHANGE_WORDS
+from buildbot_selfserve.state_words import action_word
 from buildbot_selfserve.state_words import bisection_word
 from buildbot_selfserve.state_words import builder_word
 from buildbot_selfserve.state_words import outcome_word
@@ -85,7 +86,6 @@ ENDLESS = 100_000
 
 _HASH = re.compile(f"[0-9a-f]{{{SHORT_REVISION}}}")
 _STYLES = {
-    "success": "green",
     "passed": "green",
     "passed with warnings": "yellow",
     "fixed": "green",
@@ -95,8 +95,6 @@ _STYLES = {
     "flaky": "yellow",
     "flaky here": "yellow",
     "incomplete": "yellow",
-    "warnings": "yellow",
-    "failure": "red",
     "exception": "magenta",
     "retry": "blue",
     "cancelled": "magenta",
@@ -372,7 +370,10 @@ class Screen:
             self.value(found)
             return
         words = {True: "yes", False: "no", None: "depends"}
-        rows = ((name, words[one["allowed"]], one["why"]) for name, one in found["actions"].items())
+        rows = (
+            (action_word(name), words[one["allowed"]], one["why"])
+            for name, one in found["actions"].items()
+        )
         self.table(("ACTION", "ALLOWED", "NOTE"), rows)
         for name, limit in found["limits"].items():
             self.line(f"{name}: {limit['left']} of {limit['limit']} left")
@@ -390,7 +391,9 @@ class Screen:
         if self.as_json:
             self.value(job)
             return
-        self.line(f"Job {job['job_id']}: {job['action']} by {job['who']} ({job['via']})")
+        self.line(
+            f"Job {job['job_id']}: {action_word(job['action'])}, by {job['who']} ({job['via']})"
+        )
         self.line(f"asked for at {times.shown(job['when'])}, from {job['remote']}")
         for name, value in job["what"].items():
             self.line(f"  {what_label(name, job['action'])}: {_asked(name, value)}")
@@ -644,7 +647,7 @@ def _job(job: Job, moment: Callable[[int], str]) -> tuple[object, ...]:
         job["job_id"],
         moment(job["when"]),
         job["who"],
-        job["action"],
+        action_word(job["action"]),
         job["branch"],
         status_word(job["status"]),
         _ending(job),
