@@ -15,7 +15,10 @@ from buildbot_selfserve.client.rows import Done
 
 @contextlib.contextmanager
 def progress(screen: Screen) -> Iterator[Callable[[Done], None]]:
-    """Show each new state on the standard error: one living line, or a line for each change."""
+    """Show each new state on the standard error: one living line, or a line for each change.
+
+    Nothing is said of the end.
+    """
     if screen.err.is_terminal:
         with screen.err.status(Text("waiting")) as status:
             yield lambda done: status.update(Text(counts(done)))
@@ -24,7 +27,7 @@ def progress(screen: Screen) -> Iterator[Callable[[Done], None]]:
 
     def say(done: Done) -> None:
         text = counts(done)
-        if said != [text]:
+        if said != [text] and not done["job_complete"]:  # what comes then has them, too
             said[:] = [text]
             screen.complain(text)
 
