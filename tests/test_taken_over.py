@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,26 @@ from twisted.internet import task
 from buildbot_selfserve import plugin
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import insert_buildsets
+from buildbot_selfserve.jobs import close_row
+from buildbot_selfserve.jobs import left_open
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.journal.tables import jobs
+from buildbot_selfserve.model import Builder
+from buildbot_selfserve.model import Ending
+from buildbot_selfserve.model import HeldRequest
+from buildbot_selfserve.model import Hold
+from buildbot_selfserve.model import HoldChange
 from buildbot_selfserve.model import Job
+from buildbot_selfserve.model import NewBuildset
+from buildbot_selfserve.model import NewChange
+from buildbot_selfserve.model import NewPriority
+from buildbot_selfserve.model import Plan
 from buildbot_selfserve.model import RequestOutcome
+from buildbot_selfserve.model import Sourcestamp
+from buildbot_selfserve.model import plan_from_json
+from buildbot_selfserve.model import plan_to_json
 from tests.harness import ANSWER_SECONDS
+from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import config
 from tests.harness import outcomes
@@ -182,6 +200,111 @@ async def test_who_loses_a_row_says_what_the_row_says(
     told = f"1 build requested, [({made['buildrequestid']}, 'created')]"
     assert f"job {row['job_id']} is not ours any more" in master.log
     assert told in master.log
+
+
+# -- from another release
+
+
+def as_newer(read: list[Any]) -> list[Any]:
+    """Return objects with a field more, as a newer release may write them."""
+    return [{**one, "newer": True} for one in read]
+
+
+async def rewrite(job_id: int, column: str, change: Callable[[Any], Any]) -> None:
+    """Write what *change* makes of the JSON in a column of a job's row."""
+
+    def work(connection: Any) -> None:
+        at = jobs.c.id == job_id
+        text = connection.execute(sa.select(jobs.c[column]).where(at)).scalar_one()
+        values = {column: json.dumps(change(json.loads(text or "{}")))}
+        connection.execute(jobs.update().where(at).values(values))
+        connection.commit()
+
+    await write(work)
+
+
+def test_what_a_newer_release_has_added_to_a_plan_is_left_out() -> None:
+    stamp = Sourcestamp("main", "", "", "https://example.org/repo")
+    hold = Hold("main", "why", USER, 1, 2, ("f*",), names=frozenset({"fast"}))
+    plan = Plan(
+        changes=(NewChange(REVISION, stamp, "ada", "a change", files=("a.c",)),),
+        buildsets=(NewBuildset((1,), (Builder(1, "fast"),), {}, "a reason"),),
+        endings=(Ending(1, "fast", running=True, build_ids=(2,)),),
+        priorities=(NewPriority(3, "fast", 4),),
+        holding=HoldChange(hold, waiting=(HeldRequest(5, "fast"),)),
+        untouched=(RequestOutcome(6, "fast", "denied", (7,)),),
+    )
+    newer = json.loads(plan_to_json(plan))
+    newer["buildsets"][0]["builders"] = as_newer(newer["buildsets"][0]["builders"])
+    for part in ("changes", "buildsets", "endings", "priorities", "untouched"):
+        newer[part] = as_newer(newer[part])
+    newer["holding"]["hold"]["newer"] = True
+    assert plan_from_json(json.dumps({**newer, "newer": True})) == plan
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_newer_release_has_left_is_gone_on_with(master: Any) -> None:
+    master.pause()
+    other = await another(master)
+    done, waits = [
+        await master.add_request("slow", properties={"n": (n, "Scheduler")}) for n in range(2)
+    ]
+    await master.request("DELETE", f"/self-serve/main/request/{done}", user=USER)
+    job_id = await left(other, done)
+    endings = tuple(Ending(one, "slow", running=False) for one in (done, waits))
+    planned = json.loads(plan_to_json(Plan(endings=endings)))
+    await rewrite(job_id, "plan", lambda _: {**planned, "endings": as_newer(planned["endings"])})
+    followed = await left(other, 1, RequestOutcome(1, "slow", "waiting"))
+    requests = as_newer([vars(RequestOutcome(1, "slow", "waiting"))])
+    await rewrite(followed, "result", lambda read: {**read, "requests": requests})
+    assert await service().jobs.left_open.of_gone_masters({other}) == 2
+    ended = await job(master, job_id)
+    assert outcomes(ended["complete_data"]["body"]) == dict.fromkeys((done, waits), "cancelled")
+
+
+@with_patience
+@pytest_twisted.ensureDeferred
+async def test_a_row_that_cannot_be_reconciled_keeps_no_other_from_it(
+    master: Any, monkeypatch: Any
+) -> None:
+    """Nor does it stay open for ever."""
+    monkeypatch.setattr(close_row, "RETRIES", (0.1,))
+    monkeypatch.setattr(left_open, "LONGEST_CLOSING", 0.5)
+    master.pause()
+    other = await another(master)
+    broken, away, whole = [await left(other, await master.add_request("slow")) for _ in range(3)]
+    await rewrite(broken, "plan", lambda _: {"of": "another release"})
+    reconcile = service().jobs._closing._reconcile
+
+    async def while_away(one: Job) -> Any:
+        if one.job_id == away and is_away:
+            raise sa.exc.OperationalError("SELECT", {}, Exception("it is away"))
+        return await reconcile(one)
+
+    is_away = True
+    monkeypatch.setattr(service().jobs._closing, "_reconcile", while_away)
+    # one that the database cannot be asked about is tried until it can be
+    assert await service().jobs.left_open.of_gone_masters({other}) == 3
+    assert (await job(master, away))["status"] == "running"
+    for one, msg in (
+        (whole, "Interrupted: nothing was done"),
+        (broken, "Interrupted: the master could not finish it; its log says why"),
+    ):
+        row = await master.until(partial(ended, master, one), "it is closed")
+        assert (row["status"], row["complete_data"]["body"]["msg"]) == ("failed", msg)
+    assert f"job {broken} cannot be reconciled, it is closed as interrupted" in master.log
+    # nor does it keep others from being taken over
+    later = await left(other, 1)
+    assert await service().jobs.left_open.of_gone_masters({other}) == 1
+    assert (await job(master, later))["status"] == "failed"
+    is_away = False
+    await master.until(partial(ended, master, away), "it is closed, too")
+    master.errors.clear()
+
+
+async def ended(master: Any, job_id: int) -> Any:
+    found = await job(master, job_id)
+    return None if found["status"] == "running" else found
 
 
 # -- from an earlier life

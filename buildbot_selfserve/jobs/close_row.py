@@ -16,6 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from buildbot_selfserve import audit_log
+from buildbot_selfserve.errors import NotNow
+from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
@@ -23,8 +25,12 @@ from buildbot_selfserve.model import JobRow
 
 #: Seconds between attempts to close a row while the database is away; the last value repeats.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
+#: The number of attempts to reconcile a job that may fail while the database answers.
+MOST_FAILURES = 5
 #: Seconds before each reminder to builders of the requests of a job that was cut short.
 REMINDERS = (2.0, 10.0, 30.0)
+#: Errors after which a later attempt may succeed.
+_LATER = (NotNow, *db_engine.AWAY)
 
 
 class RowCloser:
@@ -77,9 +83,28 @@ class RowCloser:
     async def close_as_reconciled(self, job: Job) -> Job:
         """Close *job* with what it has really done; retry until the database answers.
 
-        The builds that it told to stop are followed.
+        The builds that it told to stop are followed. If it cannot be reconciled though the database
+        answers, it is closed as interrupted.
         """
-        closed = await self._close(job, lambda: self._reconcile(job))
+        failures = 0
+
+        async def found() -> Effect:
+            nonlocal failures
+            try:
+                return await self._reconcile(job)
+            except _LATER:
+                raise
+            except Exception:
+                failures += 1
+                if failures < MOST_FAILURES or self.stopping:
+                    raise
+                self.log.failure(
+                    "selfserve: job {job_id} cannot be reconciled, it is closed as interrupted",
+                    job_id=job.job_id,
+                )
+                return await self._interrupted(job)
+
+        closed = await self._close(job, found)
         if closed.did_something and self._goes_on(job, closed):
             self.in_background(self._remind(closed))
         if closed.unsettled and self._goes_on(job, closed):
@@ -90,8 +115,8 @@ class RowCloser:
         """Follow the builds that *job* told to stop, in the background."""
         self.in_background(self._until_finished(job))
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run *work* until it ends or the master stops."""
+    def in_background(self, work: Coroutine[Any, Any, object]) -> defer.Deferred[Any]:
+        """Run *work* until it ends or the master stops; return what fires then."""
         going_on = defer.Deferred.fromCoroutine(work)
         self._background.add(going_on)
 
@@ -100,7 +125,7 @@ class RowCloser:
             if isinstance(result, Failure) and not result.check(defer.CancelledError):
                 self.log.failure("selfserve: a background task failed", result)
 
-        going_on.addBoth(over)
+        return going_on.addBoth(over)
 
     def stop(self) -> None:
         """Cancel all background work; the next start of the master continues it."""
@@ -119,7 +144,9 @@ class RowCloser:
             except Exception:
                 if self.stopping:
                     raise  # the next start of the master closes the row
-                self.log.failure("selfserve: the journal cannot be written, trying again")
+                self.log.failure(
+                    "selfserve: job {job_id} cannot be closed, trying again", job_id=job.job_id
+                )
             await task.deferLater(self._clock, RETRIES[min(retries, len(RETRIES) - 1)])
             retries += 1
         if stands is None or stands.row != job.row:
@@ -128,6 +155,17 @@ class RowCloser:
         self._tell(stands)
         self._closed(stands)
         return stands
+
+    async def _interrupted(self, job: Job) -> Effect:
+        """Return the effect of *job*, which cannot be reconciled: what it is seen to have made."""
+        msg = "Interrupted: the master could not finish it; its log says why"
+        try:
+            made = await self._reconcile(replace(job, plan=None))
+        except (*_LATER, defer.CancelledError):
+            raise
+        except Exception:
+            return Effect(msg, errors=True)
+        return replace(made, msg=msg)
 
     def _goes_on(self, job: Job, closed: Job) -> bool:
         """Return whether there may be more to do for *job*, and this master is to do it."""

@@ -11,9 +11,11 @@ from typing import Any
 from twisted.internet import defer
 
 from buildbot_selfserve.control.reconcile import LOOKING_FIRST
+from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.jobs.ongoing import OngoingJobs
 from buildbot_selfserve.jobs.open_row import RowOpener
+from buildbot_selfserve.jobs.turns import Turn
 from buildbot_selfserve.jobs.turns import Turns
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Job
@@ -21,6 +23,8 @@ from buildbot_selfserve.model import JobRow
 
 #: Seconds that a job to be closed waits for its turn.
 LONGEST_WAIT = 30.0
+#: Seconds for which the caller waits until jobs are closed.
+LONGEST_CLOSING = 60.0
 
 
 class LeftOpen:
@@ -57,7 +61,8 @@ class LeftOpen:
     async def of_this_master(self) -> int:
         """Close the rows that earlier runs of this master left open; return their number.
 
-        Rows that they followed are followed again, and count as well.
+        Rows that they followed are followed again, and count as well. A row that takes long is
+        closed after this has returned.
         """
         return await self._reconcile_of({self._masterid()})
 
@@ -80,9 +85,11 @@ class LeftOpen:
                     self._ongoing.follow(job)
         finally:
             self._one_at_a_time.release()
-        for job in still_open:
-            await self._close(job)
-            self._opening.open_rows.discard(job.row)
+        closings = [self._closing.in_background(self._close(job)) for job in still_open]
+        # what takes longer goes on, and keeps no other row from being taken over
+        with suppress(defer.TimeoutError):
+            everything = independent(defer.DeferredList(closings))
+            await everything.addTimeout(LONGEST_CLOSING, self._turns.clock)
         return len(taken)
 
     async def _close(self, job: Job) -> None:
@@ -91,15 +98,23 @@ class LeftOpen:
         It is closed even without its turn, if others take long or the database fails: requests that
         exist by then are left out in any case.
         """
-        turn = None
-        if job.action in LOOKING_FIRST:
-            with suppress(Exception):
-                turn = await self._turns.take(job, self._turns.clock.seconds() + LONGEST_WAIT)
         try:
-            await self._closing.close_as_reconciled(job)
+            turn = await self._turn(job) if job.action in LOOKING_FIRST else None
+            try:
+                await self._closing.close_as_reconciled(job)
+            finally:
+                if turn is not None:
+                    await turn.end()
         finally:
-            if turn is not None:
-                await turn.end()
+            self._opening.open_rows.discard(job.row)
+
+    async def _turn(self, job: Job) -> Turn | None:
+        try:
+            return await self._turns.take(job, self._turns.clock.seconds() + LONGEST_WAIT)
+        except defer.CancelledError:
+            raise  # the master is stopping
+        except Exception:
+            return None
 
     async def _take_over(self, masters: Collection[int]) -> list[Job]:
         """Take over the rows of *masters*, and those that a failed call may have taken over."""

@@ -168,7 +168,7 @@ class RowOpener:
             }
             if seen is not None:
                 for row in seen & orphans.keys():
-                    await self._closing.close_as_reconciled(orphans[row])
+                    self._closing.in_background(self._closing.close_as_reconciled(orphans[row]))
                 return
             seen = set(orphans)
 

@@ -32,6 +32,7 @@ from buildbot_selfserve.model import asker_key
 from buildbot_selfserve.model import has_address
 from buildbot_selfserve.model import ongoing_as_json
 from buildbot_selfserve.model import ongoing_from_json
+from buildbot_selfserve.model import outcome_from_json
 from buildbot_selfserve.model import user_key
 from buildbot_selfserve.model import user_keys
 
@@ -454,10 +455,7 @@ def _job(record: Any) -> Job:
         completed_at=record.completed_at,
         errors=result.get("errors", False),
         msg=result.get("msg", ""),
-        requests=tuple(
-            RequestOutcome(**{**outcome, "build_ids": tuple(outcome["build_ids"])})
-            for outcome in result.get("requests", ())
-        ),
+        requests=tuple(outcome_from_json(one) for one in result.get("requests", ())),
         buildset_ids=tuple(result.get("buildset_ids", ())),
         incarnation=record.incarnation,
         plan=record.plan,

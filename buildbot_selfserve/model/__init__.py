@@ -81,6 +81,7 @@ from buildbot_selfserve.model.jobs import RequestNow
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import RequestTarget
 from buildbot_selfserve.model.jobs import Target
+from buildbot_selfserve.model.jobs import outcome_from_json
 from buildbot_selfserve.model.jobs import plural
 from buildbot_selfserve.model.limits import NO_LIMITS
 from buildbot_selfserve.model.limits import Budget
@@ -361,6 +362,7 @@ __all__ = [
     "one_spelling",
     "ongoing_as_json",
     "ongoing_from_json",
+    "outcome_from_json",
     "page_of_author",
     "page_of_branch",
     "page_of_builder",

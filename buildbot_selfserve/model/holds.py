@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from buildbot_selfserve.model.branches import Branch
 from buildbot_selfserve.model.branches import Sourcestamp
+from buildbot_selfserve.model.kept_fields import known_fields
 from buildbot_selfserve.model.selection import Selection
 
 
@@ -147,5 +148,6 @@ def hold_from_json(read: Mapping[str, Any]) -> Hold:
     """Return the hold that :func:`hold_to_json` made *read* of."""
     names = read["names"]
     lists = {name: tuple(read[name]) for name in ("builders", "tags", "exclude_builders")}
-    more = {"names": None if names is None else frozenset(names)}
-    return Hold(**{**read, **lists, **more, "excluded": frozenset(read["excluded"])})
+    more: dict[str, Any] = {"names": None if names is None else frozenset(names)}
+    more["excluded"] = frozenset(read["excluded"])
+    return Hold(**{**known_fields(Hold, read), **lists, **more})

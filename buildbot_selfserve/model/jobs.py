@@ -13,6 +13,7 @@ from typing import Protocol
 from buildbot_selfserve.answers import NOTHING_DONE
 from buildbot_selfserve.answers import Outcome
 from buildbot_selfserve.model.branches import Builder
+from buildbot_selfserve.model.kept_fields import known_fields
 from buildbot_selfserve.model.ongoing import Ongoing
 from buildbot_selfserve.model.rows import BuildRow
 
@@ -31,6 +32,12 @@ class RequestOutcome:
     msg: str = ""
     revision: str | None = None
     priority: int | None = None
+
+
+def outcome_from_json(read: Mapping[str, Any]) -> RequestOutcome:
+    """Return the outcome of which the journal keeps *read*."""
+    build_ids = tuple(read["build_ids"])
+    return RequestOutcome(**{**known_fields(RequestOutcome, read), "build_ids": build_ids})
 
 
 #: The property that tells which job request made a buildset, and the one that tells each request

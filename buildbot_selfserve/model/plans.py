@@ -21,6 +21,8 @@ from buildbot_selfserve.model.holds import hold_from_json
 from buildbot_selfserve.model.holds import hold_to_json
 from buildbot_selfserve.model.jobs import RequestOutcome
 from buildbot_selfserve.model.jobs import Target
+from buildbot_selfserve.model.jobs import outcome_from_json
+from buildbot_selfserve.model.kept_fields import known_fields
 from buildbot_selfserve.model.ongoing import RUNNING
 from buildbot_selfserve.model.ongoing import Ongoing
 from buildbot_selfserve.model.ongoing import ongoing_as_json
@@ -329,14 +331,11 @@ def plan_from_json(text: str) -> Plan:
         holding=None if holding is None else _holds_from_json(holding),
         changes=tuple(_change(one) for one in read["changes"]),
         buildsets=tuple(_buildset(one) for one in read["buildsets"]),
-        endings=tuple(
-            Ending(**{**one, "build_ids": tuple(one["build_ids"])}) for one in read["endings"]
+        endings=tuple(_ending(one) for one in read["endings"]),
+        priorities=tuple(
+            NewPriority(**known_fields(NewPriority, one)) for one in read["priorities"]
         ),
-        priorities=tuple(NewPriority(**one) for one in read["priorities"]),
-        untouched=tuple(
-            RequestOutcome(**{**one, "build_ids": tuple(one["build_ids"])})
-            for one in read["untouched"]
-        ),
+        untouched=tuple(outcome_from_json(one) for one in read["untouched"]),
         nothing=read["nothing"],
         # an older release has written a plan without the rest
         ongoing=ongoing_from_json(read.get("ongoing")),
@@ -347,10 +346,14 @@ def plan_from_json(text: str) -> Plan:
     )
 
 
+def _ending(read: dict[str, Any]) -> Ending:
+    return Ending(**{**known_fields(Ending, read), "build_ids": tuple(read["build_ids"])})
+
+
 def _change(read: dict[str, Any]) -> NewChange:
     return NewChange(
         **{
-            **read,
+            **known_fields(NewChange, read),
             "sourcestamp": Sourcestamp(*read["sourcestamp"]),
             "files": tuple(read["files"]),
             "properties": _pairs(read["properties"]),
@@ -361,9 +364,9 @@ def _change(read: dict[str, Any]) -> NewChange:
 def _buildset(read: dict[str, Any]) -> NewBuildset:
     return NewBuildset(
         **{
-            **read,
+            **known_fields(NewBuildset, read),
             "sourcestamps": tuple(read["sourcestamps"]),
-            "builders": tuple(Builder(**one) for one in read["builders"]),
+            "builders": tuple(Builder(**known_fields(Builder, one)) for one in read["builders"]),
             "properties": _pairs(read["properties"]),
         }
     )
