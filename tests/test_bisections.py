@@ -9,8 +9,11 @@ import pytest_twisted
 from buildbot.plugins import util
 from buildbot.plugins import worker
 from twisted.internet import defer
+from twisted.internet import reactor
+from twisted.internet import task
 
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs import ongoing
 from buildbot_selfserve.journal.budgets import HOUR
 from buildbot_selfserve.model import RETRY
@@ -601,6 +604,61 @@ async def test_what_always_fails_ends_it(master: Master, monkeypatch: Any) -> No
     found = await ended(master, receipt["job_id"])
     assert found["status"] == "failed"
     assert found["msg"] == "the master could not go on with it; its log says why"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a mistake"), Unavailable("not now")])
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_events_do_not_end_the_pause_after_a_failure(
+    master: Master, monkeypatch: Any, error: Exception
+) -> None:
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    receipt = await begin(master)
+    failed = []
+
+    async def fail(ctx: Any, job: Any, made: Any) -> Any:
+        failed.append(job.job_id)
+        raise error
+
+    monkeypatch.setattr(ongoing, "SETTLING", 0)
+    for name in ("FIRST_RETRY", "LAST_RETRY"):
+        monkeypatch.setattr(ongoing, name, 60.0)
+    (one,) = jobs().ongoing._followed.values()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            ongoing, "KINDS", {"bisect": ongoing.Kind(fail, ongoing.KINDS["bisect"].last_step)}
+        )
+        jobs().ongoing.look()
+        await master.until(lambda: failed and one._waiter is not None, "a step fails, and it waits")
+        attempts = len(failed)
+        for number in range(20):
+            topic = ("builds", str(number), "finished")
+            master.master.mq.produce(topic, {"builderid": one.builder_id})
+            await task.deferLater(reactor, 0.02)
+        assert one.woken
+        assert len(failed) == attempts
+    # a reconfig ends it
+    master.resume()
+    await master.reconfig(judged)
+    assert (await ended(master, receipt["job_id"]))["status"] == "found"
+
+
+@on_judged
+@pytest_twisted.ensureDeferred
+async def test_it_is_tried_for_as_long_as_it_takes(master: Master, monkeypatch: Any) -> None:
+    await pushed(master, 6)
+    master.pause()
+    await begin(master)
+    (one,) = jobs().ongoing._followed.values()
+
+    async def fail(one: Any) -> bool:
+        raise RuntimeError("its turn cannot be taken")
+
+    monkeypatch.setattr(jobs().ongoing, "_in_turn", fail)
+    one.failures = 5000
+    assert await jobs().ongoing._tried(one) == ongoing.LAST_RETRY
 
 
 def frugal() -> Any:

@@ -100,11 +100,15 @@ class _Followed:
     """An ongoing job that this master runs.
 
     :ivar woken: an event has come since the last step
+    :ivar called: it is to take a step soon, also if the last one failed
+    :ivar pauses: the last step failed or was refused, so that events do not end the wait
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.woken = False
+        self.called = False
+        self.pauses = False
         self.failures = 0
         #: whether a step may have been cut short, here or elsewhere, or an event was lost
         self.is_doubtful = True
@@ -120,15 +124,28 @@ class _Followed:
         return found
 
     def wake(self) -> None:
-        """Let the job take a step."""
+        """Let the job take a step, or note an event during a pause."""
         self.woken = True
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
+        self._end_wait()
+
+    def call(self) -> None:
+        """Let the job take a step, also during a pause."""
+        self.called = True
+        self._end_wait()
+
+    @property
+    def _is_ready(self) -> bool:
+        return self.called or (self.woken and not self.pauses)
+
+    def _end_wait(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and self._is_ready:
+            self._waiter = None
             waiter.callback(None)
 
     async def wait(self, seconds: float, clock: IReactorTime) -> None:
-        """Wait until the job is woken, or for *seconds*."""
-        if not self.woken:
+        """Wait until the job is woken or called, or for *seconds*."""
+        if not self._is_ready:
             waiter = self._waiter = defer.Deferred()
             waiter.addTimeout(seconds, clock)
             try:
@@ -137,7 +154,7 @@ class _Followed:
                 self.is_doubtful = True
             finally:
                 self._waiter = None
-        self.woken = False
+        self.woken = self.called = False
 
 
 class OngoingJobs:
@@ -212,7 +229,7 @@ class OngoingJobs:
     def look(self) -> None:
         """Let all jobs take a step soon: the configuration may have changed."""
         for one in list(self._followed.values()):
-            one.wake()
+            one.call()
 
     async def end(self, job_id: int, why: str) -> None:
         """Close the row of an ongoing job request of any master as cancelled.
@@ -272,6 +289,7 @@ class OngoingJobs:
 
     async def _tried(self, one: _Followed) -> float | None:
         """Try a step; return the seconds until the next, ``None`` if the job ends here."""
+        one.pauses = True
         try:
             await self._check_available()
             goes_on = await self._in_turn(one)
@@ -284,8 +302,9 @@ class OngoingJobs:
             self.log.failure("selfserve: a step of job {job_id} failed", job_id=one.job.job_id)
             one.failures += 1
             one.is_doubtful = True
-            return float(min(FIRST_RETRY * 2 ** (one.failures - 1), LAST_RETRY))
-        one.failures = 0
+            doublings = min(one.failures, MOST_FAILURES) - 1
+            return float(min(FIRST_RETRY * 2**doublings, LAST_RETRY))
+        one.failures, one.pauses = 0, False
         return INTERVAL if goes_on else None
 
     async def _in_turn(self, one: _Followed) -> bool:
