@@ -14,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.jobs import left_open
 from buildbot_selfserve.jobs import turns
 from buildbot_selfserve.journal import leases
@@ -161,6 +162,27 @@ async def test_who_was_taken_for_dead_does_nothing(master: Master, monkeypatch: 
     assert await held(master) == [(NAME, "another master")]
     (job,) = (await master.get("/self-serve/jobs")).json
     assert job["status"] == "failed"
+
+
+def test_all_who_wait_are_told_when_the_journal_is_closed() -> None:
+    is_closed = False
+
+    def closing(function: Any, connection: object, *arguments: Any) -> defer.Deferred[Any]:
+        if is_closed:
+            raise Unavailable("Self-serve is starting or shutting down")
+        return defer.succeed(Lease(arguments[0]) if function is leases.take else True)
+
+    ours = turns.Turns(task.Clock(), closing)
+    turn, *others = (defer.Deferred.fromCoroutine(ours.take(JOB, 100)) for _ in range(4))
+    assert isinstance(turn.result, turns.Turn)
+    is_closed = True
+    ended: list[Any] = []
+    defer.Deferred.fromCoroutine(turn.result.end()).addBoth(ended.append)
+    for one in others:
+        one.addBoth(ended.append)
+    assert ended[0] is None
+    assert [one.check(Unavailable) for one in ended[1:]] == [Unavailable] * 3
+    assert ours._queues == {}
 
 
 @with_hasty

@@ -126,7 +126,9 @@ class Turns:
         """Let the next job request of this master take its turn."""
         queue = self._queues[name]
         queue.release()
-        if not queue.locked and not queue.waiting:
+        # the next one may have failed already, and left
+        is_ours = self._queues.get(name) is queue
+        if is_ours and not queue.locked and not queue.waiting:
             del self._queues[name]
 
 
