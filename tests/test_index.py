@@ -343,6 +343,36 @@ def test_ids_that_are_committed_out_of_their_order(asked: Asked) -> None:
 
 
 @pytest.mark.writes_at_once
+def test_waits_of_builds_that_are_committed_out_of_their_order(asked: Asked) -> None:
+    with (
+        asked.writing.connect() as slow,
+        asked.writing.connect() as quick,
+        asked.reading.connect() as reading,
+    ):
+        first, second = Writer(slow, 8), Writer(quick, 9)
+        first.now = second.now = int(time.time()) - 100
+        requests = [second.buildset(second.stamp())[0] for _ in range(4)]
+        quick.commit()
+
+        def waits() -> int:
+            return sum(map(len, asked.index.recent_waits.of(reading).values()))
+
+        assert waits() == 0
+        second.build(requests[0])
+        quick.commit()
+        assert waits() == 1
+        first.build(requests[1])
+        second.build(requests[2])
+        quick.commit()
+        assert waits() == 2
+        slow.commit()
+        assert waits() == 3
+        second.build(requests[3])
+        quick.commit()
+        assert waits() == 4
+
+
+@pytest.mark.writes_at_once
 def test_an_id_that_never_comes_is_not_waited_for_for_ever(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,14 +8,28 @@ import time
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
+from buildbot_selfserve.history.index.cursor import Cursor
+from buildbot_selfserve.history.index.cursor import Replaced
+from buildbot_selfserve.history.index.followed import Followed
+from buildbot_selfserve.history.index.records import Record
 from buildbot_selfserve.model import DAY
 
 _requests, _builds = Model.buildrequests, Model.builds
 
-#: The number of newest builds read at a time, in the order of their ids.
+#: The number of newest builds read at a time, in the order of their ids, when none is known.
 _AT_A_TIME = 1000
 #: The largest number of builds of a day that count, the newest ones.
 MOST_BUILDS = 20_000
+
+_NEWEST = sa.select(sa.func.max(_builds.c.id))
+_QUERY = sa.select(
+    _builds.c.id,
+    _requests.c.id,
+    _requests.c.builderid,
+    _builds.c.started_at,
+    _requests.c.submitted_at,
+).select_from(_builds.join(_requests, _requests.c.id == _builds.c.buildrequestid))
+_STARTS = Followed("starts", _QUERY, _builds.c.id)
 
 
 class RecentWaits:
@@ -26,19 +40,19 @@ class RecentWaits:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last_id = 0
+        self._cursor: Cursor | None = None
         # by request: builder, start in epoch seconds, waiting time in seconds
         self._starts: dict[int, tuple[int, int, int]] = {}
 
     def of(self, connection: sa.Connection) -> dict[int, list[int]]:
         """Return the waiting times of each builder's requests in seconds, by builder id."""
         since = int(time.time()) - DAY
+        try:
+            new = self._new(connection)
+        except Replaced:
+            new = self._begun(connection, since)
         with self._lock:
-            last_id = self._last_id
-        new = _started(connection, since, last_id)
-        with self._lock:
-            for build_id, request_id, builder_id, started_at, submitted_at in reversed(new):
-                self._last_id = max(self._last_id, build_id)
+            for _, request_id, builder_id, started_at, submitted_at in new:
                 # after a RETRY, the first start of a request counts
                 wait = max(0, started_at - submitted_at)
                 self._starts.setdefault(request_id, (builder_id, started_at, wait))
@@ -48,32 +62,44 @@ class RecentWaits:
                 found.setdefault(builder_id, []).append(wait)
             return found
 
+    def _new(self, connection: sa.Connection) -> list[Record]:
+        """Return the builds that came since the last read, ordered by id.
 
-def _started(
-    connection: sa.Connection, since: int, last_id: int
-) -> list[tuple[int, int, int, int, int]]:
-    """Return the builds after *last_id* that started at *since* or later, newest first."""
-    found: list[tuple[int, int, int, int, int]] = []
-    query = (
-        sa.select(
-            _builds.c.id,
-            _requests.c.id,
-            _requests.c.builderid,
-            _builds.c.started_at,
-            _requests.c.submitted_at,
-        )
-        .select_from(_builds.join(_requests, _requests.c.id == _builds.c.buildrequestid))
-        .where(_builds.c.id > last_id)
-        .order_by(_builds.c.id.desc())
-        .limit(_AT_A_TIME)
-    )
-    before: int | None = None
+        :raises Replaced: there was no read yet, or too long ago, or what was read is gone
+        """
+        cursor = self._cursor
+        if cursor is None:
+            raise Replaced
+        before = cursor.last
+        newest: int = connection.execute(_NEWEST).scalar() or 0
+        if newest - before > MOST_BUILDS:
+            raise Replaced
+        with self._lock:
+            if not cursor.moved(before, newest):
+                return []
+            wanted = cursor.wanted()
+        records = _STARTS.new(connection, wanted)
+        with self._lock:
+            return cursor.take(records)
+
+    def _begun(self, connection: sa.Connection, since: int) -> list[Record]:
+        """Return the builds that started at *since* or later, and note that they were read."""
+        records = _newest(connection, since)
+        # a database with one writer at a time assigns ids in the order of commits
+        cursor = Cursor(time.monotonic, rising=connection.dialect.name == "sqlite")
+        cursor.begin(records)
+        self._cursor = cursor
+        return records
+
+
+def _newest(connection: sa.Connection, since: int) -> list[Record]:
+    """Return the newest builds, ordered by id: those that started at *since* or later, and more."""
+    found: list[Record] = []
+    query = _QUERY.order_by(_builds.c.id.desc()).limit(_AT_A_TIME)
     while len(found) < MOST_BUILDS:
-        part = query if before is None else query.where(_builds.c.id < before)
+        part = query.where(_builds.c.id < found[-1][0]) if found else query
         some = [tuple(record) for record in connection.execute(part)]
-        recent = [one for one in some if one[3] >= since]
-        found += recent
-        if len(some) < _AT_A_TIME or len(recent) < len(some):
+        found += some
+        if len(some) < _AT_A_TIME or any(one[3] < since for one in some):
             break
-        before = some[-1][0]
-    return found
+    return found[::-1]
