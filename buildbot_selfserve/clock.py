@@ -21,8 +21,11 @@ from zope.interface import implementer
 
 #: Seconds between two looks at the wall clock; a call is late by so much at most when it is set.
 LOOK_INTERVAL = 1.0
-#: Seconds by which the two clocks may drift apart before calls are planned anew.
+#: Seconds by which the two clocks may drift apart before calls are planned anew; a call is late by
+#: so much more at most.
 TOLERANCE = 0.2
+#: Seconds by which a call may be early, as clocks have a grain.
+EARLY = 0.001
 
 
 @lru_cache(maxsize=4)
@@ -117,7 +120,7 @@ class Clock:
 
 @implementer(IDelayedCall)
 class _Call:
-    """A delayed call that runs when it is due by the monotonic clock, never before.
+    """A delayed call that runs when it is due by the monotonic clock, at most ``EARLY`` before.
 
     :param due: in seconds of *clock*
     """
@@ -156,7 +159,7 @@ class _Call:
 
     def run(self) -> None:
         """Do it, unless the wall clock was set forward and it is too early."""
-        if self._due - self._clock.seconds() > TOLERANCE:
+        if self._due - self._clock.seconds() > EARLY:
             self._planned = self._clock.plan(self)
             return
         self._end("called")

@@ -66,6 +66,17 @@ async def test_a_timer_comes_in_time(wall: WallClock, jump: float) -> None:
     putting_off.cancel()
 
 
+@pytest.mark.parametrize("step", [0.15, 0.19, 3600.0])
+@pytest_twisted.ensureDeferred
+async def test_no_timer_comes_too_early(wall: WallClock, step: float) -> None:
+    ours = clock.Clock(reactor)
+    begun = time.monotonic()
+    waiting: defer.Deferred[None] = task.deferLater(ours, 0.18)
+    wall.offset = step
+    await waiting
+    assert time.monotonic() - begun > 0.18 - 2 * clock.EARLY
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_timer_from_before_comes_in_time(request: Any) -> None:
     begun = time.monotonic()

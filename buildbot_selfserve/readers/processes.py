@@ -34,7 +34,7 @@ ATTEMPTS = 2
 #: Seconds before a reader that did not live for LONG_LIFE seconds is replaced; the last repeats.
 BACKOFF = (0.1, 0.5, 2.0, 5.0)
 LONG_LIFE = 10.0
-#: Seconds by which a timer may be early.
+#: Seconds by which the timer of a read may be early: more than any is (``clock.EARLY``).
 TOLERANCE = 0.01
 #: A timer that is so many seconds late tells that the reactor stood still. What came meanwhile lies
 #: in the pipes, which are read after the timers, a little in each turn: so long that may take.
