@@ -448,6 +448,33 @@ def test_what_was_deleted_is_not_shown(asked: Asked) -> None:
         compare(asked)
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_sourcestamp_that_is_missing_hides_nothing_else(tmp_path: Path, loaded: bool) -> None:
+    """As on MyISAM, which has no foreign keys, or where somebody has deleted one."""
+    asked, branch, text = Asked("sqlite://", tmp_path), BRANCHES[0], "a" * 40
+
+    def number_of_rows() -> int:
+        with asked.reading.connect() as reading:
+            found = candidates(asked.history(reading), (branch,), text)
+            return sum(len(rows_at(asked.history(reading), one).rows) for one in found)
+
+    with asked.writing.connect() as connection:
+        writer = Writer(connection, 13)
+        if loaded:
+            assert number_of_rows() == 0
+        missing, there = (writer.stamp(branch="main", revision=text) for _ in range(2))
+        lost, kept = (writer.buildset(stamp_id) for stamp_id in (missing, there))
+        stamps = Model.sourcestamps
+        connection.execute(stamps.delete().where(stamps.c.id == missing))
+        connection.commit()
+        assert number_of_rows() == len(kept)
+        for request_id in (*lost, *kept):
+            writer.build(request_id)
+        connection.commit()
+        assert number_of_rows() == len(kept)
+    asked.close()
+
+
 def test_another_database_in_its_place(asked: Asked) -> None:
     with asked.writing.connect() as connection:
         for seed in (8, 9):

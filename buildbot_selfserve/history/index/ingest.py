@@ -76,7 +76,9 @@ class Ingest:
             links = taken.get("links", ())
             self._add_links(links)
             for _, buildset_id, stamp_id, *_ in links:
-                self._buildsets.begin(buildset_id, (self._stamps.place(stamp_id),))
+                # without foreign keys, as on MyISAM, a sourcestamp may be missing
+                if stamp_id in self._stamps:
+                    self._buildsets.begin(buildset_id, (self._stamps.place(stamp_id),))
             self._add_builds(taken.get("builds", ()))
 
     def add_stamps(self, parts: Parts) -> None:
