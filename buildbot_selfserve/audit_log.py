@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.model import Job
 
 #: A longer text is cut; clients can send thousands of characters.
@@ -22,34 +23,47 @@ class AuditRecord:
     """What the log will tell of a job request; it becomes known on the way.
 
     :param begun: monotonic seconds; *target* are the texts that name what it is about, by noun
+    :param action: our name of it
     """
 
     begun: float
     remote: str
     target: Mapping[str, str]
+    action: str
     who: str | None = None
     via: str | None = None
-    job: Job | None = None
     job_id: int | None = None
-    outcome: str | None = None
+    outcome: str = "failed"
     msg: str | None = None
 
-    def line(self, action: str, now: float) -> str:
+    def done(self, job: Job) -> None:
+        """Note that it was done, as *job*."""
+        self.action, self.job_id = job.action, job.job_id
+        self.outcome, self.msg = job.status, job.msg
+
+    def planned(self, job: Job) -> None:
+        """Note that it was a dry run; *job* is how it would end, and has no row."""
+        self.action, self.outcome, self.msg = job.action, "planned", job.msg
+
+    def refused(self, error: SelfServeError) -> None:
+        """Note that it was refused, or that its end is not known yet."""
+        self.outcome, self.msg = type(error).__name__, error.msg
+        self.job_id = getattr(error, "job_id", None) or self.job_id
+
+    def line(self, now: float) -> str:
         """Return it on one line, as JSON.
 
-        :param action: our name of it, where the job request itself does not say better
         :param now: monotonic seconds
         """
-        job = self.job
         return fields(
-            action=action if job is None else job.action,
+            action=self.action,
             who=self.who,
             via=self.via,
             remote=self.remote,
             target=self.target,
-            job_id=self.job_id if job is None else job.job_id,
-            outcome=self.outcome or "failed",
-            msg=self.msg if job is None else job.msg,
+            job_id=self.job_id,
+            outcome=self.outcome,
+            msg=self.msg,
             seconds=round(now - self.begun, 3),
         )
 

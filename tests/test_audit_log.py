@@ -62,6 +62,33 @@ async def test_one_that_was_refused_has_one_too(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_dry_run_is_logged_as_planned(master: Any) -> None:
+    await master.finished_build()
+    path = "/self-serve/main/build"
+    data = {"build_id": "1", "dry_run": "1"}
+    await master.post(path, user=USER, data=data)
+    await master.post(path, user=USER, data=data, json=False, headers={"Accept": "text/html"})
+    lines = told(master)
+    assert [(line["action"], line["outcome"], line["msg"]) for line in lines] == [
+        ("rebuild_build", "planned", "1 build would be requested")
+    ] * 2
+    assert not any("job_id" in line for line in lines)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_plan_that_has_changed_is_logged_so_in_json_and_as_a_page(master: Any) -> None:
+    await master.finished_build()
+    data = {"build_id": "1", "if_plan": "0" * 32}
+    for accept in ("application/json", "text/html"):
+        await master.post(
+            "/self-serve/main/build", user=USER, data=data, headers={"Accept": accept}
+        )
+    assert [(line["outcome"], line["msg"]) for line in told(master)] == [
+        ("PlanChanged", "The plan has changed")
+    ] * 2
+
+
+@pytest_twisted.ensureDeferred
 async def test_reads_have_none(master: Any) -> None:
     await master.get("/self-serve/branches")
     assert told(master) == []

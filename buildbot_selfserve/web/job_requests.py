@@ -131,21 +131,19 @@ class JobRequests:
     async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Do a job request; log it, whatever its outcome."""
         assert route.permission is not None  # declare() saw to it
-        audit = AuditRecord(time.monotonic(), negotiation.client_address(request), dict(texts))
+        audit = AuditRecord(
+            time.monotonic(),
+            negotiation.client_address(request),
+            dict(texts),
+            route.permission.action,
+        )
         try:
-            answer = await self._done(route, request, texts, audit)
-            audit.outcome = audit.job.status if audit.job else None
-            return answer
+            return await self._done(route, request, texts, audit)
         except SelfServeError as error:
-            audit.outcome = type(error).__name__
-            audit.msg = error.msg
-            audit.job_id = getattr(error, "job_id", None)
+            audit.refused(error)
             raise
         finally:
-            self.log.info(
-                "selfserve: job request {request}",
-                request=audit.line(route.permission.action, time.monotonic()),
-            )
+            self.log.info("selfserve: job request {request}", request=audit.line(time.monotonic()))
 
     async def _done(
         self, route: Route, request: Request, texts: dict[str, str], audit: AuditRecord
@@ -197,12 +195,14 @@ class JobRequests:
         except PlanChanged as error:
             if negotiation.form_of(request, query) == "json":
                 raise
+            audit.refused(error)
             return await self._planned(
                 route, request, query, data, identity, error.planned, changed=True
             )
         if isinstance(receipt, PlannedReceipt):
+            audit.planned(receipt.job)
             return await self._planned(route, request, query, data, identity, receipt)
-        audit.job = receipt.job
+        audit.done(receipt.job)
         return await self._receipt(request, query, receipt, self._left(audit))
 
     def _left(self, audit: AuditRecord) -> float:
