@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,16 @@ from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import database_url
 from buildbot_selfserve.deferreds import DaemonThreadPool
 from buildbot_selfserve.deferreds import in_daemon_thread
+from buildbot_selfserve.deferreds import independent
+from buildbot_selfserve.errors import DatabaseAway
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import reason
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.journal import schema
+from buildbot_selfserve.outages import DatabaseOutages
+from buildbot_selfserve.outages import Outage
 from buildbot_selfserve.readers import GRACE
+from buildbot_selfserve.readers import Away
 from buildbot_selfserve.readers import Readers
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
@@ -41,6 +48,8 @@ from buildbot_selfserve.views.reader import open_warm_reader
 LANES = 2
 #: Seconds between attempts of what must be done before or after the journal is opened.
 RETRY = 10.0
+#: Seconds that the journal's database has to answer when somebody looks whether it does.
+LOOK_TIMEOUT = 5.0
 
 
 class JournalDatabase:
@@ -55,6 +64,8 @@ class JournalDatabase:
     def __init__(self, master: Any, url: sa.URL | None) -> None:
         self.master = master
         self.url = url
+        #: whose database it is
+        self.whose = "master" if url is None else "journal"
         self._pool: DaemonThreadPool | None = None
         if url is not None:
             # its connection idles from one job request to the next, and servers hang up meanwhile
@@ -101,6 +112,7 @@ class Databases:
     :param secrets: reads what ``db_url`` stands for
     :param opened: called whenever the journal has its tables and can be written
     :param leaving: called before another is opened; returns when nothing is to be written any more
+    :param check_available: raises :class:`DatabaseAway` if the master's database does not answer
     """
 
     log = Logger()
@@ -111,13 +123,16 @@ class Databases:
         secrets: Secrets,
         opened: Callable[[], Awaitable[None]],
         leaving: Callable[[], Awaitable[None]],
+        check_available: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._master = master
         self._secrets = secrets
         self._opened = opened
         self._leaving = leaving
+        self._check_available = check_available
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
+        self._outages = DatabaseOutages(monotonic(master.reactor), self._name, self._look)
         self._past_restarts = 0
         # one for each configuration that is followed; what an earlier one wants is not wanted now
         self._turn = 0
@@ -153,7 +168,21 @@ class Databases:
         """
         if self._journal is None:
             raise Unavailable("Self-serve is starting or shutting down")
-        return self._journal.run(function, *arguments)
+        whose = self._journal.whose
+
+        def failed(failure: Failure) -> Failure:
+            error = failure.value
+            if isinstance(error, db_engine.AWAY):
+                db_engine.blame(error, whose)
+                self.away(DatabaseAway(whose, reason(error)))
+            return failure
+
+        return self._journal.run(function, *arguments).addErrback(failed)
+
+    def away(self, error: DatabaseAway) -> None:
+        """Log that a database does not answer, and when it does again."""
+        if self._journal is not None:
+            self._outages.away(error)
 
     def open(self, config: SelfServe) -> None:
         """Open in the background what *config* names, in the place of what is open.
@@ -168,6 +197,7 @@ class Databases:
         self.ready = False
         self._turn += 1
         self._opened_as = None
+        self._outages.forget()
         readers, self._readers = self._readers, None
         journal, self._journal = self._journal, None
         if readers is not None:
@@ -175,11 +205,39 @@ class Databases:
         ends = [one.stop() for one in (journal, readers) if one is not None]
         return defer.DeferredList(ends, consumeErrors=True).addCallback(lambda _: None)
 
+    def _name(self, whose: str) -> str:
+        """Return the name of a database in the log."""
+        own = None if self._journal is None else self._journal.url
+        url = self._master.db.pool.engine.url if whose == "master" or own is None else own
+        # what follows the question mark may be a password, too
+        return f"the {whose}'s database ({url.set(query={}).render_as_string(hide_password=True)})"
+
+    async def _look(self) -> set[str]:
+        """Ask all that uses a database; return whose do not answer."""
+        clock, readers = monotonic(self._master.reactor), self.readers
+        count = 1 if self._opened_as is None else max(1, self._opened_as[1])
+        asked = [
+            # at once, so that each reader gets one
+            *(
+                readers.ask(Reader.look, large=large)
+                for large in (False, True)
+                for _ in range(count)
+            ),
+            independent(self.write(_ping)).addTimeout(LOOK_TIMEOUT, clock),
+            defer.Deferred.fromCoroutine(self._check_available()),
+        ]
+        away = set()
+        for is_done, result in await defer.DeferredList(asked, consumeErrors=True):
+            if not is_done:
+                away.add(_whose(result))
+        return away
+
     async def _follow(self, config: SelfServe, turn: int) -> None:
         url = await self._until_done(
             partial(_journal_url, self._master, self._secrets, config),
             lambda: self._turn == turn,
             "db_url cannot be followed",
+            "db_url is followed",
         )
         # renderables cannot be compared, and what they stand for may change without them
         opened_as = (url, config.readers)
@@ -191,7 +249,7 @@ class Databases:
         if self._turn == turn:
             self.close()
             journal = self._journal = JournalDatabase(self._master, url)
-            self._readers = _readers(self._master, config, url)
+            self._readers = _readers(self._master, config, url, self.away)
             self._opened_as = opened_as
             await self._make_ready(journal)
 
@@ -206,27 +264,41 @@ class Databases:
         def wanted() -> bool:
             return self._journal is journal and self._opened_as is not None  # it is not left yet
 
-        await self._until_done(journal.upgrade, wanted, "the journal's tables cannot be made")
+        name = self._name(journal.whose)
+        complaint = f"the journal's tables in {name} cannot be made or upgraded"
+        await self._until_done(journal.upgrade, wanted, complaint, "the journal is ready")
         self.ready = True
-        await self._until_done(self._opened, wanted, "what was left open cannot be reconciled")
+        complaint, over = (
+            "what was left open cannot be reconciled",
+            "what was left open is reconciled",
+        )
+        await self._until_done(self._opened, wanted, complaint, over)
 
     async def _until_done(
-        self, work: Callable[[], Awaitable[Any]], wanted: Callable[[], bool], complaint: str
+        self,
+        work: Callable[[], Awaitable[Any]],
+        wanted: Callable[[], bool],
+        complaint: str,
+        over: str,
     ) -> Any:
         """Return what *work* returns, which is tried until it succeeds.
 
         :param wanted: whether it still is; after a reconfig or a stop something else is
+        :param over: what is logged if it has failed before
         :raises CancelledError: it is not wanted any more
         """
+        clock = monotonic(self._master.reactor)
+        outage = Outage(clock, over)
         while wanted():
             try:
                 result = await work()
-            except Exception:
+            except Exception as error:
                 if wanted():
-                    self.log.failure("selfserve: {complaint}, trying again", complaint=complaint)
-                    await task.deferLater(monotonic(self._master.reactor), RETRY)
+                    outage.failed(f"{complaint}, trying again", error)
+                    await task.deferLater(clock, RETRY)
             else:
                 if wanted():
+                    outage.end()
                     return result
         raise defer.CancelledError
 
@@ -261,7 +333,24 @@ def _why_no_url(error: Exception) -> str:
     return why_unread(Failure(error))
 
 
-def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Readers:
+def _ping(connection: sa.Connection) -> None:
+    sa.inspect(connection).has_table("selfserve_jobs")
+
+
+def _whose(failure: Failure) -> str:
+    """Return whose database has raised *failure*.
+
+    :raises Exception: what it is, if it tells nothing of a database
+    """
+    if isinstance(failure.value, DatabaseAway):
+        return failure.value.whose
+    if isinstance(failure.value, db_engine.AWAY):
+        return db_engine.whose(failure.value)
+    failure.raiseException()
+    raise AssertionError("unreachable")
+
+
+def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None, away: Away) -> Readers:
     """Return where reads run: processes, threads, or the master's one thread when it must be."""
     engine, clock = master.db.pool.engine, monotonic(master.reactor)
     secret = {"hide_password": False}
@@ -274,11 +363,11 @@ def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None) -> Read
             return done
 
         ended = partial(defer.succeed, None)
-        return ThreadReaders(clock, run, ended, Reader(engine, own), config.timeout)
+        return ThreadReaders(clock, run, ended, Reader(engine, own), config.timeout, away)
     arguments = (engine.url.render_as_string(**secret), journal, LANES)
     if config.readers == 0:
-        readers = ThreadReaders.of_our_own(clock, open_reader(*arguments), config.timeout)
+        readers = ThreadReaders.of_our_own(clock, open_reader(*arguments), config.timeout, away)
         # if it takes too long, it goes on all the same
         readers.ask(Reader.warm, large=True).addErrback(lambda _: None)
         return readers
-    return ProcessReaders(clock, config.readers, open_warm_reader, arguments, config.timeout)
+    return ProcessReaders(clock, config.readers, open_warm_reader, arguments, config.timeout, away)

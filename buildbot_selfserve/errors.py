@@ -201,6 +201,30 @@ class Unavailable(NotNow):
         self.job_id = job_id
 
 
+class DatabaseAway(Unavailable):
+    """A database does not answer.
+
+    :param whose: ``master`` or ``journal``, if that has a database of its own
+    :param why: what its driver says; for the log only
+    """
+
+    def __init__(self, whose: str, why: str, detail: str = "") -> None:
+        super().__init__(f"The {whose}'s database does not answer", detail)
+        self.whose = whose
+        self.why = why
+
+
+def reason(error: BaseException) -> str:
+    """Return what *error* says, on one line, for the log; of a database, what its driver says."""
+    if isinstance(error, DatabaseAway):
+        return error.why
+    if isinstance(error, SelfServeError):
+        return ": ".join(filter(None, (error.msg, error.detail)))
+    said = getattr(error, "orig", None)
+    text = " ".join(str(said or error).split())
+    return text if said and text else f"{type(said or error).__name__}: {text}".rstrip(": ")
+
+
 class MasterStops(Exception):
     """The master stops; what was begun goes on when it starts again."""
 

@@ -38,6 +38,7 @@ from buildbot_selfserve.jobs.pruner import Pruner
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
 from buildbot_selfserve.model import Hold
+from buildbot_selfserve.outages import Outage
 from buildbot_selfserve.secrets import Secrets
 from buildbot_selfserve.views.read_handler import ask_history
 from buildbot_selfserve.views.read_handler import holds_now
@@ -70,14 +71,18 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         clock = monotonic(master.reactor)
         secrets = Secrets(master)
         self.databases = Databases(
-            master, secrets, self._journal_opened, lambda: self.jobs.begin_anew()
+            master,
+            secrets,
+            self._journal_opened,
+            lambda: self.jobs.begin_anew(),
+            lambda: self._availability.check(),
         )
         self.live = Live(clock, self._sourcestamps_of)
         self.metrics = Metrics()
         self._tokens = Tokens(master, secrets)
         self._gone_masters = GoneMasters(master)
         self._gc_freeze = GcFreeze(clock.callLater)
-        self._availability = Availability(master, clock)
+        self._availability = Availability(master, clock, self.databases.away)
         self.holds = Holds(
             master,
             clock,
@@ -101,6 +106,7 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             clock, self.databases.write, self._check_available, lambda: self.config.keep_jobs
         )
         self._watch()
+        self._takeover = Outage(clock, "what other masters left open is reconciled")
         self._takeover_loop = task.LoopingCall(self._reconcile_of_gone)
         self._takeover_loop.clock = clock
         self.backend = Backend(
@@ -203,9 +209,10 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
             return
         try:
             reconciled = yield defer.Deferred.fromCoroutine(self._take_over())
-        except Exception:
-            self.log.failure("selfserve: cannot settle what other masters left open")
+        except Exception as error:
+            self._takeover.failed("what other masters left open cannot be reconciled", error)
             return
+        self._takeover.end()
         if reconciled:
             self.log.info("selfserve: took over {n} jobs of masters that are gone", n=reconciled)
 

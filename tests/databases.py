@@ -134,6 +134,22 @@ def throw_out(db_url: str) -> None:
 
 
 @contextlib.contextmanager
+def closed(db_url: str) -> Iterator[None]:
+    """Let a database of PostgreSQL take no connections; those that there are are closed."""
+    url = sa.engine.make_url(db_url)
+    allow = f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS"
+    _command(
+        _outside(url),
+        f"{allow} false",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'",
+    )
+    try:
+        yield
+    finally:
+        _command(_outside(url), f"{allow} true")
+
+
+@contextlib.contextmanager
 def own_postgresql() -> Iterator[PostgreSQL]:
     """Run a PostgreSQL server that may be made to fail."""
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:

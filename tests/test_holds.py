@@ -771,6 +771,12 @@ async def test_a_master_that_cannot_read_the_holds_starts_nothing_for_a_while(
             assert not (await master.data("buildrequests", request_id))["claimed"]
             is_away.clear()
         await master.completed(request_id)
+        if patience < 60:
+            why = "builds start without them until they can: It is away\n"
+            await task.deferLater(reactor, 2 * enforce_holds.INTERVAL)
+            assert master.log.count(why) == 1
+            is_away.clear()
+        await master.until(lambda: "the holds are read again" in master.log, "they are read")
         # what is known stays so while it cannot be read
         if patience > 60:
             await held(master)
@@ -779,6 +785,8 @@ async def test_a_master_that_cannot_read_the_holds_starts_nothing_for_a_while(
             service = plugin.application._service
             assert service is not None
             assert len(service.holds.now) == 1
+            assert master.log.count("cannot be read, trying again: OSError: whatever it is") == 2
+            assert "Traceback" not in master.log
 
 
 # -- clients

@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "buildbot_private": (1, frozenset({"buildbot", "twisted"})),
     "gc_freeze": (1, frozenset()),
     "mq_subscriptions": (1, frozenset({"twisted"})),
+    "outages": (2, frozenset({"sqlalchemy", "twisted"})),
     "override": (1, frozenset()),
     "audit_log": (2, frozenset()),
     "metrics": (2, frozenset({"prometheus_client"})),

@@ -20,6 +20,7 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.journal import schema
 from tests import databases
 from tests import harness
 from tests.harness import USER
@@ -264,9 +265,10 @@ async def test_a_url_that_cannot_be_read_is_asked_for_again(
             "its driver is not installed",
             "its secret took longer than 0.5 seconds",
         ):
-            assert master.log.count(f"'{why}')") == 1
+            assert master.log.count(f"The database URL is not available: {why}\n") == 1
+        assert master.log.count("selfserve: db_url is followed") == 1
         assert "hunter" not in master.log
-        master.errors.clear()  # those lines
+        assert master.errors == []
 
 
 @pytest_twisted.ensureDeferred
@@ -314,3 +316,62 @@ async def test_a_journal_of_its_own_is_written_though_its_server_hung_up(
         assert await reprioritize(master) == 202
         assert await has_jobs(master, 2)
         assert master.errors == []
+
+
+# -- a journal that cannot be opened
+
+
+async def failed_often(master: Any, monkeypatch: Any, times: int = 5) -> None:
+    """Wait until it was tried to upgrade the journal so many times more."""
+    tried = []
+    upgrade = schema.upgrade
+
+    def counted(engine: sa.Engine) -> None:
+        tried.append(engine)
+        upgrade(engine)
+
+    monkeypatch.setattr(schema, "upgrade", counted)
+    await master.until(lambda: len(tried) >= times, "it was tried several times")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_journal_in_a_missing_directory_is_logged_once_and_when_it_is_ready(
+    master: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    await master.reconfig(journal_at("sqlite:///missing/one.sqlite"))
+    trouble = f"in the journal's database (sqlite:///{tmp_path}/missing/one.sqlite) cannot be made"
+    await master.until(lambda: trouble in master.log, "it fails")
+    await failed_often(master, monkeypatch)
+    assert master.log.count(trouble) == 1
+    assert master.log.count("trying again: unable to open database file\n") == 1
+    assert "the journal is ready" not in master.log
+    (tmp_path / "missing").mkdir()
+    await master.until(lambda: open_databases().ready, "the journal is ready")
+    assert master.log.count("selfserve: the journal is ready\n") == 1
+    assert "Traceback" not in master.log
+    assert master.errors == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_tables_of_a_newer_self_serve_are_logged_once(
+    master: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    newer = sa.create_engine(f"sqlite:///{tmp_path}/newer.sqlite")
+    schema.upgrade(newer)
+
+    def set_version(text: str) -> None:
+        with newer.begin() as connection:
+            connection.execute(sa.text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '{text}'"))
+
+    with newer.connect() as connection:
+        ours = connection.scalar(sa.text(f"SELECT version_num FROM {schema.VERSION_TABLE}"))
+    set_version("9999")
+    await master.reconfig(journal_at("sqlite:///newer.sqlite"))
+    why = "trying again: a newer self-serve made them\n"
+    await master.until(lambda: why in master.log, "it fails")
+    await failed_often(master, monkeypatch)
+    assert master.log.count(why) == 1
+    set_version(str(ours))
+    await master.until(lambda: open_databases().ready, "the journal is ready")
+    assert "Traceback" not in master.log
+    newer.dispose()

@@ -87,7 +87,7 @@ async def test_the_time_counts_from_the_beginning(master: Any, monkeypatch: Any)
     fields = {"build_id": build["buildid"]}
     answer = await master.post("/self-serve/main/build", user=USER, data=fields)
     assert (answer.status, bool(answer.header("Retry-After"))) == (503, True)
-    assert answer.json["msg"] == "The master's database was too slow; nothing was done"
+    assert answer.json["msg"] == "The database was too slow; nothing was done"
     assert len(await master.data("buildrequests")) == 1
     jobs = (await master.get("/self-serve/jobs")).json
     assert [job["status"] for job in jobs] == ["failed"]
@@ -293,7 +293,7 @@ async def test_a_journal_that_is_away_is_to_be_asked_again(master: Any, monkeypa
             f"/self-serve/main{path}", user=USER, data=data, headers={"Idempotency-Key": "k"}
         )
         assert (answer.status, bool(answer.header("Retry-After"))) == (503, True), answer.text
-        assert answer.json["msg"].startswith("The master's database does not answer")
+        assert answer.json["msg"].startswith("The journal's database does not answer")
     monkeypatch.undo()
     assert (await master.get("/self-serve/jobs")).json == []
     master.errors.clear()

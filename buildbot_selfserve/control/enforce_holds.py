@@ -31,6 +31,7 @@ from buildbot_selfserve.model import Hold
 from buildbot_selfserve.model import RequestPlace
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.mq_subscriptions import MqSubscriptions
+from buildbot_selfserve.outages import Outage
 
 #: Seconds between two reads of the holds, and between two reads before the first has succeeded.
 INTERVAL, FIRST_INTERVAL = 3.0, 0.1
@@ -85,6 +86,7 @@ class Holds:
         self._subscriptions = MqSubscriptions(self._reprioritized)
         self._timers: list[Any] = []
         self._next_look: Any = None
+        self._outage = Outage(clock, "the holds are read again")
         self._started = 0.0
         #: whether requests were held because their places could not be read
         self._unsure = False
@@ -192,22 +194,19 @@ class Holds:
         changes = self._changes
         try:
             found: Sequence[Hold] | None = await self._look_up()
-        except Unavailable:
+        except Exception as error:
             found = None  # keep the last known holds
-        except Exception:
-            self.log.failure("selfserve: the holds cannot be read, trying again")
-            found = None
+            self._complain(error)
         if self._unfilter is None:
             return  # stopped during the read
         now = time.time()
+        if found is not None:
+            self._outage.end()
         if found is not None and changes == self._changes:
             self._follow({one.key: one for one in found if one.lasts(now)})
         else:
             self._drop_ended()
         if self._holds is None and self._waited_long:
-            self.log.error(
-                "selfserve: the holds cannot be read; builds start without them until they can"
-            )
             self._look_again()
         if self._unsure or self._has_new_builders:
             self._unsure = self._has_new_builders = False
@@ -215,6 +214,17 @@ class Holds:
         self._plan_end()
         unknown = self._holds is None and not self._waited_long
         self._plan_look(FIRST_INTERVAL if unknown else INTERVAL)
+
+    def _complain(self, error: Exception) -> None:
+        """Log why the holds cannot be read, unless they may be soon, or others are known."""
+        if self._unfilter is None:
+            return
+        if self._holds is None and self._waited_long:
+            self._outage.failed(
+                "the holds cannot be read; builds start without them until they can", error
+            )
+        elif not isinstance(error, Unavailable):
+            self._outage.failed("the holds cannot be read, trying again", error)
 
     def _drop_ended(self) -> None:
         """Drop the holds that have ended."""

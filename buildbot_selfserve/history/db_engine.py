@@ -20,6 +20,19 @@ SETTINGS = ("plan_cache_mode = force_generic_plan", "max_parallel_workers_per_ga
 #: The exceptions of a database that cannot be reached.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
+#: What an error tells whose database has raised it, if that is not the master's.
+_WHOSE = "selfserve_whose"
+
+
+def blame(error: BaseException, whose: str) -> None:
+    """Let *error* tell whose database has raised it, ``master`` or ``journal``."""
+    setattr(error, _WHOSE, whose)
+
+
+def whose(error: BaseException) -> str:
+    """Return whose database has raised *error*: the master's, unless it tells another."""
+    return str(getattr(error, _WHOSE, "master"))
+
 
 def is_in_memory(url: sa.URL) -> bool:
     """Return whether *url* is an in-memory SQLite database, visible only to its own connection."""
@@ -55,6 +68,16 @@ def open_engine(url: sa.URL, connections: int) -> sa.Engine:
         pool_size=connections,
         max_overflow=0,
     )
+
+
+def blame_errors(engine: sa.Engine, whose: str) -> None:
+    """Let all errors of *engine* tell whose database it is."""
+
+    def raised(context: sa.ExceptionContext) -> None:
+        if context.sqlalchemy_exception is not None:
+            blame(context.sqlalchemy_exception, whose)
+
+    sa.event.listen(engine, "handle_error", raised)
 
 
 def _configure(connection: Any, record: object) -> None:

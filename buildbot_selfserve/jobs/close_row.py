@@ -22,6 +22,7 @@ from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import Effect
 from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
+from buildbot_selfserve.outages import Outage
 
 #: Seconds between attempts to close a row while the database is away; the last value repeats.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -136,19 +137,20 @@ class RowCloser:
     async def _close(self, job: Job, find_out: Callable[[], Awaitable[Effect]]) -> Job:
         """Retry until *job* is closed; make one attempt if the master is stopping."""
         retries = 0
+        outage = Outage(self._clock, f"the row of job {job.job_id} is closed")
         while True:
             try:
                 closed = ended(job, await find_out())
                 stands: Job | None = await self._write(store.close_job, closed)
                 break
-            except Exception:
+            except Exception as error:
                 if self.stopping:
                     raise  # the next start of the master closes the row
-                self.log.failure(
-                    "selfserve: job {job_id} cannot be closed, trying again", job_id=job.job_id
-                )
+                trouble = f"the row of job {job.job_id} cannot be closed, trying again"
+                outage.failed(trouble, error)
             await task.deferLater(self._clock, RETRIES[min(retries, len(RETRIES) - 1)])
             retries += 1
+        outage.end()
         if stands is None or stands.row != job.row:
             self._tell_lost(closed)
             return stands or job
@@ -200,18 +202,20 @@ class RowCloser:
 
     async def _amended(self, job: Job) -> tuple[Job, Job | None]:
         """Return the ended *job*, and the job as in its row."""
+        outage = Outage(self._clock, f"job {job.job_id} is followed again")
         while True:
             try:
                 if job.unsettled:
                     job = ended(job, await self._follow(job))
-                return job, await self._write(store.amend_job, job)
+                stands = await self._write(store.amend_job, job)
             except defer.CancelledError:
                 raise  # the master is stopping
-            except Exception:
-                self.log.failure(
-                    "selfserve: job {job_id} cannot be followed, trying again", job_id=job.job_id
-                )
+            except Exception as error:
+                outage.failed(f"job {job.job_id} cannot be followed, trying again", error)
                 await task.deferLater(self._clock, RETRIES[-1])
+            else:
+                outage.end()
+                return job, stands
 
     def _tell_lost(self, job: Job) -> None:
         """Log what *job* did here, as another master has closed its row, or will.

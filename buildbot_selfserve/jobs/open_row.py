@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from buildbot_selfserve.errors import KeyTaken
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.jobs.close_row import RowCloser
 from buildbot_selfserve.journal import store
 from buildbot_selfserve.model import AnyRevision
@@ -27,6 +28,7 @@ from buildbot_selfserve.model import Job
 from buildbot_selfserve.model import JobRow
 from buildbot_selfserve.model import RequestRow
 from buildbot_selfserve.model import Target
+from buildbot_selfserve.outages import Outage
 
 #: Seconds between two reads of a running job request that was sent again.
 AGAIN_INTERVAL = 0.2
@@ -134,10 +136,12 @@ class RowOpener:
                 per_minute,
                 begun,
             )
-        except Exception:
-            self.log.failure("selfserve: the row of a job request cannot be written")
+        except Exception as error:
+            if not isinstance(error, db_engine.AWAY):  # which is logged where it is written
+                self.log.failure("selfserve: the row of a job request cannot be written")
             self._closing.in_background(self._close_orphans())
-            raise Unavailable("The master's database does not answer; nothing was done") from None
+            whose = db_engine.whose(error)
+            raise Unavailable(f"The {whose}'s database does not answer; nothing was done") from None
         if isinstance(opened, TooMany):
             raise opened
         if opened.new:
@@ -151,15 +155,17 @@ class RowOpener:
         find it: a row found once may belong to a job that has just begun.
         """
         seen: set[JobRow] | None = None
+        outage = Outage(self._clock, "the journal is read again")
         while True:
             await task.deferLater(self._clock, ORPHANS_INTERVAL)
             try:
                 left = await self._write(store.open_now, self._masterid(), self._incarnation())
             except defer.CancelledError:
                 raise  # the master is stopping
-            except Exception:
-                self.log.failure("selfserve: the journal cannot be read, trying again")
+            except Exception as error:
+                outage.failed("the journal cannot be read, trying again", error)
                 continue
+            outage.end()
             orphans = {
                 job.row: job
                 for job in left
@@ -212,10 +218,14 @@ def new_job(
     )
 
 
-def unfinished(job: Job) -> Unavailable:
-    """Return the error for a client that has waited for *job* until its timeout."""
+def unfinished(job: Job, whose: str = "") -> Unavailable:
+    """Return the error for a client that has waited for *job* until its timeout.
+
+    :param whose: whose database does not answer, if that is known
+    """
     if not job.job_id:
-        return Unavailable("The master's database does not answer")
+        database = f"The {whose}'s database" if whose else "The database"
+        return Unavailable(f"{database} does not answer")
     return Unavailable(
         f"Job {job.job_id} has started but not ended yet",
         "check in the journal how it ended before you send it again",

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from buildbot_selfserve.errors import NotNow
 from buildbot_selfserve.journal import prune
+from buildbot_selfserve.outages import Outage
 
 DAY = 86_400
 #: Seconds between two transactions while there is more to delete, to let other writers in.
@@ -48,6 +49,7 @@ class Pruner:
         self._write = write
         self._check_available = check_available
         self._keep_days = keep_days
+        self._outage = Outage(clock, "old jobs are deleted again")
         self._pause: defer.Deferred[None] | None = None
         self._woken = False
         self._stopping = False
@@ -90,9 +92,10 @@ class Pruner:
             more = await self._prune()
         except NotNow:
             return RETRY
-        except Exception:
-            self.log.failure("selfserve: old jobs cannot be deleted, trying again")
+        except Exception as error:
+            self._outage.failed("old jobs cannot be deleted, trying again", error)
             return RETRY
+        self._outage.end()
         if more:
             return PAUSE
         if self._deleted:

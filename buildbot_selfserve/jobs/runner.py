@@ -28,12 +28,14 @@ from buildbot_selfserve.control.rights import everything
 from buildbot_selfserve.deferreds import independent
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import CustomCodeFailed
+from buildbot_selfserve.errors import DatabaseAway
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import MasterStops
 from buildbot_selfserve.errors import PlanChanged
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.errors import TooMany
 from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import reason
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.jobs import turns
 from buildbot_selfserve.jobs.close_row import RowCloser
@@ -209,9 +211,9 @@ class Jobs:
             return Receipt(await independent(work).addTimeout(self._left(due), self.clock))
         except defer.TimeoutError:
             raise unfinished(running.job) from None
-        except db_engine.AWAY:
+        except db_engine.AWAY as error:
             self.log.failure("selfserve: {action} failed", action=wanted.action)
-            raise unfinished(running.job) from None
+            raise unfinished(running.job, db_engine.whose(error)) from None
 
     async def plan(self, wanted: Wanted) -> PlannedReceipt:
         """Return the receipt of a dry run; write nothing.
@@ -226,9 +228,10 @@ class Jobs:
             return planned
         except defer.TimeoutError:
             raise Unavailable("The plan was not made in time", "nothing was done") from None
-        except db_engine.AWAY:
+        except db_engine.AWAY as error:
             self.log.failure("selfserve: {action} cannot be planned", action=wanted.action)
-            raise Unavailable("The master's database does not answer", "nothing was done") from None
+            whose = db_engine.whose(error)
+            raise DatabaseAway(whose, reason(error), "nothing was done") from None
 
     @property
     def under_way(self) -> int:
@@ -369,7 +372,7 @@ class Jobs:
             return job
         try:
             if self.clock.seconds() > running.deadline:
-                raise Unavailable("The master's database was too slow; nothing was done")
+                raise Unavailable("The database was too slow; nothing was done")
             planned = seen or await self._planned(wanted)
             if wanted.if_plan is not None and planned.plan.text != wanted.if_plan:
                 raise PlanChanged(await self._receipt(wanted, planned.plan))

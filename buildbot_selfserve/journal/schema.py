@@ -9,6 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
 
 from buildbot_selfserve.errors import Unavailable
 
@@ -26,14 +28,20 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     """Create or upgrade the journal's tables in the database of *engine*.
 
     :param revision: the migration to upgrade to; only tests pass another than the newest
-    :raises Unavailable: on MySQL and MariaDB, another master has been upgrading for a minute
+    :raises Unavailable: a newer self-serve has made the tables; or on MySQL and MariaDB, another
+        master has been upgrading for a minute
     """
     config = Config()
     config.set_main_option("script_location", _escaped(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     with engine.connect() as connection, _locked(connection):
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        try:
+            command.upgrade(config, revision)
+        except CommandError as error:
+            if isinstance(error.__cause__, ResolutionError):
+                raise Unavailable("a newer self-serve made them") from error
+            raise
 
 
 def _escaped(path: Path) -> str:

@@ -17,6 +17,8 @@ from typing import Protocol
 
 from twisted.internet import defer
 
+from buildbot_selfserve.errors import DatabaseAway
+
 #: The largest number of waiting questions in the lane for small (False) and for large (True)
 #: answers; further questions are refused at once. More large ones would not be answered in time.
 MOST_WAITING = {False: 1000, True: 200}
@@ -25,6 +27,14 @@ GRACE = 2.0
 #: Bytes of a long text that are moved at a time. Together with the header of a frame, they fill a
 #: pipe.
 PIECE = 2**16 - 16
+
+
+#: Hears that a database does not answer a reader.
+Away = Callable[[DatabaseAway], None]
+
+
+def unheard(error: DatabaseAway) -> None:
+    """Do nothing: whoever asks gets *error* anyway."""
 
 
 class _Arrival(threading.local):

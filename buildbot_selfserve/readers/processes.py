@@ -17,14 +17,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from buildbot_selfserve.errors import AskOtherwise
+from buildbot_selfserve.errors import DatabaseAway
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import still_loading
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.readers import Away
 from buildbot_selfserve.readers import ReaderError
 from buildbot_selfserve.readers import frames
+from buildbot_selfserve.readers import unheard
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import PipedBody
 from buildbot_selfserve.readers.slow_clients import make_room
@@ -96,6 +99,7 @@ class ProcessReaders:
         every function that is asked
     :param timeout: seconds after which a read that has not answered is given up; a reader that
         has worked on one for so long is replaced
+    :param away: called with each error that says that a database does not answer
     """
 
     log = Logger()
@@ -107,9 +111,11 @@ class ProcessReaders:
         open_state: Callable[..., Any],
         arguments: tuple[Any, ...],
         timeout: float,
+        away: Away = unheard,
     ) -> None:
         self.reactor = reactor
         self.timeout = timeout
+        self.away = away
         self.first_frame = frames.packed(0, frames.PLAIN, pickle.dumps((open_state, arguments)))
         self.restarts = 0
         self.sent = 0
@@ -345,6 +351,8 @@ class _Reader:
         if question.answer.called:
             return
         value = pickle.loads(payload)
+        if isinstance(value, DatabaseAway):
+            self.readers.away(value)
         if kind == frames.PLAIN:
             question.answer.callback(value)
         else:

@@ -7,15 +7,19 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet import threads
+from twisted.python.failure import Failure
 
 from buildbot_selfserve.deferreds import DaemonThreadPool
 from buildbot_selfserve.deferreds import in_daemon_thread
 from buildbot_selfserve.deferreds import independent
+from buildbot_selfserve.errors import DatabaseAway
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import too_late
 from buildbot_selfserve.readers import GRACE
 from buildbot_selfserve.readers import MOST_WAITING
+from buildbot_selfserve.readers import Away
 from buildbot_selfserve.readers import Lengthy
+from buildbot_selfserve.readers import unheard
 from buildbot_selfserve.readers.bodies import Body
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import HeldBody
@@ -34,6 +38,7 @@ class ThreadReaders:
     :param stop: ends the threads; the Deferred fires when they have ended, or take too long
     :param state: the first argument of every function, shared by the threads
     :param timeout: seconds after which an unanswered read fails
+    :param away: called with each error that says that a database does not answer
     """
 
     def __init__(
@@ -43,8 +48,10 @@ class ThreadReaders:
         stop: Callable[[], defer.Deferred[None]],
         state: Any,
         timeout: float,
+        away: Away = unheard,
     ) -> None:
         self.clock = clock
+        self._away = away
         self.timeout = timeout
         self._run = run
         self._stop = stop
@@ -66,7 +73,9 @@ class ThreadReaders:
         return 0
 
     @classmethod
-    def of_our_own(cls, clock: Any, state: Any, timeout: float) -> ThreadReaders:
+    def of_our_own(
+        cls, clock: Any, state: Any, timeout: float, away: Away = unheard
+    ) -> ThreadReaders:
         """Return readers with two threads of their own, one for each lane."""
         lanes = {large: DaemonThreadPool(1, 1, "selfserve-readers") for large in (False, True)}
         for pool in lanes.values():
@@ -82,7 +91,7 @@ class ThreadReaders:
         def stop() -> defer.Deferred[None]:
             return in_daemon_thread(clock, stop_lanes, GRACE)
 
-        return cls(clock, run, stop, state, timeout)
+        return cls(clock, run, stop, state, timeout, away)
 
     def ask(
         self,
@@ -99,6 +108,8 @@ class ThreadReaders:
 
         def answered(result: Any) -> Any:
             self._waiting[large] -= 1
+            if isinstance(result, Failure) and isinstance(result.value, DatabaseAway):
+                self._away(result.value)
             return result
 
         work = self._run(lambda: function(self._state, *arguments), large).addBoth(answered)

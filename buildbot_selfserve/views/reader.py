@@ -11,11 +11,13 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from buildbot_selfserve.errors import Unavailable
+from buildbot_selfserve.errors import DatabaseAway
+from buildbot_selfserve.errors import reason
 from buildbot_selfserve.history import History
 from buildbot_selfserve.history import db_engine
 from buildbot_selfserve.history.index import Facts
@@ -73,6 +75,8 @@ class Reader:
     def __init__(self, history: sa.Engine, journal: sa.Engine, keeps: bool = False) -> None:
         self._history = history
         self._journal = journal
+        if journal is not history:
+            db_engine.blame_errors(journal, "journal")
         self._kept: threading.local | None = threading.local() if keeps else None
         self._index = Index(only_reads=keeps)
         self._last = _Last()
@@ -93,7 +97,7 @@ class Reader:
 
         Whether anything has is asked first, as for every answer; *make* gets the facts as of then.
 
-        :raises Unavailable: a database does not answer
+        :raises DatabaseAway: a database does not answer
         """
         # connections that are not kept have no versions, nor has a journal somewhere else
         if self._kept is None or self._journal is not self._history:
@@ -124,22 +128,30 @@ class Reader:
     def read(self, site: Site, work: Callable[[Reading], Any], facts: Facts | None = None) -> Any:
         """Run *work*, which reads, and return its result.
 
-        If the database server was restarted, the first read finds its connection dead; then all
-        connections are replaced, and the read is repeated once.
-
         :param facts: what the index knows, if it was brought up to date for this question
-        :raises Unavailable: a database does not answer
+        :raises DatabaseAway: a database does not answer
         """
-        for last in (False, True):
-            try:
-                with self._connected(site) as reading:
-                    if facts is not None:
-                        reading.history.facts = facts
-                    return work(reading)
-            except db_engine.AWAY as error:
-                if last or not getattr(error, "connection_invalidated", False):
-                    raise Unavailable("The database does not answer") from error
-        raise AssertionError("unreachable")
+
+        def connected() -> Any:
+            with self._connected(site) as reading:
+                if facts is not None:
+                    reading.history.facts = facts
+                return work(reading)
+
+        return _retried(connected)
+
+    def look(self) -> None:
+        """Return if the databases answer.
+
+        :raises DatabaseAway: one does not
+        """
+
+        def ask(engine: sa.Engine) -> None:
+            with self._connection(engine) as connection:
+                sa.inspect(connection).has_table("masters")  # which SQLite looks up in its file
+
+        for engine in dict.fromkeys([self._history, self._journal]):
+            _retried(partial(ask, engine))
 
     @contextmanager
     def _connected(self, site: Site) -> Iterator[Reading]:
@@ -167,6 +179,23 @@ class Reader:
         except BaseException:
             kept.pop(engine).close()
             raise
+
+
+def _retried(work: Callable[[], Any]) -> Any:
+    """Return what *work* returns, which reads.
+
+    If the database server was restarted, the first read finds its connection dead; then all
+    connections are replaced, and the read is repeated once.
+
+    :raises DatabaseAway: a database does not answer
+    """
+    for last in (False, True):
+        try:
+            return work()
+        except db_engine.AWAY as error:
+            if last or not getattr(error, "connection_invalidated", False):
+                raise DatabaseAway(db_engine.whose(error), reason(error)) from error
+    raise AssertionError("unreachable")
 
 
 def open_reader(history_url: str, journal_url: str | None, connections: int) -> Reader:
