@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from buildbot.config.errors import ConfigErrors
+from buildbot.config.master import MasterConfig
 from buildbot.plugins import util
 
 from buildbot_selfserve.config import SelfServe
+from buildbot_selfserve.config import SelfServeBranch
 from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.config import SelfServeToken
 from buildbot_selfserve.permissions import every_action
@@ -147,9 +149,6 @@ def test_brackets_in_a_name_are_no_pattern_to_that_name() -> None:
     [
         {},
         {"action": "rebuild_build"},
-        {"action": "cancel_*"},
-        {"action": "new_weekly_at_revision"},
-        {"action": "rebuild|cancel"},
         {"branch": "try*", "builder": "fast", "defaultDeny": False},
     ],
 )
@@ -162,13 +161,6 @@ def test_a_good_rule_is_taken(given: dict[str, Any]) -> None:
     [
         ("role", "", "the name of a role"),
         ("role", None, "the name of a role"),
-        ("action", "rebiuld", f"a name or a pattern of {', '.join(every_action())}"),
-        (
-            "action",
-            "fill_*",
-            f"a name or a pattern of {', '.join(every_action())};"
-            " new_build_at_revision includes fill_missing",
-        ),
         ("action", 5, "a text or None"),
         ("branch", ["main"], "a text or None"),
         ("builder", b"fast", "a text or None"),
@@ -179,6 +171,59 @@ def test_a_mistake_in_a_rule_is_named(key: str, value: Any, expected: str) -> No
     assert mistakes(SelfServeEndpointMatcher, **{"role": "devs", key: value}) == [
         f"SelfServeEndpointMatcher: {key}={value!r} must be {expected}"
     ]
+
+
+def loaded(action: str, stringsMatcher: Any, sets: dict[str, Any]) -> list[str]:
+    """Return what is reported of a rule when a master.cfg with it is read."""
+    rule = SelfServeEndpointMatcher(role="leads", action=action)
+    branches = [SelfServeBranch("main", sets=sets)]
+    www = {
+        "authz": util.Authz(allowRules=[rule], stringsMatcher=stringsMatcher),
+        "plugins": {"selfserve": SelfServe(branches=branches)},
+    }
+    with pytest.raises(ConfigErrors) as error:  # there are no workers
+        MasterConfig.loadFromDict({"www": www}, "master.cfg")
+    return [one for one in error.value.errors if "SelfServe" in one]
+
+
+@pytest.mark.parametrize(
+    ("action", "by_fnmatch", "by_re"),
+    [
+        ("rebuild_build", True, True),
+        ("new_weekly_at_revision", True, True),  # a set of a branch that is configured later
+        ("new_m*_at_revision", True, False),
+        ("new_m.*_at_revision", False, True),
+        ("cancel_*", True, True),
+        ("cancel_.*", False, True),
+        ("holdd*", False, True),
+        ("rebuild|cancel", False, True),
+        ("hold(", False, False),
+        ("fill_*", False, False),
+        ("frob", False, False),
+    ],
+)
+def test_a_rule_that_never_matches_is_refused_by_its_own_matcher(
+    action: str, by_fnmatch: bool, by_re: bool
+) -> None:
+    for fits, fine in ((util.fnmatchStrMatcher, by_fnmatch), (util.reStrMatcher, by_re)):
+        found = loaded(action, fits, {"monthly": ["fast"]})
+        assert (found == []) == fine, found
+        for one in found:
+            assert one.startswith(
+                f"SelfServeEndpointMatcher: action={action!r} must be a pattern for its"
+            )
+            assert ("new_build_at_revision includes fill_missing" in one) == (action == "fill_*")
+
+
+def test_checkconfig_refuses_a_rule_that_never_matches(tmp_path: Path) -> None:
+    rule = "util.SelfServeEndpointMatcher(role='leads', action='cancel_.*')"
+    more = f"\nBuildmasterConfig['www']['authz'] = util.Authz(allowRules=[{rule}])\n"
+    done = checkconfig(tmp_path, MASTER_CFG.format(selfserve="util.SelfServe()") + more)
+    assert done.returncode != 0
+    assert (
+        "SelfServeEndpointMatcher: action='cancel_.*' must be a pattern for its stringsMatcher"
+        in done.stdout
+    )
 
 
 def test_an_argument_that_rules_do_not_have_is_named() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from buildbot.config.errors import ConfigErrors
+from buildbot.config.master import MasterConfig
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
 from lxml import html
@@ -961,6 +963,9 @@ async def test_the_page_holds_and_releases_after_its_plan(master: Any) -> None:
 
 
 def test_rules_and_tokens_know_the_action() -> None:
-    assert util.SelfServeEndpointMatcher(role="r", action=HOLD.action)
-    with pytest.raises(Exception, match="release"):
-        util.SelfServeEndpointMatcher(role="r", action="release")
+    for action in (HOLD.action, "release"):
+        rule = util.SelfServeEndpointMatcher(role="r", action=action)
+        made = {"www": {"authz": util.Authz(allowRules=[rule])}}
+        with pytest.raises(ConfigErrors) as error:
+            MasterConfig.loadFromDict(made, "master.cfg")
+        assert any("release" in one for one in error.value.errors) == (action == "release")

@@ -13,6 +13,8 @@ from typing import Any
 from buildbot import config as buildbot_config
 from buildbot.config.master import MasterConfig
 
+from buildbot_selfserve.config.matcher import SelfServeEndpointMatcher
+from buildbot_selfserve.config.selfserve import SelfServe
 from buildbot_selfserve.config.selfserve import mistake_in
 
 #: Our key in ``c['www']['plugins']``.
@@ -20,7 +22,7 @@ KEY = "selfserve"
 
 
 def check_when_loaded() -> None:
-    """Let ``MasterConfig.load_www`` report a wrong value of ours among its own mistakes.
+    """Let ``MasterConfig.load_www`` report wrong values and rules of ours among its own mistakes.
 
     A master imports us before it reads master.cfg. ``buildbot checkconfig`` does so when master.cfg
     uses one of our classes, and otherwise not at all.
@@ -38,4 +40,15 @@ def check_when_loaded() -> None:
         elif isinstance(plugins, list | tuple | set | str) and KEY in plugins:
             buildbot_config.error("c['www']['plugins'] must be a dict: {'selfserve': True}")
 
+        _check_rules(self.www.get("authz"), plugins.get(KEY) if isinstance(plugins, dict) else None)
+
     MasterConfig.load_www = load_www
+
+
+def _check_rules(authz: Any, value: object) -> None:
+    """Report rules of ours that would never match, which only their ``util.Authz`` can tell."""
+    branches = value.branches if isinstance(value, SelfServe) else None
+    sets = {name for one in branches or () for name, _ in one.branch.sets}
+    for rule in getattr(authz, "allowRules", ()):
+        if isinstance(rule, SelfServeEndpointMatcher):
+            rule.check_action(authz.match, sets)

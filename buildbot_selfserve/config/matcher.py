@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
+from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
@@ -13,6 +13,7 @@ from buildbot_selfserve.config.checker import Checker
 from buildbot_selfserve.permissions import SET_ACTION
 from buildbot_selfserve.permissions import action_words
 from buildbot_selfserve.permissions import every_action
+from buildbot_selfserve.permissions import set_action
 
 
 class SelfServeEndpointMatcher(EndpointMatcherBase):
@@ -40,22 +41,39 @@ class SelfServeEndpointMatcher(EndpointMatcherBase):
         defaultDeny: bool = True,
         **unknown: Any,
     ) -> None:
-        check = Checker("SelfServeEndpointMatcher")
+        check = self._checker()
         check.unknown(unknown, self._KEYS)
         check.require(isinstance(role, str) and role, "role", role, "the name of a role")
         for key, value in (("action", action), ("branch", branch), ("builder", builder)):
             check.text(key, value)
-        check.require(
-            not isinstance(action, str) or _may_name_an_action(action),
-            "action",
-            action,
-            f"a name or a pattern of {action_words(str(action))}",
-        )
         check.boolean("defaultDeny", defaultDeny)
         super().__init__(role=role, defaultDeny=defaultDeny)
         self.action = action
         self.branch = branch
         self.builder = builder
+
+    @staticmethod
+    def _checker() -> Checker:
+        return Checker("SelfServeEndpointMatcher")
+
+    def check_action(self, fits: Callable[[str, str], object], sets: Iterable[str]) -> None:
+        """Report an action with which this rule would never match.
+
+        :param fits: ``stringsMatcher`` of the ``util.Authz`` that the rule is in
+        :param sets: the names of the sets that branches have
+        """
+        action = self.action
+        if not isinstance(action, str):
+            return
+        names = [*every_action(), *map(set_action, sets)]
+        if SET_ACTION.fullmatch(action):
+            names.append(action)  # a set of a branch that is configured later
+        try:
+            fine = any(fits(name, action) for name in names)
+        except Exception:  # of a pattern that is none, or of code of the operator's
+            fine = False
+        expected = f"a pattern for its stringsMatcher or a name of {action_words(action)}"
+        self._checker().require(fine, "action", action, expected)
 
     def match(self, ep: Any, action: str = "get", options: Any = None) -> defer.Deferred[None]:
         """Return that no endpoint of Buildbot's own is meant, whatever it is."""
@@ -71,17 +89,3 @@ class SelfServeEndpointMatcher(EndpointMatcherBase):
 
     def _fits(self, pattern: str | None, name: str) -> bool:
         return pattern is None or bool(self.authz.match(name, pattern))
-
-
-def _may_name_an_action(pattern: str) -> bool:
-    """Whether one of the usual stringsMatchers may find an action with *pattern*."""
-    if SET_ACTION.fullmatch(pattern):
-        return True
-    try:
-        expression = re.compile(pattern)
-    except re.error:
-        expression = None
-    return any(
-        fnmatch.fnmatchcase(action, pattern) or (expression and expression.match(action))
-        for action in every_action()
-    )
