@@ -37,8 +37,12 @@ c = BuildmasterConfig = {
     "schedulers": [schedulers.AnyBranchScheduler(name="any", builderNames=["tests", "long-tests"])],
     "secretsProviders": [],
     "buildbotNetUsageData": None,
-    "www": {"port": "tcp:0:interface=127.0.0.1"},
+    "www": {"port": "tcp:0:interface=127.0.0.1", "plugins": {"grid_view": {}}},
 }
+"""
+#: What comes behind the lines: what the operator had must still be there.
+UNHARMED = """
+assert "grid_view" in c["www"]["plugins"], "the lines delete other plugins"
 """
 #: Where the documents keep secrets.
 SECRETS = "/srv/buildbot/secrets"
@@ -119,7 +123,7 @@ def test_a_reader_can_paste_the_examples_of_a_page(
 def test_buildbot_takes_the_lines_for_a_master_cfg(example: Example, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir(mode=0o700)
     code = example.code.replace(SECRETS, str(tmp_path / "secrets"))
-    (tmp_path / "master.cfg").write_text(MASTER_CFG + code)
+    (tmp_path / "master.cfg").write_text(MASTER_CFG + code + UNHARMED)
     done = subprocess.run(
         [str(BIN / "buildbot"), "checkconfig", "master.cfg"],
         cwd=tmp_path,
