@@ -22,6 +22,7 @@ from buildbot.config.master import MasterConfig
 from buildbot.plugins import util
 from buildbot.www.config import serialize_www_frontend_config_dict_to_json
 
+from buildbot_selfserve.collapse import collapse_spare
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import SelfServeBranch
 from buildbot_selfserve.config import SelfServeLimits
@@ -548,6 +549,27 @@ def test_checkconfig_likes_the_same_without_the_mistakes(tmp_path: Path) -> None
 def test_checkconfig_likes_the_example(tmp_path: Path) -> None:
     done = checkconfig(tmp_path, EXAMPLE.read_text(encoding="utf-8"))
     assert (done.returncode, done.stdout) == (0, "Config file is good!\n")
+
+
+@pytest.mark.parametrize("rule", [True, False])
+def test_true_and_false_mean_to_collapse_spare_what_they_mean_to_buildbot(rule: bool) -> None:
+    assert collapse_spare(rule) is rule
+
+
+@pytest.mark.parametrize("rule", [3, None, "x", []])
+def test_collapse_spare_reports_what_cannot_be_called(rule: Any) -> None:
+    assert mistakes(collapse_spare, rule) == [
+        f"collapse_spare: {rule!r} must be True, False or a callable"
+        " (master, builder, request, other)"
+    ]
+
+
+def test_checkconfig_refuses_a_collapse_rule_that_cannot_be_called(tmp_path: Path) -> None:
+    for rule, fine in (("True", True), ("False", True), ("3", False)):
+        more = f"\nBuildmasterConfig['collapseRequests'] = util.collapse_spare({rule})\n"
+        done = checkconfig(tmp_path, MASTER_CFG.format(selfserve="util.SelfServe()") + more)
+        assert (done.returncode == 0) == fine, done.stdout
+        assert ("collapse_spare: 3 must be" in done.stdout) == (not fine)
 
 
 USES_US = """

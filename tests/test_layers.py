@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "binary_collation": (1, frozenset({"sqlalchemy"})),
     "statements": (1, frozenset({"sqlalchemy"})),
     "clock": (1, frozenset({"twisted", "zope"})),
-    "collapse": (2, frozenset({"twisted"})),
+    "collapse": (2, frozenset({"buildbot", "twisted"})),
     "deferreds": (1, frozenset({"twisted"})),
     "buildbot_private": (1, frozenset({"buildbot", "twisted"})),
     "gc_freeze": (1, frozenset()),

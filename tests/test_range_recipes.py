@@ -236,7 +236,9 @@ async def always(master: Any, builder: Any, one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    "master", [farm(), farm(True), farm(util.collapse_spare(always))], indirect=True
+    "master",
+    [farm(), farm(True), farm(util.collapse_spare(True)), farm(util.collapse_spare(always))],
+    indirect=True,
 )
 @pytest_twisted.ensureDeferred
 async def test_a_newer_push_collapses_none_of_them(master: Master) -> None:
