@@ -62,6 +62,18 @@ async def test_one_that_was_refused_has_one_too(master: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_refused_set_has_the_name_of_its_set(master: Any) -> None:
+    await master.finished_build()
+    for name in ("nightly", "pgo", "no-such"):
+        await master.post(f"/self-serve/main/rev/{REVISION}/{name}")
+    assert [(line["action"], line["outcome"]) for line in told(master)] == [
+        ("new_nightly_at_revision", "Unauthorized"),
+        ("new_pgobuild_at_revision", "Unauthorized"),
+        ("new_no-such_at_revision", "Unauthorized"),
+    ]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_dry_run_is_logged_as_planned(master: Any) -> None:
     await master.finished_build()
     path = "/self-serve/main/build"

@@ -220,10 +220,7 @@ def test_checkconfig_refuses_a_rule_that_never_matches(tmp_path: Path) -> None:
     more = f"\nBuildmasterConfig['www']['authz'] = util.Authz(allowRules=[{rule}])\n"
     done = checkconfig(tmp_path, MASTER_CFG.format(selfserve="util.SelfServe()") + more)
     assert done.returncode != 0
-    assert (
-        "SelfServeEndpointMatcher: action='cancel_.*' must be a pattern for its stringsMatcher"
-        in done.stdout
-    )
+    assert "SelfServeEndpointMatcher: action='cancel_.*' must be a pattern" in done.stdout
 
 
 def test_an_argument_that_rules_do_not_have_is_named() -> None:

@@ -130,12 +130,11 @@ class JobRequests:
 
     async def _logged(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Do a job request; log it, whatever its outcome."""
-        assert route.permission is not None  # declare() saw to it
         audit = AuditRecord(
             time.monotonic(),
             negotiation.client_address(request),
             dict(texts),
-            route.permission.action,
+            _action_name(route, texts),
         )
         try:
             return await self._done(route, request, texts, audit)
@@ -285,9 +284,7 @@ class JobRequests:
     def _may_do_nothing(self, route: Route, identity: Identity, texts: dict[str, str]) -> bool:
         """Whether *identity* may not do it, whatever the *texts* of the path stand for."""
         assert route.permission is not None  # declare() saw to it
-        named = texts.get("builder_set")
-        name = route.permission.action if named is None else set_action(named)
-        action = Action(route.permission, name, texts["branch"])
+        action = Action(route.permission, _action_name(route, texts), texts["branch"])
         return self._decision(identity, action).allowed is False
 
     def _decision(self, identity: Identity, action: Action) -> Decision:
@@ -394,6 +391,13 @@ def _sent_form(
         if request_body.is_form(request):
             return SentForm(route.name, request_body.body_of(request, data), texts["branch"])
     return None
+
+
+def _action_name(route: Route, texts: dict[str, str]) -> str:
+    """Return what the journal calls a job request of *route*, whose set may not exist."""
+    assert route.permission is not None  # declare() saw to it
+    named = texts.get("builder_set")
+    return route.permission.action if named is None else set_action(named)
 
 
 def _attempt(
