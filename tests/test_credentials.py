@@ -251,6 +251,18 @@ async def test_a_reconfig_that_fails_half_way_ends_old_secrets(
     master.errors.clear()
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_reconfig_that_is_aborted_revokes_nothing(master: Any, tmp_path: Path) -> None:
+    await master.finished_build()
+    await master.reconfig(tokens([written(tmp_path / "a", ci=OLD)]))
+    await master.reconfig(lambda: config({"a mistake": True}))
+    # as operators.md has it
+    assert "configuration update aborted" in master.log
+    assert await who_is(master, OLD) == "ci"
+    await master.reconfig(config)
+    assert await who_is(master, OLD) == 401
+
+
 @pytest.mark.parametrize("silence", [defer.Deferred, ConnectionRefusedError("no"), TimeoutError()])
 @pytest_twisted.ensureDeferred
 async def test_a_vault_that_does_not_answer_is_waited_for(
