@@ -221,6 +221,10 @@ def test_a_timeout_that_is_no_number_at_all_is_reported() -> None:
         "nosuch://me:hunter2@db/x",
         "postgresql+nosuch://me:hunter2@db/x",
         "sqlite://",
+        # what would become files of these names in the master's folder
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:journal.sqlite?uri=true",
     ],
 )
 def test_a_bad_db_url_is_reported_without_its_text(db_url: Any) -> None:

@@ -232,7 +232,10 @@ def database_url(text: str) -> sa.URL:
     """
     url = sa.engine.make_url(text)
     url.get_dialect().import_dbapi()
-    if url.get_backend_name() == "sqlite" and not url.database:
+    file = url.database or ""
+    if url.get_backend_name() == "sqlite" and (
+        file in ("", ":memory:") or file.startswith("file:")
+    ):
         raise ValueError("no file")
     return url
 
