@@ -24,6 +24,7 @@ from buildbot_selfserve.auth.tokens import Tokens
 from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.config import SelfServe
 from buildbot_selfserve.config import configured
+from buildbot_selfserve.config import unmatched
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control.availability import Availability
 from buildbot_selfserve.control.enforce_holds import Holds
@@ -68,6 +69,8 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
         self._master = master
         self._web_root = web_root
         self._retired = retired
+        #: the configuration of Buildbot's whose names were looked up
+        self._checked: Any = None
         clock = monotonic(master.reactor)
         secrets = Secrets(master)
         self.databases = Databases(
@@ -133,12 +136,21 @@ class SelfServeService(ReconfigurableServiceMixin, AsyncService):
 
     def configure(self, config: SelfServe) -> None:
         """Follow the configuration *config*."""
+        self._warn_of_unmatched(config)
         self.backend.configure(config)
         self.holds.reconfigured()
         if self.running and not buildbot_private.is_initialized(self._master):
             self.backend.load_tokens()  # else when the reconfig has come to us
         self._mount.move(self._web_root, config.segments, self._pipeline.resource)
         self._login_redirects.install(self._web_root)
+
+    def _warn_of_unmatched(self, config: SelfServe) -> None:
+        """Log which names in *config* stand for nothing, once for each configuration."""
+        if self._checked is self._master.config:
+            return
+        self._checked = self._master.config
+        for text in unmatched(config.branches or (), self._checked):
+            self.log.warn("selfserve: {text}", text=text)
 
     def startService(self) -> None:
         """Start the readers, and bring the journal up to date in the background."""

@@ -658,6 +658,58 @@ def test_a_master_does_not_start_with_another_value_and_says_so(tmp_path: Path) 
     assert "hunter2" not in log
 
 
+# -- names that stand for nothing
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_stand_for_nothing_are_logged_at_each_reconfig(master: Any) -> None:
+    def make() -> Any:
+        entries = ["fast", "tag:quick", "scheduler:any", re.compile("^op")]
+        wrong = ["fsat", "tag:slow", "scheduler:nightly", re.compile("^re-")]
+        branches = [
+            SelfServeBranch("main", builders=["fast"], sets={"pgo": entries + wrong}),
+            SelfServeBranch("beta", builders=["fast", "tsaf"], sets={"pgo": ["fsat"]}),
+        ]
+        made = harness.config(SelfServe(branches=branches))
+        made["builders"][0].tags = ["quick"]
+        return made
+
+    def warned() -> list[str]:
+        found = re.findall(r"selfserve: (SelfServeBranch.*)", master.log)
+        return [str(one) for one in found]
+
+    expected = [
+        "SelfServeBranch('main'): there is no builder 'fsat'",
+        "SelfServeBranch('main'): no builder has the tag 'slow'",
+        "SelfServeBranch('main'): there is no scheduler 'nightly'",
+        "SelfServeBranch('main'): no builder's name fits '^re-'",
+        "SelfServeBranch('beta'): there is no builder 'tsaf'",
+    ]
+    assert warned() == []
+    await master.reconfig(make)
+    assert warned() == expected
+    await master.reconfig(make)
+    assert warned() == expected * 2
+    # another master may have them
+    await master.reconfig(lambda: {**make(), "multiMaster": True})
+    assert warned() == expected * 2
+    assert master.errors == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_stand_for_nothing_are_logged_at_the_start(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    branches = [SelfServeBranch("main", builders=["fsat", "fast"], sets={"pgo": ["scheduler:any"]})]
+
+    def make() -> Any:
+        return harness.config(SelfServe(branches=branches))
+
+    async with harness.running_master(tmp_path, monkeypatch, make) as master:
+        assert master.log.count("selfserve: SelfServeBranch") == 1
+        assert "there is no builder 'fsat'" in master.log
+
+
 # -- SelfServeLimits
 
 

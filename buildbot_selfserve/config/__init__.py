@@ -16,6 +16,7 @@ from buildbot_selfserve.config.selfserve import configured
 from buildbot_selfserve.config.selfserve import configured_or_none
 from buildbot_selfserve.config.selfserve import database_url
 from buildbot_selfserve.config.tokens import SelfServeToken
+from buildbot_selfserve.config.unmatched import unmatched
 
 __all__ = [
     "SelfServe",
@@ -26,6 +27,7 @@ __all__ = [
     "configured",
     "configured_or_none",
     "database_url",
+    "unmatched",
 ]
 
 check_when_loaded()
