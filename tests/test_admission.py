@@ -620,7 +620,7 @@ async def test_what_is_denied_is_told_under_the_name_that_it_would_have(master: 
     answer = await new_builds(master, user=DEVELOPER)
     assert told(answer.json) == [("linux", "created"), ("mac", "created"), ("release-a", "denied")]
     (denied,) = (one for one in answer.json["requests"] if one["outcome"] == "denied")
-    assert denied["msg"] == "linux would build under this name"
+    assert denied["msg"].startswith("linux would build under this name; you need to have role '")
 
 
 # -- other branches

@@ -150,6 +150,8 @@ async def test_what_one_may_not_do_is_denied_and_the_rest_is_done(master: Any) -
     answer = await master.request("DELETE", AT, user=USER)
     outcomes = {one["request_id"]: one["outcome"] for one in answer.json["requests"]}
     assert (answer.status, outcomes) == (202, {fast: "cancelled", slow: "denied"})
+    (why,) = (one["msg"] for one in answer.json["requests"] if one["outcome"] == "denied")
+    assert why == "you need to have role 'nobody'"
     assert not (await master.data("buildrequests", slow))["complete"]
     answer = await master.request("DELETE", AT, user=USER)
     assert (answer.status, answer.json["msg"]) == (
@@ -161,6 +163,8 @@ async def test_what_one_may_not_do_is_denied_and_the_rest_is_done(master: Any) -
         assert answer.status == 202, answer.text
         made = {one["buildername"]: one["outcome"] for one in answer.json["requests"]}
         assert made == {"fast": "created", "slow": "denied"}
+        (why,) = (one["msg"] for one in answer.json["requests"] if one["outcome"] == "denied")
+        assert why == "you need to have role 'nobody'"
     answer = await master.post(f"/self-serve/main/builders/slow/{REVISION}", user=USER)
     assert answer.status == 403
     answer = await master.post(f"/self-serve/main/builders/fast/{REVISION}", user=USER)

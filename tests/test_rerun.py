@@ -478,6 +478,8 @@ async def test_who_may_not_rebuild_one_reruns_the_rest(master: Master) -> None:
     assert outcomes(planned.json) == [("b0", "would_create"), ("b1", "denied")]
     receipt = (await post(master, FAILED, "bob", if_plan=planned.json["plan"])).json
     assert outcomes(receipt) == [("b0", "created"), ("b1", "denied")]
+    for told in (planned.json, receipt):
+        assert told["requests"][-1]["msg"] == "you need to have role 'admins'"
     before = await contents(master)
     for more in ({"dry_run": "1"}, {}):
         answer = await post(master, FAILED, "bob", builders="b1", **more)

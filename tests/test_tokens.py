@@ -218,6 +218,8 @@ async def test_of_many_targets_those_outside_the_limits_are_denied(master: Any) 
     )
     outcomes = {one["buildername"]: one["outcome"] for one in answer.json["requests"]}
     assert outcomes == {"fast": "denied", "slow": "cancelled"}
+    (why,) = (one["msg"] for one in answer.json["requests"] if one["outcome"] == "denied")
+    assert why == "token ci is limited to the builders sl?w"
 
 
 def ended(when: Any) -> Any:

@@ -114,13 +114,16 @@ class _Act:
     stands_in: bool = False
 
 
-async def is_allowed(ask: Callable[[Target], Awaitable[None]], target: Target) -> bool:
-    """Whether *ask*, which is :func:`require_allowed` for somebody, lets them do it."""
+async def refusal(ask: Callable[[Target], Awaitable[None]], target: Target) -> str:
+    """Return why *ask*, which is :func:`require_allowed` for somebody, does not let them do it.
+
+    Nothing if it does.
+    """
     try:
         await ask(target)
-    except Forbidden:
-        return False
-    return True
+    except Forbidden as error:
+        return error.msg or "not allowed"
+    return ""
 
 
 async def require_allowed(master: Any, identity: Identity, action: Action, target: Target) -> None:

@@ -71,14 +71,14 @@ async def require_readable(master: Any, identity: Identity, seconds: float) -> N
         await in_time(master, authorization.require_readable(master, identity), seconds)
 
 
-async def is_allowed(
+async def refusal(
     master: Any, ask: Callable[[Target], Awaitable[None]], seconds: float, target: Target
-) -> bool:
-    """Return whether *ask* lets them do it, as ``authorization.is_allowed`` does.
+) -> str:
+    """Return why *ask* does not let them do it, as ``authorization.refusal`` does.
 
     :raises Unavailable: the rules have not said it after so many *seconds*
     """
-    return await in_time(master, authorization.is_allowed(ask, target), seconds)
+    return await in_time(master, authorization.refusal(ask, target), seconds)
 
 
 async def identify(

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from buildbot_selfserve.control import virtual_builder_names
+from buildbot_selfserve.control.current_state import RequestState
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Builder
@@ -27,23 +28,25 @@ from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Stamp
 from buildbot_selfserve.model import Target
 
-#: Returns whether the user has the permission for a target.
-May = Callable[[Target], Awaitable[bool]]
+#: Returns why the user does not have the permission for a target; nothing if they have it.
+Refusal = Callable[[Target], Awaitable[str]]
 
 
 class Rights:
     """The rights of the user who sent one job request.
 
-    :param may: returns whether the user has the permission for a target; called once for each
+    :param refusal: returns why the user does not have the permission for a target; called once for
+        each
     """
 
-    def __init__(self, master: Any, may: May) -> None:
-        self.may = may
+    def __init__(self, master: Any, refusal: Refusal) -> None:
+        self._refusal = refusal
         self._master = master
         self._branch: Branch | None = None
         self._codebases: frozenset[str] = frozenset()
         self._untouched: dict[str, RequestOutcome] = {}
-        self._decided: dict[NewRequest, bool] = {}
+        #: why each may not be made; nothing if it may
+        self._decided: dict[NewRequest, str] = {}
         #: the admitted buildsets by ``id()``
         self._admitted: dict[int, NewBuildset] = {}
         #: name and master ids of each builder, by builder id
@@ -53,6 +56,24 @@ class Rights:
         """Also check every other branch that would be built in these *codebases*."""
         self._branch = branch
         self._codebases = frozenset(codebases)
+
+    async def may(self, target: Target) -> bool:
+        """Return whether the user has the permission for *target*."""
+        return not await self._refusal(target)
+
+    async def parted(
+        self, states: Iterable[RequestState]
+    ) -> tuple[list[RequestState], tuple[RequestOutcome, ...]]:
+        """Return those of *states* that the user has the permission for, and what is denied."""
+        allowed: list[RequestState] = []
+        denied: list[RequestOutcome] = []
+        for one in states:
+            why = await self._refusal(one)
+            if why:
+                denied.append(one.outcome("denied", why))
+            else:
+                allowed.append(one)
+        return allowed, tuple(denied)
 
     @property
     def denied(self) -> bool:
@@ -85,7 +106,11 @@ class Rights:
     async def admitted(self, buildset: NewBuildset) -> NewBuildset | None:
         """Return *buildset* with the builders that the user may build with, if there are any."""
         if buildset.copied is not None:
-            return self._admit(buildset) if await self.may(buildset.copied) else None
+            why = await self._refusal(buildset.copied)
+            if why:
+                self.leave_out(buildset.builders[0].name, "denied", why)
+                return None
+            return self._admit(buildset)
         stamps = list(buildset.sourcestamps)
         of_changes = await self._master.db.pool.do(virtual_builder_names.of_sourcestamps, stamps)
         values = {name: value for name, (value, _source) in buildset.properties.items()}
@@ -158,9 +183,10 @@ class Rights:
         for name, branch in itertools.product((builder.name, *names), (None, *branches)):
             request = NewRequest(builder, name, branch)
             if request not in self._decided:
-                self._decided[request] = await self.may(request)
-            if not self._decided[request]:
-                self.leave_out(name, "denied", _why(request))
+                self._decided[request] = await self._refusal(request)
+            why = self._decided[request]
+            if why:
+                self.leave_out(name, "denied", f"{_stands_for(request)}{why}")
                 return False
         return True
 
@@ -174,15 +200,15 @@ def no_builder() -> Forbidden:
     return Forbidden("You may not build with any of the builders")
 
 
-async def everything(target: Target) -> bool:
+async def everything(target: Target) -> str:
     """Allow everything: rights that were checked before an interruption are not checked again."""
-    return True
+    return ""
 
 
-def _why(request: NewRequest) -> str:
-    """Return why *request* is denied, if its name or branch is not the one requested."""
+def _stands_for(request: NewRequest) -> str:
+    """Return what a denied *request* is, if its name or branch is not the one requested."""
     if request.branch is not None:
-        return f"its scheduler would build branch {request.branch or 'none'}"
+        return f"its scheduler would build branch {request.branch or 'none'}; "
     if request.name != request.builder.name:
-        return f"{request.builder.name} would build under this name"
+        return f"{request.builder.name} would build under this name; "
     return ""

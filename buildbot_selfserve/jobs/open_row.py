@@ -43,7 +43,7 @@ class Requester:
     :param via: how they authenticated: ``session``, ``basic``, ``remote_user``, ``token:NAME`` or
         ``anonymous``
     :param begun: when the job request came, in monotonic seconds; the timeout counts from then
-    :param may: returns whether they have the permission for a target
+    :param refusal: returns why they do not have the permission for a target; nothing if they do
     :param attempt: the Idempotency-Key and fingerprint, if they gave a key
     """
 
@@ -51,7 +51,7 @@ class Requester:
     via: str
     remote: str
     begun: float
-    may: Callable[[Target], Awaitable[bool]]
+    refusal: Callable[[Target], Awaitable[str]]
     attempt: Attempt | None = None
 
 

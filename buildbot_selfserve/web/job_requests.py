@@ -175,7 +175,7 @@ class JobRequests:
             identity.via,
             audit.remote,
             audit.begun,
-            partial(time_limits.is_allowed, self.master, wanted.ask, self.backend.config.timeout),
+            partial(time_limits.refusal, self.master, wanted.ask, self.backend.config.timeout),
             wanted.attempt,
         )
         runner = JobRunner(

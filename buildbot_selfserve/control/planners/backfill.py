@@ -104,7 +104,7 @@ async def backfill(
         buildsets=planned,
         untouched=(
             *(
-                _denied(one, builder)
+                _denied(ctx, one, builder)
                 for one, may in zip(buildsets, admitted, strict=True)
                 if not may
             ),
@@ -303,8 +303,9 @@ def _step_of(
     )
 
 
-def _denied(buildset: NewBuildset, builder: Builder) -> RequestOutcome:
-    return RequestOutcome(None, builder.name, "denied", revision=buildset.revision)
+def _denied(ctx: PlanContext, buildset: NewBuildset, builder: Builder) -> RequestOutcome:
+    why = next((one.msg for one in ctx.rights.untouched(())), "")
+    return RequestOutcome(None, builder.name, "denied", msg=why, revision=buildset.revision)
 
 
 def _left_out(found: Range, lacking: Mapping[int, int], times: int) -> Iterator[RequestOutcome]:

@@ -59,15 +59,12 @@ async def cancel_revision(ctx: PlanContext, revision: Revision, selection: Selec
         ctx.master, revision.sourcestamps, revision.builds, revision.others
     )
     found = [one for one in every if selection.takes(one.buildername)]
-    allowed: list[RequestState] = []
-    denied: list[RequestState] = []
-    for one in found:
-        (allowed if await ctx.rights.may(one) else denied).append(one)
+    allowed, denied = await ctx.rights.parted(found)
     if denied and not allowed:
         raise Forbidden("You may not cancel anything at this revision")
     return Plan(
         endings=endings_of(allowed),
-        untouched=tuple(one.outcome("denied") for one in denied),
+        untouched=denied,
         nothing="Nothing was left to cancel",
     )
 

@@ -52,17 +52,14 @@ async def reprioritize_revision(
         for one in found
         if (not one.claimed or one.abandoned) and selection.takes(one.buildername)
     ]
-    allowed: list[RequestState] = []
-    denied: list[RequestState] = []
-    for one in pending:
-        (allowed if await ctx.rights.may(one) else denied).append(one)
+    allowed, denied = await ctx.rights.parted(pending)
     if denied and not allowed:
         raise Forbidden("You may not change any priority at this revision")
     # a builder's newest request is moved first, so that its oldest is built first
     allowed.sort(key=lambda one: -one.request_id)
     return Plan(
         priorities=await _moved(ctx, allowed, priority),
-        untouched=tuple(one.outcome("denied") for one in denied),
+        untouched=denied,
         nothing="Nothing is pending",
     )
 

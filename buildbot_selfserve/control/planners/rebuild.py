@@ -118,7 +118,6 @@ async def rerun_failed(
     opened = {one.buildername: one.open for one in results if one.open}
     planned = await _reruns(ctx, left, opened, revision, priority, count, properties or {})
     admitted = await ctx.rights.admitted_of(planned)
-    _note_denied(ctx, planned, admitted)
     if planned and not admitted:
         raise Forbidden("You may not rebuild any of the builds")
     return Plan(
@@ -126,15 +125,6 @@ async def rerun_failed(
         untouched=tuple(ctx.rights.untouched(admitted)),
         nothing="Nothing failed" if not failed else "Nothing is left to rerun",
     )
-
-
-def _note_denied(
-    ctx: PlanContext, planned: Iterable[NewBuildset], admitted: Collection[NewBuildset]
-) -> None:
-    there = {id(one) for one in admitted}  # admitted copies are the same objects
-    for buildset in planned:
-        if id(buildset) not in there:
-            ctx.rights.leave_out(buildset.builders[0].name, "denied", "")
 
 
 async def _reruns(
