@@ -865,6 +865,7 @@ async def test_all_that_says_that_something_is_held_says_until_when(master: Any)
     until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(expires))
     await held(master, expires=expires)
     request_id = await master.add_request()
+    assert await waits(master, request_id)
     path = f"/self-serve/main/request/{request_id}"
     told = (await master.get(f"{path}/why")).json
     assert told["reasons"][0]["until"] == expires

@@ -876,7 +876,8 @@ async def test_pages_say_why(master: Any) -> None:
         assert page.status == 200
         assert "Worker worker is busy with build 1 of b" in page.text
     page = await master.get(f"/self-serve/main/request/{request_id}", json=False)
-    assert "Build next" in page.text
+    assert "It is number 1 of what waits for its builder" in page.text
+    assert "Change priority" in page.text
 
 
 @pytest_twisted.ensureDeferred
