@@ -134,6 +134,26 @@ async def test_schedulers_build_a_revision_that_nobody_knows(master: Any) -> Non
 
 @pytest.mark.parametrize("master", [watched], indirect=True)
 @pytest_twisted.ensureDeferred
+async def test_a_change_is_not_recorded_with_what_makes_a_build_anothers(master: Any) -> None:
+    of_one_build = {f"virtual_builder_{name}": (5, "Change") for name in ("project", "tags")}
+    await master.master.db.changes.addChange(
+        author="eve",
+        branch="main",
+        revision=OTHER,
+        codebase="app",
+        project="p",
+        repository="https://example.org/app",
+        files=[],
+        properties={"kind": ("fix", "Change"), **of_one_build},
+    )
+    answer = await master.post(at(), user=USER)
+    assert answer.status == 202, answer.text
+    (change,) = await changes_of(master, REVISION)
+    assert change["properties"] == {"kind": ("fix", "Change")}
+
+
+@pytest.mark.parametrize("master", [watched], indirect=True)
+@pytest_twisted.ensureDeferred
 async def test_asking_twice_builds_twice_at_the_change_that_there_is(master: Any) -> None:
     master.pause()
     change_id = await master.master.db.changes.addChange(
@@ -720,6 +740,8 @@ async def test_bad_properties_and_files_are_named_and_nothing_is_written(master:
         ("properties", '{"owner": "eve"}'),
         ("properties", '{"scheduler": "x"}'),
         ("properties", '{"virtual_builder_name": "slow"}'),
+        ("properties", '{"virtual_builder_project": ["x"]}'),
+        ("properties", '{"virtual_builder_tags": 5}'),
         ("properties", '{"selfserve_job": 1}'),
         ("properties", '{"branch": "other"}'),
         ("properties", json.dumps({"revision": OTHER})),

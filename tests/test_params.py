@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from buildbot.process.build import Build
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -429,6 +430,12 @@ def test_a_reserved_property_cannot_be_taken_away(name: str) -> None:
     with pytest.raises(BadParameter, match="Bad properties") as refusal:
         declared.CHANGED_PROPERTIES.parse({name: None}, {})
     assert name in refusal.value.detail
+
+
+def test_all_that_makes_a_virtual_builder_is_reserved() -> None:
+    ours = {value for name, value in vars(Build).items() if name.startswith("VIRTUAL_BUILDER")}
+    assert len(ours) == 4
+    assert ours <= declared.RESERVED_PROPERTIES
 
 
 @pytest.mark.parametrize("given", [{"priority": 0}, {"priority": "0"}])

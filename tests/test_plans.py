@@ -469,7 +469,13 @@ async def test_a_rebuild_keeps_the_sources_of_what_it_does_not_change(master: Ma
         (request_id,) = (one["request_id"] for one in receipt["requests"])
         await send(master, "DELETE", f"/self-serve/main/request/{request_id}", {})
     assert dict(await master.data("buildsets", old["buildsetid"], "properties")) == before
-    for name in ("selfserve_job", "owner", "virtual_builder_name", "scheduler"):
+    for name in (
+        "selfserve_job",
+        "owner",
+        "virtual_builder_name",
+        "virtual_builder_tags",
+        "scheduler",
+    ):
         body = {"build_id": at.build, "properties": {name: None}}
         for more in ({}, {"dry_run": "1"}):
             answer = await send(master, "POST", "/self-serve/main/build", {**body, **more})

@@ -18,6 +18,7 @@ from buildbot.util import epoch2datetime
 from twisted.logger import Logger
 
 from buildbot_selfserve.model import MARKS
+from buildbot_selfserve.model import VIRTUAL_BUILDER
 from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Sourcestamp
 
@@ -25,7 +26,7 @@ _changes = Model.changes
 _log = Logger()
 
 #: Properties of a change that must not reach other builds.
-_OF_ONE_BUILD = MARKS | {"virtual_builder_name", "scheduler"}
+_OF_ONE_BUILD = MARKS | VIRTUAL_BUILDER | {"scheduler"}
 
 
 async def newest(master: Any, revision: str, place: Sourcestamp) -> Any:

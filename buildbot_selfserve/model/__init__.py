@@ -67,6 +67,7 @@ from buildbot_selfserve.model.jobs import MARKS
 from buildbot_selfserve.model.jobs import RANGE_PROPERTY
 from buildbot_selfserve.model.jobs import REQUESTED_BY
 from buildbot_selfserve.model.jobs import UNSETTLED
+from buildbot_selfserve.model.jobs import VIRTUAL_BUILDER
 from buildbot_selfserve.model.jobs import Attempt
 from buildbot_selfserve.model.jobs import Effect
 from buildbot_selfserve.model.jobs import Job
@@ -226,6 +227,7 @@ __all__ = [
     "TEXT",
     "UNSETTLED",
     "UNTESTED",
+    "VIRTUAL_BUILDER",
     "WARNINGS",
     "AnyRevision",
     "ApiDocument",

@@ -50,6 +50,17 @@ REQUESTED_BY = "Self-serve: Requested by "
 #: The properties that belong to one job request: the executor sets or removes them in each
 #: buildset, whatever it had.
 MARKS = frozenset({"owner", JOB_PROPERTY, KEY_PROPERTY, RANGE_PROPERTY})
+#: The properties that move a build to a virtual builder and rewrite that builder's record. If
+#: Buildbot cannot use a value, the build never begins, and its worker stays busy forever
+#: (buildbot/process/build.py, getBuilderId).
+VIRTUAL_BUILDER = frozenset(
+    {
+        "virtual_builder_name",
+        "virtual_builder_description",
+        "virtual_builder_project",
+        "virtual_builder_tags",
+    }
+)
 #: Outcomes that are not the last word: what was told to end may still do so, or not.
 UNSETTLED = frozenset({"stop_sent", "waiting"})
 #: Outcomes of build requests of others, which wait and are built whatever becomes of the job.

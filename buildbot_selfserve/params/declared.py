@@ -9,6 +9,7 @@ from buildbot_selfserve.model import LONGEST_RANGE
 from buildbot_selfserve.model import MARKS
 from buildbot_selfserve.model import NEXT
 from buildbot_selfserve.model import STABLE_DELAY as DEFAULT_DELAY
+from buildbot_selfserve.model import VIRTUAL_BUILDER
 from buildbot_selfserve.params.kinds import INT32
 from buildbot_selfserve.params.kinds import Choice
 from buildbot_selfserve.params.kinds import Choices
@@ -127,8 +128,8 @@ SCHEDULED_PRIORITY = replace(
     default=None,
 )
 #: What Buildbot or self-serve itself sets: a build with another value would be another's, or go
-#: elsewhere (``virtual_builder_name``: buildbot/process/builder.py).
-RESERVED_PROPERTIES = MARKS | {"virtual_builder_name", "scheduler", "buildid", "builduid"}
+#: elsewhere.
+RESERVED_PROPERTIES = MARKS | VIRTUAL_BUILDER | {"scheduler", "buildid", "builduid"}
 PROPERTIES = JsonObject(
     "properties",
     "Properties of the new build, by name; each value at most 60,000 bytes of JSON in ASCII.",
