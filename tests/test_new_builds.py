@@ -152,6 +152,126 @@ async def test_a_change_is_not_recorded_with_what_makes_a_build_anothers(master:
     assert change["properties"] == {"kind": ("fix", "Change")}
 
 
+def by_kind() -> Any:
+    """A master with a scheduler for all changes, and one for changes of a kind."""
+    made = config()
+    made["schedulers"].append(
+        schedulers.AnyBranchScheduler(
+            name="pulls",
+            builderNames=["opt/mac #1"],
+            change_filter=util.ChangeFilter(property_eq={"kind": "pull"}),
+        )
+    )
+    made["www"]["plugins"] = {"selfserve": util.SelfServe(branches=[util.SelfServeBranch("main")])}
+    return made
+
+
+async def pushed(master: Any, revision: str) -> None:
+    await master.master.db.changes.addChange(
+        author="eve",
+        branch="main",
+        revision=revision,
+        repository="https://example.org/repo",
+        project="p",
+        category="push",
+        files=[],
+        properties={"level": (1, "Change")},
+    )
+
+
+async def build_properties(master: Any, answer: Any) -> dict[str, dict[str, Any]]:
+    """Return the properties of the builds that a job request made, by builder."""
+    assert answer.status == 202, answer.text
+    found = {}
+    for one in answer.json["requests"]:
+        await master.completed(one["request_id"])
+        (build,) = await master.data("buildrequests", one["request_id"], "builds")
+        found[one["buildername"]] = dict(
+            await master.data("builds", build["buildid"], "properties")
+        )
+    return found
+
+
+@pytest.mark.parametrize("master", [by_kind], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_is_given_for_one_revision_is_not_handed_on(master: Any) -> None:
+    await pushed(master, OTHER)
+    given = {"category": "x", "project": "q", "properties": '{"kind": "pull", "publish": "yes"}'}
+    found = await build_properties(master, await master.post(at(), user=USER, data=given))
+    assert sorted(found) == ["fast", "opt/mac #1"]
+    for its in found.values():
+        assert its["publish"] == ("yes", "Change")
+        assert (its["level"], its["project"]) == ((1, "Change"), ("q", "Build"))
+    (change,) = await changes_of(master, REVISION)
+    assert change["properties"] == {"level": (1, "Change")}
+    assert (change["category"], change["project"]) == ("x", "q")
+    # others' builds of this revision, and what is recorded next, have nothing of it
+    path = f"/self-serve/main/builders/slow/{REVISION}"
+    answer = await master.post(path, user=USER)
+    assert "publish" not in await properties_of(master, answer.json["requests"][0])
+    new = "1" * 40
+    (its,) = (await build_properties(master, await master.post(at(new), user=USER))).values()
+    assert not {"publish", "kind"} & set(its)
+    (change,) = await changes_of(master, new)
+    assert (change["category"], change["project"]) == ("push", "p")
+    assert change["properties"] == {"level": (1, "Change")}
+
+
+@pytest.mark.parametrize("master", [by_kind], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_project_that_was_given_is_no_project_of_the_branch(master: Any) -> None:
+    async def project(path: str) -> str:
+        answer = await master.post(path, user=USER)
+        assert answer.status == 202, answer.text
+        (stamp,) = (await buildset_of(master, answer.json["requests"][0]))["sourcestamps"]
+        return str(stamp["project"])
+
+    given = {"category": "x", "project": "q"}
+    assert (await master.post(at(), user=USER, data=given)).status == 202
+    # nobody has pushed anything
+    new = (f"{number}" * 40 for number in range(1, 10))
+    assert await project(f"/self-serve/main/builders/slow/{next(new)}") == ""
+    recorded = next(new)
+    assert await project(at(recorded)) == ""
+    (change,) = await changes_of(master, recorded)
+    assert change["category"] is None
+    await pushed(master, OTHER)
+    assert (await master.post(at(next(new)), user=USER, data=given)).status == 202
+    assert await project(f"/self-serve/main/builders/slow/{next(new)}") == "p"
+    assert await project(at(next(new))) == "p"
+    assert await project(at()) == "q"
+
+
+@pytest.mark.parametrize("master", [by_kind], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_schedulers_see_the_properties_that_are_given(master: Any) -> None:
+    await pushed(master, OTHER)
+    for data, names in (
+        ({"properties": '{"kind": "pull"}'}, ["fast", "opt/mac #1"]),
+        ({"properties": '{"kind": "pull"}'}, ["fast", "opt/mac #1"]),
+        ({}, ["fast"]),
+    ):
+        answer = await master.post(at(), user=USER, data=data)
+        assert answer.status == 202, answer.text
+        assert sorted(one["buildername"] for one in answer.json["requests"]) == names
+    # of a push, they are those that it has
+    answer = await master.post(at(OTHER), user=USER, data={"properties": '{"kind": "pull"}'})
+    assert [one["buildername"] for one in answer.json["requests"]] == ["fast"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_properties_of_rebuilds_do_not_add_up(master: Any) -> None:
+    many = {f"p{number}": (number, "x") for number in range(1000)}
+    request_id = await master.add_request("slow", properties=many)
+    for given, status in (({"q": 1}, 400), ({"p0": 1}, 202), ({"p0": None, "q": 1}, 202)):
+        data = {"request_id": request_id, "properties": json.dumps(given)}
+        answer = await master.post("/self-serve/main/request", user=USER, data=data)
+        assert answer.status == status, answer.text
+        if status == 400:
+            detail = "properties must be so few that the new build has at most 1000 of them"
+            assert (answer.json["msg"], answer.json["detail"]) == ("Bad properties", detail)
+
+
 @pytest.mark.parametrize("master", [watched], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_asking_twice_builds_twice_at_the_change_that_there_is(master: Any) -> None:

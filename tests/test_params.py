@@ -432,6 +432,16 @@ def test_a_reserved_property_cannot_be_taken_away(name: str) -> None:
     assert name in refusal.value.detail
 
 
+@pytest.mark.parametrize("param", [declared.PROPERTIES, declared.CHANGED_PROPERTIES])
+def test_there_are_not_too_many_properties(param: Any) -> None:
+    every = {f"p{number}": None for number in range(201)}
+    with pytest.raises(BadParameter, match="Bad properties") as refusal:
+        param.parse(every, {})
+    assert refusal.value.detail == "properties must be a JSON object of at most 200 properties"
+    del every["p0"]
+    assert param.parse(json.dumps(every), {}) == every
+
+
 def test_all_that_makes_a_virtual_builder_is_reserved() -> None:
     ours = {value for name, value in vars(Build).items() if name.startswith("VIRTUAL_BUILDER")}
     assert len(ours) == 4

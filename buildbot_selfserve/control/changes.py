@@ -17,7 +17,9 @@ from buildbot.util import datetime2epoch
 from buildbot.util import epoch2datetime
 from twisted.logger import Logger
 
+from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.model import MARKS
+from buildbot_selfserve.model import REQUESTED_BY
 from buildbot_selfserve.model import VIRTUAL_BUILDER
 from buildbot_selfserve.model import NewChange
 from buildbot_selfserve.model import Sourcestamp
@@ -47,6 +49,39 @@ def _newest(connection: sa.Connection, revision: str, place: Sourcestamp) -> int
         if there == place and record.revision == revision:
             return int(record.changeid)
     return None
+
+
+def is_requested(change: Any) -> bool:
+    """Return whether self-serve has recorded *change*: a user chose its values, and no commit."""
+    return bool(change.comments.startswith(REQUESTED_BY))
+
+
+async def pushed_before(master: Any, change: Any) -> Any:
+    """Return the newest change before *change* in its place that self-serve has not recorded.
+
+    ``None`` if there is none.
+    """
+    change_id = await master.db.pool.do(_pushed_before, change)
+    return None if change_id is None else await master.db.changes.getChange(change_id)
+
+
+def _pushed_before(connection: sa.Connection, change: Any) -> int | None:
+    query = (
+        sa.select(_changes.c.changeid)
+        .where(
+            _changes.c.branch.is_(None)
+            if change.branch is None
+            else binary_collation(_changes.c.branch, change.branch),
+            binary_collation(_changes.c.codebase, change.codebase),
+            binary_collation(_changes.c.repository, change.repository),
+            _changes.c.changeid < change.changeid,
+            ~_changes.c.comments.startswith(REQUESTED_BY),
+        )
+        .order_by(_changes.c.changeid.desc())
+        .limit(1)
+    )
+    found: int | None = connection.execute(query).scalar()
+    return found
 
 
 async def as_change(master: Any, model: Any) -> Change:

@@ -1,13 +1,14 @@
 """Makes the changes to ask change filters with.
 
 Schedulers decide by the change of a revision. If Buildbot has no such change, one is modelled on
-the branch's newest one, because filters also use project, repository, category and properties.
+the branch's newest one, because filters also use project, repository, category and properties. It
+is never modelled on one that self-serve has recorded for another revision: what one user has given
+for that is not for others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from buildbot.changes.changes import Change
 from buildbot.db.changes import ChangeModel
 
+from buildbot_selfserve.control import changes
 from buildbot_selfserve.control.planners.revision_sourcestamps import possible_places
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Sourcestamp
@@ -33,14 +35,13 @@ class _Given:
     comments: str | None
     category: str | None
     project: str | None
-    properties: Mapping[str, Any] | None
     files: Sequence[str] | None
 
     @property
     def changes_nothing(self) -> bool:
         """Return whether no value but the revision is replaced."""
         replaced = (self.author, self.comments, self.category, self.project)
-        return replaced == (None,) * 4 and self.properties is None and self.files is None
+        return replaced == (None,) * 4 and self.files is None
 
 
 async def model_changes(
@@ -55,7 +56,6 @@ async def model_changes(
     comments: str | None = None,
     category: str | None = None,
     project: str | None = None,
-    properties: Mapping[str, Any] | None = None,
     files: Sequence[str] | None = None,
 ) -> list[Change]:
     """Return the changes to ask change filters with: one for each place, or for each model.
@@ -69,10 +69,9 @@ async def model_changes(
         places of an unknown branch
     :param places: the places of the revision, ``()`` if it may be anywhere on the branch
     :param revision: the revision as its change spells it; ``None`` keeps each model's revision
-    :param properties: values by name, added to the model's properties
     """
-    given = _Given(revision, author, comments, category, project, properties, files)
-    models = [await master.db.changes.getChange(change_id) for change_id in change_ids]
+    given = _Given(revision, author, comments, category, project, files)
+    models = [await _model(master, change_id, revision) for change_id in change_ids]
     models = [one for one in models if one is not None]
     if not models:
         places = places or possible_places(branch, schedulers)
@@ -80,6 +79,14 @@ async def model_changes(
     if not places:
         return [await _of(master, one, _place_of(one), given) for one in models]
     return [await _of(master, _model_for(place, models), place, given) for place in places]
+
+
+async def _model(master: Any, change_id: int, revision: str | None) -> ChangeModel | None:
+    found: ChangeModel | None = await master.db.changes.getChange(change_id)
+    if found is not None and changes.is_requested(found) and found.revision != revision:
+        pushed: ChangeModel | None = await changes.pushed_before(master, found)
+        return pushed
+    return found
 
 
 def _place_of(model: ChangeModel) -> Sourcestamp:
@@ -115,7 +122,6 @@ async def _of(master: Any, model: ChangeModel, place: Sourcestamp, given: _Given
     )
     for name, (value, source) in model.properties.items():
         change.properties.setProperty(name, value, source)
-    change.properties.update(dict(given.properties or {}), "Change")
     return change
 
 
@@ -130,7 +136,6 @@ def _invented(place: Sourcestamp, given: _Given) -> InventedChange:
         codebase=place.codebase,
         repository=place.repository,
         project=_first(given.project, place.project),
-        properties=dict(given.properties or {}),
     )
 
 

@@ -45,7 +45,8 @@ def outcome_from_json(read: Mapping[str, Any]) -> RequestOutcome:
 JOB_PROPERTY, KEY_PROPERTY = "selfserve_job", "selfserve_key"
 #: The property that tells which job request has asked for a build only to look back over a range.
 RANGE_PROPERTY = "selfserve_range"
-#: How the reason of a buildset begins that is no copy of another.
+#: How the reason of a buildset begins that is no copy of another, and so the comments of a change
+#: that was recorded for a revision without one.
 REQUESTED_BY = "Self-serve: Requested by "
 #: The properties that belong to one job request: the executor sets or removes them in each
 #: buildset, whatever it had.

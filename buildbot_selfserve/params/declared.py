@@ -132,14 +132,15 @@ SCHEDULED_PRIORITY = replace(
 RESERVED_PROPERTIES = MARKS | VIRTUAL_BUILDER | {"scheduler", "buildid", "builduid"}
 PROPERTIES = JsonObject(
     "properties",
-    "Properties of the new build, by name; each value at most 60,000 bytes of JSON in ASCII.",
+    "Properties of the new build, by name, at most 200; each value at most 60,000 bytes of JSON in"
+    " ASCII.",
     reserved=RESERVED_PROPERTIES,
 )
 #: A rebuild has the properties of what it rebuilds.
 CHANGED_PROPERTIES = replace(
     PROPERTIES,
-    text="Properties to set or, with null, to remove, by name; the other properties stay as they"
-    " were. Each value has at most 60,000 bytes of JSON in ASCII.",
+    text="Properties to set or, with null, to remove, by name, at most 200; the other properties"
+    " stay as they were. Each value has at most 60,000 bytes of JSON in ASCII.",
 )
 SAME_REVISION = Flag(
     "same_revision",

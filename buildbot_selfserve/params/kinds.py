@@ -317,11 +317,13 @@ class JsonObject(Param):
     """A JSON object of properties: a text that holds one, or the object itself.
 
     :param reserved: names that it may not have
+    :param most: properties that there may be: Buildbot writes them one by one for each build
     :param largest: bytes that each value may have as JSON in ASCII, which is what databases store;
         the column of MySQL and MariaDB has room for 65,535, with the source of the property
     """
 
     reserved: frozenset[str] = frozenset()
+    most: int = 200
     longest: int = 256
     largest: int = 60_000
 
@@ -329,6 +331,8 @@ class JsonObject(Param):
         value = json_value(raw)
         if not isinstance(value, dict):
             raise BadParameter(self.name, "a JSON object")
+        if len(value) > self.most:
+            raise BadParameter(self.name, f"a JSON object of at most {self.most} properties")
         for name in value:
             if not 0 < len(name) <= self.longest or not is_plain(name):
                 raise BadParameter(
@@ -348,7 +352,7 @@ class JsonObject(Param):
         return value
 
     def schema(self, limits: Mapping[str, int] = NO_LIMITS) -> dict[str, Any]:
-        return {"type": "object"}
+        return {"type": "object", "maxProperties": self.most}
 
 
 @dataclass(frozen=True)

@@ -278,9 +278,9 @@ async def new_build_at_revision(
 ) -> Answer:
     """Build at this revision, at once, everything that the schedulers of the branch would build.
 
-    If Buildbot has no change of this revision, one is recorded that is like the newest one of the
-    branch, except for the properties, files, category and project that are given. If it has one,
-    the properties are set on the builds.
+    If Buildbot has no change of this revision, one is recorded that is like the newest one that was
+    pushed to the branch, except for the files, category and project that are given. From then on,
+    schedulers go by these for this revision. The properties are set on these builds only.
     """
     require_same(properties, any_revision)
     return await ctx.jobs.run(

@@ -54,6 +54,7 @@ async def build_set(
             f"Set {chosen.name} of branch {chosen.branch.name} has no builders",
             f"tag builders with {chosen.name!r}, or set sets= of its SelfServeBranch",
         )
+    revision = await revision_sourcestamps.as_pushed(ctx.master, revision)
     planned: list[NewBuildset] = []
     outcomes: list[RequestOutcome] = []
     writes: list[Any] = []
@@ -165,6 +166,7 @@ async def build(
     :raises Forbidden: the user may not build with the builder
     """
     await require_configured(ctx.master, builder)
+    revision = await revision_sourcestamps.as_pushed(ctx.master, revision)
     buildset = await of_builders(ctx, revision, [builder], priority=priority)
     given = current_state.given(properties or {})
     admitted = await ctx.rights.require(replace(buildset, properties=given))

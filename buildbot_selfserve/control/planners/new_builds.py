@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -44,7 +45,11 @@ Wants = Callable[[NewBuildset, Builder], bool]
 
 @dataclass(frozen=True)
 class GivenChange:
-    """The user's values for a change that Buildbot does not have; ``None`` if not given."""
+    """The user's values for a change that Buildbot does not have; ``None`` if not given.
+
+    :param properties: change filters see them, and the builds of the job request have them; they
+        are not recorded, as all builds of the revision would have them then
+    """
 
     category: str | None = None
     project: str | None = None
@@ -71,7 +76,7 @@ async def new_builds(
 
     :param selection: the builders to build with
     :param priority: ``None`` for the schedulers' own priorities
-    :param properties: properties to set on the builds, or on the change if one is recorded
+    :param properties: properties to set on the builds
     :raises Refused: no scheduler would build the revision, or all that would have failed
     :raises Forbidden: the user may build with none of the builders
     """
@@ -120,11 +125,11 @@ async def of_schedulers(
     :param wanted: returns whether to build a buildset with one of its builders
     :raises Refused: no scheduler takes the revision
     """
+    revision = await revision_sourcestamps.as_pushed(ctx.master, revision)
     unrecorded = Unrecorded(ctx.master)
     try:
         takers = await _takers(ctx, revision, given, unrecorded)
         ctx.rights.expect(revision.branch, {place.codebase for place in takers.change_ids})
-        of_builds = {} if given.properties is None or not revision.known else given.properties
         names = await ctx.rights.builder_names()
         asked = []
         for scheduler in takers.schedulers:
@@ -135,7 +140,7 @@ async def of_schedulers(
                 names=names,
                 revision=revision.shown,
                 priority=priority,
-                given=current_state.given(of_builds),
+                given=current_state.given(given.properties or {}),
             )
             await one.build_changes(takers.changes_of(scheduler))
             asked.append(one)
@@ -260,12 +265,14 @@ async def _change(
     there = await changes.newest(ctx.master, revision.revision, place)
     if there is None:
         new, shown = await new_change(ctx, revision, place, watching, given)
-        number = unrecorded.change_id(new)
+        seen = changes.own_properties(shown.properties.asDict())
+        number = unrecorded.change_id(replace(new, properties=seen))
     else:
         _require_nothing_given(given)
         if given.files is None or sorted(given.files) == sorted(there.files):
             takers.change_ids[place] = there.changeid
-            return await changes.as_change(ctx.master, there)
+            shown = await changes.as_change(ctx.master, there)
+            return _with_given(shown, given) if changes.is_requested(there) else shown
         new = changes.with_files(there, revision.revision, place, given.files)
         shown, number = changes.to_be(new), unrecorded.change_id(new, there.sourcestampid)
     takers.new_changes.append(new)
@@ -291,7 +298,7 @@ async def new_change(
     The change is modelled on the branch's newest one, with the *given* values. As the author and
     files of the revision are unknown, the user is recorded as its author.
     """
-    (shown,) = await model_changes(
+    (like,) = await model_changes(
         ctx.master,
         revision.branch,
         revision.models,
@@ -300,19 +307,25 @@ async def new_change(
         revision=revision.revision,
         category=given.category,
         project=given.project,
-        properties=given.properties,
         files=given.files,
     )
     new = NewChange(
         revision.revision,
-        place._replace(project=shown.project),
+        place._replace(project=like.project),
         author=ctx.who,
         comments=requested_by(ctx.who),
-        category=shown.category,
-        properties=changes.own_properties(shown.properties.asDict()),
+        category=like.category,
+        properties=changes.own_properties(like.properties.asDict()),
         files=tuple(given.files or ()),
     )
-    return new, shown
+    return new, _with_given(like, given)
+
+
+def _with_given(change: Change, given: GivenChange) -> Change:
+    """Return *change* with the *given* properties, for change filters."""
+    shown = copy.deepcopy(change)  # Buildbot caches it, and a shallow copy would share its values
+    shown.properties.update(dict(given.properties or {}), "Change")
+    return shown
 
 
 def _takes(scheduler: Any, change: Any, takers: _Takers) -> bool:

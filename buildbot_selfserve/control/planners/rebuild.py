@@ -19,6 +19,7 @@ from buildbot_selfserve.control.planners.originals import is_rebuilt
 from buildbot_selfserve.control.planners.originals import originals
 from buildbot_selfserve.control.planners.originals import originals_and_rebuilt
 from buildbot_selfserve.control.planners.originals import roots
+from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.history.revisions import results_at
@@ -33,6 +34,10 @@ from buildbot_selfserve.model import Row
 from buildbot_selfserve.model import Selection
 from buildbot_selfserve.model import Target
 from buildbot_selfserve.model import one_spelling
+
+#: The number of properties that rebuilds of rebuilds may add up to: Buildbot takes seconds to begin
+#: a build with ten thousand.
+MOST_PROPERTIES = 1000
 
 
 async def rebuild(
@@ -225,9 +230,17 @@ def _copy(
 
 
 def _changed(copied: Properties, changed: Mapping[str, Any]) -> Properties:
-    """Return the *copied* properties with the *changed* ones applied, without marks."""
+    """Return the *copied* properties with the *changed* ones applied, without marks.
+
+    :raises BadParameter: they would be too many
+    """
     kept = {
         name: pair for name, pair in copied.items() if name not in changed and name not in MARKS
     }
     given = {name: value for name, value in changed.items() if value is not None}
-    return {**kept, **current_state.given(given)}
+    result = {**kept, **current_state.given(given)}
+    if len(result) > max(MOST_PROPERTIES, len(copied)):
+        raise BadParameter(
+            "properties", f"so few that the new build has at most {MOST_PROPERTIES} of them"
+        )
+    return result

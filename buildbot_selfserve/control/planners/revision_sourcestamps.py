@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import defer
 
 from buildbot_selfserve import buildbot_private
+from buildbot_selfserve.control import changes
 from buildbot_selfserve.errors import Refused
 from buildbot_selfserve.model import AnyRevision
 from buildbot_selfserve.model import Branch
@@ -35,6 +37,29 @@ def of(revision: AnyRevision, schedulers: Iterable[Any]) -> tuple[Sourcestamp, .
         " repositories",
         f"{', '.join(_named(found))}; choose one with codebase= or repository= of SelfServeBranch",
     )
+
+
+async def as_pushed(master: Any, revision: AnyRevision) -> AnyRevision:
+    """Return *revision*; if it is unknown, with the projects that pushes to its branch have.
+
+    The newest sourcestamp there may have a project that a user gave for another revision.
+    """
+    if revision.known:
+        return revision
+    every = [await master.db.changes.getChange(one) for one in revision.models]
+    requested = {
+        (one.codebase, one.repository): one
+        for one in every
+        if one is not None and changes.is_requested(one)
+    }
+    found = []
+    for place in revision.sourcestamps:
+        if place.where in requested:
+            pushed = await changes.pushed_before(master, requested[place.where])
+            configured = revision.branch.projects or ("",)
+            place = place._replace(project=pushed.project if pushed else configured[0])
+        found.append(place)
+    return replace(revision, sourcestamps=tuple(found))
 
 
 def possible_places(branch: Branch, schedulers: Iterable[Any]) -> tuple[Sourcestamp, ...]:
