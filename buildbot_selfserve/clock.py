@@ -19,6 +19,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+#: Seconds of work after which the reactor gets a turn.
+LONGEST_TURN = 0.003
 #: Seconds between two looks at the wall clock; a call is late by so much at most when it is set.
 LOOK_INTERVAL = 1.0
 #: Seconds by which the two clocks may drift apart before calls are planned anew; a call is late by
@@ -37,6 +39,20 @@ def monotonic(reactor: Any) -> Clock:
 async def next_turn(reactor: Any) -> None:
     """Return when all else that waits for *reactor* had its turn."""
     await task.deferLater(monotonic(reactor), 0)
+
+
+class Pause:
+    """Gives the reactor turns during long work."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._begun = time.perf_counter()
+
+    async def if_due(self) -> None:
+        """Give the reactor a turn if its last one is longer ago than ``LONGEST_TURN``."""
+        if time.perf_counter() - self._begun > LONGEST_TURN:
+            await next_turn(self._reactor)
+            self._begun = time.perf_counter()
 
 
 @implementer(IReactorTime)

@@ -6,29 +6,38 @@ Buildbot's own UI would use for the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from collections.abc import Callable
+import json
 from collections.abc import Collection
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from buildbot.www.authz.authz import Authz
 from buildbot.www.authz.authz import Forbidden as NativeForbidden
+from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
+from buildbot.www.authz.endpointmatchers import AnyEndpointMatcher
+from buildbot.www.authz.endpointmatchers import BranchEndpointMatcher
+from buildbot.www.authz.endpointmatchers import EnableSchedulerEndpointMatcher
 from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import Match
 from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
+from buildbot.www.authz.endpointmatchers import ViewBuildsEndpointMatcher
 from twisted.internet import defer
 
 from buildbot_selfserve.auth import custom_code
 from buildbot_selfserve.auth.authentication import Identity
+from buildbot_selfserve.clock import Pause
 from buildbot_selfserve.config import SelfServeEndpointMatcher
 from buildbot_selfserve.config import SelfServeToken
-from buildbot_selfserve.control import current_state
 from buildbot_selfserve.control import virtual_builder_names
+from buildbot_selfserve.control.current_state import RequestState
+from buildbot_selfserve.control.virtual_builder_names import BuildsetFacts
 from buildbot_selfserve.errors import Forbidden
 from buildbot_selfserve.errors import Unauthorized
 from buildbot_selfserve.model import Builder
@@ -104,6 +113,8 @@ class _Act:
     :param builder: the name of the builder
     :param buildset_id: where the owner of the target stands
     :param stands_in: the builder is not the one that Buildbot's rules would find for the path
+    :param state: what was just read of the build request of the path, whose builder it is
+    :param owner: the JSON text of the property ``owner``
     """
 
     action: Action
@@ -112,18 +123,18 @@ class _Act:
     builder: str
     buildset_id: int | None = None
     stands_in: bool = False
+    state: RequestState | None = None
+    owner: str | None = None
 
+    @property
+    def question(self) -> Hashable:
+        """Return all of it that the rules of :data:`_KNOWN` can look at.
 
-async def refusal(ask: Callable[[Target], Awaitable[None]], target: Target) -> str:
-    """Return why *ask*, which is :func:`require_allowed` for somebody, does not let them do it.
-
-    Nothing if it does.
-    """
-    try:
-        await ask(target)
-    except Forbidden as error:
-        return error.msg or "not allowed"
-    return ""
+        Of a build request that is its builder, and its owner where there are roles of owners.
+        """
+        path = self.path if self.state is None else (self.path[0], self.state.builder_id)
+        options = tuple((name, tuple(value)) for name, value in self.options.items())
+        return (self.action, path, options, self.builder, self.stands_in, self.owner)
 
 
 async def require_allowed(master: Any, identity: Identity, action: Action, target: Target) -> None:
@@ -133,28 +144,137 @@ async def require_allowed(master: Any, identity: Identity, action: Action, targe
 
     :raises Forbidden: the token is not for it, or a rule denies it
     """
-    if isinstance(target, NewRequest) and target.branch is not None:
-        action = replace(action, branch=target.branch)
+    (why,) = await refusals(master, identity, action, [target])
+    if why is not None:
+        raise Forbidden(why)
+
+
+async def refusals(
+    master: Any, identity: Identity, action: Action, targets: Sequence[Target]
+) -> list[str | None]:
+    """Return for each of *targets* why *identity* may not do *action*, ``None`` if they may.
+
+    It says the same as :func:`require_allowed` for each. What is known in the database about all
+    of them is read together, and the reactor gets turns.
+    """
     token, rules = identity.token, master.www.authz.allowRules
     if token is None and not rules:
-        return
-    is_named = requires_rule(master.www.authz, action, token)
-    acts = await _acts(master, action, target)
-    if token is not None:
-        _refuse(token.refusal(action.right, action.branch, [act.builder for act in acts]))
-    authz = custom_code.watched(master.www.authz)
-    roles = authz.getRolesFromUser(identity.user_info)
-    for act in acts:
-        authz.allowRules = [_Rule(rule, act, roles) for rule in rules]
-        if is_named:
-            authz.allowRules.append(_Nobody(no_rule(action)))
+        return [None] * len(targets)
+    rights = _Rights(master, identity, action)
+    await rights.read(targets)
+    pause = Pause(master.reactor)
+    found = []
+    for target in targets:
+        found.append(await rights.refusal(target))
+        await pause.if_due()
+    return found
+
+
+class _Rights:
+    """What the token of somebody and the operator's rules say of many targets."""
+
+    def __init__(self, master: Any, identity: Identity, action: Action) -> None:
+        self._master = master
+        self._identity = identity
+        self._action = action
+        self._authz = master.www.authz
+        self._rules = list(self._authz.allowRules)
+        #: equal questions have the same answer
+        self._are_known = type(self._authz) is Authz and all(map(_is_known, self._rules))
+        self._answers: dict[Hashable, str | None] = {}
+        self._buildsets: dict[int, BuildsetFacts] = {}
+        self._names: dict[Hashable, tuple[str, ...]] = {}
+        self._roles: set[str] | None = None
+
+    async def read(self, targets: Iterable[Target]) -> None:
+        """Read what decides about *targets* beside the rules."""
+        ids = {request.buildset_id for request in map(_request_of, targets) if request is not None}
+        if ids:
+            self._buildsets = await self._master.db.pool.do(
+                virtual_builder_names.facts_of_buildsets, sorted(ids)
+            )
+
+    async def refusal(self, target: Target) -> str | None:
+        """Return why they may not do it to *target*, ``None`` if they may."""
+        action, token = self._action, self._identity.token
+        if isinstance(target, NewRequest) and target.branch is not None:
+            action = replace(action, branch=target.branch)
+        acts = self._acts(action, target)
+        if token is not None:
+            refused = token.refusal(action.right, action.branch, [act.builder for act in acts])
+            if refused:
+                return refused
+        for act in acts:
+            why = await self._answer(act)
+            if why is not None:
+                return why
+        return None
+
+    async def _answer(self, act: _Act) -> str | None:
+        if not self._are_known:
+            return await self._asked(act)
+        question = act.question
+        if question not in self._answers:
+            self._answers[question] = await self._asked(act)
+        return self._answers[question]
+
+    async def _asked(self, act: _Act) -> str | None:
+        """Return why the rules deny *act*, ``None`` if they do not."""
+        authz = custom_code.watched(self._authz)
+        if self._roles is None:
+            self._roles = authz.getRolesFromUser(self._identity.user_info)
+        authz.allowRules = [_Rule(rule, act, self._roles) for rule in self._rules]
+        if requires_rule(self._authz, act.action, self._identity.token):
+            authz.allowRules.append(_Nobody(no_rule(act.action)))
         try:
-            with custom_code.named("what decides in www.authz", master.www.authz):
+            with custom_code.named("what decides in www.authz", self._authz):
                 await authz.assertUserAllowed(
-                    act.path, action.permission.native, act.options, identity.user_info
+                    act.path, act.action.permission.native, act.options, self._identity.user_info
                 )
         except NativeForbidden as error:
-            _refuse(error.message.decode("utf-8", "replace"))
+            return str(error.message.decode("utf-8", "replace"))
+        return None
+
+    def _acts(self, action: Action, target: Target) -> list[_Act]:
+        """Return what to check against the rules; all of it must be allowed."""
+        if isinstance(target, Builder):
+            names = virtual_builder_names.names(self._master, target.name, {})
+            return _all(_creating(action, target.name), names)
+        if isinstance(target, NewRequest):
+            return _all(_creating(action, target.builder.name), [target.name])
+        request: RequestTarget = target.request if isinstance(target, BuildRow) else target
+        number = target.build_id if isinstance(target, BuildRow) else target.request_id
+        endpoint = action.permission.endpoint
+        if endpoint == "builds" and not isinstance(target, BuildRow):
+            # what failed may be a request without a build, or the parent of a build
+            endpoint = "buildrequests"
+        facts = self._buildsets[request.buildset_id]
+        act = _Act(
+            action,
+            (endpoint, str(number)),
+            {},
+            target.buildername,
+            request.buildset_id,
+            state=target if isinstance(target, RequestState) else None,
+            owner=facts.owner if self._authz.ownerRoleMatchers else None,
+        )
+        return _all(act, [request.buildername, *self._virtual_names(request.buildername, facts)])
+
+    def _virtual_names(self, builder: str, facts: BuildsetFacts) -> tuple[str, ...]:
+        """Return the names other than *builder*'s under which a request may be built."""
+        key = (builder, json.dumps(facts.properties), facts.of_changes)
+        if key not in self._names:
+            self._names[key] = virtual_builder_names.names(
+                self._master, builder, facts.properties, facts.of_changes
+            )
+        return self._names[key]
+
+
+def _request_of(target: Target) -> RequestTarget | None:
+    """Return the build request that *target* is or was built for; ``None`` if it is yet to be."""
+    if isinstance(target, BuildRow):
+        return target.request
+    return None if isinstance(target, Builder | NewRequest) else target
 
 
 def requires_rule(authz: Any, action: Action, token: SelfServeToken | None) -> bool:
@@ -189,41 +309,10 @@ class _Nobody:
         raise NativeForbidden(self._why.encode())
 
 
-def _refuse(why: str) -> None:
-    if why:
-        raise Forbidden(why)
-
-
-async def _acts(master: Any, action: Action, target: Target) -> list[_Act]:
-    """Return what to check against the rules; all of it must be allowed."""
-    endpoint = action.permission.endpoint
-    if isinstance(target, Builder):
-        return _all(
-            _creating(action, target.name), virtual_builder_names.names(master, target.name, {})
-        )
-    if isinstance(target, NewRequest):
-        return _all(_creating(action, target.builder.name), [target.name])
-    request: RequestTarget = target.request if isinstance(target, BuildRow) else target
-    number = target.build_id if isinstance(target, BuildRow) else target.request_id
-    if endpoint == "builds" and not isinstance(target, BuildRow):
-        # what failed may be a request without a build, or the parent of a build
-        endpoint = "buildrequests"
-    act = _Act(action, (endpoint, str(number)), {}, target.buildername, request.buildset_id)
-    return _all(act, [request.buildername, *await _virtual_names(master, request)])
-
-
 def _creating(action: Action, builder: str) -> _Act:
     endpoint = action.permission.endpoint
     path = (endpoint, builder if endpoint == "builders" else FORCE_SCHEDULER)
     return _Act(action, path, {"builderNames": [builder]}, builder)
-
-
-async def _virtual_names(master: Any, request: RequestTarget) -> tuple[str, ...]:
-    """Return the names other than its builder's under which *request* may be built."""
-    pairs = await current_state.properties_of(master, request.buildset_id)
-    properties = {name: value for name, (value, _source) in pairs.items()}
-    of_changes = await master.db.pool.do(virtual_builder_names.of_buildset, request.buildset_id)
-    return virtual_builder_names.names(master, request.buildername, properties, of_changes)
 
 
 def _all(act: _Act, names: Iterable[str]) -> list[_Act]:
@@ -241,6 +330,28 @@ _FORGETFUL = (
     (StopBuildEndpointMatcher, "buildrequests", "cancel"),
     (RebuildBuildEndpointMatcher, "buildrequests", "rebuild"),
 )
+
+
+#: The classes of which is known what they look at. Of others, such as an operator's own, nobody
+#: knows: they are asked about each target.
+_KNOWN = frozenset(
+    {
+        AnyControlEndpointMatcher,
+        AnyEndpointMatcher,
+        BranchEndpointMatcher,
+        EnableSchedulerEndpointMatcher,
+        ForceBuildEndpointMatcher,
+        RebuildBuildEndpointMatcher,
+        SelfServeEndpointMatcher,
+        StopBuildEndpointMatcher,
+        ViewBuildsEndpointMatcher,
+    }
+)
+
+
+def _is_known(rule: Any) -> bool:
+    """Return whether *rule* matches as its class does, and that is known."""
+    return type(rule) in _KNOWN and not any(name.startswith("match") for name in vars(rule))
 
 
 def is_stock(rule: Any, kind: type[Any]) -> bool:
@@ -289,7 +400,9 @@ class _Rule:
         return await self._asked(action.permission.native)
 
     async def _match_stock(self) -> Any:
-        if isinstance(self.rule, StopBuildEndpointMatcher) and not self.act.stands_in:
+        # Buildbot would read the request and its builder, which were just read
+        is_known = self.act.stands_in or self.act.state is not None
+        if isinstance(self.rule, StopBuildEndpointMatcher) and not is_known:
             return await self._asked("stop")
         return self._matched(self._names_builder())
 

@@ -6,9 +6,9 @@ The rules of ``www.authz`` ask the master's database through Buildbot, and an op
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
+from collections.abc import Sequence
 from typing import Any
 from typing import TypeVar
 
@@ -71,14 +71,18 @@ async def require_readable(master: Any, identity: Identity, seconds: float) -> N
         await in_time(master, authorization.require_readable(master, identity), seconds)
 
 
-async def refusal(
-    master: Any, ask: Callable[[Target], Awaitable[None]], seconds: float, target: Target
-) -> str:
-    """Return why *ask* does not let them do it, as ``authorization.refusal`` does.
+async def refusals(
+    master: Any,
+    ask: Callable[[Sequence[Target]], Coroutine[Any, Any, list[str | None]]],
+    seconds: float,
+    targets: Sequence[Target],
+) -> list[str | None]:
+    """Return for each of *targets* why they may not do it, as *ask* does.
 
+    :param ask: ``authorization.refusals`` for them
     :raises Unavailable: the rules have not said it after so many *seconds*
     """
-    return await in_time(master, authorization.refusal(ask, target), seconds)
+    return await in_time(master, ask(targets), seconds)
 
 
 async def identify(

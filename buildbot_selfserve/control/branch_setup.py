@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from buildbot.steps.trigger import Trigger
 from twisted.logger import Logger
 
 from buildbot_selfserve import buildbot_private
-from buildbot_selfserve.clock import next_turn
+from buildbot_selfserve.clock import Pause
 from buildbot_selfserve.control.changes import log_failed_filter
 from buildbot_selfserve.control.model_changes import InventedChange
 from buildbot_selfserve.control.model_changes import model_changes
@@ -35,9 +34,6 @@ _log = Logger()
 #: fields that an invented change does not have.
 Reaction = Literal["takes", "refuses", "fails", "unclear"]
 
-#: Seconds of work after which the reactor gets a turn.
-LONGEST_TURN = 0.003
-
 #: The methods of a scheduler that add buildsets (buildbot/schedulers/base.py); a class in
 #: master.cfg may override one to choose builders.
 _ADDING = ("addBuildsetForChanges", "addBuildsetForSourceStamps")
@@ -47,20 +43,6 @@ def watched_branches(master: Any) -> tuple[str, ...]:
     """Return the sorted branches that the schedulers' change filters name."""
     filters = (getattr(one, "change_filter", None) for one in master.allSchedulers())
     return tuple(sorted(set[str]().union(*map(buildbot_private.branches_of_filter, filters))))
-
-
-class Pause:
-    """Gives the reactor turns during long work."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._begun = time.perf_counter()
-
-    async def if_due(self) -> None:
-        """Give the reactor a turn if its last one is longer ago than ``LONGEST_TURN``."""
-        if time.perf_counter() - self._begun > LONGEST_TURN:
-            await next_turn(self._reactor)
-            self._begun = time.perf_counter()
 
 
 @dataclass(frozen=True)

@@ -271,12 +271,6 @@ def _recently() -> tuple[int, int]:
     return now - CLAIM_PATIENCE, now + CLOCK_SLACK
 
 
-async def properties_of(master: Any, buildset_id: int) -> Properties:
-    """Return the properties of a buildset with their sources; ignore malformed ones."""
-    found: dict[int, Properties] = await master.db.pool.do(properties_of_buildsets, [buildset_id])
-    return found.get(buildset_id, {})
-
-
 def properties_of_buildsets(
     connection: sa.Connection, buildset_ids: Iterable[int]
 ) -> dict[int, Properties]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from typing import TypeVar
 
 from buildbot_selfserve.control import virtual_builder_names
 from buildbot_selfserve.control.current_state import RequestState
@@ -28,25 +29,26 @@ from buildbot_selfserve.model import RequestOutcome
 from buildbot_selfserve.model import Stamp
 from buildbot_selfserve.model import Target
 
-#: Returns why the user does not have the permission for a target; nothing if they have it.
-Refusal = Callable[[Target], Awaitable[str]]
+#: Returns for each target why the user does not have the permission for it, ``None`` if they have.
+Refusals = Callable[[Sequence[Target]], Awaitable[list[str | None]]]
+
+Some = TypeVar("Some", bound=Target)
 
 
 class Rights:
     """The rights of the user who sent one job request.
 
-    :param refusal: returns why the user does not have the permission for a target; called once for
-        each
+    :param refusals: returns for each target why the user does not have the permission for it
     """
 
-    def __init__(self, master: Any, refusal: Refusal) -> None:
-        self._refusal = refusal
+    def __init__(self, master: Any, refusals: Refusals) -> None:
+        self._refusals = refusals
         self._master = master
         self._branch: Branch | None = None
         self._codebases: frozenset[str] = frozenset()
         self._untouched: dict[str, RequestOutcome] = {}
-        #: why each may not be made; nothing if it may
-        self._decided: dict[NewRequest, str] = {}
+        #: why each may not be made; ``None`` if it may
+        self._decided: dict[NewRequest, str | None] = {}
         #: the admitted buildsets by ``id()``
         self._admitted: dict[int, NewBuildset] = {}
         #: name and master ids of each builder, by builder id
@@ -59,21 +61,24 @@ class Rights:
 
     async def may(self, target: Target) -> bool:
         """Return whether the user has the permission for *target*."""
-        return not await self._refusal(target)
+        return await self._refusal(target) is None
+
+    async def _refusal(self, target: Target) -> str | None:
+        (why,) = await self._refusals([target])
+        return why
+
+    async def denied_of(self, targets: Sequence[Some]) -> list[Some]:
+        """Return those of *targets* that the user does not have the permission for."""
+        every = zip(targets, await self._refusals(targets), strict=True)
+        return [one for one, why in every if why is not None]
 
     async def parted(
-        self, states: Iterable[RequestState]
+        self, states: Sequence[RequestState]
     ) -> tuple[list[RequestState], tuple[RequestOutcome, ...]]:
         """Return those of *states* that the user has the permission for, and what is denied."""
-        allowed: list[RequestState] = []
-        denied: list[RequestOutcome] = []
-        for one in states:
-            why = await self._refusal(one)
-            if why:
-                denied.append(one.outcome("denied", why))
-            else:
-                allowed.append(one)
-        return allowed, tuple(denied)
+        every = list(zip(states, await self._refusals(states), strict=True))
+        allowed = [one for one, why in every if why is None]
+        return allowed, tuple(one.outcome("denied", why) for one, why in every if why is not None)
 
     @property
     def denied(self) -> bool:
@@ -106,11 +111,7 @@ class Rights:
     async def admitted(self, buildset: NewBuildset) -> NewBuildset | None:
         """Return *buildset* with the builders that the user may build with, if there are any."""
         if buildset.copied is not None:
-            why = await self._refusal(buildset.copied)
-            if why:
-                self.leave_out(buildset.builders[0].name, "denied", why)
-                return None
-            return self._admit(buildset)
+            return self._copied(buildset, await self._refusal(buildset.copied))
         stamps = list(buildset.sourcestamps)
         of_changes = await self._master.db.pool.do(virtual_builder_names.of_sourcestamps, stamps)
         values = {name: value for name, (value, _source) in buildset.properties.items()}
@@ -126,8 +127,21 @@ class Rights:
 
     async def admitted_of(self, buildsets: Iterable[NewBuildset]) -> list[NewBuildset]:
         """Return the admitted part of *buildsets*; see :meth:`admitted`."""
-        found = [await self.admitted(one) for one in buildsets]
+        every = list(buildsets)
+        copied = [one.copied for one in every if one.copied is not None]
+        refusals = iter(await self._refusals(copied))
+        found = [
+            await self.admitted(one) if one.copied is None else self._copied(one, next(refusals))
+            for one in every
+        ]
         return [one for one in found if one is not None]
+
+    def _copied(self, buildset: NewBuildset, why: str | None) -> NewBuildset | None:
+        """Return *buildset*, which is a copy, unless it may not be made."""
+        if why is None:
+            return self._admit(buildset)
+        self.leave_out(buildset.builders[0].name, "denied", why)
+        return None
 
     async def require(self, buildset: NewBuildset) -> NewBuildset:
         """Return *buildset* with the builders that the user may build with.
@@ -185,7 +199,7 @@ class Rights:
             if request not in self._decided:
                 self._decided[request] = await self._refusal(request)
             why = self._decided[request]
-            if why:
+            if why is not None:
                 self.leave_out(name, "denied", f"{_stands_for(request)}{why}")
                 return False
         return True
@@ -200,9 +214,9 @@ def no_builder() -> Forbidden:
     return Forbidden("You may not build with any of the builders")
 
 
-async def everything(target: Target) -> str:
+async def everything(targets: Sequence[Target]) -> list[str | None]:
     """Allow everything: rights that were checked before an interruption are not checked again."""
-    return ""
+    return [None] * len(targets)
 
 
 def _stands_for(request: NewRequest) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,12 +15,33 @@ from buildbot.process.build import Build
 
 from buildbot_selfserve.binary_collation import binary_collation
 from buildbot_selfserve.control import current_state
+from buildbot_selfserve.statements import Statement
 
 #: The property that moves a build to a virtual builder.
 PROPERTY: str = Build.VIRTUAL_BUILDERNAME_PROP
+#: The property that names the owner of a request (buildbot/www/authz/endpointmatchers.py).
+OWNER = "owner"
 
 _changes, _values = Model.changes, Model.change_properties
-_links = Model.buildset_sourcestamps
+_links, _properties = Model.buildset_sourcestamps, Model.buildset_properties
+
+_OF_BUILDSETS = Statement(
+    sa.select(
+        _properties.c.buildsetid, _properties.c.property_name, _properties.c.property_value
+    ).where(_properties.c.property_name.in_([PROPERTY, OWNER])),
+    _properties.c.buildsetid,
+    prepares=False,
+)
+_STAMPS = Statement(
+    sa.select(_links.c.buildsetid, _links.c.sourcestampid), _links.c.buildsetid, prepares=False
+)
+_OF_CHANGES = Statement(
+    sa.select(_values.c.changeid, _changes.c.sourcestampid, _values.c.property_value)
+    .join_from(_values, _changes, _changes.c.changeid == _values.c.changeid)
+    .where(binary_collation(_values.c.property_name, PROPERTY)),
+    _changes.c.sourcestampid,
+    prepares=False,
+)
 
 
 def names(
@@ -75,10 +98,41 @@ def _given(properties: Mapping[str, Any], value_of: Any = lambda value: value) -
     return [] if value is None else [str(value)]
 
 
-def of_buildset(connection: sa.Connection, buildset_id: int) -> list[str]:
-    """Return the names from the properties of a buildset's changes."""
-    stamps = sa.select(_links.c.sourcestampid).where(_links.c.buildsetid == buildset_id)
-    return _of_changes(connection, _changes.c.sourcestampid.in_(stamps))
+@dataclass
+class BuildsetFacts:
+    """What decides who may do something to the requests of a buildset.
+
+    :param properties: its virtual builder, if its properties name one
+    :param of_changes: the names from the properties of its changes
+    :param owner: the JSON text of its property ``owner``, if it has one
+    """
+
+    properties: dict[str, Any] = field(default_factory=dict)
+    of_changes: tuple[str, ...] = ()
+    owner: str | None = None
+
+
+def facts_of_buildsets(
+    connection: sa.Connection, buildset_ids: Collection[int]
+) -> dict[int, BuildsetFacts]:
+    """Return what decides who may do something to the requests of each buildset, by its id."""
+    found = {one: BuildsetFacts() for one in buildset_ids}
+    for buildset_id, name, text in _OF_BUILDSETS.of(connection, list(found)):
+        pair = current_state.pair(text)
+        if name == OWNER:
+            found[buildset_id].owner = text
+        elif name == PROPERTY and pair is not None:
+            found[buildset_id].properties[PROPERTY] = pair[0]
+    stamps: dict[int, list[int]] = {}
+    for buildset_id, stamp_id in _STAMPS.of(connection, list(found)):
+        stamps.setdefault(stamp_id, []).append(buildset_id)
+    its_names: dict[int, list[str]] = {}
+    for _, stamp_id, text in sorted(_OF_CHANGES.of(connection, list(stamps)), reverse=True):
+        for buildset_id in stamps[stamp_id]:
+            its_names.setdefault(buildset_id, []).extend(_names([text]))
+    for buildset_id, names_of_changes in its_names.items():
+        found[buildset_id].of_changes = tuple(dict.fromkeys(names_of_changes))
+    return found
 
 
 def of_sourcestamps(
@@ -109,7 +163,11 @@ def _of_changes(connection: sa.Connection, condition: sa.ColumnElement[bool]) ->
         .where(binary_collation(_values.c.property_name, PROPERTY), condition)
         .order_by(_values.c.changeid.desc())
     )
-    # the texts are ``[value, source]`` (buildbot/db/changes.py, addChange)
-    pairs = [current_state.pair(text) for text in connection.execute(query).scalars()]
+    return list(dict.fromkeys(_names(connection.execute(query).scalars())))
+
+
+def _names(texts: Iterable[str]) -> list[str]:
+    """Return the names in *texts*, ``[value, source]`` (buildbot/db/changes.py, addChange)."""
+    pairs = [current_state.pair(text) for text in texts]
     values = [pair[0] for pair in pairs if pair is not None]
-    return list(dict.fromkeys(str(value) for value in values if value is not None))
+    return [str(value) for value in values if value is not None]

@@ -43,7 +43,7 @@ class Requester:
     :param via: how they authenticated: ``session``, ``basic``, ``remote_user``, ``token:NAME`` or
         ``anonymous``
     :param begun: when the job request came, in monotonic seconds; the timeout counts from then
-    :param refusal: returns why they do not have the permission for a target; nothing if they do
+    :param refusals: returns for each target why they do not have the permission for it
     :param attempt: the Idempotency-Key and fingerprint, if they gave a key
     """
 
@@ -51,7 +51,7 @@ class Requester:
     via: str
     remote: str
     begun: float
-    refusal: Callable[[Target], Awaitable[str]]
+    refusals: Callable[[Sequence[Target]], Awaitable[list[str | None]]]
     attempt: Attempt | None = None
 
 

@@ -310,7 +310,7 @@ class Jobs:
         return PlannedReceipt(planned, plan.text, changes)
 
     async def _planned(self, wanted: Wanted) -> _Planned:
-        rights = Rights(self._master, wanted.requester.refusal)
+        rights = Rights(self._master, wanted.requester.refusals)
         return _Planned(await wanted.planner(self._context(wanted.requester.who, rights)), rights)
 
     def _context(self, who: str, rights: Rights) -> PlanContext:

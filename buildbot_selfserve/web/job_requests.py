@@ -10,6 +10,8 @@ import json
 import time
 from collections.abc import Awaitable
 from collections.abc import Callable
+from collections.abc import Coroutine
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -69,8 +71,8 @@ from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.reads import new_read_request
 from buildbot_selfserve.web.responses import respond
 
-#: Returns if the user may do it to the target, or raises Forbidden.
-Ask = Callable[[Target], Awaitable[None]]
+#: Returns for each target why the user may not do it to that, ``None`` if they may.
+Ask = Callable[[Sequence[Target]], Coroutine[Any, Any, list[str | None]]]
 
 ANONYMOUS = "anonymous"
 #: What the user of a form may correct, or send again.
@@ -175,7 +177,7 @@ class JobRequests:
             identity.via,
             audit.remote,
             audit.begun,
-            partial(time_limits.refusal, self.master, wanted.ask, self.backend.config.timeout),
+            partial(time_limits.refusals, self.master, wanted.ask, self.backend.config.timeout),
             wanted.attempt,
         )
         runner = JobRunner(
@@ -310,7 +312,7 @@ class JobRequests:
         site = await self.backend.site_for(route, texts)
         found = await self.backend.readers.ask(read_handler.resolve, site, texts, selectors)
         action = authorization.action_on(route.permission, found)
-        ask = partial(authorization.require_allowed, self.master, identity, action)
+        ask = partial(authorization.refusals, self.master, identity, action)
         await self._require_allowed(identity, action, ask, found)
         return found, action, ask
 
@@ -322,7 +324,9 @@ class JobRequests:
         :raises Forbidden: they may not
         """
         if action.permission.noun is not None:
-            await ask(found[action.permission.noun])
+            (why,) = await ask([found[action.permission.noun]])
+            if why is not None:
+                raise Forbidden(why)
             return
         decision = self._decision(identity, action)
         if decision.allowed is False:

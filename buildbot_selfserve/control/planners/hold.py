@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.control import held_requests
 from buildbot_selfserve.control.planners.context import PlanContext
 from buildbot_selfserve.control.planners.context import convergent
@@ -21,8 +20,6 @@ from buildbot_selfserve.model import Selection
 
 #: The largest number of holds of a branch.
 MOST_HOLDS = 50
-#: The number of builders to check before the reactor gets a turn.
-BATCH = 10
 #: The largest number of denied builders to name in an error.
 MOST_NAMED = 5
 
@@ -106,13 +103,11 @@ async def _require_rights(ctx: PlanContext, selection: Selection) -> None:
     """
     built = await ctx.rights.built_names()
     names = built if selection.names is None else selection.names
-    denied = []
-    for number, name in enumerate(sorted(names - selection.excluded)):
-        if number % BATCH == 0:
-            await next_turn(ctx.master.reactor)
-        if not await ctx.rights.may(Builder(0, name)):
-            denied.append(name)
+    wanted = [Builder(0, name) for name in sorted(names - selection.excluded)]
+    denied = await ctx.rights.denied_of(wanted)
     if denied:
         more = len(denied) - MOST_NAMED
-        named = ", ".join(denied[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        named = ", ".join(one.name for one in denied[:MOST_NAMED]) + (
+            f" and {more} more" if more > 0 else ""
+        )
         raise Forbidden("You may not hold all of these builders", f"not allowed: {named}")
