@@ -1048,7 +1048,7 @@ def test_all_times_are_of_one_zone_which_is_named(shell: Shell) -> None:
         assert f"\n{minute}:00 {zone}  0 " in holds.out
         jobs = shell("jobs", "--num", "1", **there).out
         job = shell("job", jobs.splitlines()[1].split()[0], **there).out
-        assert f"  expires: {minute}:00 {zone}\n" in job
+        assert f"  Until: {minute}:00 {zone}\n" in job
         for text in (jobs, job):
             assert f"held until {minute} {zone}" in text
             assert "UTC" not in text
