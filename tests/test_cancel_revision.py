@@ -8,6 +8,8 @@ import pytest
 import pytest_twisted
 from buildbot.plugins import schedulers
 from buildbot.plugins import util
+from twisted.internet import reactor
+from twisted.internet import task
 
 from buildbot_selfserve.control import cancel
 from buildbot_selfserve.control import cancel_pending
@@ -70,6 +72,26 @@ async def test_everything_at_the_revision_ends_and_nothing_else(master: Any) -> 
     again = await master.request("DELETE", AT[:-30], user=USER)
     assert (again.status, again.json["requests"]) == (202, [])
     assert again.json["msg"] == "Nothing was left to cancel"
+
+
+@with_stubborn_master
+@pytest_twisted.ensureDeferred
+async def test_reads_that_take_long_leave_the_database_to_others(
+    master: Any, monkeypatch: Any
+) -> None:
+    running = await deaf_build(master)
+    read, reads = current_state.request_states, []
+
+    async def slowly(*arguments: Any) -> Any:
+        reads.append(arguments)
+        await task.deferLater(reactor, 0.2)
+        return await read(*arguments)
+
+    monkeypatch.setattr(current_state, "request_states", slowly)
+    answer = await master.request("DELETE", f"/self-serve/main/request/{running}", user=USER)
+    assert answer.json["msg"] == f"Request {running} is told to stop, but not stopped yet"
+    # one in 2.2 of the 4 seconds, one at their end, and those to plan
+    assert 2 <= len(reads) <= 6
 
 
 @pytest_twisted.ensureDeferred

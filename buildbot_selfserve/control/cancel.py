@@ -32,6 +32,9 @@ from buildbot_selfserve.model import result_name
 POLL_INTERVAL, LATER_INTERVAL = 0.1, 2.0
 #: The factor of the interval after a read that failed.
 AFTER_FAILURE = 10
+#: A pause is at least so many times as long as the last read took, as the master may have but one
+#: thread for its database.
+REST = 10
 _log = Logger()
 
 
@@ -85,7 +88,7 @@ async def _until_ended(ending: _Ending, interval: float, deadline: float = math.
 
     A failing database does not end the wait, as the outcome would be a guess.
 
-    :param interval: seconds between two reads
+    :param interval: seconds between two reads, if these are fast
     :param deadline: in monotonic seconds
     """
     clock, pause = monotonic(ending.master.reactor), interval
@@ -93,7 +96,7 @@ async def _until_ended(ending: _Ending, interval: float, deadline: float = math.
         try:
             if await ending.go_on():
                 return
-            pause = interval
+            pause = max(interval, REST * ending.read_seconds)
         except defer.CancelledError:
             raise  # the master is stopping
         except Exception:
@@ -112,6 +115,7 @@ class _Ending:
     :param told: builds that were told to stop already
     :param begun: requests that may have been cancelled already, but not announced
     :param pending: the endings of requests that were pending when planned
+    :ivar read_seconds: how long the last read of the requests took
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class _Ending:
         self._told = set(told)
         self._begun = set(begun)
         self._pending = pending
+        self.read_seconds = 0.0
         #: buildsets that were completed, but not announced
         self._untold: set[int] = set()
         self._ended: dict[int, RequestOutcome] = {}
@@ -162,7 +167,10 @@ class _Ending:
         if self._pending:
             await self._cancel_planned()
         wanted = [request_id for request_id in self.names if request_id not in self._ended]
+        clock = monotonic(self.master.reactor)
+        begun = clock.seconds()
         states = await current_state.request_states(self.master, wanted)
+        self.read_seconds = clock.seconds() - begun
         self._open = {
             request_id: state for request_id, state in states.items() if not state.complete
         }
