@@ -275,10 +275,12 @@ async def test_who_lets_everybody_in_is_still_at_home(master: Any) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_two_origins_are_no_origin(master: Any) -> None:
+    await furnish(master)
     for route in reads():
         sent = (
             f"GET {url_of(route)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-            f"Origin: {master.url}\r\nOrigin: {EVIL}\r\n\r\n"
+            f"Accept: application/json\r\nOrigin: {master.url}\r\nOrigin: {EVIL}\r\n\r\n"
         )
-        _, headers, _ = await exchange(master, sent.encode())
+        status, headers, _ = await exchange(master, sent.encode())
+        assert status == 200, route.path
         assert "access-control-allow-origin" not in headers

@@ -296,12 +296,6 @@ def pair(text: str) -> tuple[Any, str] | None:
     return value, source
 
 
-async def request_of_build(master: Any, build_id: int) -> int | None:
-    """Return the request id of a build, ``None`` if there is no such build."""
-    build = await master.db.builds.getBuild(build_id)
-    return None if build is None else int(build.buildrequestid)
-
-
 def still_or_again_pending(request_ids: Iterable[int]) -> sa.ColumnElement[bool]:
     """Return the condition that a build request is incomplete, and no living master has it."""
     claimed = sa.exists().where(_claims.c.brid == _requests.c.id, ~abandoned())

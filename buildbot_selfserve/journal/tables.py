@@ -29,7 +29,7 @@ jobs = sa.Table(
     sa.Column("completed_at", sa.BigInteger),
     # JSON: the parameters, under the names of the original API
     sa.Column("what", LongText, nullable=False),
-    # running, ok, failed, unknown
+    # running, ok or failed; the API also has "unknown", which nothing writes
     sa.Column("status", sa.String(16), nullable=False),
     # JSON: errors, msg, requests, buildset_ids, ongoing; NULL while the job runs, unless it is
     # ongoing
