@@ -156,9 +156,9 @@ class Holds:
     def _take(self, holds: dict[str, Hold], known: bool) -> None:
         self._changes += 1
         if known:
-            self._follow(holds)
+            self._apply(holds)
 
-    def _follow(self, holds: dict[str, Hold]) -> None:
+    def _apply(self, holds: dict[str, Hold]) -> None:
         """Enforce *holds*; if they differ from the last ones, let builders choose again."""
         if holds == self._holds and all(
             (one.names, one.excluded) == (holds[key].names, holds[key].excluded)
@@ -203,7 +203,7 @@ class Holds:
         if found is not None:
             self._outage.end()
         if found is not None and changes == self._changes:
-            self._follow({one.key: one for one in found if one.lasts(now)})
+            self._apply({one.key: one for one in found if one.lasts(now)})
         else:
             self._drop_ended()
         if self._holds is None and self._waited_long:
@@ -230,7 +230,7 @@ class Holds:
         """Drop the holds that have ended."""
         now = time.time()
         if self._holds is not None:
-            self._follow({key: one for key, one in self._holds.items() if one.lasts(now)})
+            self._apply({key: one for key, one in self._holds.items() if one.lasts(now)})
 
     @property
     def _waited_long(self) -> bool:

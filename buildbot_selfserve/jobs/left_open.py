@@ -82,7 +82,7 @@ class LeftOpen:
                 if job.status != "running":
                     self._closing.follow_on(job)
                 elif job.ongoing is not None:
-                    self._ongoing.follow(job)
+                    self._ongoing.run(job)
         finally:
             self._one_at_a_time.release()
         closings = [self._closing.in_background(self._close(job)) for job in still_open]

@@ -209,7 +209,7 @@ class OngoingJobs:
         """Start consuming messages about requests and builds."""
         self._subscriptions.start(start_consuming, _TOPICS)
 
-    def follow(self, job: Job) -> None:
+    def run(self, job: Job) -> None:
         """Run *job* until it ends, unless it runs here already."""
         if job.row in self._followed or self._stopping:
             return

@@ -388,7 +388,7 @@ class Jobs:
             if not isinstance(error, CustomCodeFailed):  # which was logged already
                 self.log.failure("selfserve: job {job.job_id} ({job.action}) failed", job=job)
             if running.job.ongoing is not None:
-                self.ongoing.follow(running.job)  # whose next step does what is missing
+                self.ongoing.run(running.job)  # whose next step does what is missing
                 return replace(running.job, msg=planned.plan.begun)
             return await self._cut_short(running.job, error)
         if running.job.ongoing is not None:
@@ -413,7 +413,7 @@ class Jobs:
             self.log.failure(
                 "selfserve: the first step of job {job.job_id} cannot be stored yet", job=job
             )
-        self.ongoing.follow(job)
+        self.ongoing.run(job)
         return job
 
     async def _in_turn(self, running: _Running, planned: _Planned) -> Effect:

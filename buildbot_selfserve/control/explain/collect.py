@@ -133,7 +133,7 @@ class Configured:
         self.pickled = _pickled({})
         self._made_of: list[Any] = []
 
-    def follow(self, master: Any) -> Iterator[None]:
+    def update(self, master: Any) -> Iterator[None]:
         """Make the builders again if the configuration has changed."""
         by_id = buildbot_private.builders_by_id(master.botmaster)
         chooses = master.config.select_next_worker
@@ -159,7 +159,7 @@ class Configured:
 def collect(master: Any, configured: Configured) -> Iterator[MasterState | None]:
     """Yield ``None`` where the reactor may get a turn, and finally the state of *master*."""
     botmaster, running = master.botmaster, _Builds()
-    yield from configured.follow(master)
+    yield from configured.update(master)
     yield from running.take(botmaster)
     locks = _Locks(master.config_version, running)
     locks.take(botmaster)
