@@ -101,7 +101,9 @@ class DatabaseOutages:
             await task.deferLater(self._clock, LOOK_INTERVAL)
             try:
                 away = await self._look()
-            except (SelfServeError, defer.TimeoutError):
+            except defer.CancelledError:
+                raise
+            except Exception:
                 continue  # it is not known: somebody is busy, or the master starts or stops
             for whose in self._outages.keys() - away:
                 self._outages.pop(whose).end()
