@@ -87,7 +87,6 @@ def fields(number: int) -> list[str]:
         (b'{"build_id": 7, "count": "2"}', JSON, {"build_id": 7, "count": "2"}),
         (b'{"a": null, "b": [1, {"c": 1.5}]}', JSON, {"a": None, "b": [1, {"c": 1.5}]}),
         ('{"a": "ä"}'.encode(), f"{JSON}; charset=utf-8", {"a": "ä"}),
-        (b'{"a": 1, "a": 2}', JSON, {"a": 2}),
         (b" {} ", JSON, {}),
     ],
 )
@@ -251,9 +250,19 @@ def test_a_multipart_form_may_mean_another_method() -> None:
     assert method_of(request(multipart(('name="_method"', b"DELETE")), BOUNDED)) == "DELETE"
 
 
-def test_of_several_methods_the_last_is_meant() -> None:
-    assert method_of(request(b"_method=PUT&_method=DELETE", FORM)) == "DELETE"
-    assert method_of(request(b"_method=PUT&_method=", FORM)) == "POST"
+def test_a_form_means_one_method() -> None:
+    with pytest.raises(BadParameter, match="Bad _method") as refusal:
+        method_of(request(b"_method=PUT&_method=DELETE", FORM))
+    assert refusal.value.detail == "_method must be given once"
+    assert method_of(request(b"_method=PUT&_method=put&_method=", FORM)) == "PUT"
+
+
+def test_an_object_has_a_name_once() -> None:
+    for body in (b'{"a": 1, "a": 2}', b'{"a": 1, "b": {}, "a": "1"}'):
+        with pytest.raises(BadParameter, match="Bad a") as refusal:
+            whole(request(body, JSON))
+        assert refusal.value.detail == "a must be given once"
+    assert whole(request(b'{"a": {"b": 1}, "a": {"b": 1}}', JSON)) == {"a": {"b": 1}}
 
 
 @pytest.mark.parametrize(

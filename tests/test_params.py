@@ -222,12 +222,37 @@ def test_what_is_required_cannot_be_missing(given: dict[str, Any]) -> None:
     assert (refusal.value.msg, refusal.value.detail) == ("Bad build_id", "build_id must be given")
 
 
+@pytest.mark.parametrize("raw", [("1", "2"), ("x", "3"), ("", "1", "2")])
+@pytest.mark.parametrize("param", [declared.PRIORITY, declared.BUILD_ID, declared.DRY_RUN])
+def test_what_has_one_value_is_given_once(param: Param, raw: Any) -> None:
+    with pytest.raises(BadParameter, match=f"Bad {param.name}") as refusal:
+        parse_all((param,), {param.name: raw}, {})
+    assert refusal.value.detail == f"{param.name} must be given once"
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"), [(("1", "1"), 1), (("1", ""), 1), (("", "2"), 2), (("", ""), 0)]
+)
+def test_empty_and_equal_fields_are_no_second_value(raw: Any, value: int) -> None:
+    assert parse_all((declared.PRIORITY,), {"priority": raw}, {}) == {"priority": value}
+
+
 @pytest.mark.parametrize(
     ("raw", "value"),
-    [(("1", "2"), 2), (("2", "1"), 1), (("x", "3"), 3), (("1", ""), 0)],
+    [
+        (('["a"]', '["b", "c"]'), ["a", "b", "c"]),
+        (('["a"]', '["a"]', ""), ["a"]),
+        (("", ""), None),
+    ],
 )
-def test_of_a_repeated_field_the_last_counts(raw: Any, value: int) -> None:
-    assert parse_all((declared.PRIORITY,), {"priority": raw}, {}) == {"priority": value}
+def test_a_list_in_json_may_be_given_in_parts(raw: Any, value: Any) -> None:
+    assert parse_all((declared.FILES,), {"files": raw}, {}) == {"files": value}
+
+
+@pytest.mark.parametrize("raw", [('["a"]', "b"), ('["a"]', "{}"), ('["a"]', '[""]')])
+def test_each_part_of_a_list_is_one(raw: Any) -> None:
+    with pytest.raises(BadParameter, match="Bad files"):
+        parse_all((declared.FILES,), {"files": raw}, {})
 
 
 # -- lists

@@ -36,6 +36,11 @@ DAY = {
 }
 
 
+def given_twice(name: str) -> BadParameter:
+    """Return the error for a parameter that has one value, and was given different ones."""
+    return BadParameter(name, "given once")
+
+
 @dataclass(frozen=True)
 class Param:
     """A parameter of a route.
@@ -45,8 +50,8 @@ class Param:
     :param required: absent is an error
     :param default: the value when it is absent
     :param noun: the noun that its value identifies, where the handler wants that noun
-    :param strict: given but empty, or given twice with different values, is an error, because
-        something would be done that it is there to prevent
+    :param strict: given but empty is an error, because something would be done that it is there to
+        prevent
     """
 
     name: str
@@ -61,15 +66,16 @@ class Param:
         return not self.strict and (raw is None or raw == "")
 
     def one_value(self, raw: Any) -> Any:
-        """Return the value that counts, if a form or a query repeats the name: the last.
+        """Return the value, if a form or a query repeats the name; empty fields do not count.
 
-        :raises BadParameter: they differ, and this parameter is strict
+        :raises BadParameter: there are different values
         """
         if not isinstance(raw, tuple):
             return raw
-        if self.strict and len(set(raw)) > 1:
-            raise BadParameter(self.name, "given once")
-        return raw[-1]
+        given = [text for text in raw if not self.is_absent(text)] or raw[-1:]
+        if len(set(given)) > 1:
+            raise given_twice(self.name)
+        return given[0]
 
     def parse(self, raw: Any, limits: Mapping[str, int]) -> Any:
         """Return the value of *raw*, which is text or a JSON value.
@@ -357,13 +363,19 @@ class JsonObject(Param):
 
 @dataclass(frozen=True)
 class TextList(Param):
-    """A JSON list of texts: a text that holds one, or the list itself."""
+    """A JSON list of texts: a text that holds one, several such texts, or the list itself."""
 
     most: int = 1000
     longest: int = 1024
 
+    def is_absent(self, raw: Any) -> bool:
+        return all(map(super().is_absent, raw if isinstance(raw, tuple) else (raw,)))
+
+    def one_value(self, raw: Any) -> Any:
+        return raw
+
     def parse(self, raw: Any, limits: Mapping[str, int]) -> list[str]:
-        value = json_value(raw)
+        value: Any = self._together(raw) if isinstance(raw, tuple) else json_value(raw)
         fine = isinstance(value, list) and len(value) <= self.most
         if not fine or not all(self._is_fine(one) for one in value):
             raise BadParameter(
@@ -372,6 +384,13 @@ class TextList(Param):
                 " characters",
             )
         return list(value)
+
+    def _together(self, texts: tuple[str, ...]) -> list[str] | None:
+        """Return the items of several lists; ``None`` if a text is no list."""
+        given = dict.fromkeys(text for text in texts if not self.is_absent(text))
+        lists = [json_value(text) for text in given]
+        fine = all(isinstance(one, list) for one in lists)
+        return [item for one in lists for item in one] if fine else None
 
     def _is_fine(self, one: object) -> bool:
         return isinstance(one, str) and 0 < len(one) <= self.longest and is_plain(one)

@@ -139,10 +139,10 @@ def _texts(sent: Mapping[str, Any], field: str) -> list[str]:
 
 def _given(raw: Any) -> dict[str, Any]:
     """Return the properties that are given as JSON beside the rows."""
-    last = raw[-1] if isinstance(raw, tuple) else raw
-    if last is None or last == "":
+    value = PROPERTIES.one_value(raw)
+    if value is None or value == "":
         return {}
-    given = json_value(last)
+    given = json_value(value)
     if not isinstance(given, dict):
         raise BadParameter(PROPERTIES.name, "a JSON object")
     return given

@@ -42,7 +42,24 @@ def strict_json(text: str) -> Any:
     :raises ValueError: it is not JSON, or has a number that JSON cannot have or that is too large
     :raises RecursionError: it is nested too deeply
     """
-    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    return json_and_pairs(text)[0]
+
+
+def json_and_pairs(text: str) -> tuple[Any, Sequence[tuple[str, Any]]]:
+    """Return what *text* says in JSON; and of an object all its pairs, which may repeat a name.
+
+    :raises ValueError: as :func:`strict_json`; so is RecursionError
+    """
+    pairs: list[tuple[str, Any]] = []
+
+    def noted(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = found  # the outermost object ends last
+        return dict(found)
+
+    value = json.loads(
+        text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=noted
+    )
+    return value, pairs
 
 
 def json_text(value: Any) -> str:

@@ -42,7 +42,9 @@ def form_of(request: Request, query: Mapping[str, Any]) -> str:
 
 def format_in(query: Mapping[str, Any]) -> str:
     """Return what *query* says of the format, as it stands there; empty if it says nothing."""
-    return str(FORMAT.one_value(query.get(FORMAT.name, "")))
+    asked = query.get(FORMAT.name, "")
+    # the last: clients append it to URLs that may have one
+    return str(asked[-1] if isinstance(asked, tuple) else asked)
 
 
 def accepted_form(request: Request) -> str:

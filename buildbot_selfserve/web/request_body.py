@@ -21,8 +21,9 @@ from buildbot_selfserve.errors import TooLarge
 from buildbot_selfserve.errors import WrongType
 from buildbot_selfserve.params import property_rows
 from buildbot_selfserve.params.kinds import Param
+from buildbot_selfserve.params.kinds import given_twice
 from buildbot_selfserve.params.texts import by_name
-from buildbot_selfserve.params.texts import strict_json
+from buildbot_selfserve.params.texts import json_and_pairs
 
 LARGEST = 64 * 1024
 #: A list has a field for each item, and a thousand items at most; a row of a property has four.
@@ -56,6 +57,7 @@ def body_of(request: Request, data: bytes) -> dict[str, Any]:
     :raises TooLarge: more than :data:`LARGEST` bytes
     :raises WrongType: the content type is not supported
     :raises BadBody: it is not what its content type says
+    :raises BadParameter: an object in JSON has a name twice, with different values
     """
     if not data:
         return {}
@@ -101,7 +103,7 @@ def with_query(
 def method_of(request: Request) -> str:
     """Return the method that is meant: the form of a POST may say PUT or DELETE in ``_method``.
 
-    :raises BadParameter: it says anything else
+    :raises BadParameter: it says anything else, or both
     """
     method = request.method.decode("ascii", "replace").upper()
     if method != "POST" or not is_form(request):
@@ -110,7 +112,10 @@ def method_of(request: Request) -> str:
         sent = body_of(request, received(request)).get("_method", "")
     except (BadBody, TooLarge):
         return method  # said later, where bodies are read
-    meant = str(sent[-1] if isinstance(sent, tuple) else sent).upper()
+    given = {text.upper() for text in (sent if isinstance(sent, tuple) else (str(sent),)) if text}
+    if len(given) > 1:
+        raise given_twice("_method")
+    meant = given.pop() if given else ""
     if meant not in ("", "POST", "PUT", "DELETE"):
         raise BadParameter("_method", "PUT or DELETE")
     return meant or method
@@ -161,7 +166,10 @@ def _multipart(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(data: bytes, options: Mapping[str, str]) -> dict[str, Any]:
-    value = strict_json(data.decode("utf-8"))
+    value, pairs = json_and_pairs(data.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not an object")
+    for name, one in pairs:
+        if one != value[name]:
+            raise given_twice(name[:80])
     return value
