@@ -829,7 +829,7 @@ async def test_the_client_and_the_command_hold_and_release(master: Any) -> None:
     assert "priority -5" in out
     request_id = await master.add_request("slow", priority=-9)
     (hold,) = [one for one in await client.holds("main") if one["above"] == -5]
-    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hold["expires"]))
+    until = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(hold["expires"]))
     assert f"  Until: {until}\n" in (await run("job", job_id))[0]
     for told in (await run("why", "main", str(request_id)), await run("queue", "main")):
         assert f"the lab moves; not before {until}" in told[0]

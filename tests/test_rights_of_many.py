@@ -176,5 +176,6 @@ async def test_rights_of_many_are_read_together(master: Any, monkeypatch: Any) -
             asked = 0
             assert await denied_of(master, method, **data) == (every, denied)
         counts.append(asked)
-    assert counts[2:4] == counts[4:]  # the first have read what is kept
+    # for ten more no more than the master itself asks now and then; the first read what is kept
+    assert max(counts[4:]) - min(counts[2:4]) < 5
     assert max(counts) < 20
