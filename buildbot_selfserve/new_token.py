@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import re
 import secrets
@@ -35,6 +36,8 @@ MODE = 0o600
 UNREAD = 141
 #: Stands for the folder of the secrets in what is printed when nobody has said which it is.
 SOMEWHERE = Path("/path/to/secrets")
+#: Likewise for the URL.
+SOMEWHERE_URL = "http://localhost:8010/self-serve"
 _LIMITS = ("actions", "branches", "builders")
 _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -76,6 +79,10 @@ def _make(arguments: Sequence[str] | None) -> int:
     except ConfigErrors as config_errors:
         wrong = f"{options.master} has no valid configuration, see buildbot checkconfig:"
         parser.error("\n".join([wrong, *config_errors.errors]))
+    selfserve = _configured(config)
+    end = token.end(selfserve.timezone)
+    if end is not None and end <= datetime.datetime.now(datetime.timezone.utc):
+        parser.error(f"--expires: {options.expires} is over")
     if options.replace and options.secrets_dir is None:
         parser.error("--replace needs --secrets-dir")
     secret = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
@@ -96,7 +103,7 @@ def _make(arguments: Sequence[str] | None) -> int:
     print(_in_master_cfg(options, path, limits, config))
     if token.actions != ():
         print(_roles(token) if config is None else _needed(token, config))
-    print(_trying(options.url, path))
+    print(_trying(options.url or _url(config, selfserve), path))
     return 0
 
 
@@ -139,8 +146,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--url",
-        default="http://localhost:8010/self-serve",
-        help="URL of self-serve, for the command that tries the token (default: %(default)s)",
+        help="URL of self-serve, for the command that tries the token; by default that of --master,"
+        f" else {SOMEWHERE_URL}",
     )
     parser.add_argument("--only-secret", action="store_true", help="print only a new secret")
     return parser
@@ -240,8 +247,8 @@ def _token_lines(token: str, config: Any) -> list[str]:
     if config is None:
         return beside
     plugins = config.www.get("plugins") or {}
-    selfserve = plugins.get("selfserve")
-    if not isinstance(selfserve, SelfServe):  # what else may stand there says nothing
+    selfserve = _configured(config)
+    if selfserve is not plugins.get("selfserve"):
         value = f"util.SelfServe(\n        tokens=[{token}],\n    )"
         if not plugins:
             where, value = 'c["www"]["plugins"]', f'{{"selfserve": {value}}}'
@@ -249,6 +256,20 @@ def _token_lines(token: str, config: Any) -> list[str]:
     if selfserve.tokens:
         return beside
     return ["", f"    # add to the util.SelfServe(...) in {where}", f"    tokens=[{token}],"]
+
+
+def _configured(config: Any) -> SelfServe:
+    """Return how self-serve is configured, the defaults where *config* does not say."""
+    plugins = (None if config is None else config.www.get("plugins")) or {}
+    selfserve = plugins.get("selfserve")
+    # what else may stand there says nothing
+    return selfserve if isinstance(selfserve, SelfServe) else SelfServe()
+
+
+def _url(config: Any, selfserve: SelfServe) -> str:
+    if config is None:
+        return SOMEWHERE_URL
+    return f"{config.buildbotURL.rstrip('/')}/{selfserve.path}"
 
 
 def _config_of(folder: Path) -> Any:

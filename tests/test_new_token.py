@@ -151,6 +151,7 @@ RULED = """
 from buildbot.plugins import schedulers, util, worker
 c = BuildmasterConfig = {"protocols": {"null": {}}, "workers": [worker.LocalWorker("w")]}
 c["buildbotNetUsageData"] = None
+c["buildbotURL"] = "https://ci.example.org/bb/"
 c["schedulers"] = [schedulers.AnyBranchScheduler(name="any", builderNames=["b"])]
 c["builders"] = [util.BuilderConfig("b", workernames=["w"], factory=util.BuildFactory())]
 c["www"] = {"port": 0, "authz": util.Authz(
@@ -189,6 +190,7 @@ def test_it_tells_which_roles_the_rules_of_a_master_want(tmp_path: Path, tac: st
     }
     roles = "['devs', 'admins', 'lords', 'staff']"
     assert f"    util.RolesFromUsername(roles={roles}, usernames=['ci'])\n" in told.stdout
+    assert "https://ci.example.org/bb/self-serve/main/permissions" in told.stdout
     # on its branches, and with what it has
     told = run("ci", *actions, *ours, "--branches", "main")
     assert "new_weekly_at_revision  no role\n" in told.stdout
@@ -337,6 +339,7 @@ def test_a_secret_that_cannot_be_shown_is_not_made_in_silence(output: str, said:
         (["ci", "--actions", "rebiuld"], "actions='rebiuld' must be names or patterns of rebuild"),
         (["ci", "--actions", "fill_missing"], "; new_build_at_revision includes fill_missing\n"),
         (["ci", "--expires", "soon"], "expires='soon' must be a date such as"),
+        (["ci", "--expires", "2020-01-01"], "--expires: 2020-01-01 is over"),
         (["ci", "--replace"], "--replace needs --secrets-dir"),
         (["ci", "--color"], "unrecognized arguments: --color"),
     ],
