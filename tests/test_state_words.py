@@ -10,6 +10,8 @@ import pytest
 
 from buildbot_selfserve import answers
 from buildbot_selfserve import state_words
+from buildbot_selfserve.client.command.group import FAILED
+from buildbot_selfserve.client.command.reads import done_status
 from buildbot_selfserve.client.command.show import Screen
 from buildbot_selfserve.history import revisions
 from buildbot_selfserve.history.pushes import pushes_of_branch
@@ -66,3 +68,18 @@ def test_a_verdict_has_one_word_everywhere(
     of_health = next(line for line in more if line.startswith("main "))
     assert of_health.startswith(f"main {revision}: {word} (")
     assert f"  {word}  " in more[-1]
+
+
+def test_a_push_that_was_passed_over_leads_to_the_one_that_was_built(
+    pushed: Pushed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pushed.history.push("a")
+    pushed.history.push("b", linux="F")
+    found, newer = pushed.revision("a"), pushed.revision("b").revision
+    with pushed.asked() as asked:
+        done = cast("Any", wire.as_json(revisions.done(asked, found, 0), pushed.site))
+    Screen(as_json=False).done("main", found.revision, done)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"main {found.revision}: built with a newer push (")
+    assert last == f"built with: {newer}"
+    assert done_status(done) == FAILED

@@ -17,6 +17,7 @@ from twisted.internet import reactor
 from twisted.internet import task
 
 from buildbot_selfserve import plugin
+from buildbot_selfserve.client.deferred import TwistedClient
 from buildbot_selfserve.history.latest_results import by_builder
 from buildbot_selfserve.history.verdict import judge
 from buildbot_selfserve.model import CANCELLED
@@ -451,6 +452,8 @@ async def test_pushes_that_a_scheduler_takes_together_are_not_done_before_they_a
         page = await master.get(path, json=False)
         assert (page.status, "Built with a newer push" in page.text) == (200, True)
         assert f'href="/self-serve/main/rev/{second}">{second[:12]}</a>' in page.text
+    client = TwistedClient(f"{master.url}/self-serve")
+    assert (await client.wait("main", first, timeout=60))["built_with"] == second
     # but by hand
     waiting = defer.ensureDeferred(is_done(master, first, "stableDelay=0&wait=60"))
     await task.deferLater(reactor, 0.3)

@@ -43,6 +43,7 @@ from buildbot_selfserve.client.rows import RequestDetail
 from buildbot_selfserve.client.rows import Row
 from buildbot_selfserve.client.rows import UserRows
 from buildbot_selfserve.client.rows import Why
+from buildbot_selfserve.client.rows import is_passed_over
 
 #: Seconds for which one question of a wait asks the server to hold its answer. Proxies often
 #: hang up after a minute; and somebody who looks on wants to see what happens.
@@ -366,7 +367,7 @@ class Core(JobRequests):
         away: float | None = None,
         progress: Callable[[Done], object] | None = None,
     ) -> Steps[Done]:
-        """Return how a revision went, as soon as it is done.
+        """Return how a revision went, as soon as it is done, or was built with a newer one.
 
         A server that can hold its answer is asked to; any other is asked again and again, ever
         more gently. One that goes away for a while is waited for.
@@ -385,7 +386,8 @@ class Core(JobRequests):
         while True:
             asked = time.monotonic()
             left = max(0.0, begun + timeout - asked)
-            hold = min(int(left), longest)
+            # at first as it is: nothing may be to come
+            is_first, hold = not met, min(int(left), longest) if met else 0
             try:
                 patience = left if away is None else min(left, away)
                 question = self._held(branch, revision, stable_delay, hold, patience, met)
@@ -409,12 +411,12 @@ class Core(JobRequests):
             met, done = True, cast("Done", value)
             if progress is not None:
                 progress(done)
-            if done["job_complete"]:
+            if done["job_complete"] or is_passed_over(done):
                 return done
             now = time.monotonic()
             if now - begun >= timeout:
                 raise WaitTimedOut(f"Not done after {timeout:g} seconds", done)
-            if now - asked < hold / 2 or not hold:
+            if not is_first and (now - asked < hold / 2 or not hold):
                 # it did not hold its answer
                 yield Pause(min(look, begun + timeout - now))
                 look = min(look * 1.5, LONGEST_LOOK)

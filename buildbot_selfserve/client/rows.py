@@ -64,6 +64,14 @@ def state(row: Mapping[str, Any]) -> str:
     return "running" if "build_id" in row or row.get("claimed_at") else "pending"
 
 
+def is_passed_over(done: Mapping[str, Any]) -> bool:
+    """Return whether a revision without requests was built with a newer one.
+
+    Older servers do not tell.
+    """
+    return done.get("built_with") is not None
+
+
 def request_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the build request of a row: of a build, the one that it was made for."""
     request: Mapping[str, Any] = row["requests"][0] if row.get("requests") else row

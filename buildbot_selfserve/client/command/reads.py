@@ -24,6 +24,7 @@ from buildbot_selfserve.client.command.waiting import progress
 from buildbot_selfserve.client.errors import NotFound
 from buildbot_selfserve.client.errors import WaitTimedOut
 from buildbot_selfserve.client.rows import Done
+from buildbot_selfserve.client.rows import is_passed_over
 from buildbot_selfserve.client.sync import Client
 from buildbot_selfserve.state_words import ACTION_WORDS
 
@@ -291,7 +292,7 @@ def is_done(branch: str, revision: str, stable_delay: int | None, wait: int, app
 
 def done_status(done: Done) -> int:
     """Return the exit status that tells how a revision went."""
-    if not done["job_complete"]:
+    if not (done["job_complete"] or is_passed_over(done)):
         return TIMED_OUT
     return DONE if done["verdict"] == "passed" else FAILED
 

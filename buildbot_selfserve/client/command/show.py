@@ -43,6 +43,7 @@ from buildbot_selfserve.client.rows import Reason
 from buildbot_selfserve.client.rows import Receipt
 from buildbot_selfserve.client.rows import Why
 from buildbot_selfserve.client.rows import WorkerSet
+from buildbot_selfserve.client.rows import is_passed_over
 from buildbot_selfserve.client.rows import request_of
 from buildbot_selfserve.client.rows import state
 from buildbot_selfserve.state_words import CHANGE_WORDS
@@ -218,7 +219,7 @@ class Screen:
         if self.as_json:
             self.value(done)
             return
-        state = "" if done["job_complete"] else "not done, "
+        state = "" if done["job_complete"] or is_passed_over(done) else "not done, "
         ended = done["builds"] or done["failed"] or done["cancelled"] or done["skipped"]
         is_requested = bool(done["pending"] or done["running"] or ended)
         word = verdict_word(done["verdict"], is_requested, bool(done["failing"]))
@@ -226,6 +227,8 @@ class Screen:
         for what in ("failing", "flaky"):
             if done[what]:
                 self.line(f"{what}: {', '.join(done[what])}")
+        if is_passed_over(done):
+            self.line(f"built with: {done['built_with']}")
 
     def why(self, why: Why) -> None:
         """Show why a build request waits."""
