@@ -215,7 +215,7 @@ def test_nobody_is_hindered_by_a_plan(furnished: Furnished, open_page: Callable[
     log_in(page, furnished.master.url)
     found = {}
     for button, title in (
-        ("Cancel (1)", "Plan: cancel everything"),
+        ("Cancel (2)", "Plan: cancel everything"),
         ("Fill in these", "Plan: fill in what is missing"),
         ("Rerun these", "Plan: rerun what failed"),
         ("Build these", "Plan: new builds"),
