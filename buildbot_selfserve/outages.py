@@ -22,6 +22,8 @@ from buildbot_selfserve.errors import reason
 
 #: Seconds after which the same reason is logged again.
 AGAIN = 300.0
+#: So many reasons are remembered: there are few, unless they tell of the time or a port.
+MOST_REASONS = 10
 #: Seconds between two looks whether a database answers again.
 LOOK_INTERVAL = 10.0
 #: Errors that say all in one line; of others the log has the traceback, too.
@@ -39,24 +41,28 @@ class Outage:
     def __init__(self, clock: IReactorTime, over: str) -> None:
         self._clock = clock
         self._over = over
-        self._said = ""
-        self._again_at = 0.0
+        #: when each reason that was logged may be logged again, the oldest first
+        self._again_at: dict[str, float] = {}
 
     def failed(self, trouble: str, error: BaseException) -> None:
-        """Log *trouble* with the reason that *error* gives, unless that was just logged."""
+        """Log *trouble* with the reason that *error* gives, unless that was logged lately."""
         said, now = f"{trouble}: {reason(error)}", self._clock.seconds()
-        if said == self._said and now < self._again_at:
+        again_at = self._again_at.pop(said, None)
+        is_due = again_at is None or now >= again_at
+        self._again_at[said] = now + AGAIN if again_at is None or is_due else again_at
+        if len(self._again_at) > MOST_REASONS:
+            del self._again_at[next(iter(self._again_at))]
+        if not is_due:
             return
-        is_new, self._said, self._again_at = said != self._said, said, now + AGAIN
-        if is_new and not isinstance(error, _PLAIN):
+        if again_at is None and not isinstance(error, _PLAIN):
             self.log.failure("selfserve: {said}", Failure(error), said=said)
         else:
             self.log.error("selfserve: {said}", said=said)
 
     def end(self) -> None:
         """Log that it is back, if it was unavailable."""
-        if self._said:
-            self._said = ""
+        if self._again_at:
+            self._again_at = {}
             self.log.info("selfserve: {over}", over=self._over)
 
 

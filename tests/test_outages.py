@@ -63,7 +63,7 @@ def test_an_outage_is_logged_once_for_each_reason_and_now_and_then(logged: list[
     outage = Outage(clock, "it is back")
     outage.end()
     assert logged == []
-    for why in ("one", "one", "two", "two"):
+    for why in ("one", "one", "two", "two", "one"):
         outage.failed("it is away", Unavailable(why))
     clock.advance(AGAIN - 1)
     outage.failed("it is away", Unavailable("two"))

@@ -84,8 +84,9 @@ def seen(answer: Any, path: str, texts: dict[str, str]) -> Any:
     body = answer.body.decode()
     for text in (quote(path, safe=""), html.escape(path), path):
         body = body.replace(text, "PATH")
-    branch = quote(f"/self-serve/{quote(texts.get('branch', ''), safe='')}", safe="")
-    body = re.sub(f'{re.escape(branch)}(?=["&%])', "BRANCH", body) if "branch" in texts else body
+    branch = f"/self-serve/{quote(texts.get('branch', ''), safe='')}"
+    for text in (quote(branch, safe=""), branch) if "branch" in texts else ():
+        body = re.sub(f'{re.escape(text)}(?=["&%])', "BRANCH", body)
     headers = {
         name: values
         for name, values in answer.headers.getAllRawHeaders()
