@@ -81,6 +81,8 @@ class PlainPushes:
         every = self.states(branch, revision).values()
         if any(one.state == "running" for one in every):
             return "running"
+        if not every and self.built_with(branch, revision) is not None:
+            return "incomplete"
         if not every or any(one.state == "pending" for one in every):
             return "pending"
         if any(one.result in FAILED for one in every):
@@ -118,21 +120,11 @@ class PlainPushes:
             newest = max(before)
             # only the first change of a sourcestamp may have another place than it
             return newest, 0 if first["sourcestampid"] == newest else first["changeid"]
-        built = [
-            link["sourcestampid"]
-            for link in self.plain.links
-            if link["sourcestampid"] in stamp_ids and not self.plain.is_patched(link["buildsetid"])
-        ]
+        built = self._built(branch, revision)
         if built:
             return min(built), 0
         buildset_of = {one["id"]: one["buildsetid"] for one in self.plain.requests}
-        request_of = {one["id"]: one["buildrequestid"] for one in self.plain.builds}
-        found = [
-            request_of[build_id]
-            for one, build_id, _ in self.plain._found(branch)
-            if one == revision
-        ]
-        found = [one for one in found if not self.plain.is_patched(buildset_of[one])]
+        found = self._requests_that_found(branch, revision)
         if not found:
             return None
         first_asked = min(found)
@@ -142,6 +134,40 @@ class PlainPushes:
             if buildset_id <= buildset_of[first_asked]
         ]
         return max(before), first_asked
+
+    def _built(self, branch: Branch, revision: str) -> list[int]:
+        """Return its sourcestamps in buildsets, once for each."""
+        stamp_ids = {one["id"] for one in self._stamps(branch, revision)}
+        return [
+            link["sourcestampid"]
+            for link in self.plain.links
+            if link["sourcestampid"] in stamp_ids and not self.plain.is_patched(link["buildsetid"])
+        ]
+
+    def _requests_that_found(self, branch: Branch, revision: str) -> list[int]:
+        buildset_of = {one["id"]: one["buildsetid"] for one in self.plain.requests}
+        request_of = {one["id"]: one["buildrequestid"] for one in self.plain.builds}
+        found = [
+            request_of[build_id]
+            for one, build_id, _ in self.plain._found(branch)
+            if one == revision
+        ]
+        return [one for one in found if not self.plain.is_patched(buildset_of[one])]
+
+    def _is_requested(self, branch: Branch, revision: str) -> bool:
+        built, found = self._built(branch, revision), self._requests_that_found(branch, revision)
+        return bool(built or found)
+
+    def built_with(self, branch: Branch, revision: str) -> str | None:
+        """Return the next newer push that was requested, where this one was not."""
+        line, codebases = self.line(branch), self._codebases(branch, revision)
+        if self._is_requested(branch, revision):
+            return None
+        for one in reversed(line[: line.index(revision)]):
+            is_push = self.changes_of(branch, one) and codebases & self._codebases(branch, one)
+            if is_push and self._is_requested(branch, one):
+                return one
+        return None
 
     def changes_of(self, branch: Branch, revision: str) -> list[Any]:
         """Return the changes of a revision, by id."""

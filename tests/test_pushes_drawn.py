@@ -99,6 +99,7 @@ def compare(connection: sa.Connection, index: Index, branches: Any = BRANCHES) -
             where = branch.name, revision
             expected = plain.health(branch, revision)
             assert told(push) == expected, where
+            assert push.built_with == plain.built_with(branch, revision), where
             assert push.verdict == plain.verdict(branch, revision), where
             changes = plain.changes_of(branch, revision)
             ids = () if push.change is None else push.change.change_ids
