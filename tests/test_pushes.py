@@ -19,6 +19,7 @@ from buildbot_selfserve.history.pushes import pushes_of_branch
 from buildbot_selfserve.history.pushes import pushes_of_user
 from buildbot_selfserve.history.revisions import candidates
 from buildbot_selfserve.journal.reader import JournalReader
+from buildbot_selfserve.journal.tables import metadata as journal_tables
 from buildbot_selfserve.model import Branch
 from buildbot_selfserve.model import Health
 from buildbot_selfserve.model import Pushes
@@ -54,6 +55,7 @@ def test_the_newest_push_comes_first(pushed: Pushed) -> None:
 
 
 def test_what_waits_on_the_farm_is_read_only_where_a_push_is_under_way(pushed: Pushed) -> None:
+    journal_tables.create_all(pushed.writing)
     pushed.history.push("a", linux="P")
     pushed.history.push("b", linux="F", mac="r")
     with pushed.asked() as asked:

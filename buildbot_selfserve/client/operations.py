@@ -386,8 +386,7 @@ class Core(JobRequests):
         while True:
             asked = time.monotonic()
             left = max(0.0, begun + timeout - asked)
-            # at first as it is: nothing may be to come
-            is_first, hold = not met, min(int(left), longest) if met else 0
+            hold = min(int(left), longest)
             try:
                 patience = left if away is None else min(left, away)
                 question = self._held(branch, revision, stable_delay, hold, patience, met)
@@ -416,7 +415,7 @@ class Core(JobRequests):
             now = time.monotonic()
             if now - begun >= timeout:
                 raise WaitTimedOut(f"Not done after {timeout:g} seconds", done)
-            if not is_first and (now - asked < hold / 2 or not hold):
+            if now - asked < hold / 2 or not hold:
                 # it did not hold its answer
                 yield Pause(min(look, begun + timeout - now))
                 look = min(look * 1.5, LONGEST_LOOK)
