@@ -137,7 +137,10 @@ async def test_who_was_killed_in_its_turn_is_not_waited_for_for_ever(
     await write(master, leases.take, NAME, "who was killed")
     # longer than anybody waits for an answer; but the master remembers
     assert (await rerun(master)).status == 503
-    answer = await rerun(master)
+    for _ in range(10):  # a busy machine may need more than one
+        answer = await rerun(master)
+        if answer.status != 503:
+            break
     assert (answer.status, answer.json["msg"]) == (202, "1 build requested")
     assert (await rerun(master)).json["msg"] == "Nothing is left to rerun, 1 left out"
     assert len(await master.data("buildrequests")) == before + 1
