@@ -102,6 +102,39 @@ class _Wanted:
     if_plan: str | None
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """What a client has sent, before it is read.
+
+    :param texts: what stands in its path, by noun
+    :param query: the parameters in its URL
+    :param form: what the answer is to be, ``json`` or ``html``
+    :param data: its body
+    """
+
+    route: Route
+    request: Request
+    texts: dict[str, str]
+    query: dict[str, Any]
+    form: str
+    data: bytes
+
+    def params(self) -> dict[str, Any]:
+        """Return its parameters: those of its body, and those that belong into its URL.
+
+        :raises BadParameter: one stands where it does not belong, or is misspelled; there are other
+            errors of this kind
+        """
+        route, query = self.route, self.query
+        in_query = {param.name for param in route.query_params}
+        for param in route.all_params:
+            if param.name in query and param.name not in in_query:
+                raise BadParameter(param.name, "in the body of the request, not in its URL")
+        body = request_body.sent(self.request, self.data)
+        refuse_misspelled([*body, *query], route.known_names, route.meant_names)
+        return request_body.with_query(body, query, route.query_params)
+
+
 class JobRequests:
     """Answers every request but GET."""
 
@@ -150,27 +183,18 @@ class JobRequests:
         self, route: Route, request: Request, texts: dict[str, str], audit: AuditRecord
     ) -> bytes:
         query = negotiation.query_of(request)
-        negotiation.form_of(request, query)
-        data = request_body.received(request)
+        form = negotiation.form_of(request, query)
+        sent = _Sent(route, request, texts, query, form, request_body.received(request))
         identity = await self._identity(request, audit)
         try:
-            return await self._act(route, request, query, data, identity, texts, audit)
+            return await self._act(sent, identity, audit)
         except CORRECTABLE as error:
-            error.form = _sent_form(route, request, query, data, texts)
+            error.form = _sent_form(sent)
             raise
 
-    async def _act(
-        self,
-        route: Route,
-        request: Request,
-        query: dict[str, Any],
-        data: bytes,
-        identity: Identity,
-        texts: dict[str, str],
-        audit: AuditRecord,
-    ) -> bytes:
+    async def _act(self, sent: _Sent, identity: Identity, audit: AuditRecord) -> bytes:
         """Do what *identity*, whose request no other site has sent, asks for; answer it."""
-        work = self._wanted(route, request, query, data, identity, texts, audit)
+        work = self._wanted(sent, identity, audit)
         wanted = await time_limits.in_time(self.master, work, self._left(audit))
         requester = Requester(
             identity.name or ANONYMOUS,
@@ -188,23 +212,21 @@ class JobRequests:
             dry_run=wanted.dry_run,
             if_plan=wanted.if_plan,
         )
-        handled: Awaitable[Receipt | PlannedReceipt] = route.handler(
+        handled: Awaitable[Receipt | PlannedReceipt] = sent.route.handler(
             JobContext(runner), **wanted.found, **wanted.params
         )
         try:
             receipt = await handled
         except PlanChanged as error:
-            if negotiation.form_of(request, query) == "json":
+            if sent.form == "json":
                 raise
             audit.refused(error)
-            return await self._planned(
-                route, request, query, data, identity, error.planned, changed=True
-            )
+            return await self._planned(sent, identity, error.planned, changed=True)
         if isinstance(receipt, PlannedReceipt):
             audit.planned(receipt.job)
-            return await self._planned(route, request, query, data, identity, receipt)
+            return await self._planned(sent, identity, receipt)
         audit.done(receipt.job)
-        return await self._receipt(request, query, receipt, self._left(audit))
+        return await self._receipt(sent, receipt, self._left(audit))
 
     def _left(self, audit: AuditRecord) -> float:
         """Return the seconds in which a job request has to be answered."""
@@ -225,28 +247,7 @@ class JobRequests:
         csrf.require_same_site(self.master, request, identity.via)
         return identity
 
-    def _params(
-        self, route: Route, query: dict[str, Any], request: Request, data: bytes
-    ) -> dict[str, Any]:
-        may_be_there = {param.name for param in route.query_params}
-        for param in route.all_params:
-            if param.name in query and param.name not in may_be_there:
-                raise BadParameter(param.name, "in the body of the request, not in its URL")
-        sent = request_body.sent(request, data)
-        refuse_misspelled([*sent, *query], route.known_names, route.meant_names)
-        body = request_body.with_query(sent, query, route.query_params)
-        return parse_all(route.all_params, body, self.backend.limits)
-
-    async def _wanted(
-        self,
-        route: Route,
-        request: Request,
-        query: dict[str, Any],
-        data: bytes,
-        identity: Identity,
-        texts: dict[str, str],
-        audit: AuditRecord,
-    ) -> _Wanted:
+    async def _wanted(self, sent: _Sent, identity: Identity, audit: AuditRecord) -> _Wanted:
         """Return the action, targets and parameters of a job request that *identity* may send.
 
         Who may not read must not learn here what exists: whatever is wrong, they are told the same,
@@ -256,15 +257,16 @@ class JobRequests:
         :raises NotFound: one of the nouns does not exist
         :raises Forbidden: they may not
         """
+        route = sent.route
         closed = await self._closed(identity)
-        if closed is not None and self._may_do_nothing(route, identity, texts):
+        if closed is not None and self._may_do_nothing(sent, identity):
             raise closed
         try:
-            params = self._params(route, query, request, data)
+            params = parse_all(route.all_params, sent.params(), self.backend.limits)
             dry_run, if_plan = params.pop(DRY_RUN.name), params.pop(IF_PLAN.name)
-            texts = {**texts, **route.take_nouns(params)}
+            texts = {**sent.texts, **route.take_nouns(params)}
             audit.target = texts
-            attempt = _attempt(route, request, texts, params)
+            attempt = _attempt(route, sent.request, texts, params)
             selectors = route.take_selectors(params)
             found, action, ask = await self._allowed(route, identity, texts, selectors)
         except (NotNow, CustomCodeFailed):
@@ -283,8 +285,9 @@ class JobRequests:
             return error
         return None
 
-    def _may_do_nothing(self, route: Route, identity: Identity, texts: dict[str, str]) -> bool:
-        """Whether *identity* may not do it, whatever the *texts* of the path stand for."""
+    def _may_do_nothing(self, sent: _Sent, identity: Identity) -> bool:
+        """Whether *identity* may not do it, whatever the texts of its path stand for."""
+        route, texts = sent.route, sent.texts
         assert route.permission is not None  # declare() saw to it
         action = Action(route.permission, _action_name(route, texts), texts["branch"])
         return self._decision(identity, action).allowed is False
@@ -333,42 +336,30 @@ class JobRequests:
             raise Forbidden(decision.why)
 
     async def _planned(
-        self,
-        route: Route,
-        request: Request,
-        query: dict[str, Any],
-        data: bytes,
-        identity: Identity,
-        planned: PlannedReceipt,
-        *,
-        changed: bool = False,
+        self, sent: _Sent, identity: Identity, planned: PlannedReceipt, *, changed: bool = False
     ) -> bytes:
         """Answer a dry run: as JSON, or as a page with a form that does what was planned.
 
         :param changed: the user has confirmed another plan
         """
-        site = self.backend.site
-        if negotiation.form_of(request, query) == "json":
+        site, request = self.backend.site, sent.request
+        if sent.form == "json":
             body = render.json_bytes(as_json(planned, site))
             return respond(request, Response(200, render.JSON_TYPE, body))
-        sent = request_body.sent(request, data)
-        sent = request_body.with_query(sent, query, route.query_params)
-        form = plan_page.confirmation(route.method, sent)
-        seen = new_read_request(self.master, site, "", "html", request, query, identity)
+        form = plan_page.confirmation(sent.route.method, sent.params())
+        seen = new_read_request(self.master, site, "", "html", request, sent.query, identity)
         page: Response = await self.backend.readers.ask(
             plan_page.answer, site, seen, planned, form, changed, large=True
         )
         return respond(request, page)
 
-    async def _receipt(
-        self, request: Request, query: dict[str, Any], receipt: Receipt, left: float
-    ) -> bytes:
+    async def _receipt(self, sent: _Sent, receipt: Receipt, left: float) -> bytes:
         """Answer with *receipt*; as a page, if that is made in the seconds that are *left*."""
-        site, job_id = self.backend.site, receipt.job.job_id
+        site, request, job_id = self.backend.site, sent.request, receipt.job.job_id
         location = f"{site.root}/jobs/{job_id}"
         request.setHeader("Location", location)
         receipt_json = Response(202, render.JSON_TYPE, render.json_bytes(as_json(receipt, site)))
-        if negotiation.form_of(request, query) == "json":
+        if sent.form == "json":
             return respond(request, receipt_json)
         if negotiation.is_browser(request):
             return respond(request, Response(303, render.HTML_TYPE, b""))
@@ -385,15 +376,14 @@ class JobRequests:
         return respond(request, Response(202, page.content_type, page.body))
 
 
-def _sent_form(
-    route: Route, request: Request, query: dict[str, Any], data: bytes, texts: dict[str, str]
-) -> SentForm | None:
+def _sent_form(sent: _Sent) -> SentForm | None:
     """Return what a form in a browser has sent, ``None`` if it is no form or cannot be read."""
-    if negotiation.form_of(request, query) == "json" or not negotiation.is_browser(request):
+    if sent.form == "json" or not negotiation.is_browser(sent.request):
         return None
     with suppress(SelfServeError):
-        if request_body.is_form(request):
-            return SentForm(route.name, request_body.body_of(request, data), texts["branch"])
+        if request_body.is_form(sent.request):
+            body = request_body.body_of(sent.request, sent.data)
+            return SentForm(sent.route.name, body, sent.texts["branch"])
     return None
 
 
