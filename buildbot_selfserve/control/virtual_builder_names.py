@@ -35,13 +35,12 @@ _OF_BUILDSETS = Statement(
 _STAMPS = Statement(
     sa.select(_links.c.buildsetid, _links.c.sourcestampid), _links.c.buildsetid, prepares=False
 )
-_OF_CHANGES = Statement(
+_NAMED = (
     sa.select(_values.c.changeid, _changes.c.sourcestampid, _values.c.property_value)
     .join_from(_values, _changes, _changes.c.changeid == _values.c.changeid)
-    .where(binary_collation(_values.c.property_name, PROPERTY)),
-    _changes.c.sourcestampid,
-    prepares=False,
+    .where(binary_collation(_values.c.property_name, PROPERTY))
 )
+_OF_CHANGES = Statement(_NAMED, _changes.c.sourcestampid, prepares=False)
 
 
 def names(
@@ -153,17 +152,11 @@ def of_sourcestamps(
         for stamp in sourcestamps
         if not isinstance(stamp, int) and stamp.get("revision")
     ]
-    return _of_changes(connection, sa.or_(*conditions)) if conditions else []
-
-
-def _of_changes(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[str]:
-    query = (
-        sa.select(_values.c.property_value)
-        .join(_changes, _changes.c.changeid == _values.c.changeid)
-        .where(binary_collation(_values.c.property_name, PROPERTY), condition)
-        .order_by(_values.c.changeid.desc())
-    )
-    return list(dict.fromkeys(_names(connection.execute(query).scalars())))
+    if not conditions:
+        return []
+    query = _NAMED.where(sa.or_(*conditions)).order_by(_values.c.changeid.desc())
+    texts = (text for _, _, text in connection.execute(query))
+    return list(dict.fromkeys(_names(texts)))
 
 
 def _names(texts: Iterable[str]) -> list[str]:

@@ -21,7 +21,10 @@ from buildbot_selfserve.model import Branch
 from buildbot_selfserve.statements import Statement
 
 #: The number of newer pushes to look at first, and then at most.
-_FIRST_LOOK, _LAST_LOOK = 2, 50
+_FIRST_LOOK, _LAST_LOOK = 1, 50
+
+#: The newer pushes with which pushes are built, ``None`` where there is none.
+_BuiltWith = dict[tuple[Branch, Pushed], str | None]
 
 _properties = Model.buildset_properties
 #: The buildsets of backfills and bisections.
@@ -55,25 +58,23 @@ def built_with(
 ) -> dict[tuple[Branch, Pushed], str]:
     """Return the nearest newer push that was built, for each of *pushed* that was passed over."""
     over = passed_over(history, [one for _, one in pushed])
-    found: dict[tuple[Branch, Pushed], str | None] = {}
+    known: _BuiltWith = {}
     # the newest first: several in a row are built with the same one
     for branch, one in sorted(pushed, key=lambda each: each[1].position, reverse=True):
         if one in over:
-            nearest = next(iter(history.facts.after(branch, one, 1)), None)
-            if nearest is None:
-                found[branch, one] = None
-            elif (branch, nearest) in found and nearest.codebases == one.codebases:
-                found[branch, one] = found[branch, nearest]
-            else:
-                found[branch, one] = _built_after(history, branch, one)
-    return {one: revision for one, revision in found.items() if revision is not None}
+            known[branch, one] = _built_after(history, branch, one, known)
+    return {one: revision for one, revision in known.items() if revision is not None}
 
 
-def _built_after(history: History, branch: Branch, pushed: Pushed) -> str | None:
+def _built_after(history: History, branch: Branch, pushed: Pushed, known: _BuiltWith) -> str | None:
     for count in (_FIRST_LOOK, _LAST_LOOK):
         newer = history.facts.after(branch, pushed, count)
-        over = passed_over(history, newer)
-        built = [one.revision for one in newer if one not in over]
-        if built or len(newer) < count:
-            return built[0] if built else None
+        over = passed_over(history, [one for one in newer if (branch, one) not in known])
+        for one in newer:
+            if (branch, one) not in known and one not in over:
+                return one.revision
+            if (branch, one) in known and one.codebases == pushed.codebases:
+                return known[branch, one]
+        if len(newer) < count:
+            return None
     return None

@@ -286,7 +286,7 @@ def _built_with(history: History, revision: Revision) -> str | None:
     pushed = history.facts.in_line(revision.branch, revision.revision)
     if pushed is None:
         return None
-    return next(iter(built_with(history, [(revision.branch, pushed)]).values()), None)
+    return built_with(history, [(revision.branch, pushed)]).get((revision.branch, pushed))
 
 
 def results_at(history: History, revision: Revision) -> list[BuilderResult]:

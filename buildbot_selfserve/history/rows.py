@@ -73,7 +73,7 @@ _WITH_BUILDS = _COLUMNS.select_from(
 )
 
 OF_BUILDSETS = Statement(RECORDS, requests.c.buildsetid)
-#: The sum keeps SQLite from looking through all open requests, of which most are on other branches.
+#: Adding 0 keeps SQLite off the index of open requests, most of which are on other branches.
 OPEN_OF_BUILDSETS = Statement(RECORDS.where(requests.c.complete + 0 == 0), requests.c.buildsetid)
 OF_REQUESTS = Statement(RECORDS, requests.c.id)
 OF_BUILDS = Statement(_WITH_BUILDS, builds.c.id)

@@ -35,7 +35,7 @@ from buildbot_selfserve.model import user_keys
 
 #: The largest number of authors to suggest.
 MOST = 20
-#: The number of newest changes whose subjects are searched: the index has none, and to read those
+#: The number of newest changes to search by subject. The index has no subjects, and reading those
 #: of all changes would take long.
 NEWEST_CHANGES = 1000
 #: The largest number of authors containing a text to search for that text as a whole word.
@@ -45,7 +45,18 @@ NEWEST = 50
 
 _requests, _builds, _builders = Model.buildrequests, Model.builds, Model.builders
 _changes = Model.changes
-_COMMENTS = sa.select(_changes.c.changeid, sa.func.substr(_changes.c.comments, 1, SUBJECT))
+_PLACED = sa.select(
+    _changes.c.revision,
+    _changes.c.branch,
+    _changes.c.codebase,
+    _changes.c.repository,
+    _changes.c.project,
+)
+_NEWEST_PLACED = (
+    _PLACED.add_columns(sa.func.substr(_changes.c.comments, 1, SUBJECT))
+    .order_by(_changes.c.changeid.desc())
+    .limit(NEWEST_CHANGES)
+)
 #: An id, as people write it.
 _NUMBER = re.compile(r"(?:(build|request)\s*)?#?\s*([0-9]{1,9})", re.IGNORECASE | re.ASCII)
 
@@ -110,13 +121,12 @@ def _numbered(history: History, kind: str, text: str) -> list[FoundNumber]:
 def _subjects_like(history: History, text: str, count: int) -> list[FoundSubject]:
     """Return up to *count* recent pushes with *text* in their subjects, the newest first."""
     sought = text.casefold()
-    newest = _COMMENTS.order_by(_changes.c.changeid.desc()).limit(NEWEST_CHANGES)
     found: dict[tuple[str, str], FoundSubject] = {}
-    for change_id, comments in history.connection.execute(newest).all():
+    for *placed, comments in history.connection.execute(_NEWEST_PLACED).all():
         subject = subject_of(comments)
         if sought not in subject.casefold():
             continue
-        revision = _revision_of(history, change_id)
+        revision = _revision_of(history, placed)
         if revision is not None:
             name = revision.branch.name, revision.revision
             found.setdefault(name, FoundSubject(revision, subject))
@@ -168,32 +178,28 @@ def page_of_request(history: History, request_id: int) -> Destination | None:
 
 def page_of_change(history: History, change_id: int) -> Destination | None:
     """Return our page of a change's revision, or else of its branch; or ``None``."""
-    for branch, its in _places_of(history, change_id):
-        return page_of_revision(its[0]) if len(its) == 1 else Destination((branch.name,))
+    its = _PLACED.where(_changes.c.changeid == change_id)
+    for placed in history.connection.execute(its).all():
+        for branch, named in _named_by(history, placed):
+            return page_of_revision(named[0]) if len(named) == 1 else Destination((branch.name,))
     return None
 
 
-def _revision_of(history: History, change_id: int) -> Revision | None:
-    """Return the revision of a change on its first branch, ``None`` if it has none there."""
-    for _, its in _places_of(history, change_id):
-        return its[0] if len(its) == 1 else None
+def _revision_of(history: History, placed: Sequence[Any]) -> Revision | None:
+    """Return a change's revision on its first branch, or ``None``."""
+    for _, named in _named_by(history, placed):
+        return named[0] if len(named) == 1 else None
     return None
 
 
-def _places_of(history: History, change_id: int) -> Iterator[tuple[Branch, list[Revision]]]:
-    """Yield the branches of a change, each with what its revision may be there."""
-    query = sa.select(
-        _changes.c.revision,
-        _changes.c.branch,
-        _changes.c.codebase,
-        _changes.c.repository,
-        _changes.c.project,
-    ).where(_changes.c.changeid == change_id)
-    found = history.connection.execute(query).first()
-    if found is not None:
-        revision, *place = found
-        for branch in branches.branches_of(history.site, [Sourcestamp(*place)]):
-            yield branch, revisions.candidates(history, (branch,), revision or "")
+def _named_by(history: History, placed: Sequence[Any]) -> Iterator[tuple[Branch, list[Revision]]]:
+    """Yield the branches of a change, each with what its revision may be there.
+
+    :param placed: the change's revision and place, in the order of ``_PLACED``
+    """
+    revision, *place = placed
+    for branch in branches.branches_of(history.site, [Sourcestamp(*place)]):
+        yield branch, revisions.candidates(history, (branch,), revision or "")
 
 
 def page_of_builder(history: History, builder: str) -> Destination | None:

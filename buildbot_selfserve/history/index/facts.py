@@ -214,20 +214,8 @@ class Facts:
         :param only_changes: skip revisions that never had a change
         """
         with self._lock:
-            places = self._stamps.places(branch)
-            positions = itertools.islice(self._stamps.line.older(places, than), MOST_LOOKED_AT)
-
-            def is_likely(position: Position) -> bool:
-                return self._may_be_in(position, codebases, only_changes)
-
-            pushed = (self._pushed(branch, places, one, is_likely) for one in positions)
-            found = (
-                one
-                for one in pushed
-                if one is not None
-                and not (only_changes and one.by_hand)
-                and not one.codebases.isdisjoint(codebases)
-            )
+            positions = self._stamps.line.older(self._stamps.places(branch), than)
+            found = self._pushed_in(branch, positions, codebases, only_changes)
             return list(itertools.islice(found, count))
 
     def after(self, branch: Branch, pushed: Pushed, count: int) -> list[Pushed]:
@@ -236,21 +224,34 @@ class Facts:
         Only pushes in its codebases count, and none of a revision that never had a change.
         """
         with self._lock:
-            places = self._stamps.places(branch)
-            positions = self._stamps.line.newer(places, pushed.position)
-            newer = (
-                self._pushed(branch, places, one)
-                for one in itertools.islice(positions, MOST_LOOKED_AT)
-                if self._may_be_in(one, pushed.codebases, True)
-            )
-            found = (
-                one
-                for one in newer
-                if one is not None
-                and not one.by_hand
-                and not one.codebases.isdisjoint(pushed.codebases)
-            )
+            positions = self._stamps.line.newer(self._stamps.places(branch), pushed.position)
+            found = self._pushed_in(branch, positions, pushed.codebases, only_changes=True)
             return list(itertools.islice(found, count))
+
+    def _pushed_in(
+        self,
+        branch: Branch,
+        positions: Iterable[Position],
+        codebases: Collection[str],
+        only_changes: bool,
+    ) -> Iterator[Pushed]:
+        """Yield the revisions at the first ``MOST_LOOKED_AT`` of *positions* in *codebases*.
+
+        :param only_changes: skip revisions that never had a change
+        """
+        places = self._stamps.places(branch)
+
+        def is_likely(position: Position) -> bool:
+            return self._may_be_in(position, codebases, only_changes)
+
+        for position in itertools.islice(positions, MOST_LOOKED_AT):
+            one = self._pushed(branch, places, position, is_likely)
+            if (
+                one is not None
+                and not (only_changes and one.by_hand)
+                and not one.codebases.isdisjoint(codebases)
+            ):
+                yield one
 
     def _may_be_in(
         self, position: Position, codebases: Collection[str], only_changes: bool
