@@ -219,6 +219,14 @@ async def begin(master: Master, builder: str = "judged", **fields: Any) -> Any:
     return answer.json
 
 
+async def begin_paused(master: Master) -> Any:
+    """Begin a bisection of six revisions, of which the fourth broke, on a master that is paused."""
+    broken_from(3)
+    await pushed(master, 6)
+    master.pause()
+    return await begin(master)
+
+
 async def bisection(master: Master, job_id: int) -> Any:
     """Return how far a bisection has come."""
     return (await master.get(f"{HERE}/{job_id}")).json

@@ -25,6 +25,7 @@ from tests.bisected import Held
 from tests.bisected import Judge
 from tests.bisected import all_built
 from tests.bisected import begin
+from tests.bisected import begin_paused
 from tests.bisected import bisected
 from tests.bisected import bisection
 from tests.bisected import broken_from
@@ -85,10 +86,7 @@ async def test_the_culprit_is_found(master: Master) -> None:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_who_asks_twice_joins_the_first(master: Master) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    first = await begin(master)
+    first = await begin_paused(master)
     again = await begin(master, revision=revision(5)[:8], good=revision(0))
     assert again == first
     other = await begin(master, good=revision(0), confirm="2")
@@ -159,10 +157,7 @@ async def test_edges_that_were_built_without_their_names_are_built_again(master:
 @pytest.mark.parametrize("master", [lambda: judged(max_bisections=1)], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_no_more_than_the_operator_allows_go_on_at_once(master: Master) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    first = await begin(master)
+    first = await begin_paused(master)
     fields = {"builder_name": "judged", "confirm": "0"}
     answer = await master.post(HERE, user=USER, data=fields)
     assert (answer.status, answer.json["msg"]) == (429, "1 bisection at once are enough")
@@ -290,10 +285,7 @@ async def test_an_edge_that_does_not_hold_is_flaky(master: Master) -> None:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_who_stops_it_cancels_what_waits(master: Master) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
     (request,) = receipt["requests"]
     path = f"{HERE}/{receipt['job_id']}"
     planned = (await master.request("DELETE", f"{path}?dry_run=1", user=USER)).json
@@ -318,10 +310,7 @@ async def test_who_stops_it_cancels_what_waits(master: Master) -> None:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_a_builder_that_is_renamed_ends_it(master: Master) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
     await master.reconfig(renamed)
     found = await ended(master, receipt["job_id"])
     assert found["status"] == "failed"
@@ -492,10 +481,7 @@ async def test_what_another_master_gives_up_without_a_word_is_built(
     master: Master, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(ongoing, "INTERVAL", 0.2)
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
     (request,) = receipt["requests"]
     other = await gone.another(master)
     build_id = await gone.builds(master, other, request["request_id"])
@@ -538,10 +524,7 @@ def any_woken() -> bool:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_a_database_that_is_away_is_outlasted(master: Master, monkeypatch: Any) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
     failed = []
 
     async def fail(ctx: Any, job: Any, made: Any) -> Any:
@@ -561,10 +544,7 @@ async def test_a_database_that_is_away_is_outlasted(master: Master, monkeypatch:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_a_step_reads_once_what_was_requested(master: Master, monkeypatch: Any) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    await begin(master)
+    await begin_paused(master)
     numbers_made, kind = current_state.numbers_made, ongoing.KINDS["bisect"]
     reads: list[int] = []
     steps: list[int] = []
@@ -588,10 +568,7 @@ async def test_a_step_reads_once_what_was_requested(master: Master, monkeypatch:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_what_always_fails_ends_it(master: Master, monkeypatch: Any) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
 
     async def fail(ctx: Any, job: Any, made: Any) -> Any:
         raise RuntimeError("a mistake")
@@ -612,10 +589,7 @@ async def test_what_always_fails_ends_it(master: Master, monkeypatch: Any) -> No
 async def test_events_do_not_end_the_pause_after_a_failure(
     master: Master, monkeypatch: Any, error: Exception
 ) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
     failed = []
 
     async def fail(ctx: Any, job: Any, made: Any) -> Any:
@@ -719,10 +693,7 @@ async def test_later_steps_count_when_they_are_taken(master: Master) -> None:
 @on_judged
 @pytest_twisted.ensureDeferred
 async def test_its_page_shows_the_range_as_a_strip(master: Master) -> None:
-    broken_from(3)
-    await pushed(master, 6)
-    master.pause()
-    receipt = await begin(master)
+    receipt = await begin_paused(master)
     path = f"{HERE}/{receipt['job_id']}"
     page = (await master.get(path, json=False, headers={"Accept": "text/html"})).text
     assert page.count('class="square') == 6
