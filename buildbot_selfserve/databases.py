@@ -334,7 +334,7 @@ def _why_no_url(error: Exception) -> str:
 
 
 def _ping(connection: sa.Connection) -> None:
-    sa.inspect(connection).has_table("selfserve_jobs")
+    sa.inspect(connection).has_table("selfserve_jobs")  # which SQLite looks up in its file
 
 
 def _whose(failure: Failure) -> str:

@@ -47,14 +47,15 @@ class Outage:
     def failed(self, trouble: str, error: BaseException) -> None:
         """Log *trouble* with the reason that *error* gives, unless that was logged lately."""
         said, now = f"{trouble}: {reason(error)}", self._clock.seconds()
-        again_at = self._again_at.pop(said, None)
-        is_due = again_at is None or now >= again_at
-        self._again_at[said] = now + AGAIN if again_at is None or is_due else again_at
+        is_new = said not in self._again_at
+        again_at = self._again_at.pop(said, now)
+        is_due = now >= again_at
+        self._again_at[said] = now + AGAIN if is_due else again_at
         if len(self._again_at) > MOST_REASONS:
             del self._again_at[next(iter(self._again_at))]
         if not is_due:
             return
-        if again_at is None and not isinstance(error, _PLAIN):
+        if is_new and not isinstance(error, _PLAIN):
             self.log.failure("selfserve: {said}", Failure(error), said=said)
         else:
             self.log.error("selfserve: {said}", said=said)

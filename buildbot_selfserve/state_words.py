@@ -155,7 +155,7 @@ def state_word(state: str) -> str:
 def outcome_word(outcome: str, msg: str = "") -> str:
     """Return the word for an outcome of a job request.
 
-    :param msg: what there is to say of it
+    :param msg: the outcome's message
     """
     if is_later(outcome, msg):
         return "later"

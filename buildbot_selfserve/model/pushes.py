@@ -180,7 +180,7 @@ class Health:
 
     @property
     def open_requests(self) -> set[int]:
-        """Return the requests that are pending or running, of which a builder may have several."""
+        """Return all pending and running requests; a builder may have several."""
         return {request_id for one in self.open for request_id in one.at.open}
 
     @property

@@ -34,7 +34,7 @@ Away = Callable[[DatabaseAway], None]
 
 
 def unheard(error: DatabaseAway) -> None:
-    """Do nothing: whoever asks gets *error* anyway."""
+    """Ignore *error*: the caller gets it anyway."""
 
 
 class _Arrival(threading.local):

@@ -84,7 +84,7 @@ def failure(
 
 
 def _sent(error: SelfServeError, back: str) -> dict[str, Any]:
-    """Return what a page shows of the form that was refused; a GET has none, but a JSON twin."""
+    """Return what an error page shows of a refused form; for a GET, the page links to its JSON."""
     sent = error.form
     form = None if sent is None else refused_form(ROUTES[sent.route], sent, error)
     if form is not None and not (form.fields or form.rows or isinstance(error, NotNow)):

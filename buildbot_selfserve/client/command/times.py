@@ -68,11 +68,7 @@ def _instant(text: str) -> int | None:
 def shown(seconds: int) -> str:
     """Return epoch seconds as a date and a time of this place, with its zone."""
     here = _local(seconds)
-    return (
-        str(seconds)
-        if here is None
-        else f"{time.strftime('%Y-%m-%d %H:%M:%S', here)} {_zone(here)}"
-    )
+    return str(seconds) if here is None else _told("%Y-%m-%d %H:%M:%S", here)
 
 
 def shown_short(seconds: int) -> str:
@@ -82,13 +78,12 @@ def shown_short(seconds: int) -> str:
         return str(seconds)
     if here.tm_year != time.localtime().tm_year:
         return time.strftime("%Y-%m-%d", here)
-    return f"{time.strftime('%m-%d %H:%M', here)} {_zone(here)}"
+    return _told("%m-%d %H:%M", here)
 
 
 def now_shown() -> str:
     """Return the time of day, with its zone."""
-    here = time.localtime()
-    return f"{time.strftime('%H:%M:%S', here)} {_zone(here)}"
+    return _told("%H:%M:%S", time.localtime())
 
 
 def with_local_times(sentence: str) -> str:
@@ -102,7 +97,7 @@ def _here(found: re.Match[str]) -> str:
         here = _local(int(there.timestamp()))
     except ValueError:
         here = None
-    return found[0] if here is None else f"{time.strftime('%Y-%m-%d %H:%M', here)} {_zone(here)}"
+    return found[0] if here is None else _told("%Y-%m-%d %H:%M", here)
 
 
 def _local(seconds: int) -> time.struct_time | None:
@@ -113,6 +108,11 @@ def _local(seconds: int) -> time.struct_time | None:
         return None
 
 
-def _zone(here: time.struct_time) -> str:
-    """Return a short name of the zone of *here*; on Windows it has long ones."""
-    return here.tm_zone if 0 < len(here.tm_zone) <= LONGEST_ZONE else time.strftime("%z", here)
+def _told(style: str, here: time.struct_time) -> str:
+    """Return *here* in a format of ``strftime``, with its zone.
+
+    Windows has long names of zones: of these, the offset is told.
+    """
+    is_short = 0 < len(here.tm_zone) <= LONGEST_ZONE
+    zone = here.tm_zone if is_short else time.strftime("%z", here)
+    return f"{time.strftime(style, here)} {zone}"
