@@ -46,6 +46,7 @@ def furnish(config: dict[str, Any], probe_port: int, repeats: bool) -> None:
     branch, so that the builders of one are not told by the configuration: the harder case.
     """
     if not repeats:
+        repeated.KEPT = ()
         databases.open_warm_reader = open_forgetful_reader  # type: ignore[attr-defined]
     factory = util.BuildFactory()
     config["protocols"] = {"pb": {"port": "tcp:0:interface=127.0.0.1"}}

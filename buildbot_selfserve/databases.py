@@ -30,6 +30,7 @@ from buildbot_selfserve.errors import DatabaseAway
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import reason
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history.file_version import FileVersion
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.outages import DatabaseOutages
 from buildbot_selfserve.outages import Outage
@@ -132,6 +133,7 @@ class Databases:
         self._check_available = check_available
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
+        self._file: FileVersion | None = None
         self._outages = DatabaseOutages(monotonic(master.reactor), self._name, self._look)
         self._past_restarts = 0
         # one for each configuration that is followed; what an earlier one wants is not wanted now
@@ -150,6 +152,14 @@ class Databases:
         if self._readers is None:
             raise Unavailable("Self-serve is starting or shutting down")
         return self._readers
+
+    @property
+    def version(self) -> int | None:
+        """Return the version of all that readers read: while it is the same, nothing was written.
+
+        It is ``None`` unless that is one SQLite database, or if it cannot be told without waiting.
+        """
+        return None if self._file is None else self._file.now()
 
     @property
     def unanswered(self) -> int:
@@ -200,6 +210,9 @@ class Databases:
         self._outages.forget()
         readers, self._readers = self._readers, None
         journal, self._journal = self._journal, None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
         if readers is not None:
             self._past_restarts += readers.restarts
         ends = [one.stop() for one in (journal, readers) if one is not None]
@@ -250,6 +263,7 @@ class Databases:
             self.close()
             journal = self._journal = JournalDatabase(self._master, url)
             self._readers = _readers(self._master, config, url, self.away)
+            self._file = _only_file(self._master, url)
             self._opened_as = opened_as
             await self._make_ready(journal)
 
@@ -348,6 +362,13 @@ def _whose(failure: Failure) -> str:
         return db_engine.whose(failure.value)
     failure.raiseException()
     raise AssertionError("unreachable")
+
+
+def _only_file(master: Any, journal_url: sa.URL | None) -> FileVersion | None:
+    """Return the SQLite database that the readers read, if they read nothing else."""
+    url = master.db.pool.engine.url
+    is_file = url.get_backend_name() == "sqlite" and not db_engine.is_in_memory(url)
+    return FileVersion(url) if is_file and journal_url is None else None
 
 
 def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None, away: Away) -> Readers:

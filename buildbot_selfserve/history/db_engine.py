@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,23 @@ def open_engine(url: sa.URL, connections: int) -> sa.Engine:
         if url.get_backend_name() == "postgresql":
             sa.event.listen(engine, "connect", _configure)
         return engine
-    uri = Path(url.database or "").absolute().as_uri() + "?mode=ro"
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            uri, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-
     return sa.create_engine(
         "sqlite://",
-        creator=connect,
+        creator=partial(connect_to_file, url, LOCK_TIMEOUT),
         poolclass=sa.pool.QueuePool,
         pool_size=connections,
         max_overflow=0,
+    )
+
+
+def connect_to_file(url: sa.URL, lock_timeout: float) -> sqlite3.Connection:
+    """Return a new connection that reads an SQLite database.
+
+    :param lock_timeout: seconds that a statement waits for a lock
+    """
+    uri = Path(url.database or "").absolute().as_uri() + "?mode=ro"
+    return sqlite3.connect(
+        uri, uri=True, timeout=lock_timeout, isolation_level=None, check_same_thread=False
     )
 
 

@@ -43,10 +43,21 @@ _REPEATS = "selfserve_repeats"
 
 
 class _Last(threading.local):
-    """The answers of the moment at which a thread has looked last."""
+    """The answers of the moment at which a thread has looked last.
+
+    :ivar asked_at: when it began to ask the database for that, in nanoseconds
+    """
 
     def __init__(self) -> None:
         self.known = Repeats()
+        self.asked_at = -1
+
+    def find_since(self, came_at: int, site: Site, question: bytes) -> Response | None:
+        """Return the answer that *question* had in that moment, if that began after it came.
+
+        Of questions that came together the first asks the database, and the others need not.
+        """
+        return self.known.find_latest(site, question) if came_at <= self.asked_at else None
 
 
 class Reading:
@@ -103,7 +114,7 @@ class Reader:
         if self._kept is None or self._journal is not self._history:
             return make(None)
 
-        answer = self._last.known.find_since(arrival.at, site, question)
+        answer = self._last.find_since(arrival.at, site, question)
         if answer is not None:
             return answer
 
@@ -117,9 +128,9 @@ class Reader:
         facts, version, known = self.read(site, look)
         if version is None:
             return make(facts)
-        self._last.known = known
+        self._last.known, self._last.asked_at = known, asked_at
         moment = Moment(site, version, second)
-        answer = known.find(moment, asked_at, question)
+        answer = known.find(moment, question)
         if answer is None:
             answer = make(facts)
             known.keep(moment, question, answer)

@@ -44,26 +44,17 @@ class Repeats:
 
     def __init__(self) -> None:
         self._moment: Moment | None = None
-        #: when we began to ask the database for it, in nanoseconds of the monotonic clock
-        self._asked_at = -1
         self._answers: dict[bytes, Response] = {}
         self._left = MOST_KEPT
 
-    def find_since(self, came_at: int, site: Site, question: bytes) -> Response | None:
-        """Return the answer that *question* had in the last moment, if that began after it came.
-
-        Of questions that came together the first asks the database, and the others need not.
-        """
-        if came_at > self._asked_at or self._moment is None or self._moment.site is not site:
+    def find_latest(self, site: Site, question: bytes) -> Response | None:
+        """Return the answer that *question* had in the last moment, if that was of this *site*."""
+        if self._moment is None or self._moment.site is not site:
             return None
         return self._answers.get(question)
 
-    def find(self, moment: Moment, asked_at: int, question: bytes) -> Response | None:
-        """Return the answer that *question* had in this *moment*; let go of those of others.
-
-        :param asked_at: when we began to ask the database what moment it is, in nanoseconds
-        """
-        self._asked_at = asked_at
+    def find(self, moment: Moment, question: bytes) -> Response | None:
+        """Return the answer that *question* had in this *moment*; let go of those of others."""
         if moment != self._moment:
             self._moment = moment
             self._answers = {}
@@ -71,12 +62,13 @@ class Repeats:
         return self._answers.get(question)
 
     def keep(self, moment: Moment, question: bytes, answer: Response) -> None:
-        """Keep an *answer* that was made after *moment* had begun.
+        """Keep an *answer* that was made after *moment* had begun, unless that is over.
 
         If something was written meanwhile, no question will have that moment again. The clock may
         be set back.
         """
         takes = len(question) + len(answer.body) + BESIDE
-        if now() == moment.second and answer.status in KEPT and takes <= self._left:
+        is_over = moment != self._moment or now() != moment.second
+        if not is_over and answer.status in KEPT and takes <= self._left:
             self._left -= takes
             self._answers[question] = answer

@@ -81,6 +81,11 @@ class Backend:
         return self._databases.readers
 
     @property
+    def version(self) -> int | None:
+        """Return the version of the database, if it can be told at once (``Databases.version``)."""
+        return self._databases.version
+
+    @property
     def limits(self) -> dict[str, int]:
         """Return the bounds of parameters that the operator configured."""
         return {"max_count": self.config.max_count}

@@ -73,7 +73,7 @@ class Pipeline:
         work = self._answer(route, request, texts)
         return await self._counted(route, request, work, time.monotonic())
 
-    def answer_again(self, request: Request) -> defer.Deferred[bytes] | None:
+    def answer_again(self, request: Request) -> defer.Deferred[bytes] | bytes | None:
         """Answer a GET as one in the same words before, in a few steps; ``None`` if none was.
 
         What all other requests go through costs more than to ask a reader, which may have the
@@ -84,17 +84,23 @@ class Pipeline:
             return None
         begun, route = time.monotonic(), question.route
 
+        def whole(response: Response) -> bytes:
+            body = respond(request, response)
+            self._count(route, request, str(request.code), begun)
+            return body
+
         def answered(found: Answer) -> bytes | defer.Deferred[bytes]:
             if isinstance(found, Delivery):
                 return follow(defer.succeed(found))
-            body = respond(request, Response(*found))
-            self._count(route, request, str(request.code), begun)
-            return body
+            return whole(Response(*found))
 
         def follow(asked: defer.Deferred[Any]) -> defer.Deferred[bytes]:
             work = self._reads.follow(request, question, asked)
             return defer.Deferred.fromCoroutine(self._counted(route, request, work, begun))
 
+        known = question.again()
+        if known is not None:
+            return whole(known)
         try:
             asked: defer.Deferred[Any] = question.ask_once()
         except Unavailable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from functools import partial
 from typing import Any
 
 from twisted.internet import defer
@@ -18,8 +19,11 @@ from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.routes import Route
 from buildbot_selfserve.views import read_handler
+from buildbot_selfserve.views import repeats
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.views.repeats import Moment
+from buildbot_selfserve.views.repeats import Repeats
 from buildbot_selfserve.web.backend import Backend
 from buildbot_selfserve.web.backend import needs_setup
 
@@ -55,6 +59,7 @@ class _Shared(SharedResult):
 class Question:
     """What is asked of a reader, in the lane for large answers where it is known to be *large*.
 
+    :param known: the last short answers to all questions
     :ivar was_short: whether the last answer came whole, and did not depend on what builds a branch
     """
 
@@ -63,6 +68,7 @@ class Question:
     texts: dict[str, str]
     read_request: ReadRequest
     large: bool
+    known: Repeats
     was_short: bool = False
     _shared: _Shared | None = None
     #: whether the last one was asked for several: then the next one waits for the others
@@ -71,6 +77,11 @@ class Question:
     @cached_property
     def _packed(self) -> bytes:
         return self.read_request.packed()
+
+    def again(self) -> Response | None:
+        """Return the last answer, if the master can tell at once that nothing has changed since."""
+        moment = self._moment()
+        return None if moment is None else self.known.find(moment, self._packed)
 
     def ask_once(self) -> defer.Deferred[Answer]:
         """Return what a reader answers at once in the lane for small answers.
@@ -82,7 +93,10 @@ class Question:
         if self._shared is not None and self._shared.is_open(sent):
             self._in_company = True
             return self._shared.join()
+        moment = self._moment()
         asked = self._ask_small(True, self.backend.site, waits=self._in_company)
+        if moment is not None:
+            asked.addCallback(partial(self._keep, moment))
         self._shared, self._in_company = None, False
         if readers.sent != sent or asked.called:
             return asked
@@ -120,6 +134,15 @@ class Question:
         return _unpacked(
             await self.backend.readers.ask(answer, site, packed, in_pieces, False, large=True)
         )
+
+    def _moment(self) -> Moment | None:
+        version = self.backend.version
+        return None if version is None else Moment(self.backend.site, version, repeats.now())
+
+    def _keep(self, moment: Moment, found: Answer) -> Answer:
+        if not isinstance(found, Delivery):
+            self.known.keep(moment, self._packed, Response(*found))
+        return found
 
     def _ask_small(
         self, in_pieces: bool, site: Site, waits: bool = False

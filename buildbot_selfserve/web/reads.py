@@ -40,6 +40,7 @@ from buildbot_selfserve.views.paging import PageRequest
 from buildbot_selfserve.views.read_request import ANYBODY
 from buildbot_selfserve.views.read_request import ReadRequest
 from buildbot_selfserve.views.read_request import Response
+from buildbot_selfserve.views.repeats import Repeats
 from buildbot_selfserve.web import event_stream
 from buildbot_selfserve.web import negotiation
 from buildbot_selfserve.web.backend import Backend
@@ -65,6 +66,7 @@ class Reads:
         self._clock = monotonic(master.reactor)
         self._queue_metrics = QueueMetrics(backend, self._clock)
         self._remembered = RememberedQuestions()
+        self._repeats = Repeats()
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in a reader.
@@ -108,7 +110,7 @@ class Reads:
             master_state=await self.backend.master_state_for(route, form),
         )
         large = route.large or (params.get("num") or 0) > MOST_SMALL
-        question = Question(self.backend, route, texts, read_request, large)
+        question = Question(self.backend, route, texts, read_request, large, self._repeats)
         if shared is None:
             if read_request.repeats and not tells:
                 self._remembered.keep(self.backend.site, words, question)

@@ -37,7 +37,7 @@ from buildbot_selfserve.web import security_headers
 #: Answers a request that matched a route, with the texts in its path by noun.
 Endpoint = Callable[[Route, Request, dict[str, str]], Coroutine[Any, Any, bytes]]
 #: Answers a request like one before, if there was one.
-Again = Callable[[Request], "Deferred[bytes] | None"]
+Again = Callable[[Request], "Deferred[bytes] | bytes | None"]
 #: Answers a request that can go no further.
 Refuse = Callable[[Request, SelfServeError], bytes]
 
@@ -181,6 +181,8 @@ class _Resource(KleinResource):
     def render(self, request: Any) -> Any:
         self._begin(request)
         again = self._again(request) if request.method == b"GET" else None
+        if isinstance(again, bytes):
+            return _send(request, again)
         if again is not None:
             return _render(request, again)
         try:
@@ -243,11 +245,10 @@ def _render(request: Request, answer: Deferred[bytes]) -> int:
         answer.cancel()
 
     def answered(body: bytes) -> None:
-        request.write(body)
-        if not is_gone:
-            if body:
-                _send_now(request)
-            request.finish()
+        if is_gone:
+            request.write(body)
+        else:
+            _send(request, body)
 
     def failed(failure: Failure) -> None:
         if not is_gone:
@@ -260,6 +261,14 @@ def _render(request: Request, answer: Deferred[bytes]) -> int:
 
     request.notifyFinish().addErrback(gone)
     answer.addCallbacks(answered, failed).addErrback(log_failure)
+    return int(NOT_DONE_YET)
+
+
+def _send(request: Request, body: bytes) -> int:
+    request.write(body)
+    if body:
+        _send_now(request)
+    request.finish()
     return int(NOT_DONE_YET)
 
 

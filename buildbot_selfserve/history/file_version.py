@@ -1,0 +1,54 @@
+"""Tells whether an SQLite database was written to, in microseconds and without waiting.
+
+SQLite counts commits in memory that all processes share which have the database open, and a
+connection compares two numbers there (https://sqlite.org/pragma.html#pragma_data_version). So this
+may be asked in the reactor, where no query may run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from contextlib import closing
+from contextlib import suppress
+
+import sqlalchemy as sa
+
+from buildbot_selfserve.history import db_engine
+
+#: Versions of one connection are smaller than this. Those of another one start again.
+_VERSIONS = 2**32
+_opened = itertools.count()
+
+
+class FileVersion:
+    """The version of an SQLite database.
+
+    :param url: the database, which is in a file
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self._base = next(_opened) * _VERSIONS
+        self._connection: sqlite3.Connection | None = None
+        with suppress(sqlite3.Error):
+            self._connection = db_engine.connect_to_file(url, lock_timeout=0)
+
+    def now(self) -> int | None:
+        """Return the version: while it is the same, nothing was written.
+
+        It is ``None`` if that would have to be waited for, or cannot be told.
+        """
+        if self._connection is None:
+            return None
+        try:
+            with closing(self._connection.execute("PRAGMA data_version")) as cursor:
+                version: int = cursor.fetchone()[0]
+        except sqlite3.Error:
+            return None
+        return self._base + version
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
