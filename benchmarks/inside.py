@@ -57,6 +57,10 @@ def furnish(config: dict[str, Any], probe_port: int, repeats: bool) -> None:
     ]
     config["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=list(BUILDERS))]
     config["www"]["logfileName"] = "http.log"  # as every master has it
+    config["www"]["authz"] = util.Authz(  # as most have it
+        allowRules=[util.AnyControlEndpointMatcher(role="admins")],
+        roleMatchers=[util.RolesFromGroups()],
+    )
     add_probe(config, probe_port)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from buildbot.plugins import util
+from buildbot.www.authz.endpointmatchers import Match
 from twisted.internet import defer
 from twisted.internet import reactor
 
@@ -241,12 +242,50 @@ async def test_what_has_become_long_is_not_shared(master: Any, sent: list[Any]) 
     assert len(sent) in (4, 5)
 
 
-def guarded() -> Any:
+def ruled(*rules: Any) -> Any:
     made = config()
-    made["www"]["authz"] = util.Authz(
-        allowRules=[util.AnyEndpointMatcher(role="admins")], roleMatchers=[]
-    )
+    made["www"]["authz"] = util.Authz(allowRules=list(rules), roleMatchers=[])
     return made
+
+
+def guarded() -> Any:
+    return ruled(util.AnyEndpointMatcher(role="admins"))
+
+
+class OwnMatcher(util.StopBuildEndpointMatcher):
+    """Lets nobody read."""
+
+    def match(self, ep: Any, action: str = "get", options: Any = None) -> Any:
+        return defer.succeed(Match(self.master))
+
+
+def of_control() -> Any:
+    return ruled(
+        util.SelfServeEndpointMatcher(role="developers", action="cancel_*"),
+        util.StopBuildEndpointMatcher(role="owner"),
+        util.ForceBuildEndpointMatcher(role="developers", builder="try-*"),
+        util.AnyControlEndpointMatcher(role="admins"),
+    )
+
+
+@pytest.mark.parametrize("master", [of_control], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_rules_of_control_take_no_more_steps(master: Any, ordinary: list[Any]) -> None:
+    await master.finished_build()
+    for _ in range(3):
+        assert (await master.get(AT)).status == 200
+    assert len(ordinary) == 1
+    assert (await master.post("/self-serve/main/build", json={"build_id": 1})).status in (401, 403)
+
+
+@pytest.mark.parametrize(
+    "master", [lambda: ruled(OwnMatcher(role="admins"))], indirect=True, ids=["own"]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_rule_of_the_operators_own_is_asked_each_time(master: Any) -> None:
+    await master.finished_build()
+    for _ in range(3):
+        assert (await master.get(AT)).status == 401
 
 
 @pytest_twisted.ensureDeferred

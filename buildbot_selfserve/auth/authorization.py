@@ -349,6 +349,21 @@ _KNOWN = frozenset(
 )
 
 
+#: Those of them that never decide who may read.
+_OF_CONTROL = _KNOWN - {AnyEndpointMatcher, BranchEndpointMatcher, ViewBuildsEndpointMatcher}
+
+
+def guards_reads(authz: Any) -> bool:
+    """Return whether *authz* may hide builds from some, so that it must be asked about each read.
+
+    Most masters have rules, and hardly any has one about reading.
+    """
+    is_clear = type(authz) is Authz and all(
+        _is_known(rule) and type(rule) in _OF_CONTROL for rule in authz.allowRules
+    )
+    return not is_clear
+
+
 def _is_known(rule: Any) -> bool:
     """Return whether *rule* matches as its class does, and that is known."""
     return type(rule) in _KNOWN and not any(name.startswith("match") for name in vars(rule))

@@ -67,6 +67,9 @@ class Reads:
         self._queue_metrics = QueueMetrics(backend, self._clock)
         self._remembered = RememberedQuestions()
         self._repeats = Repeats()
+        # what was last found of rules: whether they guard reads
+        self._rules: Any = None
+        self._guard_reads = False
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in a reader.
@@ -150,8 +153,11 @@ class Reads:
 
     @property
     def _is_guarded(self) -> bool:
-        """Whether there are rules of who may see anything."""
-        return bool(self.master.www.authz.allowRules)
+        """Whether the rules of now must be asked who may read."""
+        authz = self.master.www.authz
+        if authz is not self._rules:
+            self._rules, self._guard_reads = authz, authorization.guards_reads(authz)
+        return self._guard_reads
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in the reactor.
