@@ -22,6 +22,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineReceiver
 
+from benchmarks import rules
 from benchmarks.history.plan import BUILDERS
 from benchmarks.history.plan import WORKERS
 from buildbot_selfserve import databases
@@ -57,10 +58,7 @@ def furnish(config: dict[str, Any], probe_port: int, repeats: bool) -> None:
     ]
     config["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=list(BUILDERS))]
     config["www"]["logfileName"] = "http.log"  # as every master has it
-    config["www"]["authz"] = util.Authz(  # as most have it
-        allowRules=[util.AnyControlEndpointMatcher(role="admins")],
-        roleMatchers=[util.RolesFromGroups()],
-    )
+    config["www"]["authz"] = rules.authz("ada")
     add_probe(config, probe_port)
 
 

@@ -32,6 +32,7 @@ from twisted.web.client import PartialDownloadError
 from twisted.web.client import ResponseFailed
 
 from benchmarks import markdown
+from benchmarks import rules
 from benchmarks.lateness import Lateness
 from buildbot_selfserve.control import insert_buildsets
 from buildbot_selfserve.control.execute import BATCH
@@ -102,7 +103,7 @@ async def _run(options: argparse.Namespace) -> None:
 
 
 def _config() -> harness.Config:
-    made = harness.config(util.SelfServe(timeout=120))
+    made = harness.config(util.SelfServe(timeout=120), authz=rules.authz(USER))
     names = [f"b{number}" for number in range(FAILED)]
     share = FAILED // SCHEDULERS
     made["builders"] = [harness.builder(name, "exit 1") for name in names]
@@ -134,8 +135,9 @@ async def _master(db_url: str) -> AsyncIterator[harness.Master]:
 
 async def measure(name: str, running: harness.Master, rounds: int) -> list[Pair]:
     """Measure everything on a master whose builders have failed at one revision."""
+    by_rest = partial(_by_rest, await _log_in(running))
     return [
-        await _beside(f"rerun {FAILED} failed builders", name, running, rounds, _rerun, _by_rest),
+        await _beside(f"rerun {FAILED} failed builders", name, running, rounds, _rerun, by_rest),
         await _beside(
             f"plan new builds of {SCHEDULERS} schedulers", name, running, rounds, _dry_run, _act
         ),
@@ -186,7 +188,14 @@ async def _rerun(running: harness.Master) -> None:
     assert answer.json["msg"] == f"{FAILED} builds requested", answer.text
 
 
-async def _by_rest(running: harness.Master) -> None:
+async def _log_in(running: harness.Master) -> str:
+    """Return the cookie by which Buildbot's REST API knows an admin."""
+    answer = await running.get("/auth/login", auth=(USER, harness.PASSWORD))
+    cookie: str = answer.headers.getRawHeaders("set-cookie")[-1]
+    return cookie.partition(";")[0]
+
+
+async def _by_rest(cookie: str, running: harness.Master) -> None:
     """Do what a client of Buildbot's REST API can: one read, and a rebuild for each build.
 
     It writes answers from a thread, so that about one in a hundred is garbled: the read is sent
@@ -204,7 +213,7 @@ async def _by_rest(running: harness.Master) -> None:
             done = await running.post(
                 f"/api/v2/builds/{build_id}",
                 data=json.dumps(order).encode(),
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", "Cookie": cookie},
             )
             assert done.status == 200, done.text
 

@@ -32,6 +32,7 @@ from twisted.internet import defer
 from twisted.internet import reactor as _reactor
 from twisted.internet import task
 
+from benchmarks import rules
 from benchmarks.lateness import Lateness
 from tests import databases
 from tests import harness
@@ -181,7 +182,9 @@ def _typical(acts: Sequence[Act]) -> Act:
 @contextlib.asynccontextmanager
 async def _master(db_url: str) -> AsyncIterator[harness.Master]:
     def config() -> harness.Config:
-        return harness.config(util.SelfServe(timeout=120, max_count=10_000))
+        return harness.config(
+            util.SelfServe(timeout=120, max_count=10_000), authz=rules.authz(harness.USER)
+        )
 
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,

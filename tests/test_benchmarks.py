@@ -100,7 +100,9 @@ def test_an_answer_is_measured_beside_bare_twisted(tmp_path: Path) -> None:
     assert list(found["one"]) == list(floor.QUESTIONS)
     for one in found["one"].values():
         assert 0 < one["twisted"]["cpu"] < one["master"]["cpu"]
-        assert all(one[name]["switches"] > 0 for name in ("twisted", "klein", "master", "reader"))
+        assert all(one[name]["switches"] > 0 for name in ("twisted", "klein", "master"))
+        # on SQLite, the master knows what it has just answered
+        assert one["reader"]["cpu"] < one["master"]["cpu"]
     assert found["many"]["twisted"] > found["many"]["ours"] > 0
     assert done.stdout.count("\n| sqlite |") == len(floor.QUESTIONS)
 

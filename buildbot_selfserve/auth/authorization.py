@@ -23,6 +23,7 @@ from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 from buildbot.www.authz.endpointmatchers import AnyEndpointMatcher
 from buildbot.www.authz.endpointmatchers import BranchEndpointMatcher
 from buildbot.www.authz.endpointmatchers import EnableSchedulerEndpointMatcher
+from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
 from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import Match
 from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
@@ -349,24 +350,33 @@ _KNOWN = frozenset(
 )
 
 
-#: Those of them that never decide who may read.
+#: Those of them that never decide who may read, and none that might in a later Buildbot.
 _OF_CONTROL = _KNOWN - {AnyEndpointMatcher, BranchEndpointMatcher, ViewBuildsEndpointMatcher}
 
 
 def guards_reads(authz: Any) -> bool:
     """Return whether *authz* may hide builds from some, so that it must be asked about each read.
 
-    Most masters have rules, and hardly any has one about reading.
+    Most masters have rules, and hardly any has one that denies it.
     """
-    is_clear = type(authz) is Authz and all(
-        _is_known(rule) and type(rule) in _OF_CONTROL for rule in authz.allowRules
-    )
-    return not is_clear
+    return type(authz) is not Authz or not all(map(_denies_no_read, authz.allowRules))
+
+
+def _denies_no_read(rule: Any) -> bool:
+    if is_silent(rule):
+        return True
+    return _is_known(rule) and (type(rule) in _OF_CONTROL or not rule.defaultDeny)
 
 
 def _is_known(rule: Any) -> bool:
     """Return whether *rule* matches as its class does, and that is known."""
     return type(rule) in _KNOWN and not any(name.startswith("match") for name in vars(rule))
+
+
+def is_silent(rule: Any) -> bool:
+    """Whether *rule* matches nothing, as its class says nothing of its own."""
+    is_inherited = type(rule).match is EndpointMatcherBase.match and "match" not in vars(rule)
+    return is_inherited and not any(name.startswith("match_") for name in dir(rule))
 
 
 def is_stock(rule: Any, kind: type[Any]) -> bool:

@@ -17,7 +17,6 @@ from typing import Any
 from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 from buildbot.www.authz.endpointmatchers import AnyEndpointMatcher
 from buildbot.www.authz.endpointmatchers import EnableSchedulerEndpointMatcher
-from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
 from buildbot.www.authz.endpointmatchers import ForceBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
@@ -356,11 +355,8 @@ class _Walk:
                 if self.action.permission.native not in actions:
                     return None
                 return frozenset() if rule.builder is None else frozenset({"builder"})
-        # one that says nothing of its own matches nothing; what another says is known to it alone
-        silent = type(rule).match is EndpointMatcherBase.match and not any(
-            name.startswith("match_") for name in dir(rule)
-        )
-        return None if silent else frozenset({"target"})
+        # what another says is known to it alone
+        return None if authorization.is_silent(rule) else frozenset({"target"})
 
     def _is_about(self, rule: Any, builder: str) -> bool:
         if isinstance(rule, SelfServeEndpointMatcher):
