@@ -31,7 +31,7 @@ from benchmarks.history.plan import Sizes
 from benchmarks.progress import Progress
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("memory", "floor", "reads", "reactor", "pushes", "waiting", "writes", "plans")
+PARTS = ("memory", "floor", "reads", "again", "reactor", "pushes", "waiting", "writes", "plans")
 #: Those that are modules with masters of their own.
 _APART = {"pushes", "waiting", "writes", "plans"}
 
@@ -94,7 +94,7 @@ def _measure(options: argparse.Namespace, sizes: Sizes, database: str) -> runs.R
     if known is not None:
         # parts that are not measured now stay as they were
         run.megabytes, run.reads, run.reactor = known.megabytes, known.reads, known.reactor
-        run.floor = known.floor
+        run.floor, run.again = known.floor, known.again
     if "memory" in options.parts:
         progress.say("a master without a history")
         with (
@@ -110,11 +110,10 @@ def _measure(options: argparse.Namespace, sizes: Sizes, database: str) -> runs.R
         with master.running(lent.url, warm) as measured:
             progress.done += 1
             _measure_master(options, run, lent, measured, progress)
-        if "floor" in options.parts:
-            how = floor.Options(windows=options.windows, seconds=options.floor_seconds)
+        if not {"again", "floor"}.isdisjoint(options.parts):
             # as a master answers that is not told to make each answer anew
             with master.running(lent.url, warm, repeats=True) as measured:
-                run.floor = floor.measure(measured, lent.cases, how)
+                _measure_again(options, run, lent, measured)
     run.save(options.results)
     return run
 
@@ -134,6 +133,18 @@ def _measure_master(
     if "reactor" in options.parts:
         run.reactor = reactor.measure(
             measured, lent.cases, options.seconds, options.windows, progress
+        )
+
+
+def _measure_again(
+    options: argparse.Namespace, run: runs.Run, lent: keep.Lent, measured: master.Master
+) -> None:
+    if "floor" in options.parts:
+        how = floor.Options(windows=options.windows, seconds=options.floor_seconds)
+        run.floor = floor.measure(measured, lent.cases, how)
+    if "again" in options.parts:
+        run.again = reads.measure_again(
+            measured, lent.url, lent.cases.cases, wanted.SMALL, options.rounds
         )
 
 

@@ -61,6 +61,18 @@ class Cell:
     bare: float
 
 
+@dataclass
+class Small:
+    """What a small answer took, in milliseconds.
+
+    :param bare: the same bytes from bare twisted.web
+    """
+
+    raw: float
+    bare: float
+    ours: float
+
+
 class Sample:
     """Times of one way to ask.
 
@@ -129,6 +141,24 @@ def measure(
     return found
 
 
+def measure_again(
+    master: Master, url: sa.URL, cases: Iterable[Case], questions: Iterable[str], rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Return what *questions* took by case, each asked again and again while nothing is written.
+
+    :param master: one that gives an answer again then
+    """
+    clients = _Clients(master, url)
+    found: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        with _bare(clients, case) as bare:
+            found[case.name] = {
+                name: asdict(_small(clients, bare, case, name, rounds)) for name in questions
+            }
+    clients.close()
+    return found
+
+
 class _Clients:
     """Those who ask: of self-serve, of the database alone, of the REST API."""
 
@@ -159,6 +189,27 @@ def _bare(clients: _Clients, case: Case) -> Iterator[wire.Connection]:
         connection.close()
 
 
+def _samples(
+    clients: _Clients, bare: wire.Connection, case: Case, name: str
+) -> tuple[Sample, Sample, Sample]:
+    """Return what asks SQL alone, bare twisted.web and us."""
+    path = ours.PATHS[name](case)
+    # twice, because a connection that was idle for long is closed
+    return (
+        Sample(raw.QUESTIONS[name](clients.raw, case)),
+        Sample(lambda: bare.get(f"/{name}", attempts=2)),
+        Sample(lambda: clients.ours.get(path, attempts=2)),
+    )
+
+
+def _small(clients: _Clients, bare: wire.Connection, case: Case, name: str, rounds: int) -> Small:
+    samples = _samples(clients, bare, case, name)
+    for _ in range(rounds):
+        for sample in samples:
+            sample.round()
+    return Small(*(sample.quietest for sample in samples))
+
+
 def _cell(
     clients: _Clients,
     bare: wire.Connection,
@@ -167,11 +218,7 @@ def _cell(
     rounds: int,
     stock_seconds: float,
 ) -> Cell:
-    path = ours.PATHS[name](case)
-    # twice, because a connection that was idle for long is closed
-    by_ours = Sample(lambda: clients.ours.get(path, attempts=2))
-    by_raw = Sample(raw.QUESTIONS[name](clients.raw, case))
-    by_bare = Sample(lambda: bare.get(f"/{name}", attempts=2))
+    by_raw, by_bare, by_ours = _samples(clients, bare, case, name)
     by_stock = Sample(
         lambda: stock.QUESTIONS[name](clients.stock, case),
         least=1,

@@ -64,6 +64,7 @@ def summary(run: Run, known: Iterable[Run], writes: Sequence[Figures], least: in
     parts = [
         f"## {NAMES[run.database]}, {run.builds:,} builds",
         _table_of_reads(run),
+        _table_of_again(run),
         _table_of_reactor(run),
         floor.table(run.database, run.floor) if run.floor else "",
         _memory(run),
@@ -93,6 +94,18 @@ def _table_of_reads(run: Run) -> str:
             ]
         )
     return markdown.table([*head, "× REST, worst of four"], rows)
+
+
+def _table_of_again(run: Run) -> str:
+    head = ["asked again", "SQL alone", "bare HTTP", "self-serve", "× both, worst of four"]
+    rows = []
+    for question in next(iter(run.again.values()), ()):
+        cells = [case[question] for case in run.again.values()]
+        worst = max(cells, key=lambda one: one["ours"] / (one["raw"] + one["bare"]))
+        figures = [_ms(worst[who]) for who in ("raw", "bare", "ours")]
+        ratio = worst["ours"] / (worst["raw"] + worst["bare"])
+        rows.append([question, *figures, f"**{ratio:.2f}**"])
+    return markdown.table(head, rows) if rows else ""
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -179,6 +192,8 @@ ratios between things that were measured in the same run.
 - **SQL alone** is the same answer on a bare database driver, with the ids of its buildsets known
   beforehand, encoded as JSON.
 - **Self-serve** is its answer over HTTP as JSON, from inside a running master.
+- **Asked again** is an answer that the master knows, or a reader, as nothing was written since the
+  last one; in all other tables, each is made anew.
 - **REST** is the best that a client could do with Buildbot's own REST API. It has to send several
   requests for most questions, and the master many queries to its database for each of those.
 

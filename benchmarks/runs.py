@@ -41,6 +41,7 @@ class Run:
     :ivar counts: rows by table
     :ivar megabytes: memory of the master and of its readers, on an empty database and on this one
     :ivar reads: ``reads.Cell`` by case and question
+    :ivar again: ``reads.Small`` by case and question, where nothing is written in between
     :ivar reactor: windows by scene, the quietest first
     :ivar floor: what answers cost beside bare twisted.web (``floor.measure``)
     """
@@ -53,6 +54,7 @@ class Run:
     made_in: float = 0.0
     megabytes: dict[str, dict[str, float]] = field(default_factory=dict)
     reads: dict[str, dict[str, Figures]] = field(default_factory=dict)
+    again: dict[str, dict[str, Figures]] = field(default_factory=dict)
     reactor: dict[str, list[Figures]] = field(default_factory=dict)
     floor: Figures = field(default_factory=dict)
 
@@ -74,14 +76,6 @@ class Run:
         pairs = zip(self.times(question, slow), self.times(question, quick), strict=True)
         return [one / other for one, other in pairs]
 
-    def over_bare(self, question: str) -> list[float]:
-        """Return how many times longer we took than bare HTTP and SQL alone, in each case.
-
-        Earlier runs have not measured bare HTTP.
-        """
-        cells = [cells[question] for cells in self.reads.values()]
-        return [float(one["ours"] / (one["raw"] + one["bare"])) for one in cells if "bare" in one]
-
     def quietest(self, scene: str) -> Figures | None:
         """Return the figures of the quietest window of *scene*."""
         windows = self.reactor.get(scene)
@@ -93,6 +87,17 @@ class Run:
             return None
         grown = self.megabytes["loaded"][whose] - self.megabytes["empty"][whose]
         return grown * 1e6 / self.builds
+
+
+def over_bare(cells: Iterable[dict[str, Figures]], question: str) -> list[float]:
+    """Return how many times longer we took than bare HTTP and SQL alone, in each case.
+
+    Earlier runs have not measured bare HTTP.
+
+    :param cells: by question, of each case
+    """
+    its = [one[question] for one in cells]
+    return [float(one["ours"] / (one["raw"] + one["bare"])) for one in its if "bare" in one]
 
 
 def load(folder: Path) -> list[Run]:

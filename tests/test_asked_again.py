@@ -19,9 +19,11 @@ from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.web import reads
 from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.reads import Reads
 from tests.harness import REVISION
+from tests.harness import USER
 from tests.harness import config
 from tests.test_metrics import samples
 from tests.test_readers import pieces_of
@@ -241,6 +243,34 @@ async def test_what_has_become_long_is_not_shared(master: Any, sent: list[Any]) 
     assert {b"".join(one) for one in bodies} == {expected}
     # each of the others once more, and the first if the reader still holds what was sent before
     assert len(sent) in (4, 5)
+
+
+@pytest.fixture
+def worked_out(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the requests of which was worked out what they ask."""
+    found: list[Any] = []
+    make = reads.new_read_request
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        found.append(arguments)
+        return make(*arguments, **more)
+
+    monkeypatch.setattr(reads, "new_read_request", counted)
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_right_credentials_take_few_steps_and_wrong_ones_are_refused(
+    master: Any, worked_out: list[Any]
+) -> None:
+    await master.finished_build()
+    first = await master.get(AT, user=USER)
+    for user, status in ((USER, 200), ("eve", 401), (None, 200), (USER, 200)):
+        answer = await master.get(AT, user=user)
+        assert answer.status == status
+        if status == 200:
+            assert told(answer) == told(first)
+    assert len(worked_out) == 1
 
 
 def ruled(*rules: Any) -> Any:

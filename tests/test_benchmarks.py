@@ -170,18 +170,26 @@ def _rows(history: Any) -> dict[str, list[Any]]:
 @pytest.mark.heavy
 def test_reads_and_the_reactor_are_measured(tmp_path: Path) -> None:
     results, document = tmp_path / "results", tmp_path / "performance.md"
-    arguments = "--builds 1000 --database sqlite --parts reads reactor --rounds 1 --windows 1"
+    arguments = "--builds 1000 --database sqlite --parts reads again reactor --rounds 1 --windows 1"
     limits = f"--stock-seconds 0 --seconds 0.5 --folder {tmp_path} --results {results}"
     measured = _run("benchmarks", f"{arguments} {limits}", timeout=600, status=1)
     last = measured.stdout.splitlines()[-1]
     assert last.startswith("sqlite: falls short: ")
-    for figures in ("**falls short**", "| revision |", "| 8 clients, revisions |"):
+    for figures in (
+        "**falls short**",
+        "| revision |",
+        "| asked again |",
+        "| 8 clients, revisions |",
+    ):
         assert figures in measured.stdout
     assert re.search(r"^\[ 9\d% +\d+:\d\d\] sqlite, 1,000 builds: ", measured.stderr, re.MULTILINE)
     (run,) = runs.load(results)
     assert run.counts["buildrequests"] >= 1000
     for cells in run.reads.values():
         assert all(cell["rows"] > 0 for cell in cells.values())
+    for cells in run.again.values():
+        assert list(cells) == list(wanted.SMALL)
+        assert all(one["ours"] > 0 for one in cells.values())
     for one in run.reactor.values():
         assert sum(one[0]["late_bars"]) > 0
         assert 0 <= one[0]["awake_p99"] <= one[0]["late_p99"]
@@ -304,12 +312,14 @@ def test_what_falls_short_is_marked() -> None:
         wanted.BUILDS,
         {},
         reads={"a case": {question: dict(cell) for question in questions}},
+        again={"a case": {question: dict(cell) for question in wanted.SMALL}},
         reactor={"idle": [window], **{scene: [window] for scene in wanted.BOUNDS}},
     )
     smaller = runs.Run("postgresql", wanted.SMALLER, {}, reads={"a case": {}})
     smaller.reads["a case"] = {question: {**cell, "ours": 1.9} for question in questions}
     run.reads["a case"]["revision"]["ours"] = 3.0
     run.reads["a case"]["is_done"]["ours"] = 10.0
+    run.again["a case"]["build"]["ours"] = 3.0
     act, stock = {"requests": 100, "seconds": 1.0}, {"requests": 2, "seconds": 1.0}
     writes = [
         {
@@ -324,6 +334,7 @@ def test_what_falls_short_is_marked() -> None:
         "is_done: quicker than REST, worst case",
         "revision: over SQL alone, worst case",
         "is_done: over bare HTTP and SQL, worst case",
+        "build, asked again: over bare HTTP and SQL, worst case",
         "revision: growth from 100k builds, worst case",
         "is_done: growth from 100k builds, worst case",
         "50 revisions a second: stalls, worst (ms)",

@@ -15,9 +15,11 @@ from buildbot.plugins import util
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.history.file_version import FileVersion
+from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.views import repeats
 from tests.harness import REVISION
+from tests.harness import USER
 from tests.harness import config
 
 AT = f"/self-serve/main/rev/{REVISION}"
@@ -163,7 +165,7 @@ async def test_a_reader_is_asked_again_each_second(
 async def test_a_reader_is_asked_again_after_a_reconfig(master: Any, sent: list[Any]) -> None:
     await built(master, sent)
     await master.reconfig(lambda: config(util.SelfServe(timeout=61)))
-    assert await asked_for(master, sent) == 2  # first in all steps, then in the same words
+    assert await asked_for(master, sent) == 1
     assert await asked_for(master, sent) == 0
 
 
@@ -180,6 +182,23 @@ async def test_an_answer_that_something_overtakes_is_not_kept(master: Any, sent:
     assert (await asking)[0] == 200
     assert question.again() is None
     assert await asked_for(master, sent) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_credentials_are_looked_at_and_need_no_reader(master: Any, sent: list[Any]) -> None:
+    await built(master, sent)
+    for user, status in ((USER, 200), ("eve", 401), (USER, 200)):
+        assert (await master.get(AT, user=user)).status == status
+    assert sent == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_long_is_not_kept(master: Any, sent: list[Any]) -> None:
+    for _ in range(3):
+        sent.clear()
+        answer = await master.raw("/self-serve/openapi.json", {})
+        assert len(answer.body) > PIECE
+        assert len(sent) >= 1
 
 
 def elsewhere() -> Any:

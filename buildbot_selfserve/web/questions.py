@@ -93,10 +93,7 @@ class Question:
         if self._shared is not None and self._shared.is_open(sent):
             self._in_company = True
             return self._shared.join()
-        moment = self._moment()
         asked = self._ask_small(True, self.backend.site, waits=self._in_company)
-        if moment is not None:
-            asked.addCallback(partial(self._keep, moment))
         self._shared, self._in_company = None, False
         if readers.sent != sent or asked.called:
             return asked
@@ -104,7 +101,11 @@ class Question:
         return self._shared.join()
 
     async def ask(self, in_pieces: bool = True) -> Response | Delivery:
-        """Return the answer of a reader, which may know what builds the branch already."""
+        """Return the last answer, or that of a reader, which may know what builds the branch."""
+        known = self.again()
+        if known is not None:
+            self.was_short = True
+            return known
         # what is configured may be another after a wait
         if not needs_setup(self.route, self.read_request.form):
             return await self._ask(in_pieces, self.backend.site)
@@ -136,7 +137,7 @@ class Question:
         )
 
     def _moment(self) -> Moment | None:
-        version = self.backend.version
+        version = self.backend.version if self.read_request.repeats else None
         return None if version is None else Moment(self.backend.site, version, repeats.now())
 
     def _keep(self, moment: Moment, found: Answer) -> Answer:
@@ -147,8 +148,12 @@ class Question:
     def _ask_small(
         self, in_pieces: bool, site: Site, waits: bool = False
     ) -> defer.Deferred[Answer]:
-        answer, repeats = read_handler.answer_packed, self.read_request.repeats
-        return self.backend.readers.ask(answer, site, self._packed, in_pieces, repeats, waits=waits)
+        answer, is_same = read_handler.answer_packed, self.read_request.repeats
+        moment = self._moment() if in_pieces and site is self.backend.site else None
+        asked: defer.Deferred[Answer] = self.backend.readers.ask(
+            answer, site, self._packed, in_pieces, is_same, waits=waits
+        )
+        return asked if moment is None else asked.addCallback(partial(self._keep, moment))
 
 
 class RememberedQuestions:

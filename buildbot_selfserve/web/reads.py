@@ -79,6 +79,7 @@ class Reads:
         words = self._words(request)
         known = self._remembered.get(self.backend.site, words)
         if known is not None:
+            await self._identity(route, request, "json")  # credentials must be right all the same
             return await self._send(request, await known.ask())
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
@@ -126,7 +127,12 @@ class Reads:
         return await send(request, await asked, self._clock)
 
     def short(self, request: Request) -> Question | None:
-        """Return what a GET in the same words has asked before, if its answer was short."""
+        """Return what a GET in the same words has asked before, if its answer was short.
+
+        There is none if it shows credentials, which must be looked at.
+        """
+        if request.getHeader(b"authorization") is not None:
+            return None
         known = self._remembered.get(self.backend.site, self._words(request))
         return known if known is not None and known.was_short else None
 
@@ -147,9 +153,7 @@ class Reads:
 
     def _words(self, request: Request) -> Words | None:
         """Return all that the answer to a GET depends on, ``None`` if that is also who asks."""
-        if self._is_guarded or request.getHeader(b"authorization") is not None:
-            return None
-        return words_of(request)
+        return None if self._is_guarded else words_of(request)
 
     @property
     def _is_guarded(self) -> bool:
