@@ -91,6 +91,13 @@ async def test_what_has_happened_since_is_in_it(master: Any, ordinary: list[Any]
     assert len(ordinary) == 1
 
 
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a reader be asked each time, also on SQLite."""
+    monkeypatch.setattr(Question, "again", lambda question: None)
+
+
+@pytest.mark.usefixtures("forgetful")
 @pytest.mark.parametrize(
     ("failure", "status"),
     [
@@ -121,6 +128,7 @@ async def test_what_a_reader_cannot_answer_at_once_is_handled_as_before(
         master.errors.clear()
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest_twisted.ensureDeferred
 async def test_without_readers_it_is_refused_as_before(
     master: Any, monkeypatch: pytest.MonkeyPatch

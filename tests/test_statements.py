@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from buildbot.db.model import Model
 
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history.index import queries
 from buildbot_selfserve.history.rows import OPEN_OF_BUILDSETS
 from buildbot_selfserve.statements import BoundStatement
 from buildbot_selfserve.statements import Statement
@@ -208,3 +209,17 @@ def test_open_requests_are_found_by_their_buildsets(connection: sa.Connection) -
     plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {texts[0]}").all()
     steps = [step[3] for step in plan if "buildrequests" in step[3]]
     assert [step for step in steps if "buildrequests_buildsetid" in step], steps
+
+
+@ON_POSTGRESQL
+def test_ids_are_looked_for_only_if_something_was_written(connection: sa.Connection) -> None:
+    *ends, version = queries.ENDS.all(connection)[0]
+    query = queries.ENDS_UNLESS_KNOWN
+    assert query.of(connection, {"known": version}) == [(*[None] * len(ends), version)]
+    assert query.of(connection, {"known": f"{version}0"}) == [(*ends, version)]
+    text = f"EXPLAIN (ANALYZE, TIMING FALSE) {query._query.compile(dialect=connection.dialect)}"
+    for known, is_looked_for in ((version, False), (f"{version}0", True)):
+        plan = connection.exec_driver_sql(text, {"known": known}).scalars().all()
+        scans = [line for line in plan if "Scan" in line and "Subquery" not in line]
+        assert len(scans) >= len(ends), plan
+        assert all(("never executed" not in line) == is_looked_for for line in scans), plan

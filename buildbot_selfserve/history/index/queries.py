@@ -11,6 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from buildbot_selfserve.binary_collation import binary_collation
+from buildbot_selfserve.statements import BoundStatement
 from buildbot_selfserve.statements import Statement
 
 stamps = Model.sourcestamps
@@ -44,6 +45,7 @@ class _Version(FunctionElement[Any]):
     """The transactions that a statement sees, as text; NULL on databases that cannot tell."""
 
     inherit_cache = True
+    type = sa.Text()
 
 
 @compiles(_Version)
@@ -57,19 +59,26 @@ def _snapshot(element: _Version, compiler: SQLCompiler, **more: Any) -> str:
     return "CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(txid_current_snapshot() AS TEXT) END"
 
 
+_ENDS = (
+    _newest(builds.c.id),
+    _newest(links.c.id),
+    _newest(changes.c.changeid),
+    _newest(stamps.c.id),
+    _oldest(links.c.id),
+    _oldest(changes.c.changeid),
+    _oldest(stamps.c.id),
+)
 #: The highest and lowest ids of each table, and the version of the database that they are of. All
 #: ids come from the ends of primary keys.
-ENDS = Statement(
-    sa.select(
-        _newest(builds.c.id),
-        _newest(links.c.id),
-        _newest(changes.c.changeid),
-        _newest(stamps.c.id),
-        _oldest(links.c.id),
-        _oldest(changes.c.changeid),
-        _oldest(stamps.c.id),
-        _Version(),
-    )
+ENDS = Statement(sa.select(*_ENDS, _Version()))
+
+# the offset lets PostgreSQL ask for the version once
+_now = sa.select(_Version().label("version")).offset(sa.literal_column("0")).subquery("now")
+_is_known = _now.c.version == sa.bindparam("known", type_=sa.Text)
+#: The same, without the ids if the version is still the *known* one: PostgreSQL does not look for
+#: them then, which takes longer than all else.
+ENDS_UNLESS_KNOWN = BoundStatement(
+    sa.select(*(sa.case((_is_known, sa.null()), else_=end) for end in _ENDS), _now.c.version)
 )
 
 STAMPS = sa.select(

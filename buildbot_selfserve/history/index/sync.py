@@ -134,7 +134,11 @@ def _extend(connection: sa.Connection, facts: Facts, known: Version = None) -> V
     ingest = facts.ingest
     before = ingest.ends()
     version: Version
-    *ends, first_link, first_change, first_stamp, version = queries.ENDS.all(connection)[0]
+    if known is None:
+        (found,) = queries.ENDS.all(connection)
+    else:
+        (found,) = queries.ENDS_UNLESS_KNOWN.of(connection, {"known": known})
+    *ends, first_link, first_change, first_stamp, version = found
     if version is not None and version == known:
         return known
     ingest.begins(first_stamp, first_link)
