@@ -179,3 +179,39 @@ async def test_rights_of_many_are_read_together(master: Any, monkeypatch: Any) -
     # for ten more no more than the master itself asks now and then; the first read what is kept
     assert max(counts[4:]) - min(counts[2:4]) < 5
     assert max(counts) < 20
+
+
+@pytest.mark.parametrize(
+    ("master", "times"),
+    [
+        (ruled(lambda: ANYBODY(role="devs")), 1),
+        (
+            ruled(
+                lambda: util.SelfServeEndpointMatcher(role="nobody", builder="deploy"),
+                lambda: ANYBODY(role="devs"),
+            ),
+            2,
+        ),
+    ],
+    indirect=["master"],
+)
+@pytest_twisted.ensureDeferred
+async def test_rules_are_asked_about_each_builder_only_if_one_names_builders(
+    master: Any, times: int, monkeypatch: Any
+) -> None:
+    master.pause()
+    for builder in ("fast", "slow"):
+        await master.add_request(builder)
+    asked = []
+    allowed = Authz.assertUserAllowed
+
+    def counted(authz: Any, path: Any, action: str, *arguments: Any) -> Any:
+        if action != "GET":
+            asked.append(path)
+        return allowed(authz, path, action, *arguments)
+
+    monkeypatch.setattr(Authz, "assertUserAllowed", counted)
+    every, denied = await denied_of(master, "DELETE")
+    assert len(every) == 2
+    assert not denied
+    assert len(asked) == times

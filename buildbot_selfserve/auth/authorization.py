@@ -127,15 +127,20 @@ class _Act:
     state: RequestState | None = None
     owner: str | None = None
 
-    @property
-    def question(self) -> Hashable:
+    def question(self, names_builders: bool) -> Hashable:
         """Return all of it that the rules of :data:`_KNOWN` can look at.
 
         Of a build request that is its builder, and its owner where there are roles of owners.
+
+        :param names_builders: whether any rule does
         """
-        path = self.path if self.state is None else (self.path[0], self.state.builder_id)
-        options = tuple((name, tuple(value)) for name, value in self.options.items())
-        return (self.action, path, options, self.builder, self.stands_in, self.owner)
+        path: tuple[Any, ...] = self.path if self.state is None else (self.path[0],)
+        about: tuple[Any, ...] = (self.action, path, self.stands_in, self.owner)
+        if names_builders:
+            of_state = None if self.state is None else self.state.builder_id
+            options = tuple((name, tuple(value)) for name, value in self.options.items())
+            about += (of_state, options, self.builder)
+        return about
 
 
 async def require_allowed(master: Any, identity: Identity, action: Action, target: Target) -> None:
@@ -182,6 +187,9 @@ class _Rights:
         self._rules = list(self._authz.allowRules)
         #: equal questions have the same answer
         self._are_known = type(self._authz) is Authz and all(map(_is_known, self._rules))
+        self._names_builders = any(
+            getattr(rule, "builder", None) is not None for rule in self._rules
+        )
         self._answers: dict[Hashable, str | None] = {}
         self._buildsets: dict[int, BuildsetFacts] = {}
         self._names: dict[Hashable, tuple[str, ...]] = {}
@@ -214,7 +222,7 @@ class _Rights:
     async def _answer(self, act: _Act) -> str | None:
         if not self._are_known:
             return await self._asked(act)
-        question = act.question
+        question = act.question(self._names_builders)
         if question not in self._answers:
             self._answers[question] = await self._asked(act)
         return self._answers[question]
