@@ -155,8 +155,8 @@ credentials that a master accepts depend on its configuration
 {credentials}
 
 A proxy in front of the master may require others, and pass your name on. When the credentials in
-`Authorization` are wrong, nothing else is tried: a job request is 401, and so is a read that needs
-a user.
+`Authorization` are wrong, nothing else is tried: the answer is 401, also to a read that needs no
+user.
 
 ## Sending again
 

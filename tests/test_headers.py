@@ -11,8 +11,11 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.endpoints import connectProtocol
+from twisted.web import http
 
 from buildbot_selfserve.resources import ROUTES
+from buildbot_selfserve.views.error_responses import STATUS
+from buildbot_selfserve.web.responses import PHRASES
 from buildbot_selfserve.web.security_headers import EVERY
 from tests.harness import USER
 from tests.harness import Received
@@ -284,3 +287,7 @@ async def test_two_origins_are_no_origin(master: Any) -> None:
         status, headers, _ = await exchange(master, sent.encode())
         assert status == 200, route.path
         assert "access-control-allow-origin" not in headers
+
+
+def test_every_status_has_words() -> None:
+    assert set(STATUS.values()) <= {*http.RESPONSES, *PHRASES}

@@ -102,6 +102,7 @@ async def test_more_builds_than_are_left_are_refused_whole(master: Any) -> None:
     assert refused.status == 429
     assert refused.json["status"] == "FAILED"
     assert refused.json["msg"] == "4 builds requested, 3 left of 10 per hour"
+    assert refused.json["detail"] == "nothing was built; send it again in 60 min"
     assert 3590 <= int(str(refused.header("retry-after"))) <= 3600
     assert await contents(master) == before
     job = (await master.get("/self-serve/jobs?num=1")).json[0]

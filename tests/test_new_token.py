@@ -167,6 +167,31 @@ c["www"] = {"port": 0, "authz": util.Authz(
 """
 
 
+MANUAL = (
+    RULED[: RULED.index('c["www"]')]
+    + """
+c["www"] = {"port": 0, "authz": util.Authz(
+    allowRules=[
+        util.AnyEndpointMatcher(role="admins", defaultDeny=False),
+        util.StopBuildEndpointMatcher(role="owner"),
+        util.AnyControlEndpointMatcher(role="admins"),
+    ],
+    roleMatchers=[util.RolesFromOwner("owner")])}
+"""
+)
+
+
+def test_it_advises_no_role_of_owners(tmp_path: Path) -> None:
+    # who always has the role of owners may stop the builds of all
+    (tmp_path / "master.cfg").write_text(MANUAL)
+    told = run("ci", "--actions", "cancel_build", "rebuild_build", "--master", str(tmp_path))
+    wanted = dict(re.findall(r"^    ([a-z_]+)  +(\S.*)$", told.stdout, re.MULTILINE))
+    some = "role 'admins', for some builders, branches or owners"
+    assert wanted == {"cancel_build": some, "rebuild_build": "role 'admins'"}
+    assert "    util.RolesFromUsername(roles=['admins'], usernames=['ci'])\n" in told.stdout
+    assert "'owner'" not in told.stdout
+
+
 @pytest.mark.parametrize(
     "tac", ["", pytest.param('configfile = "ruled.cfg"\n', marks=pytest.mark.heavy)]
 )

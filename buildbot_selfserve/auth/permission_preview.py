@@ -175,10 +175,20 @@ class Needs:
 
 
 def needs(authz: Any, identity: Identity, action: Action) -> Needs:
-    """Return what the rules of *authz* ask of *identity*, in addition to what they have."""
-    ends = list(_Walk(authz, identity, action).ends())
-    roles = dict.fromkeys(end.role for end in ends if end.role is not None)
-    return Needs(tuple(roles), all(end.role is not None for end in ends))
+    """Return what the rules of *authz* ask of *identity*, in addition to what they have.
+
+    Roles of owners are none of it: who has one always is taken for the owner of everything. Where
+    the rules ask for nothing else, it is the roles of the rules before.
+    """
+    walk = _Walk(authz, identity, action)
+    ends = list(walk.ends())
+    of_owners = {matcher.role for matcher in authz.ownerRoleMatchers}
+    asked = [end.role for end in ends if end.role is not None]
+    others = [role for role in asked if role not in of_owners]
+    if asked and not others:
+        others = [rule.role for rule, _, has_role in walk.rules if not has_role]
+    roles = dict.fromkeys(role for role in others if role not in of_owners)
+    return Needs(tuple(roles), len(asked) == len(ends))
 
 
 class _Preview:

@@ -13,6 +13,7 @@ errors with traceback (buildbot/db/pool.py).
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -139,13 +140,14 @@ def too_many_builds(
     left = max(0, limit - sum(builds for _, builds in taken))
     if number <= left:
         return None
-    again = "send it again later"
+    free_in = _free_in(taken, number, limit, HOUR, now)
+    again = f"send it again in {math.ceil(free_in / 60)} min"
     if number > limit:
         again = "the limit never allows so many at once"
     return TooMany(
         f"{number} {plural(number, 'build')} requested, {left} left of {limit} per hour",
         f"nothing was built; {again}",
-        retry_after=_free_in(taken, number, limit, HOUR, now),
+        retry_after=free_in,
     )
 
 

@@ -19,6 +19,8 @@ from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.readers.bodies import PartedBody
 from buildbot_selfserve.views.read_request import Response
 
+#: What Twisted has no words for.
+PHRASES = {422: b"Unprocessable Content", 429: b"Too Many Requests"}
 #: Seconds in which a client has to take what the transport holds, at most some 128 KiB.
 PATIENCE = 60.0
 
@@ -34,7 +36,7 @@ def _begin(request: Request, answer: Response, length: int | None) -> None:
 
     :param length: of its body in bytes; ``None`` if nobody knows it yet
     """
-    request.setResponseCode(answer.status)
+    request.setResponseCode(answer.status, PHRASES.get(answer.status))
     for name, value in answer.headers:
         if name == "Link":
             request.responseHeaders.addRawHeader(name, value)  # there may be several

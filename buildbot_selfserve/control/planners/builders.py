@@ -52,7 +52,7 @@ async def build_set(
     if not chosen.builders and not any(part.undecided for part in chosen.parts):
         raise Refused(
             f"Set {chosen.name} of branch {chosen.branch.name} has no builders",
-            f"tag builders with {chosen.name!r}, or set sets= of its SelfServeBranch",
+            f"tag builders with {chosen.name!r}, or correct sets= of its SelfServeBranch",
         )
     revision = await revision_sourcestamps.as_pushed(ctx.master, revision)
     planned: list[NewBuildset] = []
