@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from buildbot.plugins import util
+from buildbot.www.authz.authz import Forbidden
 from buildbot.www.authz.endpointmatchers import EndpointMatcherBase
 from buildbot.www.authz.endpointmatchers import Match
 from twisted.internet import defer
@@ -268,7 +269,7 @@ def worked_out(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_right_credentials_take_few_steps_and_wrong_ones_are_refused(
+async def test_a_known_get_with_credentials_is_not_worked_out_anew_and_wrong_ones_are_refused(
     master: Any, worked_out: list[Any]
 ) -> None:
     await master.finished_build()
@@ -323,14 +324,102 @@ async def test_rules_of_control_take_no_more_steps(master: Any, ordinary: list[A
     assert (await master.post("/self-serve/main/build", json={"build_id": 1})).status in (401, 403)
 
 
+class Wrapped:
+    """Logs what a rule is asked, say; it has only what that has."""
+
+    def __init__(self, rule: Any) -> None:
+        self._rule = rule
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rule, name)
+
+
+class DynamicMatcher(EndpointMatcherBase):
+    """Has methods that nobody sees."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("match_Build"):
+            return lambda *arguments: defer.succeed(Match(self.master))
+        raise AttributeError(name)
+
+
+class OwnAuthz(util.Authz):
+    """Denies all, without a rule."""
+
+    def assertUserAllowed(self, *arguments: Any) -> Any:
+        return defer.fail(Forbidden(b"nobody"))
+
+
+class Banned(util.RolesFromUsername):
+    """Denies all who ask."""
+
+    def getRolesFromUser(self, userDetails: Any) -> Any:
+        raise Forbidden(b"banned")
+
+
+def patched_rule() -> Any:
+    rule = EndpointMatcherBase(role="admins")
+    rule.match = lambda *arguments: defer.succeed(Match(rule.master))
+    return ruled(rule)
+
+
+def patched_authz() -> Any:
+    made = of_control()
+    made["www"]["authz"].assertUserAllowed = OwnAuthz().assertUserAllowed
+    return made
+
+
+def own_authz() -> Any:
+    made = config()
+    made["www"]["authz"] = OwnAuthz()
+    return made
+
+
+def banned() -> Any:
+    made = of_control()
+    made["www"]["authz"].roleMatchers = [Banned(["admins"], [])]
+    return made
+
+
 @pytest.mark.parametrize(
-    "master", [lambda: ruled(OwnMatcher(role="admins"))], indirect=True, ids=["own"]
+    "master",
+    [
+        lambda: ruled(OwnMatcher(role="admins")),
+        lambda: ruled(Wrapped(util.AnyEndpointMatcher(role="admins"))),
+        lambda: ruled(DynamicMatcher(role="admins")),
+        patched_rule,
+        patched_authz,
+        own_authz,
+        banned,
+    ],
+    indirect=True,
+    ids=["rule", "wrapper", "dynamic", "patched", "patched authz", "authz", "role matcher"],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_rule_of_the_operators_own_is_asked_each_time(master: Any) -> None:
+async def test_what_is_of_the_operators_own_is_asked_each_time(master: Any) -> None:
     await master.finished_build()
     for _ in range(3):
         assert (await master.get(AT)).status == 401
+        assert (await master.get(AT, user=USER)).status == 403
+    asked = await master.post("/self-serve/main/build", user=USER, data={"build_id": 1})
+    assert asked.status == 403, asked.text
+
+
+@pytest.mark.parametrize("master", [of_control], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_rules_that_are_changed_in_their_place_hold(master: Any) -> None:
+    await master.finished_build()
+    authz = master.master.www.authz
+    for _ in range(2):
+        assert (await master.get(AT)).status == 200
+    authz.allowRules[0].defaultDeny = True
+    assert (await master.get(AT)).status == 401
+    authz.allowRules[0].defaultDeny = False
+    assert (await master.get(AT)).status == 200
+    more = util.AnyEndpointMatcher(role="admins")
+    more.setAuthz(authz)
+    authz.allowRules.append(more)
+    assert (await master.get(AT)).status == 401
 
 
 @pytest_twisted.ensureDeferred

@@ -12,14 +12,20 @@ import pytest
 import pytest_twisted
 import sqlalchemy as sa
 from buildbot.plugins import util
+from twisted.internet import reactor
+from twisted.internet import task
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.history.file_version import FileVersion
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.views import repeats
+from buildbot_selfserve.web import pipeline
 from tests.harness import REVISION
 from tests.harness import USER
+from tests.harness import Received
 from tests.harness import config
 
 AT = f"/self-serve/main/rev/{REVISION}"
@@ -44,14 +50,15 @@ def opened(tmp_path: Path) -> FileVersion:
 
 def test_each_commit_makes_another_version(writer: sqlite3.Connection, tmp_path: Path) -> None:
     version = opened(tmp_path)
-    seen = [version.now()]
+    seen = {None, version.now()}
     for _ in range(3):
-        assert version.now() == seen[-1] is not None
+        before = version.now()
+        assert version.now() == before is not None
         writer.execute("INSERT INTO builds VALUES (1)")
-        seen.append(version.now())
+        assert version.now() not in seen
+        seen.add(version.now())
         writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        seen.append(version.now())
-    assert len({*seen[::2]}) == len(seen[::2])
+        seen.add(version.now())
     version.close()
     assert version.now() is None
 
@@ -199,6 +206,54 @@ async def test_what_is_long_is_not_kept(master: Any, sent: list[Any]) -> None:
         answer = await master.raw("/self-serve/openapi.json", {})
         assert len(answer.body) > PIECE
         assert len(sent) >= 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_depends_on_what_builds_the_branch_is_asked_each_time(
+    master: Any, sent: list[Any]
+) -> None:
+    await built(master, sent)
+    for _ in range(2):
+        for _ in range(3):
+            sent.clear()
+            assert (await master.get(f"/self-serve/main/new?revision={REVISION}")).status == 200
+            assert sent
+        somebody_writes(master)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_opened_anew_is_closed_before(master: Any, sent: list[Any]) -> None:
+    await built(master, sent)
+    databases = plugin.application._service.databases
+    before = databases._file
+    assert before.now() is not None
+    await master.reconfig(lambda: config(util.SelfServe(readers=2)))
+    await master.until(lambda: databases.version, "it is opened anew")
+    assert databases._file is not before
+    assert before.now() is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_client_lets_others_have_their_turn(master: Any, sent: list[Any]) -> None:
+    await built(master, sent)
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+
+    counting = task.LoopingCall(count)
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", master.loader.port)
+    received: Any = await connectProtocol(endpoint, Received())
+    one = f"GET {AT} HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n"
+    received.transport.write(
+        f"{one}\r\n".encode() * 199 + f"{one}Connection: close\r\n\r\n".encode()
+    )
+    counting.start(0)
+    whole = await received.whole
+    counting.stop()
+    assert whole.count(b"HTTP/1.1 200 OK") == 200
+    assert turns >= 200 / pipeline.LONGEST_ROW
 
 
 def elsewhere() -> Any:

@@ -29,6 +29,11 @@ from buildbot.www.authz.endpointmatchers import Match
 from buildbot.www.authz.endpointmatchers import RebuildBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import StopBuildEndpointMatcher
 from buildbot.www.authz.endpointmatchers import ViewBuildsEndpointMatcher
+from buildbot.www.authz.roles import RolesFromDomain
+from buildbot.www.authz.roles import RolesFromEmails
+from buildbot.www.authz.roles import RolesFromGroups
+from buildbot.www.authz.roles import RolesFromOwner
+from buildbot.www.authz.roles import RolesFromUsername
 from twisted.internet import defer
 
 from buildbot_selfserve.auth import custom_code
@@ -67,8 +72,13 @@ async def require_readable(master: Any, identity: Identity) -> None:
         with custom_code.named("what decides in www.authz", master.www.authz):
             await authz.assertUserAllowed(("builds",), "GET", {}, identity.user_info)
     except NativeForbidden as error:
-        msg = error.message.decode("utf-8", "replace")
+        msg = said_by(error)
         raise (Forbidden(msg) if identity.name else Unauthorized("Log in first", msg)) from error
+
+
+def said_by(error: NativeForbidden) -> str:
+    """Return what those are told whom *error* denies something."""
+    return str(error.message.decode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
@@ -128,18 +138,15 @@ class _Act:
     owner: str | None = None
 
     def question(self, names_builders: bool) -> Hashable:
-        """Return all of it that the rules of :data:`_KNOWN` can look at.
+        """Return what the rules of :data:`_KNOWN` can look at; builders only if a rule names some.
 
-        Of a build request that is its builder, and its owner where there are roles of owners.
-
-        :param names_builders: whether any rule does
+        :param names_builders: whether one does
         """
-        path: tuple[Any, ...] = self.path if self.state is None else (self.path[0],)
-        about: tuple[Any, ...] = (self.action, path, self.stands_in, self.owner)
+        about: tuple[Any, ...] = (self.action, self.path[0], self.stands_in, self.owner)
         if names_builders:
-            of_state = None if self.state is None else self.state.builder_id
+            number = self.path[1] if self.state is None else self.state.builder_id
             options = tuple((name, tuple(value)) for name, value in self.options.items())
-            about += (of_state, options, self.builder)
+            about += (number, options, self.builder)
         return about
 
 
@@ -163,8 +170,7 @@ async def refusals(
     It says the same as :func:`require_allowed` for each. What is known in the database about all
     of them is read together, and the reactor gets turns.
     """
-    token, rules = identity.token, master.www.authz.allowRules
-    if token is None and not rules:
+    if identity.token is None and allows_all(master.www.authz):
         return [None] * len(targets)
     rights = _Rights(master, identity, action)
     await rights.read(targets)
@@ -186,7 +192,8 @@ class _Rights:
         self._authz = master.www.authz
         self._rules = list(self._authz.allowRules)
         #: equal questions have the same answer
-        self._are_known = type(self._authz) is Authz and all(map(_is_known, self._rules))
+        self._are_known = _is_stock_authz(self._authz) and all(map(_is_known, self._rules))
+        # none of the known ones looks at a builder unless it has this
         self._names_builders = any(
             getattr(rule, "builder", None) is not None for rule in self._rules
         )
@@ -230,18 +237,18 @@ class _Rights:
     async def _asked(self, act: _Act) -> str | None:
         """Return why the rules deny *act*, ``None`` if they do not."""
         authz = custom_code.watched(self._authz)
-        if self._roles is None:
-            self._roles = authz.getRolesFromUser(self._identity.user_info)
-        authz.allowRules = [_Rule(rule, act, self._roles) for rule in self._rules]
-        if requires_rule(self._authz, act.action, self._identity.token):
-            authz.allowRules.append(_Nobody(no_rule(act.action)))
         try:
+            if self._roles is None:
+                self._roles = authz.getRolesFromUser(self._identity.user_info)
+            authz.allowRules = [_Rule(rule, act, self._roles) for rule in self._rules]
+            if requires_rule(self._authz, act.action, self._identity.token):
+                authz.allowRules.append(_Nobody(no_rule(act.action)))
             with custom_code.named("what decides in www.authz", self._authz):
                 await authz.assertUserAllowed(
                     act.path, act.action.permission.native, act.options, self._identity.user_info
                 )
         except NativeForbidden as error:
-            return str(error.message.decode("utf-8", "replace"))
+            return said_by(error)
         return None
 
     def _acts(self, action: Action, target: Target) -> list[_Act]:
@@ -358,16 +365,52 @@ _KNOWN = frozenset(
 )
 
 
-#: Those of them that never decide who may read, and none that might in a later Buildbot.
+#: Those that are never about reads. Buildbot may yet implement two of the others.
 _OF_CONTROL = _KNOWN - {AnyEndpointMatcher, BranchEndpointMatcher, ViewBuildsEndpointMatcher}
+
+
+#: The role matchers that never deny anything themselves.
+_KNOWN_MATCHERS = frozenset(
+    {RolesFromDomain, RolesFromEmails, RolesFromGroups, RolesFromOwner, RolesFromUsername}
+)
+#: What Buildbot sets of an ``Authz``; anything else of its own may be a method.
+_OF_AUTHZ = frozenset({"allowRules", "master", "match", "ownerRoleMatchers", "roleMatchers"})
+
+
+def _is_stock_authz(authz: Any) -> bool:
+    """Return whether *authz* decides as Buildbot's own does."""
+    return type(authz) is Authz and vars(authz).keys() <= _OF_AUTHZ
+
+
+def allows_all(authz: Any) -> bool:
+    """Return whether *authz* lets everybody do anything, as it has no rules."""
+    return _is_stock_authz(authz) and not authz.allowRules
+
+
+class ReadGuard:
+    """Remembers what :func:`guards_reads` has found, until the rules are others."""
+
+    def __init__(self) -> None:
+        self._rules: list[Any] = []
+        self._guards = True
+
+    def guards(self, authz: Any) -> bool:
+        """Return whether *authz*, whose rules may be changed at any time, guards reads."""
+        rules = [authz, *((one, getattr(one, "defaultDeny", None)) for one in authz.allowRules)]
+        if rules != self._rules:
+            self._rules, self._guards = rules, guards_reads(authz)
+        return self._guards
 
 
 def guards_reads(authz: Any) -> bool:
     """Return whether *authz* may hide builds from some, so that it must be asked about each read.
 
-    Most masters have rules, and hardly any has one that denies it.
+    Most masters have rules, but hardly any rule denies reads.
     """
-    return type(authz) is not Authz or not all(map(_denies_no_read, authz.allowRules))
+    matchers = (*authz.roleMatchers, *authz.ownerRoleMatchers)
+    if not _is_stock_authz(authz) or not all(type(one) in _KNOWN_MATCHERS for one in matchers):
+        return True
+    return not all(map(_denies_no_read, authz.allowRules))
 
 
 def _denies_no_read(rule: Any) -> bool:
@@ -383,8 +426,16 @@ def _is_known(rule: Any) -> bool:
 
 def is_silent(rule: Any) -> bool:
     """Whether *rule* matches nothing, as its class says nothing of its own."""
-    is_inherited = type(rule).match is EndpointMatcherBase.match and "match" not in vars(rule)
-    return is_inherited and not any(name.startswith("match_") for name in dir(rule))
+    if not isinstance(rule, EndpointMatcherBase):
+        return False
+    # Buildbot's own match() asks for methods by their names
+    names = set(vars(rule)).union(*map(vars, _own_bases(type(rule))))
+    return not any(name.startswith(("match", "__getattr")) for name in names)
+
+
+def _own_bases(kind: type[Any]) -> Iterator[type[Any]]:
+    """Yield *kind* and its bases, without those of all rules."""
+    return (base for base in kind.__mro__ if base not in EndpointMatcherBase.__mro__)
 
 
 def is_stock(rule: Any, kind: type[Any]) -> bool:

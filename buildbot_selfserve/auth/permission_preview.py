@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from buildbot.www.authz.authz import Forbidden as NativeForbidden
 from buildbot.www.authz.endpointmatchers import AnyControlEndpointMatcher
 from buildbot.www.authz.endpointmatchers import AnyEndpointMatcher
 from buildbot.www.authz.endpointmatchers import EnableSchedulerEndpointMatcher
@@ -62,7 +63,10 @@ def decision(master: Any, identity: Identity, action: Action, *, require_login: 
     """Return whether *identity* may do *action*, as far as that can be told without a target."""
     if identity.name is None and require_login:
         return LOG_IN
-    return _Preview(master, identity, action).decision()
+    try:
+        return _Preview(master, identity, action).decision()
+    except NativeForbidden as error:  # of a role matcher
+        return Decision(False, authorization.said_by(error))
 
 
 async def of_builders(

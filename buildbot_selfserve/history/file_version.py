@@ -1,8 +1,8 @@
 """Tells whether an SQLite database was written to, in microseconds and without waiting.
 
-SQLite counts commits in memory that all processes share which have the database open, and a
-connection compares two numbers there (https://sqlite.org/pragma.html#pragma_data_version). So this
-may be asked in the reactor, where no query may run.
+``PRAGMA data_version`` reads no table (https://sqlite.org/pragma.html#pragma_data_version): with a
+write-ahead log, SQLite compares numbers in memory that all processes share, else a counter at the
+beginning of the file. So the reactor may ask for it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Moment(NamedTuple):
 
 
 class Repeats:
-    """The answers of one moment, of one connection."""
+    """The answers of one moment."""
 
     def __init__(self) -> None:
         self._moment: Moment | None = None
@@ -62,10 +62,9 @@ class Repeats:
         return self._answers.get(question)
 
     def keep(self, moment: Moment, question: bytes, answer: Response) -> None:
-        """Keep an *answer* that was made after *moment* had begun, unless that is over.
+        """Keep an *answer* to a question of *moment*, unless it is over or another was looked for.
 
-        If something was written meanwhile, no question will have that moment again. The clock may
-        be set back.
+        An answer that was made in the next second is none of this moment.
         """
         takes = len(question) + len(answer.body) + BESIDE
         is_over = moment != self._moment or now() != moment.second

@@ -15,6 +15,7 @@ from twisted.web.server import Request
 
 from buildbot_selfserve.auth import authentication
 from buildbot_selfserve.auth import session_cookies
+from buildbot_selfserve.clock import next_turn
 from buildbot_selfserve.errors import BadParameter
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.errors import Unauthorized
@@ -37,6 +38,9 @@ from buildbot_selfserve.web.reads import new_read_request
 from buildbot_selfserve.web.responses import respond
 
 REALM = "buildbot"
+#: So many answers to one client are made at once before others have their turn: it may send
+#: thousands of requests without a wait for answers.
+LONGEST_ROW = 10
 #: The paths that have a page.
 _PAGES = frozenset(route.shown_path for route in ROUTES if route.template is not None)
 
@@ -51,6 +55,7 @@ class Pipeline:
         self.backend = backend
         self._reads = Reads(master, backend)
         self._job_requests = JobRequests(master, backend)
+        self._last_client = self._in_a_row = 0
         # for what goes wrong before, beside or behind the readers
         self._templates = render.templates()
 
@@ -100,12 +105,26 @@ class Pipeline:
 
         known = question.again()
         if known is not None:
-            return whole(known)
+            body = whole(known)
+            if self._may_go_on(request):
+                return body
+            return defer.Deferred.fromCoroutine(self._in_turn(body))
         try:
             asked: defer.Deferred[Any] = question.ask_once()
         except Unavailable:
             return None  # which is told like any other failure
         return asked.addCallbacks(answered, lambda failure: follow(defer.fail(failure)))
+
+    async def _in_turn(self, body: bytes) -> bytes:
+        await next_turn(self.master.reactor)
+        return body
+
+    def _may_go_on(self, request: Request) -> bool:
+        """Return whether a request may be answered at once, as no long row of one client's is."""
+        client = id(request.channel)
+        self._in_a_row = self._in_a_row + 1 if client == self._last_client else 1
+        self._last_client = client
+        return self._in_a_row % LONGEST_ROW != 0
 
     async def _counted(
         self, route: Route, request: Request, work: Awaitable[bytes], begun: float

@@ -59,7 +59,7 @@ class _Shared(SharedResult):
 class Question:
     """What is asked of a reader, in the lane for large answers where it is known to be *large*.
 
-    :param known: the last short answers to all questions
+    :param known: the short answers of the last moment, shared by all questions
     :ivar was_short: whether the last answer came whole, and did not depend on what builds a branch
     """
 
@@ -149,6 +149,7 @@ class Question:
         self, in_pieces: bool, site: Site, waits: bool = False
     ) -> defer.Deferred[Answer]:
         answer, is_same = read_handler.answer_packed, self.read_request.repeats
+        # whole, an answer may be too long to be sent at once
         moment = self._moment() if in_pieces and site is self.backend.site else None
         asked: defer.Deferred[Answer] = self.backend.readers.ask(
             answer, site, self._packed, in_pieces, is_same, waits=waits

@@ -67,9 +67,7 @@ class Reads:
         self._queue_metrics = QueueMetrics(backend, self._clock)
         self._remembered = RememberedQuestions()
         self._repeats = Repeats()
-        # what was last found of rules: whether they guard reads
-        self._rules: Any = None
-        self._guard_reads = False
+        self._guard = authorization.ReadGuard()
 
     async def answer(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in a reader.
@@ -80,7 +78,8 @@ class Reads:
         known = self._remembered.get(self.backend.site, words)
         if known is not None:
             await self._identity(route, request, "json")  # credentials must be right all the same
-            return await self._send(request, await known.ask())
+            if self._remembered.get(self.backend.site, self._words(request)) is known:
+                return await self._send(request, await known.ask())
         query = negotiation.query_of(request)
         form = _form_of(route, request, query)
         identity = await self._identity(route, request, form)
@@ -158,10 +157,7 @@ class Reads:
     @property
     def _is_guarded(self) -> bool:
         """Whether the rules of now must be asked who may read."""
-        authz = self.master.www.authz
-        if authz is not self._rules:
-            self._rules, self._guard_reads = authz, authorization.guards_reads(authz)
-        return self._guard_reads
+        return self._guard.guards(self.master.www.authz)
 
     async def live(self, route: Route, request: Request, texts: dict[str, str]) -> bytes:
         """Answer a GET that is handled in the reactor.
