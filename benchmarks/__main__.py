@@ -158,7 +158,7 @@ def _measure_apart(options: argparse.Namespace) -> None:
     apart: dict[str, tuple[str, list[Any]]] = {
         "pushes": (runs.PUSHES, history),
         "waiting": (runs.WAITING, history),
-        "writes": (runs.WRITES, ["--pending", 2000]),
+        "writes": (runs.WRITES, []),
         "plans": (runs.PLANS, []),
     }
     for part, (file, more) in apart.items():

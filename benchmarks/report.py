@@ -376,7 +376,22 @@ def _reads_of(largest: Sequence[Run]) -> str:
             )
             row += [_ms(worst["ours"]), _ms(worst["stock"])]
         rows.append(row)
-    return markdown.table(head, rows)
+    return "\n\n".join(filter(None, (markdown.table(head, rows), _again_of(largest))))
+
+
+def _again_of(largest: Sequence[Run]) -> str:
+    """Return what small answers take that are given again, in a sentence."""
+    took = {
+        NAMES[run.database]: max(
+            one["ours"] for case in run.again.values() for one in case.values()
+        )
+        for run in largest
+        if run.again
+    }
+    if not took:
+        return ""
+    longest = " and ".join(f"{_ms(one)} on {name}" for name, one in took.items())
+    return f"Asked for again while nothing was written, small ones take at most {longest}."
 
 
 def _clients_of(largest: Sequence[Run]) -> str:
