@@ -363,12 +363,8 @@ _KNOWN = frozenset(
         ViewBuildsEndpointMatcher,
     }
 )
-
-
 #: Those that are never about reads. Buildbot may yet implement two of the others.
 _OF_CONTROL = _KNOWN - {AnyEndpointMatcher, BranchEndpointMatcher, ViewBuildsEndpointMatcher}
-
-
 #: The role matchers that never deny anything themselves.
 _KNOWN_MATCHERS = frozenset(
     {RolesFromDomain, RolesFromEmails, RolesFromGroups, RolesFromOwner, RolesFromUsername}
@@ -407,10 +403,11 @@ def guards_reads(authz: Any) -> bool:
 
     Most masters have rules, but hardly any rule denies reads.
     """
-    matchers = (*authz.roleMatchers, *authz.ownerRoleMatchers)
-    if not _is_stock_authz(authz) or not all(type(one) in _KNOWN_MATCHERS for one in matchers):
+    if not _is_stock_authz(authz):
         return True
-    return not all(map(_denies_no_read, authz.allowRules))
+    matchers = (*authz.roleMatchers, *authz.ownerRoleMatchers)
+    are_known = all(type(one) in _KNOWN_MATCHERS for one in matchers)
+    return not are_known or not all(map(_denies_no_read, authz.allowRules))
 
 
 def _denies_no_read(rule: Any) -> bool:
