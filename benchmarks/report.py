@@ -101,10 +101,9 @@ def _table_of_again(run: Run) -> str:
     rows = []
     for question in next(iter(run.again.values()), ()):
         cells = [case[question] for case in run.again.values()]
-        worst = max(cells, key=lambda one: one["ours"] / (one["raw"] + one["bare"]))
+        worst = max(cells, key=runs.times_over_bare)
         figures = [_ms(worst[who]) for who in ("raw", "bare", "ours")]
-        ratio = worst["ours"] / (worst["raw"] + worst["bare"])
-        rows.append([question, *figures, f"**{ratio:.2f}**"])
+        rows.append([question, *figures, f"**{runs.times_over_bare(worst):.2f}**"])
     return markdown.table(head, rows) if rows else ""
 
 

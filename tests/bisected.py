@@ -220,7 +220,7 @@ async def begin(master: Master, builder: str = "judged", **fields: Any) -> Any:
 
 
 async def begin_paused(master: Master) -> Any:
-    """Begin a bisection of six revisions, of which the fourth broke, on a master that is paused."""
+    """Begin a bisection of six revisions on a paused master; the fourth one broke."""
     broken_from(3)
     await pushed(master, 6)
     master.pause()

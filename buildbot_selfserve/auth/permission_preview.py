@@ -158,12 +158,17 @@ def _advised(decision: Decision, authz: Any, identity: Identity) -> Decision:
     needed = _NEEDS_ROLE.match(decision.why)
     if identity.token is None or decision.allowed is not False or needed is None:
         return decision
-    of_owners = {matcher.role for matcher in authz.ownerRoleMatchers}
+    of_owners = _of_owners(authz)
     roles = [role for role in _QUOTED.findall(needed[0]) if role not in of_owners]
     if not roles:
         return decision
     line = identity.token.role_matcher(roles)
     return Decision(False, f"{decision.why}; in roleMatchers of www.authz, {line} gives it one")
+
+
+def _of_owners(authz: Any) -> set[str]:
+    """Return the roles that owners have."""
+    return {matcher.role for matcher in authz.ownerRoleMatchers}
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ def needs(authz: Any, identity: Identity, action: Action) -> Needs:
     """
     walk = _Walk(authz, identity, action)
     ends = list(walk.ends())
-    of_owners = {matcher.role for matcher in authz.ownerRoleMatchers}
+    of_owners = _of_owners(authz)
     asked = [end.role for end in ends if end.role is not None]
     others = [role for role in asked if role not in of_owners]
     if asked and not others:

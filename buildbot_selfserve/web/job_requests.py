@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from functools import partial
 from typing import Any
 
@@ -119,6 +120,7 @@ class _Sent:
     form: str
     data: bytes
 
+    @cached_property
     def params(self) -> dict[str, Any]:
         """Return its parameters: those of its body, and those that belong into its URL.
 
@@ -262,7 +264,7 @@ class JobRequests:
         if closed is not None and self._may_do_nothing(sent, identity):
             raise closed
         try:
-            params = parse_all(route.all_params, sent.params(), self.backend.limits)
+            params = parse_all(route.all_params, sent.params, self.backend.limits)
             dry_run, if_plan = params.pop(DRY_RUN.name), params.pop(IF_PLAN.name)
             texts = {**sent.texts, **route.take_nouns(params)}
             audit.target = texts
@@ -346,7 +348,7 @@ class JobRequests:
         if sent.form == "json":
             body = render.json_bytes(as_json(planned, site))
             return respond(request, Response(200, render.JSON_TYPE, body))
-        form = plan_page.confirmation(sent.route.method, sent.params())
+        form = plan_page.confirmation(sent.route.method, sent.params)
         seen = new_read_request(self.master, site, "", "html", request, sent.query, identity)
         page: Response = await self.backend.readers.ask(
             plan_page.answer, site, seen, planned, form, changed, large=True
