@@ -45,6 +45,7 @@ from tests import validating
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.plans import add_change
+from tests.test_authentication import log_in
 
 #: Builders that have failed, and schedulers that watch the branch.
 FAILED, SCHEDULERS = 50, 10
@@ -134,7 +135,7 @@ async def _master(db_url: str) -> AsyncIterator[harness.Master]:
 
 async def measure(name: str, running: harness.Master, rounds: int) -> list[Pair]:
     """Measure everything on a master whose builders have failed at one revision."""
-    by_rest = partial(_by_rest, await _log_in(running))
+    by_rest = partial(_by_rest, await log_in(running))
     return [
         await _beside(f"rerun {FAILED} failed builders", name, running, rounds, _rerun, by_rest),
         await _beside(
@@ -185,13 +186,6 @@ async def _backfill(status: str, running: harness.Master, **more: Any) -> None:
 async def _rerun(running: harness.Master) -> None:
     answer = await running.post(f"{AT}/failed", user=USER)
     assert answer.json["msg"] == f"{FAILED} builds requested", answer.text
-
-
-async def _log_in(running: harness.Master) -> str:
-    """Return the cookie by which Buildbot's REST API knows an admin."""
-    answer = await running.get("/auth/login", auth=(USER, harness.PASSWORD))
-    cookie: str = answer.headers.getRawHeaders("set-cookie")[-1]
-    return cookie.partition(";")[0]
 
 
 async def _by_rest(cookie: str, running: harness.Master) -> None:
