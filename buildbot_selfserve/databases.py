@@ -30,7 +30,7 @@ from buildbot_selfserve.errors import DatabaseAway
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.errors import reason
 from buildbot_selfserve.history import db_engine
-from buildbot_selfserve.history.file_version import FileVersion
+from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.journal import schema
 from buildbot_selfserve.outages import DatabaseOutages
 from buildbot_selfserve.outages import Outage
@@ -41,6 +41,9 @@ from buildbot_selfserve.readers.processes import ProcessReaders
 from buildbot_selfserve.readers.threads import ThreadReaders
 from buildbot_selfserve.secrets import Secrets
 from buildbot_selfserve.secrets import why_unread
+from buildbot_selfserve.versions import DatabaseVersion
+from buildbot_selfserve.versions import server
+from buildbot_selfserve.versions.file import FileVersion
 from buildbot_selfserve.views.reader import Reader
 from buildbot_selfserve.views.reader import open_reader
 from buildbot_selfserve.views.reader import open_warm_reader
@@ -133,7 +136,7 @@ class Databases:
         self._check_available = check_available
         self._readers: Readers | None = None
         self._journal: JournalDatabase | None = None
-        self._file: FileVersion | None = None
+        self._version: DatabaseVersion | None = None
         self._outages = DatabaseOutages(monotonic(master.reactor), self._name, self._look)
         self._past_restarts = 0
         # one for each configuration that is followed; what an earlier one wants is not wanted now
@@ -154,12 +157,19 @@ class Databases:
         return self._readers
 
     @property
-    def version(self) -> int | None:
+    def version(self) -> Version:
         """Return the version of all that readers read: while it is the same, nothing was written.
 
         It is ``None`` unless that is one SQLite database, or if it cannot be told without waiting.
         """
-        return None if self._file is None else self._file.now()
+        return None if self._version is None else self._version.now()
+
+    def ask_version(self) -> defer.Deferred[Version] | None:
+        """Return the version as of a moment after this call, from the database's server.
+
+        It is ``None``, at once or later, if there is no such server or it cannot tell.
+        """
+        return None if self._version is None else self._version.ask()
 
     @property
     def unanswered(self) -> int:
@@ -210,9 +220,9 @@ class Databases:
         self._outages.forget()
         readers, self._readers = self._readers, None
         journal, self._journal = self._journal, None
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        version, self._version = self._version, None
+        if version is not None:
+            version.close()
         if readers is not None:
             self._past_restarts += readers.restarts
         ends = [one.stop() for one in (journal, readers) if one is not None]
@@ -263,7 +273,7 @@ class Databases:
             self.close()
             journal = self._journal = JournalDatabase(self._master, url)
             self._readers = _readers(self._master, config, url, self.away)
-            self._file = _only_file(self._master, url)
+            self._version = _version(self._master, url)
             self._opened_as = opened_as
             await self._make_ready(journal)
 
@@ -364,11 +374,15 @@ def _whose(failure: Failure) -> str:
     raise AssertionError("unreachable")
 
 
-def _only_file(master: Any, journal_url: sa.URL | None) -> FileVersion | None:
-    """Return the SQLite database that the readers read, if they read nothing else."""
+def _version(master: Any, journal_url: sa.URL | None) -> DatabaseVersion | None:
+    """Return the version of the database that the readers read, if they read nothing else."""
     url = master.db.pool.engine.url
-    is_file = url.get_backend_name() == "sqlite" and not db_engine.is_in_memory(url)
-    return FileVersion(url) if is_file and journal_url is None else None
+    if journal_url is not None or db_engine.is_in_memory(url):
+        return None
+    if url.get_backend_name() == "sqlite":
+        return FileVersion(url)
+    is_known = url.get_backend_name() == "postgresql" and url.get_driver_name() == server.DRIVER
+    return server.ServerVersion(master.reactor, url) if is_known else None
 
 
 def _readers(master: Any, config: SelfServe, journal_url: sa.URL | None, away: Away) -> Readers:

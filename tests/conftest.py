@@ -159,6 +159,22 @@ async def master(tmp_path: Any, monkeypatch: Any, request: Any, db_url: str) -> 
 
 
 @pytest.fixture
+def sent(master: Any, monkeypatch: Any) -> list[Any]:
+    """Return the Deferreds of what the reader processes of *master* are asked."""
+    from buildbot_selfserve.readers.processes import ProcessReaders
+
+    asked: list[Any] = []
+    ask = ProcessReaders.ask
+
+    def kept(readers: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(ask(readers, *arguments, **options))
+        return asked[-1]
+
+    monkeypatch.setattr(ProcessReaders, "ask", kept)
+    return asked
+
+
+@pytest.fixture
 def short_acts(monkeypatch: Any) -> None:
     """Let acts give up after 4 seconds, and their answers have much longer.
 

@@ -20,6 +20,7 @@ from buildbot_selfserve.errors import OutdatedSetup
 from buildbot_selfserve.errors import Unavailable
 from buildbot_selfserve.readers import PIECE
 from buildbot_selfserve.readers.processes import ProcessReaders
+from buildbot_selfserve.views import repeats
 from buildbot_selfserve.web import reads
 from buildbot_selfserve.web.questions import Question
 from buildbot_selfserve.web.reads import Reads
@@ -94,8 +95,8 @@ async def test_what_has_happened_since_is_in_it(master: Any, ordinary: list[Any]
 
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a reader be asked each time, also on SQLite."""
-    monkeypatch.setattr(Question, "again", lambda question: None)
+    """Let a reader be asked each time."""
+    monkeypatch.setattr(repeats, "KEPT", ())
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -155,20 +156,6 @@ async def test_what_has_become_long_comes_in_pieces(master: Any, ordinary: list[
     assert not question().was_short
 
 
-@pytest.fixture
-def sent(master: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the Deferreds of what readers are asked."""
-    asked: list[Any] = []
-    ask = ProcessReaders.ask
-
-    def counted(readers: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(ask(readers, *arguments, **options))
-        return asked[-1]
-
-    monkeypatch.setattr(ProcessReaders, "ask", counted)
-    return asked
-
-
 async def known(master: Any) -> Question:
     """Return the question of a GET that was answered before, when readers have no other."""
     await master.finished_build()
@@ -184,6 +171,7 @@ async def idle() -> None:
         await next_turn(reactor)
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest_twisted.ensureDeferred
 async def test_those_that_come_together_are_one_question(master: Any, sent: list[Any]) -> None:
     shared = await known(master)
@@ -194,18 +182,21 @@ async def test_those_that_come_together_are_one_question(master: Any, sent: list
     first, *others = [await one for one in answers]
     assert others == [first] * 4
     # in company, the first waits for the others
+    await idle()
     sent.clear()
     answers = [shared.ask_once() for _ in range(5)]
     assert len(sent) == 1
     assert [await one for one in answers] == [first] * 5
     # and what is asked after that is asked anew
-    sent.clear()
     await master.finished_build()
+    await idle()
+    sent.clear()
     changed = [await shared.ask_once() for _ in range(2)]
     assert len(sent) == 2
     assert changed[0] == changed[1] != first
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest_twisted.ensureDeferred
 async def test_a_shared_question_is_dropped_when_all_have_hung_up(
     master: Any, sent: list[Any]
@@ -225,6 +216,7 @@ async def test_a_shared_question_is_dropped_when_all_have_hung_up(
     assert await again == await alone
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest_twisted.ensureDeferred
 async def test_a_failure_is_not_shared_by_those_who_come_later(
     master: Any, monkeypatch: pytest.MonkeyPatch
@@ -238,6 +230,7 @@ async def test_a_failure_is_not_shared_by_those_who_come_later(
     assert (await shared.ask_once())[0] == 200
 
 
+@pytest.mark.usefixtures("forgetful")
 @pytest_twisted.ensureDeferred
 async def test_what_has_become_long_is_not_shared(master: Any, sent: list[Any]) -> None:
     # as it comes without compression

@@ -49,6 +49,7 @@ ROOMS: dict[str, tuple[int, frozenset[str]]] = {
     "jobs": (6, frozenset({"twisted"})),
     "live": (5, frozenset({"twisted"})),
     "readers": (5, frozenset({"twisted"})),
+    "versions": (5, frozenset({"sqlalchemy", "twisted", "zope"})),
     "auth": (7, frozenset({"buildbot", "jwt", "twisted", "zope"})),
     "views": (8, frozenset({"jinja2", "orjson", "sqlalchemy"})),
     "databases": (9, frozenset({"twisted", "sqlalchemy"})),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ import pytest
 import sqlalchemy as sa
 from buildbot.db.model import Model
 
-from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.journal.tables import metadata
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers import PIECE
-from buildbot_selfserve.readers import arrival
 from buildbot_selfserve.views import read_handler
 from buildbot_selfserve.views import repeats
 from buildbot_selfserve.views.read_request import ReadRequest
@@ -138,36 +135,16 @@ def test_another_connection_begins_anew(asked: Asked) -> None:
         asked.lose_connections()
 
 
-def test_what_came_together_asks_the_database_once(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not asked.tells:
-        return
-    looks = []
-    look = Index.facts
-
-    def counted(index: Index, connection: sa.Connection) -> Any:
-        looks.append(connection)
-        return look(index, connection)
-
-    monkeypatch.setattr(Index, "facts", counted)
-    monkeypatch.setattr(arrival, "at", time.monotonic_ns())
-    answers = [asked.answer() for _ in range(3)]
-    assert answers[0] == answers[1] == answers[2]
-    assert len(looks) == 1
-    monkeypatch.setattr(arrival, "at", time.monotonic_ns())
-    assert asked.answer() == answers[0]
-    assert len(looks) == 2
-
-
-def test_what_came_later_learns_what_was_written_before(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for priority in (3, 4, 5):
+def test_it_tells_its_version_where_all_connections_have_the_same(asked: Asked) -> None:
+    versions = []
+    for priority in (3, 4):
         with asked.writing.begin() as connection:
             asked.set_priority(connection, priority)
-        monkeypatch.setattr(arrival, "at", time.monotonic_ns())
-        assert asked.priority() == priority
+        first = asked.answer().version
+        asked.lose_connections()
+        assert asked.answer().version == first
+        versions.append(first)
+    assert len({*versions, None}) == (3 if asked.writing.dialect.name == "postgresql" else 1)
 
 
 @pytest.mark.writes_at_once

@@ -8,8 +8,6 @@ small answers from waiting behind large ones.
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -35,20 +33,6 @@ Away = Callable[[DatabaseAway], None]
 
 def unheard(error: DatabaseAway) -> None:
     """Ignore *error*: the caller gets it anyway."""
-
-
-class _Arrival(threading.local):
-    """When the question came that the current thread is answering.
-
-    :ivar at: nanoseconds of the monotonic clock; unknown, and thus the largest, in threads of the
-        master
-    """
-
-    at: int = sys.maxsize
-
-
-#: Questions can share data that was read after the last of them had come.
-arrival = _Arrival()
 
 
 class Lengthy(NamedTuple):

@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import threading
-import time
 import traceback
 from typing import Any
 from typing import BinaryIO
@@ -21,7 +20,6 @@ from buildbot_selfserve.errors import AskOtherwise
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import SelfServeError
 from buildbot_selfserve.readers import Lengthy
-from buildbot_selfserve.readers import arrival
 from buildbot_selfserve.readers import frames
 from buildbot_selfserve.readers.outbox import MOST_READ
 from buildbot_selfserve.readers.outbox import Outbox
@@ -81,22 +79,21 @@ class _Lane:
         self._is_large = is_large
         self._file = file = frames.LANES[is_large]
         self._unpacker = frames.Unpacker()
-        #: by their numbers: when they came, what they begin with, and what they are, pickled
-        self._waiting: dict[int, tuple[int, tuple[Any, ...], bytes]] = {}
+        #: by their numbers: what they begin with, and what they are, pickled
+        self._waiting: dict[int, tuple[tuple[Any, ...], bytes]] = {}
         self._kept: tuple[Any, ...] = ()
         self._more = select.poll()
         self._more.register(file, select.POLLIN)
 
     def first(self) -> bytes | None:
         """Return what comes before all questions; ``None`` if the pipe ends."""
-        return self._waiting.pop(frames.READY)[2] if self._take() else None
+        return self._waiting.pop(frames.READY)[1] if self._take() else None
 
     def work(self, state: Any, answers: _Answers, outbox: Outbox) -> None:
         """Answer until the pipe ends."""
         while self._take():
             number = next(iter(self._waiting))
-            arrival.at, kept, payload = self._waiting.pop(number)
-            kind, value = _answer(state, kept, payload)
+            kind, value = _answer(state, *self._waiting.pop(number))
             if isinstance(value, Lengthy):
                 if outbox.put(number, value, self._is_large):
                     value = None  # it is not kept here until the next answer is made
@@ -110,14 +107,13 @@ class _Lane:
             data = os.read(self._file, MOST_READ)
             if not data:
                 return False
-            now = time.monotonic_ns()
             for number, kind, payload in self._unpacker.feed(data):
                 if kind == frames.UNWANTED:
                     self._waiting.pop(number, None)
                 elif kind == frames.KEPT:
                     self._kept = (pickle.loads(payload),)
                 else:
-                    self._waiting[number] = (now, self._kept, payload)
+                    self._waiting[number] = (self._kept, payload)
         return True
 
 

@@ -89,6 +89,7 @@ class Response(NamedTuple):
 
     :param headers: names and values, besides the content type
     :param left: the rest of a text that is sent in parts, ``None`` if the body is all
+    :param version: of the database that it is of, where all connections have the same versions
     """
 
     status: int
@@ -96,6 +97,7 @@ class Response(NamedTuple):
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     left: LogText | None = None
+    version: str | None = None
 
 
 def page_context(read_request: ReadRequest) -> dict[str, Any]:

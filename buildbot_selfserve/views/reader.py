@@ -6,7 +6,6 @@ It knows nothing of where it runs: in a process of its own, or in a thread of th
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ from buildbot_selfserve.history.index import Index
 from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.journal.reader import JournalReader
 from buildbot_selfserve.model import Site
-from buildbot_selfserve.readers import arrival
 from buildbot_selfserve.views import openapi
 from buildbot_selfserve.views import render
 from buildbot_selfserve.views import repeats
@@ -40,24 +38,6 @@ MOST_JOBS = 1000
 
 #: What a connection keeps: the answers of its last moment.
 _REPEATS = "selfserve_repeats"
-
-
-class _Last(threading.local):
-    """The answers of the moment at which a thread has looked last.
-
-    :ivar asked_at: when it began to ask the database for that, in nanoseconds
-    """
-
-    def __init__(self) -> None:
-        self.known = Repeats()
-        self.asked_at = -1
-
-    def find_since(self, came_at: int, site: Site, question: bytes) -> Response | None:
-        """Return the answer that *question* had in that moment, if that began after it came.
-
-        Of questions that came together the first asks the database, and the others need not.
-        """
-        return self.known.find_latest(site, question) if came_at <= self.asked_at else None
 
 
 class Reading:
@@ -90,7 +70,6 @@ class Reader:
             db_engine.blame_errors(journal, "journal")
         self._kept: threading.local | None = threading.local() if keeps else None
         self._index = Index(only_reads=keeps)
-        self._last = _Last()
         self.templates = render.templates()
 
     def warm(self) -> None:
@@ -114,25 +93,22 @@ class Reader:
         if self._kept is None or self._journal is not self._history:
             return make(None)
 
-        answer = self._last.find_since(arrival.at, site, question)
-        if answer is not None:
-            return answer
-
         def look(reading: Reading) -> tuple[Facts, Version, Repeats]:
             history = reading.history
             # another connection may have the same version at another time
             known = history.connection.info.setdefault(_REPEATS, Repeats())
             return history.facts, history.version, known
 
-        asked_at, second = time.monotonic_ns(), repeats.now()
+        second = repeats.now()
         facts, version, known = self.read(site, look)
         if version is None:
             return make(facts)
-        self._last.known, self._last.asked_at = known, asked_at
         moment = Moment(site, version, second)
-        answer = known.find(moment, question)
+        answer: Response | None = known.find(moment, question)
         if answer is None:
             answer = make(facts)
+            if isinstance(version, str):
+                answer = answer._replace(version=version)
             known.keep(moment, question, answer)
         return answer
 

@@ -47,19 +47,23 @@ class Repeats:
         self._answers: dict[bytes, Response] = {}
         self._left = MOST_KEPT
 
-    def find_latest(self, site: Site, question: bytes) -> Response | None:
-        """Return the answer that *question* had in the last moment, if that was of this *site*."""
-        if self._moment is None or self._moment.site is not site:
-            return None
-        return self._answers.get(question)
+    def may_find(self, site: Site, question: bytes) -> bool:
+        """Return whether there is an answer to *question*, if its moment is not over."""
+        latest = self._moment
+        is_now = latest is not None and (latest.site, latest.second) == (site, now())
+        return is_now and question in self._answers
 
     def find(self, moment: Moment, question: bytes) -> Response | None:
         """Return the answer that *question* had in this *moment*; let go of those of others."""
+        self.begin(moment)
+        return self._answers.get(question)
+
+    def begin(self, moment: Moment) -> None:
+        """Let go of the answers of other moments than this one."""
         if moment != self._moment:
             self._moment = moment
             self._answers = {}
             self._left = MOST_KEPT
-        return self._answers.get(question)
 
     def keep(self, moment: Moment, question: bytes, answer: Response) -> None:
         """Keep an *answer* to a question of *moment*, unless it is over or another was looked for.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet import defer
+
 from buildbot_selfserve import buildbot_private
 from buildbot_selfserve.auth import time_limits
 from buildbot_selfserve.auth.tokens import Tokens
@@ -16,6 +18,7 @@ from buildbot_selfserve.control.branch_setup import watched_branches
 from buildbot_selfserve.control.enforce_holds import Holds
 from buildbot_selfserve.control.explain.collect import MasterStates
 from buildbot_selfserve.databases import Databases
+from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.jobs import Jobs
 from buildbot_selfserve.live import Live
 from buildbot_selfserve.metrics import Metrics
@@ -81,9 +84,13 @@ class Backend:
         return self._databases.readers
 
     @property
-    def version(self) -> int | None:
+    def version(self) -> Version:
         """Return the version of the database, if it can be told at once (``Databases.version``)."""
         return self._databases.version
+
+    def ask_version(self) -> defer.Deferred[Version] | None:
+        """Return the version of the database from its server (``Databases.ask_version``)."""
+        return self._databases.ask_version()
 
     @property
     def limits(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from buildbot_selfserve.clock import monotonic
 from buildbot_selfserve.deferreds import SharedResult
 from buildbot_selfserve.errors import LargeAnswer
 from buildbot_selfserve.errors import OutdatedSetup
+from buildbot_selfserve.history.index import Version
 from buildbot_selfserve.model import Site
 from buildbot_selfserve.readers.bodies import Delivery
 from buildbot_selfserve.routes import Route
@@ -80,14 +82,33 @@ class Question:
 
     def again(self) -> Response | None:
         """Return the last answer, if the master can tell at once that nothing has changed since."""
-        moment = self._moment()
+        moment = self._moment(self.backend.version)
         return None if moment is None else self.known.find(moment, self._packed)
 
     def ask_once(self) -> defer.Deferred[Answer]:
-        """Return what a reader answers at once in the lane for small answers.
+        """Return the last answer, or what a reader answers at once in the lane for small answers.
 
         Until it leaves for the reader, it is one question of all who come.
         """
+        return self._unless_again(self._ask_together)
+
+    def _unless_again(self, ask: Callable[[], defer.Deferred[Answer]]) -> defer.Deferred[Answer]:
+        """Return the last answer if a server says that nothing has changed since, or *ask*."""
+        may_find = self.read_request.repeats and self.known.may_find(
+            self.backend.site, self._packed
+        )
+        asked = self.backend.ask_version() if may_find else None
+        if asked is None:
+            return ask()
+
+        def told(version: Version) -> Answer | defer.Deferred[Answer]:
+            moment = self._moment(version)
+            known = None if moment is None else self.known.find(moment, self._packed)
+            return known or ask()
+
+        return asked.addCallback(told)
+
+    def _ask_together(self) -> defer.Deferred[Answer]:
         readers = self.backend.readers
         sent = readers.sent
         if self._shared is not None and self._shared.is_open(sent):
@@ -126,7 +147,8 @@ class Question:
         self.was_short = False
         if not self.large:
             with suppress(LargeAnswer):
-                found = await (asked or self._ask_small(in_pieces, site))
+                ask = partial(self._ask_small, in_pieces, site)
+                found = await (asked or self._unless_again(ask))
                 whole = not isinstance(found, Delivery)
                 self.was_short = whole and site is self.backend.site
                 return _unpacked(found)
@@ -136,25 +158,34 @@ class Question:
             await self.backend.readers.ask(answer, site, packed, in_pieces, False, large=True)
         )
 
-    def _moment(self) -> Moment | None:
-        version = self.backend.version if self.read_request.repeats else None
-        return None if version is None else Moment(self.backend.site, version, repeats.now())
-
-    def _keep(self, moment: Moment, found: Answer) -> Answer:
-        if not isinstance(found, Delivery):
-            self.known.keep(moment, self._packed, Response(*found))
-        return found
+    def _moment(self, version: Version) -> Moment | None:
+        if version is None or not self.read_request.repeats:
+            return None
+        return Moment(self.backend.site, version, repeats.now())
 
     def _ask_small(
         self, in_pieces: bool, site: Site, waits: bool = False
     ) -> defer.Deferred[Answer]:
         answer, is_same = read_handler.answer_packed, self.read_request.repeats
-        # whole, an answer may be too long to be sent at once
-        moment = self._moment() if in_pieces and site is self.backend.site else None
+        now = Moment(site, self.backend.version, repeats.now())
         asked: defer.Deferred[Answer] = self.backend.readers.ask(
             answer, site, self._packed, in_pieces, is_same, waits=waits
         )
-        return asked if moment is None else asked.addCallback(partial(self._keep, moment))
+        # whole, an answer may be too long to be sent at once
+        if not is_same or not in_pieces or site is not self.backend.site:
+            return asked
+        return asked.addCallback(partial(self._keep, now))
+
+    def _keep(self, begun: Moment, found: Answer) -> Answer:
+        """Keep an answer of the moment in which it was asked for, or of a version that it tells."""
+        if not isinstance(found, Delivery):
+            response = Response(*found)
+            if response.version is not None:
+                begun = begun._replace(version=response.version)
+                self.known.begin(begun)
+            if begun.version is not None:
+                self.known.keep(begun, self._packed, response)
+        return found
 
 
 class RememberedQuestions:

@@ -59,6 +59,9 @@ def _snapshot(element: _Version, compiler: SQLCompiler, **more: Any) -> str:
     return "CASE WHEN pg_is_in_recovery() THEN NULL ELSE CAST(txid_current_snapshot() AS TEXT) END"
 
 
+#: The version alone.
+VERSION = sa.select(_Version())
+
 _ENDS = (
     _newest(builds.c.id),
     _newest(links.c.id),

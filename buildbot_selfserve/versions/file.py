@@ -13,8 +13,10 @@ from contextlib import closing
 from contextlib import suppress
 
 import sqlalchemy as sa
+from twisted.internet import defer
 
 from buildbot_selfserve.history import db_engine
+from buildbot_selfserve.history.index import Version
 
 #: Versions of one connection are smaller than this. Those of another one start again.
 _VERSIONS = 2**32
@@ -46,6 +48,10 @@ class FileVersion:
         except sqlite3.Error:
             return None
         return self._base + version
+
+    def ask(self) -> defer.Deferred[Version] | None:
+        """Return ``None``: what :meth:`now` cannot tell is not waited for."""
+        return None
 
     def close(self) -> None:
         """Let go of the database."""

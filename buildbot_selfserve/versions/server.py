@@ -1,0 +1,192 @@
+"""Asks a PostgreSQL server for its version over a connection of the reactor's, without waiting."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from typing import Any
+
+import sqlalchemy as sa
+from twisted.internet import defer
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from buildbot_selfserve.clock import monotonic
+from buildbot_selfserve.deferreds import SharedResult
+from buildbot_selfserve.history.index import Version
+from buildbot_selfserve.history.index import queries
+
+#: The driver whose connections the reactor can use; a server that is used through another one
+#: cannot be asked.
+DRIVER = "psycopg2"
+#: Seconds that a server has to answer, and to accept a connection. Readers have longer.
+PATIENCE = 1.0
+LONGEST_CONNECT = 10.0
+#: Seconds between two attempts to connect.
+RETRY = 10.0
+
+
+@implementer(IReadDescriptor)
+class ServerVersion:
+    """The version of a PostgreSQL database.
+
+    Of all who come while the server is asked, the next question is asked for. A connection that is
+    lost is replaced when somebody asks.
+
+    :param url: the database, with its password
+    """
+
+    def __init__(self, reactor: Any, url: sa.URL) -> None:
+        self._reactor = reactor
+        self._clock = monotonic(reactor)
+        self._url = url
+        dialect = url.get_dialect()
+        self._driver: Any = dialect.import_dbapi()
+        self._text = str(queries.VERSION.compile(dialect=dialect()))
+        self._connection: Any = None
+        self._cursor: Any = None
+        self._file = -1
+        self._is_open = True
+        self._connect_at = 0.0
+        self._asked: SharedResult | None = None
+        self._asked_at = 0.0
+        self._next: SharedResult | None = None
+        self._look: Any = None
+        self._connect()
+
+    def now(self) -> Version:
+        """Return ``None``: the server must be asked."""
+        return None
+
+    def ask(self) -> defer.Deferred[Version] | None:
+        """Return the version as of a moment after this call; ``None`` if there is no connection.
+
+        It becomes ``None`` if the server does not answer in time, or cannot tell.
+        """
+        if self._connection is None:
+            if self._is_open and self._clock.seconds() >= self._connect_at:
+                self._connect()
+            return None
+        if self._next is None:
+            self._next = SharedResult(self._clock)
+        answer = self._next.join()
+        if self._asked is None:
+            self._send()
+        return answer
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._is_open = False
+        self._lose()
+
+    def _connect(self) -> None:
+        """Connect in a thread: to look up a name may take long."""
+        self._connect_at = self._clock.seconds() + LONGEST_CONNECT + RETRY
+
+        def work() -> None:
+            opened = self._opened()
+            self._reactor.callFromThread(self._connected, opened)
+
+        threading.Thread(target=work, name="selfserve-version", daemon=True).start()
+
+    def _opened(self) -> tuple[Any, int] | None:
+        """Return a new connection, and a file descriptor of it for the reactor."""
+        arguments, options = self._url.get_dialect()().create_connect_args(self._url)
+        extensions = self._driver.extensions
+        wanted = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
+        until = self._clock.seconds() + LONGEST_CONNECT
+        connection = None
+        try:
+            connection = self._driver.connect(*arguments, **options, async_=True)
+            while (state := connection.poll()) != extensions.POLL_OK:
+                ready = select.poll()
+                ready.register(connection.fileno(), wanted[state])
+                if not ready.poll(max(0.0, until - self._clock.seconds()) * 1000):
+                    raise TimeoutError
+            # the driver closes its own one as soon as the connection is lost
+            return connection, os.dup(connection.fileno())
+        except (self._driver.Error, OSError):
+            # readers tell the log whether the database answers
+            if connection is not None:
+                connection.close()
+            return None
+
+    def _connected(self, opened: tuple[Any, int] | None) -> None:
+        self._connect_at = self._clock.seconds() + RETRY
+        if opened is None:
+            return
+        self._connection, self._file = opened
+        self._cursor = self._connection.cursor()
+        self._reactor.addReader(self)
+        if not self._is_open:
+            self._lose()
+
+    def _send(self) -> None:
+        self._asked, self._next = self._next, None
+        self._asked_at = self._clock.seconds()
+        if self._look is None:
+            self._look = self._clock.callLater(PATIENCE, self._lose_if_late)
+        try:
+            self._cursor.execute(self._text)
+        except self._driver.Error:
+            self._lose()
+
+    def _lose_if_late(self) -> None:
+        """Let go of a server that does not answer; look again when it next may not have.
+
+        A timer for each question would cost more than the question.
+        """
+        self._look = None
+        if self._asked is None:
+            return
+        left = self._asked_at + PATIENCE - self._clock.seconds()
+        if left > 0:
+            self._look = self._clock.callLater(left, self._lose_if_late)
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        """Close the connection, and tell all who wait that nobody answers."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if self._connection is not None:
+            self._reactor.removeReader(self)
+            self._connection.close()
+            os.close(self._file)
+            self._connection = self._cursor = None
+            self._file = -1
+        waiting, self._asked, self._next = (self._asked, self._next), None, None
+        for one in waiting:
+            if one is not None:
+                one.answered(None)
+
+    # -- what the reactor calls
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+        return self._file
+
+    def logPrefix(self) -> str:
+        """Return what the reactor's errors name."""
+        return "selfserve"
+
+    def doRead(self) -> None:
+        """Take what the server has sent."""
+        try:
+            is_whole = self._connection.poll() == self._driver.extensions.POLL_OK
+            if not is_whole or self._asked is None:
+                return
+            (version,) = self._cursor.fetchone()
+        except self._driver.Error:
+            self._lose()
+            return
+        asked, self._asked = self._asked, None
+        if self._next is not None:
+            self._send()
+        asked.answered(version)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Do without the server; called when its socket is broken, and when the reactor ends."""
+        self._lose()
