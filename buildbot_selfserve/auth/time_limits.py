@@ -67,8 +67,7 @@ async def require_readable(master: Any, identity: Identity, seconds: float) -> N
 
     :raises Unavailable: the rules have not said it after so many *seconds*
     """
-    if authorization.guards_reads(master.www.authz):
-        await in_time(master, authorization.require_readable(master, identity), seconds)
+    await in_time(master, authorization.require_readable(master, identity), seconds)
 
 
 async def refusals(

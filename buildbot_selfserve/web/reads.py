@@ -224,7 +224,8 @@ class Reads:
         identity = await time_limits.identify(
             self.master, self.backend.tokens, request, seconds, reads=True
         )
-        await time_limits.require_readable(self.master, identity, seconds)
+        if self._is_guarded:
+            await time_limits.require_readable(self.master, identity, seconds)
         return identity
 
     async def _decisions(
