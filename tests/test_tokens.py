@@ -247,6 +247,7 @@ async def test_a_token_ends_when_it_expires(master: Any, status: int) -> None:
     await master.finished_build()
     answer = await rebuild(master)
     assert answer.status == status
+    assert ("API token ci has expired" in master.log) == (status == 401)
     if status == 401:
         assert answer.json["msg"] == "API token ci has expired"
         assert SECRET not in answer.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import hmac
 import itertools
@@ -73,6 +74,9 @@ class Tokens:
         """
         self.stop()
         self._forget()
+        for token in self._tokens:
+            if self._ended(token) is not None:
+                self.log.warn("selfserve: API token {name} has expired", name=token.name)
         self._loading = defer.Deferred.fromCoroutine(self._load(self._generation))
         self._loading.addErrback(self._over)
 
@@ -104,13 +108,18 @@ class Tokens:
             raise Unavailable("The API tokens are not loaded yet", retry_after=1)
         if found is None:
             raise Unauthorized("Wrong API token")
-        end = found.end(self._timezone)
-        if end is not None and end.timestamp() <= time.time():
+        ended = self._ended(found)
+        if ended is not None:
             raise Unauthorized(
                 f"API token {found.name} has expired",
-                f"it expired at {end.isoformat()}; use a new one",
+                f"it expired at {ended.isoformat()}; use a new one",
             )
         return found
+
+    def _ended(self, token: SelfServeToken) -> datetime.datetime | None:
+        """Return when *token* has expired, ``None`` if it has not."""
+        end = token.end(self._timezone)
+        return end if end is not None and end.timestamp() <= time.time() else None
 
     def _find(self, digest: bytes) -> SelfServeToken | None:
         found: SelfServeToken | None = None
