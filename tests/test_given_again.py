@@ -17,8 +17,10 @@ from twisted.internet.endpoints import connectProtocol
 
 from buildbot_selfserve import plugin
 from buildbot_selfserve.readers import PIECE
+from buildbot_selfserve.versions import server
 from buildbot_selfserve.views import repeats
 from buildbot_selfserve.web import pipeline
+from tests import PATIENCE
 from tests.harness import REVISION
 from tests.harness import USER
 from tests.harness import Received
@@ -34,7 +36,8 @@ pytestmark = pytest.mark.usefixtures("still")
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the clock of all answers stand still."""
+    """Let the clock of all answers stand still, and servers have time on a busy machine."""
+    monkeypatch.setattr(server, "PATIENCE", PATIENCE)
     monkeypatch.setattr(repeats, "now", lambda: 1_700_000_000)
 
 

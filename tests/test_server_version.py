@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +16,10 @@ import sqlalchemy as sa
 from twisted.internet import defer
 from twisted.internet import reactor
 from twisted.internet import task
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol
 
 from buildbot_selfserve.versions import server as server_version
 from buildbot_selfserve.versions.server import ServerVersion
@@ -18,6 +27,35 @@ from tests import PATIENCE
 from tests import databases
 
 INSERT = "INSERT INTO builds VALUES (1)"
+
+
+class Forward(Protocol):
+    """Passes everything on to a socket, and back."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._other: Any = None
+
+    def connectionMade(self) -> None:
+        if self._path:
+            there: Any = self.transport
+            there.pauseProducing()
+            endpoint = UNIXClientEndpoint(reactor, self._path)
+            back = Forward("")
+            back._other = self
+            connectProtocol(endpoint, back).addCallback(self._reached)
+
+    def _reached(self, back: Forward) -> None:
+        self._other = back
+        there: Any = self.transport
+        there.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._other.transport.write(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        if self._other is not None:
+            self._other.transport.loseConnection()
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +79,12 @@ def writer(url: sa.URL) -> Iterator[sa.Connection]:
     engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a server have time on a busy machine."""
+    monkeypatch.setattr(server_version, "PATIENCE", PATIENCE)
+
+
 @pytest.fixture
 def opened(url: sa.URL, writer: sa.Connection) -> Iterator[ServerVersion]:
     version = ServerVersion(reactor, url)
@@ -48,13 +92,23 @@ def opened(url: sa.URL, writer: sa.Connection) -> Iterator[ServerVersion]:
     version.close()
 
 
+def stand_still(seconds: float) -> None:
+    """Let the reactor do nothing for a while."""
+    time.sleep(seconds)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when *condition* holds."""
+    clock: Any = reactor
+    late = clock.seconds() + PATIENCE
+    while not condition():
+        assert clock.seconds() < late
+        await task.deferLater(clock, 0.01)
+
+
 async def connected(version: ServerVersion) -> None:
     """Return when *version* can be asked."""
-    clock: Any = reactor
-    until = clock.seconds() + PATIENCE
-    while version.ask() is None:
-        assert clock.seconds() < until
-        await task.deferLater(clock, 0.01)
+    await until(lambda: version.ask() is not None)
 
 
 async def told(version: ServerVersion) -> Any:
@@ -146,9 +200,8 @@ async def test_a_connection_that_is_lost_while_nobody_asks_is_let_go(
     await connected(opened)
     await told(opened)
     databases.throw_out(url.render_as_string(hide_password=False))
+    await until(lambda: opened._connection is None)
     clock: Any = reactor
-    while opened._connection is not None:
-        await task.deferLater(clock, 0.01)
     assert opened not in clock.getReaders()
 
 
@@ -169,17 +222,136 @@ async def test_a_server_that_stands_still_is_given_up(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_slow_answer_is_no_reason_to_give_up_the_next(
+async def test_an_answer_that_is_not_late_yet_is_waited_for(opened: ServerVersion) -> None:
+    """The timer of the first question goes on for those that came later."""
+    await connected(opened)
+    await told(opened)
+    asked = opened.ask()
+    opened._look.cancel()
+    opened._lose_if_late()
+    assert asked is not None
+    assert await asked is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_is_not_given_up_because_the_reactor_stood_still(
     opened: ServerVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The timer of the first question goes on for those that came later."""
-    monkeypatch.setattr(server_version, "PATIENCE", 0.5)
     await connected(opened)
+    await told(opened)
+    monkeypatch.setattr(server_version, "PATIENCE", 0)
+    asked = opened.ask()
+    stand_still(0.2)
+    opened._look.cancel()
+    opened._lose_if_late()
+    assert asked is not None
+    assert await asked is not None
+    assert opened._connection is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_there_is_one_attempt_to_connect_at_a_time(
+    url: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    opened = ServerVersion._opened
+
+    def counted(version: ServerVersion) -> Any:
+        begun.append(version)
+        return opened(version)
+
+    monkeypatch.setattr(ServerVersion, "_opened", counted)
+    monkeypatch.setattr(server_version, "RETRY", 0)
+    monkeypatch.setattr(server_version, "LONGEST_CONNECT", 0.1)
+    version = ServerVersion(reactor, url)
+    stand_still(0.5)
+    assert version.ask() is None
+    monkeypatch.setattr(server_version, "LONGEST_CONNECT", PATIENCE)
+    await connected(version)
+    assert begun == [version] * len(begun)
+    assert len(begun) <= 2
+    version.close()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no more threads"), MemoryError()])
+@pytest_twisted.ensureDeferred
+async def test_an_attempt_that_cannot_begin_is_one_that_fails(
+    url: sa.URL, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(server_version, "RETRY", 0)
+    broken: Any = threading.Thread if isinstance(error, RuntimeError) else ServerVersion
+    with monkeypatch.context() as patch:
+
+        def fail(*_: Any) -> None:
+            raise error
+
+        patch.setattr(broken, "start" if broken is threading.Thread else "_opened", fail)
+        version = ServerVersion(reactor, url)
+        await until(lambda: version._connect_at < math.inf)
+        assert version.ask() is None
+    await connected(version)
+    version.close()
+
+
+def addresses(text: str) -> dict[str, str]:
+    _, options = sa.make_url(text).get_dialect()().create_connect_args(sa.make_url(text))
+    return server_version._addresses(options)
+
+
+def test_hosts_are_looked_up_before_the_driver_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would let no thread run meanwhile."""
+    known = {"db": ["::1", "192.0.2.1", "::1"], "other": ["192.0.2.7"], "192.0.2.9": ["192.0.2.9"]}
+
+    def looked_up(host: str, port: None, **more: Any) -> list[Any]:
+        return [(0, 0, 0, "", (one, 0)) for one in known[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    at = "postgresql+psycopg2://u:p@"
+    assert addresses(f"{at}db:7/x") == {
+        "host": "db,db",
+        "hostaddr": "::1,192.0.2.1",
+        "port": "7,7",
+    }
+    assert addresses(f"{at}192.0.2.9/x") == {
+        "host": "192.0.2.9",
+        "hostaddr": "192.0.2.9",
+        "port": "",
+    }
+    assert addresses(f"{at}/x?host=other:1&host=db:2") == {
+        "host": "other,db,db",
+        "hostaddr": "192.0.2.7,::1,192.0.2.1",
+        "port": "1,2,2",
+    }
+    assert addresses(f"{at}/x?host=/tmp/folder") == {
+        "host": "/tmp/folder",
+        "hostaddr": "",
+        "port": "",
+    }
+    assert addresses(f"{at}db/x?hostaddr=192.0.2.3") == {}
+    assert addresses("postgresql+psycopg2:///x") == {}
+    with pytest.raises(OSError, match="not in the URL"):
+        addresses("postgresql+psycopg2:///x?service=buildbot")
+    monkeypatch.setenv("PGHOST", "db")
+    with pytest.raises(OSError, match="not in the URL"):
+        addresses("postgresql+psycopg2:///x")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_is_reached_by_a_name_with_several_addresses(
+    server: databases.PostgreSQL, url: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(0, 0, 0, "", (one, 0)) for one in ("::1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    path = f"{url.query['host']}/.s.PGSQL.5432"
     clock: Any = reactor
-    for _ in range(12):
-        assert await told(opened) is not None
-        await task.deferLater(clock, 0.1)
-    assert opened._look is None or opened._look.active()
+    forward = Factory.forProtocol(lambda: Forward(path))
+    listening = clock.listenTCP(0, forward, interface="127.0.0.1")
+    at = url.set(host="db.example", port=listening.getHost().port, query={})
+    version = ServerVersion(reactor, at)
+    await connected(version)
+    assert await told(version) is not None
+    version.close()
+    await listening.stopListening()
 
 
 @pytest_twisted.ensureDeferred
@@ -196,10 +368,7 @@ async def test_without_a_server_nobody_can_be_asked(
     monkeypatch.setattr(ServerVersion, "_connected", counted)
     monkeypatch.setattr(server_version, "RETRY", 0)
     version = ServerVersion(reactor, url.set(database="nowhere"))
-    clock: Any = reactor
-    while len(attempts) < 3:
-        assert version.ask() is None
-        await task.deferLater(clock, 0.01)
+    await until(lambda: version.ask() is None and len(attempts) >= 3)
     assert set(attempts) == {None}
     version.close()
 
@@ -213,10 +382,10 @@ async def test_what_is_closed_tells_those_who_wait(opened: ServerVersion, url: s
         assert one is not None
         assert await one is None
     assert opened.ask() is None
+    # what connects meanwhile is closed, too
     late = ServerVersion(reactor, url)
     late.close()
-    # what connects meanwhile is closed, too
+    await until(lambda: late._connect_at < math.inf)
     clock: Any = reactor
-    await task.deferLater(clock, 0.5)
     assert late._connection is None
     assert late not in clock.getReaders()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
+import socket
 import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,19 +24,22 @@ from buildbot_selfserve.history.index import queries
 #: The driver whose connections the reactor can use; a server that is used through another one
 #: cannot be asked.
 DRIVER = "psycopg2"
-#: Seconds that a server has to answer, and to accept a connection. Readers have longer.
-PATIENCE = 1.0
+#: Seconds that a server has to answer, which takes it less than a millisecond; then a reader is
+#: asked. And those that it has to accept a connection.
+PATIENCE = 0.3
 LONGEST_CONNECT = 10.0
 #: Seconds between two attempts to connect.
 RETRY = 10.0
+#: What names a server to PostgreSQL's own library, beside a URL.
+_BESIDE = ("PGHOST", "PGHOSTADDR", "PGSERVICE")
 
 
 @implementer(IReadDescriptor)
 class ServerVersion:
     """The version of a PostgreSQL database.
 
-    Of all who come while the server is asked, the next question is asked for. A connection that is
-    lost is replaced when somebody asks.
+    Those who come while it is asked share the next question. A connection that is lost is replaced
+    when somebody asks.
 
     :param url: the database, with its password
     """
@@ -81,24 +88,31 @@ class ServerVersion:
         self._lose()
 
     def _connect(self) -> None:
-        """Connect in a thread: to look up a name may take long."""
-        self._connect_at = self._clock.seconds() + LONGEST_CONNECT + RETRY
+        """Connect in a thread; it is the only attempt until that ends."""
+        self._connect_at = math.inf
+        try:
+            threading.Thread(target=self._attempt, name="selfserve-version", daemon=True).start()
+        except RuntimeError:  # there are too many threads
+            self._connected(None)
 
-        def work() -> None:
+    def _attempt(self) -> None:
+        opened = None
+        with suppress(Exception):  # readers tell why the database does not answer
             opened = self._opened()
-            self._reactor.callFromThread(self._connected, opened)
+        self._reactor.callFromThread(self._connected, opened)
 
-        threading.Thread(target=work, name="selfserve-version", daemon=True).start()
+    def _opened(self) -> tuple[Any, int]:
+        """Return a new connection, and a file descriptor of it for the reactor.
 
-    def _opened(self) -> tuple[Any, int] | None:
-        """Return a new connection, and a file descriptor of it for the reactor."""
+        :raises Exception: there is none, for whatever reason the driver has
+        """
         arguments, options = self._url.get_dialect()().create_connect_args(self._url)
         extensions = self._driver.extensions
         wanted = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
+        options.update(_addresses(options))
         until = self._clock.seconds() + LONGEST_CONNECT
-        connection = None
+        connection = self._driver.connect(*arguments, **options, async_=True)
         try:
-            connection = self._driver.connect(*arguments, **options, async_=True)
             while (state := connection.poll()) != extensions.POLL_OK:
                 ready = select.poll()
                 ready.register(connection.fileno(), wanted[state])
@@ -106,11 +120,9 @@ class ServerVersion:
                     raise TimeoutError
             # the driver closes its own one as soon as the connection is lost
             return connection, os.dup(connection.fileno())
-        except (self._driver.Error, OSError):
-            # readers tell the log whether the database answers
-            if connection is not None:
-                connection.close()
-            return None
+        except BaseException:
+            connection.close()
+            raise
 
     def _connected(self, opened: tuple[Any, int] | None) -> None:
         self._connect_at = self._clock.seconds() + RETRY
@@ -143,7 +155,11 @@ class ServerVersion:
         left = self._asked_at + PATIENCE - self._clock.seconds()
         if left > 0:
             self._look = self._clock.callLater(left, self._lose_if_late)
-        else:
+            return
+        # where it was the reactor that stood still, the answer is there
+        late = self._asked
+        self.doRead()
+        if self._asked is late:
             self._lose()
 
     def _lose(self) -> None:
@@ -190,3 +206,34 @@ class ServerVersion:
     def connectionLost(self, reason: Any) -> None:
         """Do without the server; called when its socket is broken, and when the reactor ends."""
         self._lose()
+
+
+def _addresses(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return options with the addresses of the hosts in *options*, each of which is tried.
+
+    The driver would look them up itself, and no thread could run until it has.
+
+    :raises OSError: a host has no address, or is named where this cannot see it
+    """
+    if "hostaddr" in options:
+        return {}
+    if "host" not in options:
+        if "service" in options or any(one in os.environ for one in _BESIDE):
+            raise OSError("the host is not in the URL")
+        return {}  # a socket in the usual place
+    hosts = str(options["host"]).split(",")
+    ports = str(options.get("port", "")).split(",")
+    found = [
+        (host, address, port)
+        for host, port in zip(hosts, ports * (len(hosts) // len(ports)), strict=True)
+        for address in _addresses_of(host)
+    ]
+    columns = zip(*found, strict=True)
+    return dict(zip(("host", "hostaddr", "port"), map(",".join, columns), strict=True))
+
+
+def _addresses_of(host: str) -> list[str]:
+    if not host or host.startswith(("/", "@")):
+        return [""]  # a folder with a socket
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(where[0]) for *_, where in found))
