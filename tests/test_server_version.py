@@ -273,19 +273,24 @@ async def test_there_is_one_attempt_to_connect_at_a_time(
     version.close()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no more threads"), MemoryError()])
+@pytest.mark.parametrize(
+    ("broken", "name", "error"),
+    [
+        (threading.Thread, "start", RuntimeError("no more threads")),
+        (ServerVersion, "_opened", MemoryError()),
+    ],
+)
 @pytest_twisted.ensureDeferred
 async def test_an_attempt_that_cannot_begin_is_one_that_fails(
-    url: sa.URL, monkeypatch: pytest.MonkeyPatch, error: Exception
+    url: sa.URL, monkeypatch: pytest.MonkeyPatch, broken: type, name: str, error: Exception
 ) -> None:
     monkeypatch.setattr(server_version, "RETRY", 0)
-    broken: Any = threading.Thread if isinstance(error, RuntimeError) else ServerVersion
     with monkeypatch.context() as patch:
 
         def fail(*_: Any) -> None:
             raise error
 
-        patch.setattr(broken, "start" if broken is threading.Thread else "_opened", fail)
+        patch.setattr(broken, name, fail)
         version = ServerVersion(reactor, url)
         await until(lambda: version._connect_at < math.inf)
         assert version.ask() is None
@@ -298,7 +303,18 @@ def addresses(text: str) -> dict[str, str]:
     return server_version._addresses(options)
 
 
-def test_hosts_are_looked_up_before_the_driver_would(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("at", "host", "hostaddr", "port"),
+    [
+        ("db:7/x", "db,db", "::1,192.0.2.1", "7,7"),
+        ("192.0.2.9/x", "192.0.2.9", "192.0.2.9", ""),
+        ("/x?host=other:1&host=db:2", "other,db,db", "192.0.2.7,::1,192.0.2.1", "1,2,2"),
+        ("/x?host=/tmp/folder", "/tmp/folder", "", ""),
+    ],
+)
+def test_hosts_are_looked_up_before_the_driver_would(
+    monkeypatch: pytest.MonkeyPatch, at: str, host: str, hostaddr: str, port: str
+) -> None:
     """It would let no thread run meanwhile."""
     known = {"db": ["::1", "192.0.2.1", "::1"], "other": ["192.0.2.7"], "192.0.2.9": ["192.0.2.9"]}
 
@@ -306,28 +322,12 @@ def test_hosts_are_looked_up_before_the_driver_would(monkeypatch: pytest.MonkeyP
         return [(0, 0, 0, "", (one, 0)) for one in known[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", looked_up)
-    at = "postgresql+psycopg2://u:p@"
-    assert addresses(f"{at}db:7/x") == {
-        "host": "db,db",
-        "hostaddr": "::1,192.0.2.1",
-        "port": "7,7",
-    }
-    assert addresses(f"{at}192.0.2.9/x") == {
-        "host": "192.0.2.9",
-        "hostaddr": "192.0.2.9",
-        "port": "",
-    }
-    assert addresses(f"{at}/x?host=other:1&host=db:2") == {
-        "host": "other,db,db",
-        "hostaddr": "192.0.2.7,::1,192.0.2.1",
-        "port": "1,2,2",
-    }
-    assert addresses(f"{at}/x?host=/tmp/folder") == {
-        "host": "/tmp/folder",
-        "hostaddr": "",
-        "port": "",
-    }
-    assert addresses(f"{at}db/x?hostaddr=192.0.2.3") == {}
+    wanted = {"host": host, "hostaddr": hostaddr, "port": port}
+    assert addresses(f"postgresql+psycopg2://u:p@{at}") == wanted
+
+
+def test_no_host_is_looked_up_that_is_not_in_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert addresses("postgresql+psycopg2://u:p@db/x?hostaddr=192.0.2.3") == {}
     assert addresses("postgresql+psycopg2:///x") == {}
     with pytest.raises(OSError, match="not in the URL"):
         addresses("postgresql+psycopg2:///x?service=buildbot")

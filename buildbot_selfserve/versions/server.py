@@ -47,10 +47,10 @@ class ServerVersion:
     def __init__(self, reactor: Any, url: sa.URL) -> None:
         self._reactor = reactor
         self._clock = monotonic(reactor)
-        self._url = url
-        dialect = url.get_dialect()
+        dialect = url.get_dialect()()
         self._driver: Any = dialect.import_dbapi()
-        self._text = str(queries.VERSION.compile(dialect=dialect()))
+        self._arguments, self._options = dialect.create_connect_args(url)
+        self._text = str(queries.VERSION.compile(dialect=dialect))
         self._connection: Any = None
         self._cursor: Any = None
         self._file = -1
@@ -106,12 +106,11 @@ class ServerVersion:
 
         :raises Exception: there is none, for whatever reason the driver has
         """
-        arguments, options = self._url.get_dialect()().create_connect_args(self._url)
         extensions = self._driver.extensions
         wanted = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
-        options.update(_addresses(options))
+        options = {**self._options, **_addresses(self._options), "async_": True}
         until = self._clock.seconds() + LONGEST_CONNECT
-        connection = self._driver.connect(*arguments, **options, async_=True)
+        connection = self._driver.connect(*self._arguments, **options)
         try:
             while (state := connection.poll()) != extensions.POLL_OK:
                 ready = select.poll()

@@ -82,8 +82,7 @@ class Question:
 
     def again(self) -> Response | None:
         """Return the last answer, if the master can tell at once that nothing has changed since."""
-        moment = self._moment(self.backend.version)
-        return None if moment is None else self.known.find(moment, self._packed)
+        return self._known_at(self.backend.version) if self.read_request.repeats else None
 
     def ask_once(self) -> defer.Deferred[Answer]:
         """Return the last answer, or what a reader answers at once in the lane for small answers.
@@ -102,11 +101,15 @@ class Question:
             return ask()
 
         def told(version: Version) -> Answer | defer.Deferred[Answer]:
-            moment = self._moment(version)
-            known = None if moment is None else self.known.find(moment, self._packed)
-            return known or ask()
+            return self._known_at(version) or ask()
 
         return asked.addCallback(told)
+
+    def _known_at(self, version: Version) -> Response | None:
+        """Return the answer that is known of a *version* of the database, and of now."""
+        if version is None:
+            return None
+        return self.known.find(Moment(self.backend.site, version, repeats.now()), self._packed)
 
     def _ask_together(self) -> defer.Deferred[Answer]:
         readers = self.backend.readers
@@ -158,23 +161,17 @@ class Question:
             await self.backend.readers.ask(answer, site, packed, in_pieces, False, large=True)
         )
 
-    def _moment(self, version: Version) -> Moment | None:
-        if version is None or not self.read_request.repeats:
-            return None
-        return Moment(self.backend.site, version, repeats.now())
-
     def _ask_small(
         self, in_pieces: bool, site: Site, waits: bool = False
     ) -> defer.Deferred[Answer]:
         answer, is_same = read_handler.answer_packed, self.read_request.repeats
-        now = Moment(site, self.backend.version, repeats.now())
+        # whole, an answer may be too long to be sent at once
+        is_kept = is_same and in_pieces and site is self.backend.site
+        begun = Moment(site, self.backend.version, repeats.now()) if is_kept else None
         asked: defer.Deferred[Answer] = self.backend.readers.ask(
             answer, site, self._packed, in_pieces, is_same, waits=waits
         )
-        # whole, an answer may be too long to be sent at once
-        if not is_same or not in_pieces or site is not self.backend.site:
-            return asked
-        return asked.addCallback(partial(self._keep, now))
+        return asked if begun is None else asked.addCallback(partial(self._keep, begun))
 
     def _keep(self, begun: Moment, found: Answer) -> Answer:
         """Keep an answer of the moment in which it was asked for, or of a version that it tells."""
