@@ -175,14 +175,17 @@ class Question:
 
     def _keep(self, begun: Moment, found: Answer) -> Answer:
         """Keep an answer of the moment in which it was asked for, or of a version that it tells."""
-        if not isinstance(found, Delivery):
-            response = Response(*found)
-            if response.version is not None:
-                begun = begun._replace(version=response.version)
-                self.known.begin(begun)
-            if begun.version is not None:
-                self.known.keep(begun, self._packed, response)
-        return found
+        if isinstance(found, Delivery):
+            return found
+        response = Response(*found)
+        if response.version is not None:
+            begun = begun._replace(version=response.version)
+            self.known.begin(begun)
+            # two answers are the same although something else was written between them
+            response = response._replace(version=None)
+        if begun.version is not None:
+            self.known.keep(begun, self._packed, response)
+        return response
 
 
 class RememberedQuestions:
